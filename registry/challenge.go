@@ -1,0 +1,129 @@
+package registry
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Challenge is one challenge of a WWW-Authenticate header (RFC 9110, section
+// 11.6.1): its scheme as it was written, its parameters by lower-case name.
+type Challenge struct {
+	Scheme string
+	Params map[string]string
+}
+
+// maxChallenges bounds what is believed of one answer.
+const maxChallenges = 16
+
+// ParseChallenges reads every challenge of the header's values. It is lenient
+// as HTTP clients are: what it cannot read ends that value, and an empty value
+// (Harbor sends one where a project is missing or its database is down) is none.
+func ParseChallenges(values []string) []Challenge {
+	var all []Challenge
+	for _, v := range values {
+		p := challengeParser{rest: v}
+		for len(all) < maxChallenges {
+			c, ok := p.challenge()
+			if !ok {
+				break
+			}
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// String writes the challenge as it stands in the header, realm, service and
+// scope first, as Harbor does.
+func (c Challenge) String() string {
+	var b strings.Builder
+	b.WriteString(c.Scheme)
+	sep := " "
+	write := func(name string) {
+		b.WriteString(sep + name + `="` + quoteEscaper.Replace(c.Params[name]) + `"`)
+		sep = ","
+	}
+	first := []string{"realm", "service", "scope"}
+	for _, name := range first {
+		if _, ok := c.Params[name]; ok {
+			write(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Params)) {
+		if !slices.Contains(first, name) {
+			write(name)
+		}
+	}
+	return b.String()
+}
+
+var quoteEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+type challengeParser struct{ rest string }
+
+func (p *challengeParser) challenge() (Challenge, bool) {
+	p.skip(" \t,")
+	scheme := p.token()
+	if scheme == "" {
+		return Challenge{}, false
+	}
+	c := Challenge{Scheme: scheme, Params: map[string]string{}}
+	for {
+		before := p.rest
+		p.skip(" \t,")
+		name := p.token()
+		p.skip(" \t")
+		if name == "" || !strings.HasPrefix(p.rest, "=") {
+			p.rest = before // the next challenge's scheme, or the end
+			return c, true
+		}
+		p.rest = p.rest[1:]
+		p.skip(" \t")
+		value, ok := p.value()
+		if !ok {
+			p.rest = ""
+			return c, true
+		}
+		c.Params[strings.ToLower(name)] = value
+	}
+}
+
+func (p *challengeParser) skip(chars string) { p.rest = strings.TrimLeft(p.rest, chars) }
+
+func (p *challengeParser) token() string {
+	n := 0
+	for n < len(p.rest) && tokenChar(p.rest[n]) {
+		n++
+	}
+	t := p.rest[:n]
+	p.rest = p.rest[n:]
+	return t
+}
+
+func tokenChar(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+func (p *challengeParser) value() (string, bool) {
+	if !strings.HasPrefix(p.rest, `"`) {
+		return p.token(), true
+	}
+	var b strings.Builder
+	for i := 1; i < len(p.rest); i++ {
+		switch c := p.rest[i]; c {
+		case '"':
+			p.rest = p.rest[i+1:]
+			return b.String(), true
+		case '\\':
+			i++
+			if i == len(p.rest) {
+				return "", false
+			}
+			b.WriteByte(p.rest[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
+}

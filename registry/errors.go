@@ -1,0 +1,160 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Code is an error code of the OCI distribution specification (section "Error
+// Codes"), or one of the few that registries in the field add.
+type Code string
+
+// The codes that breakwater writes. CodeUnavailable is distribution's own: a
+// source could not be asked, so nobody knows.
+const (
+	CodeBlobUnknown       Code = "BLOB_UNKNOWN"
+	CodeBlobUploadUnknown Code = "BLOB_UPLOAD_UNKNOWN"
+	CodeDigestInvalid     Code = "DIGEST_INVALID"
+	CodeManifestInvalid   Code = "MANIFEST_INVALID"
+	CodeManifestUnknown   Code = "MANIFEST_UNKNOWN"
+	CodeNameInvalid       Code = "NAME_INVALID"
+	CodeNameUnknown       Code = "NAME_UNKNOWN"
+	CodeRangeInvalid      Code = "RANGE_INVALID"
+	CodeUnauthorized      Code = "UNAUTHORIZED"
+	CodeDenied            Code = "DENIED"
+	CodeUnsupported       Code = "UNSUPPORTED"
+	CodeTooManyRequests   Code = "TOOMANYREQUESTS"
+	CodeUnavailable       Code = "UNAVAILABLE"
+	CodeUnknown           Code = "UNKNOWN"
+)
+
+func (c Code) status() int {
+	switch c {
+	case CodeBlobUnknown, CodeBlobUploadUnknown, CodeManifestUnknown, CodeNameUnknown:
+		return http.StatusNotFound
+	case CodeDigestInvalid, CodeManifestInvalid, CodeNameInvalid:
+		return http.StatusBadRequest
+	case CodeRangeInvalid:
+		return http.StatusRequestedRangeNotSatisfiable
+	case CodeUnauthorized:
+		return http.StatusUnauthorized
+	case CodeDenied:
+		return http.StatusForbidden
+	case CodeUnsupported:
+		return http.StatusMethodNotAllowed
+	case CodeTooManyRequests:
+		return http.StatusTooManyRequests
+	case CodeUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// Error is an answer that says no or don't-know, on its way to a client or
+// back from a source. errors.Is compares codes, so that an error still matches
+// after a trip over the wire.
+type Error struct {
+	Status     int           // HTTP status
+	Code       Code          // the first code of the answer, "" where it had none
+	Message    string        // one sentence, safe to be sent to a client
+	Challenge  string        // WWW-Authenticate, "" for none
+	RetryAfter time.Duration // Retry-After, 0 for none
+	Cause      error         // for the log only: never sent
+}
+
+// Errorf makes an error with the status that belongs to the code.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Status: code.status(), Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Error is the sentence for logs: the message and, behind it, the cause.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Is reports whether target is an *Error of the same code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+type errorBody struct {
+	Errors []errorEntry `json:"errors"`
+}
+
+type errorEntry struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
+}
+
+// WriteError writes err as the specification's JSON. What is not an *Error is
+// a fault of ours: 500 UNKNOWN, and its text stays with us.
+func WriteError(w http.ResponseWriter, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = Errorf(CodeUnknown, "internal error; the edge's log has the cause")
+	}
+	body, _ := json.Marshal(errorBody{[]errorEntry{{Code: e.Code, Message: e.Message}}})
+	body = append(body, '\n')
+	h := w.Header()
+	for _, name := range []string{"Etag", "Docker-Content-Digest", "Content-Range", "Content-Encoding", "Last-Modified", "Cache-Control"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if e.Challenge != "" {
+		h.Set("WWW-Authenticate", e.Challenge)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	w.WriteHeader(e.Status)
+	w.Write(body) //nolint:errcheck // the client is gone: there is nobody left to tell
+}
+
+// maxErrorBody bounds what is read of a source's error: enough for every
+// registry's JSON, too little to be used against the reader's memory.
+const maxErrorBody = 64 << 10
+
+// ReadError reads the answer of a source that did not succeed, and closes its
+// body. An answer without the specification's JSON keeps its status and has no
+// code: an HTML page from a load balancer is no registry's word.
+func ReadError(resp *http.Response) *Error {
+	defer resp.Body.Close()
+	e := &Error{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	if err != nil {
+		e.Cause = err
+	}
+	var body errorBody
+	if json.Unmarshal(raw, &body) == nil && len(body.Errors) > 0 {
+		e.Code, e.Message = body.Errors[0].Code, body.Errors[0].Message
+	}
+	return e
+}
+
+// retryAfter reads RFC 9110 section 10.2.3: seconds or a date.
+func retryAfter(s string, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return min(time.Duration(n)*time.Second, most)
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(0, min(t.Sub(now), most))
+	}
+	return 0
+}

@@ -1,0 +1,57 @@
+package registry
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestErrorSurvivesTheWire(t *testing.T) {
+	w := httptest.NewRecorder()
+	e := Errorf(CodeUnavailable, "nobody can say now")
+	e.RetryAfter, e.Cause = 1500*time.Millisecond, errors.New("dial tcp 10.0.0.1: refused")
+	WriteError(w, e)
+	if strings.Contains(w.Body.String(), "10.0.0.1") {
+		t.Error("the cause went to the client")
+	}
+	got := ReadError(w.Result())
+	if !errors.Is(got, e) || got.Status != 503 || got.Message != e.Message || got.RetryAfter != 2*time.Second {
+		t.Errorf("read back %+v", got)
+	}
+}
+
+func TestUnknownErrorKeepsItsText(t *testing.T) {
+	w := httptest.NewRecorder()
+	WriteError(w, errors.New("password=hunter2"))
+	if w.Code != 500 || strings.Contains(w.Body.String(), "hunter2") || !strings.Contains(w.Body.String(), `"UNKNOWN"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestReadErrorOfAnHTMLPageHasNoCode(t *testing.T) {
+	w := httptest.NewRecorder()
+	w.WriteHeader(http.StatusNotFound)
+	w.WriteString("<html>" + strings.Repeat("x", 1<<20))
+	if got := ReadError(w.Result()); got.Status != 404 || got.Code != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRetryAfterAsDate(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for s, want := range map[string]time.Duration{
+		"Thu, 01 Jan 2026 00:01:00 GMT": time.Minute,
+		"Wed, 31 Dec 2025 00:00:00 GMT": 0,
+		"120":                           2 * time.Minute,
+		"99999999":                      24 * time.Hour,
+		"-1":                            0,
+		"soon":                          0,
+	} {
+		if got := retryAfter(s, now); got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	}
+}

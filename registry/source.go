@@ -1,0 +1,253 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/net/publicsuffix"
+	"golang.org/x/sync/singleflight"
+)
+
+// SourceConfig says what a source is and how to reach it.
+type SourceConfig struct {
+	URL       string          // http(s)://host[:port], without a path
+	Username  string          // "" fetches anonymously
+	Password  string          // never logged
+	Transport *http.Transport // nil: http.DefaultTransport's, with this package's deadlines
+	Header    http.Header     // set on every request, as a User-Agent
+	Trusted   bool            // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+}
+
+// Source is a client for one registry that content may be fetched from: a
+// Harbor, a peer or an upstream. It answers the registry's challenges itself
+// (go-containerregistry's transport), sends its credentials to the registry and
+// to a token realm of the registry's own domain only, asks for no encoding but
+// identity, and follows redirects to storage without them. Safe for concurrent use.
+type Source struct {
+	url     *url.URL
+	auth    authn.Authenticator
+	base    http.RoundTripper
+	storage http.RoundTripper
+	header  http.Header
+	scoped  *lru.Cache[string, http.RoundTripper] // by repo
+	dialing singleflight.Group
+}
+
+const (
+	maxScoped      = 4096
+	tokenDeadline  = 10 * time.Second
+	dialDeadline   = 3 * time.Second
+	headerDeadline = 30 * time.Second
+	idlePerHost    = 64
+	maxRedirects   = 5
+)
+
+// NewSource checks the configuration; it sends nothing.
+func NewSource(cfg SourceConfig) (*Source, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
+	}
+	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, auth: authn.Anonymous, header: cfg.Header}
+	if cfg.Username != "" || cfg.Password != "" {
+		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
+	}
+	api := cfg.Transport
+	if api == nil {
+		api = newTransport(nil)
+	}
+	s.base = &ownDomain{source: s.url, inner: api}
+	storage := api.Clone()
+	if !cfg.Trusted {
+		storage.DialContext = newTransport(s.refusePrivate).DialContext
+	}
+	s.storage = storage
+	s.scoped, err = lru.New[string, http.RoundTripper](maxScoped)
+	return s, err
+}
+
+func newTransport(control func(network, address string, _ syscall.RawConn) error) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}).DialContext
+	t.ResponseHeaderTimeout = headerDeadline
+	t.MaxIdleConnsPerHost = idlePerHost
+	t.DisableCompression = true
+	return t
+}
+
+// refusePrivate keeps redirects out of the datacenter: a registry outside the
+// fleet is not to choose what inside it the edge talks to.
+func (s *Source) refusePrivate(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := ap.Addr().Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() {
+		return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
+	}
+	return nil
+}
+
+// URL is the source's own: scheme and host.
+func (s *Source) URL() *url.URL { return &url.URL{Scheme: s.url.Scheme, Host: s.url.Host} }
+
+// Transport is the connection pool to the source, without authentication: for
+// passing a client's request on with the client's own credentials.
+func (s *Source) Transport() http.RoundTripper { return s.base }
+
+// Do sends a read and returns the answer, whatever its status, its body still
+// to be closed. header is sent along; when it carries Authorization that is
+// what authenticates the request, else the source's own credentials do. An
+// error means that there was no answer: code UNAVAILABLE.
+func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
+	u := *s.url
+	u.Path = r.Path()
+	u.RawQuery = r.Query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range []http.Header{s.header, header} {
+		for k, v := range h {
+			req.Header[k] = v
+		}
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	rt := s.base
+	if req.Header.Get("Authorization") == "" {
+		if rt, err = s.transportFor(ctx, r.Repo); err != nil {
+			return nil, s.unavailable(err)
+		}
+	}
+	resp, err := s.follow(rt, req)
+	if err != nil {
+		return nil, s.unavailable(err)
+	}
+	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		resp.Body.Close()
+		return nil, s.unavailable(fmt.Errorf("it sent the encoding %q that nobody asked for", e))
+	}
+	return resp, nil
+}
+
+func (s *Source) unavailable(cause error) error {
+	e := Errorf(CodeUnavailable, "the source did not answer; try again")
+	e.Cause = fmt.Errorf("ask %s: %w", s.url.Host, cause)
+	return e
+}
+
+// transportFor returns the authenticated transport of one repo. Its handshake
+// belongs to nobody's request: all who wait share it.
+func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripper, error) {
+	if s.auth == authn.Anonymous && repo == "" {
+		return s.base, nil
+	}
+	if rt, ok := s.scoped.Get(repo); ok {
+		return rt, nil
+	}
+	result := s.dialing.DoChan(repo, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenDeadline)
+		defer cancel()
+		reg, err := name.NewRegistry(s.url.Host, name.Insecure)
+		if err != nil {
+			return nil, err
+		}
+		var scopes []string
+		if repo != "" {
+			scopes = []string{"repository:" + repo + ":pull"}
+		}
+		rt, err := transport.NewWithContext(ctx, reg, s.auth, s.base, scopes)
+		if err == nil {
+			s.scoped.Add(repo, rt)
+		}
+		return rt, err
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(http.RoundTripper), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// follow sends the request and goes after redirects: within the source's own
+// host as it is, elsewhere (object storage) without credentials.
+func (s *Source) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	for range maxRedirects {
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		location := resp.Header.Get("Location")
+		switch resp.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return resp, nil
+		}
+		resp.Body.Close()
+		next, err := req.URL.Parse(location)
+		if err != nil || location == "" || next.Scheme != "https" && next.Scheme != s.url.Scheme {
+			return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(location))
+		}
+		req = req.Clone(req.Context())
+		req.URL, req.Host = next, ""
+		if next.Host != s.url.Host {
+			req.Header.Del("Authorization")
+			req.Header.Del("Cookie")
+			rt = s.storage
+		}
+	}
+	return nil, errors.New("it redirects in a circle")
+}
+
+// ownDomain keeps credentials at home. go-containerregistry asks whatever
+// realm a challenge names, over the scheme that it guesses; this transport
+// refuses realms outside the source's own domain, and knows the scheme.
+type ownDomain struct {
+	source *url.URL
+	inner  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *ownDomain) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host == o.source.Host {
+		if req.URL.Scheme != o.source.Scheme {
+			req = req.Clone(req.Context())
+			req.URL.Scheme = o.source.Scheme
+		}
+		return o.inner.RoundTrip(req)
+	}
+	if !sameDomain(req.URL.Hostname(), o.source.Hostname()) || req.URL.Scheme != "https" && o.source.Scheme == "https" {
+		return nil, fmt.Errorf("refused to send credentials to %s: it is not of %s's domain", req.URL.Host, o.source.Host)
+	}
+	return o.inner.RoundTrip(req)
+}
+
+// sameDomain reports whether two hosts belong to one owner: they are equal, or
+// they share the domain that is registered below a public suffix.
+func sameDomain(a, b string) bool {
+	if strings.EqualFold(a, b) {
+		return true
+	}
+	if net.ParseIP(a) != nil || net.ParseIP(b) != nil {
+		return false
+	}
+	da, errA := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(a))
+	db, errB := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(b))
+	return errA == nil && errB == nil && da == db
+}

@@ -1,0 +1,155 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func blobRequest() Request {
+	return Request{Method: http.MethodGet, Kind: KindBlob, Repo: "p/a", Digest: someDigest}
+}
+
+func newSource(t *testing.T, cfg SourceConfig) *Source {
+	t.Helper()
+	s, err := NewSource(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// registryWithTokens challenges every request that does not carry the token "good".
+func registryWithTokens(t *testing.T, realm func(self string) string, content http.HandlerFunc) (*httptest.Server, *atomic.Int64) {
+	t.Helper()
+	tokens := new(atomic.Int64)
+	var self string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			tokens.Add(1)
+			if user, password, _ := r.BasicAuth(); user != "robot" || password != "secret" {
+				http.Error(w, "", http.StatusUnauthorized)
+				return
+			}
+			json.NewEncoder(w).Encode(map[string]string{"token": "good " + r.FormValue("scope")})
+			return
+		}
+		if r.Header.Get("Authorization") != "Bearer good repository:p/a:pull" {
+			w.Header().Set("WWW-Authenticate", Challenge{"Bearer", map[string]string{"realm": realm(self), "service": "s"}}.String())
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		content(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	self = srv.URL
+	return srv, tokens
+}
+
+func TestSourceAnswersChallengesOncePerRepo(t *testing.T) {
+	srv, tokens := registryWithTokens(t, func(self string) string { return self + "/token" }, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "content") })
+	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
+	for range 3 {
+		resp, err := s.Do(t.Context(), blobRequest(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(resp.Body); string(body) != "content" {
+			t.Errorf("%d %q", resp.StatusCode, body)
+		}
+		resp.Body.Close()
+	}
+	if n := tokens.Load(); n != 1 {
+		t.Errorf("%d tokens fetched, want 1", n)
+	}
+}
+
+func TestSourceKeepsCredentialsFromAnotherDomainsRealm(t *testing.T) {
+	var asked atomic.Int64
+	thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1) }))
+	defer thief.Close()
+	elsewhere := strings.Replace(thief.URL, "127.0.0.1", "localhost", 1)
+	srv, _ := registryWithTokens(t, func(string) string { return elsewhere + "/token" }, func(http.ResponseWriter, *http.Request) {})
+	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
+	_, err := s.Do(t.Context(), blobRequest(), nil)
+	if !errors.Is(err, &Error{Code: CodeUnavailable}) || asked.Load() != 0 {
+		t.Errorf("%v, and the other realm was asked %d times", err, asked.Load())
+	}
+	if err != nil && strings.Contains(err.Error(), "secret") {
+		t.Errorf("the error prints the secret: %v", err)
+	}
+}
+
+func TestSourceFollowsRedirectsWithoutCredentials(t *testing.T) {
+	var authorization atomic.Value
+	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorization.Store(r.Header.Get("Authorization"))
+		io.WriteString(w, "stored")
+	}))
+	defer storage.Close()
+	srv, _ := registryWithTokens(t, func(self string) string { return self + "/token" }, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, storage.URL+"/x", http.StatusTemporaryRedirect)
+	})
+	for _, trusted := range []bool{true, false} {
+		s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret", Trusted: trusted})
+		resp, err := s.Do(t.Context(), blobRequest(), nil)
+		if !trusted {
+			if err == nil || !strings.Contains(err.Error(), "private address") {
+				t.Errorf("an upstream's redirect to loopback: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != "stored" || authorization.Load() != "" {
+			t.Errorf("%q, Authorization %q", body, authorization.Load())
+		}
+	}
+}
+
+func TestSourceRefusesAnEncodingNobodyAskedFor(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		io.WriteString(w, "x")
+	}))
+	defer srv.Close()
+	if _, err := newSource(t, SourceConfig{URL: srv.URL}).Do(t.Context(), blobRequest(), nil); !errors.Is(err, &Error{Code: CodeUnavailable}) {
+		t.Error(err)
+	}
+}
+
+func TestSourceThatIsDownIsUnavailable(t *testing.T) {
+	srv := httptest.NewServer(nil)
+	srv.Close()
+	_, err := newSource(t, SourceConfig{URL: srv.URL}).Do(context.Background(), blobRequest(), nil)
+	if !errors.Is(err, &Error{Code: CodeUnavailable}) {
+		t.Error(err)
+	}
+}
+
+func TestSameDomain(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"auth.docker.io", "registry-1.docker.io", true},
+		{"ghcr.io", "GHCR.io", true},
+		{"evil.example", "quay.io", false},
+		{"a.co.uk", "b.co.uk", false},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"localhost", "127.0.0.1", false},
+	} {
+		if got := sameDomain(c.a, c.b); got != c.want {
+			t.Errorf("sameDomain(%q, %q) = %v", c.a, c.b, got)
+		}
+	}
+}

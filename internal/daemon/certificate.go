@@ -1,0 +1,86 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// lookAgain is how often the certificate's files are looked at.
+const lookAgain = 10 * time.Second
+
+// Certificate is a certificate and key in PEM files, read again when they
+// change. A broken pair keeps the last good one in use.
+type Certificate struct {
+	cert, key string
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	changed [2]time.Time
+	looked  time.Time
+}
+
+// LoadCertificate reads the pair once, so that a fault shows at the start.
+func LoadCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{cert: cert, key: key, log: log}
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Config is the TLS configuration that serves the certificate: TLS 1.2 or
+// newer, HTTP/2 offered.
+func (c *Certificate) Config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return c.get(time.Now()), nil
+		},
+	}
+}
+
+func (c *Certificate) get(now time.Time) *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.looked) < lookAgain {
+		return c.current
+	}
+	c.looked = now
+	if times, err := c.times(); err == nil && times == c.changed {
+		return c.current
+	}
+	if err := c.load(); err != nil {
+		c.log.Warn("certificate not read again, the last good one stays", "err", err.Error())
+	}
+	return c.current
+}
+
+func (c *Certificate) times() (t [2]time.Time, err error) {
+	for i, name := range []string{c.cert, c.key} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return t, err
+		}
+		t[i] = info.ModTime()
+	}
+	return t, nil
+}
+
+func (c *Certificate) load() error {
+	times, err := c.times()
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return fmt.Errorf("read certificate %s with key %s: %w", c.cert, c.key, err)
+	}
+	c.current, c.changed = &pair, times
+	return nil
+}

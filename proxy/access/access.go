@@ -1,0 +1,196 @@
+// Package access decides who may do what: permission is per repo, it is asked
+// for on every request before a byte is sent, and it is never wider than
+// Harbor's. README.md lists the rules.
+package access
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/registry"
+)
+
+const (
+	maxRemembered = 1 << 16
+	rememberFor   = 5 * time.Minute
+	askDeadline   = 10 * time.Second
+)
+
+// Config says whom to believe.
+type Config struct {
+	Harbor   *registry.Source   // the local Harbor: asked about what cannot be verified here
+	Verifier *registry.Verifier // the fleet's token certificates; nil: every token is shown to the local Harbor
+	Now      func() time.Time   // nil: time.Now
+}
+
+// Checker answers whether a request may go on. Safe for concurrent use.
+type Checker struct {
+	cfg    Config
+	secret []byte // keys the hashes below: a core dump holds no credential
+	grants *lru.Cache[grantKey, time.Time]
+	open   openness
+	member *lru.Cache[memberKey, struct{}]
+}
+
+type grantKey [sha256.Size]byte
+
+type memberKey struct {
+	repo   string
+	digest digest.Digest
+}
+
+// Query is one question: may these credentials do this to that repo?
+type Query struct {
+	Authorization string   // the request's header, as it came
+	Repos         []string // the repo; behind it, other spellings of it that a token may name
+	Action        string   // pull, push or delete
+	Scope         string   // what the challenge asks a client to get, "" for none
+	BaseURL       string   // scheme and host that the client used: where its token service is
+}
+
+// New returns a Checker.
+func New(cfg Config) (*Checker, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), open: openness{harbor: cfg.Harbor, now: cfg.Now}}
+	rand.Read(c.secret) //nolint:errcheck // never fails
+	var err error
+	if c.grants, err = lru.New[grantKey, time.Time](maxRemembered); err != nil {
+		return nil, err
+	}
+	c.member, err = lru.New[memberKey, struct{}](maxRemembered)
+	return c, err
+}
+
+// Allow returns nil when the request may go on, else the answer for the
+// client: 401 with a challenge, 403, 404 for a project that is not there, or
+// 503 when nobody can say.
+func (c *Checker) Allow(ctx context.Context, q Query) error {
+	scheme, credential, _ := strings.Cut(q.Authorization, " ")
+	switch {
+	case q.Authorization == "":
+		if c.cfg.Verifier == nil && c.open.known(ctx) {
+			return nil
+		}
+		return c.challenge(q, "", "log in, or ask the token service for an anonymous token")
+	case strings.EqualFold(scheme, "Bearer") && c.cfg.Verifier != nil:
+		token, err := c.cfg.Verifier.Verify(strings.TrimSpace(credential))
+		if err != nil {
+			e := c.challenge(q, "invalid_token", "the token is not valid here, or no longer")
+			e.Cause = err
+			return e
+		}
+		for _, repo := range q.Repos {
+			if token.Allows(repo, q.Action) {
+				return nil
+			}
+		}
+		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
+	}
+	return c.ask(ctx, q)
+}
+
+func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
+	e := registry.Errorf(registry.CodeUnauthorized, "%s", message)
+	params := map[string]string{"realm": q.BaseURL + "/service/token", "service": registry.HarborService}
+	if q.Scope != "" {
+		params["scope"] = q.Scope
+	}
+	if fault != "" {
+		params["error"] = fault
+	}
+	e.Challenge = registry.Challenge{Scheme: "Bearer", Params: params}.String()
+	return e
+}
+
+// ask shows the client's credentials to the local Harbor, and remembers a yes.
+// A no is never remembered: it costs the one who asks for it, nobody else.
+func (c *Checker) ask(ctx context.Context, q Query) error {
+	key := c.key(q)
+	now := c.cfg.Now()
+	if until, ok := c.grants.Get(key); ok && now.Before(until) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askDeadline)
+	defer cancel()
+	if err := c.askHarbor(ctx, q, http.MethodHead); err != nil {
+		return err
+	}
+	c.grants.Add(key, now.Add(min(rememberFor, lifetime(q.Authorization, now))))
+	return nil
+}
+
+func (c *Checker) key(q Query) (key grantKey) {
+	mac := hmac.New(sha256.New, c.secret)
+	for _, s := range []string{q.Repos[0], q.Action, q.Authorization} {
+		mac.Write([]byte(s))
+		mac.Write([]byte{0})
+	}
+	mac.Sum(key[:0])
+	return key
+}
+
+// lifetime is how long a bearer token has left by its own word, which counts
+// only against itself: it can shorten what is remembered.
+func lifetime(authorization string, now time.Time) time.Duration {
+	_, raw, _ := strings.Cut(authorization, " ")
+	var claims jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(raw, &claims); err != nil || claims.ExpiresAt == nil {
+		return rememberFor
+	}
+	return claims.ExpiresAt.Sub(now)
+}
+
+// nobodyHas is a digest without content. Asking for it in a repo costs Harbor
+// its permission check and nothing else: a HEAD is not passed to an upstream.
+const nobodyHas = digest.Digest("sha256:0000000000000000000000000000000000000000000000000000000000000000")
+
+// askHarbor asks whether the credentials may pull from the repo. The answer is
+// in how Harbor refuses: its 404 comes after its permission check.
+func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
+	r := registry.Request{Method: method, Kind: registry.KindBlob, Repo: q.Repos[0], Digest: nobodyHas}
+	resp, err := c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {q.Authorization}})
+	if err != nil {
+		return err
+	}
+	e := registry.ReadError(resp)
+	switch {
+	case resp.StatusCode < 300, e.Status == http.StatusNotFound:
+		return nil
+	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(resp.Header.Values("WWW-Authenticate"))) > 0:
+		if scheme, _, _ := strings.Cut(q.Authorization, " "); strings.EqualFold(scheme, "Basic") {
+			refused := registry.Errorf(registry.CodeUnauthorized, "wrong user or password, or no permission to %s here", q.Action)
+			refused.Challenge = `Basic realm="harbor"`
+			return refused
+		}
+		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
+	case e.Status == http.StatusUnauthorized && method == http.MethodHead:
+		return c.askHarbor(ctx, q, http.MethodGet) // an empty challenge: the body says which
+	case e.Status == http.StatusForbidden:
+		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
+	}
+	return MissingProject(e)
+}
+
+// MissingProject reads Harbor's 401 with an empty challenge: by its body the
+// project does not exist (NAME_UNKNOWN), or Harbor's database is down, which
+// like every other failure to answer is UNAVAILABLE.
+func MissingProject(e *registry.Error) *registry.Error {
+	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
+		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")
+	}
+	unavailable := registry.Errorf(registry.CodeUnavailable, "Harbor cannot say now; try again")
+	unavailable.RetryAfter = max(e.RetryAfter, 5*time.Second)
+	unavailable.Cause = e
+	return unavailable
+}

@@ -1,0 +1,222 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/registry"
+)
+
+const (
+	maxManifest    = 4 << 20 // the OCI specification's advice to registries
+	lookDeadline   = 60 * time.Second
+	staleAfter     = time.Second // with a copy in hand, a slower source counts as not healthy
+	unavailableFor = 5 * time.Second
+)
+
+// manifestTypes is what the edge accepts: it keeps the bytes as they are, whatever they mean.
+var manifestTypes = strings.Join([]string{
+	"application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
+	"application/vnd.docker.distribution.manifest.v1+prettyjws", "*/*",
+}, ", ")
+
+// serveManifest answers GET and HEAD of a manifest in a managed namespace.
+func (h *Handler) serveManifest(x *exchange) error {
+	key := tagKey{x.req.Repo, x.req.Reference()}
+	e, known, fresh := h.tags.get(key, h.cfg.Freshness(x.ns.Kind))
+	if fresh {
+		if body, err := h.readManifest(e.digest); err == nil {
+			x.outcome = "hit"
+			x.cacheStatus("hit")
+			return h.writeManifest(x, e, body)
+		}
+	}
+	authorization := x.r.Header.Get("Authorization")
+	l, joined := h.tags.revalidate(key, func(ctx context.Context, old entry) (entry, error) {
+		return h.lookUp(ctx, x.ns, x.req, old, authorization)
+	})
+	var slow <-chan time.Time
+	if known {
+		timer := time.NewTimer(staleAfter)
+		defer timer.Stop()
+		slow = timer.C
+	}
+	select {
+	case <-l.done:
+	case <-slow:
+		return h.serveStale(x, e, errors.New("the source is slow"))
+	case <-x.r.Context().Done():
+		return x.r.Context().Err()
+	}
+	if l.err != nil {
+		if known && isDontKnow(l.err) {
+			return h.serveStale(x, e, l.err)
+		}
+		return l.err
+	}
+	body, err := h.readManifest(l.entry.digest)
+	if err != nil {
+		return fmt.Errorf("read manifest back from the store: %w", err)
+	}
+	x.outcome = "fill"
+	params := []string{"fwd=miss", "detail=harbor"}
+	if known && e.digest == l.entry.digest {
+		x.outcome, params[0] = "revalidated", "fwd=stale"
+	}
+	if joined {
+		params = append(params, "collapsed")
+	}
+	x.cacheStatus(params...)
+	return h.writeManifest(x, l.entry, body)
+}
+
+// serveStale serves the copy in hand when nobody can say whether it is still right.
+func (h *Handler) serveStale(x *exchange, e entry, why error) error {
+	body, err := h.readManifest(e.digest)
+	if err != nil {
+		return why
+	}
+	x.outcome = "stale"
+	x.cacheStatus("hit", "fwd=stale", "detail=harbor-unavailable")
+	return h.writeManifest(x, e, body)
+}
+
+func (h *Handler) readManifest(d digest.Digest) ([]byte, error) {
+	r, err := h.cfg.Store.Get(context.Background(), d)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, maxManifest+1))
+}
+
+func (h *Handler) writeManifest(x *exchange, e entry, body []byte) error {
+	header := x.w.Header()
+	header.Set("Content-Type", e.mediaType)
+	header.Set("X-Content-Type-Options", "nosniff")
+	setDigest(header, e.digest)
+	http.ServeContent(x.w, x.r, "", time.Time{}, bytes.NewReader(body))
+	return nil
+}
+
+func setDigest(h http.Header, d digest.Digest) {
+	h.Set("Docker-Content-Digest", d.String())
+	h.Set("ETag", `"`+d.String()+`"`)
+}
+
+// lookUp asks the local Harbor what the reference is now. With a copy in the
+// store a HEAD will do when it names the same digest.
+func (h *Handler) lookUp(ctx context.Context, ns Namespace, req registry.Request, old entry, authorization string) (entry, error) {
+	req.Query = nil
+	header := http.Header{"Accept": {manifestTypes}}
+	if !h.cfg.OwnRobot && authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	if old.digest != "" && h.holds(old.digest) {
+		req.Method = http.MethodHead
+		resp, err := h.cfg.Harbor.Do(ctx, req, header)
+		if err != nil {
+			return entry{}, err
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.digest.String() {
+			return old, nil
+		}
+		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+			return entry{}, answer(ns, registry.ReadError(resp))
+		}
+	}
+	req.Method = http.MethodGet // anything else: the body says what it is
+	resp, err := h.cfg.Harbor.Do(ctx, req, header)
+	if err != nil {
+		return entry{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return entry{}, answer(ns, registry.ReadError(resp))
+	}
+	defer resp.Body.Close()
+	return h.keepManifest(req, resp)
+}
+
+func (h *Handler) holds(d digest.Digest) bool {
+	r, err := h.cfg.Store.Get(context.Background(), d)
+	if err == nil {
+		r.Close()
+	}
+	return err == nil
+}
+
+// keepManifest reads, verifies and stores a source's manifest.
+func (h *Handler) keepManifest(req registry.Request, resp *http.Response) (entry, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	if err != nil {
+		return entry{}, dontKnow(fmt.Errorf("read manifest: %w", err))
+	}
+	if len(body) > maxManifest {
+		return entry{}, registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", maxManifest)
+	}
+	d, err := manifestDigest(req, resp.Header.Get("Docker-Content-Digest"), body)
+	if err != nil {
+		return entry{}, dontKnow(err)
+	}
+	mediaType, err := manifestType(resp.Header.Get("Content-Type"), body)
+	if err != nil {
+		return entry{}, dontKnow(err)
+	}
+	if err := h.cfg.Store.Put(d, body); err != nil {
+		return entry{}, fmt.Errorf("keep manifest: %w", err)
+	}
+	h.cfg.Access.Join(req.Repo, d)
+	return entry{digest: d, mediaType: mediaType}, nil
+}
+
+// manifestDigest returns the digest of body, which must be the one that was
+// asked for or, by tag, the one that the source named. Harbor leaves the header
+// empty on a cold tag of a proxy cache: then the digest is ours.
+func manifestDigest(req registry.Request, named string, body []byte) (digest.Digest, error) {
+	want := req.Digest
+	if want == "" && named != "" {
+		var err error
+		if want, err = registry.ParseDigest(named); err != nil {
+			return "", err
+		}
+	}
+	if want == "" {
+		return digest.FromBytes(body), nil
+	}
+	if got := want.Algorithm().FromBytes(body); got != want {
+		return "", fmt.Errorf("the source sent a manifest with digest %s as %s", got, want)
+	}
+	return want, nil
+}
+
+// manifestType returns the media type to serve the manifest with: the source's
+// word, because helm's manifests have none inside. An answer that is no
+// manifest at all, as a login page with status 200, is an error.
+func manifestType(contentType string, body []byte) (string, error) {
+	var inside struct {
+		SchemaVersion int    `json:"schemaVersion"`
+		MediaType     string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(body, &inside); err != nil || inside.SchemaVersion == 0 && inside.MediaType == "" {
+		return "", errors.New("the source sent something that is no manifest")
+	}
+	switch t, _, err := mime.ParseMediaType(contentType); {
+	case err == nil && t != "application/octet-stream" && t != "text/plain" && t != "text/html":
+		return contentType, nil
+	case inside.MediaType != "":
+		return inside.MediaType, nil
+	}
+	return "application/vnd.oci.image.manifest.v1+json", nil
+}

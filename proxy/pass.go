@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"example.org/breakwater/registry"
+)
+
+// passer hands a request to the local Harbor as it came: Host and cookies kept,
+// bodies streamed both ways, upgrades let through. Where Harbor names its own
+// URL in the answer, the client reads the one that it used.
+type passer struct {
+	proxy  *httputil.ReverseProxy
+	harbor *url.URL
+}
+
+type exchangeKey struct{}
+
+func newPasser(harbor *registry.Source) *passer {
+	p := &passer{harbor: harbor.URL()}
+	p.proxy = &httputil.ReverseProxy{
+		Transport:     harbor.Transport(),
+		FlushInterval: -1,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host = p.harbor.Scheme, p.harbor.Host
+			pr.Out.Host = pr.In.Host
+			pr.SetXForwarded()
+			if x, ok := pr.In.Context().Value(exchangeKey{}).(*exchange); ok && x.req.Repo != "" {
+				pr.Out.URL.Path, pr.Out.URL.RawPath = x.req.Path(), ""
+			}
+		},
+		ModifyResponse: p.rewriteAnswer,
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { keepError(r, err) },
+	}
+	return p
+}
+
+func keepError(r *http.Request, err error) {
+	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+		x.err = err
+	}
+}
+
+// serve passes the exchange's request on. The error is the client's answer: 503
+// when Harbor did not answer at all.
+func (p *passer) serve(x *exchange) error {
+	x.cacheStatus("fwd=bypass", "detail=harbor")
+	ctx := contextWith(x)
+	p.proxy.ServeHTTP(x.w, x.r.WithContext(ctx))
+	if x.err == nil {
+		return nil
+	}
+	e := registry.Errorf(registry.CodeUnavailable, "Harbor does not answer; try again")
+	e.RetryAfter, e.Cause = unavailableFor, x.err
+	return e
+}
+
+// rewriteAnswer turns Harbor's own URL into the client's, in Location, Link and
+// the realm of challenges.
+func (p *passer) rewriteAnswer(resp *http.Response) error {
+	x, ok := resp.Request.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return nil
+	}
+	client := baseURL(x.r)
+	for _, name := range []string{"Location", "Link"} {
+		for i, v := range resp.Header[name] {
+			resp.Header[name][i] = p.ownURL(v, client)
+		}
+	}
+	for i, v := range resp.Header["Www-Authenticate"] {
+		for _, c := range registry.ParseChallenges([]string{v}) {
+			u, err := url.Parse(c.Params["realm"])
+			if err == nil && u.Path == "/service/token" && (u.Host == x.r.Host || u.Host == p.harbor.Host) {
+				c.Params["realm"] = client + u.Path
+				resp.Header["Www-Authenticate"][i] = c.String()
+			}
+		}
+	}
+	return nil
+}
+
+// ownURL replaces Harbor's address at the head of a URL (in Link, behind its
+// angle bracket) by the client's. Harbor writes the Host that it was asked for,
+// but its own idea of the scheme.
+func (p *passer) ownURL(v, client string) string {
+	bracket := ""
+	if strings.HasPrefix(v, "<") {
+		bracket, v = "<", v[1:]
+	}
+	_, host, _ := strings.Cut(client, "://")
+	for _, own := range []string{p.harbor.String(), "http://" + host, "https://" + host} {
+		if rest, ok := strings.CutPrefix(v, own); ok && (rest == "" || strings.ContainsAny(rest[:1], "/?#>")) {
+			return bracket + client + rest
+		}
+	}
+	return bracket + v
+}

@@ -1,0 +1,192 @@
+// Package proxy is the edge: it stands in front of one datacenter's Harbor, on
+// the name that every client uses, and answers reads of the managed namespaces
+// from its own store. README.md lists the rules in the order in which a request
+// meets them.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// Config is what one edge needs. The fleet file is turned into it by the programs.
+type Config struct {
+	Datacenter string           // this edge's, in health and logs
+	Namespaces []Namespace      // the declared ones; others are told by their prefixes
+	Harbor     *registry.Source // the local Harbor, with the edge's own robot
+	OwnRobot   bool             // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
+	Access     *access.Checker
+	Store      *store.Store
+	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil: none
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Handler serves the edge's public listener.
+type Handler struct {
+	cfg        Config
+	namespaces map[string]Namespace
+	tags       *tags
+	pass       *passer
+	metrics    *metrics
+	started    time.Time
+	draining   atomic.Bool
+}
+
+// New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
+func New(ctx context.Context, cfg Config) *Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Freshness == nil {
+		cfg.Freshness = func(Kind) time.Duration { return 0 }
+	}
+	h := &Handler{cfg: cfg, namespaces: map[string]Namespace{}, started: cfg.Now(), metrics: newMetrics(cfg.Metrics)}
+	for _, ns := range cfg.Namespaces {
+		h.namespaces[ns.Project] = ns
+	}
+	h.tags = newTags(ctx, cfg.Now)
+	h.pass = newPasser(cfg.Harbor)
+	return h
+}
+
+// Drain makes the health say that this edge is leaving; requests are still served.
+func (h *Handler) Drain() { h.draining.Store(true) }
+
+// exchange is one request on its way through the edge, and what the log says of it.
+type exchange struct {
+	w       *responseWriter
+	r       *http.Request
+	req     registry.Request
+	ns      Namespace
+	kind    string // end point, for logs and metrics
+	outcome string // hit, stale, fill, join, pass, …: see cacheStatus
+	err     error
+}
+
+// ServeHTTP follows README.md, "A request, in order".
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{w: &responseWriter{ResponseWriter: w}, r: r, kind: "other", outcome: "pass"}
+	begun := h.cfg.Now()
+	defer func() { h.finish(x, h.cfg.Now().Sub(begun)) }()
+	x.err = h.serve(x)
+	switch {
+	case x.err == nil:
+	case x.w.status == 0:
+		x.cacheStatus("fwd=miss", "detail=error")
+		registry.WriteError(x.w, x.err)
+	default: // after the first byte the client must see a cut, not a short success
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (h *Handler) serve(x *exchange) error {
+	path := x.r.URL.Path
+	switch {
+	case path == "/healthz":
+		x.kind, x.outcome = "health", "own"
+		return liveness(x.w)
+	case path == "/breakwater/v1/health":
+		x.kind, x.outcome = "health", "own"
+		return h.health(x)
+	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
+		x.outcome = "own"
+		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
+	case path == "/service/token":
+		x.kind = "token"
+		return h.pass.serve(x)
+	case path != "/v2" && !strings.HasPrefix(path, "/v2/"):
+		return h.pass.serve(x)
+	}
+	return h.serveRegistry(x)
+}
+
+// serveRegistry answers the OCI distribution API.
+func (h *Handler) serveRegistry(x *exchange) (err error) {
+	if x.req, err = registry.ParseRequest(x.r.Method, x.r.URL); err != nil {
+		x.kind, x.outcome = "invalid", "own"
+		return err
+	}
+	x.kind = x.req.Kind.String()
+	x.w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	x.ns = resolve(h.namespaces, x.req.Project())
+	asked := x.req.Repo
+	x.req.Repo = x.ns.fullRepo(asked)
+	query := access.Query{
+		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, asked},
+		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
+	}
+	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob
+	switch {
+	case query.Authorization == "":
+		// Nobody needs Harbor to be told to log in.
+		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
+			x.outcome = "own"
+			return err
+		}
+	case x.ns.Kind == KindPlain || !x.req.Read() || !content:
+		// Harbor sees the client's own credentials and decides.
+	default:
+		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
+			x.outcome = "own"
+			return err
+		}
+	}
+	switch {
+	case x.ns.Kind == KindCache && !x.req.Read() && x.req.Method != http.MethodDelete:
+		x.outcome = "own"
+		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc- or a plain project", x.ns.Project)
+	case !x.req.Read():
+		return h.write(x)
+	case x.ns.Kind == KindPlain || !content:
+		return h.pass.serve(x)
+	case x.req.Kind == registry.KindManifest:
+		return h.serveManifest(x)
+	}
+	return h.serveBlob(x)
+}
+
+// write passes a push or delete to Harbor and forgets, before the client hears
+// of it, whatever the write may have changed.
+func (h *Handler) write(x *exchange) error {
+	x.w.before = func(status int) {
+		if status < 300 {
+			h.forget(x)
+		}
+	}
+	return h.pass.serve(x)
+}
+
+func (h *Handler) forget(x *exchange) {
+	switch {
+	case x.req.Kind == registry.KindManifest:
+		h.tags.written(x.req.Repo)
+	case x.req.Kind == registry.KindBlob:
+		h.cfg.Access.Leave(x.req.Repo, x.req.Digest)
+	}
+}
+
+// baseURL is the scheme and host under which the client reached the edge.
+func baseURL(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// aborted reports whether err only says that the client went away.
+func aborted(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
+}

@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// responseWriter notes what was answered. It does not hide io.ReaderFrom, so
+// that a complete blob leaves by the kernel, nor the controls of the writer below.
+type responseWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+	before func(status int) // called once, before the header leaves
+}
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
+		w.status = status
+		if w.before != nil {
+			w.before(status)
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (w *responseWriter) Write(b []byte) (int, error) {
+	w.implicitOK()
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.implicitOK()
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
+func (w *responseWriter) implicitOK() {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+}
+
+// flushWriter sends what it is given at once: the tail of a write would else
+// wait in a buffer for the next bytes of a fill, which may be long in coming.
+type flushWriter struct{ http.ResponseWriter }
+
+// Write implements io.Writer.
+func (w flushWriter) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// cacheStatus writes the response's Cache-Status (RFC 9211): how the edge came
+// by the answer.
+func (x *exchange) cacheStatus(params ...string) {
+	x.w.Header().Set("Cache-Status", "breakwater; "+strings.Join(params, "; "))
+}
+
+// metrics of the public listener; README.md lists them.
+type metrics struct {
+	requests *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_requests_total",
+			Help: "Requests by end point, kind of namespace, outcome and status class."}, []string{"endpoint", "namespace", "outcome", "status"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_response_bytes_total",
+			Help: "Bytes of response bodies by kind of namespace and outcome."}, []string{"namespace", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_request_duration_seconds",
+			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.bytes, m.seconds)
+	}
+	return m
+}
+
+// finish counts the request and writes its log line, also when the handler panics.
+func (h *Handler) finish(x *exchange, took time.Duration) {
+	status := x.w.status
+	if x.err != nil && aborted(x.r, x.err) {
+		x.outcome = "gone"
+	}
+	class := "0xx"
+	if status > 0 {
+		class = string(rune('0'+status/100)) + "xx"
+	}
+	h.metrics.requests.WithLabelValues(x.kind, x.ns.Kind.String(), x.outcome, class).Inc()
+	h.metrics.bytes.WithLabelValues(x.ns.Kind.String(), x.outcome).Add(float64(x.w.bytes))
+	h.metrics.seconds.WithLabelValues(x.kind, x.outcome).Observe(took.Seconds())
+	if x.kind == "health" {
+		return
+	}
+	client, _, _ := net.SplitHostPort(x.r.RemoteAddr)
+	attrs := []slog.Attr{
+		slog.String("method", x.r.Method), slog.String("endpoint", x.kind), slog.String("repo", x.req.Repo),
+		slog.String("reference", x.req.Reference()), slog.Int("status", status), slog.String("outcome", x.outcome),
+		slog.Int64("bytes", x.w.bytes), slog.Duration("duration", took), slog.String("client", client),
+	}
+	if x.req.Repo == "" {
+		attrs = append(attrs, slog.String("path", x.r.URL.Path))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.String("err", x.err.Error()))
+	}
+	h.cfg.Log.LogAttrs(x.r.Context(), slog.LevelInfo, "request", attrs...)
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+)
+
+// Reader reads one blob from any offset, also while it is still arriving: then
+// Read waits for its bytes. A Reader is for one goroutine; any number of Readers
+// share a blob, and a slow one holds up nobody.
+type Reader struct {
+	file    *os.File // a held blob
+	fill    *fill    // else the transfer
+	ctx     context.Context
+	size    int64
+	offset  int64
+	err     error
+	release func()
+	once    sync.Once
+}
+
+func (f *fill) reader(ctx context.Context) *Reader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users++
+	return &Reader{fill: f, ctx: ctx, release: f.leave}
+}
+
+// Size returns the blob's length in bytes; known is false while the source of a
+// running fill has not said it.
+func (r *Reader) Size() (n int64, known bool) {
+	if r.file != nil {
+		return r.size, true
+	}
+	r.fill.mu.Lock()
+	defer r.fill.mu.Unlock()
+	if r.fill.done {
+		return r.fill.written, true
+	}
+	return r.fill.size, r.fill.size >= 0
+}
+
+// File returns the bare file of a held blob, which a server can hand to the
+// kernel. It belongs to the Reader.
+func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != nil }
+
+// Err is what ended the reading before its time, nil where nothing did.
+// http.ServeContent keeps such errors to itself.
+func (r *Reader) Err() error { return r.err }
+
+// Read implements io.Reader.
+func (r *Reader) Read(p []byte) (n int, err error) {
+	if r.file != nil {
+		n, err = r.file.Read(p)
+	} else {
+		n, err = r.readFill(p)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+func (r *Reader) readFill(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	f := r.fill
+	for {
+		f.mu.Lock()
+		end, done, err, changed := f.readable(), f.done, f.err, f.changed
+		atEnd := f.size >= 0 && r.offset >= f.size && f.size > 0
+		f.mu.Unlock()
+		switch {
+		case err != nil:
+			return 0, err
+		case r.offset < end:
+			n, err := f.file.ReadAt(p[:min(int64(len(p)), end-r.offset)], r.offset)
+			r.offset += int64(n)
+			if n > 0 {
+				err = nil // the end of the file is not the end of the fill
+			}
+			return n, err
+		case done, atEnd:
+			return 0, io.EOF
+		}
+		if err := r.wait(changed); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *Reader) wait(changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}
+
+// Seek implements io.Seeker. From the end it waits until the length is known.
+func (r *Reader) Seek(offset int64, whence int) (int64, error) {
+	if r.file != nil {
+		return r.file.Seek(offset, whence)
+	}
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.offset
+	case io.SeekEnd:
+		size, err := r.waitSize()
+		if err != nil {
+			r.err = err
+			return 0, err
+		}
+		offset += size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the beginning of a blob")
+	}
+	r.offset = offset
+	return offset, nil
+}
+
+func (r *Reader) waitSize() (int64, error) {
+	for {
+		r.fill.mu.Lock()
+		err, changed := r.fill.err, r.fill.changed
+		r.fill.mu.Unlock()
+		if size, known := r.Size(); known || err != nil {
+			return size, err
+		}
+		if err := r.wait(changed); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (r *Reader) Close() error {
+	var err error
+	r.once.Do(func() {
+		if r.file != nil {
+			err = r.file.Close()
+		}
+		r.release()
+	})
+	return err
+}

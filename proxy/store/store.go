@@ -1,0 +1,326 @@
+// Package store keeps verified content on disk. A transfer into it is an object
+// of its own, a fill, that any number of readers share. README.md lists the rules.
+package store
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// Config says where the store is and how much it may hold.
+type Config struct {
+	Dir     string                // made when absent; one process at a time
+	Size    int64                 // budget in bytes; 0: no limit
+	Idle    time.Duration         // a fill without a byte for so long is given up; 0: 30 s
+	Log     *slog.Logger          // nil: discarded
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Store is an open store. Safe for concurrent use.
+type Store struct {
+	cfg     Config
+	lock    *os.File
+	metrics *metrics
+	ctx     context.Context // of every fill
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	blobs map[digest.Digest]*list.Element // of *blob
+	used  *list.List                      // least recently used first
+	bytes int64
+	fills map[digest.Digest]*fill
+}
+
+type blob struct {
+	pins   int // readers
+	digest digest.Digest
+	size   int64
+}
+
+const defaultIdle = 30 * time.Second
+
+// Open opens the store in cfg.Dir. A store that another process has open is
+// refused; what a crash left half-written is removed.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Idle == 0 {
+		cfg.Idle = defaultIdle
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{cfg: cfg, blobs: map[digest.Digest]*list.Element{}, used: list.New(), fills: map[digest.Digest]*fill{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, dir := range []string{cfg.Dir, s.tempDir(), s.blobDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+	}
+	var err error
+	if s.lock, err = lockDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.clearTemp(), s.scan()); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.metrics = newMetrics(cfg.Metrics, s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom(0)
+	return s, nil
+}
+
+// Close gives up every fill, waits for them, and lets the next process in.
+// Readers of complete blobs may go on.
+func (s *Store) Close() error {
+	s.cancel()
+	s.running.Wait()
+	return s.lock.Close()
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open store: another process uses %s; one store serves one edge", dir)
+	}
+	return f, nil
+}
+
+func (s *Store) tempDir() string { return filepath.Join(s.cfg.Dir, "tmp") }
+func (s *Store) blobDir() string { return filepath.Join(s.cfg.Dir, "blobs") }
+
+// path is where a blob lies: blobs/<algorithm>/<first two>/<hex>. Digests reach
+// the store parsed, so nothing of a client's own is in it.
+func (s *Store) path(d digest.Digest) string {
+	hex := d.Encoded()
+	return filepath.Join(s.blobDir(), d.Algorithm().String(), hex[:2], hex)
+}
+
+func (s *Store) clearTemp() error {
+	left, err := os.ReadDir(s.tempDir())
+	for _, f := range left {
+		err = errors.Join(err, os.Remove(filepath.Join(s.tempDir(), f.Name())))
+	}
+	return err
+}
+
+// scan finds what is there. The order of use is not kept across a restart.
+func (s *Store) scan() error {
+	return filepath.WalkDir(s.blobDir(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		algorithm := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		d, err := digest.Parse(algorithm + ":" + entry.Name())
+		if err != nil || s.path(d) != path {
+			s.cfg.Log.Warn("file in the store that is no blob left alone", "path", path)
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		s.add(d, info.Size())
+		return nil
+	})
+}
+
+// add lists a committed blob; s.mu is held, or nobody else is there yet.
+func (s *Store) add(d digest.Digest, size int64) {
+	if _, ok := s.blobs[d]; ok {
+		return
+	}
+	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size})
+	s.bytes += size
+}
+
+// Get returns a reader of a blob that is held, or being filled; fs.ErrNotExist
+// where it is neither. ctx ends the reader's waits for bytes to come.
+func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
+	if err := checkDigest(d); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, err := s.openHeld(d); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	f := s.fills[d]
+	if f == nil || !f.hasStarted() {
+		return nil, fs.ErrNotExist
+	}
+	return f.reader(ctx), nil
+}
+
+// openHeld opens a committed blob; s.mu is held.
+func (s *Store) openHeld(d digest.Digest) (*Reader, error) {
+	element, ok := s.blobs[d]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	b := element.Value.(*blob)
+	file, err := os.Open(s.path(d))
+	if err == nil {
+		var info fs.FileInfo
+		if info, err = file.Stat(); err == nil && info.Size() != b.size {
+			err = fmt.Errorf("%d bytes instead of %d", info.Size(), b.size)
+		}
+	}
+	if err != nil { // somebody else's hand was in the directory: it is not held any more
+		s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
+		if file != nil {
+			file.Close()
+		}
+		s.drop(element)
+		return nil, fs.ErrNotExist
+	}
+	s.used.MoveToBack(element)
+	b.pins++
+	return &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}, nil
+}
+
+func (s *Store) unpin(b *blob) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.pins--
+	s.makeRoom(0)
+}
+
+// drop removes a committed blob; s.mu is held.
+func (s *Store) drop(element *list.Element) {
+	b := s.used.Remove(element).(*blob)
+	delete(s.blobs, b.digest)
+	s.bytes -= b.size
+	if err := os.Remove(s.path(b.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.cfg.Log.Error("blob not removed from the store", "digest", b.digest.String(), "err", err.Error())
+	}
+}
+
+// Delete removes a blob. Readers that have it open go on.
+func (s *Store) Delete(d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if element, ok := s.blobs[d]; ok {
+		s.drop(element)
+	}
+}
+
+// admits reports whether a blob of this size may be kept: one that is larger
+// than half of the budget would flush what many others need.
+func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }
+
+// makeRoom evicts the least recently used blobs that nobody reads until the
+// coming bytes fit too; s.mu is held.
+func (s *Store) makeRoom(coming int64) {
+	if s.cfg.Size <= 0 {
+		return
+	}
+	for _, f := range s.fills {
+		coming += f.kept()
+	}
+	for element := s.used.Front(); element != nil && s.bytes+coming > s.cfg.Size; {
+		next := element.Next()
+		if element.Value.(*blob).pins == 0 {
+			s.drop(element)
+			s.metrics.evictions.Inc()
+		}
+		element = next
+	}
+}
+
+// Put stores content that is in memory, as a manifest. Content that does not
+// match its digest is ErrWrongContent.
+func (s *Store) Put(d digest.Digest, content []byte) error {
+	if err := checkDigest(d); err != nil {
+		return err
+	}
+	if d.Algorithm().FromBytes(content) != d {
+		return ErrWrongContent
+	}
+	s.mu.Lock()
+	_, held := s.blobs[d]
+	s.mu.Unlock()
+	if held {
+		return nil
+	}
+	file, err := s.newTemp()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err = file.Write(content); err == nil {
+		err = s.commit(d, file, int64(len(content)))
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		return fmt.Errorf("store %s: %w", d, err)
+	}
+	return nil
+}
+
+func (s *Store) newTemp() (*os.File, error) {
+	file, err := os.CreateTemp(s.tempDir(), "fill-")
+	if err != nil {
+		return nil, fmt.Errorf("open a file for a fill: %w", err)
+	}
+	return file, nil
+}
+
+// commit makes a temporary file the blob: fsync of the file, rename, fsync of
+// the directory. A crash between any two leaves a store that opens.
+func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
+	path := s.path(d)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom(size)
+	s.add(d, size)
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func checkDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d, err)
+	}
+	return nil
+}
+
+var _ io.ReadSeekCloser = (*Reader)(nil)

@@ -1,0 +1,470 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func open(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func content(n int) ([]byte, digest.Digest) {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(b)
+	return b, digest.FromBytes(b)
+}
+
+// whole is a source that sends b, its length said or not.
+func whole(b []byte, calls *atomic.Int64, size int64) Source {
+	return func(_ context.Context, offset int64) (Body, error) {
+		calls.Add(1)
+		return Body{io.NopCloser(bytes.NewReader(b[offset:])), size, offset}, nil
+	}
+}
+
+// gated sends the first part at once and the rest when the gate opens.
+func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Source {
+	return func(ctx context.Context, _ int64) (Body, error) {
+		calls.Add(1)
+		rest := readerFunc(func(p []byte) (int, error) {
+			select {
+			case <-gate:
+				return 0, io.EOF
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		})
+		body := io.MultiReader(bytes.NewReader(b[:first]), rest, bytes.NewReader(b[first:]))
+		return Body{io.NopCloser(body), int64(len(b)), 0}, nil
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// empty fails the test when the store keeps anything, whole or half.
+func empty(t *testing.T, s *Store) {
+	t.Helper()
+	filepath.WalkDir(s.cfg.Dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && e.Name() != "lock" {
+			t.Errorf("left behind: %s", path)
+		}
+		return err
+	})
+}
+
+func mustFetch(t *testing.T, s *Store, d digest.Digest, src Source) *Reader {
+	t.Helper()
+	r, err := s.Fetch(t.Context(), d, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestManyReadersShareOneFill(t *testing.T) {
+	b, d := content(2 << 20)
+	for _, proto := range []string{"http", "tls", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			s := open(t, Config{})
+			var calls atomic.Int64
+			gate := make(chan struct{})
+			src := gated(b, 1<<19, gate, &calls)
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				reader, err := s.Fetch(r.Context(), d, src)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer reader.Close()
+				http.ServeContent(flusher{w}, r, "", time.Time{}, reader)
+			}))
+			switch proto {
+			case "http":
+				srv.Start()
+			case "tls":
+				srv.StartTLS()
+			case "h2":
+				srv.EnableHTTP2 = true
+				srv.StartTLS()
+			}
+			defer srv.Close()
+			var all sync.WaitGroup
+			var opened sync.Once
+			for range 32 {
+				all.Go(func() {
+					resp, err := srv.Client().Get(srv.URL)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer resp.Body.Close()
+					first := make([]byte, 64<<10)
+					if _, err := io.ReadFull(resp.Body, first); err != nil {
+						t.Error(err)
+					}
+					opened.Do(func() { close(gate) }) // bytes are here before the fill can end
+					rest, err := io.ReadAll(resp.Body)
+					if err != nil || !bytes.Equal(append(first, rest...), b) {
+						t.Errorf("%d bytes, %v", len(first)+len(rest), err)
+					}
+				})
+			}
+			all.Wait()
+			if calls.Load() != 1 {
+				t.Errorf("the source was asked %d times", calls.Load())
+			}
+		})
+	}
+}
+
+type flusher struct{ http.ResponseWriter }
+
+func (w flusher) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	w.ResponseWriter.(http.Flusher).Flush()
+	return n, err
+}
+
+func TestFillOutlivesItsFirstReader(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(1 << 20)
+	var calls atomic.Int64
+	gate := make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	first, err := s.Fetch(ctx, d, gated(b, len(b)/10, gate, &calls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	first.Close()
+	second := mustFetch(t, s, d, nil)
+	close(gate)
+	if got, err := io.ReadAll(second); err != nil || !bytes.Equal(got, b) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	third, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if _, held := third.File(); !held {
+		// the file is committed before the last bytes are let go
+		t.Error("not held after the fill")
+	}
+}
+
+func TestWrongBodiesAreNeverCompleted(t *testing.T) {
+	b, d := content(1 << 20)
+	flipped := bytes.Clone(b)
+	flipped[17] ^= 1
+	for name, src := range map[string]Source{
+		"wrong bytes":                   whole(flipped, new(atomic.Int64), int64(len(b))),
+		"wrong bytes of no length":      whole(flipped, new(atomic.Int64), -1),
+		"truncated, length says so":     whole(b[:len(b)-1], new(atomic.Int64), int64(len(b)-1)),
+		"truncated, length lies":        whole(append(bytes.Clone(b[:len(b)/2]), make([]byte, len(b)/2)...), new(atomic.Int64), int64(len(b))),
+		"extra bytes":                   whole(append(bytes.Clone(b), 0), new(atomic.Int64), int64(len(b))),
+		"extra bytes of no length":      whole(append(bytes.Clone(b), 0), new(atomic.Int64), -1),
+		"an HTML page":                  whole([]byte("<html>"), new(atomic.Int64), 6),
+		"nothing":                       whole(nil, new(atomic.Int64), 0),
+		"nothing, and no length either": whole(nil, new(atomic.Int64), -1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Config{})
+			var got []byte
+			r, err := s.Fetch(t.Context(), d, src)
+			if err == nil {
+				defer r.Close()
+				got, err = io.ReadAll(r)
+			}
+			if !errors.Is(err, ErrWrongContent) {
+				t.Errorf("read to the end: %v", err)
+			}
+			if len(got) > len(b)-holdBack {
+				t.Errorf("%d bytes given away: the last %d were to be held back", len(got), holdBack)
+			}
+			empty(t, s)
+			healthy := mustFetch(t, s, d, whole(b, new(atomic.Int64), -1))
+			if got, err := io.ReadAll(healthy); err != nil || !bytes.Equal(got, b) {
+				t.Errorf("from a healthy source: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+func TestABodyThatBreaksOffIsResumed(t *testing.T) {
+	b, d := content(300 << 10)
+	for _, at := range []int{0, 1, len(b) / 2, len(b) - 1} {
+		for _, ignoresRange := range []bool{false, true} {
+			t.Run(fmt.Sprintf("at %d, ignoring ranges %v", at, ignoresRange), func(t *testing.T) {
+				s := open(t, Config{})
+				var offsets []int64
+				r := mustFetch(t, s, d, func(_ context.Context, offset int64) (Body, error) {
+					offsets = append(offsets, offset)
+					if len(offsets) == 1 {
+						cut := io.MultiReader(bytes.NewReader(b[:at]), iotest.ErrReader(errors.New("reset by peer")))
+						return Body{io.NopCloser(cut), int64(len(b)), 0}, nil
+					}
+					if ignoresRange {
+						offset = 0
+					}
+					return Body{io.NopCloser(bytes.NewReader(b[offset:])), int64(len(b)), offset}, nil
+				})
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				if len(offsets) != 2 || offsets[1] != int64(at) {
+					t.Errorf("asked from %v", offsets)
+				}
+			})
+		}
+	}
+}
+
+func TestARefusalReachesTheCallerAsItIs(t *testing.T) {
+	s := open(t, Config{})
+	_, d := content(1)
+	refusal := errors.New("no such blob")
+	if _, err := s.Fetch(t.Context(), d, func(context.Context, int64) (Body, error) { return Body{}, refusal }); !errors.Is(err, refusal) {
+		t.Error(err)
+	}
+	empty(t, s)
+}
+
+// A client of one repo asks for a digest that only another repo holds: its
+// refusal is not to become the other repo's.
+func TestARefusalIsNotSharedWithOtherCallers(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(1000)
+	asked, refuse := make(chan struct{}), make(chan struct{})
+	var outcome error
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, outcome = s.Fetch(t.Context(), d, func(context.Context, int64) (Body, error) {
+			close(asked)
+			<-refuse
+			return Body{}, errors.New("not in this repo")
+		})
+	})
+	<-asked
+	all.Go(func() {
+		r, err := s.Fetch(t.Context(), d, whole(b, new(atomic.Int64), -1))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+	close(refuse)
+	all.Wait()
+	if outcome == nil {
+		t.Error("the refused caller got the other's blob")
+	}
+}
+
+func TestASilentSourceIsGivenUp(t *testing.T) {
+	s := open(t, Config{Idle: 20 * time.Millisecond})
+	b, d := content(200 << 10)
+	var calls atomic.Int64
+	r := mustFetch(t, s, d, gated(b, 100, nil, &calls))
+	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "no byte for") {
+		t.Error(err)
+	}
+	if calls.Load() < 2 {
+		t.Error("nobody asked again")
+	}
+	empty(t, s)
+}
+
+func TestALeavingReaderIsNotKeptWaiting(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(200 << 10)
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := s.Fetch(ctx, d, gated(b, 100, nil, new(atomic.Int64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	leave()
+	if _, err := r.Read(make([]byte, 10)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestCrashLeavesAStoreThatOpens(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir})
+	b, d := content(100)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a second process: %v", err)
+	}
+	s.Close()
+	half := filepath.Join(dir, "tmp", "fill-123")
+	if err := os.WriteFile(half, b[:50], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Config{Dir: dir})
+	if _, err := os.Stat(half); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half a fill is still there: %v", err)
+	}
+	r, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, _ := io.ReadAll(r); !bytes.Equal(got, b) {
+		t.Error("another content after the restart")
+	}
+}
+
+func TestATruncatedFileIsNotServed(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(100)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(s.path(d), 50); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	r := mustFetch(t, s, d, whole(b, new(atomic.Int64), -1))
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestPutRefusesWrongContent(t *testing.T) {
+	s := open(t, Config{})
+	_, d := content(10)
+	if err := s.Put(d, []byte("x")); !errors.Is(err, ErrWrongContent) {
+		t.Error(err)
+	}
+	if err := s.Put("sha256:../../x", nil); err == nil {
+		t.Error("a digest that is a path was taken")
+	}
+	empty(t, s)
+}
+
+func TestBudget(t *testing.T) {
+	s := open(t, Config{Size: 1000})
+	put := func(n int) digest.Digest {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	held := func(d digest.Digest) bool {
+		r, err := s.Get(t.Context(), d)
+		if err == nil {
+			r.Close()
+		}
+		return err == nil
+	}
+	oldest, pinned := put(400), put(401)
+	reader, err := s.Get(t.Context(), pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !held(oldest) {
+		t.Fatal("evicted below the budget")
+	}
+	third := put(402)
+	if held(oldest) || !held(third) {
+		t.Error("the least recently used blob was to go: the older one of those that nobody reads")
+	}
+	fourth := put(403)
+	if held(third) || !held(pinned) || !held(fourth) {
+		t.Error("a blob that is being read was to stay")
+	}
+	if got, err := io.ReadAll(reader); err != nil || len(got) != 401 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	reader.Close()
+
+	b, d := content(501)
+	r := mustFetch(t, s, d, whole(b, new(atomic.Int64), int64(len(b))))
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("a blob larger than its share: %d bytes, %v", len(got), err)
+	}
+	if held(d) || !held(fourth) {
+		t.Error("a blob larger than its share was kept, or flushed others")
+	}
+	if s.bytes > 1000 {
+		t.Errorf("%d bytes held", s.bytes)
+	}
+}
+
+// FuzzReader holds readers of a running fill to a slice of bytes.
+func FuzzReader(f *testing.F) {
+	f.Add(uint32(200<<10), uint32(100), uint16(4000), true)
+	f.Add(uint32(1), uint32(0), uint16(1), false)
+	f.Add(uint32(0), uint32(0), uint16(1), true)
+	f.Fuzz(func(t *testing.T, size, offset uint32, step uint16, known bool) {
+		b, d := content(int(size % (1 << 20)))
+		said := int64(-1)
+		if known {
+			said = int64(len(b))
+		}
+		s := open(t, Config{})
+		r := mustFetch(t, s, d, func(context.Context, int64) (Body, error) {
+			return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), said, 0}, nil
+		})
+		at := int64(offset) % int64(len(b)+1)
+		if _, err := r.Seek(at, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, int(step)+1)
+		var got []byte
+		for {
+			n, err := r.Read(buf)
+			got = append(got, buf[:n]...)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(got, b[at:]) {
+			t.Errorf("%d bytes from %d of %d", len(got), at, len(b))
+		}
+	})
+}

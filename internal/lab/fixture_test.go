@@ -1,0 +1,450 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/opencontainers/go-digest"
+)
+
+// What the recorded Harbors held. The manifests are the recorded bytes; layers
+// are of the recorded sizes, under the recorded digests, which distribution
+// does not check when it reads.
+const (
+	privManifest   = "sha256:8244952a9434b01152b36a76948e0e94e081c4c0f646145d004859e4914f1af0"
+	privOther      = "sha256:5ba7274810c1316c27f2d63c4a29db3f1d181ca7ad6c95e92cca343397d27683"
+	privReferrer   = "sha256:f01f18581c2ce435745b6f5f543f7c9ae9add3f3aa1e9f6629014a85128c7408"
+	pubManifest    = "sha256:3f986c6d2694201fe0d4c1b65edb4674d20a22b37a49d82c75264e8170ad9f84"
+	layerDigest    = "sha256:5ac9ae7628e5eda5b7d958fc0bc3f50d8f44d0b34df4b4309fdafd433f49d9c6"
+	smallLayer     = "sha256:b930f1e697834e9c5aab89e47accfab0c9a845fbaaa52c249cec6cad4cb5fdae"
+	cachedManifest = "sha256:f81f0b2db35cc91efab5362eaf24cd7a74aead10ec331d4dad36d974dd484459"
+	cachedLayer    = "sha256:2d674a0e2e2a22a51a348811a83fa98c273469f58d82705d83c1c4d08bf02b3c"
+	cachedConfig   = "sha256:17357ce39195ac0acae23cc67bd5e0a824a7e341ac2e68f0800f3752d70040eb"
+	schema2        = "application/vnd.docker.distribution.manifest.v2+json"
+	robotSecret    = "Chosen5ecretABC"
+)
+
+var testKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+// fixture is the fleet of the recordings, as it was when one of them was made.
+type fixture struct {
+	name    string
+	key     *rsa.PrivateKey
+	harbors map[string]*Harbor // by recorded port
+}
+
+func newFixture(t *testing.T, name string) *fixture {
+	return &fixture{name: name, key: testKey(), harbors: map[string]*Harbor{}}
+}
+
+// host is where the recorded host is now.
+func (f *fixture) host(t *testing.T, recorded string) string {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(recorded)
+	h := f.harbors[port]
+	if h == nil {
+		h = f.harbor(t, port)
+		f.harbors[port] = h
+	}
+	return strings.TrimPrefix(h.URL(), "http://")
+}
+
+func (f *fixture) has(parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(f.name, part) })
+}
+
+func startHarbor(t *testing.T, key *rsa.PrivateKey) *Harbor {
+	t.Helper()
+	h, err := StartHarbor(HarborConfig{Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func (f *fixture) harbor(t *testing.T, port string) *Harbor {
+	t.Helper()
+	key := f.key
+	if f.has("different-keys") {
+		key = nil
+	}
+	h := startHarbor(t, key)
+	old := time.Now().Add(-time.Hour)
+	manifest := func(d string) []byte { return recordedManifest(t, d) }
+	if !f.has("create-project.") {
+		h.CreateProject("priv", false)
+		plant(t, h.cfg.Dir, "priv/app", layerDigest, make([]byte, 2001895))
+		h.plantManifest(t, "priv/app", "v2", privManifest, manifest(privManifest))
+		h.db.record(h.db.project("priv"), "priv/app", "v1", &artifact{Digest: privOther, MediaType: schema2})
+		h.db.record(h.db.project("priv"), "priv/app", "", &artifact{Digest: privReferrer, MediaType: "application/vnd.oci.image.manifest.v1+json",
+			ArtifactType: "application/vnd.example.sbom", Size: 623, Subject: privManifest, Annotations: map[string]string{"a": "b"}})
+	}
+	if !f.has("create-project-public") {
+		h.CreateProject("pub", true)
+		h.plantManifest(t, "pub/app", "v1", pubManifest, manifest(pubManifest))
+	}
+	if port != "18082" || f.has("created-later") {
+		h.CreateProject("priv2", false)
+	}
+	h.CreateProject("small", false)
+	h.db.record(h.db.project("small"), "small/ok", "v1", &artifact{Digest: pubManifest, MediaType: schema2})
+	for _, p := range h.db.projects {
+		if p.Name != "priv2" {
+			p.Created = old
+		}
+	}
+	if !f.has("robot-create") && port == "18081" {
+		h.CreateRobot("priv", "ci", robotSecret, "pull", "push")
+	}
+	if port == "18083" {
+		plant(t, h.cfg.Dir, "library/app", smallLayer, make([]byte, 302241))
+		h.plantManifest(t, "library/app", "v1", pubManifest, manifest(pubManifest))
+	}
+	f.caches(t, h)
+	f.breakDown(t, h)
+	return h
+}
+
+// caches sets up the proxy caches and the upstreams behind them.
+func (f *fixture) caches(t *testing.T, h *Harbor) {
+	t.Helper()
+	if !f.has("pc-", "referrers-proxycache") {
+		return
+	}
+	upstream := startUpstream(t)
+	config, err := os.ReadFile(filepath.Join(recordings, "pc-get-config-blob-cold.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config[bytes.Index(config, []byte(`{"architecture"`)):][:233]
+	layer := make([]byte, 1505418)
+	copy(layer, "\x1f\x8b\x08")
+	for tag := 1; tag <= 8; tag++ {
+		plantTagged(t, upstream.dir, "team/img", fmt.Sprintf("v%d", tag), cachedManifest, recordedManifest(t, cachedManifest))
+	}
+	plant(t, upstream.dir, "team/img", cachedConfig, config)
+	plant(t, upstream.dir, "team/img", cachedLayer, layer)
+	if f.has("pc-project-create.") {
+		h.db.registries = []*registryRecord{{ID: 2, URL: upstream.URL()}}
+		return
+	}
+	for name, u := range map[string]*Upstream{"cache": upstream, "dc1cache": upstream, "fcache": startUpstream(t)} {
+		if err := h.CreateCache(name, "docker-registry", u.URL()); err != nil {
+			t.Fatal(err)
+		}
+		for _, status := range []string{"401", "403", "404", "429", "500", "503"} {
+			u.faults.active = append(u.faults.active, fault(t, status, "/v2/e"+status+"/"))
+		}
+	}
+	if f.has("warm", "upstreamdown", "missing", "pc-tags-list") {
+		plant(t, h.cfg.Dir, "cache/team/img", cachedLayer, layer)
+		h.plantManifest(t, "cache/team/img", "v1", cachedManifest, recordedManifest(t, cachedManifest))
+		h.plantManifest(t, "cache/team/img", "v2", cachedManifest, recordedManifest(t, cachedManifest))
+	}
+	if f.has("upstreamdown") {
+		if err := upstream.SetFaults(Fault{Name: "down"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.has("upstreamdown-registries") { // what was listed there
+		h.db.registries = h.db.registries[:0]
+		for i, rec := range []registryRecord{{Name: "to-dc2", Type: "harbor", Credential: credential{"admin", "x", "basic"}}, {Name: "plain", Type: "docker-registry"}} {
+			rec.ID, rec.Created = i+1, time.Now()
+			h.db.registries = append(h.db.registries, &rec)
+		}
+	}
+}
+
+func fault(t *testing.T, name, path string) *Fault {
+	var s faultSet
+	if err := s.set([]Fault{{Name: name, Path: path}}); err != nil {
+		t.Fatal(err)
+	}
+	return s.active[0]
+}
+
+// breakDown stops the component that was stopped when the recording was made.
+func (f *fixture) breakDown(t *testing.T, h *Harbor) {
+	for part, name := range map[string]string{"core-down": "core-down", "registry-down": "registry-down", "db-down": "db-down", "redis-down": "redis-down"} {
+		if f.has("fail-" + part) {
+			broken := fault(t, name, "")
+			if f.has("after-14s", "redis-down") {
+				broken.since = broken.since.Add(-14 * time.Second)
+			}
+			h.faults.active = append(h.faults.active, broken)
+		}
+	}
+}
+
+func startUpstream(t *testing.T) *Upstream {
+	t.Helper()
+	u, err := StartUpstream("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	return u
+}
+
+// recordedManifest finds the bytes of a manifest in the recordings.
+func recordedManifest(t *testing.T, d string) []byte {
+	t.Helper()
+	files, err := filepath.Glob(recordings + "/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			line = bytes.TrimSpace(line)
+			if bytes.HasPrefix(line, []byte(`{"schemaVersion"`)) && digest.FromBytes(line).String() == d {
+				return bytes.Clone(line)
+			}
+		}
+	}
+	t.Fatalf("no recording holds %s", d)
+	return nil
+}
+
+// plant puts a blob into a repo of distribution's directory, whatever its digest.
+func plant(t *testing.T, dir, repo, d string, content []byte) {
+	t.Helper()
+	hex := strings.TrimPrefix(d, "sha256:")
+	root := filepath.Join(dir, "docker/registry/v2")
+	write(t, filepath.Join(root, "blobs/sha256", hex[:2], hex, "data"), content)
+	write(t, filepath.Join(root, "repositories", repo, "_layers/sha256", hex, "link"), []byte(d))
+}
+
+func plantTagged(t *testing.T, dir, repo, tag, d string, content []byte) {
+	t.Helper()
+	plant(t, dir, repo, d, content)
+	hex := strings.TrimPrefix(d, "sha256:")
+	manifests := filepath.Join(dir, "docker/registry/v2/repositories", repo, "_manifests")
+	write(t, filepath.Join(manifests, "revisions/sha256", hex, "link"), []byte(d))
+	write(t, filepath.Join(manifests, "tags", tag, "current/link"), []byte(d))
+	write(t, filepath.Join(manifests, "tags", tag, "index/sha256", hex, "link"), []byte(d))
+}
+
+func (h *Harbor) plantManifest(t *testing.T, repo, tag, d string, content []byte) {
+	t.Helper()
+	plantTagged(t, h.cfg.Dir, repo, tag, d, content)
+	project, _, _ := strings.Cut(repo, "/")
+	h.db.record(h.db.project(project), repo, tag, describe("", content))
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// do sends the recorded request to the host, as curl would.
+func (f *fixture) do(t *testing.T, rec recording, host string) (*http.Response, string) {
+	t.Helper()
+	u := *rec.url
+	u.Host = host
+	body := rec.body
+	if body == "@work/ref.json" {
+		body = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.example.sbom","digest":"` + layerDigest + `","size":2001895},"layers":[],"subject":{"mediaType":"` + schema2 + `","digest":"` + privManifest + `","size":590}}`
+		own := digest.FromString(body).String()
+		u.Path = strings.ReplaceAll(u.Path, privReferrer, own)
+		for k := range rec.answer {
+			rec.answer.Set(k, strings.ReplaceAll(rec.answer.Get(k), privReferrer, own))
+		}
+	}
+	req, err := http.NewRequest(rec.method, u.String(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = rec.header.Clone()
+	if v := rec.header.Get("Host"); v != "" {
+		req.Host = v
+	}
+	transport := &http.Transport{DisableCompression: true}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(content)
+}
+
+func sign(t *testing.T, key *rsa.PrivateKey, c map[string]any) string {
+	t.Helper()
+	raw, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims(c)).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func keys(text string) string {
+	var v any
+	if json.Unmarshal([]byte(text), &v) != nil {
+		return "none"
+	}
+	if list, ok := v.([]any); ok && len(list) > 0 {
+		v = list[0]
+	}
+	m, _ := v.(map[string]any)
+	return strings.Join(slices.Sorted(maps.Keys(m)), " ")
+}
+
+// compareToken compares two answers of the token service: their fields, and
+// what the tokens say.
+func compareToken(t *testing.T, recorded, content string) {
+	t.Helper()
+	_, decoded, ok := strings.Cut(recorded, "decoded claims: ")
+	var want, have claimsView
+	if ok {
+		if err := json.Unmarshal([]byte(strings.TrimSpace(decoded)), &want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _, _ := strings.Cut(recorded, "\n")
+	if keys(first) != keys(content) {
+		t.Errorf("fields %s, Harbor's %s", keys(content), keys(first))
+	}
+	var body struct {
+		Token       string `json:"token"`
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	if err := json.Unmarshal([]byte(content), &body); err != nil || body.AccessToken != "" || body.ExpiresIn != 1800 {
+		t.Errorf("%v in %s", err, content)
+	}
+	parts := strings.Split(body.Token, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(payload, &have); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := have.comparable(), want.comparable(); a != b {
+		t.Errorf("claims %s, Harbor's %s", a, b)
+	}
+}
+
+type claimsView struct {
+	Iss, Sub, Aud, Jti string
+	Exp, Nbf, Iat      int64
+	Access             []access
+}
+
+func (c claimsView) comparable() string {
+	for _, a := range c.Access {
+		slices.Sort(a.Actions)
+	}
+	return fmt.Sprint(c.Iss, c.Sub, c.Aud, len(c.Jti), c.Exp-c.Iat, c.Nbf-c.Iat, c.Access, c.Access == nil)
+}
+
+// TestMintedTokens is the recorded table of tokens made with Harbor's own key.
+func TestMintedTokens(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(recordings, "minted-token-matrix.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Unix()
+	both := []access{{"repository", "priv/app", []string{"pull"}}, {"repository", "priv/x", []string{}}}
+	changes := map[string]map[string]any{
+		"proper, no kid": {}, "wrong kid": {}, "iss=other": {"iss": "other"}, "no iss": {"iss": nil}, "aud=other": {"aud": "other"},
+		"aud=[a,harbor-registry]": {"aud": []string{"a", "harbor-registry"}}, "no iat": {"iat": nil}, "iat 1h before project created": {"iat": now - 3*3600},
+		"expired 30s ago": {"exp": now - 30}, "expired 120s ago": {"exp": now - 120}, "no exp": {"exp": nil}, "nbf 30s in future": {"nbf": now + 30},
+		"nbf 120s in future": {"nbf": now + 120}, "sub unknown user, actions *": {"sub": "nobody", "access": []access{{"repository", "priv/app", []string{"*"}}}},
+		"2 scopes same project pull then []": {"access": both}, "signed with dc2 key": {},
+	}
+	f := newFixture(t, "minted")
+	host := f.host(t, "127.0.0.1:18081")
+	rec := parseRecordings(t, "", "$ curl -i http://127.0.0.1:18081/v2/priv/app/manifests/v2\nHTTP/1.1 200 OK\n")[0]
+	seen := 0
+	for _, line := range strings.Split(string(text), "\n") {
+		name, answer, ok := strings.Cut(line, ": ")
+		change, known := changes[name]
+		if !ok || !known {
+			if answer = strings.TrimSpace(answer); strings.HasPrefix(answer, "200 {") || strings.HasPrefix(answer, "401 {") {
+				t.Errorf("the case %q is not replayed", name)
+			}
+			continue
+		}
+		seen++
+		c := map[string]any{"iss": "harbor-token-issuer", "sub": "admin", "aud": tokenService, "exp": now + 1800, "nbf": now, "iat": now, "access": both[:1]}
+		for k, v := range change {
+			if c[k] = v; v == nil {
+				delete(c, k)
+			}
+		}
+		key := f.key
+		if name == "signed with dc2 key" {
+			if key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rec.header.Set("Authorization", "Bearer "+sign(t, key, c))
+		got, _ := f.do(t, rec, host)
+		if want := strings.TrimSpace(answer)[:3]; fmt.Sprint(got.StatusCode) != want {
+			t.Errorf("%s: %d, Harbor's %s", name, got.StatusCode, want)
+		}
+	}
+	if seen != len(changes) {
+		t.Errorf("%d of %d cases are in the recording", seen, len(changes))
+	}
+}
+
+// TestHangingUpstream: Harbor says nothing while its upstream hangs.
+func TestHangingUpstream(t *testing.T) {
+	u, h := startUpstream(t), startHarbor(t, testKey())
+	if err := errors.Join(h.CreateCache("cache", "docker-registry", u.URL()), u.SetFaults(Fault{Name: "hang", Path: "/manifests/"})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL()+"/v2/cache/team/img/manifests/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(h.Admin())
+	if resp, err := http.DefaultClient.Do(req); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, %v", resp, err)
+	}
+	for range 100 {
+		if u.Requests()["HEAD /v2/team/img/manifests/v1"] > 0 {
+			return
+		}
+	}
+	t.Error("the upstream was not asked")
+}

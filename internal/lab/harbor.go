@@ -1,0 +1,161 @@
+package lab
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// HarborConfig says what a stand-in Harbor is.
+type HarborConfig struct {
+	Address       string          // host:port to listen on; "" is a free port of 127.0.0.1
+	Dir           string          // where content is kept; "" is a temporary directory, removed by Close
+	Key           *rsa.PrivateKey // signs tokens; nil: one of its own, as Harbors have unless they are told to share
+	AdminPassword string          // of "admin"; "" is Harbor12345
+	Scheme        string          // of the external URL, which the token realm carries; "" is http
+}
+
+// Harbor is a stand-in for one Harbor: core, registry and the nginx before them.
+type Harbor struct {
+	server
+	cfg      HarborConfig
+	db       *database
+	registry http.Handler
+	ownDir   bool
+}
+
+// StartHarbor starts a stand-in that holds nothing but the project "library",
+// as a fresh Harbor does.
+func StartHarbor(cfg HarborConfig) (*Harbor, error) {
+	h := &Harbor{cfg: cfg}
+	if h.cfg.AdminPassword == "" {
+		h.cfg.AdminPassword = "Harbor12345"
+	}
+	if h.cfg.Scheme == "" {
+		h.cfg.Scheme = "http"
+	}
+	var err error
+	if h.cfg.Key == nil {
+		if h.cfg.Key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return nil, err
+		}
+	}
+	if h.cfg.Dir == "" {
+		h.ownDir = true
+		if h.cfg.Dir, err = os.MkdirTemp("", "breakwater-harbor-"); err != nil {
+			return nil, err
+		}
+	}
+	h.db = &database{adminPassword: h.cfg.AdminPassword}
+	h.registry = newDistribution(h.cfg.Dir)
+	h.addProject("library", true, nil)
+	if err := h.start(cfg.Address, http.HandlerFunc(h.serveNginx)); err != nil {
+		h.removeDir()
+		return nil, err
+	}
+	return h, nil
+}
+
+// Close stops the stand-in and removes what it kept in a directory of its own.
+func (h *Harbor) Close() error {
+	err := h.server.Close()
+	h.removeDir()
+	return err
+}
+
+func (h *Harbor) removeDir() {
+	if h.ownDir {
+		os.RemoveAll(h.cfg.Dir) //nolint:errcheck // a temporary directory
+	}
+}
+
+// serveNginx is Harbor's own front: what it answers itself when core is away.
+func (h *Harbor) serveNginx(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/v2" {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Location", "http://"+r.Host+"/v2/")
+		htmlPage(w, "301 Moved Permanently", http.StatusMovedPermanently)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/v1/") {
+		htmlPage(w, "404 Not Found", http.StatusNotFound)
+		return
+	}
+	if h.faults.component(r, "core-down") {
+		htmlPage(w, "502 Bad Gateway", http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Set-Cookie", "sid="+randomHex(16)+"; Path=/; HttpOnly")
+	w.Header().Set("X-Request-Id", requestID())
+	switch path := r.URL.Path; {
+	case path == "/service/token":
+		h.serveToken(w, r)
+	case strings.HasPrefix(path, "/v2/"):
+		h.serveV2(w, r)
+	default:
+		h.serveAPI(w, r)
+	}
+}
+
+func requestID() string {
+	s := randomHex(16)
+	return fmt.Sprintf("%s-%s-%s-%s-%s", s[:8], s[8:12], s[12:16], s[16:20], s[20:])
+}
+
+func htmlPage(w http.ResponseWriter, title string, status int) {
+	page := fmt.Sprintf("<html>\r\n<head><title>%[1]s</title></head>\r\n<body>\r\n<center><h1>%[1]s</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n", title)
+	w.Header().Set("Content-Type", "text/html")
+	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+	w.WriteHeader(status)
+	fmt.Fprint(w, page)
+}
+
+// writeJSON writes v as encoding/json does, a newline behind it, with its length.
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	body = append(body, '\n')
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body) //nolint:errcheck // the client is gone
+}
+
+// coreError writes an error as core does.
+func coreError(w http.ResponseWriter, status int, code, message string) {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	writeJSON(w, status, coreJSON, map[string][]entry{"errors": {{code, message}}})
+}
+
+// Admin returns the administrator's name and password.
+func (h *Harbor) Admin() (username, password string) { return "admin", h.cfg.AdminPassword }
+
+// Key is the key that signs this Harbor's tokens.
+func (h *Harbor) Key() *rsa.PrivateKey { return h.cfg.Key }
+
+func (h *Harbor) addProject(name string, public bool, upstream *registryRecord) *project {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	if h.db.projectLocked(name) != nil {
+		return nil
+	}
+	p := &project{ID: h.db.id("project"), Name: name, Public: public, Created: time.Now(), repos: map[string]*repoRecord{}, pending: map[string]*pendingPull{}}
+	if upstream != nil {
+		p.Registry, p.hub = upstream.ID, upstream.Type == "docker-hub"
+		p.upstream = upstream.source()
+	}
+	h.db.projects = append(h.db.projects, p)
+	return p
+}

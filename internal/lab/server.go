@@ -1,0 +1,119 @@
+// Package lab stands in for what cannot be had on one machine: a Harbor, as
+// Harbor v2.15.2 was recorded to answer, and the upstream registries behind it,
+// with misbehaviours that can be switched on while they run. It is for tests
+// and for cmd/lab; README.md says what is recorded and what is not.
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the only driver used
+	"github.com/sirupsen/logrus"
+)
+
+// server is what every stand-in is made of: a listener, a count of what it was
+// asked, the faults that are on, and the lab's own end points beside the real ones.
+type server struct {
+	listener net.Listener
+	http     *http.Server
+	faults   faultSet
+
+	mu       sync.Mutex
+	requests map[string]int
+}
+
+// start serves handler on the address ("" is a free port of 127.0.0.1).
+func (s *server) start(address string, handler http.Handler) error {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	var err error
+	if s.listener, err = net.Listen("tcp", address); err != nil {
+		return err
+	}
+	s.requests = map[string]int{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_lab/requests", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.Requests()) })
+	mux.HandleFunc("DELETE /_lab/requests", func(http.ResponseWriter, *http.Request) { s.ResetRequests() })
+	mux.HandleFunc("GET /_lab/faults", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.faults.list()) })
+	mux.HandleFunc("DELETE /_lab/faults", func(http.ResponseWriter, *http.Request) { s.ClearFaults() })
+	mux.HandleFunc("PUT /_lab/faults", s.putFaults)
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/_lab/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		s.mu.Lock()
+		s.requests[r.Method+" "+r.URL.Path]++
+		s.mu.Unlock()
+		s.faults.serve(w, r, handler)
+	})
+	s.http = &http.Server{Handler: counted, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	go s.http.Serve(s.listener) //nolint:errcheck // ends with Close
+	return nil
+}
+
+// URL is the stand-in's address as a client writes it.
+func (s *server) URL() string { return "http://" + s.listener.Addr().String() }
+
+// Close stops the stand-in at once, whoever is being served.
+func (s *server) Close() error { return s.http.Close() }
+
+// Requests counts what the stand-in was asked since its start or the last
+// ResetRequests, by "METHOD path" without the query.
+func (s *server) Requests() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.requests)
+}
+
+// ResetRequests begins counting anew.
+func (s *server) ResetRequests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.requests)
+}
+
+func (s *server) putFaults(w http.ResponseWriter, r *http.Request) {
+	var faults []Fault
+	err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&faults)
+	if err == nil {
+		err = s.SetFaults(faults...)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	}
+}
+
+// SetFaults replaces the faults that are on. An unknown name is an error.
+func (s *server) SetFaults(faults ...Fault) error { return s.faults.set(faults) }
+
+// ClearFaults makes the stand-in well again.
+func (s *server) ClearFaults() { s.faults.set(nil) } //nolint:errcheck // nothing to refuse
+
+// newDistribution returns distribution's registry over a directory, without
+// authentication of its own and silent.
+func newDistribution(dir string) http.Handler {
+	logrus.SetOutput(io.Discard) // distribution offers no way to hand it a logger
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{
+			"filesystem":  configuration.Parameters{"rootdirectory": dir},
+			"delete":      configuration.Parameters{"enabled": true},
+			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
+		},
+	}
+	config.HTTP.Secret = "lab"
+	config.Catalog.MaxEntries = 1000
+	config.Validation.Manifests.Indexes.Platforms = "none"
+	return handlers.NewApp(context.Background(), config)
+}

@@ -1,0 +1,414 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// call is one request to core's registry API, with what its middlewares found.
+type call struct {
+	w         http.ResponseWriter
+	r         *http.Request
+	who       identity
+	project   *project
+	repo      string
+	kind      string // manifests, blobs, uploads, tags, referrers
+	reference string
+	action    string
+}
+
+// route splits a path below /v2/ as core does, from the end.
+func route(method, path string) (c call, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(path, "/v2/"), "/")
+	n := len(parts)
+	c.action = map[string]string{"GET": "pull", "HEAD": "pull", "DELETE": "delete"}[method]
+	if c.action == "" {
+		c.action = "push"
+	}
+	switch {
+	case n >= 3 && parts[n-2] == "tags" && parts[n-1] == "list", n >= 3 && slices.Contains([]string{"manifests", "referrers"}, parts[n-2]):
+		c.repo, c.kind, c.reference = strings.Join(parts[:n-2], "/"), parts[n-2], parts[n-1]
+	case n >= 3 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
+		c.repo, c.kind, c.reference, c.action = strings.Join(parts[:n-3], "/"), "uploads", parts[n-1], "push"
+	case n >= 3 && parts[n-2] == "blobs" && parts[n-1] == "uploads":
+		c.repo, c.kind, c.action = strings.Join(parts[:n-2], "/"), "uploads", "push"
+	case n >= 3 && parts[n-2] == "blobs":
+		c.repo, c.kind, c.reference = strings.Join(parts[:n-2], "/"), "blobs", parts[n-1]
+	default:
+		return c, false
+	}
+	return c, c.repo != ""
+}
+
+const apiVersion = "Docker-Distribution-Api-Version"
+
+func (h *Harbor) serveV2(w http.ResponseWriter, r *http.Request) {
+	who, sent := h.identify(r)
+	switch r.URL.Path {
+	case "/v2/":
+		h.serveRoot(w, r, who, sent)
+		return
+	case "/v2/_catalog":
+		if who.token || !who.admin {
+			unauthorized(w, `Basic realm="harbor"`, "unauthorized to list catalog")
+			return
+		}
+		h.serveCatalog(w, r)
+		return
+	}
+	c, ok := route(r.Method, r.URL.Path)
+	c.w, c.r, c.who = w, r, who
+	if !ok {
+		unauthorized(w, "", fmt.Sprintf("un-recognized request: %s %s", r.Method, r.URL.Path))
+		return
+	}
+	if h.permit(&c, sent) {
+		h.dispatch(&c)
+	}
+}
+
+// identify reads the credentials; sent says whether there were any at all.
+func (h *Harbor) identify(r *http.Request) (who identity, sent bool) {
+	authorization := r.Header.Get("Authorization")
+	if authorization == "" {
+		return identity{}, false
+	}
+	if raw, ok := strings.CutPrefix(authorization, "Bearer "); ok {
+		who, _ = h.bearer(raw)
+		return who, true
+	}
+	if h.faults.component(r, "db-down") {
+		return identity{}, true
+	}
+	return h.db.login(r), true
+}
+
+func unauthorized(w http.ResponseWriter, challenge, message string) {
+	w.Header().Set(apiVersion, "registry/2.0")
+	w.Header()["Www-Authenticate"] = []string{challenge}
+	coreError(w, http.StatusUnauthorized, "UNAUTHORIZED", message+": "+message)
+}
+
+func (h *Harbor) realm(r *http.Request) string {
+	return fmt.Sprintf(`Bearer realm="%s://%s/service/token",service="%s"`, h.cfg.Scheme, r.Host, tokenService)
+}
+
+func (h *Harbor) serveRoot(w http.ResponseWriter, r *http.Request, who identity, sent bool) {
+	switch {
+	case who.name == "" && !sent:
+		unauthorized(w, h.realm(r), "unauthorized")
+	case who.name == "":
+		unauthorized(w, `Basic realm="harbor"`, "unauthorized")
+	case h.faults.component(r, "registry-down"):
+		badGateway(w)
+	default:
+		w.Header().Set(apiVersion, "registry/2.0")
+		w.Header().Set("Content-Type", coreJSON)
+		w.Header().Set("Content-Length", "2")
+		io.WriteString(w, "{}") //nolint:errcheck // the client is gone
+	}
+}
+
+// badGateway is core's answer when the registry behind it is away.
+func badGateway(w http.ResponseWriter) {
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusBadGateway)
+}
+
+const databaseGone = "failed to connect to `user=postgres database=dc3`: 127.0.0.1:55432 (127.0.0.1): dial error: dial tcp 127.0.0.1:55432: connect: connection refused"
+
+// permit is Harbor's v2 authorization: it writes the refusal and returns false,
+// or fills in the project.
+func (h *Harbor) permit(c *call, sent bool) bool {
+	if !sent {
+		message := "authorize header needed to send HEAD to repository"
+		scope := "repository:" + c.repo + ":" + c.action
+		if c.action != "pull" {
+			message = fmt.Sprintf("unauthorized to access repository: %s, action: %s", c.repo, c.action)
+		}
+		if c.action == "push" {
+			scope = "repository:" + c.repo + ":pull,push"
+			if from := c.r.URL.Query().Get("from"); from != "" {
+				scope += " repository:" + from + ":pull"
+			}
+		}
+		unauthorized(c.w, h.realm(c.r)+`,scope="`+scope+`"`, message)
+		return false
+	}
+	if h.faults.component(c.r, "db-down") {
+		unauthorized(c.w, "", databaseGone)
+		return false
+	}
+	name, _, ok := strings.Cut(c.repo, "/")
+	if !ok {
+		coreError(c.w, http.StatusBadRequest, "BAD_REQUEST", "bad request: invalid repository name: "+c.repo)
+		return false
+	}
+	if c.project = h.db.project(name); c.project == nil {
+		unauthorized(c.w, "", fmt.Sprintf("project %s not found", name))
+		return false
+	}
+	if !c.who.may(c.project, c.action) || !h.mayMount(c) {
+		unauthorized(c.w, `Basic realm="harbor"`, fmt.Sprintf("unauthorized to access repository: %s, action: %s", c.repo, c.action))
+		return false
+	}
+	return true
+}
+
+// mayMount checks the other repo of a cross-repo mount.
+func (h *Harbor) mayMount(c *call) bool {
+	from := c.r.URL.Query().Get("from")
+	if c.kind != "uploads" || from == "" || !c.r.URL.Query().Has("mount") {
+		return true
+	}
+	name, _, _ := strings.Cut(from, "/")
+	p := h.db.project(name)
+	return p != nil && c.who.may(p, "pull")
+}
+
+func (h *Harbor) dispatch(c *call) {
+	proxied := c.project.upstream != nil
+	switch {
+	case proxied && c.action == "push":
+		coreError(c.w, http.StatusForbidden, "DENIED", "denied: can not push artifact to a proxy project: "+c.project.Name)
+	case c.kind == "tags":
+		h.serveTags(c)
+	case c.kind == "referrers":
+		h.serveReferrers(c)
+	case h.faults.component(c.r, "registry-down"):
+		badGateway(c.w)
+	case proxied && c.kind == "manifests" && c.action == "pull":
+		h.proxyManifest(c)
+	case proxied && c.kind == "blobs" && c.action == "pull":
+		h.proxyBlob(c)
+	case c.kind == "manifests" && c.action == "pull":
+		h.localManifest(c)
+	case c.kind == "manifests" && c.r.Method == http.MethodPut:
+		h.putManifest(c)
+	case c.kind == "manifests" && c.r.Method == http.MethodDelete:
+		h.deleteManifest(c)
+	case c.kind == "blobs" && digest.Digest(c.reference).Validate() != nil:
+		c.w.Header().Set(apiVersion, "registry/2.0")
+		writeJSON(c.w, http.StatusBadRequest, coreJSON, json.RawMessage(`{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content","detail":{}}]}`))
+	default:
+		h.serveDistribution(c.w, c.r)
+	}
+}
+
+// serveDistribution lets the registry answer, in the dress of the older one
+// that Harbor has inside.
+func (h *Harbor) serveDistribution(w http.ResponseWriter, r *http.Request) {
+	h.registry.ServeHTTP(charsetWriter{w}, r)
+}
+
+// charsetWriter names the charset of JSON, as distribution 2.8 did.
+type charsetWriter struct{ http.ResponseWriter }
+
+// Unwrap is for http.ResponseController.
+func (w charsetWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w charsetWriter) WriteHeader(status int) {
+	if w.Header().Get("Content-Type") == "application/json" {
+		w.Header().Set("Content-Type", coreJSON)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func notFound(c *call, format string, args ...any) {
+	coreError(c.w, http.StatusNotFound, "NOT_FOUND", fmt.Sprintf(format, args...))
+}
+
+// artifactName is the reference as Harbor's messages have it.
+func artifactName(repo, reference string) string {
+	if strings.Contains(reference, ":") {
+		return repo + "@" + reference
+	}
+	return repo + ":" + reference
+}
+
+func (h *Harbor) localManifest(c *call) {
+	a, known := h.db.find(c.project, c.repo, c.reference)
+	switch {
+	case !known:
+		notFound(c, "repository %s not found", c.repo)
+	case a == nil:
+		notFound(c, "artifact %s not found", artifactName(c.repo, c.reference))
+	case strings.Contains(c.r.Header.Get("If-None-Match"), a.Digest):
+		c.w.WriteHeader(http.StatusNotModified)
+	default:
+		h.serveManifest(c, a)
+	}
+}
+
+// serveManifest lets distribution answer, by digest: core resolves the tag.
+func (h *Harbor) serveManifest(c *call, a *artifact) {
+	r := c.r.Clone(c.r.Context())
+	r.URL = &url.URL{Path: "/v2/" + c.repo + "/manifests/" + a.Digest}
+	r.Header["Accept"] = []string{a.MediaType}
+	h.serveDistribution(c.w, r)
+}
+
+const maxManifest = 4 << 20
+
+func (h *Harbor) putManifest(c *call) {
+	body, err := io.ReadAll(io.LimitReader(c.r.Body, maxManifest))
+	if err != nil {
+		return
+	}
+	c.r.Body = io.NopCloser(bytes.NewReader(body))
+	a := describe(c.r.Header.Get("Content-Type"), body)
+	rec := &subjectWriter{ResponseWriter: c.w, subject: a.Subject}
+	h.serveDistribution(rec, c.r)
+	if rec.status == http.StatusCreated {
+		tag := c.reference
+		if strings.Contains(tag, ":") {
+			tag, a.Digest = "", tag
+		}
+		h.db.record(c.project, c.repo, tag, a)
+	}
+}
+
+// subjectWriter adds what distribution leaves out: that the subject was seen.
+type subjectWriter struct {
+	http.ResponseWriter
+	subject string
+	status  int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *subjectWriter) WriteHeader(status int) {
+	w.status = status
+	if status == http.StatusCreated && w.subject != "" {
+		w.Header().Set("OCI-Subject", w.subject)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// describe reads what referrers will say of a manifest (OCI image manifest,
+// "artifactType" falls back to the config's media type).
+func describe(mediaType string, body []byte) *artifact {
+	var m struct {
+		MediaType    string `json:"mediaType"`
+		ArtifactType string `json:"artifactType"`
+		Config       struct {
+			MediaType string `json:"mediaType"`
+		} `json:"config"`
+		Subject struct {
+			Digest string `json:"digest"`
+		} `json:"subject"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	json.Unmarshal(body, &m) //nolint:errcheck // distribution refuses what is no JSON
+	if mediaType == "" {
+		mediaType = m.MediaType
+	}
+	if m.ArtifactType == "" {
+		m.ArtifactType = m.Config.MediaType
+	}
+	return &artifact{Digest: digest.FromBytes(body).String(), MediaType: mediaType, ArtifactType: m.ArtifactType,
+		Size: int64(len(body)), Subject: m.Subject.Digest, Annotations: m.Annotations}
+}
+
+func (h *Harbor) deleteManifest(c *call) {
+	a, known := h.db.find(c.project, c.repo, c.reference)
+	switch {
+	case !known:
+		notFound(c, "repository %s not found", c.repo)
+	case a == nil:
+		notFound(c, "artifact %s not found", artifactName(c.repo, c.reference))
+	default:
+		r := c.r.Clone(c.r.Context())
+		r.URL = &url.URL{Path: "/v2/" + c.repo + "/manifests/" + a.Digest}
+		h.registry.ServeHTTP(httptest.NewRecorder(), r)
+		h.db.remove(c.project, c.repo, a.Digest)
+		c.w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+// page cuts a sorted list to the n entries behind last, and links to the next page.
+func page(w http.ResponseWriter, r *http.Request, path string, all []string) []string {
+	query := r.URL.Query()
+	if last := query.Get("last"); last != "" {
+		i, found := slices.BinarySearch(all, last)
+		if found {
+			i++
+		}
+		all = all[i:]
+	}
+	if n, err := strconv.Atoi(query.Get("n")); err == nil && n >= 0 && n < len(all) {
+		all = all[:n]
+		if n > 0 {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?last=%s&n=%d>; rel="next"`, path, url.QueryEscape(all[n-1]), n))
+		}
+	}
+	return all
+}
+
+func (h *Harbor) serveCatalog(w http.ResponseWriter, r *http.Request) {
+	repos := page(w, r, "/v2/_catalog", h.db.repositories())
+	writeJSON(w, http.StatusOK, coreJSON, struct {
+		Repositories []string `json:"repositories"`
+	}{repos})
+}
+
+func (h *Harbor) serveTags(c *call) {
+	tags := h.db.tags(c.project, c.repo)
+	if c.project.upstream != nil {
+		tags = append(tags, h.upstreamTags(c)...)
+		slices.Sort(tags)
+		tags = append([]string{}, slices.Compact(tags)...)
+	}
+	if tags == nil {
+		notFound(c, "repository %s not found", c.repo)
+		return
+	}
+	tags = page(c.w, c.r, c.r.URL.Path, tags)
+	writeJSON(c.w, http.StatusOK, coreJSON, struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{c.repo, tags})
+}
+
+func (h *Harbor) serveReferrers(c *call) {
+	d, err := digest.Parse(c.reference)
+	if err != nil {
+		coreError(c.w, http.StatusBadRequest, "BAD_REQUEST", fmt.Sprintf("unsupported digest %s: %v", c.reference, err))
+		return
+	}
+	type descriptor struct {
+		MediaType    string            `json:"mediaType"`
+		Digest       string            `json:"digest"`
+		Size         int64             `json:"size"`
+		Annotations  map[string]string `json:"annotations,omitempty"`
+		ArtifactType string            `json:"artifactType,omitempty"`
+	}
+	all := h.db.referrers(c.project, c.repo, d.String())
+	filter := c.r.URL.Query().Get("artifactType")
+	manifests := []descriptor{}
+	for _, a := range all {
+		if filter == "" || a.ArtifactType == filter {
+			manifests = append(manifests, descriptor{a.MediaType, a.Digest, a.Size, a.Annotations, a.ArtifactType})
+		}
+	}
+	if filter != "" {
+		c.w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	c.w.Header().Set("X-Total-Count", strconv.Itoa(len(all)))
+	const index = "application/vnd.oci.image.index.v1+json"
+	writeJSON(c.w, http.StatusOK, index, struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Manifests     []descriptor `json:"manifests"`
+	}{2, index, manifests})
+}

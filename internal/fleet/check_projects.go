@@ -1,0 +1,223 @@
+package fleet
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"example.org/breakwater/internal/naming"
+)
+
+func (f *Fleet) checkProjects(d *decoder) {
+	p := &f.Projects
+	for _, name := range sorted(p.MultiDC.Items) {
+		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
+		checkName(d, path, naming.MultiDC+name)
+		f.checkMultiDC(d, path, project)
+	}
+	checkRetention(d, "projects.multi-dc.defaults.retention", p.MultiDC.Defaults.Retention)
+	for _, name := range sorted(p.Cache.Items) {
+		path, project := "projects.cache."+name, p.Cache.Items[name]
+		checkName(d, path, naming.Cache+name)
+		f.checkCache(d, path, project)
+	}
+	checkRetention(d, "projects.cache.defaults.retention", p.Cache.Defaults.Retention)
+	for _, name := range sorted(p.Repl.Items) {
+		path, project := "projects.repl."+name, p.Repl.Items[name]
+		checkName(d, path, naming.Repl+name)
+		f.checkRepl(d, path, project)
+	}
+	checkRetention(d, "projects.repl.defaults.retention", p.Repl.Defaults.Retention)
+	if a := p.Artifactory; a != nil {
+		f.checkArtifactory(d, a)
+	}
+}
+
+// checkName reports names that Harbor would refuse. Two projects of one name
+// would be two equal keys: the prefixes keep the kinds apart.
+func checkName(d *decoder, path, project string) {
+	if !naming.ValidProject(project) {
+		d.report(path, "Harbor takes no project named %q: lower-case letters and digits, single . _ - among them", project)
+	}
+}
+
+func checkQuota(d *decoder, path string, quota Size) {
+	if quota == 0 || quota < Unlimited {
+		d.report(path, "a quota is more than nothing; write 10GiB or unlimited")
+	}
+}
+
+func checkRetention(d *decoder, path string, r *Retention) {
+	if _, written := d.lines[path]; !written {
+		return // it is the defaults' own, and checked there
+	}
+	if *r == (Retention{}) {
+		d.report(path, "it has no rule, so everything would be deleted; write pulled_within, pushed_within, most_recently_pulled, most_recently_pushed or always")
+	}
+	for field, v := range map[string]Duration{"pulled_within": r.PulledWithin, "pushed_within": r.PushedWithin} {
+		if v < 0 || v%Duration(day) != 0 {
+			d.report(path+"."+field, "%v: Harbor counts in whole days", time.Duration(v))
+		}
+	}
+	if r.MostRecentlyPulled < 0 || r.MostRecentlyPushed < 0 {
+		d.report(path, "a number of artifacts is not negative")
+	}
+}
+
+func checkMembers(d *decoder, path string, members []Member) {
+	for i, m := range members {
+		at := fmt.Sprintf("%s.members[%d]", path, i)
+		if m.Group == "" {
+			d.report(at+".group", "it is missing")
+		}
+		oneOf(d, at+".role", m.Role, "admin", "maintainer", "developer", "guest", "limited-guest")
+	}
+}
+
+func (f *Fleet) checkOverrides(d *decoder, path string, names []string) {
+	for _, name := range names {
+		if f.Datacenters[name] == nil {
+			d.report(path+".datacenters."+name, "there is no such datacenter")
+		}
+	}
+}
+
+func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
+	checkQuota(d, path+".quota", p.Quota)
+	checkRetention(d, path+".retention", p.Retention)
+	checkMembers(d, path, p.Members)
+	f.checkOverrides(d, path, sorted(p.Datacenters))
+	for _, pattern := range p.Immutable {
+		if err := naming.CheckPattern(pattern); err != nil {
+			d.report(path+".immutable_tags", "%v", err)
+		}
+	}
+	oneOf(d, path+".replication.push", p.Replication.Push, "event", "none")
+	checkEvery(d, path+".replication.pull", p.Replication.Pull)
+}
+
+// checkEvery reports intervals that Harbor's cron cannot keep.
+func checkEvery(d *decoder, path string, every Duration) {
+	if every < Duration(time.Minute) || every > Duration(31*day) {
+		d.report(path, "%v is out of 1m to 31d", time.Duration(every))
+	}
+}
+
+func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
+	if p.Provider == "quay" {
+		d.report(path+".provider", "Harbor has no proxy cache of type quay; leave provider out (docker-registry)")
+	} else {
+		oneOf(d, path+".provider", p.Provider, DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory")
+	}
+	if p.Endpoint == "" {
+		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
+	}
+	if p.Username.IsZero() != p.Password.IsZero() {
+		d.report(path, "a login needs both username and password")
+	}
+	checkQuota(d, path+".quota", p.Quota)
+	checkRetention(d, path+".retention", p.Retention)
+	checkMembers(d, path, p.Members)
+	f.checkOverrides(d, path, sorted(p.Datacenters))
+}
+
+func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {
+	checkQuota(d, path+".quota", p.Quota)
+	checkRetention(d, path+".retention", p.Retention)
+	checkMembers(d, path, p.Members)
+	f.checkOverrides(d, path, sorted(p.Datacenters))
+	if len(p.Images) == 0 {
+		d.report(path+".images", "there is none, so nothing would be held")
+	}
+	taken := map[string]string{}
+	for i, image := range p.Images {
+		at := fmt.Sprintf("%s.images[%d]", path, i)
+		if f.Projects.Cache.Items[image.From] == nil {
+			d.report(at+".from", "there is no cache %q; declare it under projects.cache", image.From)
+		}
+		checkEvery(d, at+".every", image.Every)
+		for field, pattern := range map[string]string{"name": image.Name, "tags": image.Tags} {
+			if err := naming.CheckPattern(pattern); err != nil {
+				d.report(at+"."+field, "%v", err)
+			}
+		}
+		source, name := image.From+"/"+image.Name, image.Flatten.Count.Apply(image.Name)
+		if other, ok := taken[name]; ok && other != source {
+			d.report(at+".flatten", "%s and %s would both become %s; flatten less", other, source, name)
+		}
+		taken[name] = source
+	}
+}
+
+func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
+	const path = "projects.artifactory"
+	if a.URL == "" {
+		d.report(path+".url", "it is missing")
+	}
+	if !hostname.MatchString(a.Domain) {
+		d.report(path+".domain", "%q is no host name; repositories are found at https://<key>.<domain>", a.Domain)
+	}
+	if a.Username.IsZero() != a.Password.IsZero() {
+		d.report(path, "a login needs both username and password")
+	}
+	for _, pattern := range a.Exclude {
+		if err := naming.CheckPattern(pattern); err != nil {
+			d.report(path+".exclude", "%v", err)
+		}
+	}
+	checkQuota(d, path+".defaults.quota", a.Defaults.Quota)
+	checkRetention(d, path+".defaults.retention", a.Defaults.Retention)
+}
+
+// checkNoVault reports vault: references that could not be looked up anywhere.
+func (d *decoder) checkNoVault(f *Fleet) {
+	reported := map[string]bool{}
+	walkRefs(reflect.ValueOf(f).Elem(), "", func(path string, r Ref) {
+		if _, written := d.lines[path]; written && r.Scheme == "vault" && !reported[path] {
+			reported[path] = true
+			d.report(path, "there is no Vault to look it up in; write secrets.vault.address")
+		}
+	})
+}
+
+// walkRefs calls do for every reference in v, with its path in the file.
+func walkRefs(v reflect.Value, path string, do func(path string, r Ref)) {
+	join := func(key string) string {
+		if path == "" {
+			return key
+		}
+		return path + "." + key
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			walkRefs(v.Elem(), path, do)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			walkRefs(v.MapIndex(key), join(key.String()), do)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			walkRefs(v.Index(i), fmt.Sprintf("%s[%d]", path, i), do)
+		}
+	case reflect.Struct:
+		switch x := v.Interface().(type) {
+		case Ref:
+			do(path, x)
+			return
+		case Text:
+			do(path, x.Ref)
+			return
+		}
+		for i := range v.NumField() {
+			switch key := v.Type().Field(i).Tag.Get("yaml"); key {
+			case "":
+			case "*":
+				walkRefs(v.Field(i), path, do)
+			default:
+				walkRefs(v.Field(i), join(key), do)
+			}
+		}
+	}
+}

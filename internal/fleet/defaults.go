@@ -1,0 +1,161 @@
+package fleet
+
+import (
+	"time"
+
+	"example.org/breakwater/internal/naming"
+)
+
+const day = 24 * time.Hour
+
+func or[T comparable](v *T, fallback T) {
+	var zero T
+	if *v == zero {
+		*v = fallback
+	}
+}
+
+func orPointer[T any](v **T, fallback T) {
+	if *v == nil {
+		*v = &fallback
+	}
+}
+
+func (f *Fleet) setDefaults() {
+	for _, dc := range f.Datacenters {
+		or(&dc.Role, Primary)
+		orPointer(&dc.Weight, 1)
+	}
+	or(&f.Harbor.RobotPrefix, "robot$")
+	if o := f.Harbor.OIDC; o != nil {
+		or(&o.Scope, "openid")
+		or(&o.UserClaim, "preferred_username")
+		orPointer(&o.AutoOnboard, true)
+	}
+	f.Edge.setDefaults()
+	if f.GSLB != nil {
+		f.GSLB.setDefaults(f.Domain)
+	}
+	f.Projects.setDefaults()
+}
+
+func (e *Edge) setDefaults() {
+	listen := ":443"
+	if e.PlainHTTP {
+		listen = ":80"
+	}
+	or(&e.Listen, listen)
+	or(&e.Metrics, ":9090")
+	or(&e.Admin, "127.0.0.1:9091")
+	or(&e.Store.Path, "/var/lib/breakwater")
+	or(&e.Store.Size, 100<<30)
+	or(&e.Robot.Name, "breakwater-edge")
+	orPointer(&e.Freshness.Cache, Duration(time.Minute))
+	orPointer(&e.Freshness.Repl, Duration(time.Minute))
+	orPointer(&e.Freshness.MultiDC, 0)
+	orPointer(&e.Touch, Duration(6*time.Hour))
+	orPointer(&e.OutageGrace, Duration(time.Hour))
+}
+
+func (g *GSLB) setDefaults(domain string) {
+	or(&g.Listen, ":53")
+	or(&g.Metrics, ":9092")
+	or(&g.Admin, "127.0.0.1:9093")
+	or(&g.TTL, Duration(30*time.Second))
+	or(&g.SOA.Mbox, "hostmaster."+domain)
+	or(&g.Method, "nearest")
+	or(&g.Probe.Interval, Duration(time.Second))
+	or(&g.Probe.Timeout, Duration(500*time.Millisecond))
+	or(&g.Probe.Fall, 2)
+	or(&g.Probe.Rise, 3)
+	or(&g.Panic, "last-good")
+}
+
+func (p *Projects) setDefaults() {
+	p.MultiDC.setDefaults()
+	p.Cache.setDefaults()
+	p.Repl.setDefaults()
+	if a := p.Artifactory; a != nil {
+		or(&a.Defaults.Quota, 50<<30)
+		orPointer(&a.Defaults.Retention, Retention{PulledWithin: Duration(30 * day), MostRecentlyPulled: 5})
+	}
+}
+
+func (m *MultiDCs) setDefaults() {
+	d := &m.Defaults
+	or(&d.Quota, 10<<30)
+	orPointer(&d.Retention, Retention{PulledWithin: Duration(180 * day), MostRecentlyPulled: 10, PushedWithin: Duration(180 * day)})
+	orPointer(&d.Webhooks, true)
+	or(&d.Replication.Pull, Duration(15*time.Minute))
+	or(&d.Replication.Push, "event")
+	for _, p := range m.Items {
+		or(&p.Description, d.Description)
+		or(&p.Quota, d.Quota)
+		orShared(&p.Retention, d.Retention)
+		orShared(&p.AutoScan, d.AutoScan)
+		orShared(&p.Webhooks, d.Webhooks)
+		orList(&p.Members, d.Members)
+		orList(&p.Immutable, d.Immutable)
+		or(&p.Robots.ReadOnly, d.Robots.ReadOnly)
+		or(&p.Robots.ReadWrite, d.Robots.ReadWrite)
+		or(&p.Robots.Sync, d.Robots.Sync)
+		or(&p.Replication.Pull, d.Replication.Pull)
+		or(&p.Replication.Push, d.Replication.Push)
+	}
+}
+
+func (c *Caches) setDefaults() {
+	d := &c.Defaults
+	or(&d.Provider, "docker-registry")
+	or(&d.Quota, 1<<40)
+	orPointer(&d.Retention, Retention{PulledWithin: Duration(30 * day), PushedWithin: Duration(30 * day)})
+	for _, p := range c.Items {
+		or(&p.Provider, d.Provider)
+		if p.Provider == DockerHub {
+			or(&p.Endpoint, "https://hub.docker.com")
+		}
+		or(&p.Description, d.Description)
+		or(&p.Quota, d.Quota)
+		orShared(&p.Retention, d.Retention)
+		orShared(&p.AutoScan, d.AutoScan)
+		orList(&p.Members, d.Members)
+		or(&p.Proxy, d.Proxy)
+		or(&p.CA, d.CA)
+		p.Public = p.Public || d.Public
+	}
+}
+
+func (r *Repls) setDefaults() {
+	d := &r.Defaults
+	or(&d.Quota, 50<<30)
+	orPointer(&d.Retention, Retention{PulledWithin: Duration(365 * day), MostRecentlyPulled: 10, PushedWithin: Duration(30 * day)})
+	or(&d.Every, Duration(day))
+	or(&d.Flatten, Flatten{true, naming.FlattenAll})
+	for _, p := range r.Items {
+		or(&p.Description, d.Description)
+		or(&p.Quota, d.Quota)
+		orShared(&p.Retention, d.Retention)
+		orShared(&p.AutoScan, d.AutoScan)
+		orList(&p.Members, d.Members)
+		or(&p.Every, d.Every)
+		or(&p.Flatten, d.Flatten)
+		p.Public = p.Public || d.Public
+		for i := range p.Images {
+			or(&p.Images[i].Tags, "**")
+			or(&p.Images[i].Every, p.Every)
+			or(&p.Images[i].Flatten, p.Flatten)
+		}
+	}
+}
+
+func orShared[T any](v **T, fallback *T) {
+	if *v == nil {
+		*v = fallback
+	}
+}
+
+func orList[T any](v *[]T, fallback []T) {
+	if *v == nil {
+		*v = fallback
+	}
+}

@@ -1,0 +1,85 @@
+// Package fleet reads fleet.yaml into plain data. It is strict: whatever is
+// wrong with a file is reported in one run, each fault with its line. It has no
+// behaviour beyond that. The comments of the fields are the operator's manual.
+package fleet
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Fleet is the whole file.
+type Fleet struct {
+	Domain      string                 `yaml:"domain"`      // the one name that clients use
+	Datacenters map[string]*Datacenter `yaml:"datacenters"` // by name
+	Secrets     Secrets                `yaml:"secrets"`     // where vault: references are looked up
+	Harbor      Harbor                 `yaml:"harbor"`      // what all Harbors share
+	Projects    Projects               `yaml:"projects"`
+	Edge        Edge                   `yaml:"edge"`
+	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
+}
+
+// Fault is one thing that is wrong with a file.
+type Fault struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"` // from 1; 0 where the file as a whole is meant
+	Field   string `json:"field"`
+	Message string `json:"message"` // what is wrong; what to do
+}
+
+// String is the fault as "fleet.yaml:17: field: message".
+func (f Fault) String() string {
+	s := f.File
+	if f.Line > 0 {
+		s += fmt.Sprintf(":%d", f.Line)
+	}
+	if f.Field != "" {
+		s += ": " + f.Field
+	}
+	return s + ": " + f.Message
+}
+
+// Faults is everything that is wrong with a file, in the order of its lines.
+type Faults []Fault
+
+// Error is a line a fault.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxFile bounds a fleet file: a thousand times the example.
+const maxFile = 4 << 20
+
+// ReadFile loads the file of that name.
+func ReadFile(name string) (*Fleet, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read fleet file: %w", err)
+	}
+	return Load(name, data)
+}
+
+// Load parses data, fills in the defaults and checks what can be checked
+// without a network. name stands in the faults. The error is Faults.
+func Load(name string, data []byte) (*Fleet, error) {
+	if len(data) > maxFile {
+		return nil, Faults{{File: name, Message: fmt.Sprintf("the file is larger than %d bytes; no fleet needs that", maxFile)}}
+	}
+	d := &decoder{file: name, lines: map[string]int{}}
+	f := &Fleet{}
+	if d.load(data, f) {
+		f.setDefaults()
+		f.check(d)
+	}
+	if len(d.faults) == 0 {
+		return f, nil
+	}
+	slices.SortStableFunc(d.faults, func(a, b Fault) int { return a.Line - b.Line })
+	return nil, slices.Compact(d.faults)
+}

@@ -1,0 +1,128 @@
+package fleet
+
+// Roles of datacenters.
+const (
+	Primary = "primary" // answered to clients while it is healthy
+	Backup  = "backup"  // answered only when no primary can be
+)
+
+// Datacenter is one place with a Harbor and, before it, an edge.
+type Datacenter struct {
+	Role      string    `yaml:"role"`      // primary | backup; default primary
+	Location  *Location `yaml:"location"`  // for the distance to clients; absent: only networks and the order of names count
+	Networks  []Network `yaml:"networks"`  // clients that are at home here; the longest prefix wins
+	Addresses []Addr    `yaml:"addresses"` // what DNS answers with; needed with gslb
+	Edge      URL       `yaml:"edge"`      // how peers and probes reach this edge; absent: probes ask Harbor itself
+	Harbor    URL       `yaml:"harbor"`    // the Harbor behind it; required
+	GSLB      []Addr    `yaml:"gslb"`      // this datacenter's name server, as glue
+	Weight    *int      `yaml:"weight"`    // share where several are equally near; default 1
+
+	ProjectDefaults struct {
+		AutoScan *bool `yaml:"auto_scan"` // false where there is no scanner
+	} `yaml:"project_defaults"` // for every project here, under what a project says itself
+}
+
+// Location is a point on the earth, in degrees.
+type Location struct {
+	Latitude  float64 `yaml:"latitude"`
+	Longitude float64 `yaml:"longitude"`
+}
+
+// Secrets says where vault: references are looked up.
+type Secrets struct {
+	Vault struct {
+		Address URL        `yaml:"address"`
+		CA      string     `yaml:"ca"` // file of the CA that signs Vault's certificate; default: the system's
+		Login   VaultLogin `yaml:"login"`
+	} `yaml:"vault"`
+}
+
+// VaultLogin is one way to log in to Vault.
+type VaultLogin struct {
+	Token   Ref `yaml:"token"` // file: or env:
+	AppRole *struct {
+		RoleID   Ref `yaml:"role_id"`
+		SecretID Ref `yaml:"secret_id"`
+	} `yaml:"approle"`
+	Kubernetes *struct {
+		Role string `yaml:"role"`
+	} `yaml:"kubernetes"`
+}
+
+// Harbor is what all Harbors of the fleet share.
+type Harbor struct {
+	Username          Text   `yaml:"username"`           // an administrator, for provision
+	Password          Ref    `yaml:"password"`           //
+	TokenCertificates []Ref  `yaml:"token_certificates"` // file: certificates of all that sign tokens anywhere in the fleet; none: each token is shown to the local Harbor
+	RobotPrefix       string `yaml:"robot_prefix"`       // default robot$
+	CA                string `yaml:"ca"`                 // file of the CA that signs the Harbors' certificates; default: the system's
+	OIDC              *OIDC  `yaml:"oidc"`               // absent: left alone
+}
+
+// OIDC is Harbor's login by OpenID Connect.
+type OIDC struct {
+	Name         string `yaml:"name"`
+	Endpoint     URL    `yaml:"endpoint"`
+	ClientID     Text   `yaml:"client_id"`
+	ClientSecret Ref    `yaml:"client_secret"`
+	Scope        string `yaml:"scope"`        // default openid
+	UserClaim    string `yaml:"user_claim"`   // default preferred_username
+	GroupsClaim  string `yaml:"groups_claim"` // a claim at the top level of the token: Harbor reads no nested one
+	AdminGroup   string `yaml:"admin_group"`
+	AutoOnboard  *bool  `yaml:"auto_onboard"` // default true
+}
+
+// Edge is the same on every edge of the fleet.
+type Edge struct {
+	Listen    string `yaml:"listen"`     // default :443, or :80 with plain_http
+	PlainHTTP bool   `yaml:"plain_http"` // serve without TLS: only behind something that terminates it
+	TLS       struct {
+		Certificate string `yaml:"certificate"` // PEM files, read again when they change
+		Key         string `yaml:"key"`
+	} `yaml:"tls"`
+	Metrics string `yaml:"metrics"` // default :9090
+	Admin   string `yaml:"admin"`   // default 127.0.0.1:9091; loopback, or reachable by operators alone
+	Store   struct {
+		Path string `yaml:"path"` // default /var/lib/breakwater
+		Size Size   `yaml:"size"` // default 100GiB
+	} `yaml:"store"`
+	Robot struct {
+		Name   string `yaml:"name"`   // without Harbor's prefix; default breakwater-edge
+		Secret Ref    `yaml:"secret"` // absent: content is fetched with the credentials of the client who asks first
+	} `yaml:"robot"`
+	Peers struct {
+		Key Ref `yaml:"key"` // shared by all edges
+	} `yaml:"peers"`
+	Freshness struct {
+		Cache   *Duration `yaml:"cache"`    // default 60s
+		Repl    *Duration `yaml:"repl"`     // default 60s
+		MultiDC *Duration `yaml:"multi-dc"` // default 0s: always asked
+	} `yaml:"freshness"` // how long a tag is believed without asking
+	Touch       *Duration `yaml:"touch"`        // default 6h: how often a pulled artifact is shown to Harbor's retention
+	OutageGrace *Duration `yaml:"outage_grace"` // default 1h: how long remembered pull access holds while no Harbor answers; 0s: not at all
+}
+
+// GSLB is the same on every name server of the fleet.
+type GSLB struct {
+	Listen  string   `yaml:"listen"`  // default :53
+	Metrics string   `yaml:"metrics"` // default :9092
+	Admin   string   `yaml:"admin"`   // default 127.0.0.1:9093
+	TTL     Duration `yaml:"ttl"`     // default 30s
+	SOA     struct {
+		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
+	} `yaml:"soa"`
+	Method string `yaml:"method"` // nearest (or twrr) | failover | static; default nearest
+	GeoIP  string `yaml:"geoip"`  // a MaxMind database; networks always win over it
+	Probe  struct {
+		Interval Duration `yaml:"interval"` // default 1s
+		Timeout  Duration `yaml:"timeout"`  // default 500ms
+		Fall     int      `yaml:"fall"`     // failures in a row until it is down; default 2
+		Rise     int      `yaml:"rise"`     // successes in a row until it is up; default 3
+	} `yaml:"probe"`
+	Witnesses []Addr `yaml:"witnesses"` // outside the fleet: who reaches none of them is isolated
+	Panic     string `yaml:"panic"`     // all | last-good | backup | nodata; default last-good
+	Key       Ref    `yaml:"key"`       // signs observations between name servers
+	DNSSEC    struct {
+		Key string `yaml:"key"` // file, the same on every node; absent: unsigned
+	} `yaml:"dnssec"`
+}

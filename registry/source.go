@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,12 +23,12 @@ import (
 
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
-	URL       string          // http(s)://host[:port], without a path
-	Username  string          // "" fetches anonymously
-	Password  string          // never logged
-	Transport *http.Transport // nil: http.DefaultTransport's, with this package's deadlines
-	Header    http.Header     // set on every request, as a User-Agent
-	Trusted   bool            // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+	URL      string      // http(s)://host[:port], without a path
+	Username string      // "" fetches anonymously
+	Password string      // never logged
+	TLS      *tls.Config // nil: the system's CAs
+	Header   http.Header // set on every request, as a User-Agent
+	Trusted  bool        // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
 }
 
 // Source is a client for one registry that content may be fetched from: a
@@ -64,9 +65,9 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	if cfg.Username != "" || cfg.Password != "" {
 		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
 	}
-	api := cfg.Transport
-	if api == nil {
-		api = newTransport(nil)
+	api := newTransport(nil)
+	if cfg.TLS != nil {
+		api.TLSClientConfig = cfg.TLS
 	}
 	s.base = &ownDomain{source: s.url, inner: api}
 	storage := api.Clone()

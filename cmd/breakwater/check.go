@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+func checkCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a fleet file, and print what it describes",
+		Long: `Check a fleet file without touching anything else. Everything that is wrong is
+reported in one run, a line a fault, as "file:line: field: what is wrong; what to
+do", and the exit status is 1. "-" reads standard input.`,
+		Example: `  breakwater check /etc/breakwater/fleet.yaml
+  breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := readFleet(cmd.InOrStdin(), args[0])
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), f, err)
+			}
+			if err != nil {
+				return err
+			}
+			return printFleet(cmd.OutOrStdout(), f)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, datacenters, projects")
+	return cmd
+}
+
+func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
+	if name != "-" {
+		return fleet.ReadFile(name)
+	}
+	data, err := io.ReadAll(stdin)
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	return fleet.Load("stdin", data)
+}
+
+type project struct {
+	Name   string `json:"name"`
+	Source string `json:"source,omitempty"`
+}
+
+type datacenter struct {
+	Name   string `json:"name"`
+	Role   string `json:"role"`
+	Edge   string `json:"edge,omitempty"`
+	Harbor string `json:"harbor"`
+}
+
+func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
+	for name, dc := range f.Datacenters {
+		datacenters = append(datacenters, datacenter{name, dc.Role, string(dc.Edge), string(dc.Harbor)})
+	}
+	slices.SortFunc(datacenters, func(a, b datacenter) int { return strings.Compare(a.Name, b.Name) })
+	for name := range f.Projects.MultiDC.Items {
+		projects = append(projects, project{"multi-dc-" + name, "replicated between all datacenters"})
+	}
+	for name, c := range f.Projects.Cache.Items {
+		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
+	}
+	for name, r := range f.Projects.Repl.Items {
+		projects = append(projects, project{"repl-" + name, fmt.Sprintf("%d images by pattern", len(r.Images))})
+	}
+	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
+	return datacenters, projects
+}
+
+func printFleet(w io.Writer, f *fleet.Fleet) error {
+	datacenters, projects := describe(f)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s is a fleet of %d datacenters and %d projects.\n\n", f.Domain, len(datacenters), len(projects))
+	fmt.Fprintln(t, "DATACENTER\tROLE\tHARBOR\tEDGE")
+	for _, d := range datacenters {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Harbor, d.Edge)
+	}
+	fmt.Fprintln(t, "\nPROJECT\tWHAT IT IS")
+	for _, p := range projects {
+		fmt.Fprintf(t, "%s\t%s\n", p.Name, p.Source)
+	}
+	if a := f.Projects.Artifactory; a != nil {
+		fmt.Fprintf(t, "cache-<key>\teach local Docker repository of %s\n", a.URL)
+	}
+	return t.Flush()
+}
+
+// errFaults ends the command with status 1 after its JSON has said why.
+var errFaults = errors.New("the fleet file has faults")
+
+func printJSON(w io.Writer, f *fleet.Fleet, err error) error {
+	var faults fleet.Faults
+	if err != nil && !errors.As(err, &faults) {
+		return err
+	}
+	report := map[string]any{"ok": err == nil, "faults": append(fleet.Faults{}, faults...)}
+	if f != nil {
+		report["datacenters"], report["projects"] = describe(f)
+	}
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	if e := out.Encode(report); e != nil {
+		return e
+	}
+	if err != nil {
+		return errFaults
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/fleet"
+)
+
+func edgeCommand() *cobra.Command {
+	var config, datacenter string
+	cmd := &cobra.Command{
+		Use:   "edge --config fleet.yaml --datacenter NAME",
+		Short: "Run the edge of one datacenter, in front of its Harbor",
+		Long: `Run the edge of one datacenter: a pull-through proxy on the name that clients
+use, in front of that datacenter's Harbor (or of any registry).
+
+Reads of cache-*, repl-* and multi-dc-* projects are answered from the edge's
+own store; everything else, pushes and the portal among it, is passed to Harbor.
+It listens where the fleet file says: clients on edge.listen, Prometheus on
+edge.metrics, operators on edge.admin.
+
+The log is JSON on stderr, a line a request. SIGTERM or Ctrl-C drains: health
+says so, requests in flight are finished, then the process ends.`,
+		Example: `  breakwater edge --config /etc/breakwater/fleet.yaml --datacenter par1`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			f, err := fleet.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			level := new(slog.LevelVar)
+			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{Fleet: f, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
+			if err != nil {
+				return fmt.Errorf("start edge: %w", err)
+			}
+			defer func() { err = errors.Join(err, edge.Close()) }()
+			for _, s := range edge.Servers {
+				log.Info("listening", "listener", s.Name, "address", s.Listener.Addr().String(), "tls", s.TLS != nil)
+			}
+			return edge.Daemon.Run(cmd.Context(), edge.Servers...)
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
+	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the edge of")
+	for _, name := range []string{"config", "datacenter"} {
+		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
+	}
+	return cmd
+}

@@ -1,0 +1,44 @@
+// Command breakwater is the registry front of a fleet of Harbors.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/internal/daemon"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:   "breakwater",
+		Short: "One registry name in front of a Harbor in every datacenter",
+		Long: `breakwater makes a fleet of Harbors behave as one registry.
+
+Every command reads one file, the fleet file, that describes all datacenters.
+Start with "breakwater check fleet.yaml"; then run "breakwater edge" in each
+datacenter, in front of its Harbor.`,
+		SilenceUsage: true, SilenceErrors: true,
+		Version: daemon.Version(),
+	}
+	root.AddCommand(edgeCommand(), checkCommand(), versionCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), daemon.Version()) },
+	}
+}

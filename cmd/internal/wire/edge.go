@@ -1,0 +1,184 @@
+// Package wire turns a fleet file into running parts. It decides nothing; it is
+// here because two programs start edges and neither can import the other.
+package wire
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// EdgeConfig says which edge to start.
+type EdgeConfig struct {
+	Fleet      *fleet.Fleet
+	Datacenter string // whose edge this is
+	Version    string // in the User-Agent towards sources
+	Log        *slog.Logger
+	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
+}
+
+// Edge is an edge that is ready to serve.
+type Edge struct {
+	Daemon  *daemon.Daemon
+	Servers []daemon.Server
+	store   *store.Store
+}
+
+// NewEdge opens the edge's store and listeners. Its background work ends with ctx.
+func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
+	dc, ok := cfg.Fleet.Datacenters[cfg.Datacenter]
+	if !ok {
+		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
+	}
+	robot, err := Secret(cfg.Fleet.Edge.Robot.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("edge.robot.secret: %w", err)
+	}
+	harbor, err := newHarbor(cfg, dc, robot)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
+	if err != nil {
+		return nil, fmt.Errorf("harbor.token_certificates: %w", err)
+	}
+	checker, err := access.New(access.Config{Harbor: harbor, Verifier: verifier})
+	if err != nil {
+		return nil, err
+	}
+	e := &cfg.Fleet.Edge
+	metrics := prometheus.NewRegistry()
+	blobs, err := store.Open(store.Config{Dir: e.Store.Path, Size: max(0, int64(e.Store.Size)), Log: cfg.Log, Metrics: metrics})
+	if err != nil {
+		return nil, err
+	}
+	handler := proxy.New(ctx, proxy.Config{
+		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, OwnRobot: robot != "",
+		Access: checker, Store: blobs, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
+	})
+	edge := &Edge{store: blobs, Daemon: &daemon.Daemon{Log: cfg.Log, Drain: handler.Drain}}
+	if edge.Servers, err = edgeServers(e, handler, metrics, cfg); err != nil {
+		return nil, errors.Join(err, edge.Close())
+	}
+	return edge, nil
+}
+
+// Close gives the store back. The servers are closed by their Daemon, or here
+// when it never ran.
+func (e *Edge) Close() error {
+	for _, s := range e.Servers {
+		s.Listener.Close() //nolint:errcheck // closed already after a run
+	}
+	return e.store.Close()
+}
+
+func newHarbor(cfg EdgeConfig, dc *fleet.Datacenter, robot string) (*registry.Source, error) {
+	source := registry.SourceConfig{
+		URL: string(dc.Harbor), Trusted: true,
+		Header: http.Header{"User-Agent": {"breakwater/" + cfg.Version}},
+	}
+	if robot != "" {
+		source.Username, source.Password = cfg.Fleet.Harbor.RobotPrefix+cfg.Fleet.Edge.Robot.Name, robot
+	}
+	if ca := cfg.Fleet.Harbor.CA; ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("harbor.ca: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("harbor.ca: %s holds no PEM certificate", ca)
+		}
+		source.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return registry.NewSource(source)
+}
+
+func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
+	if len(certificates) == 0 {
+		return nil, nil
+	}
+	var keys []*rsa.PublicKey
+	for _, ref := range certificates {
+		pem, err := os.ReadFile(ref.Path)
+		if err != nil {
+			return nil, err
+		}
+		more, err := registry.ParsePublicKeys(pem)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ref.Path, err)
+		}
+		keys = append(keys, more...)
+	}
+	return &registry.Verifier{Keys: keys}, nil
+}
+
+func namespaces(f *fleet.Fleet) (all []proxy.Namespace) {
+	for name := range f.Projects.MultiDC.Items {
+		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
+	}
+	for name, cache := range f.Projects.Cache.Items {
+		all = append(all, proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub})
+	}
+	for name := range f.Projects.Repl.Items {
+		all = append(all, proxy.Namespace{Project: naming.Repl + name, Kind: proxy.KindRepl})
+	}
+	return all
+}
+
+func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
+	return func(k proxy.Kind) time.Duration {
+		switch k {
+		case proxy.KindCache:
+			return time.Duration(*e.Freshness.Cache)
+		case proxy.KindRepl:
+			return time.Duration(*e.Freshness.Repl)
+		case proxy.KindMultiDC:
+			return time.Duration(*e.Freshness.MultiDC)
+		}
+		return 0
+	}
+}
+
+// edgeServers opens the three listeners; none stays open when one cannot be had.
+func edgeServers(e *fleet.Edge, handler http.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+	public := daemon.Server{Name: "public", Handler: handler}
+	switch {
+	case e.TLS.Certificate != "":
+		certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)
+		if err != nil {
+			return nil, fmt.Errorf("edge.tls: %w", err)
+		}
+		public.TLS = certificate.Config()
+	case !e.PlainHTTP:
+		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")
+	}
+	ready := func() error { return nil }
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: daemon.Admin(cfg.Level)}}
+	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
+		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
+			for _, s := range servers[:i] {
+				s.Listener.Close() //nolint:errcheck // the start failed in any case
+			}
+			return nil, err
+		}
+	}
+	return servers, nil
+}

@@ -47,14 +47,16 @@ const (
 // Listen opens a TCP listener for what; its error says what to do.
 func Listen(what, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen for the %s on %s: another program has this port; stop it or choose another", what, address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen for the %s on %s: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE", what, address)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("listen for the %s on %s: this machine does not have that address", what, address)
-	case err != nil:
+	for fault, advice := range map[syscall.Errno]string{
+		syscall.EADDRINUSE:    "another program has this port: stop it or choose another",
+		syscall.EACCES:        "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+		syscall.EADDRNOTAVAIL: "this machine does not have that address",
+	} {
+		if errors.Is(err, fault) {
+			return nil, fmt.Errorf("listen for the %s on %s: %w; %s", what, address, fault, advice)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listen for the %s: %w", what, err)
 	}
 	return l, nil

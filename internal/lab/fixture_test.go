@@ -154,7 +154,7 @@ func (f *fixture) caches(t *testing.T, h *Harbor) {
 		return
 	}
 	for name, u := range map[string]*Upstream{"cache": upstream, "dc1cache": upstream, "fcache": startUpstream(t)} {
-		if err := h.CreateCache(name, "docker-registry", u.URL()); err != nil {
+		if err := h.CreateCache(name, "docker-registry", u.URL(), false); err != nil {
 			t.Fatal(err)
 		}
 		for _, status := range []string{"401", "403", "404", "429", "500", "503"} {
@@ -203,7 +203,7 @@ func (f *fixture) breakDown(t *testing.T, h *Harbor) {
 
 func startUpstream(t *testing.T) *Upstream {
 	t.Helper()
-	u, err := StartUpstream("")
+	u, err := StartUpstream(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +428,7 @@ func TestMintedTokens(t *testing.T) {
 // TestHangingUpstream: Harbor says nothing while its upstream hangs.
 func TestHangingUpstream(t *testing.T) {
 	u, h := startUpstream(t), startHarbor(t, testKey())
-	if err := errors.Join(h.CreateCache("cache", "docker-registry", u.URL()), u.SetFaults(Fault{Name: "hang", Path: "/manifests/"})); err != nil {
+	if err := errors.Join(h.CreateCache("cache", "docker-registry", u.URL(), false), u.SetFaults(Fault{Name: "hang", Path: "/manifests/"})); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

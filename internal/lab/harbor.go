@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 
 // HarborConfig says what a stand-in Harbor is.
 type HarborConfig struct {
-	Address       string          // host:port to listen on; "" is a free port of 127.0.0.1
+	Listener      net.Listener    // nil: a free port of 127.0.0.1
 	Dir           string          // where content is kept; "" is a temporary directory, removed by Close
 	Key           *rsa.PrivateKey // signs tokens; nil: one of its own, as Harbors have unless they are told to share
 	AdminPassword string          // of "admin"; "" is Harbor12345
@@ -55,7 +56,7 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 	h.db = &database{adminPassword: h.cfg.AdminPassword}
 	h.registry = newDistribution(h.cfg.Dir)
 	h.addProject("library", true, nil)
-	if err := h.start(cfg.Address, http.HandlerFunc(h.serveNginx)); err != nil {
+	if err := h.start(cfg.Listener, http.HandlerFunc(h.serveNginx)); err != nil {
 		h.removeDir()
 		return nil, err
 	}

@@ -32,14 +32,12 @@ type server struct {
 	requests map[string]int
 }
 
-// start serves handler on the address ("" is a free port of 127.0.0.1).
-func (s *server) start(address string, handler http.Handler) error {
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	var err error
-	if s.listener, err = net.Listen("tcp", address); err != nil {
-		return err
+// start serves handler on the listener; nil is a free port of 127.0.0.1.
+func (s *server) start(listener net.Listener, handler http.Handler) (err error) {
+	if s.listener = listener; listener == nil {
+		if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
 	}
 	s.requests = map[string]int{}
 	mux := http.NewServeMux()

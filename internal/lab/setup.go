@@ -8,9 +8,9 @@ import (
 // CreateProject makes an empty project; nothing happens when it is there.
 func (h *Harbor) CreateProject(name string, public bool) { h.addProject(name, public, nil) }
 
-// CreateCache makes a private proxy-cache project of the registry at url. kind
-// is Harbor's registry type: "docker-hub" or "docker-registry".
-func (h *Harbor) CreateCache(name, kind, url string) error {
+// CreateCache makes a proxy-cache project of the registry at url. kind is
+// Harbor's registry type: "docker-hub" or "docker-registry".
+func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
 	rec := &registryRecord{Name: name, Type: kind, URL: url, Insecure: true, Created: time.Now()}
 	if rec.source() == nil {
 		return fmt.Errorf("create cache %s: %q is no registry's address", name, url)
@@ -19,7 +19,7 @@ func (h *Harbor) CreateCache(name, kind, url string) error {
 	rec.ID = h.db.id("registry")
 	h.db.registries = append(h.db.registries, rec)
 	h.db.mu.Unlock()
-	h.addProject(name, false, rec)
+	h.addProject(name, public, rec)
 	return nil
 }
 

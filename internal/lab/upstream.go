@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net"
 	"net/http"
 	"os"
 )
@@ -12,16 +13,16 @@ type Upstream struct {
 	dir string
 }
 
-// StartUpstream starts an empty registry on the address ("" is a free port of
-// 127.0.0.1). Its content lies in a temporary directory that Close removes.
-func StartUpstream(address string) (*Upstream, error) {
+// StartUpstream starts an empty registry on the listener; nil is a free port of
+// 127.0.0.1. Its content lies in a temporary directory that Close removes.
+func StartUpstream(listener net.Listener) (*Upstream, error) {
 	dir, err := os.MkdirTemp("", "breakwater-upstream-")
 	if err != nil {
 		return nil, err
 	}
 	u := &Upstream{dir: dir}
 	registry := newDistribution(dir)
-	err = u.start(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { registry.ServeHTTP(w, r) }))
+	err = u.start(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { registry.ServeHTTP(w, r) }))
 	if err != nil {
 		os.RemoveAll(dir) //nolint:errcheck // a temporary directory
 		return nil, err

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// report is where everything is, as --json prints it.
+type report struct {
+	Datacenters []datacenterReport `json:"datacenters"`
+	Upstreams   []upstreamReport   `json:"upstreams"`
+	Images      []string           `json:"images"` // as a client writes them after the edge's address
+	Charts      []string           `json:"charts"`
+	Robots      []robotReport      `json:"robots"`
+	Admin       adminReport        `json:"admin"`
+	PublicKey   string             `json:"public_key"` // file: verifies the signed images
+	Seconds     float64            `json:"seconds"`    // how long the start took
+}
+
+type datacenterReport struct {
+	Name     string `json:"name"`
+	Role     string `json:"role"`
+	Edge     string `json:"edge"`
+	Harbor   string `json:"harbor"`
+	Admin    string `json:"admin"`
+	Metrics  string `json:"metrics"`
+	GSLB     string `json:"gslb"`
+	Requests string `json:"requests"` // a JSON map of what this Harbor was asked
+	Faults   string `json:"faults"`   // GET, PUT and DELETE: what is wrong with this Harbor
+	Fleet    string `json:"fleet"`    // the edge's fleet file
+}
+
+type upstreamReport struct {
+	Name     string `json:"name"`
+	URL      string `json:"url"`
+	Requests string `json:"requests"`
+	Faults   string `json:"faults"`
+}
+
+type robotReport struct {
+	Name    string `json:"name"`
+	Secret  string `json:"secret"`
+	Project string `json:"project"`
+}
+
+type adminReport struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+}
+
+func (l *running) describe() {
+	r := &l.report
+	for i, place := range places {
+		servers, harbor := l.edges[i].Servers, l.harbors[i].URL()
+		at := func(n int) string { return "http://" + servers[n].Listener.Addr().String() }
+		r.Datacenters = append(r.Datacenters, datacenterReport{
+			Name: place.name, Role: place.role, Edge: at(0), Metrics: at(1), Admin: at(2), Harbor: harbor,
+			Requests: harbor + "/_lab/requests", Faults: harbor + "/_lab/faults", Fleet: l.dir + "/" + place.name + "/fleet.yaml",
+		})
+	}
+	hub := l.hub.URL()
+	r.Upstreams = []upstreamReport{{"docker-hub", hub, hub + "/_lab/requests", hub + "/_lab/faults"}}
+	for _, robot := range demoRobots {
+		r.Robots = append(r.Robots, robotReport{"robot$multi-dc-demo+" + robot.name, robot.secret, "multi-dc-demo"})
+	}
+	r.Admin.Username, r.Admin.Password = l.harbors[0].Admin()
+}
+
+// print shows the report to a person.
+func (r *report) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "The fleet is up after %.1f s.\n\n", r.Seconds)
+	fmt.Fprintln(t, "DATACENTER\tROLE\tEDGE\tHARBOR (a stand-in)\tMETRICS")
+	for _, d := range r.Datacenters {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s/metrics\n", d.Name, d.Role, d.Edge, d.Harbor, d.Metrics)
+	}
+	fmt.Fprintf(t, "\nDocker Hub is played by %s.\n", r.Upstreams[0].URL)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	edge := strings.TrimPrefix(r.Datacenters[0].Edge, "http://")
+	reader, writer := r.Robots[0], r.Robots[1]
+	_, err := fmt.Fprintf(w, `
+Try, in another terminal:
+
+  docker run --rm %[1]s/%[2]s
+  podman pull --tls-verify=false %[1]s/cache-dockerhub/library/multi
+  crane pull --insecure %[1]s/cache-dockerhub/library/big big.tar
+  helm pull --plain-http oci://%[1]s/%[3]s
+
+Private: refused until you log in with a robot of multi-dc-demo.
+
+  docker pull %[1]s/multi-dc-demo/app:v1
+  docker login %[1]s -u '%[4]s' -p %[5]s        (pull)
+  docker login %[1]s -u '%[6]s' -p %[7]s      (pull and push)
+
+Break something: the next pull of what an edge has goes on.
+
+  curl -X PUT %[8]s -d '[{"name":"down"}]'
+  curl -X DELETE %[8]s
+  curl %[9]s        (what Docker Hub was asked)
+
+Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
+
+`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Datacenters[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password)
+	return err
+}

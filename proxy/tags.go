@@ -107,6 +107,7 @@ func (t *tags) finish(key tagKey, l *look) {
 	case l.begun.Before(newest.checked): // a later look has answered already
 	case l.err == nil:
 		t.entries.Add(key, l.entry)
+		t.entries.Add(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
 	case isNo(l.err):
 		t.entries.Remove(key)
 	}

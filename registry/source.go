@@ -53,6 +53,8 @@ const (
 	headerDeadline = 30 * time.Second
 	idlePerHost    = 64
 	maxRedirects   = 5
+
+	retryUnavailable = 5 * time.Second
 )
 
 // NewSource checks the configuration; it sends nothing.
@@ -145,7 +147,7 @@ func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.R
 
 func (s *Source) unavailable(cause error) error {
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
-	e.Cause = fmt.Errorf("ask %s: %w", s.url.Host, cause)
+	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e
 }
 

@@ -226,11 +226,12 @@ func (w *faultyWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// drip sends a tenth of a second's worth at a time.
+// drip sends no more than a tenth of a second's worth at once, and waits as long
+// as it would have taken.
 func (w *faultyWriter) drip(b []byte) (n int, err error) {
-	portion := int(max(1, w.fault.Bytes/10))
+	rate := max(1, w.fault.Bytes)
 	for len(b) > 0 {
-		part := b[:min(portion, len(b))]
+		part := b[:min(int(max(1, rate/10)), len(b))]
 		m, err := w.ResponseWriter.Write(part)
 		n += m
 		if err != nil {
@@ -238,7 +239,7 @@ func (w *faultyWriter) drip(b []byte) (n int, err error) {
 		}
 		w.flush()
 		b = b[len(part):]
-		time.Sleep(100 * time.Millisecond) // this is the fault itself
+		time.Sleep(time.Duration(len(part)) * time.Second / time.Duration(rate)) // this is the fault itself
 	}
 	return n, nil
 }

@@ -1,0 +1,250 @@
+package proxy_test
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// site is one datacenter of a test: an upstream, a Harbor and an edge.
+type site struct {
+	hub    *lab.Upstream
+	harbor *lab.Harbor
+	edge   *httptest.Server
+	dir    string
+}
+
+type option func(*access.Config, *proxy.Config, *registry.SourceConfig)
+
+// withoutCertificates makes the edge ask Harbor about every token.
+func withoutCertificates(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) {
+	a.Verifier = nil
+}
+
+// withoutRobot makes the edge fetch with its clients' credentials.
+func withoutRobot(_ *access.Config, p *proxy.Config, s *registry.SourceConfig) {
+	p.OwnRobot, s.Username, s.Password = false, "", ""
+}
+
+func freshFor(d time.Duration) option {
+	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Freshness = func(proxy.Kind) time.Duration { return d }
+	}
+}
+
+const (
+	reader = "robot$multi-dc-demo+reader"
+	writer = "robot$multi-dc-demo+writer"
+	secret = "Some1Secret"
+)
+
+func newSite(t *testing.T, options ...option) *site {
+	t.Helper()
+	s := &site{dir: t.TempDir()}
+	var err error
+	if s.hub, err = lab.StartUpstream(nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.hub.Close() })
+	if s.harbor, err = lab.StartHarbor(lab.HarborConfig{Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.harbor.Close() })
+	if err := s.harbor.CreateCache("cache-dockerhub", "docker-hub", s.hub.URL(), true); err != nil {
+		t.Fatal(err)
+	}
+	for project, public := range map[string]bool{"multi-dc-demo": false, "multi-dc-other": false, "plain": false, "repl-open": true} {
+		s.harbor.CreateProject(project, public)
+	}
+	s.harbor.CreateRobot("*", "edge", secret, "pull")
+	s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
+	s.harbor.CreateRobot("multi-dc-demo", "writer", secret, "pull", "push")
+	s.edge = startEdge(t, s.harbor.URL(), s.dir, &s.harbor.Key().PublicKey, options...)
+	return s
+}
+
+func startEdge(t *testing.T, harborURL, dir string, key *rsa.PublicKey, options ...option) *httptest.Server {
+	t.Helper()
+	source := registry.SourceConfig{URL: harborURL, Trusted: true, Username: "robot$edge", Password: secret}
+	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
+	p := proxy.Config{
+		Datacenter: "par1", OwnRobot: true, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Namespaces: []proxy.Namespace{{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true}},
+	}
+	for _, o := range options {
+		o(&a, &p, &source)
+	}
+	var err error
+	if p.Harbor, err = registry.NewSource(source); err != nil {
+		t.Fatal(err)
+	}
+	a.Harbor = p.Harbor
+	if p.Access, err = access.New(a); err != nil {
+		t.Fatal(err)
+	}
+	if p.Store, err = store.Open(store.Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Store.Close() })
+	srv := httptest.NewServer(proxy.New(t.Context(), p))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func host(url string) string { return strings.TrimPrefix(url, "http://") }
+
+// image makes an image of one layer of n pseudo-random bytes.
+func image(t *testing.T, n int, seed byte) v1.Image {
+	t.Helper()
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(b)
+	img, err := mutate.AppendLayers(empty.Image, static.NewLayer(b, types.OCIUncompressedLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func push(t *testing.T, registryURL, reference string, img v1.Image, auth authn.Authenticator) error {
+	t.Helper()
+	ref, err := name.ParseReference(host(registryURL)+"/"+reference, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return remote.Write(ref, img, remote.WithAuth(auth))
+}
+
+func mustPush(t *testing.T, registryURL, reference string, img v1.Image, auth authn.Authenticator) {
+	t.Helper()
+	if err := push(t, registryURL, reference, img, auth); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) admin() authn.Authenticator {
+	username, password := s.harbor.Admin()
+	return basic(username, password)
+}
+
+func basic(username, password string) authn.Authenticator {
+	return authn.FromConfig(authn.AuthConfig{Username: username, Password: password})
+}
+
+func layerOf(t *testing.T, img v1.Image) (digest string, content []byte) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := layers[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	content, err = io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.String(), content
+}
+
+// token gets a token through the edge, as docker does before every pull.
+func (s *site) token(t *testing.T, username, scope string) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, s.edge.URL+"/service/token?service=harbor-registry&scope="+scope, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if username != "" {
+		req.SetBasicAuth(username, secret)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body struct{ Token string }
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	return body.Token
+}
+
+// answer is a response read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	err    error // of reading the body
+}
+
+func (s *site) do(t *testing.T, method, path string, header map[string]string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.edge.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, header: resp.Header}
+	a.body, a.err = io.ReadAll(resp.Body)
+	return a
+}
+
+func (a answer) code() string {
+	var body struct{ Errors []struct{ Code string } }
+	if json.Unmarshal(a.body, &body) != nil || len(body.Errors) == 0 {
+		return ""
+	}
+	return body.Errors[0].Code
+}
+
+// anonymous is the header of a client that got itself a token for the repo.
+func (s *site) anonymous(t *testing.T, repo string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + s.token(t, "", "repository:"+repo+":pull")}
+}
+
+func (s *site) as(t *testing.T, username, repo string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + s.token(t, username, "repository:"+repo+":pull")}
+}
+
+func same(t *testing.T, what string, a answer, content []byte) {
+	t.Helper()
+	if a.status != http.StatusOK || a.err != nil || !bytes.Equal(a.body, content) {
+		t.Errorf("%s: %d, %d bytes, %v: %.200s", what, a.status, len(a.body), a.err, a.body)
+	}
+}

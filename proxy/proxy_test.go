@@ -1,0 +1,381 @@
+package proxy_test
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"example.org/breakwater/internal/lab"
+)
+
+func TestPullThroughAProxyCache(t *testing.T) {
+	for mode, options := range map[string][]option{
+		"certificates and a robot": nil, "Harbor asked about tokens": {withoutCertificates}, "no robot": {withoutCertificates, withoutRobot},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, append(options, freshFor(time.Minute))...)
+			img := image(t, 300<<10, 1)
+			mustPush(t, s.hub.URL(), "library/nginx:latest", img, authn.Anonymous)
+			manifest, _ := img.RawManifest()
+			digest, layer := layerOf(t, img)
+			for _, repo := range []string{"cache-dockerhub/library/nginx", "cache-dockerhub/nginx"} {
+				h := s.anonymous(t, repo)
+				for range 2 {
+					a := s.do(t, http.MethodGet, "/v2/"+repo+"/manifests/latest", h)
+					same(t, repo, a, manifest)
+					imageDigest, _ := img.Digest()
+					if d := a.header.Get("Docker-Content-Digest"); d != imageDigest.String() || a.header.Get("Etag") != `"`+d+`"` || a.header.Get("Cache-Status") == "" {
+						t.Errorf("headers %v", a.header)
+					}
+					same(t, repo, s.do(t, http.MethodGet, "/v2/"+repo+"/blobs/"+digest, h), layer)
+				}
+			}
+			if n := s.hub.Requests()["GET /v2/library/nginx/blobs/"+digest]; n != 1 {
+				t.Errorf("the upstream was asked for the layer %d times", n)
+			}
+			if n := s.harbor.Requests()["GET /v2/cache-dockerhub/library/nginx/blobs/"+digest]; n != 1 {
+				t.Errorf("Harbor was asked for the layer %d times", n)
+			}
+		})
+	}
+}
+
+func TestManyClientsOfAColdBlobAreOneTransfer(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 4<<20, 2)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/big:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	h := s.as(t, reader, "multi-dc-demo/big")
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() { same(t, "one of 32", s.do(t, http.MethodGet, "/v2/multi-dc-demo/big/blobs/"+digest, h), layer) })
+	}
+	all.Wait()
+	if n := s.harbor.Requests()["GET /v2/multi-dc-demo/big/blobs/"+digest]; n != 1 {
+		t.Errorf("Harbor counts %d transfers", n)
+	}
+}
+
+// The first bytes are with the client while Harbor has still most to send.
+func TestBytesArriveBeforeTheFillEnds(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 4<<20, 3)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/big:v1", img, s.admin())
+	digest, _ := layerOf(t, img)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "slow", Path: "/blobs/", Bytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.edge.URL+"/v2/multi-dc-demo/big/blobs/"+digest, nil)
+	req.Header.Set("Authorization", s.as(t, reader, "multi-dc-demo/big")["Authorization"])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.ReadFull(resp.Body, make([]byte, 64<<10)); err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if held(t, s.dir, digest) {
+		t.Error("the fill has ended: nothing was streamed")
+	}
+}
+
+// held reports whether the store has committed the blob.
+func held(t *testing.T, dir, digest string) bool {
+	t.Helper()
+	hex := strings.TrimPrefix(digest, "sha256:")
+	_, err := os.Stat(filepath.Join(dir, "blobs", "sha256", hex[:2], hex))
+	return err == nil
+}
+
+func TestWrongBytesAreNeverAPull(t *testing.T) {
+	for _, fault := range []lab.Fault{{Name: "wrong-digest"}, {Name: "truncate", Bytes: 7}, {Name: "extra", Bytes: 7}, {Name: "html"}, {Name: "no-length"}} {
+		for _, kind := range []string{"blobs", "manifests"} {
+			t.Run(fault.Name+" "+kind, func(t *testing.T) {
+				s := newSite(t)
+				img := image(t, 200<<10, 4)
+				mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+				digest, content := layerOf(t, img)
+				if kind == "manifests" {
+					d, _ := img.Digest()
+					digest = d.String()
+					content, _ = img.RawManifest()
+				}
+				fault.Path = "/" + kind + "/"
+				if err := s.harbor.SetFaults(fault); err != nil {
+					t.Fatal(err)
+				}
+				path, h := "/v2/multi-dc-demo/app/"+kind+"/"+digest, s.as(t, reader, "multi-dc-demo/app")
+				a := s.do(t, http.MethodGet, path, h)
+				right := fault.Name == "no-length" // a legal answer
+				if pulled := a.status == http.StatusOK && a.err == nil; pulled != right {
+					t.Errorf("status %d, %d bytes, %v", a.status, len(a.body), a.err)
+				}
+				if held(t, s.dir, digest) != right {
+					t.Error("the store holds what it should not, or the other way round")
+				}
+				filepath.WalkDir(filepath.Join(s.dir, "tmp"), func(path string, e fs.DirEntry, err error) error {
+					if err == nil && !e.IsDir() {
+						t.Errorf("left behind: %s", path)
+					}
+					return err
+				})
+				s.harbor.ClearFaults()
+				same(t, "from a healthy source", s.do(t, http.MethodGet, path, h), content)
+			})
+		}
+	}
+}
+
+func TestPermissionIsCheckedOnEveryRequest(t *testing.T) {
+	for mode, options := range map[string][]option{"certificates": nil, "Harbor asked": {withoutCertificates}} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, append(options, freshFor(time.Hour))...)
+			img := image(t, 100<<10, 5)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			digest, layer := layerOf(t, img)
+			manifest, _ := img.RawManifest()
+			blob, tag := "/v2/multi-dc-demo/app/blobs/"+digest, "/v2/multi-dc-demo/app/manifests/v1"
+			good := s.as(t, reader, "multi-dc-demo/app")
+			same(t, "the robot", s.do(t, http.MethodGet, tag, good), manifest)
+			same(t, "the robot", s.do(t, http.MethodGet, blob, good), layer)
+			if mode == "Harbor asked" {
+				same(t, "the robot by Basic", s.do(t, http.MethodGet, blob, map[string]string{"Authorization": basicHeader(reader, secret)}), layer)
+			}
+			for name, h := range map[string]map[string]string{
+				"nobody":              nil,
+				"an anonymous token":  s.anonymous(t, "multi-dc-demo/app"),
+				"another repo's":      s.as(t, reader, "multi-dc-other/app"),
+				"garbage":             {"Authorization": "Bearer garbage"},
+				"a wrong password":    {"Authorization": basicHeader(reader, "wrong")},
+				"an unknown scheme":   {"Authorization": "Digest x"},
+				"an empty credential": {"Authorization": "Bearer "},
+			} {
+				for _, path := range []string{tag, blob} {
+					for _, method := range []string{http.MethodGet, http.MethodHead} {
+						a := s.do(t, method, path, h)
+						if a.status != http.StatusUnauthorized || a.header.Get("Www-Authenticate") == "" || bytes.Contains(a.body, layer[:100]) {
+							t.Errorf("%s %s %s: %d %q", name, method, path, a.status, a.header.Get("Www-Authenticate"))
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func basicHeader(username, password string) string {
+	r, _ := http.NewRequest(http.MethodGet, "http://x", nil)
+	r.SetBasicAuth(username, password)
+	return r.Header.Get("Authorization")
+}
+
+// A digest that is known from another project is no key to its content, not
+// even for somebody who may push a manifest that names it.
+func TestABlobIsServedOnlyThroughARepoThatHoldsIt(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 6)
+	mustPush(t, s.harbor.URL(), "multi-dc-other/app:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	s.harbor.CreateRobot("multi-dc-other", "reader", secret, "pull")
+	same(t, "its own project", s.do(t, http.MethodGet, "/v2/multi-dc-other/app/blobs/"+digest, s.as(t, "robot$multi-dc-other+reader", "multi-dc-other/app")), layer)
+	if !held(t, s.dir, digest) {
+		t.Fatal("the test needs the blob in the store")
+	}
+	a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+digest, s.as(t, reader, "multi-dc-demo/app"))
+	if a.status != http.StatusNotFound || a.code() != "BLOB_UNKNOWN" {
+		t.Errorf("another project: %d %s", a.status, a.body[:min(200, len(a.body))])
+	}
+	manifest, _ := img.Digest()
+	a = s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/"+manifest.String(), s.as(t, reader, "multi-dc-demo/app"))
+	if a.status != http.StatusNotFound {
+		t.Errorf("another project's manifest: %d", a.status)
+	}
+}
+
+func TestHarborIsDown(t *testing.T) {
+	for _, fault := range []string{"down", "500", "core-down", "registry-down", "db-down", "html", "401"} {
+		t.Run(fault, func(t *testing.T) {
+			s := newSite(t)
+			img := image(t, 100<<10, 7)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			digest, layer := layerOf(t, img)
+			manifest, _ := img.RawManifest()
+			h := s.as(t, reader, "multi-dc-demo/app")
+			get := func(path string) answer { return s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/"+path, h) }
+			same(t, "before", get("manifests/v1"), manifest)
+			same(t, "before", get("blobs/"+digest), layer)
+			if err := s.harbor.SetFaults(lab.Fault{Name: fault}); err != nil {
+				t.Fatal(err)
+			}
+			a := get("manifests/v1")
+			same(t, "a manifest that is held", a, manifest)
+			if !strings.Contains(a.header.Get("Cache-Status"), "stale") {
+				t.Errorf("Cache-Status %q", a.header.Get("Cache-Status"))
+			}
+			same(t, "a blob that is held", get("blobs/"+digest), layer)
+			unknown := "sha256:" + strings.Repeat("1", 64)
+			for _, path := range []string{"manifests/v2", "manifests/" + unknown, "blobs/" + unknown} {
+				if a := get(path); a.status != http.StatusServiceUnavailable && !(fault == "html" && strings.HasPrefix(path, "blobs/")) || a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "" {
+					t.Errorf("%s: %d, Retry-After %q: don't-know is 503", path, a.status, a.header.Get("Retry-After"))
+				}
+			}
+			if bytes.Contains(get("manifests/v2").body, []byte("55432")) {
+				t.Error("the database's address went to a client")
+			}
+		})
+	}
+}
+
+// In a proxy cache Harbor's 404 also means that its upstream does not answer.
+func TestUpstreamIsDown(t *testing.T) {
+	for _, fault := range []string{"", "down", "500", "403", "429"} {
+		t.Run(fault, func(t *testing.T) {
+			s := newSite(t)
+			if fault != "" {
+				if err := s.hub.SetFaults(lab.Fault{Name: fault, Path: "/manifests/"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := map[string]int{"": http.StatusNotFound, "429": http.StatusTooManyRequests}[fault]
+			if want == 0 {
+				want = http.StatusServiceUnavailable
+			}
+			a := s.do(t, http.MethodGet, "/v2/cache-dockerhub/typo/manifests/latest", s.anonymous(t, "cache-dockerhub/typo"))
+			if a.status != want {
+				t.Errorf("%d %s, want %d", a.status, a.body, want)
+			}
+		})
+	}
+}
+
+func TestRangesAndConditions(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 300<<10, 8)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	path := "/v2/multi-dc-demo/app/blobs/" + digest
+	for _, state := range []string{"cold", "warm"} {
+		h := s.as(t, reader, "multi-dc-demo/app")
+		h["Range"] = "bytes=1000-1999"
+		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusPartialContent || !bytes.Equal(a.body, layer[1000:2000]) || a.header.Get("Content-Range") != "bytes 1000-1999/307200" {
+			t.Errorf("%s range: %d, %d bytes, %q", state, a.status, len(a.body), a.header.Get("Content-Range"))
+		}
+		h["Range"] = "bytes=400000-"
+		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusRequestedRangeNotSatisfiable {
+			t.Errorf("%s range behind the end: %d", state, a.status)
+		}
+		delete(h, "Range")
+		if a := s.do(t, http.MethodHead, path, h); a.status != http.StatusOK || a.header.Get("Content-Length") != "307200" || a.header.Get("Docker-Content-Digest") != digest {
+			t.Errorf("%s HEAD: %d %v", state, a.status, a.header)
+		}
+		h["If-None-Match"] = `"` + digest + `"`
+		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusNotModified {
+			t.Errorf("%s condition: %d", state, a.status)
+		}
+	}
+}
+
+// A HEAD of a cold blob is 404 from Harbor's proxy cache, and is not from the edge.
+func TestHeadOfAColdBlobInAProxyCache(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 9)
+	mustPush(t, s.hub.URL(), "library/nginx:latest", img, authn.Anonymous)
+	digest, _ := layerOf(t, img)
+	a := s.do(t, http.MethodHead, "/v2/cache-dockerhub/nginx/blobs/"+digest, s.anonymous(t, "cache-dockerhub/nginx"))
+	if a.status != http.StatusOK || a.header.Get("Content-Length") != "102400" {
+		t.Errorf("%d %v", a.status, a.header)
+	}
+}
+
+func TestPushesPassThrough(t *testing.T) {
+	s := newSite(t, freshFor(time.Hour))
+	first, second := image(t, 100<<10, 10), image(t, 100<<10, 11)
+	for reference, auth := range map[string]authn.Authenticator{"multi-dc-demo/app:v1": basic(writer, secret), "plain/app:v1": s.admin()} {
+		mustPush(t, s.edge.URL, reference, first, auth)
+	}
+	h := s.as(t, reader, "multi-dc-demo/app")
+	manifest, _ := first.RawManifest()
+	same(t, "what was pushed", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/v1", h), manifest)
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v1", second, basic(writer, secret))
+	manifest, _ = second.RawManifest()
+	same(t, "after a push that moved the tag", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/v1", h), manifest)
+	if err := push(t, s.edge.URL, "multi-dc-demo/app:v1", first, basic(reader, secret)); err == nil {
+		t.Error("a robot that may only pull has pushed")
+	}
+	err := push(t, s.edge.URL, "cache-dockerhub/library/mine:v1", first, s.admin())
+	if err == nil || !strings.Contains(err.Error(), "proxy cache") {
+		t.Errorf("a push into a cache: %v", err)
+	}
+}
+
+func TestEverythingElseIsHarbors(t *testing.T) {
+	s := newSite(t)
+	for path, want := range map[string]string{"/api/v2.0/ping": "Pong", "/": "<!doctype html>", "/healthz": "ok", "/breakwater/v1/health": `"harbor":"up"`} {
+		if a := s.do(t, http.MethodGet, path, nil); a.status != http.StatusOK || !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	a := s.do(t, http.MethodPost, "/v2/plain/app/blobs/uploads/", map[string]string{"Authorization": basicHeader("admin", "Harbor12345")})
+	if l := a.header.Get("Location"); a.status != http.StatusAccepted || !strings.HasPrefix(l, s.edge.URL+"/v2/plain/app/blobs/uploads/") {
+		t.Errorf("%d, Location %q", a.status, l)
+	}
+	s.harbor.Close()
+	for path, want := range map[string]int{"/api/v2.0/ping": 503, "/healthz": 200, "/breakwater/v1/health": 200, "/v2/": 401, "/v2/plain/app/manifests/x": 401} {
+		if a := s.do(t, http.MethodGet, path, nil); a.status != want {
+			t.Errorf("Harbor down, %s: %d", path, a.status)
+		}
+	}
+	if a := s.do(t, http.MethodGet, "/breakwater/v1/health", nil); !strings.Contains(string(a.body), `"serving":true,"harbor":"down"`) {
+		t.Errorf("health %s", a.body)
+	}
+}
+
+func TestAPlainRegistryNeedsNoLogin(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 12)
+	mustPush(t, s.hub.URL(), "cache-x/app:v1", img, authn.Anonymous)
+	s.edge = startEdge(t, s.hub.URL(), t.TempDir(), nil, withoutCertificates, withoutRobot)
+	manifest, _ := img.RawManifest()
+	digest, layer := layerOf(t, img)
+	same(t, "manifest", s.do(t, http.MethodGet, "/v2/cache-x/app/manifests/v1", nil), manifest)
+	same(t, "blob", s.do(t, http.MethodGet, "/v2/cache-x/app/blobs/"+digest, nil), layer)
+	if a := s.do(t, http.MethodGet, "/v2/cache-x/app/manifests/nope", nil); a.status != http.StatusNotFound {
+		t.Errorf("a tag that is not there: %d", a.status)
+	}
+	mustPush(t, s.edge.URL, "multi-dc-y/app:v1", img, authn.Anonymous)
+}
+
+func TestABlobsFirstClientLeaves(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 4<<20, 13)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/big:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	path, h := "/v2/multi-dc-demo/big/blobs/"+digest, s.as(t, reader, "multi-dc-demo/big")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "slow", Path: "/blobs/", Bytes: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequest(http.MethodGet, s.edge.URL+path, nil)
+	req.Header.Set("Authorization", h["Authorization"])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 400<<10)); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	same(t, "the next client", s.do(t, http.MethodGet, path, h), layer)
+	if n := s.harbor.Requests()["GET "+path]; n != 1 {
+		t.Errorf("%d transfers", n)
+	}
+}

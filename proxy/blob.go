@@ -51,21 +51,13 @@ func stream(w *responseWriter, reader *store.Reader) error {
 // openBlob returns a reader of the blob, held or being filled, once the repo is
 // known to hold it.
 func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
-	ctx := x.r.Context()
-	member := h.cfg.Access.Member(x.req.Repo, x.req.Digest)
-	reader, err := h.cfg.Store.Get(ctx, x.req.Digest)
-	switch {
-	case err == nil && !member:
-		if err := h.proveMember(ctx, x); err != nil {
-			reader.Close()
-			return nil, err
-		}
-		fallthrough
-	case err == nil:
+	reader, err := h.cfg.Store.Get(x.r.Context(), x.req.Digest)
+	if err == nil {
 		x.outcome = "hit"
 		x.cacheStatus("hit")
-		return reader, nil
-	case !errors.Is(err, fs.ErrNotExist):
+		return h.members(x, reader)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if x.r.Method == http.MethodHead {
@@ -74,30 +66,36 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 			return nil, err
 		}
 	}
-	return h.fillBlob(x, member)
+	return h.fillBlob(x)
 }
 
 // fillBlob joins or starts the transfer of the blob into the store.
-func (h *Handler) fillBlob(x *exchange, member bool) (*store.Reader, error) {
-	ctx := x.r.Context()
+func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	var asked atomic.Bool
-	reader, err := h.cfg.Store.Fetch(ctx, x.req.Digest, h.blobSource(x, &asked))
+	reader, err := h.cfg.Store.Fetch(x.r.Context(), x.req.Digest, h.blobSource(x, &asked))
 	if err != nil {
 		return nil, err
 	}
 	x.outcome = "fill"
 	params := []string{"fwd=miss", "detail=harbor", "stored"}
-	if !asked.Load() { // somebody else's transfer, maybe out of another repo
+	if !asked.Load() {
 		x.outcome = "join"
 		params = []string{"fwd=miss", "detail=harbor", "collapsed"}
-		if !member {
-			if err := h.proveMember(ctx, x); err != nil {
-				reader.Close()
-				return nil, err
-			}
-		}
 	}
 	x.cacheStatus(params...)
+	return h.members(x, reader)
+}
+
+// members returns the reader if the repo is known, or found, to hold the blob:
+// it may have come, or be coming, out of another repo. A fill that this repo's
+// own source answered has noted so by now.
+func (h *Handler) members(x *exchange, reader *store.Reader) (*store.Reader, error) {
+	if !h.cfg.Access.Member(x.req.Repo, x.req.Digest) {
+		if err := h.proveMember(x.r.Context(), x); err != nil {
+			reader.Close()
+			return nil, err
+		}
+	}
 	return reader, nil
 }
 

@@ -318,6 +318,9 @@ func TestALeavingReaderIsNotKeptWaiting(t *testing.T) {
 	}
 	defer r.Close()
 	leave()
+	if _, err := r.Seek(1000, io.SeekStart); err != nil { // where there are no bytes yet
+		t.Fatal(err)
+	}
 	if _, err := r.Read(make([]byte, 10)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

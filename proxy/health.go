@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -30,7 +31,7 @@ func liveness(w http.ResponseWriter) error {
 func (h *Handler) health(x *exchange) error {
 	draining := h.draining.Load()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
-	if h.harborUp(x.r.Context()) {
+	if h.harborSeen.get(h.cfg.Now(), func() bool { return h.harborUp(x.r.Context()) }) {
 		a.Harbor = "up"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
@@ -40,11 +41,30 @@ func (h *Handler) health(x *exchange) error {
 	return json.NewEncoder(x.w).Encode(a)
 }
 
+// lastLook keeps one answer for a short time: however many ask for health,
+// Harbor is asked once.
+type lastLook struct {
+	mu sync.Mutex
+	at time.Time
+	up bool
+}
+
+const lookFor = time.Second
+
+func (l *lastLook) get(now time.Time, look func() bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.at) >= lookFor {
+		l.up, l.at = look(), now
+	}
+	return l.up
+}
+
 // harborUp asks Harbor for its health. Harbor answers 200 even when it is not
 // well (/api/v2.0/health): the body says, component by component. A registry
 // that is no Harbor has no such path, and is up when it answers at all.
 func (h *Handler) harborUp(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthDeadline)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.cfg.Harbor.URL().String()+"/api/v2.0/health", nil)
 	if err != nil {

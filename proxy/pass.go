@@ -27,7 +27,12 @@ func newPasser(harbor *registry.Source) *passer {
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = p.harbor.Scheme, p.harbor.Host
 			pr.Out.Host = pr.In.Host
+			if pr.In.TLS == nil { // what is before the edge has its place in the list
+				pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
+			}
 			pr.SetXForwarded()
+			scheme, _, _ := strings.Cut(baseURL(pr.In), ":")
+			pr.Out.Header.Set("X-Forwarded-Proto", scheme)
 			if x, ok := pr.In.Context().Value(exchangeKey{}).(*exchange); ok && x.req.Repo != "" {
 				pr.Out.URL.Path, pr.Out.URL.RawPath = x.req.Path(), ""
 			}

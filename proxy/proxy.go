@@ -43,6 +43,7 @@ type Handler struct {
 	metrics    *metrics
 	started    time.Time
 	draining   atomic.Bool
+	harborSeen lastLook
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -130,6 +131,8 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob
 	switch {
+	case x.req.Kind == registry.KindCatalog:
+		// Harbor's own challenge: it lists its catalog to Basic credentials alone.
 	case query.Authorization == "":
 		// Nobody needs Harbor to be told to log in.
 		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
@@ -178,9 +181,11 @@ func (h *Handler) forget(x *exchange) {
 	}
 }
 
-// baseURL is the scheme and host under which the client reached the edge.
+// baseURL is the scheme and host under which the client reached the edge. An
+// edge without TLS believes what terminates it before the edge; a client that
+// says so itself misleads nobody but itself.
 func baseURL(r *http.Request) string {
-	if r.TLS != nil {
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 		return "https://" + r.Host
 	}
 	return "http://" + r.Host

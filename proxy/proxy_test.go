@@ -65,6 +65,53 @@ func TestManyClientsOfAColdBlobAreOneTransfer(t *testing.T) {
 	}
 }
 
+// Those who joined were each asked of Harbor whether their repo holds the blob,
+// which their common repo had just been seen to do.
+func TestJoiningAColdBlobOfAProxyCacheAsksHarborNoMore(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 1<<20, 14)
+	mustPush(t, s.hub.URL(), "library/nginx:latest", img, authn.Anonymous)
+	digest, layer := layerOf(t, img)
+	h := s.anonymous(t, "cache-dockerhub/nginx")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "slow", Path: "/blobs/", Bytes: 2 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			same(t, "one of 16", s.do(t, http.MethodGet, "/v2/cache-dockerhub/nginx/blobs/"+digest, h), layer)
+		})
+	}
+	all.Wait()
+	for request, n := range s.harbor.Requests() {
+		if strings.HasSuffix(request, digest) && (n != 1 || !strings.HasPrefix(request, "GET ")) {
+			t.Errorf("Harbor counts %d of %s", n, request)
+		}
+	}
+}
+
+func TestBehindSomethingThatTerminatesTLS(t *testing.T) {
+	s := newSite(t)
+	h := map[string]string{"X-Forwarded-Proto": "https", "Host": "x"}
+	if a := s.do(t, http.MethodGet, "/v2/", h); !strings.Contains(a.header.Get("Www-Authenticate"), `realm="https://`) {
+		t.Errorf("challenge %q", a.header.Get("Www-Authenticate"))
+	}
+	h["Authorization"] = basicHeader("admin", "Harbor12345")
+	if a := s.do(t, http.MethodPost, "/v2/plain/app/blobs/uploads/", h); !strings.HasPrefix(a.header.Get("Location"), "https://") {
+		t.Errorf("Location %q", a.header.Get("Location"))
+	}
+}
+
+func TestCatalogIsChallengedAsHarborDoes(t *testing.T) {
+	s := newSite(t)
+	if a := s.do(t, http.MethodGet, "/v2/_catalog", nil); a.status != 401 || a.header.Get("Www-Authenticate") != `Basic realm="harbor"` {
+		t.Errorf("%d %q", a.status, a.header.Get("Www-Authenticate"))
+	}
+	if a := s.do(t, http.MethodGet, "/v2/_catalog", map[string]string{"Authorization": basicHeader("admin", "Harbor12345")}); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 // The first bytes are with the client while Harbor has still most to send.
 func TestBytesArriveBeforeTheFillEnds(t *testing.T) {
 	s := newSite(t)
@@ -329,6 +376,7 @@ func TestEverythingElseIsHarbors(t *testing.T) {
 	if l := a.header.Get("Location"); a.status != http.StatusAccepted || !strings.HasPrefix(l, s.edge.URL+"/v2/plain/app/blobs/uploads/") {
 		t.Errorf("%d, Location %q", a.status, l)
 	}
+	s = newSite(t)
 	s.harbor.Close()
 	for path, want := range map[string]int{"/api/v2.0/ping": 503, "/healthz": 200, "/breakwater/v1/health": 200, "/v2/": 401, "/v2/plain/app/manifests/x": 401} {
 		if a := s.do(t, http.MethodGet, path, nil); a.status != want {

@@ -214,15 +214,6 @@ func (s *Store) drop(element *list.Element) {
 	}
 }
 
-// Delete removes a blob. Readers that have it open go on.
-func (s *Store) Delete(d digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if element, ok := s.blobs[d]; ok {
-		s.drop(element)
-	}
-}
-
 // admits reports whether a blob of this size may be kept: one that is larger
 // than half of the budget would flush what many others need.
 func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }

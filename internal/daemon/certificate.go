@@ -15,6 +15,8 @@ const lookAgain = 10 * time.Second
 // Certificate is a certificate and key in PEM files, read again when they
 // change. A broken pair keeps the last good one in use.
 type Certificate struct {
+	Now func() time.Time // nil: time.Now
+
 	cert, key string
 	log       *slog.Logger
 
@@ -40,14 +42,18 @@ func (c *Certificate) Config() *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.get(time.Now()), nil
+			return c.get(), nil
 		},
 	}
 }
 
-func (c *Certificate) get(now time.Time) *tls.Certificate {
+func (c *Certificate) get() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
+	if c.Now != nil {
+		now = c.Now()
+	}
 	if now.Sub(c.looked) < lookAgain {
 		return c.current
 	}

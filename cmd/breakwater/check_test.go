@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func check(t *testing.T, stdin string, args ...string) (stdout string, err error) {
+	t.Helper()
+	cmd := checkCommand()
+	var out bytes.Buffer
+	cmd.SetIn(strings.NewReader(stdin))
+	cmd.SetOut(&out)
+	cmd.SetArgs(args)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err = cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestCheckSaysWhatTheFileDescribes(t *testing.T) {
+	out, err := check(t, "", "../../deploy/fleet.example.yaml")
+	if err != nil || !strings.Contains(out, "3 datacenters") || !strings.Contains(out, "cache-dockerhub") || !strings.Contains(out, "drp1") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
+	const faulty = "domian: x\ndatacenters: { par1: { harbor: x, role: y } }\n"
+	out, err := check(t, faulty, "-")
+	if err == nil || out != "" {
+		t.Fatalf("%v %q", err, out)
+	}
+	for _, want := range []string{"stdin:1: domian:", "stdin:2: datacenters.par1.harbor:", "stdin:2: datacenters.par1.role:"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+	out, err = check(t, faulty, "--json", "-")
+	var report struct {
+		OK     bool
+		Faults []struct {
+			Line           int
+			Field, Message string
+		}
+	}
+	if err == nil {
+		t.Error("faults, and no exit status")
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.OK || len(report.Faults) < 3 || report.Faults[0].Line != 1 {
+		t.Errorf("%v in %s", err, out)
+	}
+}
+
+func TestCheckOfAFileThatIsNotThere(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "fleet.yaml")
+	if _, err := check(t, "", name); err == nil || !os.IsNotExist(err) && !strings.Contains(err.Error(), name) {
+		t.Error(err)
+	}
+}

@@ -7,14 +7,20 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
 )
 
 func TestPullThroughAProxyCache(t *testing.T) {
@@ -425,5 +431,40 @@ func TestABlobsFirstClientLeaves(t *testing.T) {
 	same(t, "the next client", s.do(t, http.MethodGet, path, h), layer)
 	if n := s.harbor.Requests()["GET "+path]; n != 1 {
 		t.Errorf("%d transfers", n)
+	}
+}
+
+// The READMEs list exactly the metrics that are registered.
+func TestMetricsAreTheOnesInTheREADMEs(t *testing.T) {
+	listed := map[string]bool{}
+	for _, name := range []string{"README.md", "store/README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?m)^\\| `(breakwater_[a-z_]+)`").FindAllStringSubmatch(string(text), -1) {
+			listed[m[1]] = true
+		}
+	}
+	metrics := prometheus.NewRegistry()
+	s, err := store.Open(store.Config{Dir: t.TempDir(), Metrics: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	edge := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) { p.Metrics = metrics })
+	edge.do(t, http.MethodGet, "/v2/", nil)
+	described := make(chan *prometheus.Desc, 100)
+	metrics.Describe(described)
+	close(described)
+	for d := range described {
+		name := regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1]
+		if !listed[name] {
+			t.Errorf("%s is in no README", name)
+		}
+		delete(listed, name)
+	}
+	for name := range listed {
+		t.Errorf("%s is in a README, and nowhere else", name)
 	}
 }

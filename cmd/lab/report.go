@@ -89,6 +89,7 @@ Try, in another terminal:
   podman pull --tls-verify=false %[1]s/cache-dockerhub/library/multi
   crane pull --insecure %[1]s/cache-dockerhub/library/big big.tar
   helm pull --plain-http oci://%[1]s/%[3]s
+  cosign verify --key %[12]s --allow-http-registry --insecure-ignore-tlog=true %[1]s/cache-dockerhub/library/signed
 
 Private: refused until you log in with a robot of multi-dc-demo.
 
@@ -104,6 +105,6 @@ Break something: the next pull of what an edge has goes on.
 
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
-`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Datacenters[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password)
+`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Datacenters[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey)
 	return err
 }

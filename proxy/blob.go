@@ -32,13 +32,23 @@ func (h *Handler) serveBlob(x *exchange) error {
 	setDigest(header, x.req.Digest)
 	if file, complete := reader.File(); complete {
 		http.ServeContent(x.w, x.r, "", time.Time{}, file) // bare, so that the kernel can copy it
-		return nil
+		return x.sentAll()
 	}
 	if _, known := reader.Size(); !known && x.r.Method == http.MethodGet {
 		return stream(x.w, reader) // Range is left unanswered, as HTTP allows: the whole is on its way
 	}
 	http.ServeContent(flushWriter{x.w}, x.r, "", time.Time{}, reader)
 	return reader.Err()
+}
+
+// sentAll is an error when less of the body left than was promised: the disk
+// failed, or the client left. http.ServeContent keeps that to itself.
+func (x *exchange) sentAll() error {
+	promised, err := strconv.ParseInt(x.w.Header().Get("Content-Length"), 10, 64)
+	if err == nil && x.r.Method == http.MethodGet && x.w.status < 300 && x.w.bytes < promised {
+		return fmt.Errorf("sent %d of %d bytes: %w", x.w.bytes, promised, io.ErrShortWrite)
+	}
+	return nil
 }
 
 // stream copies a blob whose length nobody has said.

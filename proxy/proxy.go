@@ -86,7 +86,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case x.err == nil:
 	case x.w.status == 0:
-		x.cacheStatus("fwd=miss", "detail=error")
+		if x.outcome == "own" {
+			x.cacheStatus("fwd=bypass", "detail=edge")
+		} else {
+			x.cacheStatus("fwd=miss", "detail=error")
+		}
 		registry.WriteError(x.w, x.err)
 	default: // after the first byte the client must see a cut, not a short success
 		panic(http.ErrAbortHandler)

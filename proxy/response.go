@@ -117,7 +117,7 @@ func (h *Handler) finish(x *exchange, took time.Duration) {
 	attrs := []slog.Attr{
 		slog.String("method", x.r.Method), slog.String("endpoint", x.kind), slog.String("repo", x.req.Repo),
 		slog.String("reference", x.req.Reference()), slog.Int("status", status), slog.String("outcome", x.outcome),
-		slog.Int64("bytes", x.w.bytes), slog.Duration("duration", took), slog.String("client", client),
+		slog.Int64("bytes", x.w.bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", client),
 	}
 	if x.req.Repo == "" {
 		attrs = append(attrs, slog.String("path", x.r.URL.Path))

@@ -62,7 +62,7 @@ func requestLine(a map[string]slog.Value) string {
 		}
 		what = a["endpoint"].String() + " " + strings.Trim(repo+" "+reference, " ")
 	}
-	line := fmt.Sprintf("%-4s %-70s %d %-11s %8s %6d ms", a["method"], what, a["status"].Int64(), a["outcome"], size(a["bytes"].Int64()), a["duration"].Duration().Milliseconds())
+	line := fmt.Sprintf("%-4s %-70s %d %-11s %8s %6.0f ms", a["method"], what, a["status"].Int64(), a["outcome"], size(a["bytes"].Int64()), 1000*a["seconds"].Float64())
 	if err, ok := a["err"]; ok {
 		line += "  " + err.String()
 	}

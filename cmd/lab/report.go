@@ -97,7 +97,7 @@ Private: refused until you log in with a robot of multi-dc-demo.
   docker login %[1]s -u '%[4]s' -p %[5]s        (pull)
   docker login %[1]s -u '%[6]s' -p %[7]s      (pull and push)
 
-Break something: the next pull of what an edge has goes on.
+Take Docker Hub away: what was pulled once is served all the same.
 
   curl -X PUT %[8]s -d '[{"name":"down"}]'
   curl -X DELETE %[8]s
@@ -105,6 +105,6 @@ Break something: the next pull of what an edge has goes on.
 
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
-`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Datacenters[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey)
+`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey)
 	return err
 }

@@ -69,7 +69,7 @@ func (d *Daemon) Run(ctx context.Context, servers ...Server) error {
 	for _, s := range servers {
 		server := &http.Server{
 			Handler: s.Handler, TLSConfig: s.TLS, ReadHeaderTimeout: headerDeadline, IdleTimeout: idleDeadline,
-			MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+			MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
 		}
 		group.Go(func() error { return serve(server, s) })
 		group.Go(func() error {

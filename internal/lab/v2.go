@@ -237,13 +237,21 @@ func artifactName(repo, reference string) string {
 	return repo + ":" + reference
 }
 
-func (h *Harbor) localManifest(c *call) {
+// artifact is the one that the call names; where there is none it writes Harbor's 404.
+func (h *Harbor) artifact(c *call) *artifact {
 	a, known := h.db.find(c.project, c.repo, c.reference)
 	switch {
 	case !known:
 		notFound(c, "repository %s not found", c.repo)
 	case a == nil:
 		notFound(c, "artifact %s not found", artifactName(c.repo, c.reference))
+	}
+	return a
+}
+
+func (h *Harbor) localManifest(c *call) {
+	switch a := h.artifact(c); {
+	case a == nil:
 	case strings.Contains(c.r.Header.Get("If-None-Match"), a.Digest):
 		c.w.WriteHeader(http.StatusNotModified)
 	default:
@@ -321,19 +329,19 @@ func describe(mediaType string, body []byte) *artifact {
 }
 
 func (h *Harbor) deleteManifest(c *call) {
-	a, known := h.db.find(c.project, c.repo, c.reference)
-	switch {
-	case !known:
-		notFound(c, "repository %s not found", c.repo)
-	case a == nil:
-		notFound(c, "artifact %s not found", artifactName(c.repo, c.reference))
-	default:
-		r := c.r.Clone(c.r.Context())
-		r.URL = &url.URL{Path: "/v2/" + c.repo + "/manifests/" + a.Digest}
-		h.registry.ServeHTTP(httptest.NewRecorder(), r)
-		h.db.remove(c.project, c.repo, a.Digest)
-		c.w.WriteHeader(http.StatusAccepted)
+	if err := digest.Digest(c.reference).Validate(); err != nil {
+		coreError(c.w, http.StatusBadRequest, "UNSUPPORTED", fmt.Sprintf("unsupported digest %s: %v", c.reference, err))
+		return
 	}
+	a := h.artifact(c)
+	if a == nil {
+		return
+	}
+	r := c.r.Clone(c.r.Context())
+	r.URL = &url.URL{Path: "/v2/" + c.repo + "/manifests/" + a.Digest}
+	h.registry.ServeHTTP(httptest.NewRecorder(), r)
+	h.db.remove(c.project, c.repo, a.Digest)
+	c.w.WriteHeader(http.StatusAccepted)
 }
 
 // page cuts a sorted list to the n entries behind last, and links to the next page.

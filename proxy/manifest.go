@@ -34,20 +34,29 @@ var manifestTypes = strings.Join([]string{
 // serveManifest answers GET and HEAD of a manifest in a managed namespace.
 func (h *Handler) serveManifest(x *exchange) error {
 	key := tagKey{x.req.Repo, x.req.Reference()}
-	e, known, fresh := h.tags.get(key, h.cfg.Freshness(x.ns.Kind))
-	if fresh {
-		if body, err := h.readManifest(e.digest); err == nil {
-			x.outcome = "hit"
-			x.cacheStatus("hit")
-			return h.writeManifest(x, e, body)
-		}
+	e, held, fresh := h.tags.get(key, h.cfg.Freshness(x.ns.Kind))
+	var body []byte
+	if held { // what is remembered may have been evicted
+		var err error
+		body, err = h.readManifest(e.digest)
+		held = err == nil
+	}
+	if held && fresh {
+		x.outcome = "hit"
+		x.cacheStatus("hit")
+		return h.writeManifest(x, e, body)
 	}
 	authorization := x.r.Header.Get("Authorization")
 	l, joined := h.tags.revalidate(key, func(ctx context.Context, old entry) (entry, error) {
 		return h.lookUp(ctx, x.ns, x.req, old, authorization)
 	})
+	stale := func() error {
+		x.outcome = "stale"
+		x.cacheStatus("hit", "fwd=stale", "detail=harbor-unavailable")
+		return h.writeManifest(x, e, body)
+	}
 	var slow <-chan time.Time
-	if known {
+	if held {
 		timer := time.NewTimer(staleAfter)
 		defer timer.Stop()
 		slow = timer.C
@@ -55,23 +64,28 @@ func (h *Handler) serveManifest(x *exchange) error {
 	select {
 	case <-l.done:
 	case <-slow:
-		return h.serveStale(x, e, errors.New("the source is slow"))
+		return stale()
 	case <-x.r.Context().Done():
 		return x.r.Context().Err()
 	}
+	if l.err != nil && held && isDontKnow(l.err) {
+		return stale()
+	}
 	if l.err != nil {
-		if known && isDontKnow(l.err) {
-			return h.serveStale(x, e, l.err)
-		}
 		return l.err
 	}
+	return h.writeLook(x, l, joined, held && e.digest == l.entry.digest)
+}
+
+// writeLook serves what a look at Harbor found.
+func (h *Handler) writeLook(x *exchange, l *look, joined, unchanged bool) error {
 	body, err := h.readManifest(l.entry.digest)
 	if err != nil {
 		return fmt.Errorf("read manifest back from the store: %w", err)
 	}
 	x.outcome = "fill"
 	params := []string{"fwd=miss", "detail=harbor"}
-	if known && e.digest == l.entry.digest {
+	if unchanged {
 		x.outcome, params[0] = "revalidated", "fwd=stale"
 	}
 	if joined {
@@ -79,17 +93,6 @@ func (h *Handler) serveManifest(x *exchange) error {
 	}
 	x.cacheStatus(params...)
 	return h.writeManifest(x, l.entry, body)
-}
-
-// serveStale serves the copy in hand when nobody can say whether it is still right.
-func (h *Handler) serveStale(x *exchange, e entry, why error) error {
-	body, err := h.readManifest(e.digest)
-	if err != nil {
-		return why
-	}
-	x.outcome = "stale"
-	x.cacheStatus("hit", "fwd=stale", "detail=harbor-unavailable")
-	return h.writeManifest(x, e, body)
 }
 
 func (h *Handler) readManifest(d digest.Digest) ([]byte, error) {

@@ -177,11 +177,11 @@ func (h *Handler) write(x *exchange) error {
 }
 
 func (h *Handler) forget(x *exchange) {
-	switch {
-	case x.req.Kind == registry.KindManifest:
+	if x.req.Kind == registry.KindManifest {
 		h.tags.written(x.req.Repo)
-	case x.req.Kind == registry.KindBlob:
-		h.cfg.Access.Leave(x.req.Repo, x.req.Digest)
+	}
+	if x.req.Method == http.MethodDelete && x.req.Kind != registry.KindUpload {
+		h.cfg.Access.Leave(x.req.Repo)
 	}
 }
 

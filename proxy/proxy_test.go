@@ -468,3 +468,41 @@ func TestMetricsAreTheOnesInTheREADMEs(t *testing.T) {
 		t.Errorf("%s is in a README, and nowhere else", name)
 	}
 }
+
+func TestADeleteIsSeenAtOnce(t *testing.T) {
+	s := newSite(t, freshFor(time.Hour))
+	img := image(t, 100<<10, 15)
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v1", img, s.admin())
+	h := s.as(t, reader, "multi-dc-demo/app")
+	digest, _ := img.Digest()
+	manifest, _ := img.RawManifest()
+	path := "/v2/multi-dc-demo/app/manifests/"
+	same(t, "before", s.do(t, http.MethodGet, path+"v1", h), manifest)
+	admin := map[string]string{"Authorization": basicHeader("admin", "Harbor12345")}
+	if a := s.do(t, http.MethodDelete, path+digest.String(), admin); a.status != http.StatusAccepted {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for _, reference := range []string{"v1", digest.String()} {
+		if a := s.do(t, http.MethodGet, path+reference, h); a.status != http.StatusNotFound {
+			t.Errorf("%s after its delete: %d", reference, a.status)
+		}
+	}
+}
+
+// A copy in hand is not kept from a client by a Harbor that does not answer.
+func TestAHangingHarborDelaysACopyByASecondAtMost(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 16)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	h := s.as(t, reader, "multi-dc-demo/app")
+	manifest, _ := img.RawManifest()
+	same(t, "before", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/v1", h), manifest)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/v1", h)
+	same(t, "while it hangs", a, manifest)
+	if !strings.Contains(a.header.Get("Cache-Status"), "stale") {
+		t.Error(a.header.Get("Cache-Status"))
+	}
+}

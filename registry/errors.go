@@ -24,7 +24,6 @@ const (
 	CodeManifestUnknown   Code = "MANIFEST_UNKNOWN"
 	CodeNameInvalid       Code = "NAME_INVALID"
 	CodeNameUnknown       Code = "NAME_UNKNOWN"
-	CodeRangeInvalid      Code = "RANGE_INVALID"
 	CodeUnauthorized      Code = "UNAUTHORIZED"
 	CodeDenied            Code = "DENIED"
 	CodeUnsupported       Code = "UNSUPPORTED"
@@ -39,8 +38,6 @@ func (c Code) status() int {
 		return http.StatusNotFound
 	case CodeDigestInvalid, CodeManifestInvalid, CodeNameInvalid:
 		return http.StatusBadRequest
-	case CodeRangeInvalid:
-		return http.StatusRequestedRangeNotSatisfiable
 	case CodeUnauthorized:
 		return http.StatusUnauthorized
 	case CodeDenied:

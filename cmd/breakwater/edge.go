@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 
 func edgeCommand() *cobra.Command {
 	var config, datacenter string
+	var drain time.Duration
 	cmd := &cobra.Command{
 		Use:   "edge --config fleet.yaml --datacenter NAME",
 		Short: "Run the edge of one datacenter, in front of its Harbor",
@@ -27,7 +29,8 @@ It listens where the fleet file says: clients on edge.listen, Prometheus on
 edge.metrics, operators on edge.admin.
 
 The log is JSON on stderr, a line a request. SIGTERM or Ctrl-C drains: health
-says so, requests in flight are finished, then the process ends.`,
+says so for the time of --drain, so that clients are sent elsewhere, then the
+requests in flight are finished and the process ends.`,
 		Example: `  breakwater edge --config /etc/breakwater/fleet.yaml --datacenter par1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -42,6 +45,7 @@ says so, requests in flight are finished, then the process ends.`,
 				return fmt.Errorf("start edge: %w", err)
 			}
 			defer func() { err = errors.Join(err, edge.Close()) }()
+			edge.Daemon.Leave = drain
 			for _, s := range edge.Servers {
 				log.Info("listening", "listener", s.Name, "address", s.Listener.Addr().String(), "tls", s.TLS != nil)
 			}
@@ -50,6 +54,7 @@ says so, requests in flight are finished, then the process ends.`,
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the edge of")
+	cmd.Flags().DurationVar(&drain, "drain", 3*time.Second, "how long to go on serving after health says that this edge is leaving")
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}

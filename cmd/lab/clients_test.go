@@ -390,7 +390,7 @@ func edgeProcess(t *testing.T, f *fleetUnderTest) {
 				t.Fatal(err)
 			}
 			output(t, exec.Command(program, "check", config))
-			cmd := exec.Command(program, "edge", "--config", config, "--datacenter", "par1")
+			cmd := exec.Command(program, "edge", "--config", config, "--datacenter", "par1", "--drain", "1ms")
 			stderr, err := cmd.StderrPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -186,8 +186,9 @@ func TestMembershipIsPerRepo(t *testing.T) {
 	if !f.check.Member("a/x", d) || f.check.Member("a/y", d) {
 		t.Error("membership is not of the one repo")
 	}
-	f.check.Leave("a/x", d)
-	if f.check.Member("a/x", d) {
-		t.Error("it is still a member")
+	f.check.Join("a/y", d)
+	f.check.Leave("a/x")
+	if f.check.Member("a/x", d) || !f.check.Member("a/y", d) {
+		t.Error("not the one repo has left")
 	}
 }

@@ -16,7 +16,12 @@ func (c *Checker) Member(repo string, d digest.Digest) bool {
 	return ok
 }
 
-// Leave forgets a membership, as after a delete.
-func (c *Checker) Leave(repo string, d digest.Digest) {
-	c.member.Remove(memberKey{repo, d})
+// Leave forgets what the repo holds, as after a delete there: what it still
+// holds is proven again when it is asked for.
+func (c *Checker) Leave(repo string) {
+	for _, key := range c.member.Keys() {
+		if key.repo == repo {
+			c.member.Remove(key)
+		}
+	}
 }

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"net"
+	"net/netip"
 	"time"
 
 	"example.org/breakwater/internal/naming"
@@ -45,6 +47,9 @@ func (e *Edge) setDefaults() {
 		listen = ":80"
 	}
 	or(&e.Listen, listen)
+	if e.TLS.Certificate == "" && e.TLS.Key == "" && onLoopback(e.Listen) {
+		e.PlainHTTP = true // nobody but this machine can listen in
+	}
 	or(&e.Metrics, ":9090")
 	or(&e.Admin, "127.0.0.1:9091")
 	or(&e.Store.Path, "/var/lib/breakwater")
@@ -55,6 +60,12 @@ func (e *Edge) setDefaults() {
 	orPointer(&e.Freshness.MultiDC, 0)
 	orPointer(&e.Touch, Duration(6*time.Hour))
 	orPointer(&e.OutageGrace, Duration(time.Hour))
+}
+
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip, _ := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || ip.IsLoopback())
 }
 
 func (g *GSLB) setDefaults(domain string) {

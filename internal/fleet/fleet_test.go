@@ -112,6 +112,15 @@ datacenters:
 	}
 }
 
+func TestPlainHTTPIsForLoopbackOrOnRequest(t *testing.T) {
+	for listen, plain := range map[string]bool{"127.0.0.1:5000": true, "[::1]:5000": true, "localhost:5000": true, ":5000": false, "192.0.2.1:5000": false} {
+		f, err := Load("f", []byte("domain: h.example.org\ndatacenters: { par1: { harbor: \"https://a.example.org\" } }\nedge: { listen: \""+listen+"\" }\n"))
+		if (err == nil) != plain || err == nil && !f.Edge.PlainHTTP {
+			t.Errorf("%s: %v", listen, err)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {

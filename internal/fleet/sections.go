@@ -75,7 +75,7 @@ type OIDC struct {
 // Edge is the same on every edge of the fleet.
 type Edge struct {
 	Listen    string `yaml:"listen"`     // default :443, or :80 with plain_http
-	PlainHTTP bool   `yaml:"plain_http"` // serve without TLS: only behind something that terminates it
+	PlainHTTP bool   `yaml:"plain_http"` // serve without TLS: only behind something that terminates it; default true on a loopback address without a certificate
 	TLS       struct {
 		Certificate string `yaml:"certificate"` // PEM files, read again when they change
 		Key         string `yaml:"key"`

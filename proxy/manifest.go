@@ -47,7 +47,7 @@ func (h *Handler) serveManifest(x *exchange) error {
 		return h.writeManifest(x, e, body)
 	}
 	authorization := x.r.Header.Get("Authorization")
-	l, joined := h.tags.revalidate(key, func(ctx context.Context, old entry) (entry, error) {
+	l, joined := h.tags.revalidate(key, func(ctx context.Context, old entry) (entry, []byte, error) {
 		return h.lookUp(ctx, x.ns, x.req, old, authorization)
 	})
 	stale := func() error {
@@ -79,9 +79,12 @@ func (h *Handler) serveManifest(x *exchange) error {
 
 // writeLook serves what a look at Harbor found.
 func (h *Handler) writeLook(x *exchange, l *look, joined, unchanged bool) error {
-	body, err := h.readManifest(l.entry.digest)
-	if err != nil {
-		return fmt.Errorf("read manifest back from the store: %w", err)
+	body := l.body
+	if body == nil {
+		var err error
+		if body, err = h.readManifest(l.entry.digest); err != nil {
+			return fmt.Errorf("read manifest back from the store: %w", err)
+		}
 	}
 	x.outcome = "fill"
 	params := []string{"fwd=miss", "detail=harbor"}
@@ -120,7 +123,7 @@ func setDigest(h http.Header, d digest.Digest) {
 
 // lookUp asks the local Harbor what the reference is now. With a copy in the
 // store a HEAD will do when it names the same digest.
-func (h *Handler) lookUp(ctx context.Context, ns Namespace, req registry.Request, old entry, authorization string) (entry, error) {
+func (h *Handler) lookUp(ctx context.Context, ns Namespace, req registry.Request, old entry, authorization string) (entry, []byte, error) {
 	req.Query = nil
 	header := http.Header{"Accept": {manifestTypes}}
 	if !h.cfg.OwnRobot && authorization != "" {
@@ -130,23 +133,23 @@ func (h *Handler) lookUp(ctx context.Context, ns Namespace, req registry.Request
 		req.Method = http.MethodHead
 		resp, err := h.cfg.Harbor.Do(ctx, req, header)
 		if err != nil {
-			return entry{}, err
+			return entry{}, nil, err
 		}
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.digest.String() {
-			return old, nil
+			return old, nil, nil
 		}
 		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
-			return entry{}, answer(ns, registry.ReadError(resp))
+			return entry{}, nil, answer(ns, registry.ReadError(resp))
 		}
 	}
 	req.Method = http.MethodGet // anything else: the body says what it is
 	resp, err := h.cfg.Harbor.Do(ctx, req, header)
 	if err != nil {
-		return entry{}, err
+		return entry{}, nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return entry{}, answer(ns, registry.ReadError(resp))
+		return entry{}, nil, answer(ns, registry.ReadError(resp))
 	}
 	defer resp.Body.Close()
 	return h.keepManifest(req, resp)
@@ -161,27 +164,27 @@ func (h *Handler) holds(d digest.Digest) bool {
 }
 
 // keepManifest reads, verifies and stores a source's manifest.
-func (h *Handler) keepManifest(req registry.Request, resp *http.Response) (entry, error) {
+func (h *Handler) keepManifest(req registry.Request, resp *http.Response) (entry, []byte, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
 	if err != nil {
-		return entry{}, dontKnow(fmt.Errorf("read manifest: %w", err))
+		return entry{}, nil, dontKnow(fmt.Errorf("read manifest: %w", err))
 	}
 	if len(body) > maxManifest {
-		return entry{}, registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", maxManifest)
+		return entry{}, nil, registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", maxManifest)
 	}
 	d, err := manifestDigest(req, resp.Header.Get("Docker-Content-Digest"), body)
 	if err != nil {
-		return entry{}, dontKnow(err)
+		return entry{}, nil, dontKnow(err)
 	}
 	mediaType, err := manifestType(resp.Header.Get("Content-Type"), body)
 	if err != nil {
-		return entry{}, dontKnow(err)
+		return entry{}, nil, dontKnow(err)
 	}
 	if err := h.cfg.Store.Put(d, body); err != nil {
-		return entry{}, fmt.Errorf("keep manifest: %w", err)
+		return entry{}, nil, fmt.Errorf("keep manifest: %w", err)
 	}
 	h.cfg.Access.Join(req.Repo, d)
-	return entry{digest: d, mediaType: mediaType}, nil
+	return entry{digest: d, mediaType: mediaType}, body, nil
 }
 
 // manifestDigest returns the digest of body, which must be the one that was

@@ -35,6 +35,7 @@ type look struct {
 	begun time.Time
 	done  chan struct{}
 	entry entry
+	body  []byte // what was read, for those who wait; nil: what the store holds is still right
 	err   error
 }
 
@@ -76,7 +77,7 @@ func (t *tags) written(repo string) {
 // revalidate joins the look that is under way for key, or starts one. A look
 // that began before the repo's last write is never joined, so nobody is shown a
 // tag older than a push that had already answered.
-func (t *tags) revalidate(key tagKey, ask func(ctx context.Context, old entry) (entry, error)) (l *look, joined bool) {
+func (t *tags) revalidate(key tagKey, ask func(ctx context.Context, old entry) (entry, []byte, error)) (l *look, joined bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l, ok := t.looks[key]; ok {
@@ -88,7 +89,7 @@ func (t *tags) revalidate(key tagKey, ask func(ctx context.Context, old entry) (
 	go func() {
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)
 		defer cancel()
-		l.entry, l.err = ask(ctx, old)
+		l.entry, l.body, l.err = ask(ctx, old)
 		l.entry.checked = l.begun
 		t.finish(key, l)
 	}()

@@ -42,6 +42,7 @@ const (
 type fill struct {
 	store  *Store
 	digest digest.Digest
+	src    Source
 	file   *os.File
 	hash   hash.Hash
 
@@ -94,13 +95,15 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, src Source) (r *Rea
 	}
 	file, err := s.newTemp()
 	if err != nil {
-		return nil, nil, false, err
+		s.trouble(err)
+		r, err := s.passThrough(ctx, d, src)
+		return r, nil, true, err
 	}
-	f = &fill{store: s, digest: d, file: file, hash: d.Algorithm().Hash(), size: -1, users: 1, changed: make(chan struct{})}
+	f = &fill{store: s, digest: d, src: src, file: file, hash: d.Algorithm().Hash(), size: -1, users: 1, changed: make(chan struct{})}
 	s.fills[d] = f
 	s.metrics.open.Inc()
 	s.running.Add(1)
-	go f.run(src)
+	go f.run()
 	return f.reader(ctx), f, true, nil
 }
 
@@ -137,6 +140,9 @@ func (f *fill) waitStarted(ctx context.Context) error {
 		f.mu.Lock()
 		started, err, changed := f.started, f.err, f.changed
 		f.mu.Unlock()
+		if errors.Is(err, errDisk) { // the reader goes on without the fill
+			return nil
+		}
 		if started || err != nil {
 			return err
 		}
@@ -149,10 +155,10 @@ func (f *fill) waitStarted(ctx context.Context) error {
 }
 
 // run is the transfer. It belongs to the store, not to a request.
-func (f *fill) run(src Source) {
+func (f *fill) run() {
 	defer f.store.running.Done()
 	defer f.leave()
-	err := f.transfer(src)
+	err := f.transfer()
 	if err == nil {
 		err = f.finish()
 	}
@@ -170,10 +176,10 @@ func (f *fill) run(src Source) {
 
 // transfer copies the body into the file, and asks again for the rest of a body
 // that broke off.
-func (f *fill) transfer(src Source) error {
+func (f *fill) transfer() error {
 	for failures := 0; ; {
 		before := f.written
-		err := f.attempt(src)
+		err := f.attempt()
 		var final finalError
 		switch {
 		case err == nil:
@@ -198,17 +204,16 @@ func (f *fill) transfer(src Source) error {
 	}
 }
 
+// errDisk ends a fill whose file takes no more. Its readers go on without it.
+var errDisk = errors.New("the store cannot keep what is pulled")
+
 // finalError marks what another attempt would not cure.
 type finalError struct{ error }
 
 // attempt asks the source once, and copies what it sends. nil means that the
 // whole body is in the file; it is not verified yet.
-func (f *fill) attempt(src Source) error {
-	ctx, cancel := context.WithCancelCause(f.store.ctx)
-	defer cancel(nil)
-	idle := time.AfterFunc(f.store.cfg.Idle, func() { cancel(fmt.Errorf("no byte for %v", f.store.cfg.Idle)) })
-	defer idle.Stop()
-	body, err := src(ctx, f.written)
+func (f *fill) attempt() error {
+	body, err := f.store.openSource(f.store.ctx, f.src, f.written)
 	if err != nil {
 		if !f.started {
 			return finalError{err}
@@ -216,16 +221,10 @@ func (f *fill) attempt(src Source) error {
 		return err
 	}
 	defer body.Close()
-	stop := context.AfterFunc(ctx, func() { body.Close() })
-	defer stop()
 	if err := f.begin(body); err != nil {
 		return err
 	}
-	err = f.copy(body, func() { idle.Reset(f.store.cfg.Idle) })
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
+	return f.copy(body)
 }
 
 // begin takes what the source says of the blob, and skips what is there already.
@@ -246,17 +245,17 @@ func (f *fill) begin(body Body) error {
 	return err
 }
 
-func (f *fill) copy(body io.Reader, progress func()) error {
+func (f *fill) copy(body io.Reader) error {
 	buf := make([]byte, chunk)
 	for {
 		n, err := body.Read(buf)
-		progress()
 		if f.size >= 0 && f.written+int64(n) > f.size {
 			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
 		}
 		if n > 0 {
 			if _, err := f.file.Write(buf[:n]); err != nil {
-				return finalError{fmt.Errorf("write to the store: %w", err)}
+				f.store.trouble(err)
+				return finalError{errDisk}
 			}
 			f.hash.Write(buf[:n])
 			f.update(func() { f.written += int64(n) })
@@ -282,7 +281,8 @@ func (f *fill) finish() error {
 		return os.Remove(f.file.Name())
 	}
 	if err := f.store.commit(f.digest, f.file, f.written); err != nil {
-		return fmt.Errorf("keep blob: %w", err)
+		f.store.trouble(err) // the readers have it all the same
+		return os.Remove(f.file.Name())
 	}
 	return nil
 }

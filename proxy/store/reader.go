@@ -14,6 +14,7 @@ import (
 type Reader struct {
 	file    *os.File // a held blob
 	fill    *fill    // else the transfer
+	direct  *direct  // else, or after the transfer's disk failed, a stream of this reader's own
 	ctx     context.Context
 	size    int64
 	offset  int64
@@ -35,6 +36,9 @@ func (r *Reader) Size() (n int64, known bool) {
 	if r.file != nil {
 		return r.size, true
 	}
+	if r.fill == nil {
+		return r.direct.size, r.direct.size >= 0
+	}
 	r.fill.mu.Lock()
 	defer r.fill.mu.Unlock()
 	if r.fill.done {
@@ -53,9 +57,12 @@ func (r *Reader) Err() error { return r.err }
 
 // Read implements io.Reader.
 func (r *Reader) Read(p []byte) (n int, err error) {
-	if r.file != nil {
+	switch {
+	case r.file != nil:
 		n, err = r.file.Read(p)
-	} else {
+	case r.direct != nil:
+		n, err = r.direct.read(p)
+	default:
 		n, err = r.readFill(p)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -75,6 +82,8 @@ func (r *Reader) readFill(p []byte) (int, error) {
 		atEnd := f.size >= 0 && r.offset >= f.size && f.size > 0
 		f.mu.Unlock()
 		switch {
+		case errors.Is(err, errDisk):
+			return r.readOn(p)
 		case err != nil:
 			return 0, err
 		case r.offset < end:
@@ -93,6 +102,26 @@ func (r *Reader) readFill(p []byte) (int, error) {
 	}
 }
 
+// readOn reads on after the disk refused to take more of the fill: what the file
+// has, then from the source again, on this reader's own account.
+func (r *Reader) readOn(p []byte) (int, error) {
+	f := r.fill
+	if r.offset < f.written { // the fill has ended: nobody writes these any more
+		n, err := f.file.ReadAt(p[:min(int64(len(p)), f.written-r.offset)], r.offset)
+		r.offset += int64(n)
+		return n, err
+	}
+	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, src: f.src, size: f.size, offset: r.offset}
+	if r.offset == f.written {
+		d.hash = f.hash
+		if err := d.cloneHash(); err != nil {
+			return 0, err
+		}
+	}
+	r.direct = d
+	return d.read(p)
+}
+
 func (r *Reader) wait(changed <-chan struct{}) error {
 	select {
 	case <-changed:
@@ -109,7 +138,9 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	}
 	switch whence {
 	case io.SeekCurrent:
-		offset += r.offset
+		if offset += r.offset; r.direct != nil {
+			offset += r.direct.offset - r.offset
+		}
 	case io.SeekEnd:
 		size, err := r.waitSize()
 		if err != nil {
@@ -122,10 +153,19 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 		return 0, errors.New("seek before the beginning of a blob")
 	}
 	r.offset = offset
+	if r.direct != nil {
+		r.direct.seek(offset)
+	}
 	return offset, nil
 }
 
 func (r *Reader) waitSize() (int64, error) {
+	if r.fill == nil {
+		if r.direct.size < 0 {
+			return 0, errors.New("nobody has said how long the blob is")
+		}
+		return r.direct.size, nil
+	}
 	for {
 		r.fill.mu.Lock()
 		err, changed := r.fill.err, r.fill.changed
@@ -146,7 +186,12 @@ func (r *Reader) Close() error {
 		if r.file != nil {
 			err = r.file.Close()
 		}
-		r.release()
+		if r.direct != nil {
+			r.direct.close()
+		}
+		if r.release != nil {
+			r.release()
+		}
 	})
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -43,6 +44,8 @@ type Store struct {
 	used  *list.List                      // least recently used first
 	bytes int64
 	fills map[digest.Digest]*fill
+
+	troubled atomic.Bool // the disk refused the last blob
 }
 
 type blob struct {
@@ -93,7 +96,7 @@ func (s *Store) Close() error {
 }
 
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -238,7 +241,8 @@ func (s *Store) makeRoom(coming int64) {
 }
 
 // Put stores content that is in memory, as a manifest. Content that does not
-// match its digest is ErrWrongContent.
+// match its digest is ErrWrongContent. A disk that refuses is not the caller's
+// trouble: it is noted, and the content is not held.
 func (s *Store) Put(d digest.Digest, content []byte) error {
 	if err := checkDigest(d); err != nil {
 		return err
@@ -254,7 +258,8 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	file, err := s.newTemp()
 	if err != nil {
-		return err
+		s.trouble(err)
+		return nil
 	}
 	defer file.Close()
 	if _, err = file.Write(content); err == nil {
@@ -262,9 +267,16 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	if err != nil {
 		os.Remove(file.Name())
-		return fmt.Errorf("store %s: %w", d, err)
+		s.trouble(err)
 	}
 	return nil
+}
+
+// trouble notes that the disk refused: one warning until it takes something again.
+func (s *Store) trouble(err error) {
+	if !s.troubled.Swap(true) {
+		s.cfg.Log.Warn("the store cannot keep what is pulled; pulls go on without it", "err", err.Error())
+	}
 }
 
 func (s *Store) newTemp() (*os.File, error) {
@@ -290,6 +302,9 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return err
+	}
+	if s.troubled.Swap(false) {
+		s.cfg.Log.Info("the store keeps what is pulled again")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

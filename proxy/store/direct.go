@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// openSource asks src for the bytes from offset on. The answer gives up when
+// nothing comes for the store's Idle.
+func (s *Store) openSource(ctx context.Context, src Source, offset int64) (Body, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("no byte for %v", s.cfg.Idle)) })
+	body, err := src(ctx, offset)
+	if err != nil {
+		idle.Stop()
+		cancel(nil)
+		return Body{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { body.ReadCloser.Close() })
+	body.ReadCloser = &guarded{ReadCloser: body.ReadCloser, ctx: ctx, progress: func() { idle.Reset(s.cfg.Idle) }, release: func() {
+		idle.Stop()
+		stop()
+		cancel(nil)
+	}}
+	return body, nil
+}
+
+// guarded is a body with a deadline that every read puts off.
+type guarded struct {
+	io.ReadCloser
+	ctx      context.Context
+	progress func()
+	release  func()
+}
+
+// Read implements io.Reader.
+func (g *guarded) Read(p []byte) (int, error) {
+	n, err := g.ReadCloser.Read(p)
+	g.progress()
+	if cause := context.Cause(g.ctx); err != nil && err != io.EOF && cause != nil {
+		err = cause
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (g *guarded) Close() error {
+	g.release()
+	return g.ReadCloser.Close()
+}
+
+// direct streams a blob from its source to one reader, past a disk that keeps
+// nothing. Read from its beginning, or from where a fill ended, it is verified
+// like a fill, and its last bytes are held back until it is; from elsewhere it
+// cannot be.
+type direct struct {
+	store  *Store
+	ctx    context.Context
+	digest digest.Digest
+	src    Source
+	size   int64
+	offset int64 // of the next byte for the reader
+
+	body     io.ReadCloser // nil until the first read
+	arrived  int64         // offset behind the last byte from the source
+	held     []byte        // arrived, and not given away yet
+	hash     hash.Hash     // of all that arrived; nil: not verified
+	verified bool          // the end has come, and the digest is right
+	failures int
+}
+
+// passThrough opens a blob past the store.
+func (s *Store) passThrough(ctx context.Context, d digest.Digest, src Source) (*Reader, error) {
+	stream := &direct{store: s, ctx: ctx, digest: d, src: src, size: -1, hash: d.Algorithm().Hash()}
+	if err := stream.open(); err != nil {
+		return nil, err
+	}
+	return &Reader{direct: stream, ctx: ctx}, nil
+}
+
+// cloneHash gives the stream a hash of its own, as the fill left it.
+func (d *direct) cloneHash() error {
+	state, err := d.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return err
+	}
+	d.hash = d.digest.Algorithm().Hash()
+	return d.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
+}
+
+func (d *direct) open() error {
+	from := d.offset + int64(len(d.held))
+	body, err := d.store.openSource(d.ctx, d.src, from)
+	if err != nil {
+		return err
+	}
+	if body.Offset > from {
+		body.Close()
+		return fmt.Errorf("%w: it begins at byte %d instead of %d", ErrWrongContent, body.Offset, from)
+	}
+	d.store.metrics.passed.Inc()
+	if body.Size >= 0 {
+		d.size = body.Size
+	}
+	if _, err := io.CopyN(io.Discard, body, from-body.Offset); err != nil {
+		body.Close()
+		return err
+	}
+	d.body, d.arrived = body, from
+	return nil
+}
+
+// seek goes elsewhere, from where nothing can be verified unless it is the beginning.
+func (d *direct) seek(offset int64) {
+	if offset == d.offset && len(d.held) == 0 {
+		return
+	}
+	d.close()
+	d.offset, d.held, d.verified, d.hash = offset, nil, false, nil
+	if offset == 0 {
+		d.hash = d.digest.Algorithm().Hash()
+	}
+}
+
+func (d *direct) close() {
+	if d.body != nil {
+		d.body.Close()
+		d.body = nil
+	}
+}
+
+func (d *direct) read(p []byte) (int, error) {
+	for {
+		back := holdBack
+		if d.hash == nil || d.verified {
+			back = 0
+		}
+		if n := len(d.held) - back; n > 0 {
+			n = copy(p, d.held[:n])
+			d.held = d.held[n:]
+			d.offset += int64(n)
+			return n, nil
+		}
+		if d.verified || d.size >= 0 && d.offset >= d.size && len(d.held) == 0 && d.size > 0 {
+			return 0, io.EOF
+		}
+		if err := d.receive(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// receive takes more from the source, and asks it again where it breaks off.
+func (d *direct) receive() error {
+	if d.body == nil {
+		if err := d.open(); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, holdBack)
+	n, err := d.body.Read(buf)
+	if n > 0 {
+		d.failures = 0
+		d.arrived += int64(n)
+		d.held = append(d.held, buf[:n]...)
+		if d.hash != nil {
+			d.hash.Write(buf[:n])
+		}
+	}
+	switch {
+	case d.size >= 0 && d.arrived > d.size:
+		return fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, d.size)
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF) && (d.size < 0 || d.arrived == d.size):
+		return d.finish()
+	case d.ctx.Err() != nil:
+		return d.ctx.Err()
+	}
+	d.close()
+	if d.failures++; d.failures > maxResumes {
+		return fmt.Errorf("stream broke off at byte %d: %w", d.arrived, err)
+	}
+	return nil
+}
+
+func (d *direct) finish() error {
+	if d.hash != nil && digest.NewDigest(d.digest.Algorithm(), d.hash) != d.digest {
+		return ErrWrongContent
+	}
+	d.verified = true
+	return nil
+}

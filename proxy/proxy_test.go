@@ -5,11 +5,13 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -504,5 +506,46 @@ func TestAHangingHarborDelaysACopyByASecondAtMost(t *testing.T) {
 	same(t, "while it hangs", a, manifest)
 	if !strings.Contains(a.header.Get("Cache-Status"), "stale") {
 		t.Error(a.header.Get("Cache-Status"))
+	}
+}
+
+// fromFile notes whether a body was handed over as a file, which net/http then
+// lets the kernel copy.
+type fromFile struct {
+	http.ResponseWriter
+	files *atomic.Int64
+}
+
+// Unwrap is for http.ResponseController.
+func (w fromFile) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// ReadFrom implements io.ReaderFrom.
+func (w fromFile) ReadFrom(r io.Reader) (int64, error) {
+	if limited, ok := r.(*io.LimitedReader); ok {
+		if _, ok := limited.R.(*os.File); ok {
+			w.files.Add(1)
+		}
+	}
+	return io.Copy(w.ResponseWriter, r)
+}
+
+func TestACompleteBlobLeavesByTheKernel(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 1<<20, 17)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	var files atomic.Int64
+	inner := s.edge.Config.Handler
+	s.edge = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(fromFile{w, &files}, r) }))
+	defer s.edge.Close()
+	h := s.as(t, reader, "multi-dc-demo/app")
+	path := "/v2/multi-dc-demo/app/blobs/" + digest
+	same(t, "cold", s.do(t, http.MethodGet, path, h), layer)
+	if files.Load() != 0 {
+		t.Error("a blob that was still arriving left as a file")
+	}
+	same(t, "warm", s.do(t, http.MethodGet, path, h), layer)
+	if files.Load() != 1 {
+		t.Error("a middleware hides io.ReaderFrom, or the file")
 	}
 }

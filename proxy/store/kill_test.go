@@ -1,0 +1,174 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// victimDir names, in the environment of a process that is to be killed, the
+// store that it fills.
+const victimDir = "BREAKWATER_TEST_VICTIM"
+
+// TestMain lets the test binary be that process.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(victimDir); dir != "" {
+		victim(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// victim fills a store with blobs of all sizes, four at a time, for ever, and
+// prints the size of each that it has read to its end.
+func victim(dir string) {
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		fmt.Println("open:", err)
+		os.Exit(1)
+	}
+	var all sync.WaitGroup
+	start := rand.IntN(1 << 20) // elsewhere than those who were killed before
+	for worker := range 4 {
+		all.Go(func() {
+			for n := start + worker; ; n += 4 {
+				b, d := content(1 + n*7919%(1<<20))
+				src := func(context.Context, int64) (Body, error) {
+					return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), int64(len(b)), 0}, nil
+				}
+				r, err := s.Fetch(context.Background(), d, src)
+				if err == nil {
+					_, err = io.Copy(io.Discard, r)
+					r.Close()
+				}
+				if err != nil {
+					fmt.Println("fetch:", err)
+					os.Exit(1)
+				}
+				fmt.Println(len(b))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestKilledAtAnyMoment kills a process in the middle of its fills, again and
+// again: the store opens, holds what was complete, and nothing half-done.
+func TestKilledAtAnyMoment(t *testing.T) {
+	rounds := 50
+	if testing.Short() {
+		rounds = 5
+	}
+	dir := t.TempDir()
+	complete := map[string]bool{}
+	for round := range rounds {
+		for size := range killed(t, dir, 1+rand.IntN(12)) {
+			complete[size] = true
+		}
+		s, err := Open(Config{Dir: dir})
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+			t.Errorf("round %d: left behind: %v, %v", round, left, err)
+		}
+		s.Close()
+	}
+	s := open(t, Config{Dir: dir})
+	for size := range complete {
+		var n int
+		fmt.Sscan(size, &n)
+		b, d := content(n)
+		r, err := s.Get(t.Context(), d)
+		if err != nil {
+			t.Errorf("a complete blob of %d bytes is gone: %v", n, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("a blob of %d bytes has %d others, %v", n, len(got), err)
+		}
+		r.Close()
+	}
+	for d := range s.blobs { // also those of which nobody heard
+		text, err := os.ReadFile(s.path(d))
+		if err != nil || digest.FromBytes(text) != d {
+			t.Errorf("%s is something else: %v", d, err)
+		}
+	}
+	t.Logf("%d blobs were complete", len(complete))
+}
+
+// killed runs a victim, kills it once it has completed that many blobs, and
+// returns the sizes that it had printed.
+func killed(t *testing.T, dir string, after int) map[string]bool {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), victimDir+"="+dir)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[string]bool{}
+	lines := bufio.NewReader(stdout)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil { // what was printed before the kill is read to its end
+			break
+		}
+		if strings.Contains(line, ":") {
+			t.Error(line)
+			break
+		}
+		sizes[strings.TrimSpace(line)] = true
+		if len(sizes) == after {
+			cmd.Process.Kill()
+		}
+	}
+	cmd.Process.Kill()
+	cmd.Wait() //nolint:errcheck // it was killed
+	return sizes
+}
+
+// A reader that takes its time keeps nobody waiting: the others are through
+// while it has not read a byte.
+func TestASlowReaderHoldsUpNobody(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(8 << 20)
+	src := func(context.Context, int64) (Body, error) {
+		return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+	}
+	slow := mustFetch(t, s, d, src)
+	var all sync.WaitGroup
+	for range 63 {
+		all.Go(func() {
+			r, err := s.Fetch(t.Context(), d, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+	all.Wait()
+	if got, err := io.ReadAll(slow); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("the slow one: %d bytes, %v", len(got), err)
+	}
+}

@@ -101,6 +101,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 		r.Close()
 	}
+	<-s.scanned
 	for d := range s.blobs { // also those of which nobody heard
 		text, err := os.ReadFile(s.path(d))
 		if err != nil || digest.FromBytes(text) != d {
@@ -148,7 +149,7 @@ func killed(t *testing.T, dir string, after int) map[string]bool {
 // while it has not read a byte.
 func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	s := open(t, Config{})
-	b, d := content(8 << 20)
+	b, d := content(2 << 20)
 	src := func(context.Context, int64) (Body, error) {
 		return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
 	}

@@ -45,13 +45,15 @@ type Store struct {
 	bytes int64
 	fills map[digest.Digest]*fill
 
-	troubled atomic.Bool // the disk refused the last blob
+	scanned  chan struct{} // closed when blobs lists all that is on disk
+	troubled atomic.Bool   // the disk refused the last blob
 }
 
 type blob struct {
-	pins   int // readers
 	digest digest.Digest
 	size   int64
+	pins   int       // readers
+	marked time.Time // when its use was last written to disk
 }
 
 const defaultIdle = 30 * time.Second
@@ -65,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{cfg: cfg, blobs: map[digest.Digest]*list.Element{}, used: list.New(), fills: map[digest.Digest]*fill{}}
+	s := &Store{cfg: cfg, blobs: map[digest.Digest]*list.Element{}, used: list.New(), fills: map[digest.Digest]*fill{}, scanned: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, dir := range []string{cfg.Dir, s.tempDir(), s.blobDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -76,14 +78,12 @@ func Open(cfg Config) (*Store, error) {
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.clearTemp(), s.scan()); err != nil {
+	if err := s.clearTemp(); err != nil {
 		s.lock.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.metrics = newMetrics(cfg.Metrics, s)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.makeRoom(0)
+	s.running.Go(s.scan)
 	return s, nil
 }
 
@@ -125,34 +125,14 @@ func (s *Store) clearTemp() error {
 	return err
 }
 
-// scan finds what is there. The order of use is not kept across a restart.
-func (s *Store) scan() error {
-	return filepath.WalkDir(s.blobDir(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		algorithm := filepath.Base(filepath.Dir(filepath.Dir(path)))
-		d, err := digest.Parse(algorithm + ":" + entry.Name())
-		if err != nil || s.path(d) != path {
-			s.cfg.Log.Warn("file in the store that is no blob left alone", "path", path)
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		s.add(d, info.Size())
-		return nil
-	})
-}
-
-// add lists a committed blob; s.mu is held, or nobody else is there yet.
-func (s *Store) add(d digest.Digest, size int64) {
-	if _, ok := s.blobs[d]; ok {
-		return
+// add lists a committed blob as the one used last; s.mu is held.
+func (s *Store) add(d digest.Digest, size int64) *list.Element {
+	if element, ok := s.blobs[d]; ok {
+		return element
 	}
-	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size})
+	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size, marked: time.Now()})
 	s.bytes += size
+	return s.blobs[d]
 }
 
 // Get returns a reader of a blob that is held, or being filled; fs.ErrNotExist
@@ -173,30 +153,38 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	return f.reader(ctx), nil
 }
 
-// openHeld opens a committed blob; s.mu is held.
+// openHeld opens a committed blob; s.mu is held. Until the scan is through, the
+// disk knows more than the list does.
 func (s *Store) openHeld(d digest.Digest) (*Reader, error) {
-	element, ok := s.blobs[d]
-	if !ok {
+	element, listed := s.blobs[d]
+	if !listed && s.isScanned() {
 		return nil, fs.ErrNotExist
 	}
-	b := element.Value.(*blob)
 	file, err := os.Open(s.path(d))
+	var info fs.FileInfo
 	if err == nil {
-		var info fs.FileInfo
-		if info, err = file.Stat(); err == nil && info.Size() != b.size {
-			err = fmt.Errorf("%d bytes instead of %d", info.Size(), b.size)
-		}
+		info, err = file.Stat()
 	}
-	if err != nil { // somebody else's hand was in the directory: it is not held any more
-		s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
+	if err == nil && listed && info.Size() != element.Value.(*blob).size {
+		err = fmt.Errorf("%d bytes instead of %d", info.Size(), element.Value.(*blob).size)
+	}
+	if err != nil {
 		if file != nil {
 			file.Close()
 		}
-		s.drop(element)
+		if listed { // somebody else's hand was in the directory
+			s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
+			s.drop(element)
+		}
 		return nil, fs.ErrNotExist
 	}
+	if !listed {
+		element = s.add(d, info.Size())
+	}
 	s.used.MoveToBack(element)
+	b := element.Value.(*blob)
 	b.pins++
+	s.mark(b)
 	return &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}, nil
 }
 

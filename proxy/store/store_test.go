@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -432,6 +433,72 @@ func TestBudget(t *testing.T) {
 	}
 	if s.bytes > 1000 {
 		t.Errorf("%d bytes held", s.bytes)
+	}
+}
+
+// What was used last before a restart is evicted last after it, and a blob is
+// served although the store has not been listed yet.
+func TestTheOrderOfUseSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir})
+	var all []digest.Digest
+	for i, n := range []int{400, 401, 402} {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-10) * 24 * time.Hour)
+		if err := os.Chtimes(s.path(d), at, at); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, d)
+	}
+	s.Close()
+	s = open(t, Config{Dir: dir})
+	<-s.scanned
+	r, err := s.Get(t.Context(), all[0]) // the oldest is used: that is written down
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	s.Close()
+	s = open(t, Config{Dir: dir, Size: 900})
+	<-s.scanned
+	for i, want := range []bool{true, false, true} {
+		r, err := s.Get(t.Context(), all[i])
+		if (err == nil) != want {
+			t.Errorf("blob %d: %v", i, err)
+		}
+		if err == nil {
+			r.Close()
+		}
+	}
+}
+
+func TestABlobIsServedBeforeTheStoreIsListed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir})
+	b, d := content(1000)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = open(t, Config{Dir: dir})
+	<-s.scanned
+	s.mu.Lock() // as if it had not been
+	s.blobs, s.bytes, s.scanned = map[digest.Digest]*list.Element{}, 0, make(chan struct{})
+	s.used.Init()
+	s.mu.Unlock()
+	r, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) || s.bytes != 1000 {
+		t.Errorf("%d bytes, %v; %d listed", len(got), err, s.bytes)
+	}
+	if _, other := content(1001); s.blobs[other] != nil {
+		t.Error("a blob that is not there is listed")
 	}
 }
 

@@ -65,6 +65,9 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 	if err == nil {
 		x.outcome = "hit"
 		x.cacheStatus("hit")
+		if _, held := reader.File(); !held {
+			x.joined()
+		}
 		return h.members(x, reader)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -83,17 +86,26 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	var asked atomic.Bool
 	reader, err := h.cfg.Store.Fetch(x.r.Context(), x.req.Digest, h.blobSource(x, &asked))
-	if err != nil {
+	var refused *registry.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &refused), x.r.Context().Err() != nil:
 		return nil, err
+	default:
+		return nil, dontKnow(err)
 	}
 	x.outcome = "fill"
-	params := []string{"fwd=miss", "detail=harbor", "stored"}
+	x.cacheStatus("fwd=miss", "detail=harbor", "stored")
 	if !asked.Load() {
-		x.outcome = "join"
-		params = []string{"fwd=miss", "detail=harbor", "collapsed"}
+		x.joined()
 	}
-	x.cacheStatus(params...)
 	return h.members(x, reader)
+}
+
+// joined notes that the request shares a transfer that another one began.
+func (x *exchange) joined() {
+	x.outcome = "join"
+	x.cacheStatus("fwd=miss", "detail=harbor", "collapsed")
 }
 
 // members returns the reader if the repo is known, or found, to hold the blob:

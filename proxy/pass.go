@@ -53,6 +53,7 @@ func keepError(r *http.Request, err error) {
 // when Harbor did not answer at all.
 func (p *passer) serve(x *exchange) error {
 	x.cacheStatus("fwd=bypass", "detail=harbor")
+	x.w.Header().Del("Docker-Distribution-Api-Version") // Harbor's own is passed on
 	ctx := contextWith(x)
 	p.proxy.ServeHTTP(x.w, x.r.WithContext(ctx))
 	if x.err == nil {

@@ -134,18 +134,9 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob
-	switch {
-	case x.req.Kind == registry.KindCatalog:
-		// Harbor's own challenge: it lists its catalog to Basic credentials alone.
-	case query.Authorization == "":
-		// Nobody needs Harbor to be told to log in.
-		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
-			x.outcome = "own"
-			return err
-		}
-	case x.ns.Kind == KindPlain || !x.req.Read() || !content:
-		// Harbor sees the client's own credentials and decides.
-	default:
+	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials
+	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
+	if !harborDecides || query.Authorization == "" && x.req.Kind != registry.KindCatalog {
 		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
 			x.outcome = "own"
 			return err

@@ -381,6 +381,9 @@ func TestEverythingElseIsHarbors(t *testing.T) {
 		}
 	}
 	a := s.do(t, http.MethodPost, "/v2/plain/app/blobs/uploads/", map[string]string{"Authorization": basicHeader("admin", "Harbor12345")})
+	if v := a.header.Values("Docker-Distribution-Api-Version"); len(v) != 1 {
+		t.Errorf("the API's version is said %d times", len(v))
+	}
 	if l := a.header.Get("Location"); a.status != http.StatusAccepted || !strings.HasPrefix(l, s.edge.URL+"/v2/plain/app/blobs/uploads/") {
 		t.Errorf("%d, Location %q", a.status, l)
 	}

@@ -65,7 +65,7 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 	if err == nil {
 		x.outcome = "hit"
 		x.cacheStatus("hit")
-		if _, held := reader.File(); !held {
+		if reader.Filling() {
 			x.joined()
 		}
 		return h.members(x, reader)

@@ -84,7 +84,7 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, src Source) (*Reader
 func (s *Store) attach(ctx context.Context, d digest.Digest, src Source) (r *Reader, f *fill, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, err := s.openHeld(d); err == nil {
+	if r, err := s.openHeld(ctx, d); err == nil {
 		return r, nil, false, nil
 	}
 	if f := s.fills[d]; f != nil {

@@ -12,6 +12,7 @@ type metrics struct {
 	fills     *prometheus.CounterVec
 	evictions prometheus.Counter
 	passed    prometheus.Counter
+	rotten    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, s *Store) *metrics {
@@ -19,10 +20,11 @@ func newMetrics(r prometheus.Registerer, s *Store) *metrics {
 		open:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_store_fills_open", Help: "Transfers into the store that are under way."}),
 		fills:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_store_fills_total", Help: "Transfers that ended, by result."}, []string{"result"}),
 		passed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_passed_total", Help: "Streams past the store, because the disk refused."}),
+		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Blobs on disk that were found to be something else, and dropped."}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_evictions_total", Help: "Blobs removed to stay within the budget."}),
 	}
 	if r != nil {
-		r.MustRegister(m.open, m.fills, m.evictions, m.passed, prometheus.NewGaugeFunc(
+		r.MustRegister(m.open, m.fills, m.evictions, m.passed, m.rotten, prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Name: "breakwater_store_troubled", Help: "1 while the disk refuses what is pulled."}, func() float64 {
 				if s.troubled.Load() {
 					return 1

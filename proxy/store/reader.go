@@ -51,6 +51,9 @@ func (r *Reader) Size() (n int64, known bool) {
 // kernel. It belongs to the Reader.
 func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != nil }
 
+// Filling reports whether the blob was still arriving when it was opened.
+func (r *Reader) Filling() bool { return r.fill != nil }
+
 // Err is what ended the reading before its time, nil where nothing did.
 // http.ServeContent keeps such errors to itself.
 func (r *Reader) Err() error { return r.err }
@@ -61,7 +64,9 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	case r.file != nil:
 		n, err = r.file.Read(p)
 	case r.direct != nil:
+		r.direct.seek(r.offset)
 		n, err = r.direct.read(p)
+		r.offset += int64(n)
 	default:
 		n, err = r.readFill(p)
 	}
@@ -119,7 +124,9 @@ func (r *Reader) readOn(p []byte) (int, error) {
 		}
 	}
 	r.direct = d
-	return d.read(p)
+	n, err := d.read(p)
+	r.offset += int64(n)
+	return n, err
 }
 
 func (r *Reader) wait(changed <-chan struct{}) error {
@@ -138,9 +145,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	}
 	switch whence {
 	case io.SeekCurrent:
-		if offset += r.offset; r.direct != nil {
-			offset += r.direct.offset - r.offset
-		}
+		offset += r.offset
 	case io.SeekEnd:
 		size, err := r.waitSize()
 		if err != nil {
@@ -153,9 +158,6 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 		return 0, errors.New("seek before the beginning of a blob")
 	}
 	r.offset = offset
-	if r.direct != nil {
-		r.direct.seek(offset)
-	}
 	return offset, nil
 }
 

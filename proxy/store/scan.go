@@ -18,7 +18,11 @@ const markEvery = time.Hour
 func (s *Store) mark(b *blob) {
 	if now := time.Now(); now.Sub(b.marked) >= markEvery {
 		b.marked = now
-		os.Chtimes(s.path(b.digest), now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
+		path := s.path(b.digest)
+		os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
+		if info, err := os.Stat(path); err == nil && !b.proven.IsZero() {
+			b.proven = info.ModTime()
+		}
 	}
 }
 

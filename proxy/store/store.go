@@ -26,6 +26,7 @@ type Config struct {
 	Dir     string                // made when absent; one process at a time
 	Size    int64                 // budget in bytes; 0: no limit
 	Idle    time.Duration         // a fill without a byte for so long is given up; 0: 30 s
+	Scrub   time.Duration         // between two blobs that are read again and checked; 0: a minute; negative: never
 	Log     *slog.Logger          // nil: discarded
 	Metrics prometheus.Registerer // nil: none
 }
@@ -54,6 +55,7 @@ type blob struct {
 	size   int64
 	pins   int       // readers
 	marked time.Time // when its use was last written to disk
+	proven time.Time // its file's time when its digest was last seen to match; zero: not since the start
 }
 
 const defaultIdle = 30 * time.Second
@@ -84,6 +86,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.running.Go(s.scan)
+	s.running.Go(s.scrub)
 	return s, nil
 }
 
@@ -126,11 +129,13 @@ func (s *Store) clearTemp() error {
 }
 
 // add lists a committed blob as the one used last; s.mu is held.
-func (s *Store) add(d digest.Digest, size int64) *list.Element {
-	if element, ok := s.blobs[d]; ok {
+func (s *Store) add(d digest.Digest, size int64, proven time.Time) *list.Element {
+	if element, ok := s.blobs[d]; ok { // the scan was faster
+		s.used.MoveToBack(element)
+		element.Value.(*blob).proven = proven
 		return element
 	}
-	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size, marked: time.Now()})
+	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size, marked: time.Now(), proven: proven})
 	s.bytes += size
 	return s.blobs[d]
 }
@@ -143,7 +148,7 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, err := s.openHeld(d); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if r, err := s.openHeld(ctx, d); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
 	f := s.fills[d]
@@ -155,7 +160,7 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 
 // openHeld opens a committed blob; s.mu is held. Until the scan is through, the
 // disk knows more than the list does.
-func (s *Store) openHeld(d digest.Digest) (*Reader, error) {
+func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) {
 	element, listed := s.blobs[d]
 	if !listed && s.isScanned() {
 		return nil, fs.ErrNotExist
@@ -179,13 +184,17 @@ func (s *Store) openHeld(d digest.Digest) (*Reader, error) {
 		return nil, fs.ErrNotExist
 	}
 	if !listed {
-		element = s.add(d, info.Size())
+		element = s.add(d, info.Size(), time.Time{})
 	}
 	s.used.MoveToBack(element)
 	b := element.Value.(*blob)
 	b.pins++
+	r := &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}
+	if b.proven.IsZero() || !b.proven.Equal(info.ModTime()) {
+		r = s.proving(ctx, r, b, info.ModTime())
+	}
 	s.mark(b)
-	return &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}, nil
+	return r, nil
 }
 
 func (s *Store) unpin(b *blob) {
@@ -285,6 +294,10 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 	if err := file.Sync(); err != nil {
 		return err
 	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
@@ -297,7 +310,7 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.makeRoom(size)
-	s.add(d, size)
+	s.add(d, size, info.ModTime())
 	return nil
 }
 

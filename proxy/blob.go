@@ -37,6 +37,9 @@ func (h *Handler) serveBlob(x *exchange) error {
 	if _, known := reader.Size(); !known && x.r.Method == http.MethodGet {
 		return stream(x.w, reader) // Range is left unanswered, as HTTP allows: the whole is on its way
 	}
+	if x.r.Header.Get("Range") != "" {
+		header.Set("Cache-Status", header.Get("Cache-Status")+"; unverified") // a part leaves before the whole can be checked
+	}
 	http.ServeContent(flushWriter{x.w}, x.r, "", time.Time{}, reader)
 	return reader.Err()
 }
@@ -137,10 +140,13 @@ func (h *Handler) fetchHeader(x *exchange) http.Header {
 func (h *Handler) blobSource(x *exchange, asked *atomic.Bool) store.Source {
 	req, ns, header := x.req, x.ns, h.fetchHeader(x)
 	req.Method, req.Query = http.MethodGet, nil
-	return func(ctx context.Context, offset int64) (store.Body, error) {
+	return func(ctx context.Context, offset, length int64) (store.Body, error) {
 		asked.Store(true)
 		header := header.Clone()
-		if offset > 0 {
+		switch {
+		case length >= 0:
+			header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+		case offset > 0:
 			header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 		}
 		resp, err := h.cfg.Harbor.Do(ctx, req, header)

@@ -14,10 +14,10 @@ import (
 
 // openSource asks src for the bytes from offset on. The answer gives up when
 // nothing comes for the store's Idle.
-func (s *Store) openSource(ctx context.Context, src Source, offset int64) (Body, error) {
+func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("no byte for %v", s.cfg.Idle)) })
-	body, err := src(ctx, offset)
+	body, err := src(ctx, offset, length)
 	if err != nil {
 		idle.Stop()
 		cancel(nil)
@@ -67,6 +67,7 @@ type direct struct {
 	src    Source
 	size   int64
 	offset int64  // of the next byte for the reader
+	limit  int64  // of a window: where it ends; 0: at the end of the blob
 	proof  *proof // of a held blob that is its own source; nil: a source elsewhere
 
 	body     io.ReadCloser // nil until the first read
@@ -98,15 +99,23 @@ func (d *direct) cloneHash() error {
 
 func (d *direct) open() error {
 	from := d.offset + int64(len(d.held))
-	body, err := d.store.openSource(d.ctx, d.src, from)
+	length := int64(-1)
+	if d.limit > 0 {
+		length = d.limit - from
+	}
+	body, err := d.store.openSource(d.ctx, d.src, from, length)
 	if err != nil {
 		return err
+	}
+	if d.limit > 0 && body.Offset != from { // the way there is what a window saves
+		body.Close()
+		return errors.New("the source ignores ranges")
 	}
 	if body.Offset > from {
 		body.Close()
 		return fmt.Errorf("%w: it begins at byte %d instead of %d", ErrWrongContent, body.Offset, from)
 	}
-	if d.proof == nil {
+	if d.proof == nil && d.limit == 0 {
 		d.store.metrics.passed.Inc()
 	}
 	if body.Size >= 0 {
@@ -181,6 +190,12 @@ func (d *direct) receive() error {
 		if d.hash != nil {
 			d.hash.Write(buf[:n])
 		}
+	}
+	if over := d.arrived - d.limit; d.limit > 0 && over >= 0 {
+		d.held = d.held[:len(d.held)-int(over)]
+		d.arrived = d.limit
+		d.close()
+		return d.finish()
 	}
 	switch {
 	case d.size >= 0 && d.arrived > d.size:

@@ -13,10 +13,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Source answers with a blob's bytes from offset on, or with the error that the
-// reader's client is to hear. The fill calls it with a context of its own,
-// never a client's, and again after a body that broke off.
-type Source func(ctx context.Context, offset int64) (Body, error)
+// Source answers with a blob's bytes from offset on, length of them (negative:
+// to the end), or with the error that the reader's client is to hear. The fill
+// calls it with a context of its own, never a client's, and again after a body
+// that broke off. It may send more than it was asked for.
+type Source func(ctx context.Context, offset, length int64) (Body, error)
 
 // Body is a source's answer.
 type Body struct {
@@ -35,7 +36,12 @@ const (
 	// the last bytes missing no client takes a wrong body for a right one.
 	holdBack   = 64 << 10
 	maxResumes = 3 // without a byte of progress between them
-	resumeWait = 200 * time.Millisecond
+	// A reader so far ahead of the fill does not wait for it: it gets windows of
+	// its own, as long as all of them are a small part of the blob.
+	farAhead    = 8 << 20
+	windowSize  = 2 << 20
+	windowShare = 10
+	resumeWait  = 200 * time.Millisecond
 )
 
 // fill is one transfer of one blob into one file, and its readers.
@@ -53,7 +59,8 @@ type fill struct {
 	size    int64 // -1: not known yet
 	done    bool
 	err     error
-	users   int // readers, and the transfer itself: the last one closes the file
+	users   int   // readers, and the transfer itself: the last one closes the file
+	windows int64 // bytes that were asked for ahead of the transfer
 }
 
 // Fetch returns a reader of the blob: of what is held, of the fill that is under
@@ -213,7 +220,7 @@ type finalError struct{ error }
 // attempt asks the source once, and copies what it sends. nil means that the
 // whole body is in the file; it is not verified yet.
 func (f *fill) attempt() error {
-	body, err := f.store.openSource(f.store.ctx, f.src, f.written)
+	body, err := f.store.openSource(f.store.ctx, f.src, f.written, -1)
 	if err != nil {
 		if !f.started {
 			return finalError{err}
@@ -297,6 +304,21 @@ func (f *fill) readable() int64 {
 		end = f.size
 	}
 	return max(0, min(f.written, end-holdBack))
+}
+
+// claim grants a reader at the offset a window ahead of the transfer: how many
+// bytes, 0 for none. f.mu is held.
+func (f *fill) claim(offset int64) int64 {
+	if f.done || f.err != nil || f.size < 0 || offset-f.written < farAhead {
+		return 0
+	}
+	n := min(windowSize, f.size-offset)
+	if n <= 0 || f.windows+n > f.size/windowShare {
+		return 0
+	}
+	f.windows += n
+	f.store.metrics.windows.Inc()
+	return n
 }
 
 func (f *fill) leave() {

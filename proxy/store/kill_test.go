@@ -45,7 +45,7 @@ func victim(dir string) {
 		all.Go(func() {
 			for n := start + worker; ; n += 4 {
 				b, d := content(1 + n*7919%(1<<20))
-				src := func(context.Context, int64) (Body, error) {
+				src := func(context.Context, int64, int64) (Body, error) {
 					return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), int64(len(b)), 0}, nil
 				}
 				r, err := s.Fetch(context.Background(), d, src)
@@ -150,7 +150,7 @@ func killed(t *testing.T, dir string, after int) map[string]bool {
 func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(2 << 20)
-	src := func(context.Context, int64) (Body, error) {
+	src := func(context.Context, int64, int64) (Body, error) {
 		return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
 	}
 	slow := mustFetch(t, s, d, src)

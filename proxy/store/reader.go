@@ -15,6 +15,8 @@ type Reader struct {
 	file    *os.File // a held blob
 	fill    *fill    // else the transfer
 	direct  *direct  // else, or after the transfer's disk failed, a stream of this reader's own
+	window  *direct  // beside the transfer: a part that is far ahead of it
+	waits   bool     // windows have failed: the transfer is waited for
 	ctx     context.Context
 	size    int64
 	offset  int64
@@ -82,9 +84,18 @@ func (r *Reader) readFill(p []byte) (int, error) {
 	}
 	f := r.fill
 	for {
+		if r.window != nil {
+			if n, err := r.readWindow(p); n > 0 || err != nil {
+				return n, err
+			}
+		}
 		f.mu.Lock()
 		end, done, err, changed := f.readable(), f.done, f.err, f.changed
 		atEnd := f.size >= 0 && r.offset >= f.size && f.size > 0
+		ahead := int64(0)
+		if !r.waits {
+			ahead = f.claim(r.offset)
+		}
 		f.mu.Unlock()
 		switch {
 		case errors.Is(err, errDisk):
@@ -100,11 +111,30 @@ func (r *Reader) readFill(p []byte) (int, error) {
 			return n, err
 		case done, atEnd:
 			return 0, io.EOF
+		case ahead > 0:
+			r.window = &direct{store: f.store, ctx: r.ctx, digest: f.digest, src: f.src, size: f.size, offset: r.offset, limit: r.offset + ahead}
+			continue
 		}
 		if err := r.wait(changed); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// readWindow reads from the window; nothing and no error means that there is
+// none any more.
+func (r *Reader) readWindow(p []byte) (int, error) {
+	if r.window.offset == r.offset {
+		n, err := r.window.read(p)
+		r.offset += int64(n)
+		if n > 0 || r.ctx.Err() != nil {
+			return n, err
+		}
+		r.waits = !errors.Is(err, io.EOF)
+	}
+	r.window.close()
+	r.window = nil
+	return 0, nil
 }
 
 // readOn reads on after the disk refused to take more of the fill: what the file
@@ -188,8 +218,10 @@ func (r *Reader) Close() error {
 		if r.file != nil {
 			err = r.file.Close()
 		}
-		if r.direct != nil {
-			r.direct.close()
+		for _, stream := range []*direct{r.direct, r.window} {
+			if stream != nil {
+				stream.close()
+			}
 		}
 		if r.release != nil {
 			r.release()

@@ -24,7 +24,7 @@ type proof struct {
 // reads: its last bytes are held back until the digest matches.
 func (s *Store) proving(ctx context.Context, held *Reader, b *blob, fileTime time.Time) *Reader {
 	file := held.file
-	src := func(_ context.Context, offset int64) (Body, error) {
+	src := func(_ context.Context, offset, _ int64) (Body, error) {
 		return Body{io.NopCloser(io.NewSectionReader(file, offset, b.size-offset)), b.size, offset}, nil
 	}
 	stream := &direct{store: s, ctx: ctx, digest: b.digest, src: src, size: b.size, hash: b.digest.Algorithm().Hash(),

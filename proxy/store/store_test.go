@@ -44,7 +44,7 @@ func content(n int) ([]byte, digest.Digest) {
 
 // whole is a source that sends b, its length said or not.
 func whole(b []byte, calls *atomic.Int64, size int64) Source {
-	return func(_ context.Context, offset int64) (Body, error) {
+	return func(_ context.Context, offset, _ int64) (Body, error) {
 		calls.Add(1)
 		return Body{io.NopCloser(bytes.NewReader(b[offset:])), size, offset}, nil
 	}
@@ -52,7 +52,7 @@ func whole(b []byte, calls *atomic.Int64, size int64) Source {
 
 // gated sends the first part at once and the rest when the gate opens.
 func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Source {
-	return func(ctx context.Context, _ int64) (Body, error) {
+	return func(ctx context.Context, _, _ int64) (Body, error) {
 		calls.Add(1)
 		rest := readerFunc(func(p []byte) (int, error) {
 			select {
@@ -229,7 +229,7 @@ func TestABodyThatBreaksOffIsResumed(t *testing.T) {
 			t.Run(fmt.Sprintf("at %d, ignoring ranges %v", at, ignoresRange), func(t *testing.T) {
 				s := open(t, Config{})
 				var offsets []int64
-				r := mustFetch(t, s, d, func(_ context.Context, offset int64) (Body, error) {
+				r := mustFetch(t, s, d, func(_ context.Context, offset, _ int64) (Body, error) {
 					offsets = append(offsets, offset)
 					if len(offsets) == 1 {
 						cut := io.MultiReader(bytes.NewReader(b[:at]), iotest.ErrReader(errors.New("reset by peer")))
@@ -255,7 +255,7 @@ func TestARefusalReachesTheCallerAsItIs(t *testing.T) {
 	s := open(t, Config{})
 	_, d := content(1)
 	refusal := errors.New("no such blob")
-	if _, err := s.Fetch(t.Context(), d, func(context.Context, int64) (Body, error) { return Body{}, refusal }); !errors.Is(err, refusal) {
+	if _, err := s.Fetch(t.Context(), d, func(context.Context, int64, int64) (Body, error) { return Body{}, refusal }); !errors.Is(err, refusal) {
 		t.Error(err)
 	}
 	empty(t, s)
@@ -270,7 +270,7 @@ func TestARefusalIsNotSharedWithOtherCallers(t *testing.T) {
 	var outcome error
 	var all sync.WaitGroup
 	all.Go(func() {
-		_, outcome = s.Fetch(t.Context(), d, func(context.Context, int64) (Body, error) {
+		_, outcome = s.Fetch(t.Context(), d, func(context.Context, int64, int64) (Body, error) {
 			close(asked)
 			<-refuse
 			return Body{}, errors.New("not in this repo")
@@ -635,7 +635,7 @@ func FuzzReader(f *testing.F) {
 			said = int64(len(b))
 		}
 		s := open(t, Config{})
-		r := mustFetch(t, s, d, func(context.Context, int64) (Body, error) {
+		r := mustFetch(t, s, d, func(context.Context, int64, int64) (Body, error) {
 			return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), said, 0}, nil
 		})
 		at := int64(offset) % int64(len(b)+1)

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// counting is a source of b that counts the bytes that it was asked for in
+// windows, and holds the transfer at first until the gate opens.
+func counting(b []byte, first int, gate <-chan struct{}, windows *atomic.Int64) Source {
+	return func(ctx context.Context, offset, length int64) (Body, error) {
+		if length >= 0 {
+			windows.Add(length)
+			return Body{io.NopCloser(bytes.NewReader(b[offset : offset+length])), int64(len(b)), offset}, nil
+		}
+		return gated(b, first, gate, new(atomic.Int64))(ctx, offset, length)
+	}
+}
+
+// The end of a layer is there at once, as lazy pullers want it, while most of
+// the layer is still to come.
+func TestARangeFarAheadDoesNotWait(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(64 << 20)
+	var windows atomic.Int64
+	gate := make(chan struct{})
+	r := mustFetch(t, s, d, counting(b, 1<<20, gate, &windows))
+	at := int64(len(b) - 100_000)
+	if _, err := r.Seek(at, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b[at:]) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if n := windows.Load(); n != 100_000 {
+		t.Errorf("%d bytes were asked for", n)
+	}
+	close(gate)
+}
+
+// However many readers jump about, the source sends little more than the blob.
+func TestWindowsAreASmallPartOfTheBlob(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(64 << 20)
+	var windows atomic.Int64
+	gate := make(chan struct{})
+	src := counting(b, 1<<20, gate, &windows)
+	var all sync.WaitGroup
+	var entered sync.WaitGroup
+	for range 50 {
+		entered.Add(1)
+		all.Go(func() {
+			r, err := s.Fetch(t.Context(), d, src)
+			entered.Done()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			for range 5 {
+				at := rand.Int64N(int64(len(b)))
+				n := min(rand.Int64N(3<<20), int64(len(b))-at)
+				if _, err := r.Seek(at, io.SeekStart); err != nil {
+					t.Error(err)
+				}
+				got := make([]byte, n)
+				if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, b[at:at+n]) {
+					t.Errorf("%d bytes at %d: %v", n, at, err)
+				}
+			}
+		})
+	}
+	entered.Wait()
+	close(gate)
+	all.Wait()
+	if n := windows.Load(); n > int64(len(b)/10) {
+		t.Errorf("%d bytes were asked for beside the blob's %d", n, len(b))
+	}
+}
+
+// A source that ignores ranges makes its readers wait, and is not asked to send
+// the whole for each of them.
+func TestASourceThatIgnoresRangesIsWaitedFor(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(16 << 20)
+	var asked atomic.Int64
+	gate, tried := make(chan struct{}), make(chan struct{})
+	r := mustFetch(t, s, d, func(ctx context.Context, offset, length int64) (Body, error) {
+		asked.Add(1)
+		if length >= 0 {
+			defer close(tried)
+			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+		}
+		return gated(b, 1<<20, gate, new(atomic.Int64))(ctx, offset, length)
+	})
+	go func() {
+		<-tried
+		close(gate)
+	}()
+	at := int64(15 << 20)
+	if _, err := r.Seek(at, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b[at:]) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the source was asked %d times", n)
+	}
+}

@@ -39,6 +39,9 @@ func CheckPattern(pattern string) error {
 // Match reports whether a name or tag matches one of Harbor's globs. A pattern
 // that CheckPattern refuses matches nothing.
 func Match(pattern, s string) bool {
+	if CheckPattern(pattern) != nil { // the matcher itself takes some of these
+		return false
+	}
 	ok, err := doublestar.Match(pattern, s)
 	return err == nil && ok
 }

@@ -23,8 +23,9 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		cancel(nil)
 		return Body{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { body.ReadCloser.Close() })
-	body.ReadCloser = &guarded{ReadCloser: body.ReadCloser, ctx: ctx, progress: func() { idle.Reset(s.cfg.Idle) }, release: func() {
+	inner := body.ReadCloser
+	stop := context.AfterFunc(ctx, func() { inner.Close() })
+	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, progress: func() { idle.Reset(s.cfg.Idle) }, release: func() {
 		idle.Stop()
 		stop()
 		cancel(nil)
@@ -43,7 +44,9 @@ type guarded struct {
 // Read implements io.Reader.
 func (g *guarded) Read(p []byte) (int, error) {
 	n, err := g.ReadCloser.Read(p)
-	g.progress()
+	if n > 0 {
+		g.progress()
+	}
 	if cause := context.Cause(g.ctx); err != nil && err != io.EOF && cause != nil {
 		err = cause
 	}
@@ -111,9 +114,9 @@ func (d *direct) open() error {
 		body.Close()
 		return errors.New("the source ignores ranges")
 	}
-	if body.Offset > from {
+	if body.Offset > from || d.size >= 0 && body.Size >= 0 && body.Size != d.size {
 		body.Close()
-		return fmt.Errorf("%w: it begins at byte %d instead of %d", ErrWrongContent, body.Offset, from)
+		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
 	}
 	if d.proof == nil && d.limit == 0 {
 		d.store.metrics.passed.Inc()
@@ -176,13 +179,15 @@ func (d *direct) read(p []byte) (int, error) {
 
 // receive takes more from the source, and asks it again where it breaks off.
 func (d *direct) receive() error {
+	var err error
 	if d.body == nil {
-		if err := d.open(); err != nil {
-			return err
-		}
+		err = d.open()
 	}
+	var n int
 	buf := make([]byte, holdBack)
-	n, err := d.body.Read(buf)
+	if err == nil {
+		n, err = d.body.Read(buf)
+	}
 	if n > 0 {
 		d.failures = 0
 		d.arrived += int64(n)
@@ -198,19 +203,24 @@ func (d *direct) receive() error {
 		return d.finish()
 	}
 	switch {
+	case errors.Is(err, ErrWrongContent):
+		return err
 	case d.size >= 0 && d.arrived > d.size:
 		return fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, d.size)
 	case err == nil:
 		return nil
-	case errors.Is(err, io.EOF) && (d.size < 0 || d.arrived == d.size):
+	case d.body != nil && errors.Is(err, io.EOF) && (d.size < 0 || d.arrived == d.size):
 		return d.finish()
 	case d.ctx.Err() != nil:
 		return d.ctx.Err()
+	case d.limit > 0 && d.body == nil: // a window is refused; the transfer brings the bytes too
+		return err
 	}
 	d.close()
 	if d.failures++; d.failures > maxResumes {
 		return fmt.Errorf("stream broke off at byte %d: %w", d.arrived, err)
 	}
+	pause(d.ctx)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -16,7 +17,8 @@ import (
 // Source answers with a blob's bytes from offset on, length of them (negative:
 // to the end), or with the error that the reader's client is to hear. The fill
 // calls it with a context of its own, never a client's, and again after a body
-// that broke off. It may send more than it was asked for.
+// that broke off; windows and streams past the disk call it at the same time. It
+// may send more than it was asked for.
 type Source func(ctx context.Context, offset, length int64) (Body, error)
 
 // Body is a source's answer.
@@ -71,8 +73,11 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, src Source) (*Reader
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	for {
-		r, f, own, err := s.attach(ctx, d, src)
+	for first := true; ; first = false {
+		r, f, own, err := s.attach(ctx, d, src, first)
+		if errors.Is(err, errDisk) {
+			return s.passThrough(ctx, d, src)
+		}
 		if f == nil {
 			return r, err
 		}
@@ -80,21 +85,25 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, src Source) (*Reader
 			return r, nil
 		}
 		r.Close()
-		if own || ctx.Err() != nil {
+		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
 			return nil, err
 		}
 		// Another caller's source refused: that is no answer to this one, whose
-		// source may be another repo.
+		// source may be another repo. It asks its own now, and does not queue
+		// behind the next one that may refuse.
 	}
 }
 
-func (s *Store) attach(ctx context.Context, d digest.Digest, src Source) (r *Reader, f *fill, own bool, err error) {
+// attach returns a reader of what is held, or of a fill: of the one under way,
+// or of one of its own. One that no source has answered yet is joined only if
+// asked for.
+func (s *Store) attach(ctx context.Context, d digest.Digest, src Source, joinUnanswered bool) (r *Reader, f *fill, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, err := s.openHeld(ctx, d); err == nil {
 		return r, nil, false, nil
 	}
-	if f := s.fills[d]; f != nil {
+	if f := s.fills[d]; f != nil && (joinUnanswered || f.hasStarted()) {
 		return f.reader(ctx), f, false, nil
 	}
 	if err := s.ctx.Err(); err != nil {
@@ -103,14 +112,14 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, src Source) (r *Rea
 	file, err := s.newTemp()
 	if err != nil {
 		s.trouble(err)
-		r, err := s.passThrough(ctx, d, src)
-		return r, nil, true, err
+		return nil, nil, true, errDisk
 	}
 	f = &fill{store: s, digest: d, src: src, file: file, hash: d.Algorithm().Hash(), size: -1, users: 1, changed: make(chan struct{})}
-	s.fills[d] = f
+	if s.fills[d] == nil {
+		s.fills[d] = f
+	}
 	s.metrics.open.Inc()
-	s.running.Add(1)
-	go f.run()
+	s.running.Go(f.run)
 	return f.reader(ctx), f, true, nil
 }
 
@@ -163,7 +172,6 @@ func (f *fill) waitStarted(ctx context.Context) error {
 
 // run is the transfer. It belongs to the store, not to a request.
 func (f *fill) run() {
-	defer f.store.running.Done()
 	defer f.leave()
 	err := f.transfer()
 	if err == nil {
@@ -171,7 +179,9 @@ func (f *fill) run() {
 	}
 	s := f.store
 	s.mu.Lock()
-	delete(s.fills, f.digest)
+	if s.fills[f.digest] == f {
+		delete(s.fills, f.digest)
+	}
 	s.mu.Unlock()
 	s.metrics.open.Dec()
 	s.metrics.count(err)
@@ -202,17 +212,25 @@ func (f *fill) transfer() error {
 		if failures++; failures > maxResumes || !f.started {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		timer := time.NewTimer(resumeWait)
-		select {
-		case <-timer.C:
-		case <-f.store.ctx.Done():
-			timer.Stop()
-		}
+		pause(f.store.ctx)
+	}
+}
+
+// pause lets a moment pass before a source is asked again.
+func pause(ctx context.Context) {
+	timer := time.NewTimer(resumeWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
 // errDisk ends a fill whose file takes no more. Its readers go on without it.
 var errDisk = errors.New("the store cannot keep what is pulled")
+
+// errBehind ends a fill whose source answered after another's.
+var errBehind = errors.New("another fill of the blob is ahead")
 
 // finalError marks what another attempt would not cure.
 type finalError struct{ error }
@@ -239,17 +257,34 @@ func (f *fill) begin(body Body) error {
 	if body.Offset > f.written || f.size >= 0 && body.Size >= 0 && body.Size != f.size {
 		return finalError{fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)}
 	}
-	f.update(func() {
-		f.started = true
-		if body.Size >= 0 {
-			f.size = body.Size
-		}
-	})
-	f.store.mu.Lock()
-	f.store.makeRoom(0)
-	f.store.mu.Unlock()
+	if err := f.start(body.Size); err != nil {
+		return err
+	}
 	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
 	return err
+}
+
+// start makes the fill the one that its digest's readers share, unless another
+// one's source has answered sooner.
+func (f *fill) start(size int64) error {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.started {
+		other := s.fills[f.digest]
+		if _, held := s.blobs[f.digest]; held || other != nil && other != f && other.hasStarted() {
+			return finalError{errBehind}
+		}
+		s.fills[f.digest] = f
+	}
+	f.update(func() {
+		f.started = true
+		if size >= 0 {
+			f.size = size
+		}
+	})
+	s.makeRoom()
+	return nil
 }
 
 func (f *fill) copy(body io.Reader) error {
@@ -284,12 +319,16 @@ func (f *fill) finish() error {
 	if got := digest.NewDigest(f.digest.Algorithm(), f.hash); got != f.digest {
 		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)
 	}
-	if !f.store.admits(f.written) {
-		return os.Remove(f.file.Name())
+	// From here on the readers have it, whatever the disk says.
+	if f.store.admits(f.written) {
+		err := f.store.commit(f.digest, f.file, f.written)
+		if err == nil {
+			return nil
+		}
+		f.store.trouble(err)
 	}
-	if err := f.store.commit(f.digest, f.file, f.written); err != nil {
-		f.store.trouble(err) // the readers have it all the same
-		return os.Remove(f.file.Name())
+	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.store.trouble(err)
 	}
 	return nil
 }

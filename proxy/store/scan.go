@@ -14,16 +14,20 @@ import (
 // time: often enough for the order to survive a restart by and large.
 const markEvery = time.Hour
 
-// mark writes down that a blob is used; s.mu is held.
-func (s *Store) mark(b *blob) {
-	if now := time.Now(); now.Sub(b.marked) >= markEvery {
-		b.marked = now
-		path := s.path(b.digest)
-		os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
-		if info, err := os.Stat(path); err == nil && !b.proven.IsZero() {
-			b.proven = info.ModTime()
-		}
+// mark writes down that a blob is used, and returns its file's time, which was
+// fileTime before; s.mu is held.
+func (s *Store) mark(b *blob, fileTime time.Time) time.Time {
+	now := time.Now()
+	if now.Sub(b.marked) < markEvery {
+		return fileTime
 	}
+	b.marked = now
+	path := s.path(b.digest)
+	os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
+	if info, err := os.Stat(path); err == nil {
+		return info.ModTime()
+	}
+	return fileTime
 }
 
 func (s *Store) isScanned() bool {
@@ -65,6 +69,9 @@ func (s *Store) scan() {
 		}
 		return nil
 	})
+	if s.ctx.Err() != nil { // the store closes: nobody needs the list
+		return
+	}
 	if err != nil {
 		s.cfg.Log.Error("the store could not be listed; what is not listed is not evicted", "err", err.Error())
 		return
@@ -79,5 +86,5 @@ func (s *Store) scan() {
 		}
 	}
 	close(s.scanned)
-	s.makeRoom(0)
+	s.makeRoom()
 }

@@ -15,6 +15,7 @@ import (
 type proof struct {
 	store *Store
 	blob  *blob
+	ctx   context.Context // of the reader
 	file  *os.File
 	time  time.Time // the file's
 	done  bool
@@ -27,27 +28,52 @@ func (s *Store) proving(ctx context.Context, held *Reader, b *blob, fileTime tim
 	src := func(_ context.Context, offset, _ int64) (Body, error) {
 		return Body{io.NopCloser(io.NewSectionReader(file, offset, b.size-offset)), b.size, offset}, nil
 	}
+	if b.turn == nil {
+		b.turn = make(chan struct{}, 1)
+	}
 	stream := &direct{store: s, ctx: ctx, digest: b.digest, src: src, size: b.size, hash: b.digest.Algorithm().Hash(),
-		proof: &proof{store: s, blob: b, file: file, time: fileTime}}
+		proof: &proof{store: s, blob: b, ctx: ctx, file: file, time: fileTime}}
 	return &Reader{direct: stream, ctx: ctx, release: func() {
 		file.Close()
 		held.release()
 	}}
 }
 
-// whole proves the blob before a part of it is read.
+// whole proves the blob before a part of it is read. Of the readers of one blob
+// one does, and the others wait.
 func (p *proof) whole() error {
 	if p.done {
 		return nil
 	}
+	select {
+	case p.blob.turn <- struct{}{}:
+		defer func() { <-p.blob.turn }()
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+	if p.isProven() {
+		return nil
+	}
 	h := p.blob.digest.Algorithm().Hash()
-	if _, err := io.Copy(h, io.NewSectionReader(p.file, 0, p.blob.size)); err != nil {
-		return err
+	for at := int64(0); at < p.blob.size; at += scrubChunk {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := io.Copy(h, io.NewSectionReader(p.file, at, min(scrubChunk, p.blob.size-at))); err != nil {
+			return err
+		}
 	}
 	if right := digest.NewDigest(p.blob.digest.Algorithm(), h) == p.blob.digest; !p.note(right) {
 		return ErrWrongContent
 	}
 	return nil
+}
+
+func (p *proof) isProven() bool {
+	p.store.mu.Lock()
+	defer p.store.mu.Unlock()
+	p.done = p.blob.proven.Equal(p.time)
+	return p.done
 }
 
 // note keeps the result: a blob that is something else now is dropped, so that
@@ -61,9 +87,9 @@ func (p *proof) note(right bool) bool {
 		p.blob.proven = p.time
 		return true
 	}
-	s.metrics.rotten.Inc()
-	s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.blob.digest.String())
 	if element, ok := s.blobs[p.blob.digest]; ok && element.Value.(*blob) == p.blob {
+		s.metrics.rotten.Inc()
+		s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.blob.digest.String())
 		s.drop(element)
 	}
 	return false

@@ -53,9 +53,10 @@ type Store struct {
 type blob struct {
 	digest digest.Digest
 	size   int64
-	pins   int       // readers
-	marked time.Time // when its use was last written to disk
-	proven time.Time // its file's time when its digest was last seen to match; zero: not since the start
+	pins   int           // readers
+	marked time.Time     // when its use was last written to disk
+	proven time.Time     // its file's time when its digest was last seen to match; zero: not since the start
+	turn   chan struct{} // of the one reader that proves the whole; nil: nobody was to
 }
 
 const defaultIdle = 30 * time.Second
@@ -84,7 +85,10 @@ func Open(cfg Config) (*Store, error) {
 		s.lock.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s.metrics = newMetrics(cfg.Metrics, s)
+	if s.metrics, err = newMetrics(cfg.Metrics, s); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	s.running.Go(s.scan)
 	s.running.Go(s.scrub)
 	return s, nil
@@ -93,8 +97,11 @@ func Open(cfg Config) (*Store, error) {
 // Close gives up every fill, waits for them, and lets the next process in.
 // Readers of complete blobs may go on.
 func (s *Store) Close() error {
+	s.mu.Lock() // no fill begins after this
 	s.cancel()
+	s.mu.Unlock()
 	s.running.Wait()
+	s.metrics.unregister(s.cfg.Metrics)
 	return s.lock.Close()
 }
 
@@ -170,16 +177,20 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 	if err == nil {
 		info, err = file.Stat()
 	}
+	gone := errors.Is(err, fs.ErrNotExist)
 	if err == nil && listed && info.Size() != element.Value.(*blob).size {
-		err = fmt.Errorf("%d bytes instead of %d", info.Size(), element.Value.(*blob).size)
+		err, gone = fmt.Errorf("%d bytes instead of %d", info.Size(), element.Value.(*blob).size), true
 	}
 	if err != nil {
 		if file != nil {
 			file.Close()
 		}
-		if listed { // somebody else's hand was in the directory
+		switch {
+		case gone && listed: // somebody else's hand was in the directory
 			s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
 			s.drop(element)
+		case !gone: // out of file descriptors, say: no reason to lose what is there
+			s.trouble(err)
 		}
 		return nil, fs.ErrNotExist
 	}
@@ -190,10 +201,12 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 	b := element.Value.(*blob)
 	b.pins++
 	r := &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}
-	if b.proven.IsZero() || !b.proven.Equal(info.ModTime()) {
-		r = s.proving(ctx, r, b, info.ModTime())
+	proven := !b.proven.IsZero() && b.proven.Equal(info.ModTime())
+	fileTime := s.mark(b, info.ModTime())
+	if !proven {
+		return s.proving(ctx, r, b, fileTime), nil
 	}
-	s.mark(b)
+	b.proven = fileTime
 	return r, nil
 }
 
@@ -201,7 +214,7 @@ func (s *Store) unpin(b *blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.pins--
-	s.makeRoom(0)
+	s.makeRoom()
 }
 
 // drop removes a committed blob; s.mu is held.
@@ -218,14 +231,17 @@ func (s *Store) drop(element *list.Element) {
 // than half of the budget would flush what many others need.
 func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }
 
-// makeRoom evicts the least recently used blobs that nobody reads until the
-// coming bytes fit too; s.mu is held.
-func (s *Store) makeRoom(coming int64) {
+// makeRoom evicts the least recently used blobs that nobody reads until what is
+// coming fits too; s.mu is held.
+func (s *Store) makeRoom() {
 	if s.cfg.Size <= 0 {
 		return
 	}
-	for _, f := range s.fills {
-		coming += f.kept()
+	var coming int64
+	for d, f := range s.fills {
+		if _, held := s.blobs[d]; !held { // else its bytes are counted
+			coming += f.kept()
+		}
 	}
 	for element := s.used.Front(); element != nil && s.bytes+coming > s.cfg.Size; {
 		next := element.Next()
@@ -250,7 +266,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	s.mu.Lock()
 	_, held := s.blobs[d]
 	s.mu.Unlock()
-	if held {
+	if held || !s.admits(int64(len(content))) {
 		return nil
 	}
 	file, err := s.newTemp()
@@ -302,6 +318,7 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 		return err
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
+		os.Remove(path)
 		return err
 	}
 	if s.troubled.Swap(false) {
@@ -309,8 +326,8 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.makeRoom(size)
 	s.add(d, size, info.ModTime())
+	s.makeRoom()
 	return nil
 }
 

@@ -1,0 +1,342 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// noFills makes the disk refuse every fill, and leaves what is held.
+func noFills(t *testing.T, s *Store) {
+	t.Helper()
+	if err := os.Remove(s.tempDir()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// silent is a body that sends nothing until its context ends.
+func silent(ctx context.Context) io.ReadCloser {
+	return io.NopCloser(readerFunc(func([]byte) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}))
+}
+
+func TestAHitDoesNotWaitForTheSourceOfAnotherBlob(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(100)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	noFills(t, s)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, other := content(200)
+		_, err := s.Fetch(t.Context(), other, func(context.Context, int64, int64) (Body, error) {
+			close(asked)
+			<-answer
+			return Body{}, errors.New("no such blob")
+		})
+		if err == nil {
+			t.Error("the refusal was lost")
+		}
+	})
+	<-asked
+	r, err := s.Get(t.Context(), d) // hangs where the source is asked under a lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	close(answer)
+	all.Wait()
+}
+
+func TestAShortageOfDescriptorsCostsNoBlob(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(100)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	few := was
+	few.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Skip(err)
+	}
+	_, err := s.Get(t.Context(), d)
+	if back := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); back != nil {
+		t.Fatal(back)
+	}
+	if err == nil {
+		t.Fatal("there were descriptors")
+	}
+	r, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestAFillEvictsNoMoreThanItNeeds(t *testing.T) {
+	s := open(t, Config{Size: 1000})
+	for _, n := range []int{300, 301} {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, d := content(390)
+	r := mustFetch(t, s, d, whole(b, new(atomic.Int64), int64(len(b))))
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes != 991 {
+		t.Errorf("%d bytes held, of 991 that fit in 1000", s.bytes)
+	}
+}
+
+func TestContentLargerThanItsShareFlushesNothing(t *testing.T) {
+	s := open(t, Config{Size: 1000})
+	for _, n := range []int{300, 501} {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.bytes != 300 {
+		t.Errorf("%d bytes held", s.bytes)
+	}
+}
+
+// A hundred clients of repos that do not hold the blob hear so at once, and not
+// one after the other.
+func TestRefusalsDoNotQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		_, d := content(10)
+		begun := time.Now()
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				_, err := s.Fetch(t.Context(), d, func(context.Context, int64, int64) (Body, error) {
+					<-time.After(time.Second)
+					return Body{}, errors.New("not in this repo")
+				})
+				if err == nil {
+					t.Error("a refusal was lost")
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		s.Close()
+	})
+}
+
+// After a refusal all who waited ask their own sources at once: one body is
+// taken, the rest of them share it.
+func TestOneOfManyAnswersIsTakenAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		b, d := content(1 << 20)
+		var taken, refused atomic.Int64
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				if i > 0 {
+					<-time.After(time.Millisecond) // behind the one that is refused
+				}
+				r, err := s.Fetch(t.Context(), d, func(ctx context.Context, _, _ int64) (Body, error) {
+					<-time.After(time.Second)
+					if i == 0 {
+						return Body{}, errors.New("not in this repo")
+					}
+					first := true
+					return Body{io.NopCloser(io.MultiReader(readerFunc(func([]byte) (int, error) {
+						if first {
+							first = false
+							taken.Add(1)
+						}
+						return 0, io.EOF
+					}), bytes.NewReader(b))), int64(len(b)), 0}, nil
+				})
+				if err != nil {
+					refused.Add(1)
+					return
+				}
+				defer r.Close()
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+			})
+		}
+		all.Wait()
+		if taken.Load() != 1 || refused.Load() != 1 {
+			t.Errorf("%d bodies were read, %d callers refused", taken.Load(), refused.Load())
+		}
+		s.Close()
+	})
+}
+
+// A source that names one length, and a longer one when it is asked for the
+// rest, would shift the bytes that are held back behind the end that the
+// client was told.
+func TestAnotherLengthPastTheDiskIsWrong(t *testing.T) {
+	b, d := content(2 << 20)
+	wrong := append(bytes.Clone(b), make([]byte, 1<<20)...)
+	wrong[len(b)-1] ^= 1
+	s := open(t, Config{})
+	noFills(t, s)
+	asked := 0
+	r := mustFetch(t, s, d, func(_ context.Context, offset, _ int64) (Body, error) {
+		if asked++; asked == 1 {
+			return Body{io.NopCloser(bytes.NewReader(wrong[:1<<20])), int64(len(b)), 0}, nil
+		}
+		return Body{io.NopCloser(bytes.NewReader(wrong[offset:])), int64(len(wrong)), offset}, nil
+	})
+	if n, err := io.CopyN(io.Discard, r, int64(len(b))); !errors.Is(err, ErrWrongContent) || n > int64(len(b)-holdBack) {
+		t.Errorf("%d of %d bytes given away, %v", n, len(b), err)
+	}
+}
+
+// A server looks for the length first: that is no second request to the source.
+func TestAStreamPastTheDiskAsksOnce(t *testing.T) {
+	b, d := content(1 << 20)
+	s := open(t, Config{})
+	noFills(t, s)
+	var calls atomic.Int64
+	r := mustFetch(t, s, d, whole(b, &calls, int64(len(b))))
+	for _, whence := range []int{io.SeekEnd, io.SeekStart} {
+		if _, err := r.Seek(0, whence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) || calls.Load() != 1 {
+		t.Errorf("%d bytes, asked %d times, %v", len(got), calls.Load(), err)
+	}
+}
+
+func TestAVerifiedBodyIsReadToItsEndThoughTheDiskRefusesIt(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(200 << 10)
+	gate := make(chan struct{})
+	r := mustFetch(t, s, d, gated(b, 100<<10, gate, new(atomic.Int64)))
+	for _, err := range []error{os.RemoveAll(s.tempDir()), os.RemoveAll(s.blobDir()), os.WriteFile(s.blobDir(), nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(gate)
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if left, err := filepath.Glob(filepath.Join(s.cfg.Dir, "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestTheStoreIsOpenedAgainInOneProcess(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Metrics: prometheus.NewRegistry()}
+	for range 2 {
+		s, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := Config{Dir: t.TempDir(), Metrics: cfg.Metrics}
+	open(t, cfg)
+	if _, err := Open(other); err == nil {
+		t.Fatal("two stores count in one place")
+	}
+	other.Metrics = nil
+	open(t, other) // the refusal left no lock
+}
+
+// A fill that begins while the store closes is given up, or never begins; Close
+// does not return before it has ended.
+func TestCloseEndsTheFillsThatBegin(t *testing.T) {
+	for range 200 {
+		s, err := Open(Config{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, d := content(1 << 18)
+		var all sync.WaitGroup
+		begun := make(chan struct{})
+		var readers atomic.Int64
+		all.Go(func() {
+			close(begun)
+			r, err := s.Fetch(t.Context(), d, func(ctx context.Context, _, _ int64) (Body, error) {
+				return Body{silent(ctx), 1 << 18, 0}, nil
+			})
+			if err != nil {
+				return
+			}
+			defer r.Close()
+			readers.Add(1)
+			if _, err := r.Read(make([]byte, 1)); err == nil {
+				t.Error("a byte that nobody sent")
+			}
+		})
+		<-begun
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(s.tempDir()); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+		all.Wait()
+	}
+}
+
+func TestReadsWithoutBytesDoNotPutOffTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		_, d := content(1 << 18)
+		var reads atomic.Int64
+		r := mustFetch(t, s, d, func(ctx context.Context, _, _ int64) (Body, error) {
+			return Body{io.NopCloser(readerFunc(func([]byte) (int, error) {
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+					return 0, ctx.Err()
+				}
+				if reads.Add(1) > 1000 {
+					return 0, errors.New("nobody gave up")
+				}
+				return 0, nil
+			})), 1 << 18, 0}, nil
+		})
+		_, err := r.Read(make([]byte, 1))
+		if err == nil || reads.Load() > int64(maxResumes+1)*int64(defaultIdle/time.Second) {
+			t.Errorf("%v after %d seconds", err, reads.Load())
+		}
+		r.Close()
+		s.Close()
+	})
+}

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// server serves one blob by http.ServeContent, as the edge does.
+func server(t *testing.T, proto string, fetch func(context.Context) (*Reader, error)) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reader, err := fetch(r.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer reader.Close()
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("ETag", `"it"`)
+		http.ServeContent(flusher{w}, r, "", time.Time{}, reader)
+	}))
+	switch srv.EnableHTTP2 = proto == "h2"; proto {
+	case "http":
+		srv.Start()
+	default:
+		srv.StartTLS()
+	}
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// What lies before the bytes that are still to come is answered at once, over
+// every protocol: the length, ranges, conditions.
+func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
+	b, d := content(1 << 20)
+	for _, proto := range []string{"http", "tls", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			s := open(t, Config{})
+			gate := make(chan struct{})
+			release := sync.OnceFunc(func() { close(gate) })
+			defer release()
+			var calls atomic.Int64
+			srv := server(t, proto, func(ctx context.Context) (*Reader, error) {
+				return s.Fetch(ctx, d, gated(b, 1<<19, gate, &calls))
+			})
+			for _, c := range []struct {
+				method, header string
+				status         int
+				body           []byte
+				after          bool // the rest has arrived
+			}{
+				{"HEAD", "", 200, nil, false},
+				{"GET", "Range: bytes=0-0", 206, b[:1], false},
+				{"GET", "Range: bytes=1000-300000", 206, b[1000:300001], false},
+				{"GET", "If-None-Match: \"it\"", 304, nil, false},
+				{"GET", "Range: bytes=1048576-", 416, nil, false},
+				{"GET", "Range: bytes=-1", 206, b[len(b)-1:], true},
+				{"GET", "Range: bytes=500000-", 206, b[500000:], true},
+				{"GET", "", 200, b, true},
+			} {
+				if c.after {
+					release()
+				}
+				req, err := http.NewRequestWithContext(t.Context(), c.method, srv.URL, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if name, value, ok := strings.Cut(c.header, ": "); ok {
+					req.Header.Set(name, value)
+				}
+				resp, err := srv.Client().Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != c.status || err != nil || c.status < 300 && !bytes.Equal(got, c.body) {
+					t.Errorf("%s %s: %s, %d bytes, %v", c.method, c.header, resp.Status, len(got), err)
+				}
+				if c.method == "HEAD" && resp.ContentLength != int64(len(b)) {
+					t.Errorf("the length is %d", resp.ContentLength)
+				}
+				if major := resp.ProtoMajor; (major == 2) != (proto == "h2") {
+					t.Errorf("HTTP/%d over %s", major, proto)
+				}
+			}
+			if calls.Load() != 1 {
+				t.Errorf("the source was asked %d times", calls.Load())
+			}
+		})
+	}
+}
+
+// A client that leaves at a tenth of a cold blob does not end the transfer; 31
+// others get the same bytes out of it.
+func TestManyClientsOfALargeColdBlob(t *testing.T) {
+	size := 64 << 20
+	if testing.Short() {
+		size = 8 << 20
+	}
+	b, d := content(size)
+	s := open(t, Config{})
+	gate := make(chan struct{})
+	var calls atomic.Int64
+	srv := server(t, "http", func(ctx context.Context) (*Reader, error) {
+		return s.Fetch(ctx, d, gated(b, size/5, gate, &calls))
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, first.Body, int64(size/10)); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	first.Body.Close()
+	var all, halfway sync.WaitGroup
+	halfway.Add(31)
+	for range 31 {
+		all.Go(func() {
+			got := sha256.New()
+			resp, err := srv.Client().Get(srv.URL)
+			if err == nil {
+				defer resp.Body.Close()
+				_, err = io.CopyN(got, resp.Body, int64(size/10)) // before the source sends the rest
+			}
+			halfway.Done()
+			if err == nil {
+				_, err = io.Copy(got, resp.Body)
+			}
+			if err != nil || digest.NewDigest(digest.SHA256, got) != d {
+				t.Errorf("other bytes, %v", err)
+			}
+		})
+	}
+	halfway.Wait()
+	close(gate)
+	all.Wait()
+	if calls.Load() != 1 {
+		t.Errorf("the source was asked %d times", calls.Load())
+	}
+}
+
+// FuzzRanges holds many readers, each with ranges of its own, to a slice of
+// bytes, while the blob arrives in pieces, its source breaks off now and then,
+// and the disk takes it or not.
+func FuzzRanges(f *testing.F) {
+	f.Add(uint64(1), uint32(200<<10), uint8(0), true, false, true)
+	f.Add(uint64(2), uint32(700<<10), uint8(3), true, true, true)
+	f.Add(uint64(3), uint32(300<<10), uint8(2), false, false, true)
+	f.Add(uint64(4), uint32(300<<10), uint8(2), true, true, false)
+	f.Add(uint64(5), uint32(64<<10), uint8(1), false, true, false)
+	f.Add(uint64(6), uint32(0), uint8(1), true, true, false)
+	f.Fuzz(func(t *testing.T, seed uint64, size uint32, cuts uint8, known, ranges, disk bool) {
+		synctest.Test(t, func(t *testing.T) {
+			b, d := content(int(size % (1 << 20)))
+			s := open(t, Config{})
+			if !disk {
+				noFills(t, s)
+			}
+			var all sync.WaitGroup
+			for worker := range 4 {
+				random := rand.New(rand.NewPCG(seed, uint64(worker)))
+				r := mustFetch(t, s, d, breaking(b, seed+uint64(worker), int(cuts%4), known, ranges))
+				all.Go(func() {
+					if worker == 0 {
+						if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+							t.Errorf("the whole: %d bytes of %d, %v", len(got), len(b), err)
+						}
+						return
+					}
+					for range 4 {
+						if err := checkRange(r, b, random); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			s.Close()
+		})
+	})
+}
+
+// checkRange reads a range of r and compares it with b.
+func checkRange(r *Reader, b []byte, random *rand.Rand) error {
+	at := random.IntN(len(b) + 1)
+	got := make([]byte, random.IntN(len(b)-at+1))
+	if _, err := r.Seek(int64(at), io.SeekStart); err != nil {
+		return err
+	}
+	if n, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, b[at:at+len(got)]) {
+		return fmt.Errorf("range %d+%d of %d: %d bytes, %v", at, len(got), len(b), n, err)
+	}
+	return nil
+}
+
+// breaking is a source of b in pieces, with a pause before each, that breaks off
+// so often.
+func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, 99))
+	size := int64(-1)
+	if known {
+		size = int64(len(b))
+	}
+	return func(_ context.Context, offset, _ int64) (Body, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ranges {
+			offset = 0
+		}
+		rest, end := b[offset:], io.EOF
+		if cuts > 0 {
+			cuts--
+			rest, end = rest[:random.IntN(len(rest)+1)], io.ErrUnexpectedEOF
+		}
+		piece := 1 + random.IntN(len(b)/4+1)
+		return Body{io.NopCloser(readerFunc(func(p []byte) (int, error) {
+			<-time.After(time.Millisecond)
+			if len(rest) == 0 {
+				return 0, end
+			}
+			n := copy(p[:min(len(p), piece)], rest)
+			rest = rest[n:]
+			return n, nil
+		})), size, offset}, nil
+	}
+}

@@ -188,8 +188,8 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	checkAddress(d, "gslb.admin", g.Admin)
 	oneOf(d, "gslb.method", g.Method, "nearest", "twrr", "failover", "static")
 	oneOf(d, "gslb.panic", g.Panic, "all", "last-good", "backup", "nodata")
-	if g.TTL < Duration(time.Second) || g.TTL > Duration(day) {
-		d.report("gslb.ttl", "%v is out of 1s to 1d", time.Duration(g.TTL))
+	if *g.TTL < Duration(time.Second) || *g.TTL > Duration(day) {
+		d.report("gslb.ttl", "%v is out of 1s to 1d", time.Duration(*g.TTL))
 	}
 	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
 		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)

@@ -21,11 +21,19 @@ type decoder struct {
 	lines  map[string]int // by path
 	faults Faults
 	nodes  int
+	depth  int
 }
 
 // maxNodes bounds the tree, aliases followed: a file of aliases of aliases is
 // small on disk and endless when it is read.
-const maxNodes = 200_000
+const maxNodes = 100_000
+
+// maxDepth and maxKey bound the paths: an alias may stand inside of what it
+// names, and then the tree has no end.
+const (
+	maxDepth = 16
+	maxKey   = 128
+)
 
 // maxFaults is more than anybody mends in one go.
 const maxFaults = 1000
@@ -57,6 +65,9 @@ func (d *decoder) syntax(err error) {
 		line, _ = strconv.Atoi(m[1])
 	}
 	message, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "\n")
+	if strings.Contains(message, "anchor") { // the parser repeats what may be a password that begins with *
+		message = "an alias names nothing; quote a value that begins with *"
+	}
 	d.faults = append(d.faults, Fault{File: d.file, Line: max(line, 1), Message: "the file is not YAML: " + message})
 }
 
@@ -85,6 +96,12 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		}
 		return
 	}
+	if d.depth++; d.depth > maxDepth {
+		d.report(path, "the file is nested too deeply; an alias may stand inside of what it names")
+		d.depth--
+		return
+	}
+	defer func() { d.depth-- }()
 	if n.Kind == yaml.AliasNode {
 		d.decode(n.Alias, path, v)
 		return
@@ -228,6 +245,10 @@ func (d *decoder) eachKey(n *yaml.Node, path string, do func(key string, value *
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, at := n.Content[i].Value, n.Content[i].Value
+		if len(key) > maxKey {
+			d.faults = append(d.faults, Fault{File: d.file, Line: n.Content[i].Line, Field: path, Message: fmt.Sprintf("it holds a name of more than %d bytes", maxKey)})
+			continue
+		}
 		if path != "" {
 			at = path + "." + key
 		}

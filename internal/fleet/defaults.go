@@ -72,7 +72,7 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Listen, ":53")
 	or(&g.Metrics, ":9092")
 	or(&g.Admin, "127.0.0.1:9093")
-	or(&g.TTL, Duration(30*time.Second))
+	orPointer(&g.TTL, Duration(30*time.Second))
 	or(&g.SOA.Mbox, "hostmaster."+domain)
 	or(&g.Method, "nearest")
 	or(&g.Probe.Interval, Duration(time.Second))
@@ -118,6 +118,7 @@ func (m *MultiDCs) setDefaults() {
 func (c *Caches) setDefaults() {
 	d := &c.Defaults
 	or(&d.Provider, "docker-registry")
+	orPointer(&d.Public, false)
 	or(&d.Quota, 1<<40)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(30 * day), PushedWithin: Duration(30 * day)})
 	for _, p := range c.Items {
@@ -132,13 +133,14 @@ func (c *Caches) setDefaults() {
 		orList(&p.Members, d.Members)
 		or(&p.Proxy, d.Proxy)
 		or(&p.CA, d.CA)
-		p.Public = p.Public || d.Public
+		orShared(&p.Public, d.Public)
 	}
 }
 
 func (r *Repls) setDefaults() {
 	d := &r.Defaults
 	or(&d.Quota, 50<<30)
+	orPointer(&d.Public, false)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(365 * day), MostRecentlyPulled: 10, PushedWithin: Duration(30 * day)})
 	or(&d.Every, Duration(day))
 	or(&d.Flatten, Flatten{true, naming.FlattenAll})
@@ -150,7 +152,7 @@ func (r *Repls) setDefaults() {
 		orList(&p.Members, d.Members)
 		or(&p.Every, d.Every)
 		or(&p.Flatten, d.Flatten)
-		p.Public = p.Public || d.Public
+		orShared(&p.Public, d.Public)
 		for i := range p.Images {
 			or(&p.Images[i].Tags, "**")
 			or(&p.Images[i].Every, p.Every)

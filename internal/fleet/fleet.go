@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -80,6 +81,6 @@ func Load(name string, data []byte) (*Fleet, error) {
 	if len(d.faults) == 0 {
 		return f, nil
 	}
-	slices.SortStableFunc(d.faults, func(a, b Fault) int { return a.Line - b.Line })
+	slices.SortStableFunc(d.faults, func(a, b Fault) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Field, b.Field)) })
 	return nil, slices.Compact(d.faults)
 }

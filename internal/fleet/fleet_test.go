@@ -121,6 +121,23 @@ func TestPlainHTTPIsForLoopbackOrOnRequest(t *testing.T) {
 	}
 }
 
+func TestAProjectsOwnWordWinsOverTheDefaults(t *testing.T) {
+	f, err := Load("f", []byte(`domain: h.example.org
+datacenters: { par1: { harbor: "https://a.example.org" } }
+projects:
+  cache:
+    defaults: { public: true }
+    open: { endpoint: "https://b.example.org" }
+    closed: { endpoint: "https://c.example.org", public: false }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := f.Projects.Cache.Items; !*c["open"].Public || *c["closed"].Public {
+		t.Error("public: false was overruled by the defaults")
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {

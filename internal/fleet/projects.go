@@ -73,7 +73,7 @@ type Cache struct {
 	Password    Ref               `yaml:"password"`
 	Quota       Size              `yaml:"quota"`
 	Retention   *Retention        `yaml:"retention"`
-	Public      bool              `yaml:"public"` // pulled without login; what mirrors of nodes without credentials need
+	Public      *bool             `yaml:"public"` // pulled without login; what mirrors of nodes without credentials need
 	AutoScan    *bool             `yaml:"auto_scan"`
 	Members     []Member          `yaml:"members"`
 	Proxy       URL               `yaml:"proxy"` // HTTP proxy for the edge's own way to the upstream
@@ -88,7 +88,7 @@ type Repl struct {
 	Description string           `yaml:"description"`
 	Quota       Size             `yaml:"quota"`
 	Retention   *Retention       `yaml:"retention"`
-	Public      bool             `yaml:"public"`
+	Public      *bool            `yaml:"public"`
 	AutoScan    *bool            `yaml:"auto_scan"`
 	Members     []Member         `yaml:"members"`
 	Every       Duration         `yaml:"every"`

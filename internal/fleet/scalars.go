@@ -51,7 +51,9 @@ func (s *Size) parse(text string) error {
 	if err != nil || !ok || n < 0 || n*factor >= math.MaxInt64 || math.IsNaN(n) {
 		return fmt.Errorf("%q is no size; write 10GiB, 2TiB or unlimited", text)
 	}
-	*s = Size(n * factor)
+	if *s = Size(n * factor); *s == 0 {
+		return errors.New("nothing fits in 0 bytes; write 10GiB, 2TiB or unlimited, or leave it out for the default")
+	}
 	return nil
 }
 

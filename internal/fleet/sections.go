@@ -104,10 +104,10 @@ type Edge struct {
 
 // GSLB is the same on every name server of the fleet.
 type GSLB struct {
-	Listen  string   `yaml:"listen"`  // default :53
-	Metrics string   `yaml:"metrics"` // default :9092
-	Admin   string   `yaml:"admin"`   // default 127.0.0.1:9093
-	TTL     Duration `yaml:"ttl"`     // default 30s
+	Listen  string    `yaml:"listen"`  // default :53
+	Metrics string    `yaml:"metrics"` // default :9092
+	Admin   string    `yaml:"admin"`   // default 127.0.0.1:9093
+	TTL     *Duration `yaml:"ttl"`     // default 30s
 	SOA     struct {
 		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
 	} `yaml:"soa"`

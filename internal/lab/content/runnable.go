@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoContainers says that the running binary would not run in a container.
-var ErrNoContainers = errors.New("containers run Linux binaries, and this is " + runtime.GOOS)
+var ErrNoContainers = errors.New("this program does not run in a container")
 
 // Platform is the one that this process runs on.
 func Platform() v1.Platform { return v1.Platform{OS: "linux", Architecture: runtime.GOARCH} }
@@ -34,7 +34,7 @@ func Runnable(name string, arguments ...string) (v1.Image, error) {
 	}
 	libraries, err := closure(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrNoContainers, err)
 	}
 	binary, err := os.ReadFile(path)
 	if err != nil {
@@ -93,7 +93,7 @@ func closure(path string) ([]file, error) {
 			continue
 		}
 		seen[library] = true
-		found, more, err := readLibrary(library)
+		found, more, err := readLibrary(library, f.Machine)
 		if err != nil {
 			return nil, err
 		}
@@ -103,9 +103,9 @@ func closure(path string) ([]file, error) {
 	return files, nil
 }
 
-// readLibrary finds a library where loaders look first, and puts it where every
-// loader looks.
-func readLibrary(name string) (f file, needed []string, err error) {
+// readLibrary finds a library for the machine where loaders look first: another
+// machine's may lie beside it under the same name.
+func readLibrary(name string, machine elf.Machine) (f file, needed []string, err error) {
 	for _, pattern := range []string{"/lib64/", "/usr/lib64/", "/lib/*-linux-*/", "/usr/lib/*-linux-*/", "/lib/", "/usr/lib/"} {
 		matches, _ := filepath.Glob(pattern + name)
 		for _, path := range matches {
@@ -115,6 +115,9 @@ func readLibrary(name string) (f file, needed []string, err error) {
 			}
 			needed, err = library.ImportedLibraries()
 			library.Close()
+			if library.Machine != machine {
+				continue
+			}
 			if err != nil {
 				return f, nil, err
 			}

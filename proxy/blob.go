@@ -71,7 +71,7 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 		if reader.Filling() {
 			x.joined()
 		}
-		return h.members(x, reader)
+		return h.checked(x, reader)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -102,7 +102,7 @@ func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	if !asked.Load() {
 		x.joined()
 	}
-	return h.members(x, reader)
+	return h.checked(x, reader)
 }
 
 // joined notes that the request shares a transfer that another one began.
@@ -111,15 +111,18 @@ func (x *exchange) joined() {
 	x.cacheStatus("fwd=miss", "detail=harbor", "collapsed")
 }
 
-// members returns the reader if the repo is known, or found, to hold the blob:
+// checked returns the reader if the repo is known, or found, to hold the blob:
 // it may have come, or be coming, out of another repo. A fill that this repo's
 // own source answered has noted so by now.
-func (h *Handler) members(x *exchange, reader *store.Reader) (*store.Reader, error) {
+func (h *Handler) checked(x *exchange, reader *store.Reader) (*store.Reader, error) {
 	if !h.cfg.Access.Member(x.req.Repo, x.req.Digest) {
 		if err := h.proveMember(x.r.Context(), x); err != nil {
 			reader.Close()
 			return nil, err
 		}
+	}
+	if size, ok := h.sizes.Get(named{x.req.Repo, x.req.Digest}); ok {
+		reader.Expect(size)
 	}
 	return reader, nil
 }
@@ -140,7 +143,7 @@ func (h *Handler) fetchHeader(x *exchange) http.Header {
 func (h *Handler) blobSource(x *exchange, asked *atomic.Bool) store.Source {
 	req, ns, header := x.req, x.ns, h.fetchHeader(x)
 	req.Method, req.Query = http.MethodGet, nil
-	return func(ctx context.Context, offset, length int64) (store.Body, error) {
+	return store.Source{Name: "harbor", Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
 		asked.Store(true)
 		header := header.Clone()
 		switch {
@@ -165,9 +168,13 @@ func (h *Handler) blobSource(x *exchange, asked *atomic.Bool) store.Source {
 		default:
 			return store.Body{}, answer(ns, registry.ReadError(resp))
 		}
+		if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+			resp.Body.Close()
+			return store.Body{}, dontKnow(fmt.Errorf("the source sent the blob encoded as %q, which nobody asked for", encoding))
+		}
 		h.cfg.Access.Join(req.Repo, req.Digest)
 		return body, nil
-	}
+	}}
 }
 
 // contentRange reads "bytes first-last/size" (RFC 9110, section 14.4).

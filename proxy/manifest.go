@@ -184,6 +184,7 @@ func (h *Handler) keepManifest(req registry.Request, resp *http.Response) (entry
 		return entry{}, nil, fmt.Errorf("keep manifest: %w", err)
 	}
 	h.cfg.Access.Join(req.Repo, d)
+	h.learnSizes(req.Repo, body)
 	return entry{digest: d, mediaType: mediaType}, body, nil
 }
 
@@ -225,4 +226,34 @@ func manifestType(contentType string, body []byte) (string, error) {
 		return inside.MediaType, nil
 	}
 	return "application/vnd.oci.image.manifest.v1+json", nil
+}
+
+// named is a blob as a repo's manifests name it.
+type named struct {
+	repo   string
+	digest digest.Digest
+}
+
+const maxSizes = 1 << 17
+
+// learnSizes remembers how long the manifest says its blobs are: Harbor sends a
+// layer that it is fetching itself without a length. It is this repo's word, and
+// nobody believes it of another's.
+func (h *Handler) learnSizes(repo string, manifest []byte) {
+	type descriptor struct {
+		Digest string `json:"digest"`
+		Size   int64  `json:"size"`
+	}
+	var inside struct {
+		Config descriptor   `json:"config"`
+		Layers []descriptor `json:"layers"`
+	}
+	if json.Unmarshal(manifest, &inside) != nil {
+		return
+	}
+	for _, blob := range append(inside.Layers, inside.Config) {
+		if d, err := registry.ParseDigest(blob.Digest); err == nil && blob.Size > 0 {
+			h.sizes.Add(named{repo, d}, blob.Size)
+		}
+	}
 }

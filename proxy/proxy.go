@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/access"
@@ -39,6 +40,7 @@ type Handler struct {
 	cfg        Config
 	namespaces map[string]Namespace
 	tags       *tags
+	sizes      *lru.Cache[named, int64] // of the blobs that a repo's manifests name
 	pass       *passer
 	metrics    *metrics
 	started    time.Time
@@ -59,6 +61,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 		h.namespaces[ns.Project] = ns
 	}
 	h.tags = newTags(ctx, cfg.Now)
+	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
 	h.pass = newPasser(cfg.Harbor)
 	return h
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"compress/gzip"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,7 +28,7 @@ type Fault struct {
 // Faults of Harbor's components strike inside the stand-in, the others at its door.
 var componentFaults = []string{"core-down", "registry-down", "db-down", "redis-down"}
 
-var doorFaults = []string{"down", "hang", "slow", "cut", "wrong-digest", "truncate", "extra", "html", "no-length", "ignore-range"}
+var doorFaults = []string{"down", "hang", "slow", "cut", "wrong-digest", "truncate", "extra", "html", "no-length", "ignore-range", "gzip"}
 
 type faultSet struct {
 	mu     sync.Mutex
@@ -162,6 +163,7 @@ type faultyWriter struct {
 	status  int
 	written int64
 	length  int64 // of the body, -1 unknown
+	zipped  *gzip.Writer
 }
 
 // Unwrap is for http.ResponseController.
@@ -175,6 +177,10 @@ func (w *faultyWriter) WriteHeader(status int) {
 	}
 	if status < 300 && w.length >= 0 {
 		switch w.fault.Name {
+		case "gzip":
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Header().Del("Content-Length")
+			w.zipped = gzip.NewWriter(w.ResponseWriter)
 		case "no-length":
 			w.Header().Del("Content-Length")
 		case "truncate":
@@ -220,6 +226,10 @@ func (w *faultyWriter) Write(b []byte) (int, error) {
 			return 0, err
 		}
 		return len(b), nil
+	case "gzip":
+		if w.zipped != nil {
+			return w.zipped.Write(b)
+		}
 	case "slow":
 		return w.drip(b)
 	}
@@ -245,6 +255,9 @@ func (w *faultyWriter) drip(b []byte) (n int, err error) {
 }
 
 func (w *faultyWriter) end() {
+	if w.zipped != nil && w.method != http.MethodHead {
+		w.zipped.Close() //nolint:errcheck // the client is gone
+	}
 	if w.fault.Name == "extra" && w.status < 300 && w.method != http.MethodHead {
 		w.ResponseWriter.Write(make([]byte, w.fault.Bytes)) //nolint:errcheck // the client is gone
 	}

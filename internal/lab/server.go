@@ -30,6 +30,7 @@ type server struct {
 
 	mu       sync.Mutex
 	requests map[string]int
+	sent     map[string]int64
 }
 
 // start serves handler on the listener; nil is a free port of 127.0.0.1.
@@ -39,9 +40,10 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 			return err
 		}
 	}
-	s.requests = map[string]int{}
+	s.requests, s.sent = map[string]int{}, map[string]int64{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_lab/requests", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.Requests()) })
+	mux.HandleFunc("GET /_lab/sent", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.Sent()) })
 	mux.HandleFunc("DELETE /_lab/requests", func(http.ResponseWriter, *http.Request) { s.ResetRequests() })
 	mux.HandleFunc("GET /_lab/faults", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.faults.list()) })
 	mux.HandleFunc("DELETE /_lab/faults", func(http.ResponseWriter, *http.Request) { s.ClearFaults() })
@@ -51,10 +53,16 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 			mux.ServeHTTP(w, r)
 			return
 		}
+		request := r.Method + " " + r.URL.Path
 		s.mu.Lock()
-		s.requests[r.Method+" "+r.URL.Path]++
+		s.requests[request]++
 		s.mu.Unlock()
-		s.faults.serve(w, r, handler)
+		counting := &countingWriter{ResponseWriter: w, count: func(n int64) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.sent[request] += n
+		}}
+		s.faults.serve(counting, r, handler)
 	})
 	s.http = &http.Server{Handler: counted, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	go s.http.Serve(s.listener) //nolint:errcheck // ends with Close
@@ -75,11 +83,44 @@ func (s *server) Requests() map[string]int {
 	return maps.Clone(s.requests)
 }
 
+// Sent counts the bytes of the bodies that the stand-in sent since then, by
+// "METHOD path" too.
+func (s *server) Sent() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.sent)
+}
+
 // ResetRequests begins counting anew.
 func (s *server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.requests)
+	clear(s.sent)
+}
+
+// countingWriter counts the bytes of a body, and does not keep the kernel from
+// sending a file.
+type countingWriter struct {
+	http.ResponseWriter
+	count func(n int64)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Write implements io.Writer.
+func (w *countingWriter) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	w.count(int64(n))
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (w *countingWriter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.count(n)
+	return n, err
 }
 
 func (s *server) putFaults(w http.ResponseWriter, r *http.Request) {

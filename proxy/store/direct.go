@@ -7,71 +7,24 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
-
-// openSource asks src for the bytes from offset on. The answer gives up when
-// nothing comes for the store's Idle.
-func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("no byte for %v", s.cfg.Idle)) })
-	body, err := src(ctx, offset, length)
-	if err != nil {
-		idle.Stop()
-		cancel(nil)
-		return Body{}, err
-	}
-	inner := body.ReadCloser
-	stop := context.AfterFunc(ctx, func() { inner.Close() })
-	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, progress: func() { idle.Reset(s.cfg.Idle) }, release: func() {
-		idle.Stop()
-		stop()
-		cancel(nil)
-	}}
-	return body, nil
-}
-
-// guarded is a body with a deadline that every read puts off.
-type guarded struct {
-	io.ReadCloser
-	ctx      context.Context
-	progress func()
-	release  func()
-}
-
-// Read implements io.Reader.
-func (g *guarded) Read(p []byte) (int, error) {
-	n, err := g.ReadCloser.Read(p)
-	if n > 0 {
-		g.progress()
-	}
-	if cause := context.Cause(g.ctx); err != nil && err != io.EOF && cause != nil {
-		err = cause
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (g *guarded) Close() error {
-	g.release()
-	return g.ReadCloser.Close()
-}
 
 // direct streams a blob from its source to one reader, past a disk that keeps
 // nothing. Read from its beginning, or from where a fill ended, it is verified
 // like a fill, and its last bytes are held back until it is; from elsewhere it
 // cannot be.
 type direct struct {
-	store  *Store
-	ctx    context.Context
-	digest digest.Digest
-	src    Source
-	size   int64
-	offset int64  // of the next byte for the reader
-	limit  int64  // of a window: where it ends; 0: at the end of the blob
-	proof  *proof // of a held blob that is its own source; nil: a source elsewhere
+	store   *Store
+	ctx     context.Context
+	digest  digest.Digest
+	sources []Source
+	at      int // whose turn it is
+	size    int64
+	offset  int64  // of the next byte for the reader
+	limit   int64  // of a window: where it ends; 0: at the end of the blob
+	proof   *proof // of a held blob that is its own source; nil: a source elsewhere
 
 	body     io.ReadCloser // nil until the first read
 	arrived  int64         // offset behind the last byte from the source
@@ -82,13 +35,22 @@ type direct struct {
 }
 
 // passThrough opens a blob past the store.
-func (s *Store) passThrough(ctx context.Context, d digest.Digest, src Source) (*Reader, error) {
-	stream := &direct{store: s, ctx: ctx, digest: d, src: src, size: -1, hash: d.Algorithm().Hash()}
-	if err := stream.open(); err != nil {
-		return nil, err
+func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
+	stream := &direct{store: s, ctx: ctx, digest: d, sources: s.inOrder(d, sources), size: -1, hash: d.Algorithm().Hash()}
+	var refusals []error
+	for range sources {
+		err := stream.open()
+		if err == nil {
+			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
+		}
+		refusals = append(refusals, err)
+		stream.at++
 	}
-	return &Reader{direct: stream, ctx: ctx}, nil
+	return nil, errors.Join(refusals...)
 }
+
+// errNoRange is what a window hears of a source that sends the whole instead.
+var errNoRange = errors.New("the source ignores ranges")
 
 // cloneHash gives the stream a hash of its own, as the fill left it.
 func (d *direct) cloneHash() error {
@@ -106,13 +68,13 @@ func (d *direct) open() error {
 	if d.limit > 0 {
 		length = d.limit - from
 	}
-	body, err := d.store.openSource(d.ctx, d.src, from, length)
+	body, err := d.store.openSource(d.ctx, d.sources[d.at%len(d.sources)], from, length)
 	if err != nil {
 		return err
 	}
 	if d.limit > 0 && body.Offset != from { // the way there is what a window saves
 		body.Close()
-		return errors.New("the source ignores ranges")
+		return errNoRange
 	}
 	if body.Offset > from || d.size >= 0 && body.Size >= 0 && body.Size != d.size {
 		body.Close()
@@ -217,10 +179,13 @@ func (d *direct) receive() error {
 		return err
 	}
 	d.close()
-	if d.failures++; d.failures > maxResumes {
+	d.at++
+	if d.failures++; d.failures > maxResumes*len(d.sources) {
 		return fmt.Errorf("stream broke off at byte %d: %w", d.arrived, err)
 	}
-	pause(d.ctx)
+	if d.failures%len(d.sources) == 0 {
+		pause(d.ctx)
+	}
 	return nil
 }
 
@@ -231,6 +196,9 @@ func (d *direct) finish() error {
 			d.proof.note(right)
 		}
 		if !right {
+			if d.proof == nil && len(d.sources) == 1 {
+				d.store.putAside(d.digest, d.sources[0])
+			}
 			return ErrWrongContent
 		}
 	}

@@ -143,11 +143,11 @@ func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	readOnly(true)
 	defer readOnly(false)
 	asked := 0
-	r, err := s.Fetch(t.Context(), d, func(_ context.Context, offset, _ int64) (Body, error) {
+	r, err := s.Fetch(t.Context(), d, from(func(_ context.Context, offset, _ int64) (Body, error) {
 		asked++
 		end := min(offset+1<<20, int64(len(b)))
 		return Body{io.NopCloser(bytes.NewReader(b[offset:end])), int64(len(b)), offset}, nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

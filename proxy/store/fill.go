@@ -8,25 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 )
-
-// Source answers with a blob's bytes from offset on, length of them (negative:
-// to the end), or with the error that the reader's client is to hear. The fill
-// calls it with a context of its own, never a client's, and again after a body
-// that broke off; windows and streams past the disk call it at the same time. It
-// may send more than it was asked for.
-type Source func(ctx context.Context, offset, length int64) (Body, error)
-
-// Body is a source's answer.
-type Body struct {
-	io.ReadCloser
-	Size   int64 // of the whole blob; -1: the source does not say
-	Offset int64 // where these bytes begin: 0 from a source that ignores ranges
-}
 
 // ErrWrongContent is what readers get instead of the last bytes of a body that
 // is not what its digest says. Nothing of it is kept.
@@ -44,51 +31,63 @@ const (
 	windowSize  = 2 << 20
 	windowShare = 10
 	resumeWait  = 200 * time.Millisecond
+	// The last bytes of a right body wait for its commit, so that what a client
+	// has seen whole is held; but not long for a slow disk.
+	commitWait = 250 * time.Millisecond
 )
 
 // fill is one transfer of one blob into one file, and its readers.
 type fill struct {
 	store  *Store
 	digest digest.Digest
-	src    Source
+	rota   rota
+	others []Source // whom the successor asks
+	wary   bool     // nothing is given to readers before the whole is verified
+	cause  error    // why there was a fill before this one
 	file   *os.File
 	hash   hash.Hash
+	purged bool          // not to be kept; store.mu
+	kept   int64         // bytes reserved in the store; store.mu
+	ended  chan struct{} // closed when all is done, the file committed or removed
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced whenever something below changes
-	started bool          // the source has answered
-	written int64
-	size    int64 // -1: not known yet
-	done    bool
-	err     error
-	users   int   // readers, and the transfer itself: the last one closes the file
-	windows int64 // bytes that were asked for ahead of the transfer
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced whenever something below changes
+	started  bool          // a source has answered
+	asked    Source        // the one that answered last, which windows ask too
+	written  int64
+	size     int64 // -1: not known yet
+	done     bool  // all is there, and right
+	err      error
+	next     *fill // after wrong content: the one that asks the other sources
+	users    int   // readers, and the transfer itself: the last one closes the file
+	windows  int64 // bytes that were asked for ahead of the transfer
+	noWindow bool  // the source ignores ranges
 }
 
 // Fetch returns a reader of the blob: of what is held, of the fill that is under
-// way, or of one that it starts with src. It returns as soon as the source has
-// answered, with the source's own error where that is a refusal. ctx bounds this
-// caller's waits alone: the fill goes on when its first reader leaves.
-func (s *Store) Fetch(ctx context.Context, d digest.Digest, src Source) (*Reader, error) {
+// way, or of one that it starts, which asks the sources in order. It returns when
+// there is something to read, or with the sources' own error where all refuse. ctx
+// bounds this caller's waits alone: the fill goes on when its first reader leaves.
+func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
 	for first := true; ; first = false {
-		r, f, own, err := s.attach(ctx, d, src, first)
-		if errors.Is(err, errDisk) {
-			return s.passThrough(ctx, d, src)
+		r, own, err := s.attach(ctx, d, sources, first)
+		if errors.Is(err, errUnkept) {
+			return s.passThrough(ctx, d, sources)
 		}
-		if f == nil {
+		if err != nil || r.fill == nil {
 			return r, err
 		}
-		if err = f.waitStarted(ctx); err == nil {
+		if err = r.waitReadable(); err == nil {
 			return r, nil
 		}
 		r.Close()
 		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
 			return nil, err
 		}
-		// Another caller's source refused: that is no answer to this one, whose
+		// Another caller's sources refused: that is no answer to this one, whose
 		// source may be another repo. It asks its own now, and does not queue
 		// behind the next one that may refuse.
 	}
@@ -97,49 +96,54 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, src Source) (*Reader
 // attach returns a reader of what is held, or of a fill: of the one under way,
 // or of one of its own. One that no source has answered yet is joined only if
 // asked for.
-func (s *Store) attach(ctx context.Context, d digest.Digest, src Source, joinUnanswered bool) (r *Reader, f *fill, own bool, err error) {
+func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (r *Reader, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, err := s.openHeld(ctx, d); err == nil {
-		return r, nil, false, nil
+		return r, false, nil
 	}
 	if f := s.fills[d]; f != nil && (joinUnanswered || f.hasStarted()) {
-		return f.reader(ctx), f, false, nil
+		return f.join(ctx), false, nil
 	}
 	if err := s.ctx.Err(); err != nil {
-		return nil, nil, false, fmt.Errorf("the store is closed: %w", err)
+		return nil, false, fmt.Errorf("the store is closed: %w", err)
 	}
-	file, err := s.newTemp()
+	f, err := s.newFill(d, s.inOrder(d, sources))
 	if err != nil {
-		s.trouble(err)
-		return nil, nil, true, errDisk
+		return nil, true, err
 	}
-	f = &fill{store: s, digest: d, src: src, file: file, hash: d.Algorithm().Hash(), size: -1, users: 1, changed: make(chan struct{})}
 	if s.fills[d] == nil {
 		s.fills[d] = f
 	}
-	s.metrics.open.Inc()
+	r = f.join(ctx)
 	s.running.Go(f.run)
-	return f.reader(ctx), f, true, nil
+	return r, true, nil
+}
+
+// newFill makes a fill that is not running yet, with an empty file.
+func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
+	file, err := s.newTemp()
+	if err != nil {
+		s.trouble(err)
+		return nil, errUnkept
+	}
+	s.metrics.open.Inc()
+	return &fill{
+		store: s, digest: d, rota: rota{sources: sources}, file: file, hash: d.Algorithm().Hash(), ended: make(chan struct{}),
+		size: -1, users: 1, changed: make(chan struct{}),
+	}, nil
+}
+
+func (f *fill) join(ctx context.Context) *Reader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reader(ctx)
 }
 
 func (f *fill) hasStarted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.started && f.err == nil
-}
-
-// kept is how many bytes of the budget the fill will need, as far as is known.
-func (f *fill) kept() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.done {
-		return 0
-	}
-	if n := max(f.size, f.written); f.store.admits(n) {
-		return n
-	}
-	return 0
 }
 
 // update changes the fill's state and wakes all who wait for it.
@@ -151,83 +155,85 @@ func (f *fill) update(change func()) {
 	f.changed = make(chan struct{})
 }
 
-func (f *fill) waitStarted(ctx context.Context) error {
-	for {
-		f.mu.Lock()
-		started, err, changed := f.started, f.err, f.changed
-		f.mu.Unlock()
-		if errors.Is(err, errDisk) { // the reader goes on without the fill
-			return nil
-		}
-		if started || err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // run is the transfer. It belongs to the store, not to a request.
 func (f *fill) run() {
 	defer f.leave()
 	err := f.transfer()
 	if err == nil {
-		err = f.finish()
+		err = f.verify()
+	}
+	if err != nil && !f.started && f.cause != nil {
+		err = f.cause // "not there" is no news after a wrong body
 	}
 	s := f.store
+	var next *fill
+	if err == nil { // the readers have it, whatever the disk says
+		release := func() { f.update(func() { f.done = true }) }
+		slowDisk := time.AfterFunc(commitWait, release)
+		f.keep()
+		if slowDisk.Stop() {
+			release()
+		}
+	} else {
+		os.Remove(f.file.Name())
+		next = f.successor(err)
+	}
 	s.mu.Lock()
-	if s.fills[f.digest] == f {
+	s.reserved -= f.kept
+	switch {
+	case s.fills[f.digest] != f:
+	case next != nil:
+		s.fills[f.digest] = next
+	default:
 		delete(s.fills, f.digest)
 	}
 	s.mu.Unlock()
 	s.metrics.open.Dec()
 	s.metrics.count(err)
-	if err != nil {
-		os.Remove(f.file.Name())
+	if next != nil {
+		s.running.Go(next.run)
 	}
-	f.update(func() { f.done, f.err = err == nil, err })
+	f.update(func() { f.err, f.next = err, next })
+	close(f.ended)
 }
 
-// transfer copies the body into the file, and asks again for the rest of a body
-// that broke off.
+// transfer copies the body into the file, and asks for the rest of a body that
+// broke off.
 func (f *fill) transfer() error {
-	for failures := 0; ; {
+	var refusals []error
+	for {
 		before := f.written
-		err := f.attempt()
+		err := f.attempt(f.rota.current())
 		var final finalError
 		switch {
 		case err == nil:
+			f.rota.progress(f.written - before)
 			return nil
-		case errors.As(err, &final):
-			return final.error
 		case f.store.ctx.Err() != nil:
 			return f.store.ctx.Err()
+		case errors.As(err, &final):
+			f.rota.progress(f.written - before)
+			return final.error
+		case !f.started: // each is asked once
+			refusals = append(refusals, err)
+			if f.rota.at++; f.rota.at == len(f.rota.sources) {
+				return errors.Join(refusals...)
+			}
+			continue
 		}
-		if f.written > before {
-			failures = 0
-		}
-		if failures++; failures > maxResumes || !f.started {
+		f.rota.progress(f.written - before)
+		wait, ok := f.rota.next(f.written - before)
+		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		pause(f.store.ctx)
+		if wait {
+			pause(f.store.ctx)
+		}
 	}
 }
 
-// pause lets a moment pass before a source is asked again.
-func pause(ctx context.Context) {
-	timer := time.NewTimer(resumeWait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// errDisk ends a fill whose file takes no more. Its readers go on without it.
-var errDisk = errors.New("the store cannot keep what is pulled")
+// errUnkept ends a fill whose file takes no more. Its readers go on without it.
+var errUnkept = errors.New("the store cannot keep what is pulled")
 
 // errBehind ends a fill whose source answered after another's.
 var errBehind = errors.New("another fill of the blob is ahead")
@@ -235,29 +241,26 @@ var errBehind = errors.New("another fill of the blob is ahead")
 // finalError marks what another attempt would not cure.
 type finalError struct{ error }
 
-// attempt asks the source once, and copies what it sends. nil means that the
+// attempt asks a source once, and copies what it sends. nil means that the
 // whole body is in the file; it is not verified yet.
-func (f *fill) attempt() error {
-	body, err := f.store.openSource(f.store.ctx, f.src, f.written, -1)
+func (f *fill) attempt(src Source) error {
+	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
 	if err != nil {
-		if !f.started {
-			return finalError{err}
-		}
 		return err
 	}
 	defer body.Close()
-	if err := f.begin(body); err != nil {
+	if err := f.begin(src, body); err != nil {
 		return err
 	}
 	return f.copy(body)
 }
 
 // begin takes what the source says of the blob, and skips what is there already.
-func (f *fill) begin(body Body) error {
+func (f *fill) begin(src Source, body Body) error {
 	if body.Offset > f.written || f.size >= 0 && body.Size >= 0 && body.Size != f.size {
-		return finalError{fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)}
+		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
 	}
-	if err := f.start(body.Size); err != nil {
+	if err := f.start(src, body.Size); err != nil {
 		return err
 	}
 	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
@@ -266,24 +269,40 @@ func (f *fill) begin(body Body) error {
 
 // start makes the fill the one that its digest's readers share, unless another
 // one's source has answered sooner.
-func (f *fill) start(size int64) error {
+func (f *fill) start(src Source, size int64) error {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !f.started {
 		other := s.fills[f.digest]
-		if _, held := s.blobs[f.digest]; held || other != nil && other != f && other.hasStarted() {
+		if s.blobs.get(f.digest) != nil || other != nil && other != f && other.hasStarted() {
 			return finalError{errBehind}
 		}
-		s.fills[f.digest] = f
+		if !f.purged {
+			s.fills[f.digest] = f
+		}
 	}
 	f.update(func() {
-		f.started = true
+		f.started, f.asked = true, src
 		if size >= 0 {
 			f.size = size
 		}
 	})
-	s.makeRoom()
+	if size < 0 {
+		return nil
+	}
+	return f.reserve(size)
+}
+
+// reserve sees that the store has room for the file's first n bytes; store.mu is held.
+func (f *fill) reserve(n int64) error {
+	if n <= f.kept {
+		return nil
+	}
+	if !f.store.reserve(n-f.kept, f.store.admits(n)) {
+		return finalError{errUnkept}
+	}
+	f.kept = n
 	return nil
 }
 
@@ -295,12 +314,9 @@ func (f *fill) copy(body io.Reader) error {
 			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
 		}
 		if n > 0 {
-			if _, err := f.file.Write(buf[:n]); err != nil {
-				f.store.trouble(err)
-				return finalError{errDisk}
+			if err := f.write(buf[:n]); err != nil {
+				return err
 			}
-			f.hash.Write(buf[:n])
-			f.update(func() { f.written += int64(n) })
 		}
 		switch {
 		case err == io.EOF && f.size >= 0 && f.written < f.size:
@@ -313,30 +329,103 @@ func (f *fill) copy(body io.Reader) error {
 	}
 }
 
-// finish verifies the body and commits it; one that is not admitted is left to
-// the readers that have it open.
-func (f *fill) finish() error {
+func (f *fill) write(b []byte) error {
+	if end := f.written + int64(len(b)); end > f.kept { // nobody has said how much comes
+		f.store.mu.Lock()
+		err := f.reserve(end + farAhead - end%farAhead)
+		f.store.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := f.file.Write(b); err != nil {
+		f.store.trouble(err)
+		return finalError{errUnkept}
+	}
+	f.hash.Write(b)
+	f.update(func() { f.written += int64(len(b)) })
+	return nil
+}
+
+func (f *fill) verify() error {
 	if got := digest.NewDigest(f.digest.Algorithm(), f.hash); got != f.digest {
 		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)
-	}
-	// From here on the readers have it, whatever the disk says.
-	if f.store.admits(f.written) {
-		err := f.store.commit(f.digest, f.file, f.written)
-		if err == nil {
-			return nil
-		}
-		f.store.trouble(err)
-	}
-	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.store.trouble(err)
 	}
 	return nil
 }
 
+// successor puts aside whoever sent wrong content, and returns a fill that asks
+// the others; nil where nobody is left. Where several sent parts of it nobody
+// knows whose was wrong: then one after the other is asked for the whole.
+func (f *fill) successor(err error) *fill {
+	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
+	switch {
+	case wrong && len(brought) == 1:
+		liar := brought[0]
+		f.store.putAside(f.digest, sources[liar])
+		sources = slices.Delete(slices.Clone(sources), liar, liar+1)
+	case wrong && len(brought) > 1:
+		sources, others = nil, sources
+	case f.cause == nil || errors.Is(err, errUnkept) || errors.Is(err, errBehind):
+		return nil
+	default:
+		sources = nil
+	}
+	if len(sources) == 0 && len(others) > 0 {
+		sources, others = others[:1], others[1:]
+	}
+	if len(sources) == 0 || f.store.ctx.Err() != nil {
+		return nil
+	}
+	next, failed := f.store.newFill(f.digest, sources)
+	if failed != nil {
+		return nil
+	}
+	next.users++ // f's, whose readers may come over
+	next.others, next.cause, next.purged = others, err, f.purged
+	next.wary = f.wary || wrong && len(brought) > 1
+	return next
+}
+
+// keep commits the file, unless it is not admitted: then it is left to the
+// readers that have it open.
+func (f *fill) keep() {
+	s := f.store
+	s.mu.Lock()
+	wanted := !f.purged && s.admits(f.written)
+	s.mu.Unlock()
+	if wanted {
+		err := s.commit(f.digest, f.file, f.written, f.kept)
+		if err == nil {
+			f.committed()
+			return
+		}
+		s.trouble(err)
+	}
+	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.trouble(err)
+	}
+}
+
+// committed notes that the store has the file's bytes on its own account now,
+// and removes what was purged meanwhile.
+func (f *fill) committed() {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.kept = 0
+	if b := s.blobs.get(f.digest); f.purged && b != nil {
+		s.drop(b)
+	}
+}
+
 // readable is how far readers may read now; f.mu is held.
 func (f *fill) readable() int64 {
-	if f.done {
+	switch {
+	case f.done:
 		return f.written
+	case f.wary:
+		return 0
 	}
 	end := f.written
 	if f.size >= 0 {
@@ -348,7 +437,7 @@ func (f *fill) readable() int64 {
 // claim grants a reader at the offset a window ahead of the transfer: how many
 // bytes, 0 for none. f.mu is held.
 func (f *fill) claim(offset int64) int64 {
-	if f.done || f.err != nil || f.size < 0 || offset-f.written < farAhead {
+	if f.done || f.err != nil || f.wary || f.noWindow || f.size < 0 || offset-f.written < farAhead {
 		return 0
 	}
 	n := min(windowSize, f.size-offset)
@@ -363,7 +452,11 @@ func (f *fill) claim(offset int64) int64 {
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.users--; f.users == 0 {
-		f.file.Close()
+	if f.users--; f.users > 0 {
+		return
+	}
+	f.file.Close()
+	if f.next != nil {
+		f.next.leave()
 	}
 }

@@ -37,7 +37,7 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		prometheus.GaugeOpts{Name: "breakwater_store_bytes", Help: "Bytes of the blobs that are held."}, func() float64 {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return float64(s.bytes)
+			return float64(s.blobs.bytes)
 		})}
 	if r == nil {
 		return m, nil

@@ -28,7 +28,7 @@ func TestAChangedBlobIsNotTrustedBeforeItIsProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
-	s.blobs[d].Value.(*blob).marked = old
+	s.blobs.get(d).marked = uint32(old.Unix())
 	s.mu.Unlock()
 	for range 2 {
 		r, err := s.Get(t.Context(), d)
@@ -107,7 +107,7 @@ func TestParallelRangesShareOneProof(t *testing.T) {
 	if _, err := left.Seek(1000, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	turn := readers[0].direct.proof.blob.turn
+	turn := readers[0].direct.proof.turn.taken
 	turn <- struct{}{} // somebody proves it
 	cancel()
 	if _, err := left.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -17,6 +18,9 @@ type Reader struct {
 	direct  *direct  // else, or after the transfer's disk failed, a stream of this reader's own
 	window  *direct  // beside the transfer: a part that is far ahead of it
 	waits   bool     // windows have failed: the transfer is waited for
+	gave    bool     // bytes of the transfer, or of a window
+	told    int64    // the length that was given out; -1: none was
+	expects int64    // the length by what names the blob; -1: not known
 	ctx     context.Context
 	size    int64
 	offset  int64
@@ -25,11 +29,22 @@ type Reader struct {
 	once    sync.Once
 }
 
+// reader returns a reader of the fill; f.mu is held.
 func (f *fill) reader(ctx context.Context) *Reader {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.users++
-	return &Reader{fill: f, ctx: ctx, release: f.leave}
+	r := &Reader{fill: f, ctx: ctx, told: -1, expects: -1}
+	r.release = func() { r.fill.leave() }
+	return r
+}
+
+// Expect says how long the blob is by what names it, for a source that does not
+// say. It is this reader's alone: a blob of another length is ErrWrongContent to
+// it, and to nobody else.
+func (r *Reader) Expect(size int64) {
+	r.expects = size
+	if r.direct != nil && r.direct.size < 0 {
+		r.direct.size = size
+	}
 }
 
 // Size returns the blob's length in bytes; known is false while the source of a
@@ -38,23 +53,39 @@ func (r *Reader) Size() (n int64, known bool) {
 	if r.file != nil {
 		return r.size, true
 	}
-	if r.fill == nil {
-		return r.direct.size, r.direct.size >= 0
+	n = -1
+	switch {
+	case r.fill == nil:
+		n = r.direct.size
+	default:
+		r.fill.mu.Lock()
+		if n = r.fill.size; r.fill.done {
+			n = r.fill.written
+		}
+		r.fill.mu.Unlock()
 	}
-	r.fill.mu.Lock()
-	defer r.fill.mu.Unlock()
-	if r.fill.done {
-		return r.fill.written, true
+	if n < 0 {
+		n = r.expects
 	}
-	return r.fill.size, r.fill.size >= 0
+	if n >= 0 {
+		r.told = n
+	}
+	return n, n >= 0
 }
 
 // File returns the bare file of a held blob, which a server can hand to the
 // kernel. It belongs to the Reader.
 func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != nil }
 
-// Filling reports whether the blob was still arriving when it was opened.
-func (r *Reader) Filling() bool { return r.fill != nil }
+// Filling reports whether the blob is still arriving.
+func (r *Reader) Filling() bool {
+	if r.fill == nil {
+		return false
+	}
+	r.fill.mu.Lock()
+	defer r.fill.mu.Unlock()
+	return !r.fill.done
+}
 
 // Err is what ended the reading before its time, nil where nothing did.
 // http.ServeContent keeps such errors to itself.
@@ -82,43 +113,88 @@ func (r *Reader) readFill(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	f := r.fill
 	for {
 		if r.window != nil {
 			if n, err := r.readWindow(p); n > 0 || err != nil {
 				return n, err
 			}
 		}
+		f := r.fill
 		f.mu.Lock()
-		end, done, err, changed := f.readable(), f.done, f.err, f.changed
-		atEnd := f.size >= 0 && r.offset >= f.size && f.size > 0
+		end, done, err, next, changed := f.readable(), f.done, f.err, f.next, f.changed
+		size, asked := f.size, f.asked
+		if done {
+			size = f.written
+		}
+		atEnd := size >= 0 && r.offset >= size && size > 0
 		ahead := int64(0)
 		if !r.waits {
 			ahead = f.claim(r.offset)
 		}
 		f.mu.Unlock()
 		switch {
-		case errors.Is(err, errDisk):
+		case errors.Is(err, errUnkept):
 			return r.readOn(p)
+		case err != nil && r.follow(next):
+			continue
 		case err != nil:
 			return 0, err
+		case r.told >= 0 && size >= 0 && r.told != size:
+			return 0, fmt.Errorf("%w: it has %d bytes instead of %d", ErrWrongContent, size, r.told)
 		case r.offset < end:
 			n, err := f.file.ReadAt(p[:min(int64(len(p)), end-r.offset)], r.offset)
 			r.offset += int64(n)
 			if n > 0 {
-				err = nil // the end of the file is not the end of the fill
+				r.gave, err = true, nil // the end of the file is not the end of the fill
 			}
 			return n, err
 		case done, atEnd:
 			return 0, io.EOF
 		case ahead > 0:
-			r.window = &direct{store: f.store, ctx: r.ctx, digest: f.digest, src: f.src, size: f.size, offset: r.offset, limit: r.offset + ahead}
+			r.window = &direct{store: f.store, ctx: r.ctx, digest: f.digest, sources: []Source{asked}, size: size, offset: r.offset, limit: r.offset + ahead}
 			continue
 		}
 		if err := r.wait(changed); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// waitReadable waits until there is something to read: the source has answered,
+// and what came of a short body is verified.
+func (r *Reader) waitReadable() error {
+	for {
+		r.fill.mu.Lock()
+		ready, err, next, changed := r.fill.done || r.fill.readable() > 0, r.fill.err, r.fill.next, r.fill.changed
+		r.fill.mu.Unlock()
+		switch {
+		case errors.Is(err, errUnkept): // the reader goes on without the fill
+			return nil
+		case err != nil && r.follow(next):
+			continue
+		case err != nil:
+			return err
+		case ready:
+			return nil
+		}
+		if err := r.wait(changed); err != nil {
+			return err
+		}
+	}
+}
+
+// follow moves the reader on to the fill that comes after a wrong body, unless
+// it has given away something of that.
+func (r *Reader) follow(next *fill) bool {
+	if next == nil || r.gave {
+		return false
+	}
+	next.mu.Lock()
+	next.users++
+	next.mu.Unlock()
+	r.fill.leave()
+	r.fill = next
+	return true
 }
 
 // readWindow reads from the window; nothing and no error means that there is
@@ -128,9 +204,15 @@ func (r *Reader) readWindow(p []byte) (int, error) {
 		n, err := r.window.read(p)
 		r.offset += int64(n)
 		if n > 0 || r.ctx.Err() != nil {
+			r.gave = true
 			return n, err
 		}
 		r.waits = !errors.Is(err, io.EOF)
+		if errors.Is(err, errNoRange) {
+			r.fill.mu.Lock()
+			r.fill.noWindow = true
+			r.fill.mu.Unlock()
+		}
 	}
 	r.window.close()
 	r.window = nil
@@ -146,7 +228,7 @@ func (r *Reader) readOn(p []byte) (int, error) {
 		r.offset += int64(n)
 		return n, err
 	}
-	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, src: f.src, size: f.size, offset: r.offset}
+	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, sources: f.rota.sources, size: f.size, offset: r.offset}
 	if r.offset == f.written {
 		d.hash = f.hash
 		if err := d.cloneHash(); err != nil {
@@ -192,18 +274,21 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 }
 
 func (r *Reader) waitSize() (int64, error) {
-	if r.fill == nil {
-		if r.direct.size < 0 {
+	for {
+		if size, known := r.Size(); known {
+			return size, nil
+		}
+		if r.fill == nil {
 			return 0, errors.New("nobody has said how long the blob is")
 		}
-		return r.direct.size, nil
-	}
-	for {
 		r.fill.mu.Lock()
-		err, changed := r.fill.err, r.fill.changed
+		err, next, changed := r.fill.err, r.fill.next, r.fill.changed
 		r.fill.mu.Unlock()
-		if size, known := r.Size(); known || err != nil {
-			return size, err
+		switch {
+		case err != nil && r.follow(next):
+			continue
+		case err != nil:
+			return 0, err
 		}
 		if err := r.wait(changed); err != nil {
 			return 0, err

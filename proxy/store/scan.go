@@ -1,10 +1,10 @@
 package store
 
 import (
-	"io/fs"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,13 +16,13 @@ const markEvery = time.Hour
 
 // mark writes down that a blob is used, and returns its file's time, which was
 // fileTime before; s.mu is held.
-func (s *Store) mark(b *blob, fileTime time.Time) time.Time {
+func (s *Store) mark(b *held, fileTime time.Time) time.Time {
 	now := time.Now()
-	if now.Sub(b.marked) < markEvery {
+	if now.Sub(time.Unix(int64(b.marked), 0)) < markEvery {
 		return fileTime
 	}
-	b.marked = now
-	path := s.path(b.digest)
+	b.marked = uint32(now.Unix())
+	path := s.path(s.blobs.digest(b))
 	os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
 	if info, err := os.Stat(path); err == nil {
 		return info.ModTime()
@@ -46,29 +46,24 @@ type found struct {
 	used   time.Time
 }
 
+const scanBatch = 1024 // blobs that are listed under one lock
+
 // scan lists what is on disk, behind the back of the first requests: the start
 // does not wait for it, only the budget does.
 func (s *Store) scan() {
-	var all []found
-	err := filepath.WalkDir(s.blobDir(), func(path string, entry fs.DirEntry, err error) error {
-		if err == nil {
-			err = s.ctx.Err()
+	begun := time.Now()
+	algorithms, err := os.ReadDir(s.blobDir())
+	for _, algorithm := range algorithms {
+		var prefixes []os.DirEntry
+		if prefixes, err = os.ReadDir(filepath.Join(s.blobDir(), algorithm.Name())); err != nil {
+			break
 		}
-		if err != nil || entry.IsDir() {
-			return err
+		for _, prefix := range prefixes {
+			if err = s.scanDir(algorithm.Name(), prefix.Name()); err != nil {
+				break
+			}
 		}
-		algorithm := filepath.Base(filepath.Dir(filepath.Dir(path)))
-		d, err := digest.Parse(algorithm + ":" + entry.Name())
-		if err != nil || s.path(d) != path {
-			s.cfg.Log.Warn("file in the store that is no blob left alone", "path", path)
-			return nil
-		}
-		info, err := entry.Info()
-		if err == nil { // else it was evicted meanwhile
-			all = append(all, found{d, info.Size(), info.ModTime()})
-		}
-		return nil
-	})
+	}
 	if s.ctx.Err() != nil { // the store closes: nobody needs the list
 		return
 	}
@@ -76,15 +71,51 @@ func (s *Store) scan() {
 		s.cfg.Log.Error("the store could not be listed; what is not listed is not evicted", "err", err.Error())
 		return
 	}
-	slices.SortFunc(all, func(a, b found) int { return b.used.Compare(a.used) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, f := range all { // each before those that were used after it
-		if _, listed := s.blobs[f.digest]; !listed {
-			s.blobs[f.digest] = s.used.PushFront(&blob{digest: f.digest, size: f.size, marked: f.used})
-			s.bytes += f.size
+	s.blobs.sort()
+	close(s.scanned)
+	s.makeRoom(0)
+	s.cfg.Log.Info("the store is listed", "blobs", len(s.blobs.places), "bytes", s.blobs.bytes, "seconds", time.Since(begun).Seconds())
+}
+
+// scanDir lists one directory of blobs.
+func (s *Store) scanDir(algorithm, prefix string) error {
+	dir, err := os.Open(filepath.Join(s.blobDir(), algorithm, prefix))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		entries, err := dir.ReadDir(scanBatch)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err = errors.Join(err, s.ctx.Err()); err != nil {
+			return err
+		}
+		var all []found
+		for _, entry := range entries {
+			path := filepath.Join(dir.Name(), entry.Name())
+			d, err := digest.Parse(algorithm + ":" + entry.Name())
+			if err != nil || s.path(d) != path {
+				s.cfg.Log.Warn("file in the store that is no blob left alone", "path", path)
+				continue
+			}
+			if info, err := entry.Info(); err == nil { // else it was evicted meanwhile
+				all = append(all, found{d, info.Size(), info.ModTime()})
+			}
+		}
+		s.list(all)
+	}
+}
+
+func (s *Store) list(all []found) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range all {
+		if s.blobs.get(f.digest) == nil { // else it was used meanwhile
+			s.blobs.add(f.digest, f.size, f.used)
 		}
 	}
-	close(s.scanned)
-	s.makeRoom()
 }

@@ -13,29 +13,45 @@ import (
 // proven when it comes, and again on its first use after a start and whenever
 // its file's time is not what it was; the scrub proves the others by and by.
 type proof struct {
-	store *Store
-	blob  *blob
-	ctx   context.Context // of the reader
-	file  *os.File
-	time  time.Time // the file's
-	done  bool
+	store  *Store
+	digest digest.Digest
+	size   int64
+	ctx    context.Context // of the reader
+	file   *os.File
+	time   time.Time // the file's
+	turn   *turn
+	done   bool
+}
+
+// turn is had by the one of a blob's readers that proves the whole.
+type turn struct {
+	taken chan struct{}
+	users int
 }
 
 // proving turns the reader of a held blob into one that checks the blob as it
-// reads: its last bytes are held back until the digest matches.
-func (s *Store) proving(ctx context.Context, held *Reader, b *blob, fileTime time.Time) *Reader {
-	file := held.file
-	src := func(_ context.Context, offset, _ int64) (Body, error) {
-		return Body{io.NopCloser(io.NewSectionReader(file, offset, b.size-offset)), b.size, offset}, nil
+// reads: its last bytes are held back until the digest matches; s.mu is held.
+func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, fileTime time.Time) *Reader {
+	file, size := held.file, held.size
+	src := Source{Open: func(_ context.Context, offset, _ int64) (Body, error) {
+		return Body{io.NopCloser(io.NewSectionReader(file, offset, size-offset)), size, offset}, nil
+	}}
+	t := s.turns[d]
+	if t == nil {
+		t = &turn{taken: make(chan struct{}, 1)}
+		s.turns[d] = t
 	}
-	if b.turn == nil {
-		b.turn = make(chan struct{}, 1)
-	}
-	stream := &direct{store: s, ctx: ctx, digest: b.digest, src: src, size: b.size, hash: b.digest.Algorithm().Hash(),
-		proof: &proof{store: s, blob: b, ctx: ctx, file: file, time: fileTime}}
+	t.users++
+	stream := &direct{store: s, ctx: ctx, digest: d, sources: []Source{src}, size: size, hash: d.Algorithm().Hash(),
+		proof: &proof{store: s, digest: d, size: size, ctx: ctx, file: file, time: fileTime, turn: t}}
 	return &Reader{direct: stream, ctx: ctx, release: func() {
 		file.Close()
 		held.release()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(s.turns, d)
+		}
 	}}
 }
 
@@ -46,24 +62,24 @@ func (p *proof) whole() error {
 		return nil
 	}
 	select {
-	case p.blob.turn <- struct{}{}:
-		defer func() { <-p.blob.turn }()
+	case p.turn.taken <- struct{}{}:
+		defer func() { <-p.turn.taken }()
 	case <-p.ctx.Done():
 		return p.ctx.Err()
 	}
 	if p.isProven() {
 		return nil
 	}
-	h := p.blob.digest.Algorithm().Hash()
-	for at := int64(0); at < p.blob.size; at += scrubChunk {
+	h := p.digest.Algorithm().Hash()
+	for at := int64(0); at < p.size; at += scrubChunk {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := io.Copy(h, io.NewSectionReader(p.file, at, min(scrubChunk, p.blob.size-at))); err != nil {
+		if _, err := io.Copy(h, io.NewSectionReader(p.file, at, min(scrubChunk, p.size-at))); err != nil {
 			return err
 		}
 	}
-	if right := digest.NewDigest(p.blob.digest.Algorithm(), h) == p.blob.digest; !p.note(right) {
+	if right := digest.NewDigest(p.digest.Algorithm(), h) == p.digest; !p.note(right) {
 		return ErrWrongContent
 	}
 	return nil
@@ -72,7 +88,8 @@ func (p *proof) whole() error {
 func (p *proof) isProven() bool {
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
-	p.done = p.blob.proven.Equal(p.time)
+	b := p.store.blobs.get(p.digest)
+	p.done = b != nil && b.proven == p.time.UnixNano()
 	return p.done
 }
 
@@ -83,16 +100,27 @@ func (p *proof) note(right bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.done = right
-	if right {
-		p.blob.proven = p.time
-		return true
-	}
-	if element, ok := s.blobs[p.blob.digest]; ok && element.Value.(*blob) == p.blob {
+	b := s.blobs.get(p.digest)
+	switch {
+	case b == nil || !p.isFileOf(b): // it was fetched again meanwhile
+	case right:
+		b.proven = p.time.UnixNano()
+	default:
 		s.metrics.rotten.Inc()
-		s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.blob.digest.String())
-		s.drop(element)
+		s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.digest.String())
+		s.drop(b)
 	}
-	return false
+	return right
+}
+
+// isFileOf reports whether the file that was checked is still the blob's.
+func (p *proof) isFileOf(b *held) bool {
+	checked, err := p.file.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(p.store.path(p.store.blobs.digest(b)))
+	return err == nil && os.SameFile(checked, now)
 }
 
 const (
@@ -123,26 +151,16 @@ func (s *Store) scrub() {
 }
 
 func (s *Store) scrubOne() {
-	s.mu.Lock()
-	var b *blob
-	for _, element := range s.blobs { // a map's order is the sample's
-		b = element.Value.(*blob)
-		break
-	}
-	s.mu.Unlock()
-	if b == nil {
+	d, ok := s.sample()
+	if !ok {
 		return
 	}
-	file, err := os.Open(s.path(b.digest))
+	file, info, err := openFile(s.path(d))
 	if err != nil {
 		return // evicted meanwhile
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return
-	}
-	h := b.digest.Algorithm().Hash()
+	h := d.Algorithm().Hash()
 	pause := time.NewTicker(time.Second * scrubChunk / scrubRate)
 	defer pause.Stop()
 	for {
@@ -151,7 +169,7 @@ func (s *Store) scrubOne() {
 			break
 		}
 		if err != nil {
-			s.cfg.Log.Warn("blob not read by the scrub", "digest", b.digest.String(), "err", err.Error())
+			s.cfg.Log.Warn("blob not read by the scrub", "digest", d.String(), "err", err.Error())
 			return
 		}
 		select {
@@ -160,5 +178,15 @@ func (s *Store) scrubOne() {
 			return
 		}
 	}
-	(&proof{store: s, blob: b, time: info.ModTime()}).note(digest.NewDigest(b.digest.Algorithm(), h) == b.digest)
+	(&proof{store: s, digest: d, file: file, time: info.ModTime()}).note(digest.NewDigest(d.Algorithm(), h) == d)
+}
+
+// sample picks a blob: a map's order is the sample's.
+func (s *Store) sample() (digest.Digest, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, place := range s.blobs.places {
+		return s.blobs.digest(&s.blobs.all[place]), true
+	}
+	return "", false
 }

@@ -223,7 +223,7 @@ func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
 	if known {
 		size = int64(len(b))
 	}
-	return func(_ context.Context, offset, _ int64) (Body, error) {
+	return from(func(_ context.Context, offset, _ int64) (Body, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !ranges {
@@ -244,5 +244,5 @@ func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
 			rest = rest[n:]
 			return n, nil
 		})), size, offset}, nil
-	}
+	})
 }

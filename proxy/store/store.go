@@ -3,7 +3,6 @@
 package store
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -40,23 +40,16 @@ type Store struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	blobs map[digest.Digest]*list.Element // of *blob
-	used  *list.List                      // least recently used first
-	bytes int64
-	fills map[digest.Digest]*fill
+	mu       sync.Mutex
+	blobs    index
+	pins     map[digest.Digest]int // readers of held blobs
+	turns    map[digest.Digest]*turn
+	fills    map[digest.Digest]*fill // that new readers join
+	reserved int64                   // bytes that all fills' files have, or will have
 
-	scanned  chan struct{} // closed when blobs lists all that is on disk
-	troubled atomic.Bool   // the disk refused the last blob
-}
-
-type blob struct {
-	digest digest.Digest
-	size   int64
-	pins   int           // readers
-	marked time.Time     // when its use was last written to disk
-	proven time.Time     // its file's time when its digest was last seen to match; zero: not since the start
-	turn   chan struct{} // of the one reader that proves the whole; nil: nobody was to
+	aside    *lru.Cache[suspect, time.Time] // sources that sent wrong content, and when
+	scanned  chan struct{}                  // closed when blobs lists all that is on disk
+	troubled atomic.Bool                    // the disk refused the last blob
 }
 
 const defaultIdle = 30 * time.Second
@@ -70,7 +63,11 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{cfg: cfg, blobs: map[digest.Digest]*list.Element{}, used: list.New(), fills: map[digest.Digest]*fill{}, scanned: make(chan struct{})}
+	s := &Store{
+		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]int{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
+		scanned: make(chan struct{}),
+	}
+	s.aside, _ = lru.New[suspect, time.Time](maxAside) // fails for no size alone
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, dir := range []string{cfg.Dir, s.tempDir(), s.blobDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -135,18 +132,6 @@ func (s *Store) clearTemp() error {
 	return err
 }
 
-// add lists a committed blob as the one used last; s.mu is held.
-func (s *Store) add(d digest.Digest, size int64, proven time.Time) *list.Element {
-	if element, ok := s.blobs[d]; ok { // the scan was faster
-		s.used.MoveToBack(element)
-		element.Value.(*blob).proven = proven
-		return element
-	}
-	s.blobs[d] = s.used.PushBack(&blob{digest: d, size: size, marked: time.Now(), proven: proven})
-	s.bytes += size
-	return s.blobs[d]
-}
-
 // Get returns a reader of a blob that is held, or being filled; fs.ErrNotExist
 // where it is neither. ctx ends the reader's waits for bytes to come.
 func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
@@ -155,75 +140,108 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, err := s.openHeld(ctx, d); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return r, err
+	if r, err := s.openHeld(ctx, d); err == nil {
+		return r, nil
 	}
-	f := s.fills[d]
-	if f == nil || !f.hasStarted() {
-		return nil, fs.ErrNotExist
+	if f := s.fills[d]; f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.done || f.err == nil && f.readable() > 0 {
+			return f.reader(ctx), nil
+		}
 	}
-	return f.reader(ctx), nil
+	return nil, fs.ErrNotExist
 }
 
 // openHeld opens a committed blob; s.mu is held. Until the scan is through, the
-// disk knows more than the list does.
+// disk knows more than the index does.
 func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) {
-	element, listed := s.blobs[d]
-	if !listed && s.isScanned() {
+	b := s.blobs.get(d)
+	if b == nil && s.isScanned() {
 		return nil, fs.ErrNotExist
 	}
-	file, err := os.Open(s.path(d))
-	var info fs.FileInfo
-	if err == nil {
-		info, err = file.Stat()
-	}
-	gone := errors.Is(err, fs.ErrNotExist)
-	if err == nil && listed && info.Size() != element.Value.(*blob).size {
-		err, gone = fmt.Errorf("%d bytes instead of %d", info.Size(), element.Value.(*blob).size), true
+	file, info, err := openFile(s.path(d))
+	if err == nil && b != nil && info.Size() != b.size {
+		file.Close()
+		err = fmt.Errorf("%w: it has %d bytes instead of %d", fs.ErrNotExist, info.Size(), b.size)
 	}
 	if err != nil {
-		if file != nil {
-			file.Close()
-		}
-		switch {
-		case gone && listed: // somebody else's hand was in the directory
+		switch gone := errors.Is(err, fs.ErrNotExist); {
+		case gone && b != nil: // somebody else's hand was in the directory
 			s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
-			s.drop(element)
+			s.drop(b)
 		case !gone: // out of file descriptors, say: no reason to lose what is there
 			s.trouble(err)
 		}
 		return nil, fs.ErrNotExist
 	}
-	if !listed {
-		element = s.add(d, info.Size(), time.Time{})
+	if b == nil {
+		b = s.blobs.add(d, info.Size(), info.ModTime())
 	}
-	s.used.MoveToBack(element)
-	b := element.Value.(*blob)
-	b.pins++
-	r := &Reader{file: file, size: b.size, release: func() { s.unpin(b) }}
-	proven := !b.proven.IsZero() && b.proven.Equal(info.ModTime())
+	s.blobs.use(b)
+	s.pins[d]++
+	r := &Reader{file: file, size: b.size, release: func() { s.unpin(d) }}
+	proven := b.proven != 0 && b.proven == info.ModTime().UnixNano()
 	fileTime := s.mark(b, info.ModTime())
 	if !proven {
-		return s.proving(ctx, r, b, fileTime), nil
+		return s.proving(ctx, r, d, fileTime), nil
 	}
-	b.proven = fileTime
+	b.proven = fileTime.UnixNano()
 	return r, nil
 }
 
-func (s *Store) unpin(b *blob) {
+func openFile(path string) (*os.File, fs.FileInfo, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+	}
+	return file, info, err
+}
+
+func (s *Store) unpin(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b.pins--
-	s.makeRoom()
+	if s.pins[d]--; s.pins[d] == 0 {
+		delete(s.pins, d)
+	}
+	s.makeRoom(0)
+}
+
+// Purge removes a blob, and keeps what a fill is bringing of it from being held.
+// Those who read it now read on. It reports whether there was anything.
+func (s *Store) Purge(d digest.Digest) (was bool, err error) {
+	if err := checkDigest(d); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.fills[d]; f != nil {
+		f.purged, was = true, true
+		delete(s.fills, d)
+	}
+	if b := s.blobs.get(d); b != nil {
+		s.blobs.remove(b)
+	}
+	switch err := os.Remove(s.path(d)); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return was, nil
+	default:
+		return was, fmt.Errorf("purge: %w", err)
+	}
 }
 
 // drop removes a committed blob; s.mu is held.
-func (s *Store) drop(element *list.Element) {
-	b := s.used.Remove(element).(*blob)
-	delete(s.blobs, b.digest)
-	s.bytes -= b.size
-	if err := os.Remove(s.path(b.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.cfg.Log.Error("blob not removed from the store", "digest", b.digest.String(), "err", err.Error())
+func (s *Store) drop(b *held) {
+	d := s.blobs.digest(b)
+	s.blobs.remove(b)
+	if err := os.Remove(s.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.cfg.Log.Error("blob not removed from the store", "digest", d.String(), "err", err.Error())
 	}
 }
 
@@ -232,25 +250,35 @@ func (s *Store) drop(element *list.Element) {
 func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }
 
 // makeRoom evicts the least recently used blobs that nobody reads until what is
-// coming fits too; s.mu is held.
-func (s *Store) makeRoom() {
+// held, what is coming and n bytes more fit into the budget, or nothing is left
+// to evict; s.mu is held.
+func (s *Store) makeRoom(n int64) {
 	if s.cfg.Size <= 0 {
 		return
 	}
-	var coming int64
-	for d, f := range s.fills {
-		if _, held := s.blobs[d]; !held { // else its bytes are counted
-			coming += f.kept()
-		}
-	}
-	for element := s.used.Front(); element != nil && s.bytes+coming > s.cfg.Size; {
-		next := element.Next()
-		if element.Value.(*blob).pins == 0 {
-			s.drop(element)
+	for place := s.blobs.oldest; place != none && s.blobs.bytes+s.reserved+n > s.cfg.Size; {
+		b := &s.blobs.all[place]
+		place = b.next
+		if s.pins[s.blobs.digest(b)] == 0 {
+			s.drop(b)
 			s.metrics.evictions.Inc()
 		}
-		element = next
 	}
+}
+
+// reserve sets n bytes aside for a fill's file; false means that the disk has no
+// room for them. What is too large to be kept evicts nothing, but may use half
+// of the budget again while it comes, so that its readers share one transfer;
+// s.mu is held.
+func (s *Store) reserve(n int64, keep bool) bool {
+	if keep {
+		s.makeRoom(n)
+	}
+	if s.cfg.Size > 0 && s.blobs.bytes+s.reserved+n > s.cfg.Size+s.cfg.Size/2 {
+		return false
+	}
+	s.reserved += n
+	return true
 }
 
 // Put stores content that is in memory, as a manifest. Content that does not
@@ -264,7 +292,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 		return ErrWrongContent
 	}
 	s.mu.Lock()
-	_, held := s.blobs[d]
+	held := s.blobs.get(d) != nil
 	s.mu.Unlock()
 	if held || !s.admits(int64(len(content))) {
 		return nil
@@ -276,7 +304,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	defer file.Close()
 	if _, err = file.Write(content); err == nil {
-		err = s.commit(d, file, int64(len(content)))
+		err = s.commit(d, file, int64(len(content)), 0)
 	}
 	if err != nil {
 		os.Remove(file.Name())
@@ -301,8 +329,9 @@ func (s *Store) newTemp() (*os.File, error) {
 }
 
 // commit makes a temporary file the blob: fsync of the file, rename, fsync of
-// the directory. A crash between any two leaves a store that opens.
-func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
+// the directory. A crash between any two leaves a store that opens. What was
+// reserved for it is given back when it is listed.
+func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
 	path := s.path(d)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -326,8 +355,9 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(d, size, info.ModTime())
-	s.makeRoom()
+	s.reserved -= reserved
+	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
+	s.makeRoom(0)
 	return nil
 }
 

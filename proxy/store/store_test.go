@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -42,17 +41,22 @@ func content(n int) ([]byte, digest.Digest) {
 	return b, digest.FromBytes(b)
 }
 
+// from is a source that answers so.
+func from(open func(ctx context.Context, offset, length int64) (Body, error)) Source {
+	return Source{Name: "test", Open: open}
+}
+
 // whole is a source that sends b, its length said or not.
 func whole(b []byte, calls *atomic.Int64, size int64) Source {
-	return func(_ context.Context, offset, _ int64) (Body, error) {
+	return from(func(_ context.Context, offset, _ int64) (Body, error) {
 		calls.Add(1)
 		return Body{io.NopCloser(bytes.NewReader(b[offset:])), size, offset}, nil
-	}
+	})
 }
 
 // gated sends the first part at once and the rest when the gate opens.
 func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Source {
-	return func(ctx context.Context, _, _ int64) (Body, error) {
+	return from(func(ctx context.Context, _, _ int64) (Body, error) {
 		calls.Add(1)
 		rest := readerFunc(func(p []byte) (int, error) {
 			select {
@@ -64,12 +68,22 @@ func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Sourc
 		})
 		body := io.MultiReader(bytes.NewReader(b[:first]), rest, bytes.NewReader(b[first:]))
 		return Body{io.NopCloser(body), int64(len(b)), 0}, nil
-	}
+	})
 }
 
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// settle waits until the fill of d, if there is one, has been committed.
+func settle(s *Store, d digest.Digest) {
+	s.mu.Lock()
+	f := s.fills[d]
+	s.mu.Unlock()
+	if f != nil {
+		<-f.ended
+	}
+}
 
 // empty fails the test when the store keeps anything, whole or half.
 func empty(t *testing.T, s *Store) {
@@ -82,9 +96,9 @@ func empty(t *testing.T, s *Store) {
 	})
 }
 
-func mustFetch(t *testing.T, s *Store, d digest.Digest, src Source) *Reader {
+func mustFetch(t *testing.T, s *Store, d digest.Digest, src ...Source) *Reader {
 	t.Helper()
-	r, err := s.Fetch(t.Context(), d, src)
+	r, err := s.Fetch(t.Context(), d, src...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,18 +182,18 @@ func TestFillOutlivesItsFirstReader(t *testing.T) {
 	}
 	leave()
 	first.Close()
-	second := mustFetch(t, s, d, nil)
+	second := mustFetch(t, s, d)
 	close(gate)
 	if got, err := io.ReadAll(second); err != nil || !bytes.Equal(got, b) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
+	settle(s, d)
 	third, err := s.Get(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer third.Close()
 	if _, held := third.File(); !held {
-		// the file is committed before the last bytes are let go
 		t.Error("not held after the fill")
 	}
 }
@@ -229,7 +243,7 @@ func TestABodyThatBreaksOffIsResumed(t *testing.T) {
 			t.Run(fmt.Sprintf("at %d, ignoring ranges %v", at, ignoresRange), func(t *testing.T) {
 				s := open(t, Config{})
 				var offsets []int64
-				r := mustFetch(t, s, d, func(_ context.Context, offset, _ int64) (Body, error) {
+				r := mustFetch(t, s, d, from(func(_ context.Context, offset, _ int64) (Body, error) {
 					offsets = append(offsets, offset)
 					if len(offsets) == 1 {
 						cut := io.MultiReader(bytes.NewReader(b[:at]), iotest.ErrReader(errors.New("reset by peer")))
@@ -239,7 +253,7 @@ func TestABodyThatBreaksOffIsResumed(t *testing.T) {
 						offset = 0
 					}
 					return Body{io.NopCloser(bytes.NewReader(b[offset:])), int64(len(b)), offset}, nil
-				})
+				}))
 				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
 					t.Errorf("%d bytes, %v", len(got), err)
 				}
@@ -255,7 +269,7 @@ func TestARefusalReachesTheCallerAsItIs(t *testing.T) {
 	s := open(t, Config{})
 	_, d := content(1)
 	refusal := errors.New("no such blob")
-	if _, err := s.Fetch(t.Context(), d, func(context.Context, int64, int64) (Body, error) { return Body{}, refusal }); !errors.Is(err, refusal) {
+	if _, err := s.Fetch(t.Context(), d, from(func(context.Context, int64, int64) (Body, error) { return Body{}, refusal })); !errors.Is(err, refusal) {
 		t.Error(err)
 	}
 	empty(t, s)
@@ -270,11 +284,11 @@ func TestARefusalIsNotSharedWithOtherCallers(t *testing.T) {
 	var outcome error
 	var all sync.WaitGroup
 	all.Go(func() {
-		_, outcome = s.Fetch(t.Context(), d, func(context.Context, int64, int64) (Body, error) {
+		_, outcome = s.Fetch(t.Context(), d, from(func(context.Context, int64, int64) (Body, error) {
 			close(asked)
 			<-refuse
 			return Body{}, errors.New("not in this repo")
-		})
+		}))
 	})
 	<-asked
 	all.Go(func() {
@@ -300,7 +314,7 @@ func TestASilentSourceIsGivenUp(t *testing.T) {
 	b, d := content(200 << 10)
 	var calls atomic.Int64
 	r := mustFetch(t, s, d, gated(b, 100, nil, &calls))
-	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "no byte for") {
+	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "sent too little for") {
 		t.Error(err)
 	}
 	if calls.Load() < 2 {
@@ -431,8 +445,8 @@ func TestBudget(t *testing.T) {
 	if held(d) || !held(fourth) {
 		t.Error("a blob larger than its share was kept, or flushed others")
 	}
-	if s.bytes > 1000 {
-		t.Errorf("%d bytes held", s.bytes)
+	if s.blobs.bytes > 1000 {
+		t.Errorf("%d bytes held", s.blobs.bytes)
 	}
 }
 
@@ -486,18 +500,17 @@ func TestABlobIsServedBeforeTheStoreIsListed(t *testing.T) {
 	s = open(t, Config{Dir: dir})
 	<-s.scanned
 	s.mu.Lock() // as if it had not been
-	s.blobs, s.bytes, s.scanned = map[digest.Digest]*list.Element{}, 0, make(chan struct{})
-	s.used.Init()
+	s.blobs, s.scanned = newIndex(), make(chan struct{})
 	s.mu.Unlock()
 	r, err := s.Get(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) || s.bytes != 1000 {
-		t.Errorf("%d bytes, %v; %d listed", len(got), err, s.bytes)
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) || s.blobs.bytes != 1000 {
+		t.Errorf("%d bytes, %v; %d listed", len(got), err, s.blobs.bytes)
 	}
-	if _, other := content(1001); s.blobs[other] != nil {
+	if _, other := content(1001); s.blobs.get(other) != nil {
 		t.Error("a blob that is not there is listed")
 	}
 }
@@ -635,9 +648,9 @@ func FuzzReader(f *testing.F) {
 			said = int64(len(b))
 		}
 		s := open(t, Config{})
-		r := mustFetch(t, s, d, func(context.Context, int64, int64) (Body, error) {
+		r := mustFetch(t, s, d, from(func(context.Context, int64, int64) (Body, error) {
 			return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), said, 0}, nil
-		})
+		}))
 		at := int64(offset) % int64(len(b)+1)
 		if _, err := r.Seek(at, io.SeekStart); err != nil {
 			t.Fatal(err)

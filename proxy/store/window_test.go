@@ -13,13 +13,13 @@ import (
 // counting is a source of b that counts the bytes that it was asked for in
 // windows, and holds the transfer at first until the gate opens.
 func counting(b []byte, first int, gate <-chan struct{}, windows *atomic.Int64) Source {
-	return func(ctx context.Context, offset, length int64) (Body, error) {
+	return from(func(ctx context.Context, offset, length int64) (Body, error) {
 		if length >= 0 {
 			windows.Add(length)
 			return Body{io.NopCloser(bytes.NewReader(b[offset : offset+length])), int64(len(b)), offset}, nil
 		}
-		return gated(b, first, gate, new(atomic.Int64))(ctx, offset, length)
-	}
+		return gated(b, first, gate, new(atomic.Int64)).Open(ctx, offset, length)
+	})
 }
 
 // The end of a layer is there at once, as lazy pullers want it, while most of
@@ -90,14 +90,14 @@ func TestASourceThatIgnoresRangesIsWaitedFor(t *testing.T) {
 	b, d := content(16 << 20)
 	var asked atomic.Int64
 	gate, tried := make(chan struct{}), make(chan struct{})
-	r := mustFetch(t, s, d, func(ctx context.Context, offset, length int64) (Body, error) {
+	r := mustFetch(t, s, d, from(func(ctx context.Context, offset, length int64) (Body, error) {
 		asked.Add(1)
 		if length >= 0 {
 			defer close(tried)
 			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
 		}
-		return gated(b, 1<<20, gate, new(atomic.Int64))(ctx, offset, length)
-	})
+		return gated(b, 1<<20, gate, new(atomic.Int64)).Open(ctx, offset, length)
+	}))
 	go func() {
 		<-tried
 		close(gate)

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Source is one place that may have a blob.
+type Source struct {
+	// Name is the place's, the same for every blob: "harbor", "peer mad1".
+	Name string
+	// Open answers with the blob's bytes from offset on, length of them (negative:
+	// to the end), or with the error that the reader's client is to hear. A fill
+	// calls it with a context of its own, never a client's, and again after a body
+	// that broke off; windows and streams past the disk call it at the same time.
+	// It may send more than it was asked for.
+	Open func(ctx context.Context, offset, length int64) (Body, error)
+}
+
+// Body is a source's answer.
+type Body struct {
+	io.ReadCloser
+	Size   int64 // of the whole blob; -1: the source does not say
+	Offset int64 // where these bytes begin: 0 from a source that ignores ranges
+}
+
+const (
+	// A source that sent a wrong body of a blob is asked for that blob after all
+	// others, for a while: it may have been a bad moment, or the only source.
+	asideFor = 10 * time.Minute
+	maxAside = 10_000
+	// A source that sends less than this within the store's Idle counts as silent.
+	leastProgress = 32 << 10
+)
+
+// suspect is a source that sent something else as the blob.
+type suspect struct {
+	source string
+	digest digest.Digest
+}
+
+// inOrder returns the sources as they are to be asked: those put aside last.
+func (s *Store) inOrder(d digest.Digest, sources []Source) []Source {
+	var good, bad []Source
+	for _, src := range sources {
+		if since, ok := s.aside.Get(suspect{src.Name, d}); ok && time.Since(since) < asideFor {
+			bad = append(bad, src)
+		} else {
+			good = append(good, src)
+		}
+	}
+	return append(good, bad...)
+}
+
+func (s *Store) putAside(d digest.Digest, src Source) {
+	s.aside.Add(suspect{src.Name, d}, time.Now())
+	s.cfg.Log.Warn("a source sent wrong content; it is asked last for this blob", "source", src.Name, "digest", d.String(), "for", asideFor.String())
+}
+
+// rota is whose turn it is of a transfer's sources: the first, until it refuses
+// or breaks off.
+type rota struct {
+	sources []Source
+	at      int
+	brought []int // which of them have sent some of the body
+	idle    int   // attempts since the last byte
+}
+
+func (r *rota) current() Source { return r.sources[r.at%len(r.sources)] }
+
+// progress notes what an attempt at the current source brought: n bytes.
+func (r *rota) progress(n int64) {
+	if n == 0 {
+		r.idle++
+		return
+	}
+	r.idle = 0
+	if at := r.at % len(r.sources); !slices.Contains(r.brought, at) {
+		r.brought = append(r.brought, at)
+	}
+}
+
+// next says whose turn it is after an attempt that brought n bytes, and whether
+// a moment is to pass before: the source is the same, or all have been asked
+// since the last byte. A source that made way is asked again. ok is false when
+// all have been asked often enough in vain.
+func (r *rota) next(n int64) (wait, ok bool) {
+	same := n >= farAhead || len(r.sources) == 1
+	if !same {
+		r.at++
+	}
+	return same || r.idle > 0 && r.idle%len(r.sources) == 0, r.idle <= maxResumes*len(r.sources)
+}
+
+// openSource asks src for the bytes from offset on. The answer gives up when too
+// little comes within the store's Idle.
+func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("%s sent too little for %v", src.Name, s.cfg.Idle)) })
+	body, err := src.Open(ctx, offset, length)
+	idle.Stop()
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		return Body{}, err
+	}
+	inner := body.ReadCloser
+	stop := context.AfterFunc(ctx, func() { inner.Close() })
+	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, timer: idle, patience: s.cfg.Idle, release: func() {
+		idle.Stop()
+		stop()
+		cancel(nil)
+	}}
+	return body, nil
+}
+
+// guarded is a body whose reads may wait for patience together, until enough has
+// come: then anew. The time between reads is the reader's own.
+type guarded struct {
+	io.ReadCloser
+	ctx      context.Context
+	timer    *time.Timer
+	patience time.Duration
+	waited   time.Duration
+	came     int
+	release  func()
+}
+
+// Read implements io.Reader.
+func (g *guarded) Read(p []byte) (int, error) {
+	begun := time.Now()
+	g.timer.Reset(max(0, g.patience-g.waited))
+	n, err := g.ReadCloser.Read(p)
+	g.timer.Stop()
+	g.waited += time.Since(begun)
+	if g.came += n; g.came >= leastProgress {
+		g.came, g.waited = 0, 0
+	}
+	if cause := context.Cause(g.ctx); err != nil && !errors.Is(err, io.EOF) && cause != nil {
+		err = cause
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (g *guarded) Close() error {
+	g.release()
+	return g.ReadCloser.Close()
+}
+
+// pause lets a moment pass before a source is asked again.
+func pause(ctx context.Context) {
+	timer := time.NewTimer(resumeWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

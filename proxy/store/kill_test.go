@@ -22,10 +22,17 @@ import (
 // store that it fills.
 const victimDir = "BREAKWATER_TEST_VICTIM"
 
+// traceeDir does for a process that is to be traced.
+const traceeDir = "BREAKWATER_TEST_TRACEE"
+
 // TestMain lets the test binary be that process.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
 		victim(dir)
+		return
+	}
+	if dir := os.Getenv(traceeDir); dir != "" {
+		tracee(dir)
 		return
 	}
 	os.Exit(m.Run())
@@ -63,6 +70,27 @@ func victim(dir string) {
 		})
 	}
 	all.Wait()
+}
+
+// tracee keeps one blob by a fill, in a process of its own.
+func tracee(dir string) {
+	s, err := Open(Config{Dir: dir, Scrub: -1})
+	if err == nil {
+		b, d := content(300 << 10)
+		var r *Reader
+		r, err = s.Fetch(context.Background(), d, Source{Name: "test", Open: func(context.Context, int64, int64) (Body, error) {
+			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+		}})
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			settle(s, d)
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // TestKilledAtAnyMoment kills a process in the middle of its fills, again and

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -333,7 +334,7 @@ func (s *Store) newTemp() (*os.File, error) {
 // reserved for it is given back when it is listed.
 func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
 	path := s.path(d)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {
@@ -358,6 +359,22 @@ func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) err
 	s.reserved -= reserved
 	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
 	s.makeRoom(0)
+	return nil
+}
+
+// makeDir makes a directory of blobs, and its name last, where it is not there.
+func (s *Store) makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for parent := filepath.Dir(dir); strings.HasPrefix(parent, s.blobDir()); parent = filepath.Dir(parent) {
+		if err := syncDir(parent); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

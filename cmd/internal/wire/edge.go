@@ -158,7 +158,7 @@ func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
 }
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(e *fleet.Edge, handler http.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+func edgeServers(e *fleet.Edge, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
 	public := daemon.Server{Name: "public", Handler: handler}
 	switch {
 	case e.TLS.Certificate != "":
@@ -170,8 +170,10 @@ func edgeServers(e *fleet.Edge, handler http.Handler, metrics *prometheus.Regist
 	case !e.PlainHTTP:
 		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")
 	}
+	admin := daemon.Admin(cfg.Level)
+	handler.Admin(admin)
 	ready := func() error { return nil }
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: daemon.Admin(cfg.Level)}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

@@ -1,0 +1,163 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// sliceServer is a server of blobs that are slices of one buffer.
+type sliceServer struct {
+	buffer []byte
+	url    string
+}
+
+type slice struct {
+	from, n int
+	digest  digest.Digest
+}
+
+func newSliceServer(t *testing.T, size int) *sliceServer {
+	t.Helper()
+	s := &sliceServer{}
+	s.buffer, _ = content(size)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var from, n int
+		fmt.Sscanf(r.URL.Path, "/%d/%d", &from, &n) //nolint:errcheck // made below
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.buffer[from:from+n]))
+	}))
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+	return s
+}
+
+func (s *sliceServer) blob(from, n int) slice {
+	return slice{from, n, digest.FromBytes(s.buffer[from : from+n])}
+}
+
+func (s *sliceServer) source(b slice) Source {
+	return Source{Name: "slices", Open: func(ctx context.Context, offset, _ int64) (Body, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/%d/%d", s.url, b.from, b.n), nil)
+		if err != nil {
+			return Body{}, err
+		}
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return Body{}, err
+		}
+		return Body{resp.Body, int64(b.n), offset}, nil
+	}}
+}
+
+// Many clients pull ten times what the store may hold: what is on disk is never
+// more than the budget and what is read or coming, and that is bounded too; a
+// blob that is larger than its share is served, and flushes nothing.
+func TestTenTimesTheBudget(t *testing.T) {
+	budget := 128 << 20
+	if testing.Short() {
+		budget = 16 << 20
+	}
+	const clients = 32
+	origin := newSliceServer(t, budget)
+	s := open(t, Config{Size: int64(budget), Scrub: -1})
+	kept := origin.blob(0, budget/64)
+	pullSlice(t, s, origin, kept)
+	var blobs []slice
+	for total := 0; total < 10*budget; {
+		n := 1 + rand.IntN(budget/8)
+		if len(blobs)%40 == 20 {
+			n = budget * 3 / 4 // more than its share
+		}
+		blobs = append(blobs, origin.blob(rand.IntN(budget-n), n))
+		total += n
+	}
+	stop, watched := make(chan struct{}), make(chan int64)
+	go func() { watched <- mostOnDisk(s, stop) }()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(blobs); i = int(next.Add(1)) - 1 {
+				pullSlice(t, s, origin, blobs[i])
+				if r, err := s.Get(t.Context(), kept.digest); err == nil { // it stays the one used last
+					r.Close()
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(stop)
+	if most, bound := <-watched, int64(budget)*3/2+farAhead; most > bound {
+		t.Errorf("%d bytes were on disk, of a budget of %d", most, budget)
+	}
+	if r, err := s.Get(t.Context(), kept.digest); err != nil {
+		t.Error("what was used all the time is gone")
+	} else {
+		r.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blobs.bytes > int64(budget) || s.reserved != 0 || len(s.pins) != 0 {
+		t.Errorf("at the end %d bytes held, %d reserved, %d pinned", s.blobs.bytes, s.reserved, len(s.pins))
+	}
+}
+
+func pullSlice(t *testing.T, s *Store, origin *sliceServer, b slice) {
+	t.Helper()
+	r, err := s.Fetch(t.Context(), b.digest, origin.source(b))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer r.Close()
+	buf := make([]byte, 256<<10)
+	for at := b.from; ; {
+		n, err := r.Read(buf)
+		if n > b.from+b.n-at || !bytes.Equal(buf[:n], origin.buffer[at:at+n]) {
+			t.Errorf("other bytes at %d of %d", at-b.from, b.n)
+			return
+		}
+		at += n
+		if err == io.EOF && at == b.from+b.n {
+			return
+		}
+		if err != nil {
+			t.Errorf("%d of %d bytes: %v", at-b.from, b.n, err)
+			return
+		}
+	}
+}
+
+// mostOnDisk returns the most bytes that the store's files had until stop.
+func mostOnDisk(s *Store, stop <-chan struct{}) (most int64) {
+	for {
+		var now int64
+		filepath.WalkDir(s.cfg.Dir, func(_ string, e fs.DirEntry, err error) error { //nolint:errcheck // files come and go
+			if err == nil && !e.IsDir() {
+				if info, err := e.Info(); err == nil {
+					now += info.Size()
+				}
+			}
+			return nil
+		})
+		most = max(most, now)
+		select {
+		case <-stop:
+			return most
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

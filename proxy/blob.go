@@ -41,7 +41,10 @@ func (h *Handler) serveBlob(x *exchange) error {
 		header.Set("Cache-Status", header.Get("Cache-Status")+"; unverified") // a part leaves before the whole can be checked
 	}
 	http.ServeContent(flushWriter{x.w}, x.r, "", time.Time{}, reader)
-	return reader.Err()
+	if err := reader.Err(); err != nil {
+		return err
+	}
+	return x.sentAll()
 }
 
 // sentAll is an error when less of the body left than was promised: the disk

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/store"
 )
 
 // responseWriter notes what was answered. It does not hide io.ReaderFrom, so
@@ -63,6 +65,20 @@ type flushWriter struct{ http.ResponseWriter }
 // Write implements io.Writer.
 func (w flushWriter) Write(b []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// ReadFrom implements io.ReaderFrom: what has come of a fill leaves by the kernel.
+func (w flushWriter) ReadFrom(src io.Reader) (int64, error) {
+	if part, ok := src.(*io.LimitedReader); ok {
+		if reader, ok := part.R.(*store.Reader); ok {
+			return reader.Send(w, part.N)
+		}
+	}
+	n, err := io.Copy(w.ResponseWriter, src)
 	if err != nil {
 		return n, err
 	}

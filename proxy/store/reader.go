@@ -15,6 +15,7 @@ import (
 type Reader struct {
 	file    *os.File // a held blob
 	fill    *fill    // else the transfer
+	own     *os.File // the transfer's file, opened for this reader's Send
 	direct  *direct  // else, or after the transfer's disk failed, a stream of this reader's own
 	window  *direct  // beside the transfer: a part that is far ahead of it
 	waits   bool     // windows have failed: the transfer is waited for
@@ -122,7 +123,7 @@ func (r *Reader) readFill(p []byte) (int, error) {
 		f := r.fill
 		f.mu.Lock()
 		end, done, err, next, changed := f.readable(), f.done, f.err, f.next, f.changed
-		size, asked := f.size, f.asked
+		size, asked, other := f.size, f.asked, r.otherSize()
 		if done {
 			size = f.written
 		}
@@ -139,8 +140,8 @@ func (r *Reader) readFill(p []byte) (int, error) {
 			continue
 		case err != nil:
 			return 0, err
-		case r.told >= 0 && size >= 0 && r.told != size:
-			return 0, fmt.Errorf("%w: it has %d bytes instead of %d", ErrWrongContent, size, r.told)
+		case other != nil:
+			return 0, other
 		case r.offset < end:
 			n, err := f.file.ReadAt(p[:min(int64(len(p)), end-r.offset)], r.offset)
 			r.offset += int64(n)
@@ -158,6 +159,16 @@ func (r *Reader) readFill(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// otherSize is an error when the transfer has shown the blob to have another
+// length than was given out; fill.mu is held.
+func (r *Reader) otherSize() error {
+	f := r.fill
+	if r.told >= 0 && (f.size >= 0 && f.size != r.told || f.done && f.written != r.told || f.written > r.told) {
+		return fmt.Errorf("%w: it has %d bytes instead of %d", ErrWrongContent, max(f.size, f.written), r.told)
+	}
+	return nil
 }
 
 // waitReadable waits until there is something to read: the source has answered,
@@ -193,6 +204,7 @@ func (r *Reader) follow(next *fill) bool {
 	next.users++
 	next.mu.Unlock()
 	r.fill.leave()
+	r.closeOwn()
 	r.fill = next
 	return true
 }
@@ -250,6 +262,68 @@ func (r *Reader) wait(changed <-chan struct{}) error {
 	}
 }
 
+// Send writes the next n bytes to w, as they come. What has come leaves by the
+// kernel where w can have it so (io.ReaderFrom, as a plain HTTP response's).
+func (r *Reader) Send(w io.Writer, n int64) (sent int64, err error) {
+	var buf []byte
+	for sent < n && err == nil {
+		var m int64
+		if come := r.inFile(); come > 0 {
+			m, err = io.CopyN(w, r.own, min(come, n-sent))
+			r.offset += m
+			r.gave = r.gave || m > 0
+		} else {
+			if buf == nil {
+				buf = make([]byte, sendBuffer)
+			}
+			var k int
+			if k, err = r.Read(buf[:min(int64(len(buf)), n-sent)]); k > 0 {
+				k, err = w.Write(buf[:k])
+			}
+			m = int64(k)
+		}
+		sent += m
+	}
+	return sent, err
+}
+
+const sendBuffer = 64 << 10
+
+// inFile returns how many bytes from the reader's offset on are in the
+// transfer's file, which is at that offset then; 0 where Read has to see to it.
+func (r *Reader) inFile() int64 {
+	f := r.fill
+	if f == nil || r.direct != nil || r.window != nil {
+		return 0
+	}
+	f.mu.Lock()
+	come, err, other := f.readable()-r.offset, f.err, r.otherSize()
+	f.mu.Unlock()
+	if err != nil || other != nil || come <= 0 {
+		return 0
+	}
+	if r.own == nil {
+		if r.own, err = os.Open(f.file.Name()); err != nil {
+			r.own, err = os.Open(f.store.path(f.digest)) // committed meanwhile: the same bytes
+		}
+	}
+	if err == nil {
+		_, err = r.own.Seek(r.offset, io.SeekStart)
+	}
+	if err != nil {
+		r.closeOwn()
+		return 0
+	}
+	return come
+}
+
+func (r *Reader) closeOwn() {
+	if r.own != nil {
+		r.own.Close()
+		r.own = nil
+	}
+}
+
 // Seek implements io.Seeker. From the end it waits until the length is known.
 func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	if r.file != nil {
@@ -303,6 +377,7 @@ func (r *Reader) Close() error {
 		if r.file != nil {
 			err = r.file.Close()
 		}
+		r.closeOwn()
 		for _, stream := range []*direct{r.direct, r.window} {
 			if stream != nil {
 				stream.close()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/hex"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -9,11 +10,13 @@ import (
 )
 
 // index lists the blobs that are held, in the order of their use. A store may
-// hold a million, so a blob costs it a hundred bytes and no pointer.
+// hold a million, so a blob costs it ninety bytes and no pointer.
 type index struct {
-	places map[sum]int32 // in all
-	all    []held
-	free   []int32               // places in all that nothing is in
+	seed   maphash.Seed
+	places map[uint64]int32      // by hash
+	clash  map[sum]int32         // places of those whose hash is another's
+	pages  [][]held              // by place: what is there stays there
+	free   []int32               // places that nothing is in
 	oldest int32                 // used longest ago; none: the index is empty
 	newest int32                 // used last
 	bytes  int64                 // of all blobs
@@ -31,16 +34,24 @@ type held struct {
 	older, next int32
 }
 
-const none = -1
+const (
+	none     = -1
+	pageSize = 4096 // blobs
+)
+
+// at returns the blob at a place.
+func (x *index) at(place int32) *held { return &x.pages[place/pageSize][place%pageSize] }
 
 func newIndex() index {
-	return index{places: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
+	return index{seed: maphash.MakeSeed(), places: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
 }
 
 func sumOf(d digest.Digest) (s sum) {
 	hex.Decode(s[:], []byte(d.Encoded()[:2*len(s)])) //nolint:errcheck // a digest is hex
 	return s
 }
+
+func (x *index) len() int { return len(x.places) + len(x.clash) }
 
 func (x *index) digest(b *held) digest.Digest {
 	if d, ok := x.others[b.sum]; ok {
@@ -49,90 +60,128 @@ func (x *index) digest(b *held) digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, b.sum[:])
 }
 
-// get returns the blob, nil where it is not held. The pointer is good until the
-// next add or remove.
+// get returns the blob, nil where it is not held. The pointer is good until it
+// is removed.
 func (x *index) get(d digest.Digest) *held {
-	place, ok := x.places[sumOf(d)]
-	if !ok {
-		return nil
+	if place := x.find(sumOf(d)); place != none {
+		return x.at(place)
 	}
-	return &x.all[place]
+	return nil
+}
+
+func (x *index) find(s sum) (place int32) {
+	if place, ok := x.places[maphash.Comparable(x.seed, s)]; ok && x.at(place).sum == s {
+		return place
+	}
+	if place, ok := x.clash[s]; ok {
+		return place
+	}
+	return none
 }
 
 // add lists a blob as the one used last.
 func (x *index) add(d digest.Digest, size int64, used time.Time) *held {
 	s := sumOf(d)
-	place, listed := x.places[s]
-	switch {
-	case listed:
-		x.unlink(place)
-		x.bytes -= x.all[place].size
-	case len(x.free) > 0:
-		place = x.free[len(x.free)-1]
-		x.free = x.free[:len(x.free)-1]
-	default:
-		place = int32(len(x.all))
-		x.all = append(x.all, held{})
-	}
-	x.places[s] = place
 	if d.Algorithm() != digest.SHA256 {
 		x.others[s] = d
 	}
-	x.all[place] = held{sum: s, size: size, marked: uint32(used.Unix())}
+	return x.addSum(s, size, used.Unix())
+}
+
+func (x *index) addSum(s sum, size, used int64) *held {
+	place := x.find(s)
+	if place == none {
+		place = x.place(s)
+	} else {
+		x.unlink(place)
+		x.bytes -= x.at(place).size
+	}
+	b := x.at(place)
+	*b = held{sum: s, size: size, marked: uint32(used)}
 	x.bytes += size
 	x.link(place)
-	return &x.all[place]
+	return b
+}
+
+// place gives a blob a place that nothing is in.
+func (x *index) place(s sum) int32 {
+	place := x.empty()
+	hash := maphash.Comparable(x.seed, s)
+	if _, taken := x.places[hash]; taken {
+		x.clash[s] = place
+	} else {
+		x.places[hash] = place
+	}
+	return place
+}
+
+func (x *index) empty() int32 {
+	if n := len(x.free); n > 0 {
+		place := x.free[n-1]
+		x.free = x.free[:n-1]
+		return place
+	}
+	last := len(x.pages) - 1
+	if last < 0 || len(x.pages[last]) == pageSize {
+		x.pages = append(x.pages, make([]held, 0, pageSize))
+		last++
+	}
+	x.pages[last] = append(x.pages[last], held{})
+	return int32(last*pageSize + len(x.pages[last]) - 1)
 }
 
 func (x *index) remove(b *held) {
-	place := x.places[b.sum]
+	place := x.find(b.sum)
 	x.unlink(place)
 	x.bytes -= b.size
-	delete(x.places, b.sum)
+	if hash := maphash.Comparable(x.seed, b.sum); x.places[hash] == place {
+		delete(x.places, hash)
+	}
+	delete(x.clash, b.sum)
 	delete(x.others, b.sum)
 	x.free = append(x.free, place)
 }
 
 // use makes the blob the one used last.
 func (x *index) use(b *held) {
-	place := x.places[b.sum]
+	place := x.find(b.sum)
 	x.unlink(place)
 	x.link(place)
 }
 
 func (x *index) link(place int32) {
-	b := &x.all[place]
+	b := x.at(place)
 	b.older, b.next = x.newest, none
 	if x.newest == none {
 		x.oldest = place
 	} else {
-		x.all[x.newest].next = place
+		x.at(x.newest).next = place
 	}
 	x.newest = place
 }
 
 func (x *index) unlink(place int32) {
-	b := &x.all[place]
+	b := x.at(place)
 	if b.older == none {
 		x.oldest = b.next
 	} else {
-		x.all[b.older].next = b.next
+		x.at(b.older).next = b.next
 	}
 	if b.next == none {
 		x.newest = b.older
 	} else {
-		x.all[b.next].older = b.older
+		x.at(b.next).older = b.older
 	}
 }
 
 // sort puts the blobs in the order of the marks on disk, which is how the order
 // of use survives a restart.
 func (x *index) sort() {
-	places := make([]int32, 0, len(x.places))
-	for place := x.oldest; place != none; place = x.all[place].next {
+	places := make([]int32, 0, x.len())
+	for place := x.oldest; place != none; place = x.at(place).next {
 		places = append(places, place)
 	}
-	slices.SortStableFunc(places, func(a, b int32) int { return int(int64(x.all[a].marked) - int64(x.all[b].marked)) })
+	slices.SortStableFunc(places, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
 	x.oldest, x.newest = none, none
 	for _, place := range places {
 		x.link(place)

@@ -131,8 +131,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		r.Close()
 	}
 	<-s.scanned
-	for _, b := range s.blobs.all { // also those of which nobody heard
-		d := s.blobs.digest(&b)
+	for _, place := range s.blobs.places { // also those of which nobody heard
+		d := s.blobs.digest(s.blobs.at(place))
 		text, err := os.ReadFile(s.path(d))
 		if err != nil || digest.FromBytes(text) != d {
 			t.Errorf("%s is something else: %v", d, err)

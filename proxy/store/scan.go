@@ -5,9 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // markEvery is how often the use of a blob is written to disk, as its file's
@@ -41,29 +44,22 @@ func (s *Store) isScanned() bool {
 
 // found is a blob that the scan came upon.
 type found struct {
-	digest digest.Digest
-	size   int64
-	used   time.Time
+	sum   sum
+	other digest.Digest // where it is not SHA-256
+	size  int64
+	used  int64 // s
 }
 
-const scanBatch = 1024 // blobs that are listed under one lock
+const (
+	scanBatch = 1024 // blobs that are listed under one lock
+	scanParts = 4    // directories that are read at once
+)
 
 // scan lists what is on disk, behind the back of the first requests: the start
 // does not wait for it, only the budget does.
 func (s *Store) scan() {
 	begun := time.Now()
-	algorithms, err := os.ReadDir(s.blobDir())
-	for _, algorithm := range algorithms {
-		var prefixes []os.DirEntry
-		if prefixes, err = os.ReadDir(filepath.Join(s.blobDir(), algorithm.Name())); err != nil {
-			break
-		}
-		for _, prefix := range prefixes {
-			if err = s.scanDir(algorithm.Name(), prefix.Name()); err != nil {
-				break
-			}
-		}
-	}
+	err := s.scanAll()
 	if s.ctx.Err() != nil { // the store closes: nobody needs the list
 		return
 	}
@@ -76,7 +72,26 @@ func (s *Store) scan() {
 	s.blobs.sort()
 	close(s.scanned)
 	s.makeRoom(0)
-	s.cfg.Log.Info("the store is listed", "blobs", len(s.blobs.places), "bytes", s.blobs.bytes, "seconds", time.Since(begun).Seconds())
+	s.cfg.Log.Info("the store is listed", "blobs", s.blobs.len(), "bytes", s.blobs.bytes, "seconds", time.Since(begun).Seconds())
+}
+
+func (s *Store) scanAll() error {
+	algorithms, err := os.ReadDir(s.blobDir())
+	if err != nil {
+		return err
+	}
+	var parts errgroup.Group
+	parts.SetLimit(scanParts)
+	for _, algorithm := range algorithms {
+		prefixes, err := os.ReadDir(filepath.Join(s.blobDir(), algorithm.Name()))
+		if err != nil {
+			return errors.Join(err, parts.Wait())
+		}
+		for _, prefix := range prefixes {
+			parts.Go(func() error { return s.scanDir(algorithm.Name(), prefix.Name()) })
+		}
+	}
+	return parts.Wait()
 }
 
 // scanDir lists one directory of blobs.
@@ -86,36 +101,65 @@ func (s *Store) scanDir(algorithm, prefix string) error {
 		return err
 	}
 	defer dir.Close()
+	batch := make([]found, 0, scanBatch)
 	for {
-		entries, err := dir.ReadDir(scanBatch)
+		names, err := dir.Readdirnames(scanBatch)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err = errors.Join(err, s.ctx.Err()); err != nil {
 			return err
 		}
-		var all []found
-		for _, entry := range entries {
-			path := filepath.Join(dir.Name(), entry.Name())
-			d, err := digest.Parse(algorithm + ":" + entry.Name())
-			if err != nil || s.path(d) != path {
-				s.cfg.Log.Warn("file in the store that is no blob left alone", "path", path)
+		batch = batch[:0]
+		for _, name := range names {
+			f, ok := parseName(algorithm, prefix, name)
+			if !ok {
+				s.cfg.Log.Warn("file in the store that is no blob left alone", "path", filepath.Join(dir.Name(), name))
 				continue
 			}
-			if info, err := entry.Info(); err == nil { // else it was evicted meanwhile
-				all = append(all, found{d, info.Size(), info.ModTime()})
+			var stat unix.Stat_t
+			if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // else it was evicted meanwhile
+				f.size, f.used = stat.Size, stat.Mtim.Sec
+				batch = append(batch, f)
 			}
 		}
-		s.list(all)
+		s.list(batch)
 	}
+}
+
+// parseName reads the digest off a file's name. A million of them are to be read
+// at a start, so it makes no strings.
+func parseName(algorithm, prefix, name string) (f found, ok bool) {
+	if !strings.HasPrefix(name, prefix) || len(prefix) != 2 || len(name) < 2*len(f.sum) {
+		return f, false
+	}
+	if algorithm != digest.SHA256.String() || len(name) != 2*len(f.sum) {
+		d, err := digest.Parse(algorithm + ":" + name)
+		if err != nil {
+			return f, false
+		}
+		return found{sum: sumOf(d), other: d}, true
+	}
+	for i := range len(name) {
+		digit := strings.IndexByte("0123456789abcdef", name[i])
+		if digit < 0 {
+			return f, false
+		}
+		f.sum[i/2] = f.sum[i/2]<<4 | byte(digit)
+	}
+	return f, true
 }
 
 func (s *Store) list(all []found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range all {
-		if s.blobs.get(f.digest) == nil { // else it was used meanwhile
-			s.blobs.add(f.digest, f.size, f.used)
+		if s.blobs.find(f.sum) != none { // it was used meanwhile
+			continue
 		}
+		if f.other != "" {
+			s.blobs.others[f.sum] = f.other
+		}
+		s.blobs.addSum(f.sum, f.size, f.used)
 	}
 }

@@ -186,7 +186,7 @@ func (s *Store) sample() (digest.Digest, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, place := range s.blobs.places {
-		return s.blobs.digest(&s.blobs.all[place]), true
+		return s.blobs.digest(s.blobs.at(place)), true
 	}
 	return "", false
 }

@@ -260,7 +260,7 @@ func (s *Store) makeRoom(n int64) {
 	}
 	room := s.cfg.Size - min(s.reserved+n, s.cfg.Size/2)
 	for place := s.blobs.oldest; place != none && s.blobs.bytes > room; {
-		b := &s.blobs.all[place]
+		b := s.blobs.at(place)
 		place = b.next
 		if s.pins[s.blobs.digest(b)] == 0 {
 			s.drop(b)

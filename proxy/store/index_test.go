@@ -1,0 +1,84 @@
+package store
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The index behaves as a plain list of digests in the order of their use, also
+// for those whose hashes are the same, and for long digests.
+func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
+	x := newIndex()
+	var digests []digest.Digest
+	for i := range 300 {
+		algorithm := []digest.Algorithm{digest.SHA256, digest.SHA256, digest.SHA512}[i%3]
+		digests = append(digests, algorithm.FromBytes([]byte{byte(i), byte(i >> 8)}))
+	}
+	// Some find their places in the table taken, as by another digest with their hash.
+	var bystander int32 = none
+	for _, d := range digests[:30] {
+		if bystander == none {
+			bystander = x.empty()
+		}
+		x.places[maphash.Comparable(x.seed, sumOf(d))] = bystander
+	}
+	sizes := map[digest.Digest]int64{}
+	var model []digest.Digest // oldest first
+	for range 20_000 {
+		d := digests[rand.IntN(len(digests))]
+		b := x.get(d)
+		if at := slices.Index(model, d); (b != nil) != (at >= 0) {
+			t.Fatalf("%s is listed: %v", d, b != nil)
+		} else if at >= 0 {
+			model = slices.Delete(model, at, at+1)
+		}
+		switch rand.IntN(3) {
+		case 0:
+			sizes[d] = rand.Int64N(1000)
+			x.add(d, sizes[d], time.Unix(int64(len(model)), 0))
+			model = append(model, d)
+		case 1:
+			if b != nil {
+				x.use(b)
+				model = append(model, d)
+			}
+		default:
+			if b != nil {
+				x.remove(b)
+				delete(sizes, d)
+			}
+		}
+	}
+	var all []digest.Digest
+	var bytes int64
+	for place := x.oldest; place != none; place = x.at(place).next {
+		d := x.digest(x.at(place))
+		all = append(all, d)
+		bytes += sizes[d]
+		if x.at(place).size != sizes[d] {
+			t.Errorf("%s has %d bytes instead of %d", d, x.at(place).size, sizes[d])
+		}
+	}
+	if !slices.Equal(all, model) || bytes != x.bytes {
+		t.Errorf("%d listed, %d in the model; %d bytes, %d counted", len(all), len(model), bytes, x.bytes)
+	}
+	for place := x.oldest; place != none; place = x.at(place).next {
+		x.at(place).marked = uint32(rand.IntN(50))
+	}
+	x.sort()
+	n, last := 0, uint32(0)
+	for place := x.oldest; place != none; place = x.at(place).next {
+		if n++; x.at(place).marked < last {
+			t.Error("not in the order of the marks")
+		}
+		last = x.at(place).marked
+	}
+	if n != len(model) {
+		t.Errorf("%d of %d after sorting", n, len(model))
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -20,7 +19,7 @@ import (
 var ErrWrongContent = errors.New("the source sent wrong content")
 
 const (
-	chunk = 256 << 10
+	chunk = 128 << 10
 	// holdBack is how much of an unverified body its readers do not get: with
 	// the last bytes missing no client takes a wrong body for a right one.
 	holdBack   = 64 << 10
@@ -45,7 +44,7 @@ type fill struct {
 	wary   bool     // nothing is given to readers before the whole is verified
 	cause  error    // why there was a fill before this one
 	file   *os.File
-	hash   hash.Hash
+	hash   hasher
 	purged bool          // not to be kept; store.mu
 	kept   int64         // bytes reserved in the store; store.mu
 	ended  chan struct{} // closed when all is done, the file committed or removed
@@ -129,7 +128,7 @@ func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
 	}
 	s.metrics.open.Inc()
 	return &fill{
-		store: s, digest: d, rota: rota{sources: sources}, file: file, hash: d.Algorithm().Hash(), ended: make(chan struct{}),
+		store: s, digest: d, rota: rota{sources: sources}, file: file, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
 		size: -1, users: 1, changed: make(chan struct{}),
 	}, nil
 }
@@ -159,6 +158,7 @@ func (f *fill) update(change func()) {
 func (f *fill) run() {
 	defer f.leave()
 	err := f.transfer()
+	f.hash.wait()
 	if err == nil {
 		err = f.verify()
 	}
@@ -307,16 +307,15 @@ func (f *fill) reserve(n int64) error {
 }
 
 func (f *fill) copy(body io.Reader) error {
-	buf := make([]byte, chunk)
 	for {
+		buf := f.store.chunks.get()
 		n, err := body.Read(buf)
 		if f.size >= 0 && f.written+int64(n) > f.size {
+			f.store.chunks.put(buf)
 			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
 		}
-		if n > 0 {
-			if err := f.write(buf[:n]); err != nil {
-				return err
-			}
+		if failed := f.write(buf[:n]); failed != nil {
+			return failed
 		}
 		switch {
 		case err == io.EOF && f.size >= 0 && f.written < f.size:
@@ -329,7 +328,12 @@ func (f *fill) copy(body io.Reader) error {
 	}
 }
 
+// write takes a chunk over.
 func (f *fill) write(b []byte) error {
+	if len(b) == 0 {
+		f.store.chunks.put(b)
+		return nil
+	}
 	if end := f.written + int64(len(b)); end > f.kept { // nobody has said how much comes
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
@@ -342,13 +346,13 @@ func (f *fill) write(b []byte) error {
 		f.store.trouble(err)
 		return finalError{errUnkept}
 	}
-	f.hash.Write(b)
 	f.update(func() { f.written += int64(len(b)) })
+	f.hash.add(b)
 	return nil
 }
 
 func (f *fill) verify() error {
-	if got := digest.NewDigest(f.digest.Algorithm(), f.hash); got != f.digest {
+	if got := digest.NewDigest(f.digest.Algorithm(), f.hash.wait()); got != f.digest {
 		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)
 	}
 	return nil

@@ -242,7 +242,7 @@ func (r *Reader) readOn(p []byte) (int, error) {
 	}
 	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, sources: f.rota.sources, size: f.size, offset: r.offset}
 	if r.offset == f.written {
-		d.hash = f.hash
+		d.hash = f.hash.hash
 		if err := d.cloneHash(); err != nil {
 			return 0, err
 		}

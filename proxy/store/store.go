@@ -40,6 +40,7 @@ type Store struct {
 	ctx     context.Context // of every fill
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	chunks  chunkPool
 
 	mu       sync.Mutex
 	blobs    index

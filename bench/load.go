@@ -115,6 +115,20 @@ func (l *load) verify(ctx context.Context, base string, i item) error {
 	return nil
 }
 
+// suite is what the server chose to encrypt with.
+func (l *load) suite(ctx context.Context, base string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	return tls.VersionName(resp.TLS.Version) + ", " + tls.CipherSuiteName(resp.TLS.CipherSuite), nil
+}
+
 // sample is what one round of a work gave.
 type sample struct {
 	wall     time.Duration // of one pull by all clients; of a work with a time: all of it

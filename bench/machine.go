@@ -1,6 +1,7 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"runtime"
@@ -8,27 +9,41 @@ import (
 	"time"
 )
 
+// head is one line of the head of a result.
+func head(name, value string) string { return fmt.Sprintf("%-14s%s", name, value) }
+
 // describe is the head of every result: which machine, which versions, when.
 func describe(e *environment) []string {
-	lines := []string{
-		"machine    " + machine(),
-		"go         " + runtime.Version(),
-	}
+	lines := []string{head("machine", machine()), head("go", runtime.Version())}
 	for _, k := range kinds() {
 		if binary, found := e.binaries[k.name]; found {
-			lines = append(lines, fmt.Sprintf("%-12s %s", k.name, k.version(binary)))
+			lines = append(lines, head(k.name, k.version(binary)))
 		}
-	}
-	for i, line := range lines {
-		name, rest, _ := strings.Cut(line, " ")
-		lines[i] = fmt.Sprintf("%-14s%s", name, strings.TrimSpace(rest))
 	}
 	p := e.plan
 	return append(lines,
-		fmt.Sprintf("%-14s%s", "date", time.Now().UTC().Format("2006-01-02 15:04 UTC")),
-		fmt.Sprintf("%-14s%d rounds, order shuffled; warm %d MiB, cold %d MiB, slow %d MiB at %d MiB/s; manifests for %s a round", "work",
-			p.Rounds, p.Warm/mib, p.Cold/mib, p.Slow/mib, p.Rate/mib, p.Time),
-		fmt.Sprintf("%-14sHTTP/1.1 for all; TLS is between client and peer, peers reach the origin by plain HTTP", "transport"))
+		head("date", time.Now().UTC().Format("2006-01-02 15:04 UTC")),
+		head("work", fmt.Sprintf("%d rounds, order shuffled; warm %d MiB, cold %d MiB, slow %d MiB at %d MiB/s; manifests for %s a round",
+			p.Rounds, p.Warm/mib, p.Cold/mib, p.Slow/mib, p.Rate/mib, p.Time)),
+		head("transport", "HTTP/1.1 for all; TLS is between client and peer, peers reach the origin by plain HTTP"))
+}
+
+// revision is the commit that a Go binary was built from, "" where it does not say.
+func revision(binary string) string {
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		return ""
+	}
+	commit, modified := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = ", commit " + s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = " and changes"
+		}
+	}
+	return commit + modified
 }
 
 // machine names processor, cores, memory and kernel, as Linux does.

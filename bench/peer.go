@@ -35,10 +35,13 @@ func kinds() []kind {
 			command: func(binary, config string) []string {
 				return []string{binary, "edge", "--config", config, "--datacenter", "par1", "--drain", "0s"}
 			},
-			version: func(binary string) string { return firstLine(binary, "version") }},
+			version: func(binary string) string { return firstLine(binary, "version") + revision(binary) }},
 		{name: "distribution", file: "distribution.yaml",
 			command: func(binary, config string) []string { return []string{binary, "serve", config} },
-			version: func(binary string) string { return firstLine(binary, "--version") }},
+			version: func(binary string) string {
+				_, version, _ := strings.Cut(firstLine(binary, "--version"), " ") // behind the path that it was called by
+				return version
+			}},
 		{name: "nginx-static", file: "nginx-static.conf", command: nginx, held: true,
 			version: func(binary string) string { return firstLine(binary, "-v") }},
 		{name: "nginx-cache", file: "nginx-cache.conf", command: nginx,

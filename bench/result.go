@@ -26,6 +26,7 @@ type row struct {
 	CPURequest  float64 `json:"cpu_seconds_per_request"`
 	Peak        float64 `json:"peak_bytes"`
 	OriginAsked float64 `json:"origin_blob_gets"`
+	Spread      float64 `json:"spread"` // the slowest round's time in that of the quickest
 	Cut         int     `json:"rounds_given_up"`
 
 	storm, cold bool
@@ -58,6 +59,9 @@ func quantile(all []time.Duration, q float64) float64 {
 	return all[int(q*float64(len(all)-1)+0.5)].Seconds()
 }
 
+// speed is in bytes a second.
+func (s sample) speed() float64 { return float64(s.bytes) / s.total.Seconds() }
+
 // add makes rows of the samples of one work, by peer.
 func (r *result) add(transport string, w work, samples map[string][]sample) {
 	var rows []row
@@ -67,18 +71,19 @@ func (r *result) add(transport string, w work, samples map[string][]sample) {
 			continue
 		}
 		var latency []time.Duration
-		cut := 0
+		cut, quickest, slowest := 0, of[0].speed(), of[0].speed()
 		for _, s := range of {
 			latency = append(latency, s.latency...)
+			quickest, slowest = max(quickest, s.speed()), min(slowest, s.speed())
 			if s.cut {
 				cut++
 			}
 		}
 		slices.Sort(latency)
 		rows = append(rows, row{
-			Transport: transport, Work: w.name, Peer: k.name, Cut: cut, storm: w.storm, cold: w.cold,
+			Transport: transport, Work: w.name, Peer: k.name, Cut: cut, Spread: quickest / max(1, slowest), storm: w.storm, cold: w.cold,
 			Seconds:     median(of, func(s sample) float64 { return s.wall.Seconds() }),
-			Bytes:       median(of, func(s sample) float64 { return float64(s.bytes) / s.total.Seconds() }),
+			Bytes:       median(of, func(s sample) float64 { return s.speed() }),
 			Requests:    median(of, func(s sample) float64 { return float64(s.requests) / s.total.Seconds() }),
 			P50:         quantile(latency, 0.5),
 			P99:         quantile(latency, 0.99),
@@ -119,8 +124,8 @@ func (r *result) writeText(out io.Writer) error {
 	}
 	blobs := slices.DeleteFunc(slices.Clone(r.Rows), func(o row) bool { return o.storm })
 	manifests := slices.DeleteFunc(slices.Clone(r.Rows), func(o row) bool { return !o.storm })
-	writeRows(out, "Blobs", []string{"seconds", "GB/s", "/fastest", "/direct", "first p50", "first p99", "cpu s/GiB", "peak MiB", "asked"}, blobs, row.blobCells)
-	writeRows(out, "Manifests", []string{"req/s", "/fastest", "/direct", "p50 ms", "p99 ms", "cpu us/req", "peak MiB"}, manifests, row.manifestCells)
+	writeRows(out, "Blobs", []string{"seconds", "spread", "GB/s", "/fastest", "/direct", "first p50", "first p99", "cpu s/GiB", "peak MiB", "asked"}, blobs, row.blobCells)
+	writeRows(out, "Manifests", []string{"req/s", "spread", "/fastest", "/direct", "p50 ms", "p99 ms", "cpu us/req", "peak MiB"}, manifests, row.manifestCells)
 	return nil
 }
 
@@ -132,7 +137,7 @@ func writeRows(out io.Writer, title string, heads []string, rows []row, cells fu
 	line := func(names [3]string, cells []string) {
 		fmt.Fprintf(out, "%-5s  %-9s  %-12s", names[0], names[1], names[2])
 		for _, c := range cells {
-			fmt.Fprintf(out, "  %10s", c)
+			fmt.Fprintf(out, "  %9s", c)
 		}
 		fmt.Fprintln(out)
 	}
@@ -161,11 +166,11 @@ func (o row) blobCells() []string {
 	if o.cold {
 		asked = fmt.Sprintf("%.0f", o.OriginAsked)
 	}
-	return []string{seconds, fmt.Sprintf("%.2f", o.Bytes/1e9), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.1f", o.P50*1000),
+	return []string{seconds, fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.2f", o.Bytes/1e9), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.1f", o.P50*1000),
 		fmt.Sprintf("%.1f", o.P99*1000), fmt.Sprintf("%.2f", o.CPU), fmt.Sprintf("%.0f", o.Peak/mib), asked}
 }
 
 func (o row) manifestCells() []string {
-	return []string{fmt.Sprintf("%.0f", o.Requests), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.2f", o.P50*1000),
+	return []string{fmt.Sprintf("%.0f", o.Requests), fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.2f", o.P50*1000),
 		fmt.Sprintf("%.2f", o.P99*1000), fmt.Sprintf("%.0f", o.CPURequest*1e6), fmt.Sprintf("%.0f", o.Peak/mib)}
 }

@@ -108,6 +108,15 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 	if err := clients.login(ctx, base); err != nil {
 		return err
 	}
+	if tls {
+		for _, p := range peers {
+			suite, err := clients.suite(ctx, p.base)
+			if err != nil {
+				return fmt.Errorf("%s over tls: %w", p.name, err)
+			}
+			r.Machine = append(r.Machine, head("tls", p.name+": "+suite))
+		}
+	}
 	for _, w := range wanted {
 		if err := e.runWork(ctx, clients, w, peers, r); err != nil {
 			return err
@@ -134,7 +143,7 @@ func (e *environment) runWork(ctx context.Context, clients *load, w work, peers 
 				return fmt.Errorf("%s by %s over %s: %w", w.name, p.name, transport(p.tls), err)
 			}
 			e.say("%-5s %-9s round %d of %d  %-12s %7.2f s  %6.2f GB/s  %d requests", transport(p.tls), w.name, round+1, e.plan.Rounds, p.name,
-				s.wall.Seconds(), float64(s.bytes)/s.total.Seconds()/1e9, s.requests)
+				s.wall.Seconds(), s.speed()/1e9, s.requests)
 			samples[p.name] = append(samples[p.name], s)
 		}
 	}

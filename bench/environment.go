@@ -109,7 +109,7 @@ func (e *environment) findPeers(ctx context.Context) error {
 
 func buildEdge(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "breakwater")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "example.org/breakwater/cmd/breakwater").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=auto", "-o", path, "example.org/breakwater/cmd/breakwater").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the edge: %w: %s", err, out)
 	}
 	return path, nil

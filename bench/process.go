@@ -28,6 +28,7 @@ func startProcess(log string, command ...string) (*process, error) {
 	defer f.Close()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = f, f
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none") // distribution looks for a collector else, and there is none
 	return watch(cmd)
 }
 

@@ -40,21 +40,30 @@ func runEdge(ctx context.Context, p plan, out, progress io.Writer) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	env, err := prepare(ctx, p, progress)
-	defer env.close()
+	r, err := run(ctx, p, progress)
 	if err != nil {
 		return err
 	}
-	r := newResult(env)
-	for _, tls := range []bool{false, true} {
-		if err := env.runTransport(ctx, tls, r); err != nil {
-			return err
-		}
-	}
+	// By now all is cleaned up: a reader of out that leaves ends the program.
 	if p.JSON {
 		return r.writeJSON(out)
 	}
 	return r.writeText(out)
+}
+
+func run(ctx context.Context, p plan, progress io.Writer) (*result, error) {
+	env, err := prepare(ctx, p, progress)
+	defer env.close()
+	if err != nil {
+		return nil, err
+	}
+	r := newResult(env)
+	for _, tls := range []bool{false, true} {
+		if err := env.runTransport(ctx, tls, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // check finds names that there are not.

@@ -28,6 +28,7 @@ var imports = map[string][]string{
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/naming", "internal/daemon"},
+	"bench":             {"registry", "internal/lab"},
 	"cmd/breakwater":    {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming"},
 	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The bench starts itself as the origin; here that is the test's binary.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "origin" {
+		if err := command().ExecuteContext(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// small is a plan that takes no time and measures nothing.
+func small(t *testing.T) plan {
+	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
+		t.Skip("processor time and memory are read from Linux's /proc")
+	}
+	return plan{Rounds: 1, Peers: []string{"edge", "direct"}, Dir: t.TempDir(), Warm: mib, Cold: 2 * mib, Slow: mib, Rate: 16 * mib,
+		Time: 100 * time.Millisecond, Settle: time.Millisecond}
+}
+
+func TestEveryWorkIsInTheTable(t *testing.T) {
+	p := small(t)
+	var out, progress strings.Builder
+	if err := runEdge(t.Context(), p, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	var lines [][]string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.Fields(line))
+	}
+	for _, w := range works() {
+		for _, over := range []string{"plain", "tls"} {
+			for _, peer := range p.Peers {
+				if !slices.ContainsFunc(lines, func(f []string) bool { return len(f) > 8 && slices.Equal(f[:3], []string{over, w.name, peer}) }) {
+					t.Errorf("there is no line for %s by %s over %s", w.name, peer, over)
+				}
+			}
+		}
+	}
+	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
+func TestAPeerThatIsNotThereIsNamed(t *testing.T) {
+	p := small(t)
+	p.Peers, p.Work, p.Nginx = []string{"direct", "nginx-cache"}, []string{"tag-64/plain"}, "/nonexistent/nginx"
+	var out, progress strings.Builder
+	if err := runEdge(t.Context(), p, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	if !strings.Contains(out.String(), "nginx-cache is left out: ") {
+		t.Errorf("the result does not say that nginx is missing:\n%s", &out)
+	}
+}
+
+func TestNamesThatThereAreNot(t *testing.T) {
+	for says, p := range map[string]plan{
+		`no peer "squid"`:   {Peers: []string{"squid"}},
+		`no work "warm-17"`: {Work: []string{"warm-17"}},
+	} {
+		if err := runEdge(t.Context(), p, nil, nil); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("want %q, got %v", says, err)
+		}
+	}
+}
+
+func TestTheStoreIsListed(t *testing.T) {
+	p := small(t)
+	var progress strings.Builder
+	r, err := runStore(t.Context(), 100, p.Dir, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	if r.Answered <= 0 || r.Resident <= 0 || r.Peak < r.Resident {
+		t.Errorf("%+v", r)
+	}
+	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

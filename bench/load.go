@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	bufferSize = 256 << 10
+	mostClient = 64
+)
+
+// load is the clients. All peers are asked by the same ones, over HTTP/1.1 with
+// connections that are kept, and what they send is thrown away unhashed.
+type load struct {
+	http    *http.Client
+	token   string
+	buffers [mostClient][]byte
+}
+
+func newLoad(pool *x509.CertPool) *load {
+	l := &load{http: &http.Client{Transport: &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: mostClient, DisableCompression: true, ReadBufferSize: 64 << 10,
+	}}}
+	for i := range l.buffers {
+		l.buffers[i] = make([]byte, bufferSize)
+	}
+	return l
+}
+
+// login gets the token that is shown to every peer, as a client does.
+func (l *load) login(ctx context.Context, base string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/service/token?service=harbor-registry&scope=repository:"+repo+":pull", nil)
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth("robot$"+robotName, robotSecret)
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("get a token: %w", err)
+	}
+	defer resp.Body.Close()
+	var body struct{ Token string }
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&body); err != nil || body.Token == "" {
+		return fmt.Errorf("get a token of %s: status %d, no token in it", base, resp.StatusCode)
+	}
+	l.token = body.Token
+	return nil
+}
+
+// get pulls an item. arrived counts its bytes while they come; first is the time
+// to the first of them. Whatever is not the whole item is an error.
+func (l *load) get(ctx context.Context, base string, i item, buffer []byte, arrived *atomic.Int64, sum hash.Hash) (first time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+i.path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+l.token)
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	begun := time.Now()
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+		return 0, fmt.Errorf("GET %s%s: %s: %s", base, i.path, resp.Status, text)
+	}
+	var size int64
+	for {
+		n, err := resp.Body.Read(buffer)
+		if n > 0 && size == 0 {
+			first = time.Since(begun)
+		}
+		size += int64(n)
+		arrived.Add(int64(n))
+		if sum != nil {
+			sum.Write(buffer[:n])
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return first, fmt.Errorf("GET %s%s: after %d bytes: %w", base, i.path, size, err)
+		}
+	}
+	if size != i.size {
+		return first, fmt.Errorf("GET %s%s: %d bytes came, not %d", base, i.path, size, i.size)
+	}
+	return first, nil
+}
+
+// verify pulls an item and checks its digest.
+func (l *load) verify(ctx context.Context, base string, i item) error {
+	sum := sha256.New()
+	if _, err := l.get(ctx, base, i, l.buffers[0], new(atomic.Int64), sum); err != nil {
+		return err
+	}
+	if got := fmt.Sprintf("sha256:%x", sum.Sum(nil)); got != i.digest {
+		return fmt.Errorf("GET %s%s: the bytes are %s, not %s", base, i.path, got, i.digest)
+	}
+	return nil
+}
+
+// suite is what the server chose to encrypt with.
+func (l *load) suite(ctx context.Context, base string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	return tls.VersionName(resp.TLS.Version) + ", " + tls.CipherSuiteName(resp.TLS.CipherSuite), nil
+}
+
+// sample is what one round of a work gave.
+type sample struct {
+	wall     time.Duration // of one pull by all clients; of a work with a time: all of it
+	total    time.Duration
+	bytes    int64 // to all clients, in total
+	requests int
+	latency  []time.Duration // blobs: to the first byte; manifests: to the last
+	cpu      time.Duration
+	peak     int64
+	asked    int  // blob GETs at the origin
+	cut      bool // given up: bytes is what had come by then
+}
+
+// wave has all clients pull the item at once, again and again until the time is
+// over (0: once). It gives up after patience.
+func (l *load) wave(ctx context.Context, base string, i item, clients int, least, patience time.Duration) (s sample, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var arrived atomic.Int64
+	var mu sync.Mutex
+	waves := 0
+	begun := time.Now()
+	for waves == 0 || time.Since(begun) < least {
+		var wait sync.WaitGroup
+		for c := range clients {
+			wait.Go(func() {
+				first, failed := l.get(ctx, base, i, l.buffers[c], &arrived, nil)
+				mu.Lock()
+				defer mu.Unlock()
+				if first > 0 {
+					s.latency = append(s.latency, first)
+				}
+				if failed != nil && err == nil {
+					err = failed
+				}
+			})
+		}
+		wait.Wait()
+		waves++
+		if err != nil {
+			break
+		}
+	}
+	s.total, s.bytes, s.requests = time.Since(begun), arrived.Load(), waves*clients
+	s.wall = s.total / time.Duration(waves)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.cut, err = true, nil
+	}
+	return s, err
+}
+
+// storm has all clients pull the item, each again as soon as it has it, for a time.
+func (l *load) storm(ctx context.Context, base string, i item, clients int, span time.Duration) (s sample, err error) {
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var arrived atomic.Int64
+	begun := time.Now()
+	for c := range clients {
+		wait.Go(func() {
+			var took []time.Duration
+			var failed error
+			for failed == nil && time.Since(begun) < span {
+				sent := time.Now()
+				_, failed = l.get(ctx, base, i, l.buffers[c], &arrived, nil)
+				took = append(took, time.Since(sent))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.latency = append(s.latency, took...)
+			if failed != nil && err == nil {
+				err = failed
+			}
+		})
+	}
+	wait.Wait()
+	s.total, s.bytes, s.requests = time.Since(begun), arrived.Load(), len(s.latency)
+	s.wall = s.total
+	return s, err
+}

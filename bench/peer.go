@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed peers
+var peerFiles embed.FS
+
+// kind is a program that can stand between clients and the origin.
+type kind struct {
+	name    string
+	file    string                                // its configuration, below peers/
+	command func(binary, config string) []string  // nil: the origin itself
+	held    bool                                  // it has the content from the start: no cold work
+	version func(binary string) (sentence string) // for the result's head
+}
+
+// kinds are the peers, in the order of the result.
+func kinds() []kind {
+	nginx := func(binary, config string) []string {
+		return []string{binary, "-p", filepath.Dir(config), "-c", config}
+	}
+	return []kind{
+		{name: "edge", file: "edge.yaml",
+			command: func(binary, config string) []string {
+				return []string{binary, "edge", "--config", config, "--datacenter", "par1", "--drain", "0s"}
+			},
+			version: func(binary string) string { return firstLine(binary, "version") + revision(binary) }},
+		{name: "distribution", file: "distribution.yaml",
+			command: func(binary, config string) []string { return []string{binary, "serve", config} },
+			version: func(binary string) string {
+				_, version, _ := strings.Cut(firstLine(binary, "--version"), " ") // behind the path that it was called by
+				return version
+			}},
+		{name: "nginx-static", file: "nginx-static.conf", command: nginx, held: true,
+			version: func(binary string) string { return firstLine(binary, "-v") }},
+		{name: "nginx-cache", file: "nginx-cache.conf", command: nginx,
+			version: func(binary string) string { return firstLine(binary, "-v") }},
+		{name: "direct", version: func(string) string { return "the Harbor stand-in of internal/lab" }},
+	}
+}
+
+// peer is one kind, running.
+type peer struct {
+	kind
+	env     *environment
+	tls     bool
+	base    string // its URL
+	dir     string
+	process *process
+}
+
+// settings is what a configuration is filled in with.
+type settings struct {
+	Dir, Shared, Listen, Metrics, Admin string
+	Origin, OriginHost, Robot, Secret   string
+	TLS, Root                           bool
+}
+
+// newPeer starts a peer on a free port.
+func newPeer(ctx context.Context, env *environment, k kind, tls bool) (*peer, error) {
+	p := &peer{kind: k, env: env, tls: tls}
+	if k.command == nil {
+		p.process, p.base = env.origin.process, env.origin.URL
+		if tls {
+			p.base = env.origin.TLS
+		}
+		return p, nil
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	p.dir = filepath.Join(env.dir, k.name+"-"+transport(tls))
+	if err := os.Mkdir(p.dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := settings{Dir: p.dir, Shared: env.shared(), Listen: ports[0], Metrics: ports[1], Admin: ports[2], Origin: env.origin.URL,
+		OriginHost: strings.TrimPrefix(env.origin.URL, "http://"), Robot: robotName, Secret: robotSecret, TLS: tls, Root: os.Getuid() == 0}
+	if err := s.write(k.file); err != nil {
+		return nil, fmt.Errorf("configure %s: %w", k.name, err)
+	}
+	p.base = "http://" + s.Listen
+	if tls {
+		p.base = "https://" + s.Listen
+	}
+	if k.name == "edge" {
+		env.say("profiles of the edge (%s): http://%s/debug/pprof/", transport(tls), s.Admin)
+	}
+	return p, p.start(ctx)
+}
+
+func transport(tls bool) string {
+	if tls {
+		return "tls"
+	}
+	return "plain"
+}
+
+// write fills the peer's configuration in and puts it into its directory.
+func (s *settings) write(file string) error {
+	t, err := template.ParseFS(peerFiles, "peers/"+file)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(s.Dir, file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return t.Execute(f, s)
+}
+
+func freePorts(n int) (addresses []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
+}
+
+func (p *peer) log() string { return filepath.Join(p.dir, "log") }
+
+// start runs the peer until it answers.
+func (p *peer) start(ctx context.Context) (err error) {
+	if p.command == nil {
+		return nil
+	}
+	p.process, err = startProcess(p.log(), p.command(p.env.binaries[p.name], filepath.Join(p.dir, p.file))...)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	if err := awaitAnswer(ctx, p.process, strings.Replace(p.base, "https://", "http://", 1)+"/healthz"); err != nil {
+		return fmt.Errorf("start %s: %w; its log ends: %s", p.name, err, lastLines(p.log()))
+	}
+	return nil
+}
+
+const startDeadline = time.Minute
+
+// awaitAnswer asks until there is any HTTP answer. A TLS listener answers plain
+// HTTP with a 400, which will do.
+func awaitAnswer(ctx context.Context, p *process, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			return resp.Body.Close()
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended")
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer: %w", err)
+		case <-ticker.C:
+		}
+	}
+}
+
+func (p *peer) stop() {
+	if p.command != nil && p.process != nil {
+		p.process.stop()
+	}
+}
+
+// empty makes the peer forget all content: a cold cache in a fresh process.
+func (p *peer) empty(ctx context.Context) error {
+	if p.command == nil || p.held {
+		return nil
+	}
+	p.stop()
+	if err := os.RemoveAll(filepath.Join(p.dir, "store")); err != nil {
+		return err
+	}
+	return p.start(ctx)
+}

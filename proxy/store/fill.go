@@ -33,6 +33,7 @@ const (
 	// The last bytes of a right body wait for its commit, so that what a client
 	// has seen whole is held; but not long for a slow disk.
 	commitWait = 250 * time.Millisecond
+	writeback  = 8 << 20 // what the disk is told to begin with at once
 )
 
 // fill is one transfer of one blob into one file, and its readers.
@@ -346,8 +347,12 @@ func (f *fill) write(b []byte) error {
 		f.store.trouble(err)
 		return finalError{errUnkept}
 	}
+	before := f.written
 	f.update(func() { f.written += int64(len(b)) })
 	f.hash.add(b)
+	if from := before - before%writeback; f.written-from >= writeback {
+		startWriteback(f.file, from, writeback)
+	}
 	return nil
 }
 

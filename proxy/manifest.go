@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 
 const (
 	maxManifest    = 4 << 20 // the OCI specification's advice to registries
+	maxHot         = 1024    // manifests in memory
+	maxHotSize     = 32 << 10
 	lookDeadline   = 60 * time.Second
 	staleAfter     = time.Second // with a copy in hand, a slower source counts as not healthy
 	unavailableFor = 5 * time.Second
@@ -98,13 +101,22 @@ func (h *Handler) writeLook(x *exchange, l *look, joined, unchanged bool) error 
 	return h.writeManifest(x, l.entry, body)
 }
 
+// readManifest reads a manifest from the store; those that are asked for often
+// and are small are in memory too, as long as the store has them.
 func (h *Handler) readManifest(d digest.Digest) ([]byte, error) {
+	if body, ok := h.hot.Get(d); ok && h.cfg.Store.Use(d) {
+		return body, nil
+	}
 	r, err := h.cfg.Store.Get(context.Background(), d)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, maxManifest+1))
+	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err == nil && len(body) <= maxHotSize {
+		h.hot.Add(d, body)
+	}
+	return body, err
 }
 
 func (h *Handler) writeManifest(x *exchange, e entry, body []byte) error {
@@ -112,6 +124,12 @@ func (h *Handler) writeManifest(x *exchange, e entry, body []byte) error {
 	header.Set("Content-Type", e.mediaType)
 	header.Set("X-Content-Type-Options", "nosniff")
 	setDigest(header, e.digest)
+	if x.r.Method == http.MethodGet && x.r.Header.Get("Range") == "" && x.r.Header.Get("If-None-Match") == "" {
+		header.Set("Accept-Ranges", "bytes")
+		header.Set("Content-Length", strconv.Itoa(len(body)))
+		_, err := x.w.Write(body) // with its header, in one packet where it fits
+		return err
+	}
 	http.ServeContent(x.w, x.r, "", time.Time{}, bytes.NewReader(body))
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/access"
@@ -40,6 +41,7 @@ type Handler struct {
 	cfg        Config
 	namespaces map[string]Namespace
 	tags       *tags
+	hot        *lru.Cache[digest.Digest, []byte]
 	sizes      *lru.Cache[named, int64] // of the blobs that a repo's manifests name
 	pass       *passer
 	metrics    *metrics
@@ -61,6 +63,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 		h.namespaces[ns.Project] = ns
 	}
 	h.tags = newTags(ctx, cfg.Now)
+	h.hot, _ = lru.New[digest.Digest, []byte](maxHot)
 	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
 	h.pass = newPasser(cfg.Harbor)
 	return h

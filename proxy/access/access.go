@@ -21,6 +21,7 @@ import (
 
 const (
 	maxRemembered = 1 << 16
+	maxTokens     = 1 << 14
 	rememberFor   = 5 * time.Minute
 	askDeadline   = 10 * time.Second
 )
@@ -37,6 +38,7 @@ type Checker struct {
 	cfg    Config
 	secret []byte // keys the hashes below: a core dump holds no credential
 	grants *lru.Cache[grantKey, time.Time]
+	tokens *lru.Cache[grantKey, registry.Token] // that were verified
 	open   openness
 	member *lru.Cache[memberKey, struct{}]
 }
@@ -68,6 +70,9 @@ func New(cfg Config) (*Checker, error) {
 	if c.grants, err = lru.New[grantKey, time.Time](maxRemembered); err != nil {
 		return nil, err
 	}
+	if c.tokens, err = lru.New[grantKey, registry.Token](maxTokens); err != nil {
+		return nil, err
+	}
 	c.member, err = lru.New[memberKey, struct{}](maxRemembered)
 	return c, err
 }
@@ -84,7 +89,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) error {
 		}
 		return c.challenge(q, "", "log in, or ask the token service for an anonymous token")
 	case strings.EqualFold(scheme, "Bearer") && c.cfg.Verifier != nil:
-		token, err := c.cfg.Verifier.Verify(strings.TrimSpace(credential))
+		token, err := c.verify(strings.TrimSpace(credential))
 		if err != nil {
 			e := c.challenge(q, "invalid_token", "the token is not valid here, or no longer")
 			e.Cause = err
@@ -98,6 +103,19 @@ func (c *Checker) Allow(ctx context.Context, q Query) error {
 		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	}
 	return c.ask(ctx, q)
+}
+
+// verify verifies a token; one that was verified before is good until it expires.
+func (c *Checker) verify(raw string) (registry.Token, error) {
+	key := c.hash(raw)
+	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
+		return token, nil
+	}
+	token, err := c.cfg.Verifier.Verify(raw)
+	if err == nil {
+		c.tokens.Add(key, token)
+	}
+	return token, err
 }
 
 func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
@@ -116,7 +134,7 @@ func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 // ask shows the client's credentials to the local Harbor, and remembers a yes.
 // A no is never remembered: it costs the one who asks for it, nobody else.
 func (c *Checker) ask(ctx context.Context, q Query) error {
-	key := c.key(q)
+	key := c.hash(q.Repos[0], q.Action, q.Authorization)
 	now := c.cfg.Now()
 	if until, ok := c.grants.Get(key); ok && now.Before(until) {
 		return nil
@@ -130,9 +148,10 @@ func (c *Checker) ask(ctx context.Context, q Query) error {
 	return nil
 }
 
-func (c *Checker) key(q Query) (key grantKey) {
+// hash keys what is remembered of a credential.
+func (c *Checker) hash(parts ...string) (key grantKey) {
 	mac := hmac.New(sha256.New, c.secret)
-	for _, s := range []string{q.Repos[0], q.Action, q.Authorization} {
+	for _, s := range parts {
 		mac.Write([]byte(s))
 		mac.Write([]byte{0})
 	}

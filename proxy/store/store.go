@@ -155,6 +155,22 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	return nil, fs.ErrNotExist
 }
 
+// Use counts as a read of a blob whose bytes the caller has in memory. It reports
+// whether the store still lists it.
+func (s *Store) Use(d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blobs.get(d)
+	if b == nil {
+		return false
+	}
+	s.blobs.use(b)
+	if b.proven != 0 {
+		b.proven = s.mark(b, time.Unix(0, b.proven)).UnixNano()
+	}
+	return true
+}
+
 // openHeld opens a committed blob; s.mu is held. Until the scan is through, the
 // disk knows more than the index does.
 func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) {

@@ -40,10 +40,13 @@ func runEdge(ctx context.Context, p plan, out, progress io.Writer) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+	begun := time.Now()
+	all, own := busy()
 	r, err := run(ctx, p, progress)
 	if err != nil {
 		return err
 	}
+	r.Machine = append(r.Machine, head("others", strangers(begun, all, own)))
 	// By now all is cleaned up: a reader of out that leaves ends the program.
 	if p.JSON {
 		return r.writeJSON(out)
@@ -114,6 +117,7 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 		}
 	}
 	clients := newLoad(e.pool)
+	defer clients.http.CloseIdleConnections() // before the peers stop
 	if err := clients.login(ctx, base); err != nil {
 		return err
 	}
@@ -184,10 +188,10 @@ func (e *environment) warmUp(ctx context.Context, clients *load, w work, p *peer
 // chill empties the peer, and has it serve the manifest, so that it is
 // acquainted with the origin.
 func (e *environment) chill(ctx context.Context, clients *load, p *peer) error {
+	clients.http.CloseIdleConnections() // a server that stops would wait for those that were never used
 	if err := p.empty(ctx); err != nil {
 		return err
 	}
-	clients.http.CloseIdleConnections()
 	if err := clients.verify(ctx, p.base, e.content.byTag); err != nil {
 		return err
 	}

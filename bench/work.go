@@ -155,8 +155,8 @@ func (e *environment) runWork(ctx context.Context, clients *load, w work, peers 
 			if err != nil {
 				return fmt.Errorf("%s by %s over %s: %w", w.name, p.name, transport(p.tls), err)
 			}
-			e.say("%-5s %-9s round %d of %d  %-12s %7.2f s  %6.2f GB/s  %d requests", transport(p.tls), w.name, round+1, e.plan.Rounds, p.name,
-				s.wall.Seconds(), s.speed()/1e9, s.requests)
+			e.say("%-5s %-9s round %d of %d  %-12s %7.2f s  %6.0f MB/s  %d requests", transport(p.tls), w.name, round+1, e.plan.Rounds, p.name,
+				s.wall.Seconds(), s.speed()/1e6, s.requests)
 			samples[p.name] = append(samples[p.name], s)
 		}
 	}
@@ -210,7 +210,7 @@ func (e *environment) measure(ctx context.Context, clients *load, w work, p *pee
 		}
 	}
 	if w.slow {
-		patience = 10 * time.Duration(float64(i.size)/float64(e.plan.Rate)*float64(time.Second))
+		patience = 5 * time.Duration(float64(i.size)/float64(e.plan.Rate)*float64(time.Second))
 		if err := e.origin.limit(e.plan.Rate); err != nil {
 			return s, err
 		}

@@ -27,8 +27,8 @@ func small(t *testing.T) plan {
 	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
 		t.Skip("processor time and memory are read from Linux's /proc")
 	}
-	return plan{Rounds: 1, Peers: []string{"edge", "direct"}, Dir: t.TempDir(), Warm: mib, Cold: 2 * mib, Slow: mib, Rate: 16 * mib,
-		Time: 100 * time.Millisecond, Settle: time.Millisecond}
+	return plan{Rounds: 1, Peers: []string{"edge", "direct"}, Dir: t.TempDir(), Warm: mib, Cold: 2 * mib, Slow: mib / 4, Rate: 16 * mib,
+		Time: 30 * time.Millisecond, Settle: time.Millisecond}
 }
 
 func TestEveryWorkIsInTheTable(t *testing.T) {

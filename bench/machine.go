@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // head is one line of the head of a result.
@@ -44,6 +46,30 @@ func revision(binary string) string {
 		}
 	}
 	return commit + modified
+}
+
+// busy is the processor time that all programs of the machine have used (proc(5),
+// /proc/stat: user, nice, system), and this one's share of it, with all that it
+// started and that have ended.
+func busy() (all, own time.Duration) {
+	text, _ := os.ReadFile("/proc/stat")
+	var user, nice, system int64
+	fmt.Sscanf(string(text), "cpu %d %d %d", &user, &nice, &system) //nolint:errcheck // 0 where there is none
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var used unix.Rusage
+		if unix.Getrusage(who, &used) == nil {
+			own += time.Duration(used.Utime.Nano() + used.Stime.Nano())
+		}
+	}
+	return time.Duration(user+nice+system) * time.Second / hertz, own
+}
+
+// strangers says how much of the machine others used since begun, when busy
+// gave what is handed in.
+func strangers(begun time.Time, all, own time.Duration) string {
+	allNow, ownNow := busy()
+	share := max(0, (allNow-all)-(ownNow-own)).Seconds() / time.Since(begun).Seconds() / float64(runtime.NumCPU())
+	return fmt.Sprintf("%.1f %% of the processors was used by other programs and the kernel's own threads meanwhile", share*100)
 }
 
 // machine names processor, cores, memory and kernel, as Linux does.

@@ -74,10 +74,12 @@ func (p *process) tree() []int {
 	return all
 }
 
+// hertz is what Linux counts processor time in towards programs, on every machine.
+const hertz = 100
+
 // cpu is the processor time of the process and all below it, those that have
 // ended among them (proc(5), /proc/pid/stat).
 func (p *process) cpu() (time.Duration, error) {
-	const hertz = 100 // what Linux counts in towards programs, on every machine
 	var ticks int64
 	for _, pid := range p.tree() {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -124,7 +124,7 @@ func (r *result) writeText(out io.Writer) error {
 	}
 	blobs := slices.DeleteFunc(slices.Clone(r.Rows), func(o row) bool { return o.storm })
 	manifests := slices.DeleteFunc(slices.Clone(r.Rows), func(o row) bool { return !o.storm })
-	writeRows(out, "Blobs", []string{"seconds", "spread", "GB/s", "/fastest", "/direct", "first p50", "first p99", "cpu s/GiB", "peak MiB", "asked"}, blobs, row.blobCells)
+	writeRows(out, "Blobs", []string{"seconds", "spread", "MB/s", "/fastest", "/direct", "first p50", "first p99", "cpu s/GiB", "peak MiB", "asked"}, blobs, row.blobCells)
 	writeRows(out, "Manifests", []string{"req/s", "spread", "/fastest", "/direct", "p50 ms", "p99 ms", "cpu us/req", "peak MiB"}, manifests, row.manifestCells)
 	return nil
 }
@@ -166,7 +166,7 @@ func (o row) blobCells() []string {
 	if o.cold {
 		asked = fmt.Sprintf("%.0f", o.OriginAsked)
 	}
-	return []string{seconds, fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.2f", o.Bytes/1e9), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.1f", o.P50*1000),
+	return []string{seconds, fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.0f", o.Bytes/1e6), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.1f", o.P50*1000),
 		fmt.Sprintf("%.1f", o.P99*1000), fmt.Sprintf("%.2f", o.CPU), fmt.Sprintf("%.0f", o.Peak/mib), asked}
 }
 

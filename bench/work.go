@@ -40,10 +40,13 @@ func runEdge(ctx context.Context, p plan, out, progress io.Writer) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+	begun := time.Now()
+	all, own := busy()
 	r, err := run(ctx, p, progress)
 	if err != nil {
 		return err
 	}
+	r.Machine = append(r.Machine, head("others", strangers(begun, all, own)))
 	// By now all is cleaned up: a reader of out that leaves ends the program.
 	if p.JSON {
 		return r.writeJSON(out)
@@ -114,6 +117,7 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 		}
 	}
 	clients := newLoad(e.pool)
+	defer clients.http.CloseIdleConnections() // before the peers stop
 	if err := clients.login(ctx, base); err != nil {
 		return err
 	}
@@ -151,8 +155,8 @@ func (e *environment) runWork(ctx context.Context, clients *load, w work, peers 
 			if err != nil {
 				return fmt.Errorf("%s by %s over %s: %w", w.name, p.name, transport(p.tls), err)
 			}
-			e.say("%-5s %-9s round %d of %d  %-12s %7.2f s  %6.2f GB/s  %d requests", transport(p.tls), w.name, round+1, e.plan.Rounds, p.name,
-				s.wall.Seconds(), s.speed()/1e9, s.requests)
+			e.say("%-5s %-9s round %d of %d  %-12s %7.2f s  %6.0f MB/s  %d requests", transport(p.tls), w.name, round+1, e.plan.Rounds, p.name,
+				s.wall.Seconds(), s.speed()/1e6, s.requests)
 			samples[p.name] = append(samples[p.name], s)
 		}
 	}
@@ -184,10 +188,10 @@ func (e *environment) warmUp(ctx context.Context, clients *load, w work, p *peer
 // chill empties the peer, and has it serve the manifest, so that it is
 // acquainted with the origin.
 func (e *environment) chill(ctx context.Context, clients *load, p *peer) error {
+	clients.http.CloseIdleConnections() // a server that stops would wait for those that were never used
 	if err := p.empty(ctx); err != nil {
 		return err
 	}
-	clients.http.CloseIdleConnections()
 	if err := clients.verify(ctx, p.base, e.content.byTag); err != nil {
 		return err
 	}
@@ -206,7 +210,7 @@ func (e *environment) measure(ctx context.Context, clients *load, w work, p *pee
 		}
 	}
 	if w.slow {
-		patience = 10 * time.Duration(float64(i.size)/float64(e.plan.Rate)*float64(time.Second))
+		patience = 5 * time.Duration(float64(i.size)/float64(e.plan.Rate)*float64(time.Second))
 		if err := e.origin.limit(e.plan.Rate); err != nil {
 			return s, err
 		}

@@ -3,26 +3,36 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
 )
 
-// answer turns what a Harbor said instead of content into what the edge knows
-// by it: a no (404), a refusal by policy (412), too many requests (429), or
-// don't-know (503). Don't-know never becomes a 404.
-func answer(ns Namespace, e *registry.Error) error {
+// meaning is what the edge knows by a place's refusal: a no (404), a refusal by
+// Harbor's policy (412), too many requests (429), or don't-know (503). Don't-know
+// never becomes a 404.
+func (s step) meaning(e *registry.Error) *registry.Error {
 	switch {
-	case e.Status == http.StatusNotFound && knows(ns, e):
+	case e.Status == http.StatusNotFound && s.knows(e):
 		return unknownOf(e)
-	case e.Status == http.StatusPreconditionFailed && e.Code != "":
+	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.place.kind != placeUpstream:
 		return e // Harbor's policy: passed on, in its own words
 	case e.Status == http.StatusTooManyRequests:
-		limited := registry.Errorf(registry.CodeTooManyRequests, "too many requests to the upstream; try again later")
-		limited.RetryAfter, limited.Cause = e.RetryAfter, e
+		limited := tooMany(e.RetryAfter)
+		limited.Cause = e
 		return limited
+	case s.place.kind == placeUpstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
+		// Its token service has given us a token before: Docker Hub answers so for
+		// names that do not exist.
+		no := registry.Errorf(registry.CodeNameUnknown, "%s is not there, or needs credentials", s.repo)
+		no.Cause = e
+		return no
+	case s.place.kind != placeHarbor:
+		return dontKnow(e)
 	}
 	return access.MissingProject(e)
 }
@@ -33,12 +43,12 @@ func answer(ns Namespace, e *registry.Error) error {
 // the upstream itself said no reads "resource not found: …" for manifests and
 // "http status code: 404" for blobs. A 404 that is not a registry's JSON is
 // nobody's word.
-func knows(ns Namespace, e *registry.Error) bool {
+func (s step) knows(e *registry.Error) bool {
 	if e.Code == "" {
 		return false
 	}
 	const harborsOwn = "NOT_FOUND"
-	if ns.Kind != KindCache || e.Code != harborsOwn {
+	if s.place.kind != placeHarbor || s.ns.Kind != KindCache || e.Code != harborsOwn {
 		return true
 	}
 	return strings.HasPrefix(e.Message, "resource not found") || strings.HasPrefix(e.Message, "http status code: 404")
@@ -56,6 +66,62 @@ func unknownOf(e *registry.Error) *registry.Error {
 	return no
 }
 
+// said is why one place gave nothing.
+type said struct {
+	step step
+	err  error
+}
+
+// verdict makes one answer of what all places of a route said, none of which had
+// it: no only if all said no, too many requests only if all said that. What the
+// Harbor's own cache of an upstream does not know counts for nothing where the
+// upstream itself said no.
+func verdict(all []said) error {
+	deniedBy := map[string]bool{}
+	for _, s := range all {
+		if s.step.place.kind == placeUpstream && isNo(s.err) {
+			deniedBy[s.step.ns.Project] = true
+		}
+	}
+	var no, limited *registry.Error
+	var causes []error
+	var wait time.Duration
+	unknown := 0
+	for _, s := range all {
+		var e *registry.Error
+		if !errors.As(s.err, &e) {
+			e = dontKnow(s.err)
+		}
+		causes = append(causes, fmt.Errorf("%s: %w", s.step.place.name, s.err))
+		wait = max(wait, e.RetryAfter)
+		switch {
+		case e.Status == http.StatusPreconditionFailed:
+			return e
+		case e.Status == http.StatusNotFound:
+			if no == nil {
+				no = e
+			}
+		case s.step.place.kind == placeHarbor && s.step.ns.Kind == KindCache && deniedBy[s.step.ns.Project]:
+		case e.Status == http.StatusTooManyRequests:
+			limited = e
+		default:
+			unknown++
+		}
+	}
+	cause := errors.Join(causes...)
+	switch {
+	case unknown == 0 && limited == nil && no != nil:
+		return no
+	case unknown == 0 && no == nil && limited != nil:
+		e := tooMany(wait)
+		e.Cause = cause
+		return e
+	}
+	e := dontKnow(cause)
+	e.RetryAfter = max(wait, unavailableFor)
+	return e
+}
+
 func dontKnow(cause error) *registry.Error {
 	e := registry.Errorf(registry.CodeUnavailable, "the source cannot say now; try again")
 	e.RetryAfter, e.Cause = unavailableFor, cause
@@ -65,6 +131,12 @@ func dontKnow(cause error) *registry.Error {
 func isNo(err error) bool {
 	var e *registry.Error
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
+}
+
+// isPolicy reports whether err is Harbor's refusal of content that it has.
+func isPolicy(err error) bool {
+	var e *registry.Error
+	return errors.As(err, &e) && e.Status == http.StatusPreconditionFailed
 }
 
 // isDontKnow reports whether err leaves open what the truth is: everything but

@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"example.org/breakwater/proxy/store"
@@ -67,6 +67,11 @@ func stream(w *responseWriter, reader *store.Reader) error {
 // openBlob returns a reader of the blob, held or being filled, once the repo is
 // known to hold it.
 func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
+	if h.pushes(x) {
+		if done, err := h.headBlob(x); err != nil || done {
+			return nil, err
+		}
+	}
 	reader, err := h.cfg.Store.Get(x.r.Context(), x.req.Digest)
 	if err == nil {
 		x.outcome = "hit"
@@ -90,19 +95,27 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 
 // fillBlob joins or starts the transfer of the blob into the store.
 func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
-	var asked atomic.Bool
-	reader, err := h.cfg.Store.Fetch(x.r.Context(), x.req.Digest, h.blobSource(x, &asked))
-	var refused *registry.Error
-	switch {
-	case err == nil:
-	case errors.As(err, &refused), x.r.Context().Err() != nil:
+	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
+	route := h.routeFor(x)
+	var sources []store.Source
+	for _, group := range groups(route, true) {
+		for _, s := range group {
+			sources = append(sources, store.Source{Name: s.place.name, Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
+				return f.open(ctx, s, len(route) > 1, offset, length)
+			}})
+		}
+	}
+	reader, err := h.cfg.Store.Fetch(x.r.Context(), x.req.Digest, sources...)
+	if err != nil && x.r.Context().Err() != nil {
 		return nil, err
-	default:
-		return nil, dontKnow(err)
+	}
+	if err != nil {
+		return nil, f.verdict(err)
 	}
 	x.outcome = "fill"
-	x.cacheStatus("fwd=miss", "detail=harbor", "stored")
-	if !asked.Load() {
+	if from := f.source(); from != "" {
+		x.cacheStatus("fwd=miss", "detail="+from, "stored")
+	} else {
 		x.joined()
 	}
 	return h.checked(x, reader)
@@ -111,7 +124,7 @@ func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 // joined notes that the request shares a transfer that another one began.
 func (x *exchange) joined() {
 	x.outcome = "join"
-	x.cacheStatus("fwd=miss", "detail=harbor", "collapsed")
+	x.cacheStatus("fwd=miss", "collapsed")
 }
 
 // checked returns the reader if the repo is known, or found, to hold the blob:
@@ -130,50 +143,105 @@ func (h *Handler) checked(x *exchange, reader *store.Reader) (*store.Reader, err
 	return reader, nil
 }
 
-// fetchHeader is what a request to Harbor carries beside the robot's
-// credentials, or instead of them where the edge has no robot.
-func (h *Handler) fetchHeader(x *exchange) http.Header {
-	header := http.Header{}
-	if a := x.r.Header.Get("Authorization"); !h.cfg.OwnRobot && a != "" {
-		header.Set("Authorization", a)
-	}
-	return header
+// blobFill asks the places of one repo's route for one blob, long after the
+// request that began it may be gone, and notes what they say.
+type blobFill struct {
+	h             *Handler
+	ns            Namespace
+	req           registry.Request
+	authorization string
+
+	mu      sync.Mutex
+	from    string // the place that answered last
+	refused []said
 }
 
-// blobSource asks the local Harbor for the blob from an offset on. It is called
-// by the fill, long after the request that started it may be gone, and notes
-// that this repo's own source was asked.
-func (h *Handler) blobSource(x *exchange, asked *atomic.Bool) store.Source {
-	req, ns, header := x.req, x.ns, h.fetchHeader(x)
-	req.Method, req.Query = http.MethodGet, nil
-	return store.Source{Name: "harbor", Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
-		asked.Store(true)
-		header := header.Clone()
-		switch {
-		case length >= 0:
-			header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
-		case offset > 0:
-			header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+// open asks one place for the blob from an offset on. A 200 proves that the repo
+// holds the blob.
+func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length int64) (store.Body, error) {
+	if err := f.decided(); err != nil {
+		return store.Body{}, err
+	}
+	req, header := s.under(f.req), f.h.headerFor(s, f.authorization)
+	req.Method = http.MethodGet
+	switch {
+	case length >= 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	deadline := time.Duration(0)
+	if others {
+		deadline = sourceDeadline
+	}
+	body, err := openBody(s.place.do(ctx, req, header, deadline))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		var e *registry.Error
+		if errors.As(err, &e) && e.Status < 500 {
+			err = s.meaning(e)
 		}
-		resp, err := h.cfg.Harbor.Do(ctx, req, header)
-		if err != nil {
-			return store.Body{}, err
+		f.refused = append(f.refused, said{s, err})
+		return store.Body{}, err
+	}
+	f.from = s.place.name
+	f.h.cfg.Access.Join(f.req.Repo, f.req.Digest)
+	return body, nil
+}
+
+// decided returns the last word, if it has been spoken: nobody else is asked then.
+func (f *blobFill) decided() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.refused {
+		if f.from == "" && final(f.ns, s.err) {
+			return s.err
 		}
-		body := store.Body{ReadCloser: resp.Body, Size: resp.ContentLength}
-		switch resp.StatusCode {
-		case http.StatusOK:
-		case http.StatusPartialContent:
-			body.Offset, body.Size, err = contentRange(resp.Header.Get("Content-Range"))
-			if err != nil {
-				resp.Body.Close()
-				return store.Body{}, dontKnow(err)
-			}
-		default:
-			return store.Body{}, answer(ns, registry.ReadError(resp))
+	}
+	return nil
+}
+
+// source is who answered; "" where the fill was another request's.
+func (f *blobFill) source() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.from
+}
+
+// verdict makes one answer for the client of what all places said.
+func (f *blobFill) verdict(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if errors.Is(err, store.ErrWrongContent) || len(f.refused) == 0 || f.from != "" {
+		return dontKnow(err)
+	}
+	for _, s := range f.refused {
+		if final(f.ns, s.err) {
+			return s.err
 		}
-		h.cfg.Access.Join(req.Repo, req.Digest)
-		return body, nil
-	}}
+	}
+	return verdict(f.refused)
+}
+
+// openBody reads where in the blob a place's answer begins. Its error keeps the
+// place's own status and words.
+func openBody(resp *http.Response, err error) (store.Body, error) {
+	if err != nil {
+		return store.Body{}, err
+	}
+	body := store.Body{ReadCloser: resp.Body, Size: resp.ContentLength}
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		if body.Offset, body.Size, err = contentRange(resp.Header.Get("Content-Range")); err != nil {
+			resp.Body.Close()
+			return store.Body{}, dontKnow(err)
+		}
+	default:
+		return store.Body{}, registry.ReadError(resp)
+	}
+	return body, nil
 }
 
 // contentRange reads "bytes first-last/size" (RFC 9110, section 14.4).
@@ -193,13 +261,19 @@ func contentRange(s string) (first, size int64, err error) {
 	return first, size, nil
 }
 
-// headBlob asks Harbor for the length alone. done is false where Harbor cannot
-// say: a proxy cache answers 404 to the HEAD of every blob that it has not
-// pulled yet, so there the blob itself is asked for.
+// headBlob asks Harbor for the length alone. done is false where that is not
+// the last word: a proxy cache answers 404 to the HEAD of every blob that it has
+// not pulled yet, and a peer may hold what Harbor does not.
 func (h *Handler) headBlob(x *exchange) (done bool, err error) {
-	resp, err := h.ask(x.r.Context(), x, http.MethodHead, "")
+	route := h.routeFor(x)
+	if !h.harbor.usable() && len(route) > 1 {
+		return false, nil
+	}
+	req := route[0].under(x.req)
+	req.Method = http.MethodHead
+	resp, err := h.harbor.do(x.r.Context(), req, h.headerFor(route[0], x.r.Header.Get("Authorization")), sourceDeadline)
 	if err != nil {
-		return false, err
+		return false, x.r.Context().Err()
 	}
 	resp.Body.Close()
 	switch {
@@ -211,41 +285,66 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 		setDigest(header, x.req.Digest)
 		h.cfg.Access.Join(x.req.Repo, x.req.Digest)
 		x.outcome = "revalidated"
-		x.cacheStatus("fwd=miss", "detail=harbor")
+		x.cacheStatus("fwd=miss", "detail="+h.harbor.name)
 		x.w.WriteHeader(http.StatusOK)
 		return true, nil
-	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache:
+	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache && (len(route) == 1 || h.pushes(x)):
 		return false, registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 	}
 	return false, nil
 }
 
-// proveMember asks Harbor whether this repo holds the blob that is already in
-// the store, at the price of one byte.
-func (h *Handler) proveMember(ctx context.Context, x *exchange) error {
-	resp, err := h.ask(ctx, x, http.MethodHead, "")
-	if err != nil {
-		return err
+// pushes reports whether a HEAD of a blob comes from somebody who may push here.
+// It asks whether an upload can be spared: that is so only if the local Harbor
+// holds the blob, whatever this edge or a peer may hold.
+func (h *Handler) pushes(x *exchange) bool {
+	if x.r.Method != http.MethodHead || x.ns.Kind == KindCache || x.peer != "" {
+		return false
 	}
-	if resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
-		if resp, err = h.ask(ctx, x, http.MethodGet, "bytes=0-0"); err != nil {
-			return err
-		}
-	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
-		return answer(x.ns, registry.ReadError(resp))
-	}
-	resp.Body.Close()
-	h.cfg.Access.Join(x.req.Repo, x.req.Digest)
-	return nil
+	query := x.query
+	query.Action = "push"
+	return h.cfg.Access.Allow(x.r.Context(), query) == nil
 }
 
-func (h *Handler) ask(ctx context.Context, x *exchange, method, span string) (*http.Response, error) {
-	req, header := x.req, h.fetchHeader(x)
-	req.Method, req.Query = method, nil
-	if span != "" {
-		header.Set("Range", span)
+// proveMember asks whether this repo holds the blob that is already in the
+// store, at the price of one byte.
+func (h *Handler) proveMember(ctx context.Context, x *exchange) error {
+	var all []said
+	for _, group := range groups(h.routeFor(x), true) {
+		for _, s := range group {
+			err := h.proveAt(ctx, x, s)
+			if err == nil {
+				h.cfg.Access.Join(x.req.Repo, x.req.Digest)
+				return nil
+			}
+			if final(x.ns, err) || ctx.Err() != nil {
+				return err
+			}
+			all = append(all, said{s, err})
+		}
 	}
-	return h.cfg.Harbor.Do(ctx, req, header)
+	return verdict(all)
+}
+
+func (h *Handler) proveAt(ctx context.Context, x *exchange, s step) error {
+	req, header := s.under(x.req), h.headerFor(s, x.r.Header.Get("Authorization"))
+	for _, method := range []string{http.MethodHead, http.MethodGet} { // a refused HEAD does not say why
+		req.Method = method
+		if method == http.MethodGet {
+			header.Set("Range", "bytes=0-0")
+		}
+		resp, err := s.place.do(ctx, req, header, sourceDeadline)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
+			resp.Body.Close()
+			return nil
+		}
+		if method == http.MethodGet {
+			return s.meaning(registry.ReadError(resp))
+		}
+		resp.Body.Close()
+	}
+	return nil
 }

@@ -22,7 +22,6 @@ const (
 	maxManifest    = 4 << 20 // the OCI specification's advice to registries
 	maxHot         = 1024    // manifests in memory
 	maxHotSize     = 32 << 10
-	lookDeadline   = 60 * time.Second
 	staleAfter     = time.Second // with a copy in hand, a slower source counts as not healthy
 	unavailableFor = 5 * time.Second
 )
@@ -49,13 +48,19 @@ func (h *Handler) serveManifest(x *exchange) error {
 		x.cacheStatus("hit")
 		return h.writeManifest(x, e, body)
 	}
-	authorization := x.r.Header.Get("Authorization")
-	l, joined := h.tags.revalidate(key, func(ctx context.Context, old entry) (entry, []byte, error) {
-		return h.lookUp(ctx, x.ns, x.req, old, authorization)
+	asked := lookKey{key, x.peer != ""}
+	if err := h.tags.refused(asked); err != nil {
+		x.outcome = "hit"
+		x.cacheStatus("hit", "detail=negative")
+		return err
+	}
+	q := question{x.ns, x.req, h.routeFor(x), x.r.Header.Get("Authorization")}
+	l, joined := h.tags.revalidate(asked, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
+		return h.lookUp(ctx, q, old)
 	})
 	stale := func() error {
 		x.outcome = "stale"
-		x.cacheStatus("hit", "fwd=stale", "detail=harbor-unavailable")
+		x.cacheStatus("hit", "fwd=stale", "detail=nobody-can-say")
 		return h.writeManifest(x, e, body)
 	}
 	var slow <-chan time.Time
@@ -90,9 +95,12 @@ func (h *Handler) writeLook(x *exchange, l *look, joined, unchanged bool) error 
 		}
 	}
 	x.outcome = "fill"
-	params := []string{"fwd=miss", "detail=harbor"}
+	params := []string{"fwd=miss", "detail=" + l.entry.source}
 	if unchanged {
 		x.outcome, params[0] = "revalidated", "fwd=stale"
+	}
+	if l.stale && x.peer != "" {
+		params = append([]string{"hit"}, params...)
 	}
 	if joined {
 		params = append(params, "collapsed")
@@ -137,40 +145,6 @@ func (h *Handler) writeManifest(x *exchange, e entry, body []byte) error {
 func setDigest(h http.Header, d digest.Digest) {
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
-}
-
-// lookUp asks the local Harbor what the reference is now. With a copy in the
-// store a HEAD will do when it names the same digest.
-func (h *Handler) lookUp(ctx context.Context, ns Namespace, req registry.Request, old entry, authorization string) (entry, []byte, error) {
-	req.Query = nil
-	header := http.Header{"Accept": {manifestTypes}}
-	if !h.cfg.OwnRobot && authorization != "" {
-		header.Set("Authorization", authorization)
-	}
-	if old.digest != "" && h.holds(old.digest) {
-		req.Method = http.MethodHead
-		resp, err := h.cfg.Harbor.Do(ctx, req, header)
-		if err != nil {
-			return entry{}, nil, err
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.digest.String() {
-			return old, nil, nil
-		}
-		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
-			return entry{}, nil, answer(ns, registry.ReadError(resp))
-		}
-	}
-	req.Method = http.MethodGet // anything else: the body says what it is
-	resp, err := h.cfg.Harbor.Do(ctx, req, header)
-	if err != nil {
-		return entry{}, nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return entry{}, nil, answer(ns, registry.ReadError(resp))
-	}
-	defer resp.Body.Close()
-	return h.keepManifest(req, resp)
 }
 
 func (h *Handler) holds(d digest.Digest) bool {

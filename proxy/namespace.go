@@ -1,6 +1,10 @@
 package proxy
 
-import "strings"
+import (
+	"strings"
+
+	"example.org/breakwater/registry"
+)
 
 // Kind says how a namespace is read and written (README.md, "Namespaces").
 type Kind int
@@ -22,7 +26,9 @@ func (k Kind) String() string {
 type Namespace struct {
 	Project   string // the project's name, as cache-dockerhub
 	Kind      Kind
-	DockerHub bool // a cache of Docker Hub: its official images live in library/
+	DockerHub bool             // a cache of Docker Hub: its official images live in library/
+	Upstream  *registry.Source // what a cache is of, for when Harbor cannot fetch it; nil: Harbor alone can
+	Rules     []Rule           // of a repl- project
 }
 
 // prefixes tell the kind of projects that the fleet file does not name, as

@@ -30,6 +30,7 @@ func newPasser(harbor *registry.Source) *passer {
 			if pr.In.TLS == nil { // what is before the edge has its place in the list
 				pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 			}
+			pr.Out.Header.Del(askedHeader)
 			pr.SetXForwarded()
 			scheme, _, _ := strings.Cut(baseURL(pr.In), ":")
 			pr.Out.Header.Set("X-Forwarded-Proto", scheme)

@@ -27,6 +27,8 @@ type Config struct {
 	Datacenter string           // this edge's, in health and logs
 	Namespaces []Namespace      // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source // the local Harbor, with the edge's own robot
+	Peers      []Peer           // the other datacenters' edges, nearest first
+	PeerSecret string           // shared by all edges; "": no peers
 	OwnRobot   bool             // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
@@ -45,6 +47,10 @@ type Handler struct {
 	sizes      *lru.Cache[named, int64] // of the blobs that a repo's manifests name
 	pass       *passer
 	metrics    *metrics
+	harbor     *place
+	peers      []*place
+	upstreams  map[string]*place // by the project of the cache
+	peerKey    *peerKey
 	started    time.Time
 	draining   atomic.Bool
 	harborSeen lastLook
@@ -66,7 +72,30 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.hot, _ = lru.New[digest.Digest, []byte](maxHot)
 	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
 	h.pass = newPasser(cfg.Harbor)
+	h.peerKey = newPeerKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
+	h.newPlaces(ctx)
 	return h
+}
+
+// newPlaces makes a place of everything that content may come from.
+func (h *Handler) newPlaces(ctx context.Context) {
+	at := func(name string, kind placeKind, r *registry.Source) *place {
+		return &place{name: name, kind: kind, registry: r, now: h.cfg.Now, ctx: ctx, metrics: h.metrics}
+	}
+	h.harbor = at("harbor", placeHarbor, h.cfg.Harbor)
+	if h.peerKey != nil {
+		for _, peer := range h.cfg.Peers {
+			p := at("peer-"+peer.Datacenter, placePeer, peer.Edge)
+			p.token = h.peerKey.tokens(peer.Datacenter)
+			h.peers = append(h.peers, p)
+		}
+	}
+	h.upstreams = map[string]*place{}
+	for project, ns := range h.namespaces {
+		if ns.Upstream != nil {
+			h.upstreams[project] = at("upstream-"+strings.TrimPrefix(project, "cache-"), placeUpstream, ns.Upstream)
+		}
+	}
 }
 
 // Drain makes the health say that this edge is leaving; requests are still served.
@@ -79,6 +108,8 @@ type exchange struct {
 	req     registry.Request
 	ns      Namespace
 	kind    string // end point, for logs and metrics
+	query   access.Query
+	peer    string // the datacenter of the edge that asks; "" for clients
 	outcome string // hit, stale, fill, join, pass, …: see cacheStatus
 	err     error
 }
@@ -112,6 +143,8 @@ func (h *Handler) serve(x *exchange) error {
 	case path == "/breakwater/v1/health":
 		x.kind, x.outcome = "health", "own"
 		return h.health(x)
+	case strings.HasPrefix(path, PeerPath+"/v2/"):
+		return h.servePeer(x)
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		x.outcome = "own"
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
@@ -135,15 +168,15 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	x.ns = resolve(h.namespaces, x.req.Project())
 	asked := x.req.Repo
 	x.req.Repo = x.ns.fullRepo(asked)
-	query := access.Query{
+	x.query = access.Query{
 		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, asked},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob
 	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials
 	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
-	if !harborDecides || query.Authorization == "" && x.req.Kind != registry.KindCatalog {
-		if err := h.cfg.Access.Allow(x.r.Context(), query); err != nil {
+	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog {
+		if err := h.cfg.Access.Allow(x.r.Context(), x.query); err != nil {
 			x.outcome = "own"
 			return err
 		}

@@ -96,6 +96,8 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	broken   *prometheus.GaugeVec
+	rateLeft *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -107,10 +109,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_request_duration_seconds",
 			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
 	}
+	m.broken = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_source_down",
+		Help: "1 while the breaker of a source is open: it is asked last, or not at all."}, []string{"source"})
+	m.rateLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
+		Help: "Pulls that an upstream said are left of its limit."}, []string{"source"})
 	if r != nil {
-		r.MustRegister(m.requests, m.bytes, m.seconds)
+		r.MustRegister(m.requests, m.bytes, m.seconds, m.broken, m.rateLeft)
 	}
 	return m
+}
+
+func (m *metrics) breaker(source string, open bool) {
+	value := 0.0
+	if open {
+		value = 1
+	}
+	m.broken.WithLabelValues(source).Set(value)
 }
 
 // finish counts the request and writes its log line, also when the handler panics.

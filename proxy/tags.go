@@ -13,6 +13,7 @@ import (
 type entry struct {
 	digest    digest.Digest
 	mediaType string
+	source    string    // the name of the place that said so
 	checked   time.Time // when the look that said so began
 }
 
@@ -24,31 +25,60 @@ type tags struct {
 
 	mu      sync.Mutex
 	entries *lru.Cache[tagKey, entry]
-	looks   map[tagKey]*look
+	looks   map[lookKey]*look
 	writes  *lru.Cache[string, time.Time] // by repo, the last write through this edge
+	nos     *lru.Cache[lookKey, refusal]
+}
+
+// refusal is a no that is remembered.
+type refusal struct {
+	err   error
+	begun time.Time // when the look that said so began
+	until time.Time
 }
 
 type tagKey struct{ repo, reference string }
+
+// lookKey is of one question: a client's, or a peer's, for whom no other
+// datacenter is asked, so that its answer is not a client's nor the other way round.
+type lookKey struct {
+	tagKey
+	ownOnly bool
+}
 
 // look is one revalidation at a source.
 type look struct {
 	begun time.Time
 	done  chan struct{}
-	entry entry
-	body  []byte // what was read, for those who wait; nil: what the store holds is still right
-	err   error
+	found
+	err error
 }
 
 const (
 	maxTags   = 1 << 16
 	maxWrites = 1 << 14
+	maxNos    = 1 << 14
+	noFor     = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
 )
 
 func newTags(ctx context.Context, now func() time.Time) *tags {
-	t := &tags{ctx: ctx, now: now, looks: map[tagKey]*look{}}
+	t := &tags{ctx: ctx, now: now, looks: map[lookKey]*look{}}
 	t.entries, _ = lru.New[tagKey, entry](maxTags) // the size is positive: no error
 	t.writes, _ = lru.New[string, time.Time](maxWrites)
+	t.nos, _ = lru.New[lookKey, refusal](maxNos)
 	return t
+}
+
+// refused returns the no that is remembered for key, nil where there is none.
+func (t *tags) refused(key lookKey) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	no, ok := t.nos.Get(key)
+	written, _ := t.writes.Get(key.repo)
+	if !ok || !t.now().Before(no.until) || !no.begun.After(written) {
+		return nil
+	}
+	return no.err
 }
 
 // get returns what is remembered, and whether it is fresh enough to be believed.
@@ -77,39 +107,44 @@ func (t *tags) written(repo string) {
 // revalidate joins the look that is under way for key, or starts one. A look
 // that began before the repo's last write is never joined, so nobody is shown a
 // tag older than a push that had already answered.
-func (t *tags) revalidate(key tagKey, ask func(ctx context.Context, old entry) (entry, []byte, error)) (l *look, joined bool) {
+func (t *tags) revalidate(key lookKey, freshness time.Duration, ask func(ctx context.Context, old entry) (found, error)) (l *look, joined bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l, ok := t.looks[key]; ok {
 		return l, true
 	}
-	old, _ := t.entries.Get(key)
+	old, _ := t.entries.Get(key.tagKey)
 	l = &look{begun: t.now(), done: make(chan struct{})}
 	t.looks[key] = l
 	go func() {
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)
 		defer cancel()
-		l.entry, l.body, l.err = ask(ctx, old)
+		l.found, l.err = ask(ctx, old)
 		l.entry.checked = l.begun
-		t.finish(key, l)
+		t.finish(key, l, min(freshness, noFor))
 	}()
 	return l, false
 }
 
-func (t *tags) finish(key tagKey, l *look) {
+func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer close(l.done)
 	if t.looks[key] == l {
 		delete(t.looks, key)
 	}
-	newest, _ := t.entries.Get(key)
+	newest, _ := t.entries.Get(key.tagKey)
 	switch {
 	case l.begun.Before(newest.checked): // a later look has answered already
 	case l.err == nil:
-		t.entries.Add(key, l.entry)
+		t.entries.Add(key.tagKey, l.entry)
 		t.entries.Add(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
 	case isNo(l.err):
-		t.entries.Remove(key)
+		if !key.ownOnly {
+			t.entries.Remove(key.tagKey)
+		}
+		if noFor > 0 {
+			t.nos.Add(key, refusal{l.err, l.begun, t.now().Add(noFor)})
+		}
 	}
 }

@@ -132,7 +132,7 @@ const maxErrorBody = 64 << 10
 // code: an HTML page from a load balancer is no registry's word.
 func ReadError(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	e := &Error{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	e := &Error{Status: resp.StatusCode, RetryAfter: RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if err != nil {
 		e.Cause = err
@@ -144,8 +144,9 @@ func ReadError(resp *http.Response) *Error {
 	return e
 }
 
-// retryAfter reads RFC 9110 section 10.2.3: seconds or a date.
-func retryAfter(s string, now time.Time) time.Duration {
+// RetryAfter reads a Retry-After header (RFC 9110, section 10.2.3), seconds or a
+// date: how long from now, a day at most; 0 for none.
+func RetryAfter(s string, now time.Time) time.Duration {
 	const most = 24 * time.Hour
 	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
 		return min(time.Duration(n)*time.Second, most)

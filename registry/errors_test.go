@@ -50,7 +50,7 @@ func TestRetryAfterAsDate(t *testing.T) {
 		"-1":                            0,
 		"soon":                          0,
 	} {
-		if got := retryAfter(s, now); got != want {
+		if got := RetryAfter(s, now); got != want {
 			t.Errorf("%q: %v, want %v", s, got, want)
 		}
 	}

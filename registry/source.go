@@ -24,6 +24,8 @@ import (
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
 	URL      string      // http(s)://host[:port], without a path
+	Prefix   string      // of every path, before /v2/: "" for registries
+	Proxy    string      // URL of an HTTP proxy on the way; "": as the environment says
 	Username string      // "" fetches anonymously
 	Password string      // never logged
 	TLS      *tls.Config // nil: the system's CAs
@@ -38,6 +40,7 @@ type SourceConfig struct {
 // identity, and follows redirects to storage without them. Safe for concurrent use.
 type Source struct {
 	url     *url.URL
+	prefix  string
 	auth    authn.Authenticator
 	base    http.RoundTripper
 	storage http.RoundTripper
@@ -63,13 +66,20 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
 	}
-	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, auth: authn.Anonymous, header: cfg.Header}
+	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header}
 	if cfg.Username != "" || cfg.Password != "" {
 		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
 	}
 	api := newTransport(nil)
 	if cfg.TLS != nil {
 		api.TLSClientConfig = cfg.TLS
+	}
+	if cfg.Proxy != "" {
+		proxy, err := url.Parse(cfg.Proxy)
+		if err != nil || proxy.Host == "" {
+			return nil, fmt.Errorf("source %s: proxy: want http://host:port", u.Host)
+		}
+		api.Proxy = http.ProxyURL(proxy)
 	}
 	s.base = &ownDomain{source: s.url, inner: api}
 	storage := api.Clone()
@@ -116,7 +126,7 @@ func (s *Source) Transport() http.RoundTripper { return s.base }
 // error means that there was no answer: code UNAVAILABLE.
 func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
 	u := *s.url
-	u.Path = r.Path()
+	u.Path = s.prefix + r.Path()
 	u.RawQuery = r.Query.Encode()
 	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), nil)
 	if err != nil {

@@ -45,8 +45,12 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	edges   []*wire.Edge
+	places  []addresses
 	report  report
 }
+
+// addresses are where one edge listens.
+type addresses struct{ public, metrics, admin string }
 
 // start brings everything up. What it returns is to be closed also after an error.
 func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
@@ -78,7 +82,12 @@ func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
 		return l, err
 	}
 	for i, place := range places {
-		if err := l.startEdge(ctx, i, place.name, port, lines); err != nil {
+		if err := l.choosePorts(i, place.name, port); err != nil {
+			return l, err
+		}
+	}
+	for i, place := range places {
+		if err := l.startEdge(ctx, i, place.name, lines); err != nil {
 			return l, err
 		}
 	}
@@ -143,15 +152,33 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	}
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	return errors.Join(os.WriteFile(filepath.Join(l.dir, "harbor-token.pem"), certificate, 0o600),
-		os.WriteFile(filepath.Join(l.dir, "edge-secret"), []byte(edgeSecret), 0o600))
+		os.WriteFile(filepath.Join(l.dir, "edge-secret"), []byte(edgeSecret), 0o600),
+		os.WriteFile(filepath.Join(l.dir, "peer-key"), []byte(rand.Text()), 0o600))
+}
+
+// choosePorts finds out where an edge will listen: all fleet files name all edges.
+func (l *running) choosePorts(i int, name string, port int) error {
+	var a addresses
+	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin} {
+		// Opened to see that the port is free and then opened again: the fleet file
+		// holds addresses, as every fleet file does.
+		listener, err := listen("edge "+name, places[i].host, port, offset, i)
+		if err != nil {
+			return err
+		}
+		*address = listener.Addr().String()
+		defer listener.Close() // when all three are chosen: no two are the same
+	}
+	l.places = append(l.places, a)
+	return nil
 }
 
 // fleetFile is the fleet file of the edge that will listen on these addresses:
 // the same fleet for all, but ports differ where there is one address for all.
-func (l *running) fleetFile(dir, public, metrics, admin string) string {
+func (l *running) fleetFile(dir string, own addresses) string {
 	s := "domain: harbor.lab.example.org\ndatacenters:\n"
 	for i, place := range places {
-		s += fmt.Sprintf("  %s: { role: %s, harbor: %q }\n", place.name, place.role, l.harbors[i].URL())
+		s += fmt.Sprintf("  %s: { role: %s, harbor: %q, edge: %q }\n", place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public)
 	}
 	return s + fmt.Sprintf(`harbor: { token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
@@ -165,26 +192,14 @@ edge:
   admin: %[6]q
   store: { path: %[3]q, size: 2GiB }
   robot: { name: %[7]s, secret: "file:%[1]s/edge-secret" }
-`, l.dir, l.hub.URL(), dir, public, metrics, admin, edgeRobot)
+  peers: { key: "file:%[1]s/peer-key" }
+`, l.dir, l.hub.URL(), dir, own.public, own.metrics, own.admin, edgeRobot)
 }
 
-func (l *running) startEdge(ctx context.Context, i int, name string, port int, lines io.Writer) error {
-	var addresses []string
-	for _, offset := range []int{0, metricsOffset, adminOffset} {
-		// Opened to see that the port is free and then opened again: the fleet file
-		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, port, offset, i)
-		if err != nil {
-			return err
-		}
-		addresses = append(addresses, listener.Addr().String())
-		if err := listener.Close(); err != nil {
-			return err
-		}
-	}
+func (l *running) startEdge(ctx context.Context, i int, name string, lines io.Writer) error {
 	dir := filepath.Join(l.dir, name)
 	file := filepath.Join(dir, "fleet.yaml")
-	text := l.fleetFile(filepath.Join(dir, "store"), addresses[0], addresses[1], addresses[2])
+	text := l.fleetFile(filepath.Join(dir, "store"), l.places[i])
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}

@@ -5,12 +5,9 @@ package wire
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"time"
 
@@ -18,7 +15,6 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/store"
@@ -64,13 +60,25 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e := &cfg.Fleet.Edge
+	peerSecret, err := Secret(e.Peers.Key)
+	if err != nil {
+		return nil, fmt.Errorf("edge.peers.key: %w", err)
+	}
+	all, err := namespaces(cfg)
+	if err != nil {
+		return nil, err
+	}
+	others, err := peers(cfg)
+	if err != nil {
+		return nil, err
+	}
 	metrics := prometheus.NewRegistry()
 	blobs, err := store.Open(store.Config{Dir: e.Store.Path, Size: max(0, int64(e.Store.Size)), Log: cfg.Log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, OwnRobot: robot != "",
 		Access: checker, Store: blobs, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
 	})
 	edge := &Edge{store: blobs, Daemon: &daemon.Daemon{Log: cfg.Log, Drain: handler.Drain}}
@@ -87,28 +95,6 @@ func (e *Edge) Close() error {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
 	return e.store.Close()
-}
-
-func newHarbor(cfg EdgeConfig, dc *fleet.Datacenter, robot string) (*registry.Source, error) {
-	source := registry.SourceConfig{
-		URL: string(dc.Harbor), Trusted: true,
-		Header: http.Header{"User-Agent": {"breakwater/" + cfg.Version}},
-	}
-	if robot != "" {
-		source.Username, source.Password = cfg.Fleet.Harbor.RobotPrefix+cfg.Fleet.Edge.Robot.Name, robot
-	}
-	if ca := cfg.Fleet.Harbor.CA; ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("harbor.ca: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("harbor.ca: %s holds no PEM certificate", ca)
-		}
-		source.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return registry.NewSource(source)
 }
 
 func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
@@ -128,19 +114,6 @@ func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
 		keys = append(keys, more...)
 	}
 	return &registry.Verifier{Keys: keys}, nil
-}
-
-func namespaces(f *fleet.Fleet) (all []proxy.Namespace) {
-	for name := range f.Projects.MultiDC.Items {
-		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
-	}
-	for name, cache := range f.Projects.Cache.Items {
-		all = append(all, proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub})
-	}
-	for name := range f.Projects.Repl.Items {
-		all = append(all, proxy.Namespace{Project: naming.Repl + name, Kind: proxy.KindRepl})
-	}
-	return all
 }
 
 func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {

@@ -1,0 +1,152 @@
+package wire
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"slices"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/registry"
+)
+
+// dockerHub is Docker Hub's registry; what its endpoint is called in Harbor is
+// the web site's address.
+const dockerHub = "https://registry-1.docker.io"
+
+func (cfg EdgeConfig) userAgent() http.Header {
+	return http.Header{"User-Agent": {"breakwater/" + cfg.Version}}
+}
+
+func newHarbor(cfg EdgeConfig, dc *fleet.Datacenter, robot string) (*registry.Source, error) {
+	source := registry.SourceConfig{URL: string(dc.Harbor), Trusted: true, Header: cfg.userAgent()}
+	if robot != "" {
+		source.Username, source.Password = cfg.Fleet.Harbor.RobotPrefix+cfg.Fleet.Edge.Robot.Name, robot
+	}
+	var err error
+	if source.TLS, err = trust(cfg.Fleet.Harbor.CA); err != nil {
+		return nil, fmt.Errorf("harbor.ca: %w", err)
+	}
+	return registry.NewSource(source)
+}
+
+// trust is the TLS configuration that believes the system's authorities and
+// those of a PEM file; nil where there is no file.
+func trust(file string) (*tls.Config, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+}
+
+// peers are the other datacenters' edges, nearest first. Where they have no
+// address or the fleet has no key, there are none.
+func peers(cfg EdgeConfig) (all []proxy.Peer, err error) {
+	f, own := cfg.Fleet, cfg.Fleet.Datacenters[cfg.Datacenter]
+	var names []string
+	for name, dc := range f.Datacenters {
+		if name != cfg.Datacenter && dc.Edge != "" {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(own, f.Datacenters[a]), distance(own, f.Datacenters[b])), cmp.Compare(a, b))
+	})
+	for _, name := range names {
+		source := registry.SourceConfig{URL: string(f.Datacenters[name].Edge), Prefix: proxy.PeerPath, Trusted: true, Header: cfg.userAgent()}
+		if source.TLS, err = trust(f.Harbor.CA); err != nil {
+			return nil, fmt.Errorf("harbor.ca: %w", err)
+		}
+		edge, err := registry.NewSource(source)
+		if err != nil {
+			return nil, fmt.Errorf("datacenters.%s.edge: %w", name, err)
+		}
+		all = append(all, proxy.Peer{Datacenter: name, Edge: edge})
+	}
+	return all, nil
+}
+
+// distance between two datacenters on the unit sphere, in radians; those without
+// a location are far.
+func distance(a, b *fleet.Datacenter) float64 {
+	if a.Location == nil || b.Location == nil {
+		return math.Pi
+	}
+	rad := func(degrees float64) float64 { return degrees * math.Pi / 180 }
+	sinLat := math.Sin(rad(b.Location.Latitude-a.Location.Latitude) / 2)
+	sinLon := math.Sin(rad(b.Location.Longitude-a.Location.Longitude) / 2)
+	h := sinLat*sinLat + math.Cos(rad(a.Location.Latitude))*math.Cos(rad(b.Location.Latitude))*sinLon*sinLon
+	return 2 * math.Asin(math.Sqrt(min(1, h)))
+}
+
+// upstream is the registry that a cache is of, for the edge's own way there;
+// nil where the edge has none, because of its credentials or its address.
+func upstream(cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source, error) {
+	source := registry.SourceConfig{URL: string(cache.Endpoint), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
+	if cache.Provider == fleet.DockerHub && (source.URL == "" || source.URL == "https://hub.docker.com") {
+		source.URL = dockerHub
+	}
+	var err error
+	if source.TLS, err = trust(cache.CA); err != nil {
+		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)
+	}
+	without := func(err error) {
+		cfg.Log.Warn("the edge has no way of its own to an upstream; only Harbor fetches from there", "project", naming.Cache+name, "err", err.Error())
+	}
+	if source.Username == "" {
+		if source.Username, err = Secret(cache.Username.Ref); err != nil {
+			without(err)
+			return nil, nil
+		}
+	}
+	if source.Password, err = Secret(cache.Password); err != nil {
+		without(err)
+		return nil, nil
+	}
+	s, err := registry.NewSource(source)
+	if err != nil { // an address with a path is a registry's to Harbor, but no registry's root
+		without(err)
+		return nil, nil
+	}
+	return s, nil
+}
+
+// namespaces are the managed projects of the fleet file.
+func namespaces(cfg EdgeConfig) (all []proxy.Namespace, err error) {
+	f := cfg.Fleet
+	for name := range f.Projects.MultiDC.Items {
+		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
+	}
+	for name, cache := range f.Projects.Cache.Items {
+		ns := proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub}
+		if ns.Upstream, err = upstream(cfg, name, cache); err != nil {
+			return nil, err
+		}
+		all = append(all, ns)
+	}
+	for name, repl := range f.Projects.Repl.Items {
+		ns := proxy.Namespace{Project: naming.Repl + name, Kind: proxy.KindRepl}
+		for _, image := range repl.Images {
+			ns.Rules = append(ns.Rules, proxy.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
+		}
+		all = append(all, ns)
+	}
+	return all, nil
+}

@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.org/breakwater/registry"
+)
+
+// question is what a look at the sources is to find out. It outlives the request
+// that began it.
+type question struct {
+	ns            Namespace
+	req           registry.Request
+	route         []step
+	authorization string // the client's, for a Harbor where the edge has no robot
+}
+
+// found is a manifest as a place has it.
+type found struct {
+	entry entry
+	body  []byte // nil: what the store holds is still right
+	stale bool   // the place is a peer whose own Harbor could not say
+}
+
+const (
+	lookDeadline   = 60 * time.Second
+	sourceDeadline = 5 * time.Second // for an answer's header, where there is somebody else to ask
+	staleAnswer    = "hit; fwd=stale"
+)
+
+// lookUp finds out what a reference is now: the local Harbor first, then all
+// peers at once, then the upstreams in turn. What is known to be down is left
+// out where a copy is held, and asked last where there is none.
+func (h *Handler) lookUp(ctx context.Context, q question, old entry) (found, error) {
+	if old.digest != "" && !h.holds(old.digest) {
+		old = entry{}
+	}
+	var all []said
+	for _, group := range groups(q.route, old.digest == "") {
+		f, refused, ok := h.askAll(ctx, q, group, old)
+		if ok {
+			return f, nil
+		}
+		all = append(all, refused...)
+		for _, s := range refused {
+			if final(q.ns, s.err) {
+				return found{}, s.err
+			}
+		}
+	}
+	return found{}, verdict(all)
+}
+
+// final reports whether an answer is the last word, whatever others would say:
+// Harbor's policy; in a cache, a no, which only somebody who can know says.
+func final(ns Namespace, err error) bool {
+	return isPolicy(err) || ns.Kind == KindCache && isNo(err)
+}
+
+// groups splits a route into those who are asked at once, in order: all peers are
+// one group, everybody else is one of his own. Those that are known to be down
+// come last, or not at all.
+func groups(route []step, lastResort bool) (all [][]step) {
+	var peers, down []step
+	add := func(s step) {
+		if !s.place.usable() {
+			down = append(down, s)
+			return
+		}
+		all = append(all, []step{s})
+	}
+	for _, s := range route {
+		if s.place.kind == placePeer {
+			if s.place.usable() {
+				peers = append(peers, s)
+			} else {
+				down = append(down, s)
+			}
+			continue
+		}
+		if len(peers) > 0 {
+			all, peers = append(all, peers), nil
+		}
+		add(s)
+	}
+	if len(peers) > 0 {
+		all = append(all, peers)
+	}
+	if lastResort || len(all) == 0 {
+		for _, s := range down {
+			all = append(all, []step{s})
+		}
+	}
+	return all
+}
+
+// askAll asks a group at once. The first that has it wins; one that only
+// remembers it wins when nobody else has it.
+func (h *Handler) askAll(ctx context.Context, q question, group []step, old entry) (f found, refused []said, ok bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		found found
+		said  said
+	}
+	answers := make(chan answer, len(group))
+	for _, s := range group {
+		go func() {
+			f, err := h.askManifest(ctx, q, s, old)
+			answers <- answer{f, said{s, err}}
+		}()
+	}
+	for range group {
+		a := <-answers
+		switch {
+		case a.said.err != nil:
+			refused = append(refused, a.said)
+		case !a.found.stale:
+			return a.found, nil, true
+		default:
+			f, ok = a.found, true
+		}
+	}
+	return f, refused, ok
+}
+
+// askManifest asks one place. With a copy in the store a HEAD will do when it
+// names the same digest.
+func (h *Handler) askManifest(ctx context.Context, q question, s step, old entry) (found, error) {
+	req, header := s.under(q.req), h.headerFor(s, q.authorization)
+	header.Set("Accept", manifestTypes)
+	deadline := sourceDeadline
+	if len(q.route) == 1 {
+		deadline = 0
+	}
+	if old.digest != "" {
+		req.Method = http.MethodHead
+		resp, err := s.place.do(ctx, req, header, deadline)
+		if err != nil {
+			return found{}, err
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.digest.String() {
+			old.source = s.place.name
+			return found{entry: old, stale: isStale(resp)}, nil
+		}
+		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+			return found{}, s.meaning(registry.ReadError(resp))
+		}
+	}
+	req.Method = http.MethodGet // anything else: the body says what it is
+	resp, err := s.place.do(ctx, req, header, deadline)
+	if err != nil {
+		return found{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return found{}, s.meaning(registry.ReadError(resp))
+	}
+	defer resp.Body.Close()
+	e, body, err := h.keepManifest(q.req, resp)
+	e.source = s.place.name
+	return found{e, body, isStale(resp)}, err
+}
+
+// isStale reports whether a peer gave what it remembers because its own Harbor
+// could not say.
+func isStale(resp *http.Response) bool {
+	return strings.Contains(resp.Header.Get("Cache-Status"), staleAnswer)
+}
+
+// headerFor is what a request to a place carries beside the edge's own
+// credentials: towards Harbor the client's, where the edge has no robot there.
+func (h *Handler) headerFor(s step, authorization string) http.Header {
+	header := http.Header{}
+	if s.place.kind == placeHarbor && !h.cfg.OwnRobot && authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	if s.place.kind == placePeer {
+		header.Set(askedHeader, h.cfg.Datacenter)
+	}
+	return header
+}

@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"example.org/breakwater/registry"
+)
+
+// Peer is another datacenter's edge.
+type Peer struct {
+	Datacenter string
+	Edge       *registry.Source // its address with PeerPath; no credentials: the peer key is shown
+}
+
+// PeerPath is where an edge answers its peers: below it lies the distribution
+// API, of its own store and Harbor alone.
+const PeerPath = "/breakwater/v1/peer"
+
+const (
+	askedHeader  = "Breakwater-Asked" // the datacenters that have been asked already
+	peerTokenFor = time.Minute
+	peerRenew    = 20 * time.Second // before it ends
+	peerLeeway   = 30 * time.Second // of clocks
+	peerIssuer   = "breakwater-edge"
+)
+
+// peerKey signs and verifies what edges say to each other: short tokens (JWT,
+// HS256) that name who asks and who is asked. The key itself never leaves.
+type peerKey struct {
+	key        []byte
+	datacenter string
+	now        func() time.Time
+}
+
+func newPeerKey(secret, datacenter string, now func() time.Time) *peerKey {
+	if secret == "" {
+		return nil
+	}
+	sum := sha256.Sum256([]byte("breakwater peers\x00" + secret))
+	return &peerKey{sum[:], datacenter, now}
+}
+
+type peerClaims struct {
+	jwt.RegisteredClaims
+}
+
+// sign makes a token for one peer.
+func (k *peerKey) sign(peer string) (string, error) {
+	now := k.now()
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, peerClaims{jwt.RegisteredClaims{
+		Issuer: peerIssuer, Subject: k.datacenter, Audience: jwt.ClaimStrings{peer},
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(peerTokenFor)),
+	}}).SignedString(k.key)
+}
+
+// verify returns the datacenter of the edge that asks.
+func (k *peerKey) verify(authorization string) (datacenter string, ok bool) {
+	scheme, raw, _ := strings.Cut(authorization, " ")
+	if k == nil || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	var claims peerClaims
+	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(peerIssuer), jwt.WithAudience(k.datacenter),
+		jwt.WithExpirationRequired(), jwt.WithLeeway(peerLeeway), jwt.WithTimeFunc(k.now)).
+		ParseWithClaims(strings.TrimSpace(raw), &claims, func(*jwt.Token) (any, error) { return k.key, nil })
+	return claims.Subject, err == nil && claims.Subject != "" && claims.Subject != k.datacenter
+}
+
+// tokens returns what gives the token for a peer, made anew before it ends.
+func (k *peerKey) tokens(peer string) func() (string, error) {
+	var mu sync.Mutex
+	var token string
+	var until time.Time
+	return func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := k.now(); !now.Before(until) {
+			var err error
+			if token, err = k.sign(peer); err != nil {
+				return "", err
+			}
+			until = now.Add(peerTokenFor - peerRenew)
+		}
+		return token, nil
+	}
+}
+
+// servePeer answers another edge from this one's store and Harbor. The peer has
+// checked its client's permission; it is asked for reads of managed namespaces
+// alone, and asks nobody else in turn.
+func (h *Handler) servePeer(x *exchange) (err error) {
+	x.kind, x.outcome = "peer", "own"
+	peer, ok := h.peerKey.verify(x.r.Header.Get("Authorization"))
+	if !ok {
+		return registry.Errorf(registry.CodeDenied, "this is for the fleet's own edges")
+	}
+	x.peer = peer
+	x.r.Header.Del("Authorization") // it is not a client's, and goes no further
+	url := *x.r.URL
+	url.Path, url.RawPath = strings.TrimPrefix(url.Path, PeerPath), ""
+	if x.req, err = registry.ParseRequest(x.r.Method, &url); err != nil {
+		return err
+	}
+	x.ns = resolve(h.namespaces, x.req.Project())
+	x.w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	switch {
+	case x.req.Kind == registry.KindBase:
+		x.w.WriteHeader(http.StatusOK)
+		return nil
+	case !x.req.Read() || x.ns.Kind == KindPlain:
+	case x.req.Kind == registry.KindManifest:
+		return h.serveManifest(x)
+	case x.req.Kind == registry.KindBlob:
+		return h.serveBlob(x)
+	}
+	return registry.Errorf(registry.CodeUnsupported, "peers may read manifests and blobs of managed projects only")
+}

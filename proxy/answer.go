@@ -29,7 +29,7 @@ func (s step) meaning(e *registry.Error) *registry.Error {
 		// Its token service has given us a token before: Docker Hub answers so for
 		// names that do not exist.
 		no := registry.Errorf(registry.CodeNameUnknown, "%s is not there, or needs credentials", s.repo)
-		no.Cause = e
+		no.Cause = errors.Join(errRefused, e)
 		return no
 	case s.place.kind != placeHarbor:
 		return dontKnow(e)
@@ -113,7 +113,7 @@ func verdict(all []said) error {
 	case unknown == 0 && limited == nil && no != nil:
 		return no
 	case unknown == 0 && no == nil && limited != nil:
-		e := tooMany(wait)
+		e := tooMany(max(wait, unavailableFor))
 		e.Cause = cause
 		return e
 	}
@@ -133,6 +133,13 @@ func isNo(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
+// errRefused is the cause of a no that an upstream did not say in so many words:
+// good enough where nothing is held, and no reason to forget what is.
+var errRefused = errors.New("the upstream refuses to say")
+
+// isFirmNo reports whether err is a no that takes away what is held.
+func isFirmNo(err error) bool { return isNo(err) && !errors.Is(err, errRefused) }
+
 // isPolicy reports whether err is Harbor's refusal of content that it has.
 func isPolicy(err error) bool {
 	var e *registry.Error
@@ -143,7 +150,7 @@ func isPolicy(err error) bool {
 // a no, a refusal by policy and a wrong request.
 func isDontKnow(err error) bool {
 	var e *registry.Error
-	return !errors.As(err, &e) || e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusUnauthorized
+	return !errors.As(err, &e) || errors.Is(err, errRefused) || e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusUnauthorized
 }
 
 func contextWith(x *exchange) context.Context {

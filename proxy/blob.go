@@ -98,7 +98,8 @@ func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
 	route := h.routeFor(x)
 	var sources []store.Source
-	for _, group := range groups(route, true) {
+	stages, _ := groups(route, true)
+	for _, group := range stages {
 		for _, s := range group {
 			sources = append(sources, store.Source{Name: s.place.name, Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
 				return f.open(ctx, s, len(route) > 1, offset, length)
@@ -172,7 +173,7 @@ func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length
 	}
 	deadline := time.Duration(0)
 	if others {
-		deadline = sourceDeadline
+		deadline = f.h.cfg.Deadline
 	}
 	body, err := openBody(s.place.do(ctx, req, header, deadline))
 	f.mu.Lock()
@@ -271,7 +272,7 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 	}
 	req := route[0].under(x.req)
 	req.Method = http.MethodHead
-	resp, err := h.harbor.do(x.r.Context(), req, h.headerFor(route[0], x.r.Header.Get("Authorization")), sourceDeadline)
+	resp, err := h.harbor.do(x.r.Context(), req, h.headerFor(route[0], x.r.Header.Get("Authorization")), h.cfg.Deadline)
 	if err != nil {
 		return false, x.r.Context().Err()
 	}
@@ -310,7 +311,8 @@ func (h *Handler) pushes(x *exchange) bool {
 // store, at the price of one byte.
 func (h *Handler) proveMember(ctx context.Context, x *exchange) error {
 	var all []said
-	for _, group := range groups(h.routeFor(x), true) {
+	stages, _ := groups(h.routeFor(x), true)
+	for _, group := range stages {
 		for _, s := range group {
 			err := h.proveAt(ctx, x, s)
 			if err == nil {
@@ -333,7 +335,7 @@ func (h *Handler) proveAt(ctx context.Context, x *exchange, s step) error {
 		if method == http.MethodGet {
 			header.Set("Range", "bytes=0-0")
 		}
-		resp, err := s.place.do(ctx, req, header, sourceDeadline)
+		resp, err := s.place.do(ctx, req, header, h.cfg.Deadline)
 		if err != nil {
 			return err
 		}

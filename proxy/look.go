@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -26,32 +27,85 @@ type found struct {
 }
 
 const (
-	lookDeadline   = 60 * time.Second
-	sourceDeadline = 5 * time.Second // for an answer's header, where there is somebody else to ask
+	lookDeadline   = time.Minute
+	sourceDeadline = 5 * time.Second // then the next are asked
+	patience       = 3               // times that, then nobody can say
+	hedgeLeast     = 200 * time.Millisecond
 	staleAnswer    = "hit; fwd=stale"
 )
 
 // lookUp finds out what a reference is now: the local Harbor first, then all
 // peers at once, then the upstreams in turn. What is known to be down is left
-// out where a copy is held, and asked last where there is none.
+// out where a copy is held, and asked last where there is none. Who takes long
+// is not given up, but the next are asked beside.
 func (h *Handler) lookUp(ctx context.Context, q question, old entry) (found, error) {
 	if old.digest != "" && !h.holds(old.digest) {
 		old = entry{}
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
+	defer cancel()
+	stages, left := groups(q.route, old.digest == "")
+	type result struct {
+		found   found
+		refused []said
+		ok      bool
+	}
+	results := make(chan result, len(stages))
+	started := 0
+	next := func() {
+		group := stages[started]
+		started++
+		go func() {
+			f, refused, ok := h.askAll(ctx, q, group, old)
+			results <- result{f, refused, ok}
+		}()
+	}
+	next()
 	var all []said
-	for _, group := range groups(q.route, old.digest == "") {
-		f, refused, ok := h.askAll(ctx, q, group, old)
-		if ok {
-			return f, nil
-		}
-		all = append(all, refused...)
-		for _, s := range refused {
-			if final(q.ns, s.err) {
-				return found{}, s.err
+	for _, s := range left { // who is not asked has not said no
+		all = append(all, said{s, dontKnow(errDown)})
+	}
+	for ended := 0; ended < started; {
+		timer := time.NewTimer(h.hedgeAfter(q, stages, started))
+		select {
+		case <-timer.C:
+			for _, s := range stages[started-1] {
+				s.place.suspect()
 			}
+			if started < len(stages) {
+				next()
+			}
+			continue
+		case r := <-results:
+			timer.Stop()
+			ended++
+			if r.ok {
+				return r.found, nil
+			}
+			for _, s := range r.refused {
+				if final(q.ns, s.err) {
+					return found{}, s.err
+				}
+			}
+			all = append(all, r.refused...)
+		}
+		if started < len(stages) {
+			next()
 		}
 	}
 	return found{}, verdict(all)
+}
+
+var errDown = errors.New("it was not asked: it has been found down")
+
+// hedgeAfter is how long those who were asked last have for themselves. Peers are
+// asked beside as soon as the place takes longer than it is used to, unless that
+// might show an older tag; upstreams count what they are asked, and are not.
+func (h *Handler) hedgeAfter(q question, stages [][]step, started int) time.Duration {
+	if started < len(stages) && stages[started][0].place.kind == placePeer && (q.ns.Kind != KindMultiDC || q.req.Tag == "") {
+		return min(h.cfg.Deadline, max(hedgeLeast, 2*stages[started-1][0].place.usual()))
+	}
+	return h.cfg.Deadline
 }
 
 // final reports whether an answer is the last word, whatever others would say:
@@ -62,39 +116,32 @@ func final(ns Namespace, err error) bool {
 
 // groups splits a route into those who are asked at once, in order: all peers are
 // one group, everybody else is one of his own. Those that are known to be down
-// come last, or not at all.
-func groups(route []step, lastResort bool) (all [][]step) {
-	var peers, down []step
-	add := func(s step) {
-		if !s.place.usable() {
-			down = append(down, s)
-			return
-		}
-		all = append(all, []step{s})
-	}
+// come last, or are left out.
+func groups(route []step, lastResort bool) (all [][]step, left []step) {
+	var peers []step
 	for _, s := range route {
-		if s.place.kind == placePeer {
-			if s.place.usable() {
-				peers = append(peers, s)
-			} else {
-				down = append(down, s)
-			}
+		switch {
+		case !s.place.usable():
+			left = append(left, s)
 			continue
-		}
-		if len(peers) > 0 {
+		case s.place.kind == placePeer:
+			peers = append(peers, s)
+			continue
+		case len(peers) > 0:
 			all, peers = append(all, peers), nil
 		}
-		add(s)
+		all = append(all, []step{s})
 	}
 	if len(peers) > 0 {
 		all = append(all, peers)
 	}
 	if lastResort || len(all) == 0 {
-		for _, s := range down {
+		for _, s := range left {
 			all = append(all, []step{s})
 		}
+		return all, nil
 	}
-	return all
+	return all, left
 }
 
 // askAll asks a group at once. The first that has it wins; one that only
@@ -132,13 +179,9 @@ func (h *Handler) askAll(ctx context.Context, q question, group []step, old entr
 func (h *Handler) askManifest(ctx context.Context, q question, s step, old entry) (found, error) {
 	req, header := s.under(q.req), h.headerFor(s, q.authorization)
 	header.Set("Accept", manifestTypes)
-	deadline := sourceDeadline
-	if len(q.route) == 1 {
-		deadline = 0
-	}
 	if old.digest != "" {
 		req.Method = http.MethodHead
-		resp, err := s.place.do(ctx, req, header, deadline)
+		resp, err := s.place.do(ctx, req, header, 0)
 		if err != nil {
 			return found{}, err
 		}
@@ -152,7 +195,7 @@ func (h *Handler) askManifest(ctx context.Context, q question, s step, old entry
 		}
 	}
 	req.Method = http.MethodGet // anything else: the body says what it is
-	resp, err := s.place.do(ctx, req, header, deadline)
+	resp, err := s.place.do(ctx, req, header, 0)
 	if err != nil {
 		return found{}, err
 	}

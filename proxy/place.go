@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,10 +35,14 @@ type place struct {
 
 	mu      sync.Mutex
 	probing bool
-	open    bool      // the breaker: the last probe failed
-	paused  time.Time // an upstream has had enough until then
-	probed  time.Time // when the last probe ended
+	open    bool                 // the breaker: the last probe failed
+	paused  time.Time            // an upstream has had enough until then
+	probed  time.Time            // when the last probe ended
+	took    [takes]time.Duration // its last answers' headers
+	answers int
 }
+
+const takes = 64
 
 const (
 	probeDeadline = time.Second
@@ -96,6 +101,7 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%s did not answer for %v", p.name, deadline)) })
 		defer timer.Stop()
 	}
+	begun := p.now()
 	resp, err := p.registry.Do(bounded, req, header)
 	if err != nil {
 		cause := context.Cause(bounded)
@@ -108,9 +114,29 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 		}
 		return nil, err
 	}
+	p.remember(p.now().Sub(begun))
 	p.note(resp)
 	resp.Body = &cancelingBody{resp.Body, cancel}
 	return resp, nil
+}
+
+func (p *place) remember(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.took[p.answers%takes] = took
+	p.answers++
+}
+
+// usual is what 95 of 100 of the place's last answers took at most.
+func (p *place) usual() time.Duration {
+	p.mu.Lock()
+	took := slices.Clone(p.took[:min(p.answers, takes)])
+	p.mu.Unlock()
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return took[len(took)*95/100]
 }
 
 // note reads off an answer how the place as a whole is doing.

@@ -33,6 +33,7 @@ type Config struct {
 	Access     *access.Checker
 	Store      *store.Store
 	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
 	Now        func() time.Time      // nil: time.Now
@@ -60,6 +61,9 @@ type Handler struct {
 func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Deadline == 0 {
+		cfg.Deadline = sourceDeadline
 	}
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(Kind) time.Duration { return 0 }

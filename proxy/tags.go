@@ -140,7 +140,7 @@ func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 		t.entries.Add(key.tagKey, l.entry)
 		t.entries.Add(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
 	case isNo(l.err):
-		if !key.ownOnly {
+		if !key.ownOnly && isFirmNo(l.err) {
 			t.entries.Remove(key.tagKey)
 		}
 		if noFor > 0 {

@@ -1,0 +1,401 @@
+package proxy_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+var update = flag.Bool("update", false, "write what the tests found into the README")
+
+const peerSecret = "Peers1Only2Secret"
+
+// region is a fleet: three datacenters, each a Harbor and an edge, and an upstream.
+type region struct {
+	hub   *lab.Upstream
+	sites []*site // the first is the one that clients use
+}
+
+var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+// newRegion starts a fleet whose tags are always looked at again.
+func newRegion(t *testing.T, options ...option) *region {
+	t.Helper()
+	key, err := sharedKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &region{}
+	if r.hub, err = lab.StartUpstream(nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.hub.Close() })
+	names := []string{"par1", "mad1", "drp1"}
+	for range names {
+		s := &site{hub: r.hub, dir: t.TempDir()}
+		if s.harbor, err = lab.StartHarbor(lab.HarborConfig{Dir: t.TempDir(), Key: key}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.harbor.Close() })
+		if err := s.harbor.CreateCache("cache-dockerhub", "docker-hub", r.hub.URL(), true); err != nil {
+			t.Fatal(err)
+		}
+		s.harbor.CreateProject("repl-core", true)
+		s.harbor.CreateProject("multi-dc-demo", false)
+		s.harbor.CreateRobot("*", "edge", secret, "pull")
+		s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
+		s.harbor.CreateRobot("multi-dc-demo", "writer", secret, "pull", "push")
+		s.edge = httptest.NewUnstartedServer(nil)
+		r.sites = append(r.sites, s)
+	}
+	for i, s := range r.sites {
+		r.startEdge(t, i, names, &key.PublicKey, options...)
+		t.Cleanup(s.edge.Close)
+	}
+	return r
+}
+
+func (r *region) startEdge(t *testing.T, i int, names []string, key *rsa.PublicKey, options ...option) {
+	t.Helper()
+	s := r.sites[i]
+	source := registry.SourceConfig{URL: s.harbor.URL(), Trusted: true, Username: "robot$edge", Password: secret}
+	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
+	p := proxy.Config{Datacenter: names[i], OwnRobot: true, PeerSecret: peerSecret, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond,
+		Freshness: func(k proxy.Kind) time.Duration {
+			if k == proxy.KindMultiDC {
+				return 0
+			}
+			return time.Nanosecond
+		}}
+	upstream, err := registry.NewSource(registry.SourceConfig{URL: r.hub.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Namespaces = []proxy.Namespace{
+		{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true, Upstream: upstream},
+		{Project: "repl-core", Kind: proxy.KindRepl, Rules: []proxy.Rule{{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll}}},
+		{Project: "multi-dc-demo", Kind: proxy.KindMultiDC},
+	}
+	for j, peer := range r.sites {
+		if j == i {
+			continue
+		}
+		edge, err := registry.NewSource(registry.SourceConfig{URL: "http://" + peer.edge.Listener.Addr().String(), Prefix: proxy.PeerPath, Trusted: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Peers = append(p.Peers, proxy.Peer{Datacenter: names[j], Edge: edge})
+	}
+	for _, o := range options {
+		o(&a, &p, &source)
+	}
+	if p.Harbor, err = registry.NewSource(source); err != nil {
+		t.Fatal(err)
+	}
+	a.Harbor = p.Harbor
+	if p.Access, err = access.New(a); err != nil {
+		t.Fatal(err)
+	}
+	if p.Store, err = store.Open(store.Config{Dir: s.dir}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Store.Close() })
+	s.edge.Config.Handler = proxy.New(t.Context(), p)
+	s.edge.Start()
+}
+
+// cell is one image in one of the states, in one of the namespaces.
+type cell struct {
+	namespace, state, repo string
+	image                  v1.Image
+	header                 map[string]string
+}
+
+var (
+	matrixNamespaces = []string{"cache-*", "repl-*", "multi-dc-*"}
+	matrixStates     = []string{"nothing held", "a copy held", "a peer holds it"}
+)
+
+// row is one fault: of the local Harbor or of the upstream.
+type row struct {
+	name     string
+	harbor   []lab.Fault
+	upstream []lab.Fault
+	gone     bool // the projects are
+}
+
+const content = "^(GET|HEAD) /v2/.+"
+
+var rows = []row{
+	{name: "all are well"},
+	{name: "Harbor refuses connections", harbor: []lab.Fault{{Name: "down"}}},
+	{name: "Harbor hangs", harbor: []lab.Fault{{Name: "hang"}}},
+	{name: "Harbor is slow", harbor: []lab.Fault{{Name: "slow", Bytes: 2000}}},
+	{name: "Harbor 500", harbor: []lab.Fault{{Name: "500", Path: content}}},
+	{name: "Harbor 502", harbor: []lab.Fault{{Name: "502"}}},
+	{name: "Harbor's database is down", harbor: []lab.Fault{{Name: "db-down"}}},
+	{name: "Harbor's project is missing", gone: true},
+	{name: "upstream refuses connections", upstream: []lab.Fault{{Name: "down"}}},
+	{name: "upstream hangs", upstream: []lab.Fault{{Name: "hang"}}},
+	{name: "upstream 401", upstream: []lab.Fault{{Name: "401", Path: content}}},
+	{name: "upstream 403", upstream: []lab.Fault{{Name: "403", Path: content}}},
+	{name: "upstream 404", upstream: []lab.Fault{{Name: "404", Path: content}}},
+	{name: "upstream 429", upstream: []lab.Fault{{Name: "429", Path: content}}},
+	{name: "upstream 429, Retry-After", upstream: []lab.Fault{{Name: "429", Path: content, RetryAfter: 7}}},
+	{name: "upstream 500", upstream: []lab.Fault{{Name: "500", Path: content}}},
+	{name: "upstream sends HTML", upstream: []lab.Fault{{Name: "html", Path: content}}},
+}
+
+// fill puts the images where they are before the fault. Where Harbor is what
+// fails it holds what it would hold; where the upstream is, only the upstream does.
+func (r *region) fill(t *testing.T, row row) (cells []cell) {
+	t.Helper()
+	s, mad1 := r.sites[0], r.sites[1]
+	seed := byte(1)
+	for _, namespace := range matrixNamespaces {
+		for i, state := range matrixStates {
+			seed++
+			c := cell{namespace: namespace, state: state, image: image(t, 1000, seed)}
+			name := fmt.Sprintf("%c%d", namespace[0], i)
+			switch namespace {
+			case "cache-*":
+				c.repo = "cache-dockerhub/library/" + name
+				mustPush(t, r.hub.URL(), "library/"+name+":v1", c.image, authn.Anonymous)
+			case "repl-*":
+				c.repo = "repl-core/" + name
+			case "multi-dc-*":
+				c.repo = "multi-dc-demo/" + name
+			}
+			user := reader
+			if namespace != "multi-dc-*" {
+				user = ""
+			}
+			if namespace == "repl-*" && state != "a peer holds it" {
+				mustPush(t, r.hub.URL(), "library/"+name+":v1", c.image, authn.Anonymous)
+			}
+			switch {
+			case namespace == "cache-*" && state == "a peer holds it":
+				r.warm(t, mad1, c)
+			case namespace == "cache-*":
+			case state == "a peer holds it":
+				mustPush(t, mad1.harbor.URL(), c.repo+":v1", c.image, mad1.admin())
+			case namespace == "repl-*" && len(row.upstream) > 0 && state == "nothing held": // nor does Harbor hold it
+			default:
+				mustPush(t, s.harbor.URL(), c.repo+":v1", c.image, s.admin())
+			}
+			c.header = s.as(t, user, c.repo)
+			if state == "a copy held" {
+				r.warm(t, s, c)
+			}
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// warm pulls the image through an edge.
+func (r *region) warm(t *testing.T, s *site, c cell) {
+	t.Helper()
+	header := c.header
+	if header == nil {
+		header = s.as(t, "", c.repo)
+	}
+	raw, _ := c.image.RawManifest()
+	same(t, "warm "+c.repo, s.do(t, http.MethodGet, "/v2/"+c.repo+"/manifests/v1", header), raw)
+	digest, layer := layerOf(t, c.image)
+	same(t, "warm "+c.repo, s.do(t, http.MethodGet, "/v2/"+c.repo+"/blobs/"+digest, header), layer)
+	name, err := c.image.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, _ := c.image.RawConfigFile()
+	same(t, "warm "+c.repo, s.do(t, http.MethodGet, "/v2/"+c.repo+"/blobs/"+name.String(), header), config)
+}
+
+func (r *region) request(t *testing.T, method, url string, s *site, want int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s != nil {
+		req.SetBasicAuth(s.harbor.Admin())
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != want {
+		t.Fatalf("%s %s: %s", method, url, resp.Status)
+	}
+}
+
+// strike makes the fault happen.
+func (r *region) strike(t *testing.T, row row, cells []cell) {
+	t.Helper()
+	s := r.sites[0]
+	if err := s.harbor.SetFaults(row.harbor...); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.hub.SetFaults(row.upstream...); err != nil {
+		t.Fatal(err)
+	}
+	if !row.gone {
+		return
+	}
+	for _, c := range cells {
+		if d, err := c.image.Digest(); err == nil && c.state != "a peer holds it" && (c.namespace != "cache-*" || c.state == "a copy held") {
+			r.request(t, http.MethodDelete, s.harbor.URL()+"/v2/"+c.repo+"/manifests/"+d.String(), s, http.StatusAccepted)
+		}
+	}
+	for _, project := range []string{"cache-dockerhub", "repl-core", "multi-dc-demo"} {
+		r.request(t, http.MethodDelete, s.harbor.URL()+"/api/v2.0/projects/"+project, s, http.StatusOK)
+	}
+}
+
+// outcome is what a client sees of the tag, in a word or two.
+func (r *region) outcome(t *testing.T, c cell) string {
+	t.Helper()
+	a := r.sites[0].do(t, http.MethodGet, "/v2/"+c.repo+"/manifests/v1", c.header)
+	raw, _ := c.image.RawManifest()
+	status := a.header.Get("Cache-Status")
+	switch {
+	case a.status == http.StatusOK && string(a.body) != string(raw):
+		t.Errorf("%s: other bytes", c.repo)
+	case a.status == http.StatusOK && strings.Contains(status, "hit; fwd=stale"):
+		return "the copy"
+	case a.status == http.StatusOK:
+		_, from, _ := strings.Cut(status, "detail=")
+		from, _, _ = strings.Cut(from, ";")
+		kind, _, _ := strings.Cut(from, "-")
+		return map[string]string{"harbor": "Harbor's", "peer": "a peer's", "upstream": "the upstream's"}[kind]
+	case (a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests) && a.header.Get("Retry-After") == "":
+		t.Errorf("%s: %d without Retry-After", c.repo, a.status)
+	}
+	return fmt.Sprint(a.status)
+}
+
+// allowed is what the rules say of a cell, whatever the table says: never 404 for
+// don't-know, never a failure for what is held somewhere that can be reached.
+func allowed(row row, c cell) []string {
+	served := []string{"Harbor's", "a peer's", "the upstream's", "the copy"}
+	upstreamSaysNo := strings.HasPrefix(row.name, "upstream 404")
+	switch {
+	case row.gone && c.state == "a peer holds it" && c.namespace != "cache-*":
+		return served
+	case row.gone:
+		return append([]string{"404"}, served...) // Harbor's word, and nobody else has it
+	case c.namespace == "cache-*" && upstreamSaysNo:
+		return append([]string{"404"}, served...)
+	case c.state != "nothing held":
+		return served
+	case len(row.harbor) > 0 && c.namespace == "multi-dc-*":
+		return append([]string{"503"}, served...)
+	case len(row.harbor) > 0 || len(row.upstream) == 0 || c.namespace == "multi-dc-*":
+		return served
+	case upstreamSaysNo || row.name == "upstream 401" || row.name == "upstream 403":
+		return []string{"404"}
+	case strings.HasPrefix(row.name, "upstream 429"):
+		return []string{"429", "503"}
+	}
+	return []string{"503"}
+}
+
+// TestWhateverFails strikes every fault in every state of every namespace, and
+// keeps the README's table of what a client gets.
+func TestWhateverFails(t *testing.T) {
+	var mu sync.Mutex
+	results := map[string]string{}
+	t.Run("rows", func(t *testing.T) {
+		for _, row := range rows {
+			t.Run(row.name, func(t *testing.T) {
+				t.Parallel()
+				r := newRegion(t)
+				cells := r.fill(t, row)
+				r.strike(t, row, cells)
+				var all sync.WaitGroup
+				for _, c := range cells {
+					all.Go(func() {
+						got := r.outcome(t, c)
+						if !slices.Contains(allowed(row, c), got) {
+							t.Errorf("%s, %s: %s", c.namespace, c.state, got)
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						results[row.name+c.namespace+c.state] = got
+					})
+				}
+				all.Wait()
+			})
+		}
+	})
+	if !t.Failed() {
+		inReadme(t, "what a client gets", matrixTable(results))
+	}
+}
+
+func matrixTable(results map[string]string) string {
+	var b strings.Builder
+	b.WriteString("| | " + strings.Join(matrixNamespaces, " | | | ") + " | | |\n|---" + strings.Repeat("|---", 9) + "|\n|")
+	for range matrixNamespaces {
+		b.WriteString(" | " + strings.Join(matrixStates, " | "))
+	}
+	b.WriteString(" |\n")
+	for _, row := range rows {
+		b.WriteString("| " + row.name)
+		for _, namespace := range matrixNamespaces {
+			for _, state := range matrixStates {
+				b.WriteString(" | " + results[row.name+namespace+state])
+			}
+		}
+		b.WriteString(" |\n")
+	}
+	return b.String()
+}
+
+// inReadme compares a part of the README with what the test found, and writes it
+// there with -update.
+func inReadme(t *testing.T, name, text string) {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+name+" -->\n", "<!-- end -->\n"
+	before, rest, ok := strings.Cut(string(readme), begin)
+	old, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("README.md has no part %q", name)
+	}
+	if old == text {
+		return
+	}
+	if !*update {
+		t.Errorf("README.md differs from what was found; go test ./proxy -update writes:\n%s", text)
+		return
+	}
+	if err := os.WriteFile("README.md", []byte(before+begin+text+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -32,6 +32,7 @@ type Config struct {
 	OwnRobot   bool             // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
+	Memory     *Memory                  // nil: a restart forgets tags
 	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
 	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	for _, ns := range cfg.Namespaces {
 		h.namespaces[ns.Project] = ns
 	}
-	h.tags = newTags(ctx, cfg.Now)
+	h.tags = newTags(ctx, cfg.Now, cfg.Memory)
 	h.hot, _ = lru.New[digest.Digest, []byte](maxHot)
 	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
 	h.pass = newPasser(cfg.Harbor)

@@ -15,13 +15,15 @@ type entry struct {
 	mediaType string
 	source    string    // the name of the place that said so
 	checked   time.Time // when the look that said so began
+	written   time.Time // when it was last written down
 }
 
 // tags remembers manifests by repo and reference, and joins the looks at their
 // sources: one at a time per reference, however many wait for it.
 type tags struct {
-	ctx context.Context // of every look: nobody's request
-	now func() time.Time
+	ctx    context.Context // of every look: nobody's request
+	now    func() time.Time
+	memory *Memory // nil: none
 
 	mu      sync.Mutex
 	entries *lru.Cache[tagKey, entry]
@@ -58,11 +60,14 @@ const (
 	maxTags   = 1 << 16
 	maxWrites = 1 << 14
 	maxNos    = 1 << 14
-	noFor     = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
+	// An entry that says nothing new is written down again after a while, so that
+	// what is in use is told from what is old.
+	writeEvery = 24 * time.Hour
+	noFor      = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
 )
 
-func newTags(ctx context.Context, now func() time.Time) *tags {
-	t := &tags{ctx: ctx, now: now, looks: map[lookKey]*look{}}
+func newTags(ctx context.Context, now func() time.Time, memory *Memory) *tags {
+	t := &tags{ctx: ctx, now: now, memory: memory, looks: map[lookKey]*look{}}
 	t.entries, _ = lru.New[tagKey, entry](maxTags) // the size is positive: no error
 	t.writes, _ = lru.New[string, time.Time](maxWrites)
 	t.nos, _ = lru.New[lookKey, refusal](maxNos)
@@ -85,10 +90,33 @@ func (t *tags) refused(key lookKey) error {
 func (t *tags) get(key tagKey, freshness time.Duration) (e entry, known, fresh bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, known = t.entries.Get(key)
+	e, known = t.recall(key)
 	written, _ := t.writes.Get(key.repo)
 	fresh = known && t.now().Sub(e.checked) < freshness && e.checked.After(written)
 	return e, known, fresh
+}
+
+// recall returns what is in memory, or was before a restart; t.mu is held.
+func (t *tags) recall(key tagKey) (entry, bool) {
+	if e, ok := t.entries.Get(key); ok {
+		return e, true
+	}
+	e, ok := t.memory.tag(key)
+	if ok {
+		t.entries.Add(key, e)
+	}
+	return e, ok
+}
+
+// keep remembers an entry, and writes it down where it says something new; t.mu is held.
+func (t *tags) keep(key tagKey, e entry) {
+	old, ok := t.entries.Peek(key)
+	e.written = old.written
+	if !ok || old.digest != e.digest || old.mediaType != e.mediaType || e.checked.Sub(old.written) > writeEvery {
+		e.written = e.checked
+		t.memory.putTag(key, e)
+	}
+	t.entries.Add(key, e)
 }
 
 // written says that a client changed the repo: what was looked up before it is
@@ -113,7 +141,7 @@ func (t *tags) revalidate(key lookKey, freshness time.Duration, ask func(ctx con
 	if l, ok := t.looks[key]; ok {
 		return l, true
 	}
-	old, _ := t.entries.Get(key.tagKey)
+	old, _ := t.recall(key.tagKey)
 	l = &look{begun: t.now(), done: make(chan struct{})}
 	t.looks[key] = l
 	go func() {
@@ -137,11 +165,12 @@ func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 	switch {
 	case l.begun.Before(newest.checked): // a later look has answered already
 	case l.err == nil:
-		t.entries.Add(key.tagKey, l.entry)
-		t.entries.Add(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
+		t.keep(key.tagKey, l.entry)
+		t.keep(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
 	case isNo(l.err):
 		if !key.ownOnly && isFirmNo(l.err) {
 			t.entries.Remove(key.tagKey)
+			t.memory.dropTag(key.tagKey)
 		}
 		if noFor > 0 {
 			t.nos.Add(key, refusal{l.err, l.begun, t.now().Add(noFor)})

@@ -30,6 +30,7 @@ const (
 type Config struct {
 	Harbor   *registry.Source   // the local Harbor: asked about what cannot be verified here
 	Verifier *registry.Verifier // the fleet's token certificates; nil: every token is shown to the local Harbor
+	Members  Members            // nil: a restart forgets who holds what
 	Now      func() time.Time   // nil: time.Now
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,7 @@ type Edge struct {
 	Daemon  *daemon.Daemon
 	Servers []daemon.Server
 	store   *store.Store
+	memory  *proxy.Memory
 }
 
 // NewEdge opens the edge's store and listeners. Its background work ends with ctx.
@@ -55,10 +57,6 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("harbor.token_certificates: %w", err)
 	}
-	checker, err := access.New(access.Config{Harbor: harbor, Verifier: verifier})
-	if err != nil {
-		return nil, err
-	}
 	e := &cfg.Fleet.Edge
 	peerSecret, err := Secret(e.Peers.Key)
 	if err != nil {
@@ -77,11 +75,19 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	edge := &Edge{store: blobs, Daemon: &daemon.Daemon{Log: cfg.Log}}
+	if edge.memory, err = proxy.OpenMemory(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
+		return nil, errors.Join(err, edge.Close())
+	}
+	checker, err := access.New(access.Config{Harbor: harbor, Verifier: verifier, Members: edge.memory})
+	if err != nil {
+		return nil, errors.Join(err, edge.Close())
+	}
 	handler := proxy.New(ctx, proxy.Config{
 		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, OwnRobot: robot != "",
-		Access: checker, Store: blobs, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
+		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
 	})
-	edge := &Edge{store: blobs, Daemon: &daemon.Daemon{Log: cfg.Log, Drain: handler.Drain}}
+	edge.Daemon.Drain = handler.Drain
 	if edge.Servers, err = edgeServers(e, handler, metrics, cfg); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
@@ -94,7 +100,11 @@ func (e *Edge) Close() error {
 	for _, s := range e.Servers {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
-	return e.store.Close()
+	var err error
+	if e.memory != nil {
+		err = e.memory.Close()
+	}
+	return errors.Join(err, e.store.Close())
 }
 
 func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {

@@ -1,0 +1,262 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	bolt "go.etcd.io/bbolt"
+
+	"example.org/breakwater/registry"
+)
+
+// Memory is what an edge remembers across a restart, in one file: the manifests
+// that repos were seen to hold, and which repo holds which content. Without it an
+// edge that starts while Harbor is down could serve nothing. Safe for concurrent use.
+type Memory struct {
+	db  *bolt.DB
+	log *slog.Logger
+
+	mu      sync.Mutex
+	pending map[string]map[string][]byte // by bucket and key, not on disk yet; nil: to be removed
+	wake    chan struct{}
+	done    chan struct{}
+	stop    context.CancelFunc
+	failed  bool
+}
+
+const (
+	tagBucket    = "tags"    // repo NUL reference → remembered
+	memberBucket = "members" // repo NUL digest → when it was last seen, in s
+	flushEvery   = time.Second
+	forgetAfter  = 90 * 24 * time.Hour // what nobody has asked about for so long
+	openTimeout  = time.Second
+)
+
+// remembered is an entry on disk.
+type remembered struct {
+	Digest    string `json:"d"`
+	MediaType string `json:"t"`
+	Source    string `json:"s"`
+	Checked   int64  `json:"c"` // s
+}
+
+// OpenMemory opens the file, or makes it. One that is broken is put aside: the
+// edge asks its sources again.
+func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
+	options := &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
+	db, err := bolt.Open(path, 0o600, options)
+	if errors.Is(err, bolt.ErrTimeout) {
+		return nil, fmt.Errorf("open %s: another process uses it; one file serves one edge", path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("what was remembered cannot be read; put aside", "file", path, "err", err.Error())
+		if err := os.Rename(path, path+".broken"); err != nil {
+			return nil, fmt.Errorf("open what is remembered: %w", err)
+		}
+		db, err = bolt.Open(path, 0o600, options)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open what is remembered: %w", err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range []string{tagBucket, memberBucket} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open what is remembered: %w", err), db.Close())
+	}
+	m := &Memory{db: db, log: log, pending: map[string]map[string][]byte{tagBucket: {}, memberBucket: {}}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	go m.write(ctx)
+	return m, nil
+}
+
+// Close writes down what is not yet on disk.
+func (m *Memory) Close() error {
+	m.stop()
+	<-m.done
+	return m.db.Close()
+}
+
+// write puts what has changed on disk, once a second at most.
+func (m *Memory) write(ctx context.Context) {
+	defer close(m.done)
+	m.forget()
+	for {
+		select {
+		case <-m.wake:
+		case <-ctx.Done():
+			m.flush()
+			return
+		}
+		timer := time.NewTimer(flushEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		m.flush()
+	}
+}
+
+func (m *Memory) flush() {
+	m.mu.Lock()
+	changes := m.pending
+	m.pending = map[string]map[string][]byte{tagBucket: {}, memberBucket: {}}
+	m.mu.Unlock()
+	if len(changes[tagBucket])+len(changes[memberBucket]) == 0 {
+		return
+	}
+	err := m.db.Update(func(tx *bolt.Tx) error {
+		for name, keys := range changes {
+			bucket := tx.Bucket([]byte(name))
+			for key, value := range keys {
+				if err := change(bucket, key, value); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if (err != nil) != m.failed {
+		m.failed = err != nil
+		if m.failed {
+			m.log.Warn("what is remembered cannot be written down; a restart will forget it", "err", err.Error())
+		}
+	}
+}
+
+func change(bucket *bolt.Bucket, key string, value []byte) error {
+	if value == nil {
+		return bucket.Delete([]byte(key))
+	}
+	return bucket.Put([]byte(key), value)
+}
+
+// forget removes what is old: the file does not grow for ever.
+func (m *Memory) forget() {
+	oldest := time.Now().Add(-forgetAfter).Unix()
+	err := m.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range []string{tagBucket, memberBucket} {
+			c := tx.Bucket([]byte(name)).Cursor()
+			for key, value := c.First(); key != nil; key, value = c.Next() {
+				var r remembered
+				if json.Unmarshal(value, &r) != nil || r.Checked < oldest {
+					if err := c.Delete(); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		m.log.Warn("old memories could not be removed", "err", err.Error())
+	}
+}
+
+func (m *Memory) put(bucket, key string, value *remembered) {
+	var text []byte
+	if value != nil {
+		text, _ = json.Marshal(value) // strings and a number: no error
+	}
+	m.mu.Lock()
+	m.pending[bucket][key] = text
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *Memory) get(bucket, key string) (r remembered, ok bool) {
+	m.mu.Lock()
+	text, waits := m.pending[bucket][key]
+	m.mu.Unlock()
+	if !waits {
+		err := m.db.View(func(tx *bolt.Tx) error {
+			text = append([]byte(nil), tx.Bucket([]byte(bucket)).Get([]byte(key))...)
+			return nil
+		})
+		if err != nil {
+			return r, false
+		}
+	}
+	return r, len(text) > 0 && json.Unmarshal(text, &r) == nil
+}
+
+func key(repo, reference string) string { return repo + "\x00" + reference }
+
+// tag returns what a reference was last seen to be.
+func (m *Memory) tag(k tagKey) (e entry, ok bool) {
+	if m == nil {
+		return e, false
+	}
+	r, ok := m.get(tagBucket, key(k.repo, k.reference))
+	if !ok {
+		return e, false
+	}
+	d, err := registry.ParseDigest(r.Digest)
+	// Never fresh: what was written since is not remembered.
+	return entry{digest: d, mediaType: r.MediaType, source: r.Source}, err == nil
+}
+
+func (m *Memory) putTag(k tagKey, e entry) {
+	if m != nil {
+		m.put(tagBucket, key(k.repo, k.reference), &remembered{e.digest.String(), e.mediaType, e.source, e.checked.Unix()})
+	}
+}
+
+func (m *Memory) dropTag(k tagKey) {
+	if m != nil {
+		m.put(tagBucket, key(k.repo, k.reference), nil)
+	}
+}
+
+// Join implements access.Members.
+func (m *Memory) Join(repo string, d digest.Digest) {
+	m.put(memberBucket, key(repo, d.String()), &remembered{Checked: time.Now().Unix()})
+}
+
+// Member implements access.Members.
+func (m *Memory) Member(repo string, d digest.Digest) bool {
+	_, ok := m.get(memberBucket, key(repo, d.String()))
+	return ok
+}
+
+// Leave implements access.Members.
+func (m *Memory) Leave(repo string) {
+	prefix := key(repo, "")
+	var gone []string
+	m.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
+		c := tx.Bucket([]byte(memberBucket)).Cursor()
+		for k, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
+			gone = append(gone, string(k))
+		}
+		return nil
+	})
+	m.mu.Lock()
+	for k := range m.pending[memberBucket] {
+		if strings.HasPrefix(k, prefix) {
+			gone = append(gone, k)
+		}
+	}
+	m.mu.Unlock()
+	for _, k := range gone {
+		m.put(memberBucket, k, nil)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type site struct {
 	hub    *lab.Upstream
 	harbor *lab.Harbor
 	edge   *httptest.Server
+	tokens sync.Map // by repo
 	dir    string
 }
 

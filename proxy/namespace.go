@@ -27,6 +27,7 @@ type Namespace struct {
 	Project   string // the project's name, as cache-dockerhub
 	Kind      Kind
 	DockerHub bool             // a cache of Docker Hub: its official images live in library/
+	Host      string           // the registry that a cache is of, as clients name it: docker.io, quay.io
 	Upstream  *registry.Source // what a cache is of, for when Harbor cannot fetch it; nil: Harbor alone can
 	Rules     []Rule           // of a repl- project
 }

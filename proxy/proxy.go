@@ -53,6 +53,7 @@ type Handler struct {
 	peers      []*place
 	upstreams  map[string]*place // by the project of the cache
 	peerKey    *peerKey
+	mirrors    map[string]string // the project of a cache, by the names that mirrors' clients have for it
 	started    time.Time
 	draining   atomic.Bool
 	harborSeen lastLook
@@ -78,6 +79,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
 	h.pass = newPasser(cfg.Harbor)
 	h.peerKey = newPeerKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
+	h.mirrors = newMirrors(h.namespaces)
 	h.newPlaces(ctx)
 	return h
 }
@@ -114,6 +116,7 @@ type exchange struct {
 	ns      Namespace
 	kind    string // end point, for logs and metrics
 	query   access.Query
+	mirror  bool   // a mirror's client: names are taken as they come
 	peer    string // the datacenter of the edge that asks; "" for clients
 	outcome string // hit, stale, fill, join, pass, …: see cacheStatus
 	err     error
@@ -139,7 +142,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *Handler) serve(x *exchange) error {
+func (h *Handler) serve(x *exchange) (err error) {
+	if x.r, x.mirror, err = h.mirrored(x.r); err != nil {
+		x.outcome = "own"
+		return err
+	}
 	path := x.r.URL.Path
 	switch {
 	case path == "/healthz":
@@ -172,7 +179,9 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	x.w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	x.ns = resolve(h.namespaces, x.req.Project())
 	asked := x.req.Repo
-	x.req.Repo = x.ns.fullRepo(asked)
+	if !x.mirror {
+		x.req.Repo = x.ns.fullRepo(asked)
+	}
 	x.query = access.Query{
 		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, asked},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),

@@ -208,6 +208,7 @@ func TestRealClients(t *testing.T) {
 	})
 	t.Run("private", func(t *testing.T) { private(t, f, edge) })
 	t.Run("docker", func(t *testing.T) { docker(t, f, edge) })
+	t.Run("mirrors", func(t *testing.T) { mirrors(t, f) })
 	t.Run("one transfer for 32 clients", func(t *testing.T) { oneTransfer(t, f) })
 	t.Run("wrong bytes", func(t *testing.T) { wrongBytes(t, f) })
 	t.Run("breakwater edge", func(t *testing.T) { edgeProcess(t, f) })
@@ -231,24 +232,28 @@ func private(t *testing.T, f *fleetUnderTest, edge string) {
 	output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+"/multi-dc-demo/copy:v1", filepath.Join(home, "copy.tar")))
 }
 
-// docker starts a daemon of its own.
-func docker(t *testing.T, f *fleetUnderTest, edge string) {
-	client, daemon, home := need(t, "docker"), need(t, "dockerd"), t.TempDir()
+// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
+func dockerDaemon(t *testing.T, home string, args ...string) (run func(args ...string) *exec.Cmd) {
+	t.Helper()
+	client, daemon := need(t, "docker"), need(t, "dockerd")
 	if os.Getuid() != 0 {
 		t.Skip("dockerd needs root")
 	}
 	socket := "unix://" + home + "/d.sock"
 	ctx, cancel := context.WithCancel(context.Background())
-	d := exec.CommandContext(ctx, daemon, "-H", socket, "--data-root", home+"/data", "--exec-root", home+"/exec", "--pidfile", home+"/pid", "--iptables=false", "--bridge=none")
+	args = append([]string{"-H", socket, "--data-root", home + "/data", "--exec-root", home + "/exec", "--pidfile", home + "/pid", "--iptables=false", "--bridge=none"}, args...)
+	d := exec.CommandContext(ctx, daemon, args...)
 	d.Cancel = func() error { return d.Process.Signal(syscall.SIGTERM) }
 	var log bytes.Buffer
 	d.Stdout, d.Stderr = &log, &log
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer d.Wait() //nolint:errcheck // it was told to end
-	defer cancel()
-	run := func(args ...string) *exec.Cmd {
+	t.Cleanup(func() {
+		cancel()
+		d.Wait() //nolint:errcheck // it was told to end
+	})
+	run = func(args ...string) *exec.Cmd {
 		return clientCommand(t, home, client, append([]string{"-H", socket}, args...)...)
 	}
 	up := time.Now().Add(30 * time.Second)
@@ -257,6 +262,11 @@ func docker(t *testing.T, f *fleetUnderTest, edge string) {
 			t.Fatalf("dockerd does not answer\n%s", &log)
 		}
 	}
+	return run
+}
+
+func docker(t *testing.T, f *fleetUnderTest, edge string) {
+	run := dockerDaemon(t, t.TempDir())
 	hello := edge + "/cache-dockerhub/library/hello:latest"
 	output(t, run("pull", hello))
 	if got := output(t, run("run", "--rm", "--network", "none", hello)); !strings.HasPrefix(got, "breakwater lab ") {

@@ -1,5 +1,7 @@
 package fleet
 
+import "net/url"
+
 // Projects are the managed Harbor projects, by kind.
 type Projects struct {
 	MultiDC     MultiDCs     `yaml:"multi-dc"`
@@ -79,6 +81,19 @@ type Cache struct {
 	Proxy       URL               `yaml:"proxy"` // HTTP proxy for the edge's own way to the upstream
 	CA          string            `yaml:"ca"`    // file of the CA that signs the upstream's certificate
 	Datacenters map[string]*Cache `yaml:"datacenters"`
+}
+
+// Host is the registry that the cache is of, as clients name it: docker.io for
+// Docker Hub, whatever its addresses.
+func (c *Cache) Host() string {
+	if c.Provider == DockerHub {
+		return "docker.io"
+	}
+	u, err := url.Parse(string(c.Endpoint))
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // Repl is a project of public images pulled by pattern. Defaults: 50GiB, kept

@@ -135,7 +135,7 @@ func namespaces(cfg EdgeConfig) (all []proxy.Namespace, err error) {
 		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
 	}
 	for name, cache := range f.Projects.Cache.Items {
-		ns := proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub}
+		ns := proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
 		if ns.Upstream, err = upstream(cfg, name, cache); err != nil {
 			return nil, err
 		}

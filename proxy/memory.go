@@ -36,10 +36,17 @@ type Memory struct {
 const (
 	tagBucket    = "tags"    // repo NUL reference → remembered
 	memberBucket = "members" // repo NUL digest → when it was last seen, in s
+	listBucket   = "lists"   // repo NUL → its tags; repo NUL digest → the manifest's referrers
 	flushEvery   = time.Second
 	forgetAfter  = 90 * 24 * time.Hour // what nobody has asked about for so long
 	openTimeout  = time.Second
 )
+
+func buckets() []string { return []string{tagBucket, memberBucket, listBucket} }
+
+func noChanges() map[string]map[string][]byte {
+	return map[string]map[string][]byte{tagBucket: {}, memberBucket: {}, listBucket: {}}
+}
 
 // remembered is an entry on disk.
 type remembered struct {
@@ -47,6 +54,9 @@ type remembered struct {
 	MediaType string `json:"t"`
 	Source    string `json:"s"`
 	Checked   int64  `json:"c"` // s
+
+	Tags      []string          `json:"l,omitempty"` // of listBucket: the repo's
+	Referrers []json.RawMessage `json:"r,omitempty"` // of listBucket: the manifest's
 }
 
 // OpenMemory opens the file, or makes it. One that is broken is put aside: the
@@ -68,7 +78,7 @@ func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 		return nil, fmt.Errorf("open what is remembered: %w", err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range []string{tagBucket, memberBucket} {
+		for _, name := range buckets() {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -78,7 +88,7 @@ func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open what is remembered: %w", err), db.Close())
 	}
-	m := &Memory{db: db, log: log, pending: map[string]map[string][]byte{tagBucket: {}, memberBucket: {}}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m := &Memory{db: db, log: log, pending: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	go m.write(ctx)
@@ -116,11 +126,8 @@ func (m *Memory) write(ctx context.Context) {
 func (m *Memory) flush() {
 	m.mu.Lock()
 	changes := m.pending
-	m.pending = map[string]map[string][]byte{tagBucket: {}, memberBucket: {}}
+	m.pending = noChanges()
 	m.mu.Unlock()
-	if len(changes[tagBucket])+len(changes[memberBucket]) == 0 {
-		return
-	}
 	err := m.db.Update(func(tx *bolt.Tx) error {
 		for name, keys := range changes {
 			bucket := tx.Bucket([]byte(name))
@@ -151,7 +158,7 @@ func change(bucket *bolt.Bucket, key string, value []byte) error {
 func (m *Memory) forget() {
 	oldest := time.Now().Add(-forgetAfter).Unix()
 	err := m.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range []string{tagBucket, memberBucket} {
+		for _, name := range buckets() {
 			c := tx.Bucket([]byte(name)).Cursor()
 			for key, value := c.First(); key != nil; key, value = c.Next() {
 				var r remembered
@@ -217,13 +224,43 @@ func (m *Memory) tag(k tagKey) (e entry, ok bool) {
 
 func (m *Memory) putTag(k tagKey, e entry) {
 	if m != nil {
-		m.put(tagBucket, key(k.repo, k.reference), &remembered{e.digest.String(), e.mediaType, e.source, e.checked.Unix()})
+		m.put(tagBucket, key(k.repo, k.reference), &remembered{Digest: e.digest.String(), MediaType: e.mediaType, Source: e.source, Checked: e.checked.Unix()})
 	}
 }
 
 func (m *Memory) dropTag(k tagKey) {
 	if m != nil {
 		m.put(tagBucket, key(k.repo, k.reference), nil)
+	}
+}
+
+// tagList returns the tags that a repo was last seen to have, sorted.
+func (m *Memory) tagList(repo string) []string {
+	if m == nil {
+		return nil
+	}
+	r, _ := m.get(listBucket, key(repo, ""))
+	return r.Tags
+}
+
+func (m *Memory) putTagList(repo string, tags []string) {
+	if m != nil {
+		m.put(listBucket, key(repo, ""), &remembered{Tags: tags, Checked: time.Now().Unix()})
+	}
+}
+
+// referrers returns what was last seen to refer to a manifest.
+func (m *Memory) referrers(repo string, d digest.Digest) []json.RawMessage {
+	if m == nil {
+		return nil
+	}
+	r, _ := m.get(listBucket, key(repo, d.String()))
+	return r.Referrers
+}
+
+func (m *Memory) putReferrers(repo string, d digest.Digest, all []json.RawMessage) {
+	if m != nil {
+		m.put(listBucket, key(repo, d.String()), &remembered{Referrers: all, Checked: time.Now().Unix()})
 	}
 }
 

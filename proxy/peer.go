@@ -113,11 +113,8 @@ func (h *Handler) servePeer(x *exchange) (err error) {
 	case x.req.Kind == registry.KindBase:
 		x.w.WriteHeader(http.StatusOK)
 		return nil
-	case !x.req.Read() || x.ns.Kind == KindPlain:
-	case x.req.Kind == registry.KindManifest:
-		return h.serveManifest(x)
-	case x.req.Kind == registry.KindBlob:
-		return h.serveBlob(x)
+	case !x.req.Read() || x.ns.Kind == KindPlain || x.req.Repo == "":
+		return registry.Errorf(registry.CodeUnsupported, "peers may read managed projects only")
 	}
-	return registry.Errorf(registry.CodeUnsupported, "peers may read manifests and blobs of managed projects only")
+	return h.read(x)
 }

@@ -186,7 +186,7 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, asked},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
 	}
-	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob
+	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers
 	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials
 	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
 	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog {
@@ -203,8 +203,19 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 		return h.write(x)
 	case x.ns.Kind == KindPlain || !content:
 		return h.pass.serve(x)
-	case x.req.Kind == registry.KindManifest:
+	}
+	return h.read(x)
+}
+
+// read answers a read of a managed namespace.
+func (h *Handler) read(x *exchange) error {
+	switch x.req.Kind {
+	case registry.KindManifest:
 		return h.serveManifest(x)
+	case registry.KindTags:
+		return h.serveTags(x)
+	case registry.KindReferrers:
+		return h.serveReferrers(x)
 	}
 	return h.serveBlob(x)
 }

@@ -29,6 +29,7 @@ const (
 	CodeUnsupported       Code = "UNSUPPORTED"
 	CodeTooManyRequests   Code = "TOOMANYREQUESTS"
 	CodeUnavailable       Code = "UNAVAILABLE"
+	CodePaginationInvalid Code = "PAGINATION_NUMBER_INVALID"
 	CodeUnknown           Code = "UNKNOWN"
 )
 

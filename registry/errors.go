@@ -37,7 +37,7 @@ func (c Code) status() int {
 	switch c {
 	case CodeBlobUnknown, CodeBlobUploadUnknown, CodeManifestUnknown, CodeNameUnknown:
 		return http.StatusNotFound
-	case CodeDigestInvalid, CodeManifestInvalid, CodeNameInvalid:
+	case CodeDigestInvalid, CodeManifestInvalid, CodeNameInvalid, CodePaginationInvalid:
 		return http.StatusBadRequest
 	case CodeUnauthorized:
 		return http.StatusUnauthorized

@@ -236,6 +236,9 @@ func private(t *testing.T, f *fleetUnderTest, edge string) {
 func dockerDaemon(t *testing.T, home string, args ...string) (run func(args ...string) *exec.Cmd) {
 	t.Helper()
 	client, daemon := need(t, "docker"), need(t, "dockerd")
+	if len(args) > 0 && os.Getenv("BREAKWATER_DOCKERD") != "" {
+		daemon = os.Getenv("BREAKWATER_DOCKERD")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("dockerd needs root")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"example.org/breakwater/registry"
 )
@@ -64,7 +65,7 @@ type remembered struct {
 func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 	options := &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
 	db, err := bolt.Open(path, 0o600, options)
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another process uses it; one file serves one edge", path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {

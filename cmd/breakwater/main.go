@@ -27,7 +27,7 @@ datacenter, in front of its Harbor.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), purgeCommand(), hostsCommand(), checkCommand(), versionCommand())
+	root.AddCommand(edgeCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -27,7 +28,8 @@ type Memory struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	pending map[string]map[string][]byte // by bucket and key, not on disk yet; nil: to be removed
+	pending changes // since the last write
+	writing changes // on their way to disk
 	wake    chan struct{}
 	done    chan struct{}
 	stop    context.CancelFunc
@@ -43,10 +45,16 @@ const (
 	openTimeout  = time.Second
 )
 
+// maxChanges bounds what waits, by bucket, for a disk that does not take it.
+const maxChanges = 1 << 17
+
 func buckets() []string { return []string{tagBucket, memberBucket, listBucket} }
 
-func noChanges() map[string]map[string][]byte {
-	return map[string]map[string][]byte{tagBucket: {}, memberBucket: {}, listBucket: {}}
+// changes are values by bucket and key; nil is to be removed.
+type changes map[string]map[string][]byte
+
+func noChanges() changes {
+	return changes{tagBucket: {}, memberBucket: {}, listBucket: {}}
 }
 
 // remembered is an entry on disk.
@@ -89,7 +97,7 @@ func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open what is remembered: %w", err), db.Close())
 	}
-	m := &Memory{db: db, log: log, pending: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m := &Memory{db: db, log: log, pending: noChanges(), writing: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	go m.write(ctx)
@@ -124,13 +132,14 @@ func (m *Memory) write(ctx context.Context) {
 	}
 }
 
+// flush writes down what has changed. What the disk does not take is kept for
+// the next time, so that a removal is not lost.
 func (m *Memory) flush() {
 	m.mu.Lock()
-	changes := m.pending
-	m.pending = noChanges()
+	m.writing, m.pending = m.pending, noChanges()
 	m.mu.Unlock()
 	err := m.db.Update(func(tx *bolt.Tx) error {
-		for name, keys := range changes {
+		for name, keys := range m.writing { // nobody else changes it
 			bucket := tx.Bucket([]byte(name))
 			for key, value := range keys {
 				if err := change(bucket, key, value); err != nil {
@@ -140,6 +149,15 @@ func (m *Memory) flush() {
 		}
 		return nil
 	})
+	m.mu.Lock()
+	if err != nil {
+		for name, keys := range m.pending {
+			maps.Copy(m.writing[name], keys)
+		}
+		m.pending = m.writing
+	}
+	m.writing = noChanges()
+	m.mu.Unlock()
 	if (err != nil) != m.failed {
 		m.failed = err != nil
 		if m.failed {
@@ -183,7 +201,9 @@ func (m *Memory) put(bucket, key string, value *remembered) {
 		text, _ = json.Marshal(value) // strings and a number: no error
 	}
 	m.mu.Lock()
-	m.pending[bucket][key] = text
+	if text == nil || len(m.pending[bucket]) < maxChanges {
+		m.pending[bucket][key] = text
+	}
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
@@ -194,6 +214,9 @@ func (m *Memory) put(bucket, key string, value *remembered) {
 func (m *Memory) get(bucket, key string) (r remembered, ok bool) {
 	m.mu.Lock()
 	text, waits := m.pending[bucket][key]
+	if !waits {
+		text, waits = m.writing[bucket][key]
+	}
 	m.mu.Unlock()
 	if !waits {
 		err := m.db.View(func(tx *bolt.Tx) error {
@@ -280,6 +303,15 @@ func (m *Memory) Member(repo string, d digest.Digest) bool {
 func (m *Memory) Leave(repo string) {
 	prefix := key(repo, "")
 	var gone []string
+	m.mu.Lock() // first what waits: by the time that the disk is read it may be there
+	for _, waits := range []changes{m.pending, m.writing} {
+		for k := range waits[memberBucket] {
+			if strings.HasPrefix(k, prefix) {
+				gone = append(gone, k)
+			}
+		}
+	}
+	m.mu.Unlock()
 	m.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
 		c := tx.Bucket([]byte(memberBucket)).Cursor()
 		for k, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
@@ -287,13 +319,6 @@ func (m *Memory) Leave(repo string) {
 		}
 		return nil
 	})
-	m.mu.Lock()
-	for k := range m.pending[memberBucket] {
-		if strings.HasPrefix(k, prefix) {
-			gone = append(gone, k)
-		}
-	}
-	m.mu.Unlock()
 	for _, k := range gone {
 		m.put(memberBucket, k, nil)
 	}

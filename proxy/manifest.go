@@ -49,20 +49,23 @@ func (h *Handler) serveManifest(x *exchange) error {
 		return h.writeManifest(x, e, body)
 	}
 	asked := lookKey{key, x.peer != ""}
-	if err := h.tags.refused(asked); err != nil {
-		x.outcome = "hit"
-		x.cacheStatus("hit", "detail=negative")
-		return err
-	}
-	q := question{x.ns, x.req, h.routeFor(x), x.r.Header.Get("Authorization")}
-	l, joined := h.tags.revalidate(asked, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
-		return h.lookUp(ctx, q, old)
-	})
 	stale := func() error {
 		x.outcome = "stale"
 		x.cacheStatus("hit", "fwd=stale", "detail=nobody-can-say")
 		return h.writeManifest(x, e, body)
 	}
+	switch err := h.tags.refused(asked); {
+	case err != nil && held && isDontKnow(err):
+		return stale()
+	case err != nil:
+		x.outcome = "hit"
+		x.cacheStatus("hit", "detail=negative")
+		return err
+	}
+	q := question{x.ns, x.req, h.routeFor(x), x.r.Header.Get("Authorization")}
+	l, joined := h.tags.revalidate(asked, e, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
+		return h.lookUp(ctx, q, old)
+	})
 	var slow <-chan time.Time
 	if held {
 		timer := time.NewTimer(staleAfter)

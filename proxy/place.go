@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"example.org/breakwater/registry"
 )
 
@@ -103,6 +105,7 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 	}
 	begun := p.now()
 	resp, err := p.registry.Do(bounded, req, header)
+	p.metrics.askedOf(p.name, resp)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
@@ -116,7 +119,7 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 	}
 	p.remember(p.now().Sub(begun))
 	p.note(resp)
-	resp.Body = &cancelingBody{resp.Body, cancel}
+	resp.Body = &cancelingBody{resp.Body, cancel, p.metrics.fetched.WithLabelValues(p.name)}
 	return resp, nil
 }
 
@@ -222,14 +225,19 @@ func (p *place) probe() bool {
 	return resp.StatusCode < 500
 }
 
-// cancelingBody ends its request's context when it is closed.
+// cancelingBody ends its request's context when it is closed, and counts what is read of it.
 type cancelingBody struct {
 	body   io.ReadCloser
 	cancel context.CancelCauseFunc
+	read   prometheus.Counter
 }
 
 // Read implements io.Reader.
-func (b *cancelingBody) Read(p []byte) (int, error) { return b.body.Read(p) }
+func (b *cancelingBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.read.Add(float64(n))
+	return n, err
+}
 
 // Close implements io.Closer.
 func (b *cancelingBody) Close() error {

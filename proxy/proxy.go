@@ -112,6 +112,7 @@ func (h *Handler) Drain() { h.draining.Store(true) }
 type exchange struct {
 	w       *responseWriter
 	r       *http.Request
+	begun   time.Time
 	req     registry.Request
 	ns      Namespace
 	kind    string // end point, for logs and metrics
@@ -124,9 +125,8 @@ type exchange struct {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: &responseWriter{ResponseWriter: w}, r: r, kind: "other", outcome: "pass"}
-	begun := h.cfg.Now()
-	defer func() { h.finish(x, h.cfg.Now().Sub(begun)) }()
+	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
+	defer h.finish(x)
 	x.err = h.serve(x)
 	switch {
 	case x.err == nil:

@@ -19,6 +19,8 @@ type responseWriter struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	headed time.Time // when the header left
+	now    func() time.Time
 	before func(status int) // called once, before the header leaves
 }
 
@@ -28,7 +30,7 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // WriteHeader implements http.ResponseWriter.
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
-		w.status = status
+		w.status, w.headed = status, w.now()
 		if w.before != nil {
 			w.before(status)
 		}
@@ -96,8 +98,11 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	first    *prometheus.HistogramVec
 	broken   *prometheus.GaugeVec
 	rateLeft *prometheus.GaugeVec
+	asked    *prometheus.CounterVec
+	fetched  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -109,12 +114,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_request_duration_seconds",
 			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
 	}
+	m.first = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_time_to_first_byte_seconds",
+		Help: "Time to the response's header by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)}, []string{"endpoint", "outcome"})
+	m.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_requests_total",
+		Help: "Requests to a source by status class; 0xx: it did not answer."}, []string{"source", "status"})
+	m.fetched = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_bytes_total",
+		Help: "Bytes of bodies that came from a source."}, []string{"source"})
 	m.broken = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_source_down",
 		Help: "1 while the breaker of a source is open: it is asked last, or not at all."}, []string{"source"})
 	m.rateLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
 		Help: "Pulls that an upstream said are left of its limit."}, []string{"source"})
 	if r != nil {
-		r.MustRegister(m.requests, m.bytes, m.seconds, m.broken, m.rateLeft)
+		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.broken, m.rateLeft, m.asked, m.fetched)
 	}
 	return m
 }
@@ -127,19 +138,31 @@ func (m *metrics) breaker(source string, open bool) {
 	m.broken.WithLabelValues(source).Set(value)
 }
 
+func (m *metrics) askedOf(source string, answer *http.Response) {
+	status := 0
+	if answer != nil {
+		status = answer.StatusCode
+	}
+	m.asked.WithLabelValues(source, statusClass(status)).Inc()
+}
+
+// statusClass is "2xx" for 204, and "0xx" where there was no answer.
+func statusClass(status int) string {
+	return [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}[min(max(status, 0)/100, 5)]
+}
+
 // finish counts the request and writes its log line, also when the handler panics.
-func (h *Handler) finish(x *exchange, took time.Duration) {
-	status := x.w.status
+func (h *Handler) finish(x *exchange) {
+	status, took := x.w.status, h.cfg.Now().Sub(x.begun)
 	if x.err != nil && aborted(x.r, x.err) {
 		x.outcome = "gone"
 	}
-	class := "0xx"
-	if status > 0 {
-		class = string(rune('0'+status/100)) + "xx"
-	}
-	h.metrics.requests.WithLabelValues(x.kind, x.ns.Kind.String(), x.outcome, class).Inc()
+	h.metrics.requests.WithLabelValues(x.kind, x.ns.Kind.String(), x.outcome, statusClass(status)).Inc()
 	h.metrics.bytes.WithLabelValues(x.ns.Kind.String(), x.outcome).Add(float64(x.w.bytes))
 	h.metrics.seconds.WithLabelValues(x.kind, x.outcome).Observe(took.Seconds())
+	if status > 0 {
+		h.metrics.first.WithLabelValues(x.kind, x.outcome).Observe(x.w.headed.Sub(x.begun).Seconds())
+	}
 	if x.kind == "health" {
 		return
 	}

@@ -78,6 +78,10 @@ func newTags(ctx context.Context, now func() time.Time, memory *Memory) *tags {
 func (t *tags) refused(key lookKey) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.refusal(key)
+}
+
+func (t *tags) refusal(key lookKey) error {
 	no, ok := t.nos.Get(key)
 	written, _ := t.writes.Get(key.repo)
 	if !ok || !t.now().Before(no.until) || !no.begun.After(written) {
@@ -91,9 +95,12 @@ func (t *tags) get(key tagKey, freshness time.Duration) (e entry, known, fresh b
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e, known = t.recall(key)
+	return e, known, known && t.fresh(key, e, freshness)
+}
+
+func (t *tags) fresh(key tagKey, e entry, freshness time.Duration) bool {
 	written, _ := t.writes.Get(key.repo)
-	fresh = known && t.now().Sub(e.checked) < freshness && e.checked.After(written)
-	return e, known, fresh
+	return t.now().Sub(e.checked) < freshness && e.checked.After(written)
 }
 
 // recall returns what is in memory, or was before a restart; t.mu is held.
@@ -134,8 +141,9 @@ func (t *tags) written(repo string) {
 
 // revalidate joins the look that is under way for key, or starts one. A look
 // that began before the repo's last write is never joined, so nobody is shown a
-// tag older than a push that had already answered.
-func (t *tags) revalidate(key lookKey, freshness time.Duration, ask func(ctx context.Context, old entry) (found, error)) (l *look, joined bool) {
+// tag older than a push that had already answered. seen is what the caller read
+// before: a look that has ended since is as good as one that is joined.
+func (t *tags) revalidate(key lookKey, seen entry, freshness time.Duration, ask func(ctx context.Context, old entry) (found, error)) (l *look, joined bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l, ok := t.looks[key]; ok {
@@ -143,6 +151,12 @@ func (t *tags) revalidate(key lookKey, freshness time.Duration, ask func(ctx con
 	}
 	old, _ := t.recall(key.tagKey)
 	l = &look{begun: t.now(), done: make(chan struct{})}
+	newer := old.checked.After(seen.checked) && t.fresh(key.tagKey, old, freshness)
+	if l.err = t.refusal(key); newer || l.err != nil {
+		l.entry = old
+		close(l.done)
+		return l, true
+	}
 	t.looks[key] = l
 	go func() {
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)

@@ -273,6 +273,31 @@ func TestATypo(t *testing.T) {
 	}
 }
 
+// An upstream that refuses to say, asked because Harbor is down, takes nothing
+// away from what is held: not at the first pull, nor while its word is remembered.
+func TestACopyOutlivesARefusingUpstream(t *testing.T) {
+	var passed atomic.Int64
+	r := newRegion(t, freshFor(time.Minute), func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	})
+	s, repo := r.sites[0], "cache-dockerhub/library/held"
+	mustPush(t, r.hub.URL(), "library/held:v1", image(t, 1000, 1), authn.Anonymous)
+	h := s.anonymous(t, repo)
+	first := s.do(t, http.MethodGet, manifests(repo), h)
+	if err := r.hub.SetFaults(lab.Fault{Name: "401", Path: content}); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range r.sites {
+		if err := other.harbor.SetFaults(lab.Fault{Name: "500", Path: content}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	passed.Store(int64(2 * time.Minute))
+	for range 3 {
+		same(t, "while nobody will say", s.do(t, http.MethodGet, manifests(repo), h), first.body)
+	}
+}
+
 // An edge that starts while its Harbor and the upstream are dead serves what it had.
 func TestARestartWhileEverythingIsDead(t *testing.T) {
 	s := newSite(t)

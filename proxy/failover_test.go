@@ -90,6 +90,37 @@ func TestABlobOfAPeer(t *testing.T) {
 	mustPush(t, s.edge.URL, "multi-dc-demo/app:v2", img, basic(writer, secret))
 }
 
+// A purge of the fleet removes content from every edge, and says who could not be asked.
+func TestAPurgeOfTheFleet(t *testing.T) {
+	r := newRegion(t)
+	s := r.sites[0]
+	img := image(t, 1000, 1)
+	digest, _ := layerOf(t, img)
+	for _, site := range r.sites {
+		mustPush(t, site.harbor.URL(), "multi-dc-demo/app:v1", img, site.admin())
+		site.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+digest, site.as(t, reader, "multi-dc-demo/app"))
+	}
+	mux := http.NewServeMux()
+	s.edge.Config.Handler.(*proxy.Handler).Admin(mux)
+	purge := func() string {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/purge?fleet=true&digest="+digest, nil))
+		return w.Body.String()
+	}
+	if got, want := purge(), `{"digest":"`+digest+`","purged":true,"peers":[{"datacenter":"mad1","purged":true},{"datacenter":"drp1","purged":true}]}`+"\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	r.sites[2].edge.Close()
+	if got := purge(); !strings.Contains(got, `"mad1","purged":false}`) || !strings.Contains(got, `"drp1","purged":false,"error":"it does not answer`) {
+		t.Error(got)
+	}
+	for name, authorization := range map[string]string{"nobody": "", "a client": s.as(t, reader, "multi-dc-demo/app")["Authorization"]} {
+		if a := s.do(t, http.MethodPost, proxy.PeerPath+"/purge?digest="+digest, map[string]string{"Authorization": authorization}); a.status != http.StatusForbidden {
+			t.Errorf("%s: %d", name, a.status)
+		}
+	}
+}
+
 // What is pretended to come from a peer opens nothing.
 func TestForgedPeers(t *testing.T) {
 	r := newRegion(t)

@@ -23,6 +23,8 @@ type Peer struct {
 const PeerPath = "/breakwater/v1/peer"
 
 const (
+	peerPurgePath = PeerPath + "/purge"
+
 	askedHeader  = "Breakwater-Asked" // the datacenters that have been asked already
 	peerTokenFor = time.Minute
 	peerRenew    = 20 * time.Second // before it ends
@@ -91,10 +93,8 @@ func (k *peerKey) tokens(peer string) func() (string, error) {
 	}
 }
 
-// servePeer answers another edge from this one's store and Harbor. The peer has
-// checked its client's permission; it is asked for reads of managed namespaces
-// alone, and asks nobody else in turn.
-func (h *Handler) servePeer(x *exchange) (err error) {
+// fromPeer checks that the request is another edge's.
+func (h *Handler) fromPeer(x *exchange) error {
 	x.kind, x.outcome = "peer", "own"
 	peer, ok := h.peerKey.verify(x.r.Header.Get("Authorization"))
 	if !ok {
@@ -102,6 +102,36 @@ func (h *Handler) servePeer(x *exchange) (err error) {
 	}
 	x.peer = peer
 	x.r.Header.Del("Authorization") // it is not a client's, and goes no further
+	return nil
+}
+
+// purgeForPeer removes content from this edge's store, because an operator of
+// another edge purges the fleet.
+func (h *Handler) purgeForPeer(x *exchange) error {
+	if err := h.fromPeer(x); err != nil {
+		return err
+	}
+	if x.r.Method != http.MethodPost {
+		return registry.Errorf(registry.CodeUnsupported, "a purge is a POST")
+	}
+	d, err := registry.ParseDigest(x.r.URL.Query().Get("digest"))
+	if err != nil {
+		return err
+	}
+	answer, err := h.purge(d, x.peer)
+	if err != nil {
+		return err
+	}
+	return writeJSON(x, "application/json", answer)
+}
+
+// servePeer answers another edge from this one's store and Harbor. The peer has
+// checked its client's permission; it is asked for reads of managed namespaces
+// alone, and asks nobody else in turn.
+func (h *Handler) servePeer(x *exchange) (err error) {
+	if err := h.fromPeer(x); err != nil {
+		return err
+	}
 	url := *x.r.URL
 	url.Path, url.RawPath = strings.TrimPrefix(url.Path, PeerPath), ""
 	if x.req, err = registry.ParseRequest(x.r.Method, &url); err != nil {

@@ -157,6 +157,8 @@ func (h *Handler) serve(x *exchange) (err error) {
 		return h.health(x)
 	case strings.HasPrefix(path, PeerPath+"/v2/"):
 		return h.servePeer(x)
+	case path == peerPurgePath:
+		return h.purgeForPeer(x)
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		x.outcome = "own"
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,44 +19,80 @@ import (
 
 func purgeCommand() *cobra.Command {
 	var admin adminFlags
-	var asJSON bool
+	var asJSON, wholeFleet bool
 	cmd := &cobra.Command{
 		Use:   "purge --config fleet.yaml DIGEST",
-		Short: "Remove a blob or manifest from the store of the edge on this machine",
-		Long: `Remove a blob or manifest from the store of the edge that runs on this machine.
-The next pull fetches it again. What is being pulled now is pulled to its end,
-and not kept. Nothing is removed from Harbor.
+		Short: "Remove a blob or manifest from the store of the edge on this machine, or of all edges",
+		Long: `Remove a blob or manifest from the store of the edge that runs on this machine
+or, with --fleet, from those of all edges of the fleet. The next pull fetches it
+again. What is being pulled now is pulled to its end, and not kept. Nothing is
+removed from Harbor.
 
-The edge is asked on its admin listener: edge.admin of the fleet file, or --admin.`,
-		Example: `  breakwater purge --config /etc/breakwater/fleet.yaml sha256:6f4ae4d2…`,
-		Args:    cobra.ExactArgs(1),
+The edge is asked on its admin listener: edge.admin of the fleet file, or --admin.
+The exit code is 1 when an edge could not be asked; the others have purged.`,
+		Example: `  breakwater purge --config /etc/breakwater/fleet.yaml sha256:6f4ae4d2…
+  breakwater purge --config /etc/breakwater/fleet.yaml --fleet sha256:6f4ae4d2…`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := admin.ask(cmd.Context(), http.MethodPost, "/purge?digest="+url.QueryEscape(args[0]))
+			query := url.Values{"digest": {args[0]}}
+			if wholeFleet {
+				query.Set("fleet", "true")
+			}
+			body, err := admin.ask(cmd.Context(), http.MethodPost, "/purge?"+query.Encode())
 			if err != nil {
 				return fmt.Errorf("purge: %w", err)
 			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			var answer struct {
-				Digest string
-				Purged bool
-			}
-			if err := json.Unmarshal(body, &answer); err != nil {
-				return fmt.Errorf("purge: %w", err)
-			}
-			says := "was not there"
-			if answer.Purged {
-				says = "is removed from this edge"
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), answer.Digest, says)
-			return nil
+			return printPurged(cmd.OutOrStdout(), body, wholeFleet, asJSON)
 		},
 	}
 	admin.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: digest, purged")
+	cmd.Flags().BoolVar(&wholeFleet, "fleet", false, "purge all edges of the fleet; this one asks the others")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: digest, purged and, with --fleet, peers")
 	return cmd
+}
+
+func printPurged(out io.Writer, body []byte, wholeFleet, asJSON bool) error {
+	var answer struct {
+		Digest string
+		Purged bool
+		Peers  []struct {
+			Datacenter, Error string
+			Purged            bool
+		}
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	says := func(was bool) string {
+		if was {
+			return "is removed from"
+		}
+		return "was not in"
+	}
+	var failed []string
+	var text strings.Builder
+	fmt.Fprintln(&text, answer.Digest, says(answer.Purged), "this edge's store")
+	for _, p := range answer.Peers {
+		if p.Error != "" {
+			failed = append(failed, fmt.Sprintf("%s: %s", p.Datacenter, p.Error))
+			continue
+		}
+		fmt.Fprintln(&text, answer.Digest, says(p.Purged), "the store of", p.Datacenter)
+	}
+	if asJSON {
+		text.Reset()
+		text.Write(body)
+	}
+	if _, err := io.WriteString(out, text.String()); err != nil {
+		return err
+	}
+	if wholeFleet && len(answer.Peers) == 0 {
+		return errors.New("purge: this edge knows no other edges: edge.peers.key or the datacenters' edge addresses are missing in its fleet file")
+	}
+	if failed != nil {
+		return fmt.Errorf("purge: these edges may still hold it: %s", strings.Join(failed, "; "))
+	}
+	return nil
 }
 
 // adminFlags say where the edge's admin listener is.

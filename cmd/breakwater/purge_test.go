@@ -52,7 +52,7 @@ func TestPurgeRemovesABlobFromTheEdgeOfThisMachine(t *testing.T) {
 	go server.Serve(listener) //nolint:errcheck // ends with Close
 	defer server.Close()
 	address := listener.Addr().String()
-	for _, want := range []string{"is removed", "was not there"} {
+	for _, want := range []string{"is removed from this edge", "was not in this edge"} {
 		if out, err := purge(t, "--admin", address, d.String()); err != nil || !strings.Contains(out, want) {
 			t.Errorf("want %q: %q, %v", want, out, err)
 		}
@@ -65,6 +65,9 @@ func TestPurgeRemovesABlobFromTheEdgeOfThisMachine(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 	if _, err := purge(t, "--admin", address, "sha256:short"); err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Error(err)
+	}
+	if _, err := purge(t, "--admin", address, "--fleet", d.String()); err == nil || !strings.Contains(err.Error(), "knows no other edges") {
 		t.Error(err)
 	}
 	server.Close()

@@ -96,7 +96,7 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 // fillBlob joins or starts the transfer of the blob into the store.
 func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
-	route := h.routeFor(x)
+	route := h.blobRoute(x)
 	var sources []store.Source
 	stages, _ := groups(route, true)
 	for _, group := range stages {
@@ -187,6 +187,7 @@ func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length
 		return store.Body{}, err
 	}
 	f.from = s.place.name
+	f.h.holders.Add(f.req.Repo, f.from)
 	f.h.cfg.Access.Join(f.req.Repo, f.req.Digest)
 	return body, nil
 }
@@ -311,7 +312,7 @@ func (h *Handler) pushes(x *exchange) bool {
 // store, at the price of one byte.
 func (h *Handler) proveMember(ctx context.Context, x *exchange) error {
 	var all []said
-	stages, _ := groups(h.routeFor(x), true)
+	stages, _ := groups(h.blobRoute(x), true)
 	for _, group := range stages {
 		for _, s := range group {
 			err := h.proveAt(ctx, x, s)

@@ -90,6 +90,24 @@ func TestABlobOfAPeer(t *testing.T) {
 	mustPush(t, s.edge.URL, "multi-dc-demo/app:v2", img, basic(writer, secret))
 }
 
+// Where a manifest was found, its blobs are asked for first.
+func TestBlobsAreWhereTheirManifestWas(t *testing.T) {
+	r := newRegion(t)
+	s, mad1, drp1 := r.sites[0], r.sites[1], r.sites[2]
+	img := image(t, 1000, 1)
+	mustPush(t, drp1.harbor.URL(), "multi-dc-demo/app:v1", img, drp1.admin())
+	digest, layer := layerOf(t, img)
+	h := s.as(t, reader, "multi-dc-demo/app")
+	if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h); a.status != http.StatusOK {
+		t.Fatal(a.status)
+	}
+	path := "/v2/multi-dc-demo/app/blobs/" + digest
+	same(t, "the layer", s.do(t, http.MethodGet, path, h), layer)
+	if n := mad1.harbor.Requests()["GET "+path]; n != 0 {
+		t.Errorf("mad1, which had not the manifest, was asked %d times for the layer", n)
+	}
+}
+
 // A purge of the fleet removes content from every edge, and says who could not be asked.
 func TestAPurgeOfTheFleet(t *testing.T) {
 	r := newRegion(t)

@@ -204,7 +204,9 @@ func (h *Handler) askManifest(ctx context.Context, q question, s step, old entry
 	}
 	defer resp.Body.Close()
 	e, body, err := h.keepManifest(q.req, resp)
-	e.source = s.place.name
+	if e.source = s.place.name; err == nil {
+		h.holders.Add(q.req.Repo, e.source)
+	}
 	return found{e, body, isStale(resp)}, err
 }
 

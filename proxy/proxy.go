@@ -46,7 +46,8 @@ type Handler struct {
 	namespaces map[string]Namespace
 	tags       *tags
 	hot        *lru.Cache[digest.Digest, []byte]
-	sizes      *lru.Cache[named, int64] // of the blobs that a repo's manifests name
+	sizes      *lru.Cache[named, int64]   // of the blobs that a repo's manifests name
+	holders    *lru.Cache[string, string] // the name of the place that gave something last, by repo
 	pass       *passer
 	metrics    *metrics
 	harbor     *place
@@ -77,6 +78,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.tags = newTags(ctx, cfg.Now, cfg.Memory)
 	h.hot, _ = lru.New[digest.Digest, []byte](maxHot)
 	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
+	h.holders, _ = lru.New[string, string](maxHolders)
 	h.pass = newPasser(cfg.Harbor)
 	h.peerKey = newPeerKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
 	h.mirrors = newMirrors(h.namespaces)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"example.org/breakwater/internal/naming"
@@ -61,6 +62,30 @@ func (h *Handler) routeFor(x *exchange) []step {
 		return []step{{h.harbor, x.req.Repo, x.ns}}
 	}
 	return h.route(x.ns, x.req.Repo, x.req.Tag)
+}
+
+const maxHolders = 1 << 14
+
+// blobRoute is the route of a request for a blob. The place that gave something of
+// the repo last comes before others of its kind and beyond: what belongs to it is
+// there too. The local Harbor stays where it is: it is near.
+func (h *Handler) blobRoute(x *exchange) []step {
+	route := h.routeFor(x)
+	holder, ok := h.holders.Get(x.req.Repo)
+	if !ok || holder == h.harbor.name {
+		return route
+	}
+	rank := func(s step) int {
+		switch {
+		case s.place == h.harbor && s.repo == x.req.Repo:
+			return 0
+		case s.place.name == holder:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(route, func(a, b step) int { return rank(a) - rank(b) })
+	return route
 }
 
 // under is the request as the step's place knows it.

@@ -23,14 +23,15 @@ import (
 
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
-	URL      string      // http(s)://host[:port], without a path
-	Prefix   string      // of every path, before /v2/: "" for registries
-	Proxy    string      // URL of an HTTP proxy on the way; "": as the environment says
-	Username string      // "" fetches anonymously
-	Password string      // never logged
-	TLS      *tls.Config // nil: the system's CAs
-	Header   http.Header // set on every request, as a User-Agent
-	Trusted  bool        // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+	URL      string           // http(s)://host[:port], without a path
+	Prefix   string           // of every path, before /v2/: "" for registries
+	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
+	Username string           // "" fetches anonymously
+	Password string           // never logged
+	TLS      *tls.Config      // nil: the system's CAs
+	Header   http.Header      // set on every request, as a User-Agent
+	Now      func() time.Time // nil: time.Now
+	Trusted  bool             // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
 }
 
 // Source is a client for one registry that content may be fetched from: a
@@ -45,12 +46,20 @@ type Source struct {
 	base    http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
-	scoped  *lru.Cache[string, http.RoundTripper] // by repo
+	scoped  *lru.Cache[string, scoped] // by repo
+	now     func() time.Time
 	dialing singleflight.Group
+}
+
+// scoped is a transport with a token for one repo.
+type scoped struct {
+	http.RoundTripper
+	made time.Time
 }
 
 const (
 	maxScoped      = 4096
+	renewAfter     = 4 * time.Minute // Docker Hub, Quay and GitHub give tokens for five
 	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second
 	headerDeadline = 30 * time.Second
@@ -66,7 +75,10 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
 	}
-	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header}
+	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
 	if cfg.Username != "" || cfg.Password != "" {
 		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
 	}
@@ -87,7 +99,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 		storage.DialContext = newTransport(s.refusePrivate).DialContext
 	}
 	s.storage = storage
-	s.scoped, err = lru.New[string, http.RoundTripper](maxScoped)
+	s.scoped, err = lru.New[string, scoped](maxScoped)
 	return s, err
 }
 
@@ -161,32 +173,30 @@ func (s *Source) unavailable(cause error) error {
 	return e
 }
 
-// transportFor returns the authenticated transport of one repo. Its handshake
-// belongs to nobody's request: all who wait share it.
+// transportFor returns the authenticated transport of one repo. One that grows
+// old is used while its successor is made: nobody waits for a new token as long as
+// the repo is asked for.
 func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripper, error) {
 	if s.auth == authn.Anonymous && repo == "" {
 		return s.base, nil
 	}
-	if rt, ok := s.scoped.Get(repo); ok {
-		return rt, nil
+	old, ok := s.scoped.Get(repo)
+	if ok && s.now().Sub(old.made) < renewAfter {
+		return old, nil
 	}
 	result := s.dialing.DoChan(repo, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenDeadline)
-		defer cancel()
-		reg, err := name.NewRegistry(s.url.Host, name.Insecure)
-		if err != nil {
-			return nil, err
-		}
-		var scopes []string
-		if repo != "" {
-			scopes = []string{"repository:" + repo + ":pull"}
-		}
-		rt, err := transport.NewWithContext(ctx, reg, s.auth, s.base, scopes)
-		if err == nil {
-			s.scoped.Add(repo, rt)
+		rt, err := s.handshake(context.WithoutCancel(ctx), repo)
+		switch {
+		case err == nil:
+			s.scoped.Add(repo, scoped{rt, s.now()})
+		case ok: // it may do for longer, and renews its token itself when it is refused
+			s.scoped.Add(repo, scoped{old.RoundTripper, s.now()})
 		}
 		return rt, err
 	})
+	if ok {
+		return old, nil
+	}
 	select {
 	case r := <-result:
 		if r.Err != nil {
@@ -196,6 +206,22 @@ func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripp
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// handshake asks the registry how it wants to be asked, and gets a token for one
+// repo. It belongs to nobody's request: all who wait share it.
+func (s *Source) handshake(ctx context.Context, repo string) (http.RoundTripper, error) {
+	ctx, cancel := context.WithTimeout(ctx, tokenDeadline)
+	defer cancel()
+	reg, err := name.NewRegistry(s.url.Host, name.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	var scopes []string
+	if repo != "" {
+		scopes = []string{"repository:" + repo + ":pull"}
+	}
+	return transport.NewWithContext(ctx, reg, s.auth, s.base, scopes)
 }
 
 // follow sends the request and goes after redirects: within the source's own

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/internal/lab"
@@ -248,5 +249,42 @@ func same(t *testing.T, what string, a answer, content []byte) {
 	t.Helper()
 	if a.status != http.StatusOK || a.err != nil || !bytes.Equal(a.body, content) {
 		t.Errorf("%s: %d, %d bytes, %v: %.200s", what, a.status, len(a.body), a.err, a.body)
+	}
+}
+
+// Every response says how the edge came by it (RFC 9211).
+func TestEveryResponseHasACacheStatus(t *testing.T) {
+	r := newRegion(t, freshFor(time.Minute))
+	s := r.sites[0]
+	mustPush(t, r.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	h := s.anonymous(t, "cache-dockerhub/library/app")
+	app := "/v2/cache-dockerhub/library/app/"
+	for _, c := range []struct {
+		method, path, want string
+		header             map[string]string
+	}{
+		{http.MethodGet, "/healthz", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, "/breakwater/v1/health", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, "/breakwater/nothing", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, "/v2/", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, "/v2/UPPER/manifests/v1", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, "/v2/app/manifests/v1?ns=example.com", "fwd=bypass; detail=edge", nil},
+		{http.MethodGet, app + "manifests/v1", "fwd=bypass; detail=edge", nil},
+		{http.MethodPut, app + "manifests/v1", "fwd=bypass; detail=edge", h},
+		{http.MethodGet, "/api/v2.0/health", "fwd=bypass; detail=harbor", nil},
+		{http.MethodGet, "/v2/_catalog", "fwd=bypass; detail=harbor", nil},
+		{http.MethodGet, "/v2/library/plain/manifests/v1", "fwd=bypass; detail=harbor", h},
+		{http.MethodGet, app + "manifests/v1", "fwd=miss; detail=harbor", h},
+		{http.MethodHead, app + "manifests/v1", "hit", h},
+		{http.MethodGet, app + "tags/list", "fwd=miss; detail=harbor", h},
+		{http.MethodGet, app + "referrers/" + string(digest.FromString("a")), "fwd=miss; detail=", h},
+		{http.MethodGet, app + "manifests/v2", "fwd=miss; detail=error", h},
+		{http.MethodGet, app + "manifests/v2", "hit; detail=negative", h},
+		{http.MethodGet, app + "blobs/" + string(digest.FromString("a")), "fwd=miss; detail=error", h},
+	} {
+		a := s.do(t, c.method, c.path, c.header)
+		if got := a.header.Get("Cache-Status"); !strings.HasPrefix(got, "breakwater; "+c.want) {
+			t.Errorf("%s %s: %d, %q, want %q", c.method, c.path, a.status, got, c.want)
+		}
 	}
 }

@@ -133,9 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case x.err == nil:
 	case x.w.status == 0:
-		if x.outcome == "own" {
-			x.cacheStatus("fwd=bypass", "detail=edge")
-		} else {
+		if x.outcome != "own" && x.w.Header().Get("Cache-Status") == "" {
 			x.cacheStatus("fwd=miss", "detail=error")
 		}
 		registry.WriteError(x.w, x.err)

@@ -31,6 +31,9 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status, w.headed = status, w.now()
+		if header := w.Header(); header["Cache-Status"] == nil { // every response has one
+			header["Cache-Status"] = []string{"breakwater; fwd=bypass; detail=edge"}
+		}
 		if w.before != nil {
 			w.before(status)
 		}

@@ -90,6 +90,23 @@ func TestABlobOfAPeer(t *testing.T) {
 	mustPush(t, s.edge.URL, "multi-dc-demo/app:v2", img, basic(writer, secret))
 }
 
+// A peer whose Harbor lacks the cache's project says nothing of the upstream.
+func TestAPeerWithoutTheProjectIsNoAnswer(t *testing.T) {
+	r := newRegion(t)
+	s, repo := r.sites[0], "cache-dockerhub/library/app"
+	mustPush(t, r.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	h := s.anonymous(t, repo)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: content}); err != nil {
+		t.Fatal(err)
+	}
+	for _, peer := range r.sites[1:] {
+		r.request(t, http.MethodDelete, peer.harbor.URL()+"/api/v2.0/projects/cache-dockerhub", peer, http.StatusOK)
+	}
+	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusOK || !strings.Contains(a.header.Get("Cache-Status"), "upstream") {
+		t.Errorf("%d %s %s", a.status, a.header.Get("Cache-Status"), a.body)
+	}
+}
+
 // Where a manifest was found, its blobs are asked for first.
 func TestBlobsAreWhereTheirManifestWas(t *testing.T) {
 	r := newRegion(t)

@@ -39,6 +39,7 @@ type Memory struct {
 const (
 	tagBucket    = "tags"    // repo NUL reference → remembered
 	memberBucket = "members" // repo NUL digest → when it was last seen, in s
+	grantBucket  = "grants"  // a keyed hash → when Harbor last granted it, in s
 	listBucket   = "lists"   // repo NUL → its tags; repo NUL digest → the manifest's referrers
 	flushEvery   = time.Second
 	forgetAfter  = 90 * 24 * time.Hour // what nobody has asked about for so long
@@ -48,13 +49,17 @@ const (
 // maxChanges bounds what waits, by bucket, for a disk that does not take it.
 const maxChanges = 1 << 17
 
-func buckets() []string { return []string{tagBucket, memberBucket, listBucket} }
+func buckets() []string { return []string{tagBucket, memberBucket, grantBucket, listBucket} }
 
 // changes are values by bucket and key; nil is to be removed.
 type changes map[string]map[string][]byte
 
 func noChanges() changes {
-	return changes{tagBucket: {}, memberBucket: {}, listBucket: {}}
+	all := changes{}
+	for _, name := range buckets() {
+		all[name] = map[string][]byte{}
+	}
+	return all
 }
 
 // remembered is an entry on disk.
@@ -323,3 +328,20 @@ func (m *Memory) Leave(repo string) {
 		m.put(memberBucket, k, nil)
 	}
 }
+
+// Grant implements access.Grants.
+func (m *Memory) Grant(key string, at time.Time) {
+	m.put(grantBucket, key, &remembered{Checked: at.Unix()})
+}
+
+// Granted implements access.Grants.
+func (m *Memory) Granted(key string) (time.Time, bool) {
+	r, ok := m.get(grantBucket, key)
+	if !ok {
+		return time.Time{}, false
+	}
+	return time.Unix(r.Checked, 0), true
+}
+
+// Revoke implements access.Grants.
+func (m *Memory) Revoke(key string) { m.put(grantBucket, key, nil) }

@@ -22,26 +22,29 @@ type exchangeKey struct{}
 func newPasser(harbor *registry.Source) *passer {
 	p := &passer{harbor: harbor.URL()}
 	p.proxy = &httputil.ReverseProxy{
-		Transport:     harbor.Transport(),
-		FlushInterval: -1,
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.Scheme, pr.Out.URL.Host = p.harbor.Scheme, p.harbor.Host
-			pr.Out.Host = pr.In.Host
-			if pr.In.TLS == nil { // what is before the edge has its place in the list
-				pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
-			}
-			pr.Out.Header.Del(askedHeader)
-			pr.SetXForwarded()
-			scheme, _, _ := strings.Cut(baseURL(pr.In), ":")
-			pr.Out.Header.Set("X-Forwarded-Proto", scheme)
-			if x, ok := pr.In.Context().Value(exchangeKey{}).(*exchange); ok && x.req.Repo != "" {
-				pr.Out.URL.Path, pr.Out.URL.RawPath = x.req.Path(), ""
-			}
-		},
+		Transport:      harbor.Transport(),
+		FlushInterval:  -1,
+		Rewrite:        p.rewrite,
 		ModifyResponse: p.rewriteAnswer,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { keepError(r, err) },
 	}
 	return p
+}
+
+// rewrite addresses a request to Harbor, and says for whom it is.
+func (p *passer) rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.URL.Scheme, pr.Out.URL.Host = p.harbor.Scheme, p.harbor.Host
+	pr.Out.Host = pr.In.Host
+	if pr.In.TLS == nil { // what is before the edge has its place in the list
+		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
+	}
+	pr.Out.Header.Del(askedHeader)
+	pr.SetXForwarded()
+	scheme, _, _ := strings.Cut(baseURL(pr.In), ":")
+	pr.Out.Header.Set("X-Forwarded-Proto", scheme)
+	if x, ok := pr.In.Context().Value(exchangeKey{}).(*exchange); ok && x.req.Repo != "" {
+		pr.Out.URL.Path, pr.Out.URL.RawPath = x.req.Path(), ""
+	}
 }
 
 func keepError(r *http.Request, err error) {
@@ -78,16 +81,21 @@ func (p *passer) rewriteAnswer(resp *http.Response) error {
 			resp.Header[name][i] = p.ownURL(v, client)
 		}
 	}
-	for i, v := range resp.Header["Www-Authenticate"] {
+	p.ownChallenge(resp.Header, x.r)
+	return nil
+}
+
+// ownChallenge makes the realm of a challenge the client's own token service.
+func (p *passer) ownChallenge(header http.Header, r *http.Request) {
+	for i, v := range header["Www-Authenticate"] {
 		for _, c := range registry.ParseChallenges([]string{v}) {
 			u, err := url.Parse(c.Params["realm"])
-			if err == nil && u.Path == "/service/token" && (u.Host == x.r.Host || u.Host == p.harbor.Host) {
-				c.Params["realm"] = client + u.Path
-				resp.Header["Www-Authenticate"][i] = c.String()
+			if err == nil && u.Path == tokenPath && (u.Host == r.Host || u.Host == p.harbor.Host) {
+				c.Params["realm"] = baseURL(r) + u.Path
+				header["Www-Authenticate"][i] = c.String()
 			}
 		}
 	}
-	return nil
 }
 
 // ownURL replaces Harbor's address at the head of a URL (in Link, behind its

@@ -57,7 +57,10 @@ type Handler struct {
 	mirrors    map[string]string // the project of a cache, by the names that mirrors' clients have for it
 	started    time.Time
 	draining   atomic.Bool
+	ctx        context.Context // of the work beside requests
 	harborSeen lastLook
+	unwellSeen lastLook
+	watching   atomic.Bool // whether Harbor is well again
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -71,7 +74,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, namespaces: map[string]Namespace{}, started: cfg.Now(), metrics: newMetrics(cfg.Metrics)}
+	h := &Handler{cfg: cfg, ctx: ctx, namespaces: map[string]Namespace{}, started: cfg.Now(), metrics: newMetrics(cfg.Metrics)}
 	for _, ns := range cfg.Namespaces {
 		h.namespaces[ns.Project] = ns
 	}
@@ -157,14 +160,15 @@ func (h *Handler) serve(x *exchange) (err error) {
 		return h.health(x)
 	case strings.HasPrefix(path, PeerPath+"/v2/"):
 		return h.servePeer(x)
+	case path == peerTokenPath:
+		return h.tokenForPeer(x)
 	case path == peerPurgePath:
 		return h.purgeForPeer(x)
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		x.outcome = "own"
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
-	case path == "/service/token":
-		x.kind = "token"
-		return h.pass.serve(x)
+	case path == tokenPath:
+		return h.serveToken(x)
 	case path != "/v2" && !strings.HasPrefix(path, "/v2/"):
 		return h.pass.serve(x)
 	}
@@ -191,7 +195,8 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers
 	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials
 	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
-	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog {
+	// The edge's own tokens say nothing to Harbor.
+	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog || h.cfg.Access.Own(x.query.Authorization) {
 		if err := h.cfg.Access.Allow(x.r.Context(), x.query); err != nil {
 			x.outcome = "own"
 			return err

@@ -106,6 +106,7 @@ type metrics struct {
 	rateLeft *prometheus.GaugeVec
 	asked    *prometheus.CounterVec
 	fetched  *prometheus.CounterVec
+	tokens   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -121,6 +122,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Time to the response's header by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)}, []string{"endpoint", "outcome"})
 	m.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_requests_total",
 		Help: "Requests to a source by status class; 0xx: it did not answer."}, []string{"source", "status"})
+	m.tokens = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_tokens_total",
+		Help: "Answers to requests for a token by who gave them: harbor, a peer, outage (the edge itself), nobody."}, []string{"issuer"})
 	m.fetched = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_bytes_total",
 		Help: "Bytes of bodies that came from a source."}, []string{"source"})
 	m.broken = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_source_down",
@@ -128,7 +131,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.rateLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
 		Help: "Pulls that an upstream said are left of its limit."}, []string{"source"})
 	if r != nil {
-		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.broken, m.rateLeft, m.asked, m.fetched)
+		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.broken, m.rateLeft, m.asked, m.fetched, m.tokens)
 	}
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -31,7 +32,12 @@ type Config struct {
 	Harbor   *registry.Source   // the local Harbor: asked about what cannot be verified here
 	Verifier *registry.Verifier // the fleet's token certificates; nil: every token is shown to the local Harbor
 	Members  Members            // nil: a restart forgets who holds what
-	Now      func() time.Time   // nil: time.Now
+	Grants   Grants             // nil: a restart forgets what Harbor granted
+	// OutageGrace is how long what Harbor granted holds while no Harbor of the
+	// fleet can answer; 0: not at all.
+	OutageGrace time.Duration
+	Secret      string           // the fleet's, from which edges' own tokens are signed; "": they are good here alone, until the end
+	Now         func() time.Time // nil: time.Now
 }
 
 // Checker answers whether a request may go on. Safe for concurrent use.
@@ -42,6 +48,7 @@ type Checker struct {
 	tokens *lru.Cache[grantKey, registry.Token] // that were verified
 	open   openness
 	member *lru.Cache[memberKey, struct{}]
+	outage *outage
 }
 
 type grantKey [sha256.Size]byte
@@ -74,7 +81,10 @@ func New(cfg Config) (*Checker, error) {
 	if c.tokens, err = lru.New[grantKey, registry.Token](maxTokens); err != nil {
 		return nil, err
 	}
-	c.member, err = lru.New[memberKey, struct{}](maxRemembered)
+	if c.member, err = lru.New[memberKey, struct{}](maxRemembered); err != nil {
+		return nil, err
+	}
+	c.outage, err = newOutage(cfg)
 	return c, err
 }
 
@@ -89,8 +99,11 @@ func (c *Checker) Allow(ctx context.Context, q Query) error {
 			return nil
 		}
 		return c.challenge(q, "", "log in, or ask the token service for an anonymous token")
-	case strings.EqualFold(scheme, "Bearer") && c.cfg.Verifier != nil:
+	case strings.EqualFold(scheme, "Bearer"):
 		token, err := c.verify(strings.TrimSpace(credential))
+		if errors.Is(err, errNotOurs) {
+			return c.ask(ctx, q)
+		}
 		if err != nil {
 			e := c.challenge(q, "invalid_token", "the token is not valid here, or no longer")
 			e.Cause = err
@@ -106,13 +119,24 @@ func (c *Checker) Allow(ctx context.Context, q Query) error {
 	return c.ask(ctx, q)
 }
 
+// errNotOurs is of a Harbor's token where there are no certificates: its Harbor
+// is to be asked.
+var errNotOurs = errors.New("only Harbor can verify the token")
+
 // verify verifies a token; one that was verified before is good until it expires.
 func (c *Checker) verify(raw string) (registry.Token, error) {
-	key := c.hash(raw)
+	key := keyedHash(c.secret, raw)
 	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
 		return token, nil
 	}
-	token, err := c.cfg.Verifier.Verify(raw)
+	token, own, err := c.verifyOwn(raw)
+	switch {
+	case own:
+	case c.cfg.Verifier == nil:
+		return token, errNotOurs
+	default:
+		token, err = c.cfg.Verifier.Verify(raw)
+	}
 	if err == nil {
 		c.tokens.Add(key, token)
 	}
@@ -135,7 +159,7 @@ func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 // ask shows the client's credentials to the local Harbor, and remembers a yes.
 // A no is never remembered: it costs the one who asks for it, nobody else.
 func (c *Checker) ask(ctx context.Context, q Query) error {
-	key := c.hash(q.Repos[0], q.Action, q.Authorization)
+	key := keyedHash(c.secret, q.Repos[0], q.Action, q.Authorization)
 	now := c.cfg.Now()
 	if until, ok := c.grants.Get(key); ok && now.Before(until) {
 		return nil
@@ -149,9 +173,9 @@ func (c *Checker) ask(ctx context.Context, q Query) error {
 	return nil
 }
 
-// hash keys what is remembered of a credential.
-func (c *Checker) hash(parts ...string) (key grantKey) {
-	mac := hmac.New(sha256.New, c.secret)
+// keyedHash is what is remembered of a credential.
+func keyedHash(secret []byte, parts ...string) (key grantKey) {
+	mac := hmac.New(sha256.New, secret)
 	for _, s := range parts {
 		mac.Write([]byte(s))
 		mac.Write([]byte{0})
@@ -174,6 +198,12 @@ func lifetime(authorization string, now time.Time) time.Duration {
 // nobodyHas is a digest without content. Asking for it in a repo costs Harbor
 // its permission check and nothing else: a HEAD is not passed to an upstream.
 const nobodyHas = digest.Digest("sha256:0000000000000000000000000000000000000000000000000000000000000000")
+
+// AskHarbor shows credentials to the local Harbor: may they pull from the repo? An
+// error of code UNAVAILABLE says that it could not tell.
+func (c *Checker) AskHarbor(ctx context.Context, repo, authorization string) error {
+	return c.askHarbor(ctx, Query{Repos: []string{repo}, Action: "pull", Authorization: authorization}, http.MethodHead)
+}
 
 // askHarbor asks whether the credentials may pull from the repo. The answer is
 // in how Harbor refuses: its 404 comes after its permission check.
@@ -202,12 +232,21 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	return MissingProject(e)
 }
 
+// noProject is what clients, and peers, read of a project that Harbor does not have.
+const noProject = "there is no such project"
+
+// IsNoProject reports whether a registry's error is an edge's own word for a
+// project that its Harbor does not have.
+func IsNoProject(e *registry.Error) bool {
+	return e.Code == registry.CodeNameUnknown && e.Message == noProject
+}
+
 // MissingProject reads Harbor's 401 with an empty challenge: by its body the
 // project does not exist (NAME_UNKNOWN), or Harbor's database is down, which
 // like every other failure to answer is UNAVAILABLE.
 func MissingProject(e *registry.Error) *registry.Error {
 	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
-		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")
+		return registry.Errorf(registry.CodeNameUnknown, noProject)
 	}
 	unavailable := registry.Errorf(registry.CodeUnavailable, "Harbor cannot say now; try again")
 	unavailable.RetryAfter = max(e.RetryAfter, 5*time.Second)

@@ -79,7 +79,10 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if edge.memory, err = proxy.OpenMemory(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
-	checker, err := access.New(access.Config{Harbor: harbor, Verifier: verifier, Members: edge.memory})
+	checker, err := access.New(access.Config{
+		Harbor: harbor, Verifier: verifier, Members: edge.memory, Grants: edge.memory,
+		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
+	})
 	if err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}

@@ -1,0 +1,223 @@
+package proxy_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
+)
+
+// outageClock makes a region that can be put forward in time and has a grace of an hour.
+func outageClock(t *testing.T) (r *region, pass func(time.Duration)) {
+	t.Helper()
+	var passed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	r = newRegion(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		a.OutageGrace, a.Secret, a.Now = time.Hour, peerSecret, now
+		p.Now = now
+	})
+	return r, func(d time.Duration) { passed.Add(int64(d)) }
+}
+
+func (r *region) everywhere(t *testing.T, faults ...lab.Fault) {
+	t.Helper()
+	for _, s := range r.sites {
+		if err := s.harbor.SetFaults(faults...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// askToken asks the edge for a token as docker does: a new one for every pull.
+func (s *site) askToken(t *testing.T, username, password, scope string) (status int, token string) {
+	t.Helper()
+	header := map[string]string{}
+	if username != "" {
+		header["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password))
+	}
+	path := "/service/token?service=harbor-registry"
+	if scope != "" {
+		path += "&scope=" + scope
+	}
+	a := s.do(t, http.MethodGet, path, header)
+	var body struct{ Token string }
+	json.Unmarshal(a.body, &body) //nolint:errcheck // refusals are something else
+	return a.status, body.Token
+}
+
+func bearer(token string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + token}
+}
+
+const pullApp = "repository:multi-dc-demo/app:pull"
+
+// Whatever ails the local Harbor, tokens come from a peer's.
+func TestTokensComeFromAPeer(t *testing.T) {
+	for name, fault := range map[string]lab.Fault{"down": {Name: "down"}, "its database is down": {Name: "db-down"}, "502": {Name: "core-down"}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegion(t)
+			s := r.sites[0]
+			img := image(t, 1000, 1)
+			raw, _ := img.RawManifest()
+			for _, site := range r.sites {
+				mustPush(t, site.harbor.URL(), "multi-dc-demo/app:v1", img, site.admin())
+			}
+			if err := s.harbor.SetFaults(fault); err != nil {
+				t.Fatal(err)
+			}
+			status, token := s.askToken(t, reader, secret, pullApp)
+			if status != http.StatusOK {
+				t.Fatalf("token: %d", status)
+			}
+			same(t, "a pull", s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)), raw)
+			if status, token := s.askToken(t, reader, "Wrong1Secret", pullApp); status == http.StatusOK {
+				if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
+					t.Errorf("a wrong password: %d", a.status)
+				}
+			}
+			if status, _ := s.askToken(t, reader, secret, ""); status != http.StatusOK {
+				t.Errorf("a login: %d", status)
+			}
+			if status, _ := s.askToken(t, reader, "Wrong1Secret", ""); status != http.StatusUnauthorized {
+				t.Errorf("a login with a wrong password: %d", status)
+			}
+		})
+	}
+}
+
+// While no Harbor of the fleet can say who may do what, those who were granted a
+// pull get it again: nothing else, nobody else, and not for longer than the grace.
+func TestOutageTokens(t *testing.T) {
+	for name, fault := range map[string]lab.Fault{"down": {Name: "down"}, "databases down": {Name: "db-down"}, "hanging": {Name: "hang"}} {
+		t.Run(name, func(t *testing.T) {
+			r, pass := outageClock(t)
+			s := r.sites[0]
+			img := image(t, 1000, 1)
+			raw, _ := img.RawManifest()
+			digest, layer := layerOf(t, img)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			blob := "/v2/multi-dc-demo/app/blobs/" + digest
+			_, token := s.askToken(t, reader, secret, pullApp)
+			same(t, "a pull before", s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)), raw)
+			same(t, "a blob before", s.do(t, http.MethodGet, blob, bearer(token)), layer)
+			s.askToken(t, reader, secret, "")
+			r.everywhere(t, fault)
+
+			status, token := s.askToken(t, reader, secret, pullApp+",push")
+			if status != http.StatusOK {
+				t.Fatalf("token: %d", status)
+			}
+			same(t, "a pull", s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)), raw)
+			same(t, "a blob", s.do(t, http.MethodGet, blob, bearer(token)), layer)
+			if a := s.do(t, http.MethodPut, manifests("multi-dc-demo/app"), bearer(token)); a.status < 400 {
+				t.Errorf("a push: %d", a.status)
+			}
+			if status, _ := s.askToken(t, reader, secret, ""); status != http.StatusOK {
+				t.Errorf("a login: %d", status)
+			}
+			for who, c := range map[string][3]string{
+				"a wrong password":        {reader, "Wrong1Secret", pullApp},
+				"a robot never seen":      {writer, secret, pullApp},
+				"another repo":            {reader, secret, "repository:multi-dc-demo/other:pull"},
+				"nobody":                  {"", "", pullApp},
+				"a wrong password, login": {reader, "Wrong1Secret", ""},
+			} {
+				status, token := s.askToken(t, c[0], c[1], c[2])
+				if status == http.StatusOK {
+					if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
+						t.Errorf("%s: %d", who, a.status)
+					}
+				}
+			}
+			pass(6 * time.Minute)
+			if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
+				t.Errorf("with an outage token of six minutes ago: %d", a.status)
+			}
+			pass(time.Hour)
+			if status, _ := s.askToken(t, reader, secret, pullApp); status != http.StatusServiceUnavailable {
+				t.Errorf("after the grace: %d", status)
+			}
+			r.everywhere(t)
+			waitFor(t, "a token of Harbor's", func() bool {
+				status, _ := s.askToken(t, reader, secret, pullApp+",push")
+				return status == http.StatusOK
+			})
+		})
+	}
+}
+
+// Who has been refused since is not remembered.
+func TestARobotThatWasRefusedGetsNoOutageToken(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	s.askToken(t, reader, secret, pullApp)
+	r.request(t, http.MethodDelete, s.harbor.URL()+"/api/v2.0/projects/multi-dc-demo", s, http.StatusOK)
+	s.askToken(t, reader, secret, pullApp)
+	r.everywhere(t, lab.Fault{Name: "down"})
+	if status, _ := s.askToken(t, reader, secret, pullApp); status != http.StatusServiceUnavailable {
+		t.Errorf("%d", status)
+	}
+}
+
+// What was granted is remembered across a restart, and so is how long nobody has answered.
+func TestAnOutageOutlastsARestart(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	state := t.TempDir() + "/state.db"
+	var memory *proxy.Memory
+	start := func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		memory = openMemory(t, state)
+		a.OutageGrace, a.Secret, a.Now, a.Grants = time.Hour, peerSecret, now, memory
+		p.Now, p.Memory = now, memory
+	}
+	s := newSite(t)
+	life := func(name string, want int) {
+		t.Run(name, func(t *testing.T) {
+			s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, start)
+			if status, _ := s.askToken(t, reader, secret, pullApp); status != want {
+				t.Errorf("%d, want %d", status, want)
+			}
+		})
+		if err := memory.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	life("while Harbor is well", http.StatusOK)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+		t.Fatal(err)
+	}
+	life("in the outage", http.StatusOK)
+	passed.Store(int64(59 * time.Minute))
+	life("near the end of the grace", http.StatusOK)
+	passed.Store(int64(61 * time.Minute))
+	life("behind it", http.StatusServiceUnavailable)
+}
+
+// An edge's own token is no other edge key's, no Harbor's, and grants nothing but pulls.
+func TestAForgedOutageToken(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", image(t, 1000, 1), s.admin())
+	other, err := access.New(access.Config{Secret: "another", OutageGrace: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, _, err := other.OwnToken("robot", []string{"multi-dc-demo/app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(forged)); a.status != http.StatusUnauthorized {
+		t.Errorf("another key: %d", a.status)
+	}
+	if strings.Count(forged, ".") != 2 {
+		t.Error("no token was forged")
+	}
+}

@@ -68,9 +68,7 @@ func stream(w *responseWriter, reader *store.Reader) error {
 // known to hold it.
 func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 	if h.pushes(x) {
-		if done, err := h.headBlob(x); err != nil || done {
-			return nil, err
-		}
+		return nil, h.headForPush(x)
 	}
 	reader, err := h.cfg.Store.Get(x.r.Context(), x.req.Digest)
 	if err == nil {
@@ -280,28 +278,31 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 	resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
-		header := x.w.Header()
-		header.Set("Content-Type", "application/octet-stream")
-		header.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
-		header.Set("Accept-Ranges", "bytes")
-		setDigest(header, x.req.Digest)
 		h.cfg.Access.Join(x.req.Repo, x.req.Digest)
-		x.outcome = "revalidated"
-		x.cacheStatus("fwd=miss", "detail="+h.harbor.name)
-		x.w.WriteHeader(http.StatusOK)
-		return true, nil
-	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache && (len(route) == 1 || h.pushes(x)):
+		return true, h.writeHead(x, h.harbor, resp.ContentLength)
+	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache && len(route) == 1:
 		return false, registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 	}
 	return false, nil
 }
 
-// pushes reports whether a HEAD of a blob comes from somebody who may push here.
-// It asks whether an upload can be spared: that is so only if the local Harbor
-// holds the blob, whatever this edge or a peer may hold.
+func (h *Handler) writeHead(x *exchange, from *place, size int64) error {
+	header := x.w.Header()
+	header.Set("Content-Type", "application/octet-stream")
+	header.Set("Content-Length", strconv.FormatInt(size, 10))
+	header.Set("Accept-Ranges", "bytes")
+	setDigest(header, x.req.Digest)
+	x.outcome = "revalidated"
+	x.cacheStatus("fwd=miss", "detail="+from.name)
+	x.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// pushes reports whether a HEAD comes from somebody who may push here:
+// headForPush answers it.
 func (h *Handler) pushes(x *exchange) bool {
 	if x.r.Method != http.MethodHead || x.ns.Kind == KindCache || x.peer != "" {
-		return false
+		return x.pushing
 	}
 	query := x.query
 	query.Action = "push"

@@ -82,6 +82,9 @@ func (h *Handler) serveManifest(x *exchange) error {
 	if l.err != nil && held && isDontKnow(l.err) {
 		return stale()
 	}
+	if l.err != nil && isDontKnow(l.err) && h.pushes(x) {
+		return h.headForPush(x)
+	}
 	if l.err != nil {
 		return l.err
 	}

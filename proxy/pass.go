@@ -13,6 +13,7 @@ import (
 // bodies streamed both ways, upgrades let through. Where Harbor names its own
 // URL in the answer, the client reads the one that it used.
 type passer struct {
+	name   string // in Cache-Status
 	proxy  *httputil.ReverseProxy
 	harbor *url.URL
 }
@@ -20,7 +21,7 @@ type passer struct {
 type exchangeKey struct{}
 
 func newPasser(harbor *registry.Source) *passer {
-	p := &passer{harbor: harbor.URL()}
+	p := &passer{name: "harbor", harbor: harbor.URL()}
 	p.proxy = &httputil.ReverseProxy{
 		Transport:      harbor.Transport(),
 		FlushInterval:  -1,
@@ -56,7 +57,7 @@ func keepError(r *http.Request, err error) {
 // serve passes the exchange's request on. The error is the client's answer: 503
 // when Harbor did not answer at all.
 func (p *passer) serve(x *exchange) error {
-	x.cacheStatus("fwd=bypass", "detail=harbor")
+	x.cacheStatus("fwd=bypass", "detail="+p.name)
 	x.w.Header().Del("Docker-Distribution-Api-Version") // Harbor's own is passed on
 	ctx := contextWith(x)
 	p.proxy.ServeHTTP(x.w, x.r.WithContext(ctx))
@@ -74,6 +75,11 @@ func (p *passer) rewriteAnswer(resp *http.Response) error {
 	x, ok := resp.Request.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return nil
+	}
+	if x.answered != nil {
+		if err := x.answered(resp); err != nil {
+			return err
+		}
 	}
 	client := baseURL(x.r)
 	for _, name := range []string{"Location", "Link"} {

@@ -126,8 +126,8 @@ func (h *Handler) purgeForPeer(x *exchange) error {
 }
 
 // servePeer answers another edge from this one's store and Harbor. The peer has
-// checked its client's permission; it is asked for reads of managed namespaces
-// alone, and asks nobody else in turn.
+// checked its client's permission to read; writes carry the client's own
+// credentials, by which Harbor decides. Nobody else is asked in turn.
 func (h *Handler) servePeer(x *exchange) (err error) {
 	if err := h.fromPeer(x); err != nil {
 		return err
@@ -143,8 +143,16 @@ func (h *Handler) servePeer(x *exchange) (err error) {
 	case x.req.Kind == registry.KindBase:
 		x.w.WriteHeader(http.StatusOK)
 		return nil
-	case !x.req.Read() || x.ns.Kind == KindPlain || x.req.Repo == "":
-		return registry.Errorf(registry.CodeUnsupported, "peers may read managed projects only")
+	case x.ns.Kind == KindPlain || x.req.Repo == "":
+		return registry.Errorf(registry.CodeUnsupported, "peers have to do with managed projects only")
+	case !x.req.Read() && x.ns.Kind == KindMultiDC:
+		if client := x.r.Header.Get(clientHeader); client != "" { // Harbor decides by it
+			x.r.Header.Set("Authorization", client)
+		}
+		return h.write(x)
+	case !x.req.Read():
+		return registry.Errorf(registry.CodeUnsupported, "peers may write multi-dc- projects only")
 	}
+	x.pushing = x.r.Method == http.MethodHead && x.req.Kind == registry.KindBlob && x.r.Header.Get(pushHeader) != ""
 	return h.read(x)
 }

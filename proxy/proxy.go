@@ -49,6 +49,7 @@ type Handler struct {
 	sizes      *lru.Cache[named, int64]   // of the blobs that a repo's manifests name
 	holders    *lru.Cache[string, string] // the name of the place that gave something last, by repo
 	pass       *passer
+	writes     *writes
 	metrics    *metrics
 	harbor     *place
 	peers      []*place
@@ -86,6 +87,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.peerKey = newPeerKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
 	h.mirrors = newMirrors(h.namespaces)
 	h.newPlaces(ctx)
+	h.newWrites()
 	return h
 }
 
@@ -124,8 +126,11 @@ type exchange struct {
 	query   access.Query
 	mirror  bool   // a mirror's client: names are taken as they come
 	peer    string // the datacenter of the edge that asks; "" for clients
-	outcome string // hit, stale, fill, join, pass, …: see cacheStatus
-	err     error
+	pushing bool   // that edge's client may push
+
+	answered func(*http.Response) error // of a write: called with Harbor's answer, before the client has it
+	outcome  string                     // hit, stale, fill, join, pass, …: see cacheStatus
+	err      error
 }
 
 // ServeHTTP follows README.md, "A request, in order".
@@ -206,7 +211,7 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	case x.ns.Kind == KindCache && !x.req.Read() && x.req.Method != http.MethodDelete:
 		x.outcome = "own"
 		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc- or a plain project", x.ns.Project)
-	case !x.req.Read():
+	case !x.req.Read(): // GET of an upload session is one of its writes
 		return h.write(x)
 	case x.ns.Kind == KindPlain || !content:
 		return h.pass.serve(x)
@@ -225,26 +230,6 @@ func (h *Handler) read(x *exchange) error {
 		return h.serveReferrers(x)
 	}
 	return h.serveBlob(x)
-}
-
-// write passes a push or delete to Harbor and forgets, before the client hears
-// of it, whatever the write may have changed.
-func (h *Handler) write(x *exchange) error {
-	x.w.before = func(status int) {
-		if status < 300 {
-			h.forget(x)
-		}
-	}
-	return h.pass.serve(x)
-}
-
-func (h *Handler) forget(x *exchange) {
-	if x.req.Kind == registry.KindManifest {
-		h.tags.written(x.req.Repo)
-	}
-	if x.req.Method == http.MethodDelete && x.req.Kind != registry.KindUpload {
-		h.cfg.Access.Leave(x.req.Repo)
-	}
 }
 
 // baseURL is the scheme and host under which the client reached the edge. An

@@ -38,7 +38,7 @@ type Memory struct {
 
 const (
 	tagBucket    = "tags"    // repo NUL reference → remembered
-	memberBucket = "members" // repo NUL digest → when it was last seen, in s
+	memberBucket = "members" // repo NUL digest → when it was last seen, in s, and in which project
 	grantBucket  = "grants"  // a keyed hash → when Harbor last granted it, in s
 	listBucket   = "lists"   // repo NUL → its tags; repo NUL digest → the manifest's referrers
 	flushEvery   = time.Second
@@ -69,6 +69,7 @@ type remembered struct {
 	Source    string `json:"s"`
 	Checked   int64  `json:"c"` // s
 
+	Project   int64             `json:"p,omitempty"` // of memberBucket
 	Tags      []string          `json:"l,omitempty"` // of listBucket: the repo's
 	Referrers []json.RawMessage `json:"r,omitempty"` // of listBucket: the manifest's
 }
@@ -294,14 +295,14 @@ func (m *Memory) putReferrers(repo string, d digest.Digest, all []json.RawMessag
 }
 
 // Join implements access.Members.
-func (m *Memory) Join(repo string, d digest.Digest) {
-	m.put(memberBucket, key(repo, d.String()), &remembered{Checked: time.Now().Unix()})
+func (m *Memory) Join(repo string, d digest.Digest, project int64) {
+	m.put(memberBucket, key(repo, d.String()), &remembered{Checked: time.Now().Unix(), Project: project})
 }
 
 // Member implements access.Members.
-func (m *Memory) Member(repo string, d digest.Digest) bool {
-	_, ok := m.get(memberBucket, key(repo, d.String()))
-	return ok
+func (m *Memory) Member(repo string, d digest.Digest) (project int64, ok bool) {
+	r, ok := m.get(memberBucket, key(repo, d.String()))
+	return r.Project, ok
 }
 
 // Leave implements access.Members.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
@@ -219,5 +221,46 @@ func TestAForgedOutageToken(t *testing.T) {
 	}
 	if strings.Count(forged, ".") != 2 {
 		t.Error("no token was forged")
+	}
+}
+
+// A project that was deleted and made again is another one: neither old tokens nor
+// what repos of the old one held are good for it.
+func TestAProjectMadeAgain(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	s := newSite(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) { a.Now, p.Now = now, now })
+	img := image(t, 1000, 1)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	blob := "/v2/multi-dc-demo/app/blobs/" + digest
+	old := func(age time.Duration) map[string]string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"aud": "harbor-registry", "iat": time.Now().Add(-age).Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+			"access": []registry.Access{{Type: "repository", Name: "multi-dc-demo/app", Actions: []string{"pull"}}},
+		}).SignedString(s.harbor.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bearer(token)
+	}
+	same(t, "before", s.do(t, http.MethodGet, blob, old(0)), layer)
+	if a := s.do(t, http.MethodGet, blob, old(2*time.Minute)); a.status != http.StatusUnauthorized {
+		t.Errorf("a token from before the project: %d", a.status)
+	}
+	m, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &region{sites: []*site{s}}
+	r.request(t, http.MethodDelete, s.harbor.URL()+"/v2/multi-dc-demo/app/manifests/"+m.String(), s, http.StatusAccepted)
+	r.request(t, http.MethodDelete, s.harbor.URL()+"/api/v2.0/projects/multi-dc-demo", s, http.StatusOK)
+	s.harbor.CreateProject("multi-dc-demo", false)
+	passed.Store(int64(time.Minute))
+	if err := s.harbor.SetFaults(lab.Fault{Name: "404", Path: "/blobs/"}); err != nil { // its registry has the old layers until they are collected
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, blob, old(0)); a.status != http.StatusNotFound {
+		t.Errorf("what the old project held: %d", a.status)
 	}
 }

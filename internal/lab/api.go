@@ -47,7 +47,7 @@ func (h *Harbor) serveAPI(w http.ResponseWriter, r *http.Request) {
 	open("GET /api/v2.0/systeminfo", h.serveSystemInfo)
 	admin("GET /api/v2.0/users/current", h.serveCurrentUser)
 	admin("POST /api/v2.0/projects", h.postProject)
-	admin("GET /api/v2.0/projects", h.listProjects)
+	open("GET /api/v2.0/projects", h.listProjects)
 	admin("HEAD /api/v2.0/projects", h.headProject)
 	admin("GET /api/v2.0/projects/{name}", h.getProject)
 	admin("DELETE /api/v2.0/projects/{name}", h.deleteProject)
@@ -174,17 +174,36 @@ func (h *Harbor) postProject(w http.ResponseWriter, r *http.Request) {
 	created(w, fmt.Sprintf("/api/v2.0/projects/%d", p.ID))
 }
 
+// listProjects lists what the caller may see: robots of all projects see all, as
+// administrators do, other robots theirs and the public ones, nobody the public ones.
 func (h *Harbor) listProjects(w http.ResponseWriter, r *http.Request) {
+	who, _ := h.identify(r)
+	part, exact := r.URL.Query().Get("name"), ""
+	if q, ok := strings.CutPrefix(r.URL.Query().Get("q"), "name="); ok {
+		exact = q
+		if fuzzy, ok := strings.CutPrefix(q, "~"); ok {
+			part, exact = fuzzy, ""
+		}
+	}
 	h.db.mu.Lock()
 	views := []map[string]any{}
 	for _, p := range h.db.projects {
-		if name := r.URL.Query().Get("name"); name == "" || strings.Contains(p.Name, name) {
+		if (exact == "" || p.Name == exact) && strings.Contains(p.Name, part) && (p.Public || who.sees(p)) {
 			views = append(views, p.view())
 		}
 	}
 	h.db.mu.Unlock()
 	w.Header().Set("X-Total-Count", strconv.Itoa(len(views)))
 	writeJSON(w, http.StatusOK, apiJSON, views)
+}
+
+func (who identity) sees(p *project) bool {
+	if who.admin || who.robot == nil {
+		return who.admin
+	}
+	return slices.ContainsFunc(who.robot.Permissions, func(perm permission) bool {
+		return perm.Kind == "project" && (perm.Namespace == "*" || perm.Namespace == p.Name)
+	})
 }
 
 func (h *Harbor) headProject(w http.ResponseWriter, r *http.Request) {

@@ -47,8 +47,10 @@ type Checker struct {
 	grants *lru.Cache[grantKey, time.Time]
 	tokens *lru.Cache[grantKey, registry.Token] // that were verified
 	open   openness
-	member *lru.Cache[memberKey, struct{}]
+	member *lru.Cache[memberKey, int64] // the project's id
 	outage *outage
+
+	projects *projects
 }
 
 type grantKey [sha256.Size]byte
@@ -81,7 +83,10 @@ func New(cfg Config) (*Checker, error) {
 	if c.tokens, err = lru.New[grantKey, registry.Token](maxTokens); err != nil {
 		return nil, err
 	}
-	if c.member, err = lru.New[memberKey, struct{}](maxRemembered); err != nil {
+	if c.member, err = lru.New[memberKey, int64](maxRemembered); err != nil {
+		return nil, err
+	}
+	if c.projects, err = newProjects(cfg); err != nil {
 		return nil, err
 	}
 	c.outage, err = newOutage(cfg)
@@ -110,7 +115,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) error {
 			return e
 		}
 		for _, repo := range q.Repos {
-			if token.Allows(repo, q.Action) {
+			if token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) {
 				return nil
 			}
 		}
@@ -170,6 +175,8 @@ func (c *Checker) ask(ctx context.Context, q Query) error {
 		return err
 	}
 	c.grants.Add(key, now.Add(min(rememberFor, lifetime(q.Authorization, now))))
+	project, _, _ := strings.Cut(q.Repos[0], "/")
+	c.projects.get(ctx, project) // so that its memberships are known to be its own
 	return nil
 }
 

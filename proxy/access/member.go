@@ -1,11 +1,16 @@
 package access
 
-import "github.com/opencontainers/go-digest"
+import (
+	"strings"
 
-// Members remembers across restarts which repo holds which content.
+	"github.com/opencontainers/go-digest"
+)
+
+// Members remembers across restarts which repo holds which content, and the
+// project's id when it was seen to (0: not known).
 type Members interface {
-	Join(repo string, d digest.Digest)
-	Member(repo string, d digest.Digest) bool
+	Join(repo string, d digest.Digest, project int64)
+	Member(repo string, d digest.Digest) (project int64, ok bool)
 	Leave(repo string)
 }
 
@@ -13,26 +18,34 @@ type Members interface {
 // or Harbor accepted its push there. A mention in a manifest is no such proof:
 // anyone can write a manifest that names a digest.
 func (c *Checker) Join(repo string, d digest.Digest) {
-	key := memberKey{repo, d}
-	known := c.member.Contains(key)
-	c.member.Add(key, struct{}{})
-	if !known && c.cfg.Members != nil {
-		c.cfg.Members.Join(repo, d)
+	key, project := memberKey{repo, d}, c.projectOf(repo)
+	before, known := c.member.Get(key)
+	c.member.Add(key, project)
+	if (!known || before != project) && c.cfg.Members != nil {
+		c.cfg.Members.Join(repo, d, project)
 	}
 }
 
 // Member reports whether the repo is known to hold the digest. A digest that
-// is known from another repo is no key to its content.
+// is known from another repo is no key to its content, nor one from another
+// project of the same name.
 func (c *Checker) Member(repo string, d digest.Digest) bool {
 	key := memberKey{repo, d}
-	if _, ok := c.member.Get(key); ok {
-		return true
+	project, ok := c.member.Get(key)
+	if !ok && c.cfg.Members != nil {
+		if project, ok = c.cfg.Members.Member(repo, d); ok {
+			c.member.Add(key, project)
+		}
 	}
-	if c.cfg.Members == nil || !c.cfg.Members.Member(repo, d) {
-		return false
-	}
-	c.member.Add(key, struct{}{})
-	return true
+	now := c.projectOf(repo)
+	return ok && (project == now || project == 0 || now == 0)
+}
+
+// projectOf is the id of the repo's project, as far as it is known.
+func (c *Checker) projectOf(repo string) int64 {
+	name, _, _ := strings.Cut(repo, "/")
+	seen, _ := c.projects.seen.Get(name)
+	return seen.id
 }
 
 // Leave forgets what the repo holds, as after a delete there: what it still

@@ -93,17 +93,7 @@ func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 
 // fillBlob joins or starts the transfer of the blob into the store.
 func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
-	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
-	route := h.blobRoute(x)
-	var sources []store.Source
-	stages, _ := groups(route, true)
-	for _, group := range stages {
-		for _, s := range group {
-			sources = append(sources, store.Source{Name: s.place.name, Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
-				return f.open(ctx, s, len(route) > 1, offset, length)
-			}})
-		}
-	}
+	f, sources := h.blobSources(x)
 	reader, err := h.cfg.Store.Fetch(x.r.Context(), x.req.Digest, sources...)
 	if err != nil && x.r.Context().Err() != nil {
 		return nil, err
@@ -120,26 +110,30 @@ func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 	return h.checked(x, reader)
 }
 
+// blobSources are the places of the request's route, as sources of a fill.
+func (h *Handler) blobSources(x *exchange) (*blobFill, []store.Source) {
+	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
+	route := h.blobRoute(x)
+	var sources []store.Source
+	stages, _ := groups(route, true)
+	for _, group := range stages {
+		for _, s := range group {
+			sources = append(sources, store.Source{
+				Name: s.place.name, Owner: x.ns.Project,
+				Verified: func() { h.cfg.Access.Join(f.req.Repo, f.req.Digest) },
+				Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
+					return f.open(ctx, s, len(route) > 1, offset, length)
+				},
+			})
+		}
+	}
+	return f, sources
+}
+
 // joined notes that the request shares a transfer that another one began.
 func (x *exchange) joined() {
 	x.outcome = "join"
 	x.cacheStatus("fwd=miss", "collapsed")
-}
-
-// checked returns the reader if the repo is known, or found, to hold the blob:
-// it may have come, or be coming, out of another repo. A fill that this repo's
-// own source answered has noted so by now.
-func (h *Handler) checked(x *exchange, reader *store.Reader) (*store.Reader, error) {
-	if !h.cfg.Access.Member(x.req.Repo, x.req.Digest) {
-		if err := h.proveMember(x.r.Context(), x); err != nil {
-			reader.Close()
-			return nil, err
-		}
-	}
-	if size, ok := h.sizes.Get(named{x.req.Repo, x.req.Digest}); ok {
-		reader.Expect(size)
-	}
-	return reader, nil
 }
 
 // blobFill asks the places of one repo's route for one blob, long after the
@@ -155,8 +149,7 @@ type blobFill struct {
 	refused []said
 }
 
-// open asks one place for the blob from an offset on. A 200 proves that the repo
-// holds the blob.
+// open asks one place for the blob from an offset on.
 func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length int64) (store.Body, error) {
 	if err := f.decided(); err != nil {
 		return store.Body{}, err
@@ -186,7 +179,9 @@ func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length
 	}
 	f.from = s.place.name
 	f.h.holders.Add(f.req.Repo, f.from)
-	f.h.cfg.Access.Join(f.req.Repo, f.req.Digest)
+	if f.h.believes(s, f.req) {
+		f.h.cfg.Access.Join(f.req.Repo, f.req.Digest)
+	}
 	return body, nil
 }
 
@@ -307,48 +302,4 @@ func (h *Handler) pushes(x *exchange) bool {
 	query := x.query
 	query.Action = "push"
 	return h.cfg.Access.Allow(x.r.Context(), query) == nil
-}
-
-// proveMember asks whether this repo holds the blob that is already in the
-// store, at the price of one byte.
-func (h *Handler) proveMember(ctx context.Context, x *exchange) error {
-	var all []said
-	stages, _ := groups(h.blobRoute(x), true)
-	for _, group := range stages {
-		for _, s := range group {
-			err := h.proveAt(ctx, x, s)
-			if err == nil {
-				h.cfg.Access.Join(x.req.Repo, x.req.Digest)
-				return nil
-			}
-			if final(x.ns, err) || ctx.Err() != nil {
-				return err
-			}
-			all = append(all, said{s, err})
-		}
-	}
-	return verdict(all)
-}
-
-func (h *Handler) proveAt(ctx context.Context, x *exchange, s step) error {
-	req, header := s.under(x.req), h.headerFor(s, x.r.Header.Get("Authorization"))
-	for _, method := range []string{http.MethodHead, http.MethodGet} { // a refused HEAD does not say why
-		req.Method = method
-		if method == http.MethodGet {
-			header.Set("Range", "bytes=0-0")
-		}
-		resp, err := s.place.do(ctx, req, header, h.cfg.Deadline)
-		if err != nil {
-			return err
-		}
-		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
-			resp.Body.Close()
-			return nil
-		}
-		if method == http.MethodGet {
-			return s.meaning(registry.ReadError(resp))
-		}
-		resp.Body.Close()
-	}
-	return nil
 }

@@ -18,13 +18,23 @@ type Members interface {
 // or Harbor accepted its push there. A mention in a manifest is no such proof:
 // anyone can write a manifest that names a digest.
 func (c *Checker) Join(repo string, d digest.Digest) {
-	key, project := memberKey{repo, d}, c.projectOf(repo)
+	project, _, _ := strings.Cut(repo, "/")
+	c.join(repo, d)
+	c.join(project, d)
+}
+
+func (c *Checker) join(name string, d digest.Digest) {
+	key, project := memberKey{name, d}, c.projectOf(name)
 	before, known := c.member.Get(key)
 	c.member.Add(key, project)
 	if (!known || before != project) && c.cfg.Members != nil {
-		c.cfg.Members.Join(repo, d, project)
+		c.cfg.Members.Join(name, d, project)
 	}
 }
+
+// ProjectHolds reports whether some repo of the project holds the digest, or did:
+// who may read one repo of a project may read all.
+func (c *Checker) ProjectHolds(project string, d digest.Digest) bool { return c.Member(project, d) }
 
 // Member reports whether the repo is known to hold the digest. A digest that
 // is known from another repo is no key to its content, nor one from another

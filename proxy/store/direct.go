@@ -34,6 +34,15 @@ type direct struct {
 	failures int
 }
 
+// Stream returns a reader of the blob past the store: of what the sources send to
+// it alone, whatever is held.
+func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
+	if err := checkDigest(d); err != nil {
+		return nil, err
+	}
+	return s.passThrough(ctx, d, sources)
+}
+
 // passThrough opens a blob past the store.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, sources: s.inOrder(d, sources), size: -1, hash: d.Algorithm().Hash()}
@@ -200,6 +209,9 @@ func (d *direct) finish() error {
 				d.store.putAside(d.digest, d.sources[0])
 			}
 			return ErrWrongContent
+		}
+		if tell := d.sources[d.at%len(d.sources)].Verified; tell != nil {
+			tell()
 		}
 	}
 	d.verified = true

@@ -169,6 +169,7 @@ func (f *fill) run() {
 	s := f.store
 	var next *fill
 	if err == nil { // the readers have it, whatever the disk says
+		f.rota.verified()
 		release := func() { f.update(func() { f.done = true }) }
 		slowDisk := time.AfterFunc(commitWait, release)
 		f.keep()

@@ -38,6 +38,22 @@ func (f *fill) reader(ctx context.Context) *Reader {
 	return r
 }
 
+// Owner is the owner of the sources that the bytes come from; "" for those of a
+// held blob.
+func (r *Reader) Owner() string {
+	var sources []Source
+	switch {
+	case r.fill != nil:
+		sources = r.fill.rota.sources
+	case r.direct != nil:
+		sources = r.direct.sources
+	}
+	if len(sources) == 0 {
+		return ""
+	}
+	return sources[0].Owner
+}
+
 // Expect says how long the blob is by what names it, for a source that does not
 // say. It is this reader's alone: a blob of another length is ErrWrongContent to
 // it, and to nobody else.

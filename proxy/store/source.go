@@ -15,6 +15,12 @@ import (
 type Source struct {
 	// Name is the place's, the same for every blob: "harbor", "peer mad1".
 	Name string
+	// Owner is in whose name the place is asked: a Reader tells whose sources its
+	// bytes come from. All sources of one call have the same.
+	Owner string
+	// Verified is called when a whole blob, of which this source brought some, has
+	// proven right, and before it is held; nil: nothing.
+	Verified func()
 	// Open answers with the blob's bytes from offset on, length of them (negative:
 	// to the end), or with the error that the reader's client is to hear. A fill
 	// calls it with a context of its own, never a client's, and again after a body
@@ -96,6 +102,19 @@ func (r *rota) next(n int64) (wait, ok bool) {
 		r.at++
 	}
 	return same || r.idle > 0 && r.idle%len(r.sources) == 0, r.idle <= maxResumes*len(r.sources)
+}
+
+// verified tells those who brought something that it was right.
+func (r *rota) verified() {
+	brought := r.brought
+	if len(brought) == 0 { // of an empty blob
+		brought = []int{r.at % len(r.sources)}
+	}
+	for _, at := range brought {
+		if tell := r.sources[at].Verified; tell != nil {
+			tell()
+		}
+	}
 }
 
 // openSource asks src for the bytes from offset on. The answer gives up when too

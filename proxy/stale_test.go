@@ -1,0 +1,33 @@
+package proxy_test
+
+import (
+	"net/http"
+	"testing"
+
+	"example.org/breakwater/internal/lab"
+)
+
+// What a peer only remembers is no reason to give up what is held here: it may be older.
+func TestAPeersMemoryDoesNotReplaceACopy(t *testing.T) {
+	r := newRegion(t)
+	s, mad1 := r.sites[0], r.sites[1]
+	older, newer := image(t, 1000, 1), image(t, 1000, 2)
+	path, h := manifests("multi-dc-demo/app"), s.as(t, reader, "multi-dc-demo/app")
+	for _, site := range []*site{s, mad1} {
+		mustPush(t, site.harbor.URL(), "multi-dc-demo/app:v1", older, site.admin())
+		if a := site.do(t, http.MethodGet, path, h); a.status != http.StatusOK {
+			t.Fatal(a.status)
+		}
+	}
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", newer, s.admin())
+	raw, _ := newer.RawManifest()
+	same(t, "before", s.do(t, http.MethodGet, path, h), raw)
+	for _, site := range r.sites {
+		if err := site.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		same(t, "nobody can say", s.do(t, http.MethodGet, path, h), raw)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
 	"example.org/breakwater/internal/lab"
 )
 
@@ -30,4 +32,23 @@ func TestAPeersMemoryDoesNotReplaceACopy(t *testing.T) {
 	for range 2 {
 		same(t, "nobody can say", s.do(t, http.MethodGet, path, h), raw)
 	}
+}
+
+// A peer's Harbor that has no such project says nothing of the upstream.
+func TestAProjectThatAPeerLacksIsNoNoOfTheUpstream(t *testing.T) {
+	r := newRegion(t)
+	s := r.sites[0]
+	img := image(t, 1000, 1)
+	mustPush(t, r.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	h := s.anonymous(t, "cache-dockerhub/library/app")
+	for _, peer := range r.sites[1:] {
+		r.request(t, http.MethodDelete, peer.harbor.URL()+"/api/v2.0/projects/cache-dockerhub", peer, http.StatusOK)
+	}
+	if err := s.harbor.SetFaults(lab.Fault{Name: "core-down"}); err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := img.RawManifest()
+	same(t, "the upstream has it", s.do(t, http.MethodGet, manifests("cache-dockerhub/library/app"), h), raw)
+	digest, layer := layerOf(t, img)
+	same(t, "the upstream has it", s.do(t, http.MethodGet, "/v2/cache-dockerhub/library/app/blobs/"+digest, h), layer)
 }

@@ -43,6 +43,9 @@ func (h *Handler) serveManifest(x *exchange) error {
 		body, err = h.readManifest(e.digest)
 		held = err == nil
 	}
+	if x.peer != "" && e.source != h.harbor.name { // two edges could keep what they have of each other fresh for ever
+		fresh = false
+	}
 	if held && fresh {
 		x.outcome = "hit"
 		x.cacheStatus("hit")

@@ -2,11 +2,16 @@ package proxy_test
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
 )
 
 // What a peer only remembers is no reason to give up what is held here: it may be older.
@@ -51,4 +56,32 @@ func TestAProjectThatAPeerLacksIsNoNoOfTheUpstream(t *testing.T) {
 	same(t, "the upstream has it", s.do(t, http.MethodGet, manifests("cache-dockerhub/library/app"), h), raw)
 	digest, layer := layerOf(t, img)
 	same(t, "the upstream has it", s.do(t, http.MethodGet, "/v2/cache-dockerhub/library/app/blobs/"+digest, h), layer)
+}
+
+// A tag that two edges learnt from each other would else be fresh for ever, while
+// the upstream has moved it.
+func TestPeersDoNotKeepAnOldTagFreshForEachOther(t *testing.T) {
+	var later atomic.Int64
+	r := newRegion(t, freshFor(time.Minute), func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	for _, site := range r.sites {
+		if err := site.harbor.SetFaults(lab.Fault{Name: "502", Path: "/manifests/"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, mad1 := r.sites[0], r.sites[1]
+	older, newer := image(t, 1000, 1), image(t, 1000, 2)
+	path, h := manifests("cache-dockerhub/library/app"), s.anonymous(t, "cache-dockerhub/library/app")
+	mustPush(t, r.hub.URL(), "library/app:v1", older, authn.Anonymous)
+	raw, _ := older.RawManifest()
+	same(t, "from the upstream", s.do(t, http.MethodGet, path, h), raw)
+	later.Store(int64(50 * time.Second))
+	if a := mad1.do(t, http.MethodGet, path, h); a.status != http.StatusOK {
+		t.Fatal(a.status)
+	}
+	mustPush(t, r.hub.URL(), "library/app:v1", newer, authn.Anonymous)
+	later.Store(int64(70 * time.Second))
+	raw, _ = newer.RawManifest()
+	same(t, "once it is no longer fresh", s.do(t, http.MethodGet, path, h), raw)
 }

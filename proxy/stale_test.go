@@ -85,3 +85,32 @@ func TestPeersDoNotKeepAnOldTagFreshForEachOther(t *testing.T) {
 	raw, _ = newer.RawManifest()
 	same(t, "once it is no longer fresh", s.do(t, http.MethodGet, path, h), raw)
 }
+
+// "Not signed" is not said while the upstream, who alone can know, is silent.
+func TestNoReferrersIsNotSaidWhileTheUpstreamIsSilent(t *testing.T) {
+	for name, faults := range map[string][]lab.Fault{
+		"down": {{Name: "down"}}, "500": {{Name: "500"}}, "429": {{Name: "429"}}, "html": {{Name: "html"}},
+		"without the API, and the tag's 500": {{Name: "404", Path: "/referrers/"}, {Name: "500", Path: "/manifests/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegion(t, remembering(t))
+			s := r.sites[0]
+			img := image(t, 100, 1)
+			mustPush(t, r.hub.URL(), "library/app:v1", img, authn.Anonymous)
+			repos := []string{"cache-dockerhub/library/app", "repl-core/app"}
+			for _, repo := range repos {
+				if _, a := s.referrers(t, repo, img, "", s.header(t, repo)); a.status != http.StatusOK {
+					t.Errorf("%s, all well: %d %s", repo, a.status, a.body)
+				}
+			}
+			if err := r.hub.SetFaults(faults...); err != nil {
+				t.Fatal(err)
+			}
+			for _, repo := range repos {
+				if _, a := s.referrers(t, repo, img, "", s.header(t, repo)); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+					t.Errorf("%s: %d %s", repo, a.status, a.body)
+				}
+			}
+		})
+	}
+}

@@ -7,12 +7,23 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
 )
+
+// digestOf is an image's manifest's.
+func digestOf(t *testing.T, img v1.Image) string {
+	t.Helper()
+	d, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.String()
+}
 
 // What a peer only remembers is no reason to give up what is held here: it may be older.
 func TestAPeersMemoryDoesNotReplaceACopy(t *testing.T) {
@@ -113,4 +124,27 @@ func TestNoReferrersIsNotSaidWhileTheUpstreamIsSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A tag that was pushed through this edge is not shown as it was before, whatever
+// became of Harbor since.
+func TestNoOlderCopyAfterAPush(t *testing.T) {
+	s := newSite(t)
+	older, newer := image(t, 1000, 1), image(t, 1000, 2)
+	path, h := manifests("multi-dc-demo/app"), s.as(t, reader, "multi-dc-demo/app")
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v1", older, s.admin())
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v2", older, s.admin())
+	raw, _ := older.RawManifest()
+	other := "/v2/multi-dc-demo/app/manifests/v2"
+	same(t, "before", s.do(t, http.MethodGet, path, h), raw)
+	same(t, "before", s.do(t, http.MethodGet, other, h), raw)
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v1", newer, s.admin())
+	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusServiceUnavailable {
+		t.Errorf("the pushed tag: %d, digest %s", a.status, a.header.Get("Docker-Content-Digest"))
+	}
+	same(t, "another tag", s.do(t, http.MethodGet, other, h), raw)
+	same(t, "by digest", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/"+digestOf(t, older), h), raw)
 }

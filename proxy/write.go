@@ -269,7 +269,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 
 func (h *Handler) forget(x *exchange) {
 	if x.req.Kind == registry.KindManifest {
-		h.tags.written(x.req.Repo)
+		h.tags.written(x.req.Repo, x.req.Tag)
 	}
 	if x.req.Method == http.MethodDelete && x.req.Kind != registry.KindUpload {
 		h.cfg.Access.Leave(x.req.Repo)

@@ -1,13 +1,17 @@
 package proxy_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
@@ -147,4 +151,43 @@ func TestNoOlderCopyAfterAPush(t *testing.T) {
 	}
 	same(t, "another tag", s.do(t, http.MethodGet, other, h), raw)
 	same(t, "by digest", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/"+digestOf(t, older), h), raw)
+}
+
+// Harbor may have taken a push that its proxy in front has given up.
+func TestAPushWithoutAnAnswerMayHaveMovedTheTag(t *testing.T) {
+	s := newSite(t)
+	harbor := passTo(t, s.harbor.URL())
+	var giveUp atomic.Bool
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if giveUp.Load() && r.Method == http.MethodPut {
+			harbor.ServeHTTP(httptest.NewRecorder(), r)
+			w.WriteHeader(http.StatusGatewayTimeout)
+			return
+		}
+		harbor.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, freshFor(time.Hour))
+	path, h := manifests("multi-dc-demo/app"), s.as(t, writer, "multi-dc-demo/app")
+	put := func(round int) string {
+		body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"round":"%d"}}`, types.OCIImageIndex, round)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.edge.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", h["Authorization"])
+		req.Header.Set("Content-Type", string(types.OCIImageIndex))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return body
+	}
+	first := put(1)
+	same(t, "the first", s.do(t, http.MethodGet, path, h), []byte(first))
+	giveUp.Store(true)
+	second := put(2)
+	giveUp.Store(false)
+	same(t, "the second", s.do(t, http.MethodGet, path, h), []byte(second))
 }

@@ -103,9 +103,10 @@ var (
 
 // hedgeAfter is how long those who were asked last have for themselves. Peers are
 // asked beside as soon as the place takes longer than it is used to, unless that
-// might show an older tag; upstreams count what they are asked, and are not.
+// might show an older tag. Upstreams count what they are asked, and are not; nor
+// are peers for a cache, whose own Harbors would each ask the upstream in turn.
 func (h *Handler) hedgeAfter(q question, stages [][]step, started int) time.Duration {
-	if started < len(stages) && stages[started][0].place.kind == placePeer && (q.ns.Kind != KindMultiDC || q.req.Tag == "") {
+	if started < len(stages) && stages[started][0].place.kind == placePeer && (q.ns.Kind == KindRepl || q.ns.Kind == KindMultiDC && q.req.Tag == "") {
 		return min(h.cfg.Deadline, max(hedgeLeast, 2*stages[started-1][0].place.usual()))
 	}
 	return h.cfg.Deadline

@@ -191,3 +191,36 @@ func TestAPushWithoutAnAnswerMayHaveMovedTheTag(t *testing.T) {
 	giveUp.Store(false)
 	same(t, "the second", s.do(t, http.MethodGet, path, h), []byte(second))
 }
+
+// A cold pull of a cache takes longer than Harbor's other answers. Each peer that
+// is asked meanwhile would have its own Harbor pull from the upstream, which counts.
+func TestAColdPullOfACacheAsksTheUpstreamOnce(t *testing.T) {
+	r := newRegion(t)
+	hub := passTo(t, r.hub.URL())
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.Contains(req.URL.Path, "/manifests/") {
+			<-time.After(500 * time.Millisecond) // the way there
+		}
+		hub.ServeHTTP(w, req)
+	}))
+	defer far.Close()
+	for _, s := range r.sites {
+		if err := s.harbor.CreateCache("cache-far", "docker-registry", far.URL, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, img := r.sites[0], image(t, 1000, 1)
+	mustPush(t, r.hub.URL(), "team/app:v1", img, authn.Anonymous)
+	raw, _ := img.RawManifest()
+	h := s.anonymous(t, "cache-far/team/app")
+	r.hub.ResetRequests()
+	same(t, "cold", s.do(t, http.MethodGet, manifests("cache-far/team/app"), h), raw)
+	for i, peer := range r.sites[1:] {
+		if n := count(peer.harbor.Requests(), "GET "+manifests("cache-far/team/app")); n > 0 {
+			t.Errorf("Harbor %d was asked too", i+1)
+		}
+	}
+	if n := count(r.hub.Requests(), "GET "+manifests("team/app")); n != 1 {
+		t.Errorf("the upstream counts %d pulls", n)
+	}
+}

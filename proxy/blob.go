@@ -289,12 +289,10 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 func (h *Handler) writeHead(x *exchange, from *place, size int64) error {
 	header := x.w.Header()
 	header.Set("Content-Type", "application/octet-stream")
-	header.Set("Content-Length", strconv.FormatInt(size, 10))
-	header.Set("Accept-Ranges", "bytes")
 	setDigest(header, x.req.Digest)
 	x.outcome = "revalidated"
 	x.cacheStatus("fwd=miss", "detail="+from.name)
-	x.w.WriteHeader(http.StatusOK)
+	http.ServeContent(x.w, x.r, "", time.Time{}, io.NewSectionReader(nil, 0, size)) // conditions and ranges as of a GET; nothing is read
 	return nil
 }
 

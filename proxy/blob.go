@@ -280,7 +280,7 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
 		h.cfg.Access.Join(x.req.Repo, x.req.Digest)
 		return true, h.writeHead(x, h.harbor, resp.ContentLength)
-	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache && len(route) == 1:
+	case resp.StatusCode == http.StatusNotFound && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && x.ns.Kind != KindCache && len(route) == 1:
 		return false, registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 	}
 	return false, nil

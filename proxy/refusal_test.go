@@ -6,8 +6,11 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
+
+	"example.org/breakwater/internal/lab"
 )
 
 // What stands before a Harbor that is gone (an ingress, a login page) knows
@@ -43,6 +46,14 @@ func TestNobodyIsLetInByWhatIsNoRegistry(t *testing.T) {
 			s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey)
 			same(t, "while Harbor is there", s.do(t, http.MethodGet, blob, h), layer)
 			gone.Store(true)
+			missing := "/v2/multi-dc-demo/app/blobs/sha256:" + strings.Repeat("1", 64)
+			for _, path := range []string{missing, "/v2/multi-dc-demo/app/manifests/v2"} { // nor does it know what is there
+				for _, method := range []string{http.MethodGet, http.MethodHead} {
+					if a := s.do(t, method, path, h); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+						t.Errorf("%s %s: %d %.100s", method, path, a.status, a.body)
+					}
+				}
+			}
 			for _, path := range []string{blob, manifests("multi-dc-demo/app")} {
 				a := s.do(t, http.MethodGet, path, map[string]string{"Authorization": basicHeader("anybody", "anything")})
 				if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
@@ -50,6 +61,29 @@ func TestNobodyIsLetInByWhatIsNoRegistry(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A page in Harbor's place does not make a blob of one project another's.
+func TestAPageIsNoProofThatARepoHoldsABlob(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 1000, 1)
+	mustPush(t, s.harbor.URL(), "multi-dc-other/app:v1", img, s.admin())
+	digest, layer := layerOf(t, img)
+	s.harbor.CreateRobot("multi-dc-other", "reader", secret, "pull")
+	same(t, "its own project", s.do(t, http.MethodGet, "/v2/multi-dc-other/app/blobs/"+digest, s.as(t, "robot$multi-dc-other+reader", "multi-dc-other/app")), layer)
+	path, h := "/v2/multi-dc-demo/app/blobs/"+digest, s.as(t, reader, "multi-dc-demo/app")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "html"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{http.MethodHead, http.MethodGet, http.MethodHead} {
+		if a := s.do(t, method, path, h); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("while there is a page, %s: %d, %d bytes", method, a.status, len(a.body))
+		}
+	}
+	s.harbor.ClearFaults()
+	if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusNotFound {
+		t.Errorf("afterwards: %d, %d bytes", a.status, len(a.body))
 	}
 }
 

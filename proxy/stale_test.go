@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,27 +171,31 @@ func TestAPushWithoutAnAnswerMayHaveMovedTheTag(t *testing.T) {
 	defer front.Close()
 	s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, freshFor(time.Hour))
 	path, h := manifests("multi-dc-demo/app"), s.as(t, writer, "multi-dc-demo/app")
-	put := func(round int) string {
-		body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"round":"%d"}}`, types.OCIImageIndex, round)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.edge.URL+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", h["Authorization"])
-		req.Header.Set("Content-Type", string(types.OCIImageIndex))
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
+	round := func(n int) string {
+		body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"round":"%d"}}`, types.OCIImageIndex, n)
+		put(t, s, path, h, body)
 		return body
 	}
-	first := put(1)
+	first := round(1)
 	same(t, "the first", s.do(t, http.MethodGet, path, h), []byte(first))
 	giveUp.Store(true)
-	second := put(2)
+	second := round(2)
 	giveUp.Store(false)
 	same(t, "the second", s.do(t, http.MethodGet, path, h), []byte(second))
+}
+func put(t *testing.T, s *site, path string, header map[string]string, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.edge.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", header["Authorization"])
+	req.Header.Set("Content-Type", string(types.OCIImageIndex))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
 
 // A cold pull of a cache takes longer than Harbor's other answers. Each peer that
@@ -223,4 +229,25 @@ func TestAColdPullOfACacheAsksTheUpstreamOnce(t *testing.T) {
 	if n := count(r.hub.Requests(), "GET "+manifests("team/app")); n != 1 {
 		t.Errorf("the upstream counts %d pulls", n)
 	}
+}
+
+// What is held may be evicted while Harbor is asked whether it is still right.
+func TestACopyThatGoesWhileHarborIsAskedIsServed(t *testing.T) {
+	s := newSite(t)
+	harbor, dir := passTo(t, s.harbor.URL()), t.TempDir()
+	var evict atomic.Bool
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if evict.Load() && strings.Contains(r.URL.Path, "/manifests/") {
+			os.RemoveAll(filepath.Join(dir, "blobs")) //nolint:errcheck // the answer tells
+		}
+		harbor.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	s.edge = startEdge(t, front.URL, dir, &s.harbor.Key().PublicKey)
+	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"long":%q}}`, types.OCIImageIndex, strings.Repeat("x", 64<<10))
+	path, h := manifests("multi-dc-demo/app"), s.as(t, writer, "multi-dc-demo/app")
+	put(t, s, path, h, body)
+	same(t, "before", s.do(t, http.MethodGet, path, h), []byte(body))
+	evict.Store(true)
+	same(t, "while it goes", s.do(t, http.MethodGet, path, h), []byte(body))
 }

@@ -49,6 +49,9 @@ func (s step) knows(e *registry.Error) bool {
 	if e.Code == "" {
 		return false
 	}
+	if s.place.kind == placePeer && s.ns.Kind == KindCache && e.Code == registry.CodeNameUnknown {
+		return false // that datacenter has no such cache: nothing that the upstream said
+	}
 	const harborsOwn = "NOT_FOUND"
 	if s.place.kind != placeHarbor || s.ns.Kind != KindCache || e.Code != harborsOwn {
 		return true

@@ -275,7 +275,7 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
 		h.cfg.Access.Join(x.req.Repo, x.req.Digest)
 		return true, h.writeHead(x, h.harbor, resp.ContentLength)
-	case resp.StatusCode == http.StatusNotFound && x.ns.Kind != KindCache && len(route) == 1:
+	case resp.StatusCode == http.StatusNotFound && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && x.ns.Kind != KindCache && len(route) == 1:
 		return false, registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 	}
 	return false, nil
@@ -284,12 +284,10 @@ func (h *Handler) headBlob(x *exchange) (done bool, err error) {
 func (h *Handler) writeHead(x *exchange, from *place, size int64) error {
 	header := x.w.Header()
 	header.Set("Content-Type", "application/octet-stream")
-	header.Set("Content-Length", strconv.FormatInt(size, 10))
-	header.Set("Accept-Ranges", "bytes")
 	setDigest(header, x.req.Digest)
 	x.outcome = "revalidated"
 	x.cacheStatus("fwd=miss", "detail="+from.name)
-	x.w.WriteHeader(http.StatusOK)
+	http.ServeContent(x.w, x.r, "", time.Time{}, io.NewSectionReader(nil, 0, size)) // conditions and ranges as of a GET; nothing is read
 	return nil
 }
 

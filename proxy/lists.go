@@ -90,7 +90,8 @@ func (h *Handler) tagsElsewhere(ctx context.Context, x *exchange, route []step, 
 			answers <- answer{tags, said{s, err}}
 		}()
 	}
-	all, refused, found := known, []said{first}, ""
+	var all []string
+	refused, found := []said{first}, ""
 	for range asked {
 		a := <-answers
 		if a.said.err != nil {
@@ -100,6 +101,9 @@ func (h *Handler) tagsElsewhere(ctx context.Context, x *exchange, route []step, 
 		all, found = union(all, a.tags), a.said.step.place.name
 	}
 	no := verdict(refused)
+	if isDontKnow(no) { // who is silent may still have what was there
+		all = union(all, known)
+	}
 	switch {
 	case found != "":
 		x.cacheStatus("fwd=miss", "detail="+found)

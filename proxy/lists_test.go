@@ -275,3 +275,25 @@ func TestMirrors(t *testing.T) {
 		t.Errorf("a push: %d", a.status)
 	}
 }
+
+// A tag that was removed everywhere is not listed again because it was there once.
+func TestTagsThatAreGoneEverywhere(t *testing.T) {
+	r := newRegion(t, remembering(t))
+	s, mad1 := r.sites[0], r.sites[1]
+	h := s.as(t, reader, "multi-dc-demo/app")
+	kept, gone := image(t, 100, 1), image(t, 100, 2)
+	for reference, img := range map[string]v1.Image{"multi-dc-demo/app:kept": kept, "multi-dc-demo/app:gone": gone} {
+		mustPush(t, s.harbor.URL(), reference, img, s.admin())
+	}
+	mustPush(t, mad1.harbor.URL(), "multi-dc-demo/app:kept", kept, mad1.admin())
+	if tags, _ := s.tags(t, "multi-dc-demo/app", "", h); fmt.Sprint(tags) != "[gone kept]" {
+		t.Errorf("before: %v", tags)
+	}
+	for _, img := range []v1.Image{kept, gone} { // as a Harbor that was built anew
+		d, _ := img.Digest()
+		r.request(t, http.MethodDelete, s.harbor.URL()+"/v2/multi-dc-demo/app/manifests/"+d.String(), s, http.StatusAccepted)
+	}
+	if tags, _ := s.tags(t, "multi-dc-demo/app", "", h); fmt.Sprint(tags) != "[kept]" {
+		t.Errorf("after: %v", tags)
+	}
+}

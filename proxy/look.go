@@ -96,13 +96,17 @@ func (h *Handler) lookUp(ctx context.Context, q question, old entry) (found, err
 	return found{}, verdict(all)
 }
 
-var errDown = errors.New("it was not asked: it has been found down")
+var (
+	errDown      = errors.New("it was not asked: it has been found down")
+	errRemembers = errors.New("it only remembers: its own Harbor cannot say")
+)
 
 // hedgeAfter is how long those who were asked last have for themselves. Peers are
 // asked beside as soon as the place takes longer than it is used to, unless that
-// might show an older tag; upstreams count what they are asked, and are not.
+// might show an older tag. Upstreams count what they are asked, and are not; nor
+// are peers for a cache, whose own Harbors would each ask the upstream in turn.
 func (h *Handler) hedgeAfter(q question, stages [][]step, started int) time.Duration {
-	if started < len(stages) && stages[started][0].place.kind == placePeer && (q.ns.Kind != KindMultiDC || q.req.Tag == "") {
+	if started < len(stages) && stages[started][0].place.kind == placePeer && (q.ns.Kind == KindRepl || q.ns.Kind == KindMultiDC && q.req.Tag == "") {
 		return min(h.cfg.Deadline, max(hedgeLeast, 2*stages[started-1][0].place.usual()))
 	}
 	return h.cfg.Deadline
@@ -145,7 +149,8 @@ func groups(route []step, lastResort bool) (all [][]step, left []step) {
 }
 
 // askAll asks a group at once. The first that has it wins; one that only
-// remembers it wins when nobody else has it.
+// remembers it wins when nobody else has it, and not over a copy that is held
+// here: nobody can say which of the two is older.
 func (h *Handler) askAll(ctx context.Context, q question, group []step, old entry) (f found, refused []said, ok bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -167,6 +172,8 @@ func (h *Handler) askAll(ctx context.Context, q question, group []step, old entr
 			refused = append(refused, a.said)
 		case !a.found.stale:
 			return a.found, nil, true
+		case old.digest != "":
+			refused = append(refused, said{a.said.step, dontKnow(errRemembers)})
 		default:
 			f, ok = a.found, true
 		}

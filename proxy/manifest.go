@@ -43,6 +43,9 @@ func (h *Handler) serveManifest(x *exchange) error {
 		body, err = h.readManifest(e.digest)
 		held = err == nil
 	}
+	if x.peer != "" && e.source != h.harbor.name { // two edges could keep what they have of each other fresh for ever
+		fresh = false
+	}
 	if held && fresh {
 		x.outcome = "hit"
 		x.cacheStatus("hit")
@@ -88,16 +91,23 @@ func (h *Handler) serveManifest(x *exchange) error {
 	if l.err != nil {
 		return l.err
 	}
-	return h.writeLook(x, l, joined, held && e.digest == l.entry.digest)
+	if e.digest != l.entry.digest || !held {
+		body = nil
+	}
+	return h.writeLook(x, l, joined, body)
 }
 
-// writeLook serves what a look at Harbor found.
-func (h *Handler) writeLook(x *exchange, l *look, joined, unchanged bool) error {
-	body := l.body
+// writeLook serves what a look at Harbor found. held is the same manifest as the
+// request has read it already, nil where it has not: the store may have lost it since.
+func (h *Handler) writeLook(x *exchange, l *look, joined bool, held []byte) error {
+	unchanged, body := held != nil, l.body
+	if body == nil {
+		body = held
+	}
 	if body == nil {
 		var err error
 		if body, err = h.readManifest(l.entry.digest); err != nil {
-			return fmt.Errorf("read manifest back from the store: %w", err)
+			return dontKnow(fmt.Errorf("read manifest back from the store: %w", err))
 		}
 	}
 	x.outcome = "fill"

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +80,7 @@ type remembered struct {
 // edge asks its sources again.
 func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 	options := &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
-	db, err := bolt.Open(path, 0o600, options)
+	db, err := openSound(path, options)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another process uses it; one file serves one edge", path)
 	}
@@ -87,7 +89,7 @@ func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 		if err := os.Rename(path, path+".broken"); err != nil {
 			return nil, fmt.Errorf("open what is remembered: %w", err)
 		}
-		db, err = bolt.Open(path, 0o600, options)
+		db, err = openSound(path, options)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open what is remembered: %w", err)
@@ -108,6 +110,31 @@ func OpenMemory(path string, log *slog.Logger) (*Memory, error) {
 	m.stop = stop
 	go m.write(ctx)
 	return m, nil
+}
+
+// openSound opens a database and reads all of it once: bolt trusts what it
+// reads, and what is damaged would end the edge later, and again at every start.
+func openSound(path string, options *bolt.Options) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that was cut short faults where it is mapped
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("it is damaged: %v", fault)
+		}
+		if err != nil && db != nil {
+			err, db = errors.Join(err, db.Close()), nil
+		}
+	}()
+	if db, err = bolt.Open(path, 0o600, options); err != nil {
+		return db, err
+	}
+	return db, db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(key, value []byte) error {
+				bytes.Count(value, key) // touches every byte
+				return nil
+			})
+		})
+	})
 }
 
 // Close writes down what is not yet on disk.

@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -73,5 +75,65 @@ func TestMemoryIsWholeWhileItIsWritten(t *testing.T) {
 		if !isMember(m, "cache-x/kept", d) || isMember(m, "cache-x/left", d) {
 			t.Fatal("after a restart something else is remembered")
 		}
+	}
+}
+
+// A file that the disk has damaged is put aside, whatever is wrong with it: it
+// does not end the edge, now or later.
+func TestADamagedMemoryIsPutAside(t *testing.T) {
+	if path := os.Getenv("BREAKWATER_DAMAGED_MEMORY"); path != "" { // a process of its own, which a fault would end
+		useDamaged(t, path)
+		return
+	}
+	path := t.TempDir() + "/state.db"
+	m := openMemory(t, path)
+	for i := range 20_000 {
+		m.Join("cache-x/app", digest.FromString(fmt.Sprint(i)))
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = 3 * 4096
+	zeros, noise := bytes.Clone(whole), bytes.Clone(whole)
+	clear(zeros[head:])
+	for i := head; i < len(noise); i += 97 {
+		noise[i] ^= 0x55
+	}
+	for name, content := range map[string][]byte{
+		"empty": {}, "a few bytes": whole[:100], "half": whole[:len(whole)/2], "the head": whole[:head], "less the last page": whole[:len(whole)-4096],
+		"zeros behind the head": zeros, "noise behind the head": noise, "no database": bytes.Repeat([]byte("no database"), 10_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir() + "/state.db"
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestADamagedMemoryIsPutAside$")
+			cmd.Env = append(os.Environ(), "BREAKWATER_DAMAGED_MEMORY="+path)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %.500s", err, out)
+			}
+		})
+	}
+}
+
+func useDamaged(t *testing.T, path string) {
+	m := openMemory(t, path)
+	for i := range 20_000 {
+		m.Member("cache-x/app", digest.FromString(fmt.Sprint(i)))
+	}
+	another := digest.FromString("another")
+	m.Join("cache-x/app", another)
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	m = openMemory(t, path)
+	defer m.Close()
+	if !m.Member("cache-x/app", another) {
+		t.Error("nothing is remembered any more")
 	}
 }

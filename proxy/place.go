@@ -119,8 +119,19 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 	}
 	p.remember(p.now().Sub(begun))
 	p.note(resp)
+	if isPage(resp) {
+		resp.Body.Close()
+		cancel(nil)
+		return nil, dontKnow(fmt.Errorf("%s sent a page", p.name))
+	}
 	resp.Body = &cancelingBody{resp.Body, cancel, p.metrics.fetched.WithLabelValues(p.name)}
 	return resp, nil
+}
+
+// isPage reports whether an answer is a login page or the like, whatever was
+// asked for: no registry's word, least of all that a repo holds something.
+func isPage(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
 }
 
 func (p *place) remember(took time.Duration) {

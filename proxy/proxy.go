@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	pathpkg "path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -174,11 +175,16 @@ func (h *Handler) serve(x *exchange) (err error) {
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
 	case path == tokenPath:
 		return h.serveToken(x)
-	case path != "/v2" && !strings.HasPrefix(path, "/v2/"):
-		return h.pass.serve(x)
+	case isRegistryPath(path):
+		return h.serveRegistry(x)
+	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
+		x.kind, x.outcome = "invalid", "own"
+		return registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
 	}
-	return h.serveRegistry(x)
+	return h.pass.serve(x)
 }
+
+func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
 
 // serveRegistry answers the OCI distribution API.
 func (h *Handler) serveRegistry(x *exchange) (err error) {

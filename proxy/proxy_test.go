@@ -321,6 +321,13 @@ func TestRangesAndConditions(t *testing.T) {
 	path := "/v2/multi-dc-demo/app/blobs/" + digest
 	for _, state := range []string{"cold", "warm"} {
 		h := s.as(t, reader, "multi-dc-demo/app")
+		for name, want := range map[[2]string]int{{"If-None-Match", `"x", W/"` + digest + `"`}: 304, {"If-None-Match", `"x"`}: 200, {"Range", "bytes=5-9"}: 206, {"Range", "bytes=400000-"}: 416} {
+			h[name[0]] = name[1]
+			if a := s.do(t, http.MethodHead, path, h); a.status != want || a.header.Get("Docker-Content-Digest") != digest {
+				t.Errorf("%s HEAD with %v: %d %v", state, name, a.status, a.header)
+			}
+			delete(h, name[0])
+		}
 		h["Range"] = "bytes=1000-1999"
 		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusPartialContent || !bytes.Equal(a.body, layer[1000:2000]) || a.header.Get("Content-Range") != "bytes 1000-1999/307200" {
 			t.Errorf("%s range: %d, %d bytes, %q", state, a.status, len(a.body), a.header.Get("Content-Range"))

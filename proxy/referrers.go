@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -56,6 +57,8 @@ func (h *Handler) serveReferrers(x *exchange) error {
 	switch {
 	case found == "" && (len(known) == 0 || isFirmNo(no)):
 		return no
+	case len(all) == 0 && len(known) == 0 && anySilent(refused):
+		return dontKnow(no) // Harbor's empty list says nothing of the upstream, which it does not ask
 	case no != nil && isDontKnow(no) && len(known) > 0: // somebody who may know more is silent
 		all = mergeReferrers(all, known)
 		x.cacheStatus("hit", "fwd=stale", "detail=merged")
@@ -67,6 +70,13 @@ func (h *Handler) serveReferrers(x *exchange) error {
 	}
 	x.outcome = "list"
 	return writeReferrers(x, all)
+}
+
+// anySilent reports whether an upstream is among those who could not say.
+func anySilent(refused []said) bool {
+	return slices.ContainsFunc(refused, func(s said) bool {
+		return s.step.place.kind == placeUpstream && isDontKnow(s.err) && !errors.Is(s.err, errRefused)
+	})
 }
 
 // byKind splits a route; the steps of other projects are left out.
@@ -121,10 +131,7 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	if err == nil || tagErr == nil {
 		return mergeReferrers(index.Manifests, tagged.Manifests), nil
 	}
-	if isNo(tagErr) {
-		return nil, tagErr
-	}
-	return nil, err
+	return nil, tagErr // a registry without the API: the tag is its word
 }
 
 func saidNotFound(err error) bool {

@@ -127,11 +127,16 @@ func (t *tags) keep(key tagKey, e entry) {
 }
 
 // written says that a client changed the repo: what was looked up before it is
-// no answer any more, nor is a look that was already under way.
-func (t *tags) written(repo string) {
+// no answer any more, nor is a look that was already under way. Of the tag that
+// was moved, "" for none, no older copy is to be served, whoever is down.
+func (t *tags) written(repo, moved string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.writes.Add(repo, t.now())
+	if moved != "" {
+		t.entries.Remove(tagKey{repo, moved})
+		t.memory.dropTag(tagKey{repo, moved})
+	}
 	for key := range t.looks {
 		if key.repo == repo {
 			delete(t.looks, key)
@@ -176,7 +181,9 @@ func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 		delete(t.looks, key)
 	}
 	newest, _ := t.entries.Get(key.tagKey)
+	written, _ := t.writes.Get(key.repo)
 	switch {
+	case !l.begun.After(written): // it may have seen what was there before the write
 	case l.begun.Before(newest.checked): // a later look has answered already
 	case l.err == nil:
 		t.keep(key.tagKey, l.entry)

@@ -196,6 +196,7 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 	}
 	if err != nil {
 		kept.broken()
+		h.forget(x, false)
 		t.place.suspect()
 		if more && r.Context().Err() == nil {
 			return errors.Join(errTryNext, err)
@@ -231,9 +232,12 @@ func takesNothing(resp *http.Response) bool {
 func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keeping, manifest []byte) {
 	if resp.StatusCode >= 300 {
 		kept.broken()
+		if resp.StatusCode >= 500 { // what gave up before Harbor may hide that it was done
+			h.forget(x, false)
+		}
 		return
 	}
-	h.forget(x)
+	h.forget(x, true)
 	if t.place != h.harbor {
 		h.writes.pushed.Add(x.req.Repo, pushed{t.place, h.cfg.Now().Add(pushedFor)})
 	}
@@ -267,9 +271,14 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 	}
 }
 
-func (h *Handler) forget(x *exchange) {
+// forget drops what a write has changed, or may have changed where that is not certain.
+func (h *Handler) forget(x *exchange, certain bool) {
 	if x.req.Kind == registry.KindManifest {
-		h.tags.written(x.req.Repo)
+		moved := ""
+		if certain {
+			moved = x.req.Tag
+		}
+		h.tags.written(x.req.Repo, moved)
 	}
 	if x.req.Method == http.MethodDelete && x.req.Kind != registry.KindUpload {
 		h.cfg.Access.Leave(x.req.Repo)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -96,7 +98,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	s.base = &ownDomain{source: s.url, inner: api}
 	storage := api.Clone()
 	if !cfg.Trusted {
-		storage.DialContext = newTransport(s.refusePrivate).DialContext
+		s.keepOutside(storage)
 	}
 	s.storage = storage
 	s.scoped, err = lru.New[string, scoped](maxScoped)
@@ -112,17 +114,47 @@ func newTransport(control func(network, address string, _ syscall.RawConn) error
 	return t
 }
 
-// refusePrivate keeps redirects out of the datacenter: a registry outside the
-// fleet is not to choose what inside it the edge talks to.
-func (s *Source) refusePrivate(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
+// keepOutside keeps redirects out of the datacenter: a registry outside the
+// fleet is not to choose what inside it the edge talks to. The proxy on the way
+// may be inside; behind it only addresses can be judged, names are its own to resolve.
+func (s *Source) keepOutside(t *http.Transport) {
+	var proxies sync.Map // by host:port
+	proxyOf, direct := t.Proxy, t.DialContext
+	t.Proxy = func(req *http.Request) (*url.URL, error) {
+		proxy, err := proxyOf(req)
+		if err != nil || proxy == nil {
+			return proxy, err
+		}
+		host := req.URL.Hostname()
+		if ip, err := netip.ParseAddr(host); err == nil && isPrivate(ip) || strings.EqualFold(host, "localhost") {
+			return nil, s.refusedPrivate(host)
+		}
+		port := cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme], "1080")
+		proxies.Store(net.JoinHostPort(proxy.Hostname(), port), true)
+		return proxy, nil
+	}
+	outside := newTransport(func(_, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err == nil && isPrivate(ap.Addr()) {
+			err = s.refusedPrivate(address)
+		}
 		return err
+	}).DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if _, ok := proxies.Load(address); ok {
+			return direct(ctx, network, address)
+		}
+		return outside(ctx, network, address)
 	}
-	if ip := ap.Addr().Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() {
-		return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
-	}
-	return nil
+}
+
+func (s *Source) refusedPrivate(address string) error {
+	return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
+}
+
+func isPrivate(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return !ip.IsGlobalUnicast() || ip.IsPrivate()
 }
 
 // URL is the source's own: scheme and host.

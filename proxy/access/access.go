@@ -213,7 +213,9 @@ func (c *Checker) AskHarbor(ctx context.Context, repo, authorization string) err
 }
 
 // askHarbor asks whether the credentials may pull from the repo. The answer is
-// in how Harbor refuses: its 404 comes after its permission check.
+// in how Harbor refuses: its 404 comes after its permission check. A 404 that is
+// no registry's, as of an ingress whose Harbor is gone, permits nothing, nor does
+// a page with status 200: there is no such content.
 func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	r := registry.Request{Method: method, Kind: registry.KindBlob, Repo: q.Repos[0], Digest: nobodyHas}
 	resp, err := c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {q.Authorization}})
@@ -222,8 +224,10 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	}
 	e := registry.ReadError(resp)
 	switch {
-	case resp.StatusCode < 300, e.Status == http.StatusNotFound:
+	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && isJSON(resp)):
 		return nil
+	case e.Status == http.StatusNotFound && method == http.MethodHead:
+		return c.askHarbor(ctx, q, http.MethodGet) // the body says whose word it is
 	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(resp.Header.Values("WWW-Authenticate"))) > 0:
 		if scheme, _, _ := strings.Cut(q.Authorization, " "); strings.EqualFold(scheme, "Basic") {
 			refused := registry.Errorf(registry.CodeUnauthorized, "wrong user or password, or no permission to %s here", q.Action)
@@ -246,6 +250,10 @@ const noProject = "there is no such project"
 // project that its Harbor does not have.
 func IsNoProject(e *registry.Error) bool {
 	return e.Code == registry.CodeNameUnknown && e.Message == noProject
+}
+
+func isJSON(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }
 
 // MissingProject reads Harbor's 401 with an empty challenge: by its body the

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -86,8 +85,7 @@ func (o *openness) probe(ctx context.Context) int {
 		return resp.StatusCode
 	}
 	var body map[string]any
-	isJSON := strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<10)).Decode(&body); err != nil || !isJSON {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<10)).Decode(&body); err != nil || !isJSON(resp) {
 		return 0
 	}
 	return http.StatusOK

@@ -17,8 +17,6 @@ import (
 // never becomes a 404.
 func (s step) meaning(e *registry.Error) *registry.Error {
 	switch {
-	case s.place.kind == placePeer && s.ns.Kind == KindCache && access.IsNoProject(e):
-		return dontKnow(e) // its Harbor lacks the cache: that says nothing of the upstream
 	case e.Status == http.StatusNotFound && s.knows(e):
 		return unknownOf(e)
 	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.place.kind != placeUpstream:

@@ -88,7 +88,7 @@ func TestADamagedMemoryIsPutAside(t *testing.T) {
 	path := t.TempDir() + "/state.db"
 	m := openMemory(t, path)
 	for i := range 20_000 {
-		m.Join("cache-x/app", digest.FromString(fmt.Sprint(i)))
+		m.Join("cache-x/app", digest.FromString(fmt.Sprint(i)), 1)
 	}
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
@@ -127,13 +127,13 @@ func useDamaged(t *testing.T, path string) {
 		m.Member("cache-x/app", digest.FromString(fmt.Sprint(i)))
 	}
 	another := digest.FromString("another")
-	m.Join("cache-x/app", another)
+	m.Join("cache-x/app", another, 1)
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
 	m = openMemory(t, path)
 	defer m.Close()
-	if !m.Member("cache-x/app", another) {
+	if !isMember(m, "cache-x/app", another) {
 		t.Error("nothing is remembered any more")
 	}
 }

@@ -182,14 +182,16 @@ func (h *Handler) unwell(ctx context.Context, q tokenQuestion) bool {
 				return true
 			}
 		}
-		return !h.harborUp(ctx)
+		return !h.knowsPeople(ctx)
 	})
 }
 
 // giveToken passes a token service's answer on, and remembers what it grants. A
 // peer's token that cannot be verified here is exchanged for one of the edge's own.
 func (h *Handler) giveToken(x *exchange, q tokenQuestion, a tokenAnswer, from *place) error {
-	h.cfg.Access.HarborAnswers()
+	if a.subject != "" {
+		h.cfg.Access.HarborAnswers()
+	}
 	switch {
 	case from.kind == placePeer: // whom it does not know may be known here
 		h.cfg.Access.Learn(q.authorization, a.pull, a.pull)
@@ -262,12 +264,28 @@ func (h *Handler) watchOutage() {
 			case <-h.ctx.Done():
 				return
 			}
-			if h.harborUp(h.ctx) {
+			if h.knowsPeople(h.ctx) {
 				h.cfg.Access.HarborAnswers()
 				return
 			}
 		}
 	}()
+}
+
+// knowsPeople reports whether Harbor's database answers. Its health would say so some
+// seconds late; an API that needs a login and the database says it now.
+func (h *Handler) knowsPeople(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeDeadline)
+	defer cancel()
+	resp, err := h.cfg.Harbor.API(ctx, "/api/v2.0/projects", url.Values{"page_size": {"1"}})
+	if errors.Is(err, registry.ErrNoCredentials) {
+		return h.harborUp(ctx)
+	}
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode < 500
 }
 
 // username is who a Basic credential says it is, for the log.
@@ -324,7 +342,9 @@ func (h *Handler) tokenForPeer(x *exchange) error {
 	if err != nil {
 		return dontKnow(err)
 	}
-	h.cfg.Access.HarborAnswers()
+	if a.subject != "" {
+		h.cfg.Access.HarborAnswers()
+	}
 	header := x.w.Header()
 	for _, name := range []string{"Content-Type", "Www-Authenticate"} {
 		if v := a.header[name]; v != nil {

@@ -125,17 +125,17 @@ func TestOutageTokens(t *testing.T) {
 			if status, _ := s.askToken(t, reader, secret, ""); status != http.StatusOK {
 				t.Errorf("a login: %d", status)
 			}
-			for who, c := range map[string][3]string{
-				"a wrong password":        {reader, "Wrong1Secret", pullApp},
-				"a robot never seen":      {writer, secret, pullApp},
-				"another repo":            {reader, secret, "repository:multi-dc-demo/other:pull"},
-				"nobody":                  {"", "", pullApp},
-				"a wrong password, login": {reader, "Wrong1Secret", ""},
+			for _, c := range [][4]string{
+				{"a wrong password", reader, "Wrong1Secret", pullApp},
+				{"a robot never seen", writer, secret, pullApp},
+				{"another repo", reader, secret, "repository:multi-dc-demo/other:pull"},
+				{"nobody", "", "", pullApp},
+				{"a wrong password, login", reader, "Wrong1Secret", ""},
 			} {
-				status, token := s.askToken(t, c[0], c[1], c[2])
+				status, token := s.askToken(t, c[1], c[2], c[3])
 				if status == http.StatusOK {
 					if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
-						t.Errorf("%s: %d", who, a.status)
+						t.Errorf("%s: %d", c[0], a.status)
 					}
 				}
 			}

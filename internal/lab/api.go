@@ -177,6 +177,10 @@ func (h *Harbor) postProject(w http.ResponseWriter, r *http.Request) {
 // listProjects lists what the caller may see: robots of all projects see all, as
 // administrators do, other robots theirs and the public ones, nobody the public ones.
 func (h *Harbor) listProjects(w http.ResponseWriter, r *http.Request) {
+	if h.faults.component(r, "db-down") {
+		coreError(w, http.StatusInternalServerError, "UNKNOWN", "internal server error")
+		return
+	}
 	who, _ := h.identify(r)
 	part, exact := r.URL.Query().Get("name"), ""
 	if q, ok := strings.CutPrefix(r.URL.Query().Get("q"), "name="); ok {

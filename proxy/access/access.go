@@ -243,15 +243,6 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	return MissingProject(e)
 }
 
-// noProject is what clients, and peers, read of a project that Harbor does not have.
-const noProject = "there is no such project"
-
-// IsNoProject reports whether a registry's error is an edge's own word for a
-// project that its Harbor does not have.
-func IsNoProject(e *registry.Error) bool {
-	return e.Code == registry.CodeNameUnknown && e.Message == noProject
-}
-
 func isJSON(resp *http.Response) bool {
 	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }
@@ -261,7 +252,7 @@ func isJSON(resp *http.Response) bool {
 // like every other failure to answer is UNAVAILABLE.
 func MissingProject(e *registry.Error) *registry.Error {
 	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
-		return registry.Errorf(registry.CodeNameUnknown, noProject)
+		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")
 	}
 	unavailable := registry.Errorf(registry.CodeUnavailable, "Harbor cannot say now; try again")
 	unavailable.RetryAfter = max(e.RetryAfter, 5*time.Second)

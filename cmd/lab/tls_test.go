@@ -57,6 +57,7 @@ func TestTLS(t *testing.T) {
 
 func startTLSEdge(t *testing.T) *tlsEdge {
 	t.Helper()
+	t.Setenv("NO_PROXY", "*") // a proxy would not find the address
 	e := &tlsEdge{fleetUnderTest: startLab(t), ca: filepath.Join(t.TempDir(), "ca.crt")}
 	d, home, address := e.Datacenters[0], t.TempDir(), ownAddress(t)
 	certificate, key := filepath.Join(home, "tls.crt"), filepath.Join(home, "tls.key")

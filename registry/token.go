@@ -36,18 +36,20 @@ type Token struct {
 }
 
 // Allows reports whether the token grants the action on exactly this repo.
-// Where several scopes name one project the last of them counts, as in Harbor:
-// an earlier, wider one is not to be trusted beside it.
+// Where several scopes name one project, Harbor lets the last of them count for
+// all of the project: an earlier, wider one is not to be trusted beside it. A
+// client that mounts from a sibling has both repos in its token, in any order.
 func (t Token) Allows(repo, action string) bool {
 	project, _, _ := strings.Cut(repo, "/")
-	for _, a := range slices.Backward(t.Access) {
-		p, _, _ := strings.Cut(a.Name, "/")
-		if a.Type != "repository" || p != project {
+	named, last := false, false
+	for _, a := range t.Access {
+		if p, _, _ := strings.Cut(a.Name, "/"); a.Type != "repository" || p != project {
 			continue
 		}
-		return a.Name == repo && (slices.Contains(a.Actions, action) || slices.Contains(a.Actions, "*"))
+		last = slices.Contains(a.Actions, action) || slices.Contains(a.Actions, "*")
+		named = named || a.Name == repo && last
 	}
-	return false
+	return named && last
 }
 
 // Verifier verifies tokens that a Harbor of the fleet issued. It is stricter

@@ -96,7 +96,9 @@ func TestTokenAllows(t *testing.T) {
 		{"a longer repo", []Access{pull("p/a", "pull")}, "p/a/b", "pull", false},
 		{"two projects", []Access{pull("p/a", "pull"), pull("q/a", "pull")}, "p/a", "pull", true},
 		{"two scopes of a project: the last counts", []Access{pull("p/a", "pull"), pull("p/a")}, "p/a", "pull", false},
-		{"two scopes of a project: the last counts, for another repo", []Access{pull("p/a", "pull"), pull("p/b", "pull")}, "p/a", "pull", false},
+		{"two repos of a project, as a mount needs them", []Access{pull("p/a", "pull", "push"), pull("p/b", "pull")}, "p/a", "pull", true},
+		{"two repos of a project: the last counts for both", []Access{pull("p/a", "pull", "push"), pull("p/b", "pull")}, "p/a", "push", false},
+		{"two repos of a project: the last is no key to the first", []Access{pull("p/a"), pull("p/b", "pull")}, "p/a", "pull", false},
 		{"another type", []Access{{"registry", "p/a", []string{"pull"}}}, "p/a", "pull", false},
 		{"nothing", nil, "p/a", "pull", false},
 	} {

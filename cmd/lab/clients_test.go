@@ -55,7 +55,7 @@ func clientCommand(t *testing.T, home, name string, args ...string) *exec.Cmd {
 			t.Fatal(err)
 		}
 	}
-	cmd.Env = append(os.Environ(), "HOME="+home, "DOCKER_CONFIG="+home, "REGISTRY_AUTH_FILE="+home+"/auth.json", "XDG_RUNTIME_DIR="+home)
+	cmd.Env = append(os.Environ(), "HOME="+home, "DOCKER_CONFIG="+home, "REGISTRY_AUTH_FILE="+home+"/auth.json", "XDG_RUNTIME_DIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
 	cmd.Dir = home
 	return cmd
 }
@@ -185,12 +185,7 @@ func TestRealClients(t *testing.T) {
 		output(t, clientCommand(t, home, skopeo, "copy", "--all", "--src-tls-verify=false", "docker://"+edge+"/cache-dockerhub/library/multi:latest", "dir:"+home+"/multi"))
 	})
 	t.Run("podman", func(t *testing.T) {
-		podman, home := need(t, "podman"), t.TempDir()
-		args := []string{"--root", home + "/root", "--runroot", home + "/runroot", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}
-		if os.Getuid() != 0 {
-			t.Skip("podman's own storage needs root here")
-		}
-		output(t, clientCommand(t, home, podman, append(args, "pull", "--tls-verify=false", edge+"/cache-dockerhub/library/hello:latest")...))
+		output(t, podman(t, t.TempDir())("pull", "--tls-verify=false", edge+"/cache-dockerhub/library/hello:latest"))
 	})
 	t.Run("helm", func(t *testing.T) {
 		helm, home := need(t, "helm"), t.TempDir()
@@ -232,13 +227,35 @@ func private(t *testing.T, f *fleetUnderTest, edge string) {
 	output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+"/multi-dc-demo/copy:v1", filepath.Join(home, "copy.tar")))
 }
 
-// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
-func dockerDaemon(t *testing.T, home string, args ...string) (run func(args ...string) *exec.Cmd) {
+// podman returns what runs podman with storage of the test's own.
+func podman(t *testing.T, home string) (run func(args ...string) *exec.Cmd) {
 	t.Helper()
-	client, daemon := need(t, "docker"), need(t, "dockerd")
-	if len(args) > 0 && os.Getenv("BREAKWATER_DOCKERD") != "" {
-		daemon = os.Getenv("BREAKWATER_DOCKERD")
+	client := need(t, "podman")
+	if os.Getuid() != 0 {
+		t.Skip("podman's own storage needs root here")
 	}
+	return func(args ...string) *exec.Cmd {
+		return clientCommand(t, home, client, append([]string{"--root", home + "/root", "--runroot", home + "/runroot", "--storage-driver", "vfs",
+			"--cgroup-manager", "cgroupfs", "--events-backend", "none"}, args...)...)
+	}
+}
+
+// dockerdOfToday is a dockerd of version 23 or newer, where Debian's is older.
+func dockerdOfToday(t *testing.T) string {
+	t.Helper()
+	daemon := os.Getenv("BREAKWATER_DOCKERD")
+	if daemon == "" && os.Getenv("CI") != "" {
+		t.Fatal("CI has no dockerd of today")
+	} else if daemon == "" {
+		t.Skip("BREAKWATER_DOCKERD is to name a dockerd of version 23 or newer")
+	}
+	return daemon
+}
+
+// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
+func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(args ...string) *exec.Cmd) {
+	t.Helper()
+	client := need(t, "docker")
 	if os.Getuid() != 0 {
 		t.Skip("dockerd needs root")
 	}
@@ -269,7 +286,7 @@ func dockerDaemon(t *testing.T, home string, args ...string) (run func(args ...s
 }
 
 func docker(t *testing.T, f *fleetUnderTest, edge string) {
-	run := dockerDaemon(t, t.TempDir())
+	run := dockerDaemon(t, t.TempDir(), need(t, "dockerd"))
 	hello := edge + "/cache-dockerhub/library/hello:latest"
 	output(t, run("pull", hello))
 	if got := output(t, run("run", "--rm", "--network", "none", hello)); !strings.HasPrefix(got, "breakwater lab ") {
@@ -404,24 +421,7 @@ func edgeProcess(t *testing.T, f *fleetUnderTest) {
 				t.Fatal(err)
 			}
 			output(t, exec.Command(program, "check", config))
-			cmd := exec.Command(program, "edge", "--config", config, "--datacenter", "par1", "--drain", "1ms")
-			stderr, err := cmd.StderrPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer cmd.Process.Kill() //nolint:errcheck // it may have ended
-			address := ""
-			lines := bufio.NewScanner(stderr)
-			for address == "" && lines.Scan() {
-				var line struct{ Msg, Listener, Address string }
-				if json.Unmarshal(lines.Bytes(), &line) == nil && line.Listener == "public" {
-					address = line.Address
-				}
-			}
-			go io.Copy(io.Discard, stderr) //nolint:errcheck // the log of the requests
+			cmd, address := startEdge(t, program, config)
 			repo := map[string]string{"a Harbor": "cache-dockerhub/library/signed", "a plain registry": "library/signed"}[name]
 			output(t, clientCommand(t, home, crane, "pull", "--insecure", address+"/"+repo+":latest", filepath.Join(home, "image.tar")))
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -435,6 +435,37 @@ func edgeProcess(t *testing.T, f *fleetUnderTest) {
 	if text := fails(t, exec.Command(program, "edge", "--config", f.Datacenters[0].Fleet, "--datacenter", "par1")); !strings.Contains(text, "another p") {
 		t.Errorf("a second edge on the store and ports of the first: %s", text)
 	}
+}
+
+// startEdge starts the edge of par1, and returns it with where it listens.
+func startEdge(t *testing.T, program, config string) (cmd *exec.Cmd, address string) {
+	t.Helper()
+	cmd = exec.Command(program, "edge", "--config", config, "--datacenter", "par1", "--drain", "1ms")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // it may have ended
+		cmd.Process.Kill() //nolint:errcheck // see above
+		cmd.Wait()         //nolint:errcheck // see above
+	})
+	var log strings.Builder
+	lines := bufio.NewScanner(stderr)
+	for address == "" && lines.Scan() {
+		fmt.Fprintln(&log, lines.Text())
+		var line struct{ Msg, Listener, Address string }
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Listener == "public" {
+			address = line.Address
+		}
+	}
+	if address == "" {
+		t.Fatalf("the edge did not start\n%s", &log)
+	}
+	go io.Copy(io.Discard, stderr) //nolint:errcheck // the log of the requests
+	return cmd, address
 }
 
 // end: Ctrl-C ends the lab cleanly and leaves nothing behind.

@@ -27,34 +27,31 @@ func mirrors(t *testing.T, f *fleetUnderTest) {
 		output(t, ctr("images", "pull", "--snapshotter", "native", "--hosts-dir", filepath.Join(home, "certs.d"), "docker.io/library/hello:latest"))
 	})
 	t.Run("docker", func(t *testing.T) {
-		if os.Getenv("BREAKWATER_DOCKERD") == "" && os.Getenv("CI") != "" {
-			t.Fatal("CI has no dockerd of today")
-		} else if os.Getenv("BREAKWATER_DOCKERD") == "" {
-			t.Skip("BREAKWATER_DOCKERD is to name a dockerd of version 23 or newer: older ones take no mirror with a path")
-		}
-		home := t.TempDir()
+		daemon, home := dockerdOfToday(t), t.TempDir() // older ones take no mirror with a path
 		hosts(t, "docker", home)
-		run := dockerDaemon(t, home, "--config-file", filepath.Join(home, "daemon.json"))
+		run := dockerDaemon(t, home, daemon, "--config-file", filepath.Join(home, "daemon.json"))
 		output(t, run("pull", "hello"))
 	})
 	t.Run("podman", func(t *testing.T) {
 		skopeo := need(t, "skopeo")
-		home, err := os.MkdirTemp("", "podman-") // short: podman's paths have 50 characters at most
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(home) })
+		home := shortDir(t)
 		hosts(t, "podman", home)
 		output(t, clientCommand(t, home, skopeo, "--registries-conf", filepath.Join(home, "registries.conf"), "copy", "docker://docker.io/library/hello:latest", "dir:"+home+"/hello"))
-		podman := need(t, "podman")
-		if os.Getuid() != 0 {
-			t.Skip("podman's own storage needs root here")
-		}
-		pull := clientCommand(t, home, podman, "--root", home+"/root", "--runroot", home+"/runroot", "--storage-driver", "vfs",
-			"--cgroup-manager", "cgroupfs", "--events-backend", "none", "pull", "docker.io/library/hello:latest")
+		pull := podman(t, home)("pull", "docker.io/library/hello:latest")
 		pull.Env = append(pull.Env, "CONTAINERS_REGISTRIES_CONF="+filepath.Join(home, "registries.conf"))
 		output(t, pull)
 	})
+}
+
+// shortDir is a temporary directory for podman, whose paths have 50 characters at most.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	home, err := os.MkdirTemp("", "podman-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	return home
 }
 
 // containerd starts a daemon of the test's own, and returns what runs its client.

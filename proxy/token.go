@@ -52,8 +52,10 @@ type tokenAnswer struct {
 // for a while, what Harbor granted last (README.md, "Tokens").
 func (h *Handler) serveToken(x *exchange) error {
 	x.kind = "token"
-	if x.r.Method != http.MethodGet {
-		return h.pass.serve(x)
+	if x.r.Method != http.MethodGet { // as Harbor does; containerd tries POST first, also while Harbor is down
+		x.outcome = "own"
+		x.w.Header().Set("Allow", http.MethodGet)
+		return registry.Errorf(registry.CodeUnsupported, "a token is asked for by GET")
 	}
 	ctx, q := x.r.Context(), newTokenQuestion(x.r, x.r.Header.Get("Authorization"))
 	own, err := h.askHarborForToken(ctx, q)

@@ -156,6 +156,20 @@ func TestOutageTokens(t *testing.T) {
 	}
 }
 
+// containerd asks by POST first, and by GET after a 405: also while Harbor is down.
+func TestATokenIsAskedForByGET(t *testing.T) {
+	s := newSite(t)
+	for range 2 {
+		a := s.do(t, http.MethodPost, "/service/token", nil)
+		if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != http.MethodGet {
+			t.Errorf("%d %v", a.status, a.header)
+		}
+		if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Who has been refused since is not remembered.
 func TestARobotThatWasRefusedGetsNoOutageToken(t *testing.T) {
 	r, _ := outageClock(t)

@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
@@ -135,6 +138,69 @@ func TestAPushGoesToAPeer(t *testing.T) {
 				t.Errorf("an upload into repl-core: %d", status)
 			}
 		})
+	}
+}
+
+// A hundred robots pull and push, each with a new token every time, while the local
+// Harbor goes and comes back: all of it works, and what was pushed is whole.
+func TestRobotsAtWorkWhileHarborGoes(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	robots, rounds := 100, 2
+	if testing.Short() {
+		robots, rounds = 20, 2
+	}
+	base := image(t, 10<<10, 1)
+	for _, site := range r.sites {
+		mustPush(t, site.harbor.URL(), "multi-dc-demo/base:v1", base, site.admin())
+	}
+	raw, _ := base.RawManifest()
+	digest, layer := layerOf(t, base)
+	pull := func() bool {
+		status, token := s.askToken(t, reader, secret, "repository:multi-dc-demo/base:pull")
+		m := s.do(t, http.MethodGet, manifests("multi-dc-demo/base"), bearer(token))
+		b := s.do(t, http.MethodGet, "/v2/multi-dc-demo/base/blobs/"+digest, bearer(token))
+		ok := status == http.StatusOK && bytes.Equal(m.body, raw) && bytes.Equal(b.body, layer)
+		if !ok {
+			t.Errorf("a pull: token %d, manifest %d, blob %d %v", status, m.status, b.status, b.err)
+		}
+		return ok
+	}
+	pull()
+	images := make([]v1.Image, robots*rounds)
+	for i := range images {
+		images[i] = image(t, 20<<10, byte(i))
+	}
+	var all sync.WaitGroup
+	var done atomic.Int64
+	for robot := range robots {
+		all.Go(func() {
+			for round := range rounds {
+				i := robot*rounds + round
+				if !pull() {
+					return
+				}
+				if err := push(t, s.edge.URL, fmt.Sprintf("multi-dc-demo/app%d:v1", i), images[i], basic(writer, secret)); err != nil {
+					t.Errorf("a push: %v", err)
+					return
+				}
+				switch n := int(done.Add(1)); n {
+				case robots * rounds / 4:
+					s.harbor.SetFaults(lab.Fault{Name: "down"}) //nolint:errcheck // a known fault
+				case robots * rounds * 3 / 4:
+					s.harbor.SetFaults() //nolint:errcheck // none
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i, img := range images {
+		want, _ := img.RawManifest()
+		repo := fmt.Sprintf("multi-dc-demo/app%d", i)
+		h := s.as(t, reader, repo)
+		same(t, "a pushed manifest", s.do(t, http.MethodGet, manifests(repo), h), want)
+		digest, layer := layerOf(t, img)
+		same(t, "a pushed layer", s.do(t, http.MethodGet, "/v2/"+repo+"/blobs/"+digest, h), layer)
 	}
 }
 

@@ -299,5 +299,6 @@ func (h *Handler) pushes(x *exchange) bool {
 	}
 	query := x.query
 	query.Action = "push"
-	return h.cfg.Access.Allow(x.r.Context(), query) == nil
+	_, err := h.cfg.Access.Allow(x.r.Context(), query)
+	return err == nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -287,4 +288,53 @@ func TestEveryResponseHasACacheStatus(t *testing.T) {
 			t.Errorf("%s %s: %d, %q, want %q", c.method, c.path, a.status, got, c.want)
 		}
 	}
+}
+
+// The log says who pulled and who pushed: Harbor does not see what is served from here.
+func TestTheLogSaysWho(t *testing.T) {
+	var log lockedBuffer
+	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	})
+	mustPush(t, s.edge.URL, "multi-dc-demo/app:v1", image(t, 1000, 1), basic(writer, secret))
+	s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), s.as(t, reader, "multi-dc-demo/app"))
+	s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), nil)
+	said := map[string]string{}
+	for line := range strings.Lines(log.String()) {
+		var entry struct {
+			Method, Endpoint, Who string
+			Status                int
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		if entry.Endpoint == "manifest" {
+			said[fmt.Sprint(entry.Method, " ", entry.Status)] = entry.Who
+		}
+		if strings.Contains(line, secret) {
+			t.Errorf("a secret in %s", line)
+		}
+	}
+	for what, who := range map[string]string{"PUT 201": writer, "GET 200": reader, "GET 401": ""} {
+		if got, ok := said[what]; !ok || got != who {
+			t.Errorf("%s: by %q, want %q", what, got, who)
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
 }

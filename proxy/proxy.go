@@ -130,6 +130,7 @@ type exchange struct {
 	pushing bool   // that edge's client may push
 
 	answered func(*http.Response) error // of a write: called with Harbor's answer, before the client has it
+	who      string                     // by the credential that was accepted; "" for nobody
 	outcome  string                     // hit, stale, fill, join, pass, …: see cacheStatus
 	err      error
 }
@@ -208,7 +209,7 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
 	// The edge's own tokens say nothing to Harbor.
 	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog || h.cfg.Access.Own(x.query.Authorization) {
-		if err := h.cfg.Access.Allow(x.r.Context(), x.query); err != nil {
+		if x.who, err = h.cfg.Access.Allow(x.r.Context(), x.query); err != nil {
 			x.outcome = "own"
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/store"
 )
 
@@ -177,6 +178,16 @@ func (h *Handler) finish(x *exchange) {
 		slog.String("method", x.r.Method), slog.String("endpoint", x.kind), slog.String("repo", x.req.Repo),
 		slog.String("reference", x.req.Reference()), slog.Int("status", status), slog.String("outcome", x.outcome),
 		slog.Int64("bytes", x.w.bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", client),
+	}
+	who := x.who
+	if x.outcome == "pass" && status > 0 && status < 400 && x.peer == "" { // Harbor has accepted it
+		who = access.Claimed(x.r.Header.Get("Authorization"))
+	}
+	if who != "" {
+		attrs = append(attrs, slog.String("who", who))
+	}
+	if x.peer != "" {
+		attrs = append(attrs, slog.String("peer", x.peer))
 	}
 	if x.req.Repo == "" {
 		attrs = append(attrs, slog.String("path", x.r.URL.Path))

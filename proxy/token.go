@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -232,7 +231,7 @@ func (h *Handler) giveOutageToken(x *exchange, q tokenQuestion, cause error) err
 		e.RetryAfter, e.Cause = unavailableFor, cause
 		return e
 	}
-	who := username(q.authorization)
+	who := access.Claimed(q.authorization)
 	h.metrics.tokens.WithLabelValues("outage").Inc()
 	h.cfg.Log.Warn("outage token", "who", who, "repos", repos, "err", cause.Error())
 	x.cacheStatus("fwd=bypass", "detail=outage")
@@ -288,17 +287,6 @@ func (h *Handler) knowsPeople(ctx context.Context) bool {
 	}
 	resp.Body.Close()
 	return resp.StatusCode < 500
-}
-
-// username is who a Basic credential says it is, for the log.
-func username(authorization string) string {
-	_, encoded, _ := strings.Cut(authorization, " ")
-	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
-	if err != nil {
-		return ""
-	}
-	name, _, _ := strings.Cut(string(text), ":")
-	return name
 }
 
 // askPeerForToken asks another datacenter's Harbor, through its edge.

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -93,35 +94,57 @@ func New(cfg Config) (*Checker, error) {
 	return c, err
 }
 
-// Allow returns nil when the request may go on, else the answer for the
-// client: 401 with a challenge, 403, 404 for a project that is not there, or
-// 503 when nobody can say.
-func (c *Checker) Allow(ctx context.Context, q Query) error {
+// Allow returns who asks, "" for nobody, when the request may go on; else the
+// answer for the client: 401 with a challenge, 403, 404 for a project that is not
+// there, or 503 when nobody can say.
+func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	scheme, credential, _ := strings.Cut(q.Authorization, " ")
 	switch {
 	case q.Authorization == "":
 		if c.cfg.Verifier == nil && c.open.known(ctx) {
-			return nil
+			return "", nil
 		}
-		return c.challenge(q, "", "log in, or ask the token service for an anonymous token")
+		return "", c.challenge(q, "", "log in, or ask the token service for an anonymous token")
 	case strings.EqualFold(scheme, "Bearer"):
 		token, err := c.verify(strings.TrimSpace(credential))
 		if errors.Is(err, errNotOurs) {
-			return c.ask(ctx, q)
+			break
 		}
 		if err != nil {
 			e := c.challenge(q, "invalid_token", "the token is not valid here, or no longer")
 			e.Cause = err
-			return e
+			return "", e
 		}
 		for _, repo := range q.Repos {
 			if token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) {
-				return nil
+				return token.Subject, nil
 			}
 		}
-		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
+		return "", c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	}
-	return c.ask(ctx, q)
+	return Claimed(q.Authorization), c.ask(ctx, q)
+}
+
+// Claimed is who a credential says it is: a Basic one's user, a token's subject. It
+// is true where somebody has accepted the credential.
+func Claimed(authorization string) string {
+	scheme, credential, _ := strings.Cut(authorization, " ")
+	credential = strings.TrimSpace(credential)
+	switch {
+	case strings.EqualFold(scheme, "Basic"):
+		text, err := base64.StdEncoding.DecodeString(credential)
+		if err != nil {
+			return ""
+		}
+		name, _, _ := strings.Cut(string(text), ":")
+		return name
+	case strings.EqualFold(scheme, "Bearer"):
+		var claims jwt.RegisteredClaims
+		if _, _, err := jwt.NewParser().ParseUnverified(credential, &claims); err == nil {
+			return claims.Subject
+		}
+	}
+	return ""
 }
 
 // errNotOurs is of a Harbor's token where there are no certificates: its Harbor

@@ -49,7 +49,7 @@ func newFixture(t *testing.T, certificates bool) *fixture {
 
 func (f *fixture) allow(t *testing.T, authorization, repo, action string) *registry.Error {
 	t.Helper()
-	err := f.check.Allow(t.Context(), access.Query{Authorization: authorization, Repos: []string{repo}, Action: action,
+	_, err := f.check.Allow(t.Context(), access.Query{Authorization: authorization, Repos: []string{repo}, Action: action,
 		Scope: "repository:" + repo + ":" + action, BaseURL: "https://harbor.example.org"})
 	var e *registry.Error
 	if err != nil && !errors.As(err, &e) {

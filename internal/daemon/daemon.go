@@ -27,6 +27,7 @@ type Server struct {
 	Listener net.Listener
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
+	Public   bool        // anybody may connect: connections are bounded
 }
 
 // Daemon runs servers until its context ends.
@@ -41,6 +42,8 @@ const (
 	headerDeadline = 10 * time.Second // a slow client is not to hold a connection before it has asked
 	idleDeadline   = 2 * time.Minute
 	maxHeader      = 64 << 10
+	maxConns       = 16 << 10
+	maxPerClient   = 4 << 10 // what terminates TLS, or an address translation, is one client for many
 	longestDrain   = 30 * time.Second
 )
 
@@ -70,6 +73,9 @@ func (d *Daemon) Run(ctx context.Context, servers ...Server) error {
 		server := &http.Server{
 			Handler: s.Handler, TLSConfig: s.TLS, ReadHeaderTimeout: headerDeadline, IdleTimeout: idleDeadline,
 			MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
+		}
+		if s.Public {
+			server.ConnState = newLimit(maxConns, maxPerClient).watch
 		}
 		group.Go(func() error { return serve(server, s) })
 		group.Go(func() error {

@@ -145,7 +145,7 @@ func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
 func edgeServers(e *fleet.Edge, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
-	public := daemon.Server{Name: "public", Handler: handler}
+	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
 	case e.TLS.Certificate != "":
 		certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)

@@ -42,3 +42,16 @@ func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (u
 	h.db.robots = append(h.db.robots, rb)
 	return rb.Name
 }
+
+// DisableRobot takes a robot's permission to log in away.
+func (h *Harbor) DisableRobot(username string) error {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	for _, rb := range h.db.robots {
+		if rb.Name == username {
+			rb.Disable = true
+			return nil
+		}
+	}
+	return fmt.Errorf("there is no robot %s", username)
+}

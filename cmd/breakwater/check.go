@@ -36,7 +36,7 @@ do", and the exit status is 1. "-" reads standard input.`,
 			return printFleet(cmd.OutOrStdout(), f)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, datacenters, projects")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects")
 	return cmd
 }
 
@@ -81,6 +81,29 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 	return datacenters, projects
 }
 
+// advise says what a fleet does without, though nothing in its file is wrong.
+func advise(f *fleet.Fleet) (notes []string) {
+	edges := 0
+	for _, dc := range f.Datacenters {
+		if dc.Edge != "" {
+			edges++
+		}
+	}
+	if f.Edge.Robot.Secret.IsZero() {
+		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	}
+	if len(f.Datacenters) < 2 {
+		return notes
+	}
+	switch {
+	case edges < 2 || f.Edge.Peers.Key.IsZero():
+		notes = append(notes, "edge.peers.key and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
+	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
+		notes = append(notes, "harbor.token_certificates is not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
+	}
+	return notes
+}
+
 func printFleet(w io.Writer, f *fleet.Fleet) error {
 	datacenters, projects := describe(f)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -96,6 +119,9 @@ func printFleet(w io.Writer, f *fleet.Fleet) error {
 	if a := f.Projects.Artifactory; a != nil {
 		fmt.Fprintf(t, "cache-<key>\teach local Docker repository of %s\n", a.URL)
 	}
+	for _, note := range advise(f) {
+		fmt.Fprintf(t, "\nnote: %s\n", note)
+	}
 	return t.Flush()
 }
 
@@ -110,6 +136,7 @@ func printJSON(w io.Writer, f *fleet.Fleet, err error) error {
 	report := map[string]any{"ok": err == nil, "faults": append(fleet.Faults{}, faults...)}
 	if f != nil {
 		report["datacenters"], report["projects"] = describe(f)
+		report["notes"] = append([]string{}, advise(f)...)
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")

@@ -55,6 +55,21 @@ func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
 	}
 }
 
+func TestCheckSaysWhatAFleetDoesWithout(t *testing.T) {
+	const two = "domain: h.example.org\ndatacenters:\n  par1: { harbor: \"https://a.example.org\", edge: \"https://b.example.org\" }\n  mad1: { harbor: \"https://c.example.org\", edge: \"https://d.example.org\" }\n" +
+		"projects: { multi-dc: { app: {} } }\n"
+	for text, want := range map[string]string{
+		two:                                     "note: edge.peers.key",
+		two + "edge: { plain_http: true, peers: { key: env:K } }": "note: harbor.token_certificates",
+		two + "edge: { plain_http: true, peers: { key: env:K }, robot: { secret: env:S } }\nharbor: { token_certificates: [\"file:a\"] }": "",
+	} {
+		out, err := check(t, text, "-")
+		if err != nil || want == "" && strings.Contains(out, "note:") || !strings.Contains(out, want) {
+			t.Errorf("want %q: %v\n%s", want, err, out)
+		}
+	}
+}
+
 func TestCheckOfAFileThatIsNotThere(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "fleet.yaml")
 	if _, err := check(t, "", name); err == nil || !os.IsNotExist(err) && !strings.Contains(err.Error(), name) {

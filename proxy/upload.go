@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,11 +19,13 @@ import (
 type session struct {
 	mu     sync.Mutex // held by the request that writes
 	upload *store.Upload
+	idle   *time.Timer // ends a session that nobody goes on with
 }
 
 func (s *session) discard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.idle.Stop()
 	s.upload.Discard()
 }
 
@@ -43,7 +46,11 @@ func (h *Handler) begin(x *exchange, t taker, location string) {
 		return
 	}
 	if at := strings.LastIndexByte(u.Path, '/'); at >= 0 {
-		h.writes.sessions.Add(sessionKey(t.place, u.Path[at+1:]), &session{upload: h.cfg.Store.NewUpload()})
+		key := sessionKey(t.place, u.Path[at+1:])
+		h.writes.sessions.Add(key, &session{
+			upload: h.cfg.Store.NewUpload(),
+			idle:   time.AfterFunc(sessionIdle, func() { h.writes.sessions.Remove(key) }),
+		})
 	}
 }
 
@@ -63,6 +70,7 @@ func (h *Handler) beside(x *exchange, t taker) *keeping {
 		if !ok {
 			return nil
 		}
+		s.idle.Reset(sessionIdle)
 		k.session, k.end = s, func() { h.writes.sessions.Remove(key) }
 	default:
 		return nil

@@ -26,6 +26,7 @@ const (
 	// pushHeader says to a peer that a HEAD of a blob is a pusher's.
 	pushHeader  = "Breakwater-Push"
 	maxSessions = 512
+	sessionIdle = time.Hour
 	pushedFor   = 15 * time.Minute // how long a repo's pushes are known to have gone to a peer
 	maxPushed   = 1 << 12
 )
@@ -245,6 +246,8 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 		return
 	}
 	switch {
+	case x.req.Method == http.MethodDelete: // of a session, among others
+		kept.broken()
 	case manifest != nil:
 		d := x.req.Digest
 		if d == "" {

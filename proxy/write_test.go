@@ -105,6 +105,13 @@ func TestWhatIsPushedIsHeld(t *testing.T) {
 			t.Errorf("%d", a.status)
 		}
 	})
+	t.Run("a session that is cancelled", func(t *testing.T) {
+		_, location := s.send(t, http.MethodPost, uploads, h, nil)
+		_, location = s.send(t, http.MethodPatch, location, h, bytes.NewReader(content))
+		if status, _ := s.send(t, http.MethodDelete, location, h, nil); status != http.StatusNoContent {
+			t.Errorf("%d", status)
+		}
+	})
 	t.Run("nothing is left over", func(t *testing.T) {
 		waitFor(t, "no temporary files", func() bool {
 			all, err := os.ReadDir(s.dir + "/tmp")

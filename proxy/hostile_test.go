@@ -52,8 +52,7 @@ func TestALyingUpstreamIsNoKeyToPrivateContent(t *testing.T) {
 	secretLayer := image(t, 300<<10, 7)
 	digest, layer := layerOf(t, secretLayer)
 	evil := lyingRegistry(t, digest, len(layer))
-	var s *site
-	s = newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		upstream, err := registry.NewSource(registry.SourceConfig{URL: evil.URL})
 		if err != nil {
 			t.Fatal(err)

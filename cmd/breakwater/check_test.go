@@ -59,8 +59,8 @@ func TestCheckSaysWhatAFleetDoesWithout(t *testing.T) {
 	const two = "domain: h.example.org\ndatacenters:\n  par1: { harbor: \"https://a.example.org\", edge: \"https://b.example.org\" }\n  mad1: { harbor: \"https://c.example.org\", edge: \"https://d.example.org\" }\n" +
 		"projects: { multi-dc: { app: {} } }\n"
 	for text, want := range map[string]string{
-		two:                                     "note: edge.peers.key",
-		two + "edge: { plain_http: true, peers: { key: env:K } }": "note: harbor.token_certificates",
+		two: "note: edge.peers.key",
+		two + "edge: { plain_http: true, peers: { key: env:K } }":                                                                         "note: harbor.token_certificates",
 		two + "edge: { plain_http: true, peers: { key: env:K }, robot: { secret: env:S } }\nharbor: { token_certificates: [\"file:a\"] }": "",
 	} {
 		out, err := check(t, text, "-")

@@ -156,3 +156,19 @@ func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 		t.Errorf("%d bytes, asked %d times, %v", len(got), asked, err)
 	}
 }
+
+// A disk that is full costs the keeping of an upload, not the push.
+func TestAnUploadOntoAFullDisk(t *testing.T) {
+	dir, _ := smallDisk(t)
+	s := open(t, Config{Dir: dir})
+	b, d := content(4 << 20)
+	u := s.NewUpload()
+	upload(t, u, b)
+	if err := u.Commit(d); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Get(t.Context(), d); err == nil {
+		t.Error("it is held")
+	}
+	empty(t, s)
+}

@@ -99,6 +99,7 @@ type hostile struct {
 	*region
 	layer  []byte
 	digest string
+	own    string // of a blob that the attacker has
 	key    *rsa.PrivateKey
 }
 
@@ -123,7 +124,9 @@ func newHostile(t *testing.T) *hostile {
 	h.digest, h.layer = layerOf(t, img)
 	mustPush(t, s.harbor.URL(), theirs+":v1", img, s.admin())
 	mustPush(t, s.harbor.URL(), "plain/app:v1", img, s.admin())
-	mustPush(t, s.harbor.URL(), mine+":v1", image(t, 1000, 1), s.admin())
+	img = image(t, 1000, 1)
+	h.own, _ = layerOf(t, img)
+	mustPush(t, s.harbor.URL(), mine+":v1", img, s.admin())
 	user, password := s.harbor.Admin()
 	_, token := s.askToken(t, user, password, "repository:"+theirs+":pull")
 	same(t, "the owner", s.do(t, http.MethodGet, "/v2/"+theirs+"/blobs/"+h.digest, bearer(token)), h.layer)
@@ -254,6 +257,7 @@ func TestAttacks(t *testing.T) {
 		{"its digest with an anonymous token", h.get(t, theirs, s.anonymous(t, theirs))},
 		{"a pull token for a push", h.mount(t, own, "")},
 		{"a mount of the secret from its repo", h.mount(t, s.asWriter(t, mine), "mount="+h.digest+"&from="+theirs)},
+		{"a mount of an own blob, with the secret's digest beside", h.mount(t, s.asWriter(t, mine), "mount="+h.own+"&from="+mine+"&digest="+h.digest)},
 		{"an own manifest that names it as a layer", h.mentions(t, "a", `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"CONFIG","size":2},"layers":[{"mediaType":"a/b","digest":"SECRET","size":SIZE}]}`)},
 		{"as a config", h.mentions(t, "b", `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"SECRET","size":SIZE},"layers":[]}`)},
 		{"as a subject", h.mentions(t, "c", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"a/b","digest":"CONFIG","size":2},"layers":[],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"SECRET","size":SIZE}}`)},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -121,7 +122,19 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.repo, Digest: x.req.Digest}
 	var index referrerIndex
-	_, err := h.getJSON(ctx, s, req, authorization, &index)
+	var err error
+	for range maxPages {
+		var page referrerIndex
+		var next url.Values
+		if next, err = h.getJSON(ctx, s, req, authorization, &page); err != nil {
+			break
+		}
+		index.Manifests = append(index.Manifests, page.Manifests...)
+		if len(next) == 0 || len(page.Manifests) == 0 {
+			break
+		}
+		req.Query = next
+	}
 	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
 		return nil, err
 	}

@@ -144,6 +144,14 @@ func (t *tags) written(repo, moved string) {
 	}
 }
 
+// pushed remembers what a client has pushed: it is asked about like everything else,
+// and served when nobody can say.
+func (t *tags) pushed(key tagKey, e entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keep(key, e)
+}
+
 // revalidate joins the look that is under way for key, or starts one. A look
 // that began before the repo's last write is never joined, so nobody is shown a
 // tag older than a push that had already answered. seen is what the caller read
@@ -167,7 +175,9 @@ func (t *tags) revalidate(key lookKey, seen entry, freshness time.Duration, ask 
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)
 		defer cancel()
 		l.found, l.err = ask(ctx, old)
-		l.entry.checked = l.begun
+		if !l.stale { // what a peer only remembers is good for those who wait, and no longer
+			l.entry.checked = l.begun
+		}
 		t.finish(key, l, min(freshness, noFor))
 	}()
 	return l, false

@@ -256,18 +256,20 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 		if h.cfg.Store.Put(d, manifest) == nil {
 			h.cfg.Access.Join(x.req.Repo, d)
 			h.learnSizes(x.req.Repo, manifest)
+			if mediaType, err := manifestType(x.r.Header.Get("Content-Type"), manifest); err == nil {
+				h.tags.pushed(tagKey{x.req.Repo, x.req.Reference()}, entry{digest: d, mediaType: mediaType, source: t.place.name})
+			}
 		}
 	case x.req.Kind == registry.KindUploads && resp.StatusCode == http.StatusAccepted:
 		h.begin(x, t, resp.Header.Get("Location"))
 	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
-		query := x.r.URL.Query()
-		named := query.Get("digest")
-		if named == "" {
-			named = query.Get("mount")
-		}
+		// Which blob that is, is Harbor's word: the query could name another beside.
+		_, named, _ := strings.Cut(resp.Header.Get("Location"), "/blobs/")
 		if d, err := registry.ParseDigest(named); err == nil {
 			kept.commit(h, d)
 			h.cfg.Access.Join(x.req.Repo, d)
+		} else {
+			kept.broken()
 		}
 	default:
 		kept.accepted()

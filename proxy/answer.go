@@ -47,6 +47,9 @@ func (s step) knows(e *registry.Error) bool {
 	if e.Code == "" {
 		return false
 	}
+	if s.place.kind == placePeer && s.ns.Kind == KindCache && e.Code == registry.CodeNameUnknown {
+		return false // its Harbor has no such project, which says nothing of the upstream
+	}
 	const harborsOwn = "NOT_FOUND"
 	if s.place.kind != placeHarbor || s.ns.Kind != KindCache || e.Code != harborsOwn {
 		return true

@@ -322,6 +322,27 @@ func TestATypo(t *testing.T) {
 	}
 }
 
+// A datacenter that does not have the cache cannot know what its upstream has.
+func TestAPeerWithoutTheCacheSaysNothing(t *testing.T) {
+	r := newRegion(t, freshFor(time.Minute))
+	s, repo := r.sites[0], "cache-here/library/app"
+	if err := s.harbor.CreateCache("cache-here", "docker-registry", r.hub.URL(), true); err != nil {
+		t.Fatal(err)
+	}
+	mustPush(t, r.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	h := s.anonymous(t, repo)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: content}); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	s.harbor.ClearFaults()
+	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusOK {
+		t.Errorf("when Harbor is well again: %d %s", a.status, a.body)
+	}
+}
+
 // An upstream that refuses to say, asked because Harbor is down, takes nothing
 // away from what is held: not at the first pull, nor while its word is remembered.
 func TestACopyOutlivesARefusingUpstream(t *testing.T) {

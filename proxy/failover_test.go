@@ -90,23 +90,6 @@ func TestABlobOfAPeer(t *testing.T) {
 	mustPush(t, s.edge.URL, "multi-dc-demo/app:v2", img, basic(writer, secret))
 }
 
-// A peer whose Harbor lacks the cache's project says nothing of the upstream.
-func TestAPeerWithoutTheProjectIsNoAnswer(t *testing.T) {
-	r := newRegion(t)
-	s, repo := r.sites[0], "cache-dockerhub/library/app"
-	mustPush(t, r.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
-	h := s.anonymous(t, repo)
-	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: content}); err != nil {
-		t.Fatal(err)
-	}
-	for _, peer := range r.sites[1:] {
-		r.request(t, http.MethodDelete, peer.harbor.URL()+"/api/v2.0/projects/cache-dockerhub", peer, http.StatusOK)
-	}
-	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusOK || !strings.Contains(a.header.Get("Cache-Status"), "upstream") {
-		t.Errorf("%d %s %s", a.status, a.header.Get("Cache-Status"), a.body)
-	}
-}
-
 // Where a manifest was found, its blobs are asked for first.
 func TestBlobsAreWhereTheirManifestWas(t *testing.T) {
 	r := newRegion(t)
@@ -336,6 +319,27 @@ func TestATypo(t *testing.T) {
 	// Each datacenter's Harbor by HEAD, and the edge itself.
 	if n := count(r.hub.Requests(), "GET "+manifests("library/ngnix")); n > 1 {
 		t.Errorf("the upstream was asked %d times: %v", n, r.hub.Requests())
+	}
+}
+
+// A datacenter that does not have the cache cannot know what its upstream has.
+func TestAPeerWithoutTheCacheSaysNothing(t *testing.T) {
+	r := newRegion(t, freshFor(time.Minute))
+	s, repo := r.sites[0], "cache-here/library/app"
+	if err := s.harbor.CreateCache("cache-here", "docker-registry", r.hub.URL(), true); err != nil {
+		t.Fatal(err)
+	}
+	mustPush(t, r.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	h := s.anonymous(t, repo)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: content}); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	s.harbor.ClearFaults()
+	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusOK {
+		t.Errorf("when Harbor is well again: %d %s", a.status, a.body)
 	}
 }
 

@@ -103,13 +103,10 @@ func startLab(t *testing.T, args ...string) *fleetUnderTest {
 	if err := f.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.process.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {
+		f.process.Process.Kill() //nolint:errcheck // it did not start
 		t.Fatalf("%v\n%s", err, f.stderr)
-	}
-	if err := json.Unmarshal(line, &f.report); err != nil {
-		t.Fatalf("%v in %s", err, line)
 	}
 	go func() {
 		rest, _ := io.ReadAll(stdout)
@@ -118,7 +115,15 @@ func startLab(t *testing.T, args ...string) *fleetUnderTest {
 			err = fmt.Errorf("more than one object on stdout: %s", rest)
 		}
 		f.ended <- err
+		close(f.ended)
 	}()
+	t.Cleanup(func() { // the lab removes what it keeps; the test may have ended it
+		f.process.Process.Signal(os.Interrupt) //nolint:errcheck // see above
+		<-f.ended
+	})
+	if err := json.Unmarshal(line, &f.report); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
 	return f
 }
 

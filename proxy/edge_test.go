@@ -300,21 +300,26 @@ func TestTheLogSaysWho(t *testing.T) {
 	s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), s.as(t, reader, "multi-dc-demo/app"))
 	s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), nil)
 	said := map[string]string{}
-	for line := range strings.Lines(log.String()) {
-		var entry struct {
-			Method, Endpoint, Who string
-			Status                int
+	waitFor(t, "the log's lines", func() bool { // a line is written behind the answer
+		for line := range strings.Lines(log.String()) {
+			var entry struct {
+				Method, Endpoint, Who string
+				Status                int
+			}
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Fatal(err)
+			}
+			if entry.Endpoint == "manifest" {
+				said[fmt.Sprint(entry.Method, " ", entry.Status)] = entry.Who
+			}
+			if strings.Contains(line, secret) {
+				t.Errorf("a secret in %s", line)
+			}
 		}
-		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			t.Fatal(err)
-		}
-		if entry.Endpoint == "manifest" {
-			said[fmt.Sprint(entry.Method, " ", entry.Status)] = entry.Who
-		}
-		if strings.Contains(line, secret) {
-			t.Errorf("a secret in %s", line)
-		}
-	}
+		_, put := said["PUT 201"]
+		_, refused := said["GET 401"]
+		return put && refused
+	})
 	for what, who := range map[string]string{"PUT 201": writer, "GET 200": reader, "GET 401": ""} {
 		if got, ok := said[what]; !ok || got != who {
 			t.Errorf("%s: by %q, want %q", what, got, who)

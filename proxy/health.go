@@ -51,10 +51,13 @@ type lastLook struct {
 
 const lookFor = time.Second
 
-func (l *lastLook) get(now time.Time, look func() bool) bool {
+func (l *lastLook) get(now time.Time, look func() bool) bool { return l.within(lookFor, now, look) }
+
+// within is for a caller who needs an answer of no more than an age.
+func (l *lastLook) within(age time.Duration, now time.Time, look func() bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.at) >= lookFor {
+	if now.Sub(l.at) >= age {
 		l.up, l.at = look(), now
 	}
 	return l.up

@@ -120,8 +120,16 @@ func (h *Handler) askHarborForToken(ctx context.Context, q tokenQuestion) (token
 		h.harbor.note(resp)
 		return a, err
 	}
-	if lacks := a.subject == "" && q.authorization != "" || len(a.pull) < len(h.cfg.Access.Remembered(q.authorization, q.repos)); lacks && h.unwell(ctx, q) {
-		return a, errors.New("it gives nobody what it gave before, or is not well")
+	var believed time.Duration
+	switch {
+	case len(a.pull) < len(h.cfg.Access.Remembered(q.authorization, q.repos)): // it will be forgotten: look now
+	case a.subject == "" && q.authorization != "":
+		believed = lookFor
+	default:
+		return a, nil
+	}
+	if h.unwell(ctx, q, believed) {
+		return a, errors.New("it takes somebody for nobody, and its database does not answer")
 	}
 	return a, nil
 }
@@ -171,9 +179,9 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 
 // unwell reports whether Harbor's database is down: then its token service takes
 // everybody for nobody. Its manifests and blobs say so at once, its health after some
-// seconds. However many ask, it is looked at once a second.
-func (h *Handler) unwell(ctx context.Context, q tokenQuestion) bool {
-	return h.unwellSeen.get(h.cfg.Now(), func() bool {
+// seconds. A look of the given age will do.
+func (h *Handler) unwell(ctx context.Context, q tokenQuestion, age time.Duration) bool {
+	return h.unwellSeen.within(age, h.cfg.Now(), func() bool {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
 		defer cancel()
 		if len(q.repos) > 0 && registry.ValidRepo(q.repos[0]) && strings.HasPrefix(q.authorization, "Basic ") {

@@ -128,24 +128,37 @@ func (h *Handler) listTags(ctx context.Context, s step, authorization string) ([
 	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
+	type tagPage struct {
+		Tags []string `json:"tags"`
+	}
 	tags := []string{}
-	for range maxPages {
-		var page struct {
-			Tags []string `json:"tags"`
-		}
-		next, err := h.getJSON(ctx, s, req, authorization, &page)
-		if err != nil {
-			return nil, err
-		}
+	err := readPages(ctx, h, s, req, authorization, func(page tagPage) int {
 		tags = append(tags, page.Tags...)
-		last := next.Get("last")
-		if last == "" || len(page.Tags) == 0 {
-			break
-		}
-		req.Query = url.Values{"n": {strconv.Itoa(pageSize)}, "last": {last}}
+		return len(tags)
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(tags)
 	return slices.Compact(tags), nil
+}
+
+// readPages reads a place's list to its end, each page by the query that the one
+// before names, in whose words they may be: "last" is not what every registry says.
+// take is given each page, and says how much has come by now.
+func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Request, authorization string, take func(P) (came int)) error {
+	for range maxPages {
+		var page P
+		next, err := h.getJSON(ctx, s, req, authorization, &page)
+		if err != nil {
+			return err
+		}
+		if take(page) >= maxPages*pageSize || len(next) == 0 || next.Encode() == req.Query.Encode() {
+			break
+		}
+		req.Query = next
+	}
+	return nil
 }
 
 // getJSON reads a place's JSON, and the query of the next page from its Link.

@@ -120,8 +120,11 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.repo, Digest: x.req.Digest}
-	var index referrerIndex
-	_, err := h.getJSON(ctx, s, req, authorization, &index)
+	var manifests []json.RawMessage
+	err := readPages(ctx, h, s, req, authorization, func(page referrerIndex) int {
+		manifests = append(manifests, page.Manifests...)
+		return len(manifests)
+	})
 	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	var tagged referrerIndex
 	_, tagErr := h.getJSON(ctx, s, fallback, authorization, &tagged)
 	if err == nil || tagErr == nil {
-		return mergeReferrers(index.Manifests, tagged.Manifests), nil
+		return mergeReferrers(manifests, tagged.Manifests), nil
 	}
 	return nil, tagErr // a registry without the API: the tag is its word
 }

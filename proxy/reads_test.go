@@ -1,0 +1,91 @@
+package proxy_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
+)
+
+func before(t *testing.T, target string, strike func(w http.ResponseWriter, r *http.Request) bool) string {
+	t.Helper()
+	pass := passTo(t, target)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strike(w, r) {
+			pass.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+func withUpstream(t *testing.T, url string) option {
+	t.Helper()
+	upstream, err := registry.NewSource(registry.SourceConfig{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Namespaces = []proxy.Namespace{{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true, Host: "docker.io", Upstream: upstream}}
+	}
+}
+
+func TestTagsOfAnUpstreamWithPagesOfItsOwnKind(t *testing.T) {
+	s := newSite(t)
+	upstream := before(t, s.hub.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/tags/list") {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Get("next_page") == "" {
+			w.Header().Set("Link", `</v2/library/app/tags/list?n=2&next_page=gAAAAAB%3D>; rel="next"`)
+			fmt.Fprint(w, `{"name":"library/app","tags":["v1","v2"]}`)
+			return true
+		}
+		fmt.Fprint(w, `{"name":"library/app","tags":["v3"]}`)
+		return true
+	})
+	s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, upstream))
+	h := s.anonymous(t, "cache-dockerhub/library/app")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: "/tags/list"}); err != nil {
+		t.Fatal(err)
+	}
+	if tags, a := s.tags(t, "cache-dockerhub/library/app", "", h); fmt.Sprint(tags) != "[v1 v2 v3]" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestReferrersInPages(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100, 1)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	descriptor := func(n int) string {
+		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%064d","size":1}`, n)
+	}
+	upstream := before(t, s.hub.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		n := 1
+		if r.URL.Query().Get("nextToken") == "" {
+			w.Header().Set("Link", "<"+r.URL.Path+`?nextToken=x>; rel="next"`)
+		} else {
+			n = 2
+		}
+		fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s]}`, descriptor(n))
+		return true
+	})
+	s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, upstream))
+	if digests, a := s.referrers(t, "cache-dockerhub/library/app", img, "", s.anonymous(t, "cache-dockerhub/library/app")); len(digests) != 2 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}

@@ -163,7 +163,11 @@ func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Requ
 
 // getJSON reads a place's JSON, and the query of the next page from its Link.
 func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, authorization string, to any) (next url.Values, err error) {
-	resp, err := s.place.do(ctx, req, h.headerFor(s, authorization), h.cfg.Deadline)
+	header := h.headerFor(s, authorization)
+	if req.Kind == registry.KindManifest {
+		header.Set("Accept", manifestTypes) // distribution 2 has no index for those who do not ask for one
+	}
+	resp, err := s.place.do(ctx, req, header, h.cfg.Deadline)
 	if err != nil {
 		return nil, err
 	}

@@ -89,3 +89,31 @@ func TestReferrersInPages(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+func TestReferrersByTagFromARegistryThatMindsAccept(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100, 1)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	upstream := before(t, s.hub.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.Contains(r.URL.Path, "/referrers/"):
+			http.NotFound(w, r)
+		case strings.Contains(r.URL.Path, "/manifests/sha256-"):
+			w.Header().Set("Content-Type", "application/json")
+			if !strings.Contains(r.Header.Get("Accept"), "application/vnd.oci.image.index.v1+json") {
+				w.WriteHeader(http.StatusNotFound)
+				fmt.Fprint(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI index found, but accept header does not support OCI indexes"}]}`)
+				return true
+			}
+			w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+			fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%064d","size":1}]}`, 1)
+		default:
+			return false
+		}
+		return true
+	})
+	s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, upstream))
+	if digests, a := s.referrers(t, "cache-dockerhub/library/app", img, "", s.anonymous(t, "cache-dockerhub/library/app")); len(digests) != 1 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}

@@ -117,3 +117,17 @@ func TestReferrersByTagFromARegistryThatMindsAccept(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+func TestATokenForTheShortNameServesTheFullOne(t *testing.T) {
+	s := newSite(t)
+	mustPush(t, s.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	for _, c := range [][2]string{{"app", "library/app"}, {"library/app", "app"}} {
+		h := s.anonymous(t, "cache-dockerhub/"+c[0])
+		if a := s.do(t, http.MethodGet, manifests("cache-dockerhub/"+c[1]), h); a.status != http.StatusOK {
+			t.Errorf("a token for %s, %s: %d %s", c[0], c[1], a.status, a.body)
+		}
+	}
+	if a := s.do(t, http.MethodGet, manifests("cache-dockerhub/library/other"), s.anonymous(t, "cache-dockerhub/app")); a.status != http.StatusUnauthorized {
+		t.Errorf("another image: %d", a.status)
+	}
+}

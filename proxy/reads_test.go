@@ -131,3 +131,28 @@ func TestATokenForTheShortNameServesTheFullOne(t *testing.T) {
 		t.Errorf("another image: %d", a.status)
 	}
 }
+
+func TestABlobThatHarborDidNotAskItsUpstreamFor(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 1000, 1)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	harbor := before(t, s.harbor.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256"}]}`)
+		return true
+	})
+	digest, layer := layerOf(t, img)
+	path := "/v2/cache-dockerhub/library/app/blobs/" + digest
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		s.edge = startEdge(t, harbor, t.TempDir(), &s.harbor.Key().PublicKey)
+		if a := s.do(t, method, path, s.anonymous(t, "cache-dockerhub/library/app")); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s, nobody else to ask: %d %s", method, a.status, a.body)
+		}
+	}
+	s.edge = startEdge(t, harbor, t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, s.hub.URL()))
+	same(t, "from the upstream", s.do(t, http.MethodGet, path, s.anonymous(t, "cache-dockerhub/library/app")), layer)
+}

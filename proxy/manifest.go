@@ -66,6 +66,9 @@ func (h *Handler) serveManifest(x *exchange) error {
 		return err
 	}
 	q := question{x.ns, x.req, h.routeFor(x), x.r.Header.Get("Authorization")}
+	if held && !anyUsable(q.route) { // nor is a look waited for that began before that was known
+		return stale()
+	}
 	l, joined := h.tags.revalidate(asked, e, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
 		return h.lookUp(ctx, q, old)
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -155,4 +156,23 @@ func TestABlobThatHarborDidNotAskItsUpstreamFor(t *testing.T) {
 	}
 	s.edge = startEdge(t, harbor, t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, s.hub.URL()))
 	same(t, "from the upstream", s.do(t, http.MethodGet, path, s.anonymous(t, "cache-dockerhub/library/app")), layer)
+}
+
+func TestALoneHarborThatIsKnownToHangDelaysNoCopy(t *testing.T) {
+	s := newSite(t)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", image(t, 1000, 1), s.admin())
+	h := s.as(t, reader, "multi-dc-demo/app")
+	first := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a copy without delay", func() bool {
+		begun := time.Now()
+		same(t, "the copy", s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h), first.body)
+		return time.Since(begun) < 500*time.Millisecond
+	})
+	s.harbor.ClearFaults()
+	waitFor(t, "Harbor's answer", func() bool {
+		return strings.Contains(s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h).header.Get("Cache-Status"), "detail=harbor")
+	})
 }

@@ -64,6 +64,12 @@ func (h *Handler) routeFor(x *exchange) []step {
 	return h.route(x.ns, x.req.Repo, x.req.Tag)
 }
 
+// anyUsable reports whether somebody may be asked now; if not, probes tell when
+// one is back.
+func anyUsable(route []step) bool {
+	return slices.ContainsFunc(route, func(s step) bool { return s.place.usable() })
+}
+
 const maxHolders = 1 << 14
 
 // blobRoute is the route of a request for a blob. The place that gave something of

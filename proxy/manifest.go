@@ -73,7 +73,7 @@ func (h *Handler) serveManifest(x *exchange) error {
 		return h.lookUp(ctx, q, old)
 	})
 	var slow <-chan time.Time
-	if held {
+	if held && !e.refused { // a slow Harbor is no way around its policy
 		timer := time.NewTimer(staleAfter)
 		defer timer.Stop()
 		slow = timer.C

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,4 +176,61 @@ func TestALoneHarborThatIsKnownToHangDelaysNoCopy(t *testing.T) {
 	waitFor(t, "Harbor's answer", func() bool {
 		return strings.Contains(s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h).header.Get("Cache-Status"), "detail=harbor")
 	})
+}
+
+func TestASlowRefusalByPolicyCountsForTheNext(t *testing.T) {
+	s := newSite(t)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", image(t, 1000, 1), s.admin())
+	var refuse atomic.Bool
+	release, refused := make(chan struct{}), make(chan struct{}, 10)
+	harbor := before(t, s.harbor.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		if !refuse.Load() || !strings.Contains(r.URL.Path, "/manifests/") {
+			return false
+		}
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return true
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusPreconditionFailed)
+		fmt.Fprint(w, `{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"current image is vulnerable"}]}`)
+		if r.Method == http.MethodGet {
+			refused <- struct{}{}
+		}
+		return true
+	})
+	s.edge = startEdge(t, harbor, t.TempDir(), &s.harbor.Key().PublicKey)
+	h := s.as(t, reader, "multi-dc-demo/app")
+	get := func() answer { return s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h) }
+	first := get()
+	refuse.Store(true)
+	same(t, "while it is silent", get(), first.body)
+	release <- struct{}{} // HEAD
+	release <- struct{}{} // GET
+	<-refused
+	late := make(chan answer, 1)
+	for asked := false; !asked; {
+		go func() { late <- get() }()
+		select {
+		case a := <-late: // the look was still ending, and was joined
+			if a.status != http.StatusPreconditionFailed {
+				t.Fatalf("the next: %d", a.status)
+			}
+		case release <- struct{}{}: // HEAD
+			asked = true
+		}
+	}
+	timer := time.NewTimer(1500 * time.Millisecond) // longer than a copy waits
+	select {
+	case a := <-late:
+		t.Fatalf("the next did not wait: %d", a.status)
+	case <-timer.C:
+	}
+	close(release)
+	if a := <-late; a.status != http.StatusPreconditionFailed {
+		t.Fatalf("the next: %d", a.status)
+	}
+	refuse.Store(false)
+	same(t, "when it is allowed again", get(), first.body)
 }

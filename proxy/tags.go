@@ -16,6 +16,7 @@ type entry struct {
 	source    string    // the name of the place that said so
 	checked   time.Time // when the look that said so began
 	written   time.Time // when it was last written down
+	refused   bool      // by Harbor's policy, when it was last asked
 }
 
 // tags remembers manifests by repo and reference, and joins the looks at their
@@ -167,7 +168,7 @@ func (t *tags) revalidate(key lookKey, seen entry, freshness time.Duration, ask 
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)
 		defer cancel()
 		l.found, l.err = ask(ctx, old)
-		l.entry.checked = l.begun
+		l.entry.checked, l.entry.refused = l.begun, false
 		t.finish(key, l, min(freshness, noFor))
 	}()
 	return l, false
@@ -188,6 +189,10 @@ func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 	case l.err == nil:
 		t.keep(key.tagKey, l.entry)
 		t.keep(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
+	case isPolicy(l.err):
+		if newest.refused = true; newest.digest != "" {
+			t.entries.Add(key.tagKey, newest)
+		}
 	case isNo(l.err):
 		if !key.ownOnly && isFirmNo(l.err) {
 			t.entries.Remove(key.tagKey)

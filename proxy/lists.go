@@ -28,7 +28,7 @@ func (h *Handler) serveTags(x *exchange) error {
 	ctx, route := x.r.Context(), h.routeFor(x)
 	authorization := x.r.Header.Get("Authorization")
 	known := h.cfg.Memory.tagList(x.req.Repo)
-	tags, err := h.listTags(ctx, route[0], authorization)
+	tags, err := h.listTags(ctx, route, route[0], authorization)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -54,7 +54,7 @@ func (h *Handler) completeTags(ctx context.Context, x *exchange, route []step, t
 		if s.place.kind != placeUpstream || !s.place.usable() {
 			continue
 		}
-		upstream, err := h.listTags(ctx, s, "")
+		upstream, err := h.listTags(ctx, route, s, "")
 		if err == nil {
 			x.cacheStatus("fwd=miss", "detail="+s.place.name)
 			return h.keepTags(x, union(tags, upstream)), nil
@@ -86,7 +86,7 @@ func (h *Handler) tagsElsewhere(ctx context.Context, x *exchange, route []step, 
 		}
 		asked++
 		go func() {
-			tags, err := h.listTags(ctx, s, "")
+			tags, err := h.listTags(ctx, route, s, "")
 			answers <- answer{tags, said{s, err}}
 		}()
 	}
@@ -124,7 +124,10 @@ func (h *Handler) keepTags(x *exchange, tags []string) []string {
 }
 
 // listTags reads one place's list to its end.
-func (h *Handler) listTags(ctx context.Context, s step, authorization string) ([]string, error) {
+func (h *Handler) listTags(ctx context.Context, route []step, s step, authorization string) ([]string, error) {
+	if s.leftOut(route) {
+		return nil, dontKnow(errDown)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}

@@ -234,3 +234,24 @@ func TestASlowRefusalByPolicyCountsForTheNext(t *testing.T) {
 	refuse.Store(false)
 	same(t, "when it is allowed again", get(), first.body)
 }
+
+func TestListsWaitForNobodyWhoIsKnownToBeDown(t *testing.T) {
+	r := newRegion(t, remembering(t))
+	s, mad1 := r.sites[0], r.sites[1]
+	img := image(t, 1000, 1)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	mustPush(t, mad1.harbor.URL(), "multi-dc-demo/app:v1", img, mad1.admin())
+	h := s.as(t, reader, "multi-dc-demo/app")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range []string{"tags/list", "referrers/" + digestOf(t, img)} {
+		waitFor(t, list+" without delay", func() bool {
+			begun := time.Now()
+			if a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/"+list, h); a.status != http.StatusOK {
+				t.Errorf("%s: %d %s", list, a.status, a.body)
+			}
+			return time.Since(begun) < 500*time.Millisecond
+		})
+	}
+}

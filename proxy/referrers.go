@@ -33,7 +33,7 @@ func (h *Handler) serveReferrers(x *exchange) error {
 	var refused []said
 	found := ""
 	ask := func(steps []step) {
-		for _, a := range h.referrersAt(ctx, x, steps, authorization) {
+		for _, a := range h.referrersAt(ctx, x, route, steps, authorization) {
 			if a.said.err != nil {
 				refused = append(refused, a.said)
 				continue
@@ -102,9 +102,13 @@ type referrersAnswer struct {
 
 // referrersAt asks places at once, each for its API's answer and for the tag that
 // registries without the API are given.
-func (h *Handler) referrersAt(ctx context.Context, x *exchange, steps []step, authorization string) (all []referrersAnswer) {
+func (h *Handler) referrersAt(ctx context.Context, x *exchange, route, steps []step, authorization string) (all []referrersAnswer) {
 	answers := make(chan referrersAnswer, len(steps))
 	for _, s := range steps {
+		if s.leftOut(route) {
+			answers <- referrersAnswer{nil, said{s, dontKnow(errDown)}}
+			continue
+		}
 		go func() {
 			manifests, err := h.referrersOf(ctx, x, s, authorization)
 			answers <- referrersAnswer{manifests, said{s, err}}

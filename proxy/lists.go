@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	pageSize = 1000    // of what is asked of sources
-	maxPages = 100     // of one source's list
-	maxList  = 8 << 20 // bytes of one page
-	maxKnown = 10_000  // tags of a repo that are remembered
+	pageSize = 1000     // of what is asked of sources
+	maxPages = 100      // of one source's list
+	maxList  = 16 << 20 // bytes of one source's list
+	maxKnown = 10_000   // tags of a repo that are remembered
 )
 
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
@@ -135,10 +135,7 @@ func (h *Handler) listTags(ctx context.Context, route []step, s step, authorizat
 		Tags []string `json:"tags"`
 	}
 	tags := []string{}
-	err := readPages(ctx, h, s, req, authorization, func(page tagPage) int {
-		tags = append(tags, page.Tags...)
-		return len(tags)
-	})
+	err := readPages(ctx, h, s, req, authorization, func(page tagPage) { tags = append(tags, page.Tags...) })
 	if err != nil {
 		return nil, err
 	}
@@ -148,15 +145,16 @@ func (h *Handler) listTags(ctx context.Context, route []step, s step, authorizat
 
 // readPages reads a place's list to its end, each page by the query that the one
 // before names, in whose words they may be: "last" is not what every registry says.
-// take is given each page, and says how much has come by now.
-func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Request, authorization string, take func(P) (came int)) error {
+// take is given each page.
+func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Request, authorization string, take func(P)) error {
+	left := int64(maxList)
 	for range maxPages {
 		var page P
-		next, err := h.getJSON(ctx, s, req, authorization, &page)
+		next, err := h.getJSON(ctx, s, req, authorization, &left, &page)
 		if err != nil {
 			return err
 		}
-		if take(page) >= maxPages*pageSize || len(next) == 0 || next.Encode() == req.Query.Encode() {
+		if take(page); len(next) == 0 || next.Encode() == req.Query.Encode() {
 			break
 		}
 		req.Query = next
@@ -164,8 +162,9 @@ func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Requ
 	return nil
 }
 
-// getJSON reads a place's JSON, and the query of the next page from its Link.
-func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, authorization string, to any) (next url.Values, err error) {
+// getJSON reads a place's JSON, of at most left bytes, and the query of the next
+// page from its Link. left is what may come after it.
+func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, authorization string, left *int64, to any) (next url.Values, err error) {
 	header := h.headerFor(s, authorization)
 	if req.Kind == registry.KindManifest {
 		header.Set("Accept", manifestTypes) // distribution 2 has no index for those who do not ask for one
@@ -178,7 +177,9 @@ func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, aut
 		return nil, s.meaning(registry.ReadError(resp))
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxList)).Decode(to); err != nil {
+	body := &io.LimitedReader{R: resp.Body, N: *left}
+	err = json.NewDecoder(body).Decode(to)
+	if *left = body.N; err != nil {
 		return nil, dontKnow(fmt.Errorf("%s sent something that is no list: %w", s.place.name, err))
 	}
 	link, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")

@@ -92,6 +92,29 @@ func TestReferrersInPages(t *testing.T) {
 	}
 }
 
+func TestAListWithoutAnEndIsNoList(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100, 1)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	filler := strings.Repeat("x", 1<<20)
+	var pages atomic.Int64
+	upstream := before(t, s.hub.URL(), func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") {
+			return false
+		}
+		n := pages.Add(1)
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		w.Header().Set("Link", fmt.Sprintf(`<%s?last=%d>; rel="next"`, r.URL.Path, n))
+		fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[{"digest":"sha256:%064d","size":1,"annotations":{"a":"%s"}}]}`, n, filler)
+		return true
+	})
+	s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, withUpstream(t, upstream))
+	_, a := s.referrers(t, "cache-dockerhub/library/app", img, "", s.anonymous(t, "cache-dockerhub/library/app"))
+	if a.status != http.StatusServiceUnavailable || pages.Load() > 20 {
+		t.Errorf("%d after %d pages of a megabyte", a.status, pages.Load())
+	}
+}
+
 func TestReferrersByTagFromARegistryThatMindsAccept(t *testing.T) {
 	s := newSite(t)
 	img := image(t, 100, 1)

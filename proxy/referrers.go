@@ -125,16 +125,16 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.repo, Digest: x.req.Digest}
 	var manifests []json.RawMessage
-	err := readPages(ctx, h, s, req, authorization, func(page referrerIndex) int {
+	err := readPages(ctx, h, s, req, authorization, func(page referrerIndex) {
 		manifests = append(manifests, page.Manifests...)
-		return len(manifests)
 	})
 	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.repo, Tag: strings.Replace(x.req.Digest.String(), ":", "-", 1)}
 	var tagged referrerIndex
-	_, tagErr := h.getJSON(ctx, s, fallback, authorization, &tagged)
+	left := int64(maxList)
+	_, tagErr := h.getJSON(ctx, s, fallback, authorization, &left, &tagged)
 	if err == nil || tagErr == nil {
 		return mergeReferrers(manifests, tagged.Manifests), nil
 	}

@@ -41,8 +41,8 @@ func (s step) meaning(e *registry.Error) *registry.Error {
 // cache Harbor says 404 too when its upstream is down or refuses; then it looks
 // only at what it has ("repository … not found", "artifact … not found"). That
 // the upstream itself said no reads "resource not found: …" for manifests and
-// "http status code: 404" for blobs. A 404 that is not a registry's JSON is
-// nobody's word.
+// "http status code: 404" for blobs. BLOB_UNKNOWN is the word of the registry
+// behind Harbor, which asks nobody while it holds its upstream for unwell. A 404 that is not a registry's JSON is nobody's word.
 func (s step) knows(e *registry.Error) bool {
 	if e.Code == "" {
 		return false
@@ -51,7 +51,7 @@ func (s step) knows(e *registry.Error) bool {
 		return false // that datacenter has no such cache: nothing that the upstream said
 	}
 	const harborsOwn = "NOT_FOUND"
-	if s.place.kind != placeHarbor || s.ns.Kind != KindCache || e.Code != harborsOwn {
+	if s.place.kind != placeHarbor || s.ns.Kind != KindCache || e.Code != harborsOwn && e.Code != registry.CodeBlobUnknown {
 		return true
 	}
 	return strings.HasPrefix(e.Message, "resource not found") || strings.HasPrefix(e.Message, "http status code: 404")

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	pageSize = 1000    // of what is asked of sources
-	maxPages = 100     // of one source's list
-	maxList  = 8 << 20 // bytes of one page
-	maxKnown = 10_000  // tags of a repo that are remembered
+	pageSize = 1000     // of what is asked of sources
+	maxPages = 100      // of one source's list
+	maxList  = 16 << 20 // bytes of one source's list
+	maxKnown = 10_000   // tags of a repo that are remembered
 )
 
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
@@ -28,7 +28,7 @@ func (h *Handler) serveTags(x *exchange) error {
 	ctx, route := x.r.Context(), h.routeFor(x)
 	authorization := x.r.Header.Get("Authorization")
 	known := h.cfg.Memory.tagList(x.req.Repo)
-	tags, err := h.listTags(ctx, route[0], authorization)
+	tags, err := h.listTags(ctx, route, route[0], authorization)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -54,7 +54,7 @@ func (h *Handler) completeTags(ctx context.Context, x *exchange, route []step, t
 		if s.place.kind != placeUpstream || !s.place.usable() {
 			continue
 		}
-		upstream, err := h.listTags(ctx, s, "")
+		upstream, err := h.listTags(ctx, route, s, "")
 		if err == nil {
 			x.cacheStatus("fwd=miss", "detail="+s.place.name)
 			return h.keepTags(x, union(tags, upstream)), nil
@@ -86,7 +86,7 @@ func (h *Handler) tagsElsewhere(ctx context.Context, x *exchange, route []step, 
 		}
 		asked++
 		go func() {
-			tags, err := h.listTags(ctx, s, "")
+			tags, err := h.listTags(ctx, route, s, "")
 			answers <- answer{tags, said{s, err}}
 		}()
 	}
@@ -124,33 +124,52 @@ func (h *Handler) keepTags(x *exchange, tags []string) []string {
 }
 
 // listTags reads one place's list to its end.
-func (h *Handler) listTags(ctx context.Context, s step, authorization string) ([]string, error) {
+func (h *Handler) listTags(ctx context.Context, route []step, s step, authorization string) ([]string, error) {
+	if s.leftOut(route) {
+		return nil, dontKnow(errDown)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
+	type tagPage struct {
+		Tags []string `json:"tags"`
+	}
 	tags := []string{}
-	for range maxPages {
-		var page struct {
-			Tags []string `json:"tags"`
-		}
-		next, err := h.getJSON(ctx, s, req, authorization, &page)
-		if err != nil {
-			return nil, err
-		}
-		tags = append(tags, page.Tags...)
-		last := next.Get("last")
-		if last == "" || len(page.Tags) == 0 {
-			break
-		}
-		req.Query = url.Values{"n": {strconv.Itoa(pageSize)}, "last": {last}}
+	err := readPages(ctx, h, s, req, authorization, func(page tagPage) { tags = append(tags, page.Tags...) })
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(tags)
 	return slices.Compact(tags), nil
 }
 
-// getJSON reads a place's JSON, and the query of the next page from its Link.
-func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, authorization string, to any) (next url.Values, err error) {
-	resp, err := s.place.do(ctx, req, h.headerFor(s, authorization), h.cfg.Deadline)
+// readPages reads a place's list to its end, each page by the query that the one
+// before names, in whose words they may be: "last" is not what every registry says.
+// take is given each page.
+func readPages[P any](ctx context.Context, h *Handler, s step, req registry.Request, authorization string, take func(P)) error {
+	left := int64(maxList)
+	for range maxPages {
+		var page P
+		next, err := h.getJSON(ctx, s, req, authorization, &left, &page)
+		if err != nil {
+			return err
+		}
+		if take(page); len(next) == 0 || next.Encode() == req.Query.Encode() {
+			break
+		}
+		req.Query = next
+	}
+	return nil
+}
+
+// getJSON reads a place's JSON, of at most left bytes, and the query of the next
+// page from its Link. left is what may come after it.
+func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, authorization string, left *int64, to any) (next url.Values, err error) {
+	header := h.headerFor(s, authorization)
+	if req.Kind == registry.KindManifest {
+		header.Set("Accept", manifestTypes) // distribution 2 has no index for those who do not ask for one
+	}
+	resp, err := s.place.do(ctx, req, header, h.cfg.Deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +177,9 @@ func (h *Handler) getJSON(ctx context.Context, s step, req registry.Request, aut
 		return nil, s.meaning(registry.ReadError(resp))
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxList)).Decode(to); err != nil {
+	body := &io.LimitedReader{R: resp.Body, N: *left}
+	err = json.NewDecoder(body).Decode(to)
+	if *left = body.N; err != nil {
 		return nil, dontKnow(fmt.Errorf("%s sent something that is no list: %w", s.place.name, err))
 	}
 	link, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")

@@ -66,11 +66,14 @@ func (h *Handler) serveManifest(x *exchange) error {
 		return err
 	}
 	q := question{x.ns, x.req, h.routeFor(x), x.r.Header.Get("Authorization")}
+	if held && !anyUsable(q.route) { // nor is a look waited for that began before that was known
+		return stale()
+	}
 	l, joined := h.tags.revalidate(asked, e, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
 		return h.lookUp(ctx, q, old)
 	})
 	var slow <-chan time.Time
-	if held {
+	if held && !e.refused { // a slow Harbor is no way around its policy
 		timer := time.NewTimer(staleAfter)
 		defer timer.Stop()
 		slow = timer.C

@@ -62,3 +62,12 @@ func (n Namespace) fullRepo(repo string) string {
 	}
 	return n.Project + "/library/" + name
 }
+
+// shortRepo is the inverse of fullRepo; repo itself where there is no shorter name.
+func (n Namespace) shortRepo(repo string) string {
+	name, ok := strings.CutPrefix(repo, n.Project+"/library/")
+	if !n.DockerHub || !ok || strings.Contains(name, "/") {
+		return repo
+	}
+	return n.Project + "/" + name
+}

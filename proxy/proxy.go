@@ -196,12 +196,11 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	x.kind = x.req.Kind.String()
 	x.w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	x.ns = resolve(h.namespaces, x.req.Project())
-	asked := x.req.Repo
 	if !x.mirror {
-		x.req.Repo = x.ns.fullRepo(asked)
+		x.req.Repo = x.ns.fullRepo(x.req.Repo)
 	}
 	x.query = access.Query{
-		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, asked},
+		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, x.ns.shortRepo(x.req.Repo)},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers

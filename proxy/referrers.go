@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -34,7 +33,7 @@ func (h *Handler) serveReferrers(x *exchange) error {
 	var refused []said
 	found := ""
 	ask := func(steps []step) {
-		for _, a := range h.referrersAt(ctx, x, steps, authorization) {
+		for _, a := range h.referrersAt(ctx, x, route, steps, authorization) {
 			if a.said.err != nil {
 				refused = append(refused, a.said)
 				continue
@@ -103,9 +102,13 @@ type referrersAnswer struct {
 
 // referrersAt asks places at once, each for its API's answer and for the tag that
 // registries without the API are given.
-func (h *Handler) referrersAt(ctx context.Context, x *exchange, steps []step, authorization string) (all []referrersAnswer) {
+func (h *Handler) referrersAt(ctx context.Context, x *exchange, route, steps []step, authorization string) (all []referrersAnswer) {
 	answers := make(chan referrersAnswer, len(steps))
 	for _, s := range steps {
+		if s.leftOut(route) {
+			answers <- referrersAnswer{nil, said{s, dontKnow(errDown)}}
+			continue
+		}
 		go func() {
 			manifests, err := h.referrersOf(ctx, x, s, authorization)
 			answers <- referrersAnswer{manifests, said{s, err}}
@@ -121,28 +124,19 @@ func (h *Handler) referrersOf(ctx context.Context, x *exchange, s step, authoriz
 	ctx, cancel := context.WithTimeout(ctx, patience*h.cfg.Deadline)
 	defer cancel()
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.repo, Digest: x.req.Digest}
-	var index referrerIndex
-	var err error
-	for range maxPages {
-		var page referrerIndex
-		var next url.Values
-		if next, err = h.getJSON(ctx, s, req, authorization, &page); err != nil {
-			break
-		}
-		index.Manifests = append(index.Manifests, page.Manifests...)
-		if len(next) == 0 || len(page.Manifests) == 0 {
-			break
-		}
-		req.Query = next
-	}
+	var manifests []json.RawMessage
+	err := readPages(ctx, h, s, req, authorization, func(page referrerIndex) {
+		manifests = append(manifests, page.Manifests...)
+	})
 	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.repo, Tag: strings.Replace(x.req.Digest.String(), ":", "-", 1)}
 	var tagged referrerIndex
-	_, tagErr := h.getJSON(ctx, s, fallback, authorization, &tagged)
+	left := int64(maxList)
+	_, tagErr := h.getJSON(ctx, s, fallback, authorization, &left, &tagged)
 	if err == nil || tagErr == nil {
-		return mergeReferrers(index.Manifests, tagged.Manifests), nil
+		return mergeReferrers(manifests, tagged.Manifests), nil
 	}
 	return nil, tagErr // a registry without the API: the tag is its word
 }

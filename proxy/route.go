@@ -64,6 +64,19 @@ func (h *Handler) routeFor(x *exchange) []step {
 	return h.route(x.ns, x.req.Repo, x.req.Tag)
 }
 
+// anyUsable reports whether somebody may be asked now; if not, probes tell when
+// one is back.
+func anyUsable(route []step) bool {
+	return slices.ContainsFunc(route, func(s step) bool { return s.place.usable() })
+}
+
+// leftOut reports whether the step's place is known to be down, and somebody else
+// of the route can be asked: nobody waits for a silence then. One that has had
+// enough says so at once.
+func (s step) leftOut(route []step) bool {
+	return !s.place.usable() && s.place.limited() == nil && anyUsable(route)
+}
+
 const maxHolders = 1 << 14
 
 // blobRoute is the route of a request for a blob. The place that gave something of

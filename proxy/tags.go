@@ -16,6 +16,7 @@ type entry struct {
 	source    string    // the name of the place that said so
 	checked   time.Time // when the look that said so began
 	written   time.Time // when it was last written down
+	refused   bool      // by Harbor's policy, when it was last asked
 }
 
 // tags remembers manifests by repo and reference, and joins the looks at their
@@ -175,7 +176,7 @@ func (t *tags) revalidate(key lookKey, seen entry, freshness time.Duration, ask 
 		ctx, cancel := context.WithTimeout(t.ctx, lookDeadline)
 		defer cancel()
 		l.found, l.err = ask(ctx, old)
-		if !l.stale { // what a peer only remembers is good for those who wait, and no longer
+		if l.entry.refused = false; !l.stale { // what a peer only remembers is good for those who wait, and no longer
 			l.entry.checked = l.begun
 		}
 		t.finish(key, l, min(freshness, noFor))
@@ -198,6 +199,10 @@ func (t *tags) finish(key lookKey, l *look, noFor time.Duration) {
 	case l.err == nil:
 		t.keep(key.tagKey, l.entry)
 		t.keep(tagKey{key.repo, l.entry.digest.String()}, l.entry) // the client asks for it next
+	case isPolicy(l.err):
+		if newest.refused = true; newest.digest != "" {
+			t.entries.Add(key.tagKey, newest)
+		}
 	case isNo(l.err):
 		if !key.ownOnly && isFirmNo(l.err) {
 			t.entries.Remove(key.tagKey)

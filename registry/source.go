@@ -152,9 +152,13 @@ func (s *Source) refusedPrivate(address string) error {
 	return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
 }
 
+// shared is RFC 6598's address space: clusters number their pods from it, and a
+// cloud its metadata service.
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
 func isPrivate(ip netip.Addr) bool {
 	ip = ip.Unmap()
-	return !ip.IsGlobalUnicast() || ip.IsPrivate()
+	return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
 }
 
 // URL is the source's own: scheme and host.

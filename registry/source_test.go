@@ -125,6 +125,22 @@ func TestSourceKeepsCredentialsFromAnotherDomainsRealm(t *testing.T) {
 	}
 }
 
+func TestAnUpstreamDoesNotRedirectIntoTheDatacenter(t *testing.T) {
+	var to atomic.Value
+	srv, _ := registryWithTokens(t, func(self string) string { return self + "/token" }, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+to.Load().(string)+"/x", http.StatusTemporaryRedirect)
+	})
+	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
+	for _, address := range []string{"10.0.0.1", "192.168.0.1:81", "169.254.169.254", "100.100.100.200", "[::1]:81", "[fd00::1]", "[::ffff:10.0.0.1]", "0.0.0.0:81"} {
+		to.Store(address)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if _, err := s.Do(ctx, blobRequest(), nil); err == nil || !strings.Contains(err.Error(), "private address") {
+			t.Errorf("%s: %v", address, err)
+		}
+		cancel()
+	}
+}
+
 func TestSourceFollowsRedirectsWithoutCredentials(t *testing.T) {
 	var authorization atomic.Value
 	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -84,6 +84,11 @@ func (h *Handler) write(x *exchange) error {
 		more := i < len(takers)-1 && repeatable
 		if manifest != nil {
 			x.r.Body = io.NopCloser(bytes.NewReader(manifest))
+			if t.place != h.harbor {
+				if err := h.bring(x.r.Context(), x, t, manifest, 0); err != nil {
+					h.cfg.Log.Warn("a push that began at Harbor could not be brought to a peer whole", "repo", x.req.Repo, "to", t.place.name, "err", err.Error())
+				}
+			}
 		}
 		err = h.writeAt(x, t, manifest, more)
 		if !more || x.w.status != 0 || !errors.Is(err, errTryNext) {

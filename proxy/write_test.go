@@ -247,6 +247,40 @@ func TestAPushEndsWhereItBegan(t *testing.T) {
 	})
 }
 
+// A push whose blobs are in a Harbor that dies before the manifest comes ends at a
+// peer's: what went through the edge is taken there.
+func TestAPushWhoseHarborDies(t *testing.T) {
+	r := newRegion(t)
+	s, mad1 := r.sites[0], r.sites[1]
+	h := s.asWriter(t, "multi-dc-demo/app")
+	config := []byte(`{"architecture":"amd64"}`)
+	d := digest.FromBytes(config)
+	_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+	if status, _ := s.send(t, http.MethodPut, withDigest(location, d), h, bytes.NewReader(config)); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	image := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, d, len(config))
+	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d}]}`, digest.FromBytes(image), len(image))
+	put := func(reference, mediaType string, body []byte) int {
+		header := map[string]string{"Authorization": h["Authorization"], "Content-Type": mediaType}
+		status, _ := s.send(t, http.MethodPut, "/v2/multi-dc-demo/app/manifests/"+reference, header, bytes.NewReader(body))
+		return status
+	}
+	if status := put(digest.FromBytes(image).String(), "application/vnd.oci.image.manifest.v1+json", image); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+		t.Fatal(err)
+	}
+	if status := put("v1", "application/vnd.oci.image.index.v1+json", index); status != http.StatusCreated {
+		t.Fatalf("the index: %d", status)
+	}
+	there := mad1.as(t, reader, "multi-dc-demo/app")
+	same(t, "the index", mad1.do(t, http.MethodGet, manifests("multi-dc-demo/app"), there), index)
+	same(t, "its image", mad1.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/"+digest.FromBytes(image).String(), there), image)
+	same(t, "its config", mad1.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+d.String(), there), config)
+}
+
 // The mark in an upload session's Location is a datacenter's name, and nothing to dial.
 func TestAForgedMark(t *testing.T) {
 	r := newRegion(t)

@@ -209,12 +209,12 @@ func (f *fill) transfer() error {
 		var final finalError
 		switch {
 		case err == nil:
-			f.rota.progress(f.written - before)
+			f.rota.takePart()
 			return nil
 		case f.store.ctx.Err() != nil:
 			return f.store.ctx.Err()
 		case errors.As(err, &final):
-			f.rota.progress(f.written - before)
+			f.rota.takePart()
 			return final.error
 		case !f.started: // each is asked once
 			refusals = append(refusals, err)

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+)
+
+// named is a source of a name.
+func named(name string, src Source) Source {
+	src.Name = name
+	return src
+}
+
+// Sources that send nothing, or too much at once, as a blob are liars as others.
+func TestALieWithoutAByteIsALie(t *testing.T) {
+	b, d := content(1 << 20)
+	for name, lie := range map[string]Source{
+		"nothing": whole(nil, new(atomic.Int64), 0), "nothing, of no length": whole(nil, new(atomic.Int64), -1),
+		"more than it named": whole(b, new(atomic.Int64), 10),
+	} {
+		s := open(t, Config{})
+		liar, honest := named("liar", lie), named("honest", whole(b, new(atomic.Int64), int64(len(b))))
+		r, err := s.Fetch(t.Context(), d, liar, honest)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		r.Close()
+		if order := s.inOrder(d, []Source{liar, honest}); order[0].Name != "honest" {
+			t.Errorf("%s: the liar is asked first again", name)
+		}
+	}
+}
+
+// Who sent the first part of a body is not the one to blame for the end that
+// another source put to it.
+func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
+	b, d := content(1 << 20)
+	for name, end := range map[string]Source{
+		"too soon": whole(b[:32<<10], new(atomic.Int64), -1), "too late": from(func(_ context.Context, offset, _ int64) (Body, error) {
+			return Body{io.NopCloser(bytes.NewReader(make([]byte, 1<<20))), offset + 1, offset}, nil
+		}),
+	} {
+		s := open(t, Config{})
+		asked := 0
+		honest := from(func(_ context.Context, offset, _ int64) (Body, error) {
+			if asked++; asked == 1 {
+				return Body{io.NopCloser(io.MultiReader(bytes.NewReader(b[:32<<10]), iotest.ErrReader(errors.New("broke off")))), -1, 0}, nil
+			}
+			return Body{io.NopCloser(bytes.NewReader(b[offset:])), -1, offset}, nil
+		})
+		r, err := s.Fetch(t.Context(), d, named("honest", honest), named("liar", end))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		r.Close()
+	}
+}

@@ -259,7 +259,7 @@ func (f *fill) attempt(src Source) error {
 
 // begin takes what the source says of the blob, and skips what is there already.
 func (f *fill) begin(src Source, body Body) error {
-	if body.Offset > f.written || f.size >= 0 && body.Size >= 0 && body.Size != f.size {
+	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || f.size >= 0 && body.Size != f.size) {
 		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
 	}
 	if err := f.start(src, body.Size); err != nil {

@@ -68,3 +68,37 @@ func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
 		r.Close()
 	}
 }
+
+// A stream whose length nobody has said does not end where a source that is asked
+// for the rest says that the whole ends: more than that has left already.
+func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
+	b, d := content(12 << 20)
+	short := from(func(context.Context, int64, int64) (Body, error) {
+		return Body{io.NopCloser(bytes.NewReader(b[:100<<10])), 100 << 10, 0}, nil
+	})
+	for name, cfg := range map[string]Config{"kept": {}, "past a store that is full after 8 MiB": {Size: 8 << 20}} {
+		s := open(t, cfg)
+		gate := make(chan struct{})
+		var asked atomic.Int64
+		long := from(func(_ context.Context, offset, _ int64) (Body, error) {
+			switch n := asked.Add(1); {
+			case n == 1:
+				rest := readerFunc(func([]byte) (int, error) { <-gate; return 0, errors.New("broke off") })
+				return Body{io.NopCloser(io.MultiReader(bytes.NewReader(b[:1<<20]), rest)), -1, 0}, nil
+			case n%2 == 0:
+				return Body{}, errors.New("not now")
+			}
+			return Body{io.NopCloser(bytes.NewReader(b[offset:])), -1, offset}, nil
+		})
+		r := mustFetch(t, s, d, named("long", long), named("short", short))
+		got := make([]byte, 512<<10)
+		if _, err := io.ReadFull(r, got); err != nil {
+			t.Fatal(err)
+		}
+		close(gate)
+		rest, err := io.ReadAll(r)
+		if got = append(got, rest...); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}

@@ -102,3 +102,23 @@ func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
 		}
 	}
 }
+
+// A source that names a length and sends no byte has said nothing.
+func TestALengthWithoutAByteBindsNobody(t *testing.T) {
+	b, d := content(1 << 20)
+	for _, said := range []int64{int64(len(b)), -1} {
+		s := open(t, Config{})
+		nothing := from(func(context.Context, int64, int64) (Body, error) {
+			return Body{io.NopCloser(iotest.ErrReader(errors.New("broke off"))), 10, 0}, nil
+		})
+		r, err := s.Fetch(t.Context(), d, named("nothing", nothing), named("honest", whole(b, new(atomic.Int64), said)))
+		if err != nil {
+			t.Errorf("%d: %v", said, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%d: %d bytes, %v", said, len(got), err)
+		}
+		r.Close()
+	}
+}

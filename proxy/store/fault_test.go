@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 )
@@ -338,4 +340,28 @@ func TestReadsWithoutBytesDoNotPutOffTheDeadline(t *testing.T) {
 		}
 		s.Close()
 	})
+}
+
+// Anybody can name a digest that begins as another one's does.
+func TestADigestThatBeginsAsAnotherIsAnother(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(100)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	alike := digest.Digest("sha512:" + d.Encoded() + strings.Repeat("0", 64))
+	if _, err := s.Get(t.Context(), alike); err == nil {
+		t.Error("nobody stored that")
+	}
+	if s.Use(alike) {
+		t.Error("it is listed")
+	}
+	if was, err := s.Purge(alike); was || err != nil {
+		t.Errorf("it was there: %v, %v", was, err)
+	}
+	r, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatalf("what was stored is gone: %v", err)
+	}
+	r.Close()
 }

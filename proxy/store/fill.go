@@ -209,12 +209,12 @@ func (f *fill) transfer() error {
 		var final finalError
 		switch {
 		case err == nil:
-			f.rota.progress(f.written - before)
+			f.rota.takePart()
 			return nil
 		case f.store.ctx.Err() != nil:
 			return f.store.ctx.Err()
 		case errors.As(err, &final):
-			f.rota.progress(f.written - before)
+			f.rota.takePart()
 			return final.error
 		case !f.started: // each is asked once
 			refusals = append(refusals, err)
@@ -259,7 +259,8 @@ func (f *fill) attempt(src Source) error {
 
 // begin takes what the source says of the blob, and skips what is there already.
 func (f *fill) begin(src Source, body Body) error {
-	if body.Offset > f.written || f.size >= 0 && body.Size >= 0 && body.Size != f.size {
+	known := f.size >= 0 && f.written > 0 // a length that no byte followed binds nobody
+	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
 		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
 	}
 	if err := f.start(src, body.Size); err != nil {
@@ -286,7 +287,7 @@ func (f *fill) start(src Source, size int64) error {
 	}
 	f.update(func() {
 		f.started, f.asked = true, src
-		if size >= 0 {
+		if size >= 0 || f.written == 0 {
 			f.size = size
 		}
 	})

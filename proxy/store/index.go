@@ -63,10 +63,15 @@ func (x *index) digest(b *held) digest.Digest {
 // get returns the blob, nil where it is not held. The pointer is good until it
 // is removed.
 func (x *index) get(d digest.Digest) *held {
-	if place := x.find(sumOf(d)); place != none {
-		return x.at(place)
+	place := x.find(sumOf(d))
+	if place == none {
+		return nil
 	}
-	return nil
+	b := x.at(place)
+	if x.digest(b) != d { // anybody can name a digest that begins as this one does
+		return nil
+	}
+	return b
 }
 
 func (x *index) find(s sum) (place int32) {

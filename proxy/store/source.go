@@ -74,7 +74,7 @@ func (s *Store) putAside(d digest.Digest, src Source) {
 type rota struct {
 	sources []Source
 	at      int
-	brought []int // which of them have sent some of the body
+	brought []int // which of them had a part in the body
 	idle    int   // attempts since the last byte
 }
 
@@ -87,6 +87,12 @@ func (r *rota) progress(n int64) {
 		return
 	}
 	r.idle = 0
+	r.takePart()
+}
+
+// takePart notes that the current source sent some of the body, or put its end
+// where it is: that may be the lie.
+func (r *rota) takePart() {
 	if at := r.at % len(r.sources); !slices.Contains(r.brought, at) {
 		r.brought = append(r.brought, at)
 	}
@@ -106,11 +112,7 @@ func (r *rota) next(n int64) (wait, ok bool) {
 
 // verified tells those who brought something that it was right.
 func (r *rota) verified() {
-	brought := r.brought
-	if len(brought) == 0 { // of an empty blob
-		brought = []int{r.at % len(r.sources)}
-	}
-	for _, at := range brought {
+	for _, at := range r.brought {
 		if tell := r.sources[at].Verified; tell != nil {
 			tell()
 		}

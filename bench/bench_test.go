@@ -28,7 +28,7 @@ func small(t *testing.T) plan {
 		t.Skip("processor time and memory are read from Linux's /proc")
 	}
 	return plan{Rounds: 1, Peers: []string{"edge", "direct"}, Dir: t.TempDir(), Warm: mib, Cold: 2 * mib, Slow: mib / 4, Rate: 16 * mib,
-		Time: 30 * time.Millisecond, Settle: time.Millisecond}
+		Tokens: 100, Time: 30 * time.Millisecond, Settle: time.Millisecond}
 }
 
 func TestEveryWorkIsInTheTable(t *testing.T) {
@@ -43,7 +43,7 @@ func TestEveryWorkIsInTheTable(t *testing.T) {
 	}
 	for _, w := range works() {
 		for _, over := range []string{"plain", "tls"} {
-			for _, peer := range p.Peers {
+			for _, peer := range p.Peers { // both take pushes
 				if !slices.ContainsFunc(lines, func(f []string) bool { return len(f) > 8 && slices.Equal(f[:3], []string{over, w.name, peer}) }) {
 					t.Errorf("there is no line for %s by %s over %s", w.name, peer, over)
 				}

@@ -29,6 +29,7 @@ type item struct {
 // content is what the origin holds.
 type content struct {
 	warm, cold, slow, byTag, byDigest item
+	pushed                            []byte // the warm blob's bytes, of which new content is made
 }
 
 // blob is an uncompressed layer in a file.
@@ -113,16 +114,21 @@ func fill(ctx context.Context, static string, p plan, origin ready) (*content, e
 			return nil, err
 		}
 	}
-	host := strings.TrimPrefix(origin.URL, "http://")
-	ref, err := name.ParseReference(host+"/"+repo+":"+tag, name.Insecure)
+	login := remote.WithAuth(&authn.Basic{Username: origin.Username, Password: origin.Password})
+	for _, url := range []string{origin.URL, origin.Open} {
+		ref, err := name.ParseReference(strings.TrimPrefix(url, "http://")+"/"+repo+":"+tag, name.Insecure)
+		if err != nil {
+			return nil, err
+		}
+		if err := remote.Write(ref, image, login, remote.WithContext(ctx)); err != nil {
+			return nil, fmt.Errorf("push content: %w", err)
+		}
+	}
+	size := int64(len(manifest))
+	pushed, err := os.ReadFile(made[0].path)
 	if err != nil {
 		return nil, err
 	}
-	login := remote.WithAuth(&authn.Basic{Username: origin.Username, Password: origin.Password})
-	if err := remote.Write(ref, image, login, remote.WithContext(ctx)); err != nil {
-		return nil, fmt.Errorf("push content: %w", err)
-	}
-	size := int64(len(manifest))
-	return &content{warm: made[0].item(), cold: made[1].item(), slow: made[2].item(),
+	return &content{pushed: pushed, warm: made[0].item(), cold: made[1].item(), slow: made[2].item(),
 		byTag: item{manifestPath(tag), digest, size}, byDigest: item{manifestPath(digest), digest, size}}, nil
 }

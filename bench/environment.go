@@ -22,6 +22,7 @@ type environment struct {
 	pool     *x509.CertPool
 	origin   *origin
 	content  *content
+	tokens   []string          // of which each peer is shown one after the other
 	binaries map[string]string // of the peers, by name
 	absent   []string          // a sentence a peer that cannot be run
 	progress io.Writer
@@ -180,6 +181,7 @@ func startOrigin(dir string) (*origin, error) {
 		return nil, err
 	}
 	cmd := exec.Command(self, "origin", "--dir", dir)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // where the plain registry keeps its content
 	cmd.Stderr = os.Stderr
 	o := &origin{}
 	if o.in, err = cmd.StdinPipe(); err != nil {

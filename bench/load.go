@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 // connections that are kept, and what they send is thrown away unhashed.
 type load struct {
 	http    *http.Client
-	token   string
+	token   func() string // that the next request shows, "" for none
 	buffers [mostClient][]byte
 }
 
@@ -40,34 +42,75 @@ func newLoad(pool *x509.CertPool) *load {
 	return l
 }
 
-// login gets the token that is shown to every peer, as a client does.
-func (l *load) login(ctx context.Context, base string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/service/token?service=harbor-registry&scope=repository:"+repo+":pull", nil)
+// login gets a token for all that is pulled and pushed, as a client does: each
+// time another one.
+func (l *load) login(ctx context.Context, base string) (token string, err error) {
+	const scopes = "&scope=repository:" + repo + ":pull&scope=repository:" + pushRepo + ":pull,push"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/service/token?service=harbor-registry"+scopes, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
-	req.SetBasicAuth("robot$"+robotName, robotSecret)
+	req.SetBasicAuth("robot$"+pushProject+"+"+clientName, robotSecret)
 	resp, err := l.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("get a token: %w", err)
+		return "", fmt.Errorf("get a token: %w", err)
 	}
 	defer resp.Body.Close()
 	var body struct{ Token string }
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&body); err != nil || body.Token == "" {
-		return fmt.Errorf("get a token of %s: status %d, no token in it", base, resp.StatusCode)
+		return "", fmt.Errorf("get a token of %s: status %d, no token in it", base, resp.StatusCode)
 	}
-	l.token = body.Token
-	return nil
+	return body.Token, nil
+}
+
+// mint gets tokens, each of which has to be verified.
+func (e *environment) mint(ctx context.Context, clients *load) error {
+	e.say("get %d tokens", e.plan.Tokens)
+	e.tokens = make([]string, e.plan.Tokens)
+	var group errgroup.Group
+	group.SetLimit(mostClient)
+	for i := range e.tokens {
+		group.Go(func() (err error) {
+			e.tokens[i], err = clients.login(ctx, e.origin.URL)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// nextToken is one that the peer was never shown, or all others since.
+func (p *peer) nextToken() string {
+	return p.env.tokens[int(p.shown.Add(1))%len(p.env.tokens)]
+}
+
+// request makes one with the clients' token.
+func (l *load) request(ctx context.Context, method, url string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	if token := l.token(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return req, nil
+}
+
+// want makes an error of an answer with another status.
+func want(resp *http.Response, status int) error {
+	if resp.StatusCode == status {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+	return fmt.Errorf("%s %s: %s: %s", resp.Request.Method, resp.Request.URL, resp.Status, text)
 }
 
 // get pulls an item. arrived counts its bytes while they come; first is the time
 // to the first of them. Whatever is not the whole item is an error.
 func (l *load) get(ctx context.Context, base string, i item, buffer []byte, arrived *atomic.Int64, sum hash.Hash) (first time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+i.path, nil)
+	req, err := l.request(ctx, http.MethodGet, base+i.path, nil)
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("Authorization", "Bearer "+l.token)
 	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
 	begun := time.Now()
 	resp, err := l.http.Do(req)
@@ -75,9 +118,8 @@ func (l *load) get(ctx context.Context, base string, i item, buffer []byte, arri
 		return 0, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		return 0, fmt.Errorf("GET %s%s: %s: %s", base, i.path, resp.Status, text)
+	if err := want(resp, http.StatusOK); err != nil {
+		return 0, err
 	}
 	var size int64
 	for {

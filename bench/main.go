@@ -44,17 +44,18 @@ type plan struct {
 	Dir      string        // where content and caches are kept; "": the system's temporary directory
 	Registry string        // distribution's binary; "": `registry` of PATH, else built
 	Nginx    string        // nginx's binary; "": of PATH
-	Warm     int64         // bytes of the blob that is held already
+	Warm     int64         // bytes of the blob that is held already, and of what is pushed
 	Cold     int64         // bytes of the blob that is not
 	Slow     int64         // bytes of the blob behind a slow link
 	Rate     int64         // bytes a second of the slow link, over all connections
+	Tokens   int           // how many different ones there are: more than a peer remembers
 	Time     time.Duration // of a round of manifests; a round of warm blobs lasts a third of it at least
 	Settle   time.Duration // how long after the last byte a peer's processor time still counts
 	JSON     bool
 }
 
 func edgeCommand() *cobra.Command {
-	p := plan{Rounds: 5, Warm: 64 * mib, Cold: 256 * mib, Slow: 32 * mib, Rate: 16 * mib, Time: 3 * time.Second, Settle: 200 * time.Millisecond}
+	p := plan{Rounds: 5, Warm: 64 * mib, Cold: 256 * mib, Slow: 32 * mib, Rate: 16 * mib, Tokens: 20_000, Time: 3 * time.Second, Settle: 200 * time.Millisecond}
 	var quick bool
 	var rate int64
 	cmd := &cobra.Command{
@@ -66,7 +67,7 @@ func edgeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.Rate = rate * mib
 			if quick {
-				p.Warm, p.Cold, p.Slow, p.Time = 8*mib, 32*mib, 8*mib, time.Second
+				p.Warm, p.Cold, p.Slow, p.Tokens, p.Time = 8*mib, 32*mib, 8*mib, 2000, time.Second
 				if !cmd.Flags().Changed("rounds") {
 					p.Rounds = 1
 				}

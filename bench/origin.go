@@ -26,21 +26,28 @@ const (
 	repo    = project + "/image"
 	tag     = "latest"
 
+	pushProject = "multi-dc-bench"
+	pushRepo    = pushProject + "/image"
+
 	robotName   = "breakwater-edge"
 	robotSecret = "Edge1Secret2Edge"
+	clientName  = "client" // the clients' robot
 )
 
 // ready is what the origin's process says when it serves.
 type ready struct {
 	URL      string // plain HTTP
 	TLS      string
+	Open     string // a plain registry, which asks nobody who he is
+	OpenTLS  string
 	Username string // of the administrator, who pushes
 	Password string
 }
 
-// serveOrigin is the origin's process: the stand-in, on a plain listener and one
-// with TLS, and a rate that is set by lines of bytes a second on in (0: none).
-// Each line is answered by one on out. It ends with ctx or with in.
+// serveOrigin is the origin's process: the stand-in and a plain registry, each on a
+// plain listener and one with TLS, and a rate of the stand-in's that is set by lines
+// of bytes a second on in (0: none). Each line is answered by one on out. It ends
+// with ctx or with in.
 func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	key, err := readKey(filepath.Join(dir, "token.key"))
 	if err != nil {
@@ -50,18 +57,29 @@ func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) e
 	if err != nil {
 		return fmt.Errorf("start the origin: %w", err)
 	}
-	link := &link{accepted: make(chan net.Conn), closed: make(chan struct{})}
-	if err := link.listen(&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
+	link, err := newLink(certificate)
+	if err != nil {
 		return fmt.Errorf("start the origin: %w", err)
 	}
+	openLink, err := newLink(certificate)
+	if err != nil {
+		return fmt.Errorf("start the origin: %w", err)
+	}
+	open, err := lab.StartUpstream(openLink)
+	if err != nil {
+		return fmt.Errorf("start the origin: %w", err)
+	}
+	defer open.Close()
 	h, err := lab.StartHarbor(lab.HarborConfig{Listener: link, Dir: filepath.Join(dir, "origin"), Key: key})
 	if err != nil {
 		return fmt.Errorf("start the origin: %w", err)
 	}
 	defer h.Close()
 	h.CreateProject(project, true)
+	h.CreateProject(pushProject, false)
 	h.CreateRobot("*", robotName, robotSecret, "pull")
-	r := ready{URL: h.URL(), TLS: "https://" + link.secure.Addr().String()}
+	h.CreateRobot(pushProject, clientName, robotSecret, "pull", "push")
+	r := ready{URL: h.URL(), TLS: "https://" + link.secure.Addr().String(), Open: open.URL(), OpenTLS: "https://" + openLink.secure.Addr().String()}
 	r.Username, r.Password = h.Admin()
 	answers := json.NewEncoder(out)
 	if err := answers.Encode(r); err != nil {
@@ -114,16 +132,18 @@ type link struct {
 	free time.Time // when what was let through so far has left
 }
 
-func (l *link) listen(config *tls.Config) (err error) {
+func newLink(certificate tls.Certificate) (l *link, err error) {
+	l = &link{accepted: make(chan net.Conn), closed: make(chan struct{})}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	if l.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return err
+		return nil, err
 	}
 	if l.secure, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return err
+		return nil, err
 	}
 	go l.accept(l.plain, func(c net.Conn) net.Conn { return &limited{c, l} })
 	go l.accept(l.secure, func(c net.Conn) net.Conn { return tls.Server(&limited{c, l}, config) })
-	return nil
+	return l, nil
 }
 
 func (l *link) accept(from net.Listener, wrap func(net.Conn) net.Conn) {

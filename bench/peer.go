@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"text/template"
 	"time"
 )
@@ -22,6 +23,7 @@ type kind struct {
 	file    string                                // its configuration, below peers/
 	command func(binary, config string) []string  // nil: the origin itself
 	held    bool                                  // it has the content from the start: no cold work
+	takes   bool                                  // pushes
 	version func(binary string) (sentence string) // for the result's head
 }
 
@@ -31,7 +33,7 @@ func kinds() []kind {
 		return []string{binary, "-p", filepath.Dir(config), "-c", config}
 	}
 	return []kind{
-		{name: "edge", file: "edge.yaml",
+		{name: "edge", file: "edge.yaml", takes: true,
 			command: func(binary, config string) []string {
 				return []string{binary, "edge", "--config", config, "--datacenter", "par1", "--drain", "0s"}
 			},
@@ -46,7 +48,7 @@ func kinds() []kind {
 			version: func(binary string) string { return firstLine(binary, "-v") }},
 		{name: "nginx-cache", file: "nginx-cache.conf", command: nginx,
 			version: func(binary string) string { return firstLine(binary, "-v") }},
-		{name: "direct", version: func(string) string { return "the Harbor stand-in of internal/lab" }},
+		{name: "direct", takes: true, version: func(string) string { return "the Harbor stand-in of internal/lab" }},
 	}
 }
 
@@ -55,25 +57,31 @@ type peer struct {
 	kind
 	env     *environment
 	tls     bool
+	open    bool   // its origin is the plain registry
 	base    string // its URL
 	dir     string
 	process *process
+	shown   atomic.Int64 // of the environment's tokens
 }
 
 // settings is what a configuration is filled in with.
 type settings struct {
 	Dir, Shared, Listen, Metrics, Admin string
 	Origin, OriginHost, Robot, Secret   string
-	TLS, Root                           bool
+	TLS, Root, Open                     bool
 }
 
 // newPeer starts a peer on a free port.
-func newPeer(ctx context.Context, env *environment, k kind, tls bool) (*peer, error) {
-	p := &peer{kind: k, env: env, tls: tls}
+func newPeer(ctx context.Context, env *environment, k kind, tls, open bool) (*peer, error) {
+	p := &peer{kind: k, env: env, tls: tls, open: open}
+	origin, secure := env.origin.URL, env.origin.TLS
+	if open {
+		origin, secure = env.origin.Open, env.origin.OpenTLS
+	}
 	if k.command == nil {
-		p.process, p.base = env.origin.process, env.origin.URL
+		p.process, p.base = env.origin.process, origin
 		if tls {
-			p.base = env.origin.TLS
+			p.base = secure
 		}
 		return p, nil
 	}
@@ -82,11 +90,14 @@ func newPeer(ctx context.Context, env *environment, k kind, tls bool) (*peer, er
 		return nil, err
 	}
 	p.dir = filepath.Join(env.dir, k.name+"-"+transport(tls))
+	if open {
+		p.dir += "-open"
+	}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := settings{Dir: p.dir, Shared: env.shared(), Listen: ports[0], Metrics: ports[1], Admin: ports[2], Origin: env.origin.URL,
-		OriginHost: strings.TrimPrefix(env.origin.URL, "http://"), Robot: robotName, Secret: robotSecret, TLS: tls, Root: os.Getuid() == 0}
+	s := settings{Dir: p.dir, Shared: env.shared(), Listen: ports[0], Metrics: ports[1], Admin: ports[2], Origin: origin,
+		OriginHost: strings.TrimPrefix(origin, "http://"), Robot: robotName, Secret: robotSecret, TLS: tls, Root: os.Getuid() == 0, Open: open}
 	if err := s.write(k.file); err != nil {
 		return nil, fmt.Errorf("configure %s: %w", k.name, err)
 	}
@@ -95,7 +106,7 @@ func newPeer(ctx context.Context, env *environment, k kind, tls bool) (*peer, er
 		p.base = "https://" + s.Listen
 	}
 	if k.name == "edge" {
-		env.say("profiles of the edge (%s): http://%s/debug/pprof/", transport(tls), s.Admin)
+		env.say("profiles of %s: http://%s/debug/pprof/", filepath.Base(p.dir), s.Admin)
 	}
 	return p, p.start(ctx)
 }

@@ -81,7 +81,7 @@ func (r *result) add(transport string, w work, samples map[string][]sample) {
 		}
 		slices.Sort(latency)
 		rows = append(rows, row{
-			Transport: transport, Work: w.name, Peer: k.name, Cut: cut, Spread: quickest / max(1, slowest), storm: w.storm, cold: w.cold,
+			Transport: transport, Work: w.name, Peer: k.name, Cut: cut, Spread: quickest / max(1, slowest), storm: w.storm, cold: w.cold && !w.push,
 			Seconds:     median(of, func(s sample) float64 { return s.wall.Seconds() }),
 			Bytes:       median(of, func(s sample) float64 { return s.speed() }),
 			Requests:    median(of, func(s sample) float64 { return float64(s.requests) / s.total.Seconds() }),
@@ -159,15 +159,17 @@ func (o row) direct() string {
 }
 
 func (o row) blobCells() []string {
-	seconds, asked := fmt.Sprintf("%.3f", o.Seconds), "-"
+	seconds, first, last, asked := fmt.Sprintf("%.3f", o.Seconds), "-", "-", "-"
 	if o.Cut > 0 {
 		seconds = fmt.Sprintf("> %.1f", o.Seconds)
 	}
 	if o.cold {
 		asked = fmt.Sprintf("%.0f", o.OriginAsked)
 	}
-	return []string{seconds, fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.0f", o.Bytes/1e6), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), fmt.Sprintf("%.1f", o.P50*1000),
-		fmt.Sprintf("%.1f", o.P99*1000), fmt.Sprintf("%.2f", o.CPU), fmt.Sprintf("%.0f", o.Peak/mib), asked}
+	if o.P50 > 0 {
+		first, last = fmt.Sprintf("%.1f", o.P50*1000), fmt.Sprintf("%.1f", o.P99*1000)
+	}
+	return []string{seconds, fmt.Sprintf("%.2f", o.Spread), fmt.Sprintf("%.0f", o.Bytes/1e6), fmt.Sprintf("%.2f", o.OfFastest), o.direct(), first, last, fmt.Sprintf("%.2f", o.CPU), fmt.Sprintf("%.0f", o.Peak/mib), asked}
 }
 
 func (o row) manifestCells() []string {

@@ -17,12 +17,16 @@ type work struct {
 	cold    bool // the peer holds nothing at the begin of each round
 	slow    bool // and the origin's link is slow
 	storm   bool // small requests for a time, instead of a blob
+	open    bool // the origin is a registry that asks nobody who he is, and no token is shown
+	fresh   bool // each request shows a token that the peer has not seen, or has forgotten
+	push    bool // new content goes the other way, instead of the item
 }
 
 func works() []work {
 	warm := func(c *content) item { return c.warm }
 	cold := func(c *content) item { return c.cold }
 	slow := func(c *content) item { return c.slow }
+	byDigest := func(c *content) item { return c.byDigest }
 	return []work{
 		{name: "warm-1", clients: 1, item: warm},
 		{name: "warm-16", clients: 16, item: warm},
@@ -31,7 +35,11 @@ func works() []work {
 		{name: "slow-1", clients: 1, item: slow, cold: true, slow: true},
 		{name: "slow-64", clients: mostClient, item: slow, cold: true, slow: true},
 		{name: "tag-64", clients: mostClient, item: func(c *content) item { return c.byTag }, storm: true},
-		{name: "digest-64", clients: mostClient, item: func(c *content) item { return c.byDigest }, storm: true},
+		{name: "digest-64", clients: mostClient, item: byDigest, storm: true},
+		{name: "open-64", clients: mostClient, item: byDigest, storm: true, open: true},
+		{name: "tokens-64", clients: mostClient, item: byDigest, storm: true, fresh: true},
+		{name: "push-1", clients: 1, item: warm, cold: true, push: true},
+		{name: "push-8", clients: 8, item: warm, cold: true, push: true},
 	}
 }
 
@@ -98,36 +106,37 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 			p.stop()
 		}
 	}()
-	for _, k := range kinds() {
-		if _, found := e.binaries[k.name]; !found {
+	base := e.origin.URL
+	for _, open := range []bool{false, true} {
+		if open && !slices.ContainsFunc(wanted, func(w work) bool { return w.open }) {
 			continue
 		}
-		p, err := newPeer(ctx, e, k, tls)
-		if p != nil {
-			peers = append(peers, p)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	base := e.origin.URL
-	for _, p := range peers {
-		if p.name == "edge" {
-			base = p.base
+		for _, k := range kinds() {
+			if _, found := e.binaries[k.name]; !found {
+				continue
+			}
+			p, err := newPeer(ctx, e, k, tls, open)
+			if p != nil {
+				peers = append(peers, p)
+			}
+			if err != nil {
+				return err
+			}
+			if k.name == "edge" && !open {
+				base = p.base
+			}
 		}
 	}
 	clients := newLoad(e.pool)
 	defer clients.http.CloseIdleConnections() // before the peers stop
-	if err := clients.login(ctx, base); err != nil {
+	token, err := clients.login(ctx, base)
+	if err != nil {
 		return err
 	}
+	clients.token = func() string { return token }
 	if tls {
-		for _, p := range peers {
-			suite, err := clients.suite(ctx, p.base)
-			if err != nil {
-				return fmt.Errorf("%s over tls: %w", p.name, err)
-			}
-			r.Machine = append(r.Machine, head("tls", p.name+": "+suite))
+		if err := e.sayCiphers(ctx, clients, peers, r); err != nil {
+			return err
 		}
 	}
 	for _, w := range wanted {
@@ -138,12 +147,43 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 	return nil
 }
 
+func (e *environment) sayCiphers(ctx context.Context, clients *load, peers []*peer, r *result) error {
+	for _, p := range peers {
+		if p.open {
+			continue
+		}
+		suite, err := clients.suite(ctx, p.base)
+		if err != nil {
+			return fmt.Errorf("%s over tls: %w", p.name, err)
+		}
+		r.Machine = append(r.Machine, head("tls", p.name+": "+suite))
+	}
+	return nil
+}
+
+// of is the clients as the work has them ask a peer.
+func (l *load) of(w work, p *peer) *load {
+	own := *l
+	switch {
+	case w.open:
+		own.token = func() string { return "" }
+	case w.fresh:
+		own.token = p.nextToken
+	}
+	return &own
+}
+
 // runWork verifies once that each peer serves the right bytes, then has them
 // work in rounds, in another order each round.
 func (e *environment) runWork(ctx context.Context, clients *load, w work, peers []*peer, r *result) error {
-	peers = slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return w.cold && p.held })
+	peers = slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return w.cold && p.held || w.push && !p.takes || w.open != p.open })
+	if w.fresh {
+		if err := e.mint(ctx, clients); err != nil {
+			return err
+		}
+	}
 	for _, p := range peers {
-		if err := e.warmUp(ctx, clients, w, p); err != nil {
+		if err := e.warmUp(ctx, clients.of(w, p), w, p); err != nil {
 			return fmt.Errorf("%s by %s over %s: %w", w.name, p.name, transport(p.tls), err)
 		}
 	}
@@ -151,7 +191,7 @@ func (e *environment) runWork(ctx context.Context, clients *load, w work, peers 
 	for round := range e.plan.Rounds {
 		rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 		for _, p := range peers {
-			s, err := e.measure(ctx, clients, w, p)
+			s, err := e.measure(ctx, clients.of(w, p), w, p)
 			if err != nil {
 				return fmt.Errorf("%s by %s over %s: %w", w.name, p.name, transport(p.tls), err)
 			}
@@ -173,6 +213,12 @@ func (e *environment) warmUp(ctx context.Context, clients *load, w work, p *peer
 		if err := e.chill(ctx, clients, p); err != nil {
 			return err
 		}
+	}
+	if w.push {
+		if err := e.tryPush(ctx, clients, p); err != nil {
+			return err
+		}
+		return e.chill(ctx, clients, p)
 	}
 	for range 2 { // as it is brought, and as it is held
 		if err := clients.verify(ctx, p.base, w.item(e.content)); err != nil {
@@ -223,6 +269,8 @@ func (e *environment) measure(ctx context.Context, clients *load, w work, p *pee
 		return s, err
 	}
 	switch {
+	case w.push:
+		s, err = clients.push(ctx, p.base, e.content.pushed, w.clients, e.plan.Time/3, e.unpush)
 	case w.storm:
 		s, err = clients.storm(ctx, p.base, i, w.clients, e.plan.Time)
 	case w.cold:

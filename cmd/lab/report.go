@@ -103,8 +103,15 @@ Take Docker Hub away: what was pulled once is served all the same.
   curl -X DELETE %[8]s
   curl %[9]s        (what Docker Hub was asked)
 
+Take the Harbor of %[13]s away: logins, pulls and pushes go on, by another datacenter's.
+
+  curl -X PUT %[14]s -d '[{"name":"down"}]'       (or "db-down")
+  docker push %[1]s/multi-dc-demo/…
+  curl -X DELETE %[14]s
+
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
-`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey)
+`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
+		r.Datacenters[0].Name, r.Datacenters[0].Faults)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -30,7 +31,7 @@ func ValidProject(s string) bool { return len(s) <= maxProject && project.MatchS
 // CheckPattern returns an error for a pattern that Harbor's matcher (doublestar
 // with braces) cannot read.
 func CheckPattern(pattern string) error {
-	if pattern == "" || !doublestar.ValidatePattern(pattern) {
+	if pattern == "" || !utf8.ValidString(pattern) || !doublestar.ValidatePattern(pattern) {
 		return fmt.Errorf("%q is no pattern: want a glob as v1.{2,3}.*, not a regular expression", pattern)
 	}
 	return nil
@@ -43,7 +44,7 @@ func Match(pattern, s string) bool {
 		return false
 	}
 	ok, err := doublestar.Match(pattern, s)
-	return err == nil && ok
+	return err == nil && ok && utf8.ValidString(s) // all that is no UTF-8 looks the same to it
 }
 
 // Flatten is Harbor's dest_namespace_replace_count: how many leading path

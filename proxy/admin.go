@@ -85,15 +85,13 @@ func (h *Handler) purgePeers(ctx context.Context, d digest.Digest) []peerPurged 
 func (h *Handler) purgeAt(ctx context.Context, p *place, d digest.Digest) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
 	defer cancel()
-	token, err := p.token()
-	if err != nil {
-		return false, err
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.registry.URL().String()+peerPurgePath+"?digest="+url.QueryEscape(d.String()), nil)
 	if err != nil {
 		return false, err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	if err := p.showKey(req.Header); err != nil {
+		return false, err
+	}
 	resp, err := p.registry.Transport().RoundTrip(req)
 	if err != nil {
 		return false, fmt.Errorf("it does not answer: %w", err)

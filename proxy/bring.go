@@ -100,16 +100,14 @@ func (h *Handler) bringBlob(ctx context.Context, x *exchange, t taker, d digest.
 // sendTo sends a write to a peer's Harbor through its edge, with the credentials of
 // the client who pushes.
 func (h *Handler) sendTo(ctx context.Context, x *exchange, t taker, method, path, contentType string, body io.Reader, size int64, want int) (location string, err error) {
-	token, err := t.place.token()
-	if err != nil {
-		return "", err
-	}
 	req, err := http.NewRequestWithContext(ctx, method, t.place.registry.URL().String()+PeerPath+path, body)
 	if err != nil {
 		return "", err
 	}
 	req.ContentLength = size
-	req.Header.Set("Authorization", "Bearer "+token)
+	if err := t.place.showKey(req.Header); err != nil {
+		return "", err
+	}
 	req.Header.Set(clientHeader, x.r.Header.Get("Authorization"))
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)

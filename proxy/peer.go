@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"strings"
 	"sync"
@@ -93,10 +95,36 @@ func (k *peerKey) tokens(peer string) func() (string, error) {
 	}
 }
 
+// peerByCertificate returns whose edge showed a client certificate: it is of one of
+// the fleet's authorities, made for clients too, and for the host of a peer's address.
+func (h *Handler) peerByCertificate(state *tls.ConnectionState) (datacenter string, ok bool) {
+	if h.cfg.PeerRoots == nil || state == nil || len(state.PeerCertificates) == 0 {
+		return "", false
+	}
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: h.cfg.PeerRoots, Intermediates: between, CurrentTime: h.cfg.Now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return "", false
+	}
+	for _, peer := range h.cfg.Peers {
+		if leaf.VerifyHostname(peer.Edge.URL().Hostname()) == nil {
+			return peer.Datacenter, true
+		}
+	}
+	return "", false
+}
+
 // fromPeer checks that the request is another edge's.
 func (h *Handler) fromPeer(x *exchange) error {
 	x.kind, x.outcome = "peer", "own"
 	peer, ok := h.peerKey.verify(x.r.Header.Get("Authorization"))
+	if !ok {
+		peer, ok = h.peerByCertificate(x.r.TLS)
+	}
 	if !ok {
 		return registry.Errorf(registry.CodeDenied, "this is for the fleet's own edges")
 	}

@@ -81,6 +81,19 @@ func tooMany(after time.Duration) *registry.Error {
 	return e
 }
 
+// showKey adds what shows a peer that one of the fleet's edges asks; nothing where
+// this edge's certificate does.
+func (p *place) showKey(h http.Header) error {
+	if p.token == nil {
+		return nil
+	}
+	token, err := p.token()
+	if err == nil {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return err
+}
+
 // do asks the place, and returns its answer as it is, or why there was none.
 // deadline bounds the wait for the answer's header; 0: as long as ctx allows.
 // What an answer says of the place as a whole is noted.
@@ -91,12 +104,10 @@ func (p *place) do(ctx context.Context, req registry.Request, header http.Header
 		}
 	}
 	if p.token != nil {
-		token, err := p.token()
-		if err != nil {
+		header = header.Clone()
+		if err := p.showKey(header); err != nil {
 			return nil, dontKnow(err)
 		}
-		header = header.Clone()
-		header.Set("Authorization", "Bearer "+token)
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
 	if deadline > 0 {

@@ -6,6 +6,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -29,7 +30,8 @@ type Config struct {
 	Namespaces []Namespace      // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source // the local Harbor, with the edge's own robot
 	Peers      []Peer           // the other datacenters' edges, nearest first
-	PeerSecret string           // shared by all edges; "": no peers
+	PeerSecret string           // shared by all edges; "": PeerRoots alone
+	PeerRoots  *x509.CertPool   // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
 	OwnRobot   bool             // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
@@ -98,10 +100,12 @@ func (h *Handler) newPlaces(ctx context.Context) {
 		return &place{name: name, kind: kind, registry: r, now: h.cfg.Now, ctx: ctx, metrics: h.metrics}
 	}
 	h.harbor = at("harbor", placeHarbor, h.cfg.Harbor)
-	if h.peerKey != nil {
+	if h.peerKey != nil || h.cfg.PeerRoots != nil {
 		for _, peer := range h.cfg.Peers {
 			p := at("peer-"+peer.Datacenter, placePeer, peer.Edge)
-			p.token = h.peerKey.tokens(peer.Datacenter)
+			if h.peerKey != nil {
+				p.token = h.peerKey.tokens(peer.Datacenter)
+			}
 			h.peers = append(h.peers, p)
 		}
 	}

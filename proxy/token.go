@@ -301,16 +301,14 @@ func (h *Handler) knowsPeople(ctx context.Context) bool {
 func (h *Handler) askPeerForToken(ctx context.Context, peer *place, q tokenQuestion) (tokenAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
 	defer cancel()
-	token, err := peer.token()
-	if err != nil {
-		return tokenAnswer{}, err
-	}
 	query := url.Values{"service": q.query["service"], "scope": q.query["scope"], "account": q.query["account"]}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer.registry.URL().String()+peerTokenPath+"?"+query.Encode(), nil)
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	if err := peer.showKey(req.Header); err != nil {
+		return tokenAnswer{}, err
+	}
 	if q.authorization != "" {
 		req.Header.Set(clientHeader, q.authorization)
 	}

@@ -96,8 +96,10 @@ func advise(f *fleet.Fleet) (notes []string) {
 		return notes
 	}
 	switch {
-	case edges < 2 || f.Edge.Peers.Key.IsZero():
-		notes = append(notes, "edge.peers.key and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
+	case edges < 2 || f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "":
+		notes = append(notes, "edge.peers.key (or edge.peers.ca) and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
+	case f.Edge.Peers.Key.IsZero():
+		notes = append(notes, "edge.peers.key is not set: what Harbor granted does not outlast a restart of an edge, nor count at another one")
 	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
 		notes = append(notes, "harbor.token_certificates is not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
 	}

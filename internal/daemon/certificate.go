@@ -15,7 +15,8 @@ const lookAgain = 10 * time.Second
 // Certificate is a certificate and key in PEM files, read again when they
 // change. A broken pair keeps the last good one in use.
 type Certificate struct {
-	Now func() time.Time // nil: time.Now
+	Now        func() time.Time // nil: time.Now
+	AskClients bool             // for a certificate of theirs, which nobody verifies here and nobody needs to have
 
 	cert, key string
 	log       *slog.Logger
@@ -38,12 +39,23 @@ func LoadCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
 // Config is the TLS configuration that serves the certificate: TLS 1.2 or
 // newer, HTTP/2 offered.
 func (c *Certificate) Config() *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.get(), nil
 		},
+	}
+	if c.AskClients {
+		config.ClientAuth = tls.RequestClientCert
+	}
+	return config
+}
+
+// Show makes a client show the certificate to servers that ask for one.
+func (c *Certificate) Show(config *tls.Config) {
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return c.get(), nil
 	}
 }
 

@@ -161,6 +161,9 @@ func (e *Edge) check(d *decoder) {
 	case written && !tls && !e.PlainHTTP:
 		d.report("edge.tls", "there is no certificate; write tls.certificate and tls.key, or plain_http: true behind something that terminates TLS")
 	}
+	if e.Peers.CA != "" && !tls {
+		d.report("edge.peers.ca", "edges that show each other certificates need one: write edge.tls, or edge.peers.key instead")
+	}
 	checkAddress(d, "edge.listen", e.Listen)
 	checkAddress(d, "edge.metrics", e.Metrics)
 	checkAddress(d, "edge.admin", e.Admin)

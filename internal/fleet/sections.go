@@ -91,7 +91,8 @@ type Edge struct {
 		Secret Ref    `yaml:"secret"` // absent: content is fetched with the credentials of the client who asks first
 	} `yaml:"robot"`
 	Peers struct {
-		Key Ref `yaml:"key"` // shared by all edges
+		Key Ref    `yaml:"key"` // shared by all edges
+		CA  string `yaml:"ca"`  // file of the private CA whose certificates edges show each other instead of the key (edge.tls, with clientAuth, for the host of their edge address)
 	} `yaml:"peers"`
 	Freshness struct {
 		Cache   *Duration `yaml:"cache"`    // default 60s

@@ -7,11 +7,13 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -44,7 +46,8 @@ type Config struct {
 // Checker answers whether a request may go on. Safe for concurrent use.
 type Checker struct {
 	cfg    Config
-	secret []byte // keys the hashes below: a core dump holds no credential
+	keys   atomic.Pointer[registry.Verifier] // in place of cfg.Verifier
+	secret []byte                            // keys the hashes below: a core dump holds no credential
 	grants *lru.Cache[grantKey, time.Time]
 	tokens *lru.Cache[grantKey, registry.Token] // that were verified
 	open   openness
@@ -76,6 +79,7 @@ func New(cfg Config) (*Checker, error) {
 		cfg.Now = time.Now
 	}
 	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), open: openness{harbor: cfg.Harbor, now: cfg.Now}}
+	c.keys.Store(cfg.Verifier)
 	rand.Read(c.secret) //nolint:errcheck // never fails
 	var err error
 	if c.grants, err = lru.New[grantKey, time.Time](maxRemembered); err != nil {
@@ -101,7 +105,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	scheme, credential, _ := strings.Cut(q.Authorization, " ")
 	switch {
 	case q.Authorization == "":
-		if c.cfg.Verifier == nil && c.open.known(ctx) {
+		if c.keys.Load() == nil && c.open.known(ctx) {
 			return "", nil
 		}
 		return "", c.challenge(q, "", "log in, or ask the token service for an anonymous token")
@@ -158,17 +162,32 @@ func (c *Checker) verify(raw string) (registry.Token, error) {
 		return token, nil
 	}
 	token, own, err := c.verifyOwn(raw)
+	verifier := c.keys.Load()
 	switch {
 	case own:
-	case c.cfg.Verifier == nil:
+	case verifier == nil:
 		return token, errNotOurs
 	default:
-		token, err = c.cfg.Verifier.Verify(raw)
+		token, err = verifier.Verify(raw)
 	}
 	if err == nil {
 		c.tokens.Add(key, token)
 	}
+	if c.keys.Load() != verifier { // by keys that may count no longer
+		c.tokens.Remove(key)
+	}
 	return token, err
+}
+
+// UseKeys puts the keys that count from now on in place of the Verifier's. What
+// was verified by those of before is verified again.
+func (c *Checker) UseKeys(keys []*rsa.PublicKey) {
+	next := registry.Verifier{Keys: keys}
+	if before := c.keys.Load(); before != nil {
+		next.Now = before.Now
+	}
+	c.keys.Store(&next)
+	c.tokens.Purge()
 }
 
 func (c *Checker) challenge(q Query, fault, message string) *registry.Error {

@@ -216,7 +216,7 @@ func (c *Checker) Own(authorization string) bool {
 
 // Verifies reports whether a Harbor's token is good here as it is.
 func (c *Checker) Verifies(raw string) bool {
-	if c.cfg.Verifier == nil {
+	if c.keys.Load() == nil {
 		return false
 	}
 	_, err := c.verify(strings.TrimSpace(raw))

@@ -55,7 +55,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
 	if err != nil {
-		return nil, fmt.Errorf("harbor.token_certificates: %w", err)
+		return nil, err
 	}
 	e := &cfg.Fleet.Edge
 	peerSecret, err := Secret(e.Peers.Key)
@@ -66,7 +66,11 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := peers(cfg)
+	certificate, err := newCertificate(cfg)
+	if err != nil {
+		return nil, err
+	}
+	others, roots, err := peers(cfg, certificate)
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +90,13 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
+	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
 	})
 	edge.Daemon.Drain = handler.Drain
-	if edge.Servers, err = edgeServers(e, handler, metrics, cfg); err != nil {
+	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	return edge, nil
@@ -114,19 +119,58 @@ func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
 	if len(certificates) == 0 {
 		return nil, nil
 	}
-	var keys []*rsa.PublicKey
+	keys, err := readKeys(certificates)
+	return &registry.Verifier{Keys: keys}, err
+}
+
+func readKeys(certificates []fleet.Ref) (keys []*rsa.PublicKey, err error) {
 	for _, ref := range certificates {
 		pem, err := os.ReadFile(ref.Path)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("harbor.token_certificates: %w", err)
 		}
 		more, err := registry.ParsePublicKeys(pem)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", ref.Path, err)
+			return nil, fmt.Errorf("harbor.token_certificates: %s: %w", ref.Path, err)
 		}
 		keys = append(keys, more...)
 	}
-	return &registry.Verifier{Keys: keys}, nil
+	return keys, nil
+}
+
+// watchKeys reads the token certificates again when they change.
+func watchKeys(ctx context.Context, cfg EdgeConfig, checker *access.Checker) {
+	certificates := cfg.Fleet.Harbor.TokenCertificates
+	if len(certificates) == 0 {
+		return
+	}
+	var files []string
+	for _, ref := range certificates {
+		files = append(files, ref.Path)
+	}
+	go daemon.Watch(ctx, func() {
+		keys, err := readKeys(certificates)
+		if err != nil {
+			cfg.Log.Warn("token certificates not read again, the last good ones stay", "err", err.Error())
+			return
+		}
+		checker.UseKeys(keys)
+		cfg.Log.Info("token certificates read again", "keys", len(keys))
+	}, files...)
+}
+
+// newCertificate reads the edge's own certificate; nil where it serves plain HTTP.
+func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
+	e := &cfg.Fleet.Edge
+	if e.TLS.Certificate == "" {
+		return nil, nil
+	}
+	certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)
+	if err != nil {
+		return nil, fmt.Errorf("edge.tls: %w", err)
+	}
+	certificate.AskClients = e.Peers.CA != ""
+	return certificate, nil
 }
 
 func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
@@ -144,14 +188,11 @@ func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
 }
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(e *fleet.Edge, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+	e := &cfg.Fleet.Edge
 	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
-	case e.TLS.Certificate != "":
-		certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)
-		if err != nil {
-			return nil, fmt.Errorf("edge.tls: %w", err)
-		}
+	case certificate != nil:
 		public.TLS = certificate.Config()
 	case !e.PlainHTTP:
 		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")

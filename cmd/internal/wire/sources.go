@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"os"
 	"slices"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/proxy"
@@ -42,23 +44,24 @@ func trust(file string) (*tls.Config, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
-	}
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, addTo(pool, file)
 }
 
-// peers are the other datacenters' edges, nearest first. Where they have no
-// address or the fleet has no key, there are none.
-func peers(cfg EdgeConfig) (all []proxy.Peer, err error) {
+func addTo(pool *x509.CertPool, file string) error {
+	pem, err := os.ReadFile(file)
+	if err == nil && !pool.AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return err
+}
+
+// peers are the other datacenters' edges, nearest first, and the authorities of
+// the certificates that they show. Edges without an address are left out.
+func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, roots *x509.CertPool, err error) {
 	f, own := cfg.Fleet, cfg.Fleet.Datacenters[cfg.Datacenter]
 	var names []string
 	for name, dc := range f.Datacenters {
@@ -72,15 +75,27 @@ func peers(cfg EdgeConfig) (all []proxy.Peer, err error) {
 	for _, name := range names {
 		source := registry.SourceConfig{URL: string(f.Datacenters[name].Edge), Prefix: proxy.PeerPath, Trusted: true, Header: cfg.userAgent()}
 		if source.TLS, err = trust(f.Harbor.CA); err != nil {
-			return nil, fmt.Errorf("harbor.ca: %w", err)
+			return nil, nil, fmt.Errorf("harbor.ca: %w", err)
+		}
+		if ca := f.Edge.Peers.CA; ca != "" {
+			if source.TLS == nil {
+				source.TLS, err = trust(ca)
+			} else {
+				err = addTo(source.TLS.RootCAs, ca)
+			}
+			roots = x509.NewCertPool()
+			if err := errors.Join(err, addTo(roots, ca)); err != nil {
+				return nil, nil, fmt.Errorf("edge.peers.ca: %w", err)
+			}
+			certificate.Show(source.TLS)
 		}
 		edge, err := registry.NewSource(source)
 		if err != nil {
-			return nil, fmt.Errorf("datacenters.%s.edge: %w", name, err)
+			return nil, nil, fmt.Errorf("datacenters.%s.edge: %w", name, err)
 		}
 		all = append(all, proxy.Peer{Datacenter: name, Edge: edge})
 	}
-	return all, nil
+	return all, roots, nil
 }
 
 // distance between two datacenters on the unit sphere, in radians; those without

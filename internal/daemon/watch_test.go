@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,13 +27,13 @@ func TestWatchSeesFilesThatAreWrittenAndReplaced(t *testing.T) {
 	write(b, "one")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		calls := 0
-		go Watch(ctx, func() { calls++ }, a, b)
+		var calls atomic.Int32
+		go Watch(ctx, func() { calls.Add(1) }, a, b)
 		synctest.Wait()
 		for _, step := range []struct {
 			name string
 			do   func()
-			want int
+			want int32
 		}{
 			{"nothing", func() {}, 0},
 			{"written", func() { write(a, "longer") }, 1},
@@ -50,7 +51,7 @@ func TestWatchSeesFilesThatAreWrittenAndReplaced(t *testing.T) {
 			step.do()
 			time.Sleep(lookAgain)
 			synctest.Wait()
-			if calls != step.want {
+			if calls := calls.Load(); calls != step.want {
 				t.Fatalf("%s: %d calls, want %d", step.name, calls, step.want)
 			}
 		}

@@ -1,0 +1,203 @@
+package gslb
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// The tiers that a datacenter is chosen from, best first.
+const (
+	tierNearest = "nearest" // of what serves, nothing is nearer to the client
+	tierFarther = "farther" // a primary, but what is nearer serves nobody
+	tierBackup  = "backup"
+	tierPanic   = "panic" // nobody is healthy
+	tierNobody  = "nobody"
+)
+
+// Status is what the decision knows of one datacenter for one name.
+type status struct {
+	healthy  bool // by its probes, or by force
+	lastGood bool // it was, when anybody was for the last time
+	away     bool // drained, or forced down
+}
+
+// choice is who serves the clients of one region: those of set share them by weight.
+type choice struct {
+	set  []int // datacenters, as indexes
+	tier string
+}
+
+// choose says who serves the clients of a region. It is where policy is: README.md
+// has the rules in this order.
+func choose(n *Name, all []Datacenter, now []status, groups [][]int) choice {
+	serving := func(dc int) bool { return now[dc].healthy && !now[dc].away }
+	if n.Method == Static {
+		serving = func(dc int) bool { return !now[dc].away }
+	}
+	if c := n.among(all, groups, serving); len(c.set) > 0 {
+		return c
+	}
+	var standIns []func(dc int) bool
+	present := func(dc int) bool { return !now[dc].away }
+	switch n.Panic {
+	case PanicNodata:
+		return choice{tier: tierNobody}
+	case PanicLastGood:
+		standIns = append(standIns, func(dc int) bool { return now[dc].lastGood && present(dc) })
+	case PanicBackup:
+		standIns = append(standIns, func(dc int) bool { return all[dc].Backup && present(dc) })
+	}
+	standIns = append(standIns, present, func(int) bool { return true }) // the last: all are drained, by mistake
+	for _, standIn := range standIns {
+		if c := n.among(all, groups, standIn); len(c.set) > 0 {
+			return choice{c.set, tierPanic}
+		}
+	}
+	return choice{tier: tierNobody} // the name has no members
+}
+
+// among chooses among the members that may serve.
+func (n *Name) among(all []Datacenter, groups [][]int, may func(dc int) bool) choice {
+	if n.Method != Nearest {
+		return n.first(all, may)
+	}
+	member := func(dc int) bool { return slices.Contains(n.Members, dc) && may(dc) }
+	primaries := 0
+	for dc := range all {
+		if !all[dc].Backup && member(dc) {
+			primaries++
+		}
+	}
+	of := func(group []int, backup bool) (set []int) {
+		for _, dc := range group {
+			if all[dc].Backup == backup && member(dc) {
+				set = append(set, dc)
+			}
+		}
+		return set
+	}
+	tier := tierNearest
+	for _, group := range groups {
+		if set := of(group, false); len(set) > 0 {
+			return choice{set, tier}
+		}
+		if primaries == 0 || primaries < n.MinPrimaries {
+			if set := of(group, true); len(set) > 0 {
+				return choice{set, tierBackup}
+			}
+		}
+		if slices.ContainsFunc(group, func(dc int) bool { return !all[dc].Backup && slices.Contains(n.Members, dc) }) {
+			tier = tierFarther
+		}
+	}
+	return choice{}
+}
+
+// first is the first member that may serve, primaries before backups.
+func (n *Name) first(all []Datacenter, may func(dc int) bool) choice {
+	for _, backup := range []bool{false, true} {
+		tier := tierNearest
+		if backup {
+			tier = tierBackup
+		}
+		for _, dc := range n.Members {
+			if all[dc].Backup != backup {
+				continue
+			}
+			if may(dc) {
+				return choice{[]int{dc}, tier}
+			}
+			if !backup {
+				tier = tierFarther
+			}
+		}
+	}
+	return choice{}
+}
+
+// The lengths of the prefixes whose clients stay together: those of one site.
+const (
+	together4 = 24
+	together6 = 56
+)
+
+// together is the part of the net that the client shares its datacenter with where
+// several are equally near.
+func together(client netip.Addr) netip.Prefix {
+	bits := together6
+	if client.Is4() {
+		bits = together4
+	}
+	p, _ := client.Prefix(bits) // fails for no valid address
+	return p
+}
+
+// pick is the weighted rendezvous hash: every node answers a client alike without
+// a word between them, and who is lost takes only its own clients along.
+// (Weighted by -ln(u)/weight, the least wins: Mosharaf et al. call it highest random weight.)
+func pick(set []int, all []Datacenter, client netip.Addr) int {
+	if len(set) == 1 {
+		return set[0]
+	}
+	raw := together(client).Addr().As16()
+	key := xxhash.Sum64(raw[:])
+	best, least := set[0], math.Inf(1)
+	for _, dc := range set {
+		u := (float64(mix(key^xxhash.Sum64String(all[dc].Name))>>11) + 0.5) / (1 << 53)
+		if score := -math.Log(u) / float64(max(1, all[dc].Weight)); score < least {
+			best, least = dc, score
+		}
+	}
+	return best
+}
+
+// mix spreads what was combined by exclusive or (the finalizer of SplitMix64).
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Client is for whom an answer is: who asks, and for which of its clients.
+type client struct {
+	resolver netip.Addr
+	subnet   netip.Prefix // EDNS Client Subnet (RFC 7871); invalid: none
+}
+
+// where is the client's address for the decision, and the least length of a prefix
+// that it stands for: 0 where the resolver's own address is taken for all clients.
+// A subnet that cannot be on the internet is not believed, but for private ones
+// that the topology lists.
+func (c client) where(listed func(netip.Addr) bool) (at netip.Addr, least int, bySubnet bool) {
+	if !c.subnet.IsValid() || c.subnet.Bits() == 0 {
+		return c.resolver, 0, false
+	}
+	a := c.subnet.Addr()
+	for _, special := range unroutable {
+		if special.Contains(a) {
+			return c.resolver, special.Bits(), false
+		}
+	}
+	for _, private := range privateUse {
+		if private.Contains(a) && !listed(a) {
+			return c.resolver, private.Bits(), false
+		}
+	}
+	return a, 0, true
+}
+
+// unroutable is what no client's address is (RFC 6890).
+var unroutable = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("::ffff:0:0/96"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// privateUse is somebody's own, whose is known by the topology alone (RFC 1918, 6598, 4193).
+var privateUse = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fc00::/7"),
+}

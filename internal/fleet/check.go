@@ -184,35 +184,6 @@ func checkAddress(d *decoder, path, address string) {
 	}
 }
 
-func (f *Fleet) checkGSLB(d *decoder) {
-	g := f.GSLB
-	checkAddress(d, "gslb.listen", g.Listen)
-	checkAddress(d, "gslb.metrics", g.Metrics)
-	checkAddress(d, "gslb.admin", g.Admin)
-	oneOf(d, "gslb.method", g.Method, "nearest", "twrr", "failover", "static")
-	oneOf(d, "gslb.panic", g.Panic, "all", "last-good", "backup", "nodata")
-	if *g.TTL < Duration(time.Second) || *g.TTL > Duration(day) {
-		d.report("gslb.ttl", "%v is out of 1s to 1d", time.Duration(*g.TTL))
-	}
-	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
-		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)
-	}
-	switch {
-	case g.Probe.Interval < Duration(100*time.Millisecond):
-		d.report("gslb.probe.interval", "%v is shorter than 100ms", time.Duration(g.Probe.Interval))
-	case g.Probe.Timeout <= 0 || g.Probe.Timeout >= g.Probe.Interval:
-		d.report("gslb.probe.timeout", "must be more than 0 and less than the interval (%v)", time.Duration(g.Probe.Interval))
-	}
-	if g.Probe.Fall < 1 || g.Probe.Rise < 1 {
-		d.report("gslb.probe", "fall and rise are at least 1")
-	}
-	for _, name := range sorted(f.Datacenters) {
-		if len(f.Datacenters[name].Addresses) == 0 {
-			d.report("datacenters."+name+".addresses", "there is none, so DNS would have nothing to answer with; write this datacenter's addresses")
-		}
-	}
-}
-
 // mailbox reports whether s is an address with its @ written as a dot (RFC 1035,
 // section 3.3.13).
 func mailbox(s string) bool {

@@ -22,6 +22,7 @@ type decoder struct {
 	faults Faults
 	nodes  int
 	depth  int
+	order  []string // the names of the datacenters
 }
 
 // maxNodes bounds the tree, aliases followed: a file of aliases of aliases is
@@ -259,6 +260,9 @@ func (d *decoder) eachKey(n *yaml.Node, path string, do func(key string, value *
 		first[key] = n.Content[i].Line
 		if _, seen := d.lines[at]; !seen {
 			d.lines[at] = n.Content[i].Line
+		}
+		if path == "datacenters" {
+			d.order = append(d.order, key)
 		}
 		do(key, n.Content[i+1], at)
 	}

@@ -79,7 +79,19 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Probe.Timeout, Duration(500*time.Millisecond))
 	or(&g.Probe.Fall, 2)
 	or(&g.Probe.Rise, 3)
+	or(&g.Probe.Confirm, Duration(200*time.Millisecond))
+	or(&g.Probe.Hold, Duration(5*time.Second))
 	or(&g.Panic, "last-good")
+	or(&g.MinPrimaries, 1)
+	or(&g.State, "/var/lib/breakwater/gslb.json")
+	if g.Explain == nil {
+		g.Explain = []Network{{netip.MustParsePrefix("127.0.0.0/8")}, {netip.MustParsePrefix("::1/128")}}
+	}
+	for _, n := range g.Names {
+		or(&n.Method, g.Method)
+		or(&n.Panic, g.Panic)
+		orPointer(&n.TTL, *g.TTL)
+	}
 }
 
 func (p *Projects) setDefaults() {

@@ -20,6 +20,8 @@ type Fleet struct {
 	Projects    Projects               `yaml:"projects"`
 	Edge        Edge                   `yaml:"edge"`
 	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
+
+	Order []string // the datacenters' names as they stand in the file
 }
 
 // Fault is one thing that is wrong with a file.
@@ -75,6 +77,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 	d := &decoder{file: name, lines: map[string]int{}}
 	f := &Fleet{}
 	if d.load(data, f) {
+		f.Order = d.order
 		f.setDefaults()
 		f.check(d)
 	}

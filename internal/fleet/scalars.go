@@ -129,6 +129,29 @@ func (u *URL) parse(text string) error {
 	return nil
 }
 
+// Probed is what a name server asks to see whether a datacenter serves:
+// https://host/path, http://host/path, tcp://host:port or file:/path.
+type Probed string
+
+func (p *Probed) parse(text string) error {
+	u, err := url.Parse(text)
+	ok := err == nil && u.User == nil
+	switch {
+	case !ok:
+	case u.Scheme == "file":
+		ok = strings.HasPrefix(u.Path, "/") && u.Host == ""
+	case u.Scheme == "tcp":
+		ok = u.Hostname() != "" && u.Port() != "" && u.Path == ""
+	default:
+		ok = u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+	}
+	if !ok {
+		return fmt.Errorf("%q is nothing to probe; write https://host/path, tcp://host:port or file:/path", text)
+	}
+	*p = Probed(text)
+	return nil
+}
+
 // Network is an IP prefix.
 type Network struct{ netip.Prefix }
 

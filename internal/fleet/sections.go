@@ -16,6 +16,7 @@ type Datacenter struct {
 	Harbor    URL       `yaml:"harbor"`    // the Harbor behind it; required
 	GSLB      []Addr    `yaml:"gslb"`      // this datacenter's name server, as glue
 	Weight    *int      `yaml:"weight"`    // share where several are equally near; default 1
+	Probe     Probed    `yaml:"probe"`     // what name servers ask instead of the edge or Harbor: https://…, tcp://host:port or file:/path
 
 	ProjectDefaults struct {
 		AutoScan *bool `yaml:"auto_scan"` // false where there is no scanner
@@ -26,6 +27,8 @@ type Datacenter struct {
 type Location struct {
 	Latitude  float64 `yaml:"latitude"`
 	Longitude float64 `yaml:"longitude"`
+	Country   string  `yaml:"country"`   // ISO 3166-1, as FR; for geographic databases without coordinates
+	Continent string  `yaml:"continent"` // AF, AN, AS, EU, NA, OC or SA; see country
 }
 
 // Secrets says where vault: references are looked up.
@@ -103,6 +106,14 @@ type Edge struct {
 	OutageGrace *Duration `yaml:"outage_grace"` // default 1h: how long remembered pull access holds while no Harbor answers; 0s: not at all
 }
 
+// GSLBName is one further name; what is not written is as in gslb.
+type GSLBName struct {
+	Method      string    `yaml:"method"`
+	Panic       string    `yaml:"panic"`
+	TTL         *Duration `yaml:"ttl"`
+	Datacenters []string  `yaml:"datacenters"` // that may be answered, in order; absent: all
+}
+
 // GSLB is the same on every name server of the fleet.
 type GSLB struct {
 	Listen  string    `yaml:"listen"`  // default :53
@@ -112,17 +123,25 @@ type GSLB struct {
 	SOA     struct {
 		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
 	} `yaml:"soa"`
-	Method string `yaml:"method"` // nearest (or twrr) | failover | static; default nearest
-	GeoIP  string `yaml:"geoip"`  // a MaxMind database; networks always win over it
-	Probe  struct {
+	Method       string               `yaml:"method"`        // nearest (or twrr) | failover | static; default nearest
+	Order        []string             `yaml:"order"`         // datacenters, for failover and for clients of whom nothing is known; absent: for failover as they stand in the file, and such clients are equally near to all
+	MinPrimaries int                  `yaml:"min_primaries"` // with fewer healthy, backups take clients too, by distance; default 1: backups when there is no primary
+	Names        map[string]*GSLBName `yaml:"names"`         // further names, with what differs from here; domain is always one
+	Topology     string               `yaml:"topology"`      // file: a network and its datacenters in order of preference on each line; read again when it changes
+	GeoIP        string               `yaml:"geoip"`         // a MaxMind database; networks and topology always win over it; read again when it changes
+	State        string               `yaml:"state"`         // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
+	Explain      []Network            `yaml:"explain"`       // who may ask for the TXT records that say why; default loopback
+	Probe        struct {
 		Interval Duration `yaml:"interval"` // default 1s
 		Timeout  Duration `yaml:"timeout"`  // default 500ms
 		Fall     int      `yaml:"fall"`     // failures in a row until it is down; default 2
 		Rise     int      `yaml:"rise"`     // successes in a row until it is up; default 3
+		Confirm  Duration `yaml:"confirm"`  // how soon a failure is probed again; default 200ms
+		Hold     Duration `yaml:"hold"`     // how long what went down stays down at least; default 5s
 	} `yaml:"probe"`
 	Witnesses []Addr `yaml:"witnesses"` // outside the fleet: who reaches none of them is isolated
 	Panic     string `yaml:"panic"`     // all | last-good | backup | nodata; default last-good
-	Key       Ref    `yaml:"key"`       // signs observations between name servers
+	Key       Ref    `yaml:"key"`       // shared by all name servers: their cookies, and observations between them
 	DNSSEC    struct {
 		Key string `yaml:"key"` // file, the same on every node; absent: unsigned
 	} `yaml:"dnssec"`

@@ -1,0 +1,78 @@
+package gslb
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Fleet is all that answers are made of and that does not change by itself.
+type Fleet struct {
+	Datacenters []Datacenter
+	Zones       []Zone
+	Places      *Places
+	Explain     []netip.Prefix // who may ask why, by TXT; none: nobody
+}
+
+// view is the fleet at one moment: what is answered until something changes.
+// Immutable, so that any number of queries read it without a lock.
+type view struct {
+	fleet *Fleet
+	zones []zoneView // the longest origin first
+}
+
+// nameView is one name at one moment.
+type nameView struct {
+	*Name
+	status  []status
+	choices []choice // by region
+	uniform bool     // all regions have one and the same datacenter
+}
+
+// decision is what a client is answered, and how far that holds.
+type decision struct {
+	datacenter int // as an index; -1: nobody
+	region     uint16
+	choice     choice
+	scope      int // the length of the client's prefix for which the answer is the same
+	ttl        time.Duration
+	client     netip.Addr // who it is for
+	bySubnet   bool       // that is the subnet's, not the resolver's
+}
+
+// panicTTL bounds how long an answer of last resort is kept.
+const panicTTL = 5 * time.Second
+
+func newNameView(f *Fleet, n *Name, now []status) *nameView {
+	v := &nameView{Name: n, status: now, uniform: true}
+	for i := range f.Places.regions {
+		c := choose(n, f.Datacenters, now, f.Places.regions[i].groups)
+		v.choices = append(v.choices, c)
+		v.uniform = v.uniform && len(c.set) < 2 && slices.Equal(c.set, v.choices[0].set)
+	}
+	return v
+}
+
+// decide is the decision for one client: README.md has the rules in this order.
+func (v *nameView) decide(f *Fleet, c client) decision {
+	at, least, bySubnet := c.where(f.Places.listed)
+	region, bits := f.Places.find(at)
+	d := decision{datacenter: -1, region: region, choice: v.choices[region], ttl: v.TTL, client: at, bySubnet: bySubnet}
+	if len(d.choice.set) > 0 {
+		d.datacenter = pick(d.choice.set, f.Datacenters, at)
+	}
+	if d.choice.tier == tierPanic || d.choice.tier == tierNobody {
+		d.ttl = min(d.ttl, panicTTL)
+	}
+	switch {
+	case v.uniform: // wherever the client is
+	case bySubnet && len(d.choice.set) > 1:
+		d.scope = max(bits, together(at).Bits())
+	case bySubnet:
+		d.scope = bits
+	case least > 0: // a subnet that says nothing: the answer is for others that say nothing either
+		_, bits := f.Places.find(c.subnet.Addr())
+		d.scope = max(bits, least)
+	}
+	return d
+}

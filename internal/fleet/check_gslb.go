@@ -1,0 +1,84 @@
+package fleet
+
+import (
+	"strings"
+	"time"
+)
+
+func (f *Fleet) checkGSLB(d *decoder) {
+	g := f.GSLB
+	checkAddress(d, "gslb.listen", g.Listen)
+	checkAddress(d, "gslb.metrics", g.Metrics)
+	checkAddress(d, "gslb.admin", g.Admin)
+	f.checkAnswer(d, "gslb", &GSLBName{g.Method, g.Panic, g.TTL, nil})
+	f.checkMembers(d, "gslb.order", g.Order)
+	if primaries := f.primaries(); g.MinPrimaries < 1 || primaries > 0 && g.MinPrimaries > primaries {
+		d.report("gslb.min_primaries", "%d is out of 1 to %d, the primaries that there are", g.MinPrimaries, primaries)
+	}
+	for _, name := range sorted(g.Names) {
+		path := "gslb.names." + name
+		switch {
+		case !hostname.MatchString(name) || !strings.Contains(name, "."):
+			d.report(path, "%q is no host name; write it whole, as registry.example.org", name)
+		case name == f.Domain:
+			d.report(path, "this is domain itself; write what is for it in gslb")
+		}
+		f.checkAnswer(d, path, g.Names[name])
+		f.checkMembers(d, path+".datacenters", g.Names[name].Datacenters)
+	}
+	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
+		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)
+	}
+	switch {
+	case g.Probe.Interval < Duration(100*time.Millisecond):
+		d.report("gslb.probe.interval", "%v is shorter than 100ms", time.Duration(g.Probe.Interval))
+	case g.Probe.Timeout <= 0 || g.Probe.Timeout >= g.Probe.Interval:
+		d.report("gslb.probe.timeout", "must be more than 0 and less than the interval (%v)", time.Duration(g.Probe.Interval))
+	}
+	if c := g.Probe.Confirm; c < Duration(10*time.Millisecond) {
+		d.report("gslb.probe.confirm", "%v is shorter than 10ms", time.Duration(c))
+	}
+	if g.Probe.Hold < 0 {
+		d.report("gslb.probe.hold", "%v is negative", time.Duration(g.Probe.Hold))
+	}
+	if g.Probe.Fall < 1 || g.Probe.Rise < 1 {
+		d.report("gslb.probe", "fall and rise are at least 1")
+	}
+	for _, name := range sorted(f.Datacenters) {
+		if len(f.Datacenters[name].Addresses) == 0 {
+			d.report("datacenters."+name+".addresses", "there is none, so DNS would have nothing to answer with; write this datacenter's addresses")
+		}
+	}
+}
+
+func (f *Fleet) primaries() (n int) {
+	for _, dc := range f.Datacenters {
+		if dc.Role == Primary {
+			n++
+		}
+	}
+	return n
+}
+
+// checkAnswer checks what is said of one name, or of all.
+func (f *Fleet) checkAnswer(d *decoder, path string, n *GSLBName) {
+	oneOf(d, path+".method", n.Method, "nearest", "twrr", "failover", "static")
+	oneOf(d, path+".panic", n.Panic, "all", "last-good", "backup", "nodata")
+	if *n.TTL < Duration(time.Second) || *n.TTL > Duration(day) || *n.TTL%Duration(time.Second) != 0 {
+		d.report(path+".ttl", "%v is out of 1s to 1d, in whole seconds", time.Duration(*n.TTL))
+	}
+}
+
+// checkMembers checks a list of datacenters.
+func (f *Fleet) checkMembers(d *decoder, path string, names []string) {
+	seen := map[string]bool{}
+	for _, name := range names {
+		switch {
+		case f.Datacenters[name] == nil:
+			d.report(path, "there is no datacenter %q; known here: %s", name, strings.Join(sorted(f.Datacenters), ", "))
+		case seen[name]:
+			d.report(path, "%s stands there twice", name)
+		}
+		seen[name] = true
+	}
+}

@@ -137,7 +137,8 @@ func together(client netip.Addr) netip.Prefix {
 
 // pick is the weighted rendezvous hash: every node answers a client alike without
 // a word between them, and who is lost takes only its own clients along.
-// (Weighted by -ln(u)/weight, the least wins: Mosharaf et al. call it highest random weight.)
+// Of -ln(u)/weight the least wins: the logarithmic method of Schindelhauer and
+// Schomaker, "Weighted distributed hash tables" (2005).
 func pick(set []int, all []Datacenter, client netip.Addr) int {
 	if len(set) == 1 {
 		return set[0]

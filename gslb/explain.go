@@ -1,0 +1,114 @@
+package gslb
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// explain says in sentences what the client is answered and why, and of every
+// datacenter why it is not the one.
+func (v *nameView) explain(f *Fleet, c client, d decision) (lines []string) {
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	switch {
+	case d.bySubnet:
+		say("The client is %s, by its client subnet.", c.subnet)
+	case c.subnet.IsValid() && c.subnet.Bits() > 0:
+		say("The client is %s, who asks: its client subnet %s cannot be on the internet, and no topology lists it.", d.client, c.subnet)
+	default:
+		say("The client is %s, who asks.", d.client)
+	}
+	say("Where it is: %s.", f.Places.explain(d.client))
+	names := func(set []int) string {
+		var all []string
+		for _, dc := range set {
+			all = append(all, f.Datacenters[dc].Name)
+		}
+		return strings.Join(all, ", ")
+	}
+	if d.datacenter < 0 {
+		say("Nobody is healthy, and the panic policy of %s is %s: the answer is empty.", v.Name.Name, v.Panic)
+	} else {
+		chosen := f.Datacenters[d.datacenter].Name
+		say("The answer is %s, tier %s, kept for %s, the same for all of %s.", chosen, d.choice.tier, d.ttl, reach(d))
+		if len(d.choice.set) > 1 {
+			say("%s share these clients by weight; the clients of %s stay with %s.", names(d.choice.set), together(d.client), chosen)
+		}
+	}
+	for _, dc := range v.order(f, d) {
+		if dc != d.datacenter {
+			say("Not %s: %s.", f.Datacenters[dc].Name, v.rejected(f, dc, d))
+		}
+	}
+	return lines
+}
+
+func reach(d decision) string {
+	if !d.bySubnet {
+		return "who asks through this resolver"
+	}
+	p, _ := d.client.Prefix(d.scope)
+	return p.String()
+}
+
+// order lists all datacenters, nearest first.
+func (v *nameView) order(f *Fleet, d decision) (all []int) {
+	for _, group := range f.Places.regions[d.region].groups {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// rejected says why a datacenter is not the answer.
+func (v *nameView) rejected(f *Fleet, dc int, d decision) string {
+	s := v.status[dc]
+	switch {
+	case !slices.Contains(v.Members, dc):
+		return "it is no datacenter of this name"
+	case s.away:
+		return "an operator has taken it out"
+	case !s.healthy && v.Method != Static && d.choice.tier != tierPanic:
+		return "it is not healthy"
+	case slices.Contains(d.choice.set, dc):
+		return "it is as near, and others of these clients are its"
+	case f.Datacenters[dc].Backup && d.choice.tier != tierBackup && d.choice.tier != tierPanic:
+		return "it is a backup, and primaries serve"
+	case v.Method == Nearest:
+		return "it is farther away"
+	}
+	return "it comes later in the declared order"
+}
+
+// Explanation is what `gslb explain` says, for programs.
+type Explanation struct {
+	Name       string       `json:"name"`
+	Client     netip.Prefix `json:"client"`
+	Datacenter string       `json:"datacenter"` // "": nobody
+	Tier       string       `json:"tier"`
+	Addresses  []netip.Addr `json:"addresses"`
+	TTL        float64      `json:"ttl"`   // seconds
+	Scope      int          `json:"scope"` // length of the client's prefix that has the same answer
+	Sentences  []string     `json:"sentences"`
+}
+
+// explainFor answers as if a query for the name came with the client subnet.
+func (v *view) explainFor(name string, subnet netip.Prefix) (Explanation, error) {
+	z := v.zoneOf(name)
+	if z == nil || z.names[name] == nil {
+		var known []string
+		for _, z := range v.zones {
+			known = append(known, keys(z.names)...)
+		}
+		slices.Sort(known)
+		return Explanation{}, fmt.Errorf("%s is no name of this fleet; known: %s", name, strings.Join(known, ", "))
+	}
+	n, c := z.names[name], client{resolver: subnet.Addr(), subnet: subnet}
+	d := n.decide(v.fleet, c)
+	e := Explanation{Name: name, Client: subnet, Tier: d.choice.tier, TTL: d.ttl.Seconds(), Scope: d.scope, Sentences: n.explain(v.fleet, c, d)}
+	if d.datacenter >= 0 {
+		dc := &v.fleet.Datacenters[d.datacenter]
+		e.Datacenter, e.Addresses = dc.Name, dc.Addresses
+	}
+	return e, nil
+}

@@ -1,0 +1,121 @@
+package gslb
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// PlacesConfig is all that says where a client is.
+type PlacesConfig struct {
+	Datacenters []Datacenter // with the networks that are at home there
+	Order       []int        // for clients of whom nothing is known; none: all are equally near to them
+	Topology    string       // file: see the README; "": none
+	GeoIP       string       // file: a MaxMind database; "": none
+}
+
+// Places says where clients are. Immutable: it is made anew when a file changes.
+// Networks and topology come first, the longest prefix of both; then geography; then
+// the declared order.
+type Places struct {
+	datacenters []Datacenter
+	regions     []region
+	table       table
+	unknown     uint16 // the region of clients of whom nothing is known
+}
+
+// NewPlaces reads the files into memory. Its error names file and line, and what
+// to do; nothing of a broken file takes effect.
+func NewPlaces(cfg PlacesConfig) (*Places, error) {
+	r := &regions{datacenters: cfg.Datacenters, known: map[string]uint16{}}
+	unknown := region{says: "nothing is known of it"}
+	for _, dc := range cfg.Order {
+		unknown.groups = append(unknown.groups, []int{dc})
+	}
+	unknown.groups = r.after(unknown.groups, nil)
+	last, err := r.intern(unknown)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := r.networks()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Topology != "" {
+		more, err := r.readTopology(cfg.Topology)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(more, entries...) // of the same prefix, the fleet file's counts
+	}
+	var geography []entry
+	if cfg.GeoIP != "" {
+		if geography, err = r.readGeoIP(cfg.GeoIP); err != nil {
+			return nil, fmt.Errorf("read the geographic database %s: %w", cfg.GeoIP, err)
+		}
+	}
+	t := newTable(entries).over(newTable(geography)).over(table{[]key{{}}, []uint16{last}})
+	return &Places{cfg.Datacenters, r.all, t, last}, nil
+}
+
+// networks are those that the fleet file says are at home in a datacenter.
+func (r *regions) networks() (entries []entry, err error) {
+	for i, dc := range r.datacenters {
+		if len(dc.Networks) == 0 {
+			continue
+		}
+		n, err := r.intern(region{says: "it is in a network of " + dc.Name, listed: true, groups: r.after([][]int{{i}}, dc.Location)})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range dc.Networks {
+			entries = append(entries, entry{p, n})
+		}
+	}
+	return entries, nil
+}
+
+// find returns the client's region, and the length of the largest prefix around it
+// that is in it as a whole.
+func (p *Places) find(client netip.Addr) (region uint16, length int) {
+	return p.table.find(client.Unmap())
+}
+
+// listed reports whether the topology knows the address.
+func (p *Places) listed(a netip.Addr) bool {
+	n, _ := p.find(a)
+	return p.regions[n].listed
+}
+
+// explain says where the client is, how that is known, and what follows.
+func (p *Places) explain(client netip.Addr) string {
+	n, length := p.find(client)
+	around, _ := client.Unmap().Prefix(length) // fails for no length that find returns
+	var groups []string
+	for _, g := range p.regions[n].groups {
+		var names []string
+		for _, dc := range g {
+			names = append(names, p.datacenters[dc].Name)
+		}
+		groups = append(groups, strings.Join(names, " and "))
+	}
+	return fmt.Sprintf("%s, as is all of %s; nearest first: %s", p.regions[n].says, around, strings.Join(groups, ", then "))
+}
+
+// readFile reads a file that is no larger than the limit.
+func readFile(name string, limit int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("it is larger than %d MiB", limit>>20)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	return data, nil
+}

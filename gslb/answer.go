@@ -8,23 +8,32 @@ import (
 	"github.com/miekg/dns"
 )
 
+// answer is what a question gets.
+type answer struct {
+	rcode              int
+	authoritative      bool
+	answers, ns, extra []dns.RR
+	scope              uint8 // of the client subnet, where the query has one
+}
+
 // answer is what the view says to a question of class IN. README.md has the rules in
 // this order.
 func (v *view) answer(q *query, from netip.Addr) answer {
-	z := v.zoneOf(q.name)
+	name := presentation(q.name())
+	z := v.zoneOf(name)
 	if z == nil {
 		return answer{rcode: dns.RcodeRefused}
 	}
-	c := client{resolver: from.Unmap(), subnet: q.subnet}
-	if n := z.names[q.name]; n != nil {
+	c := client{resolver: from.Unmap(), subnet: q.opt.subnet}
+	if n := z.names[name]; n != nil {
 		if a, ok := z.ofName(v.fleet, n, q, c); ok {
 			return a
 		}
 	}
-	if why, ok := strings.CutPrefix(q.name, explainLabel); ok && z.names[why] != nil && allowed(v.fleet.Explain, from) {
+	if why, ok := strings.CutPrefix(name, explainLabel); ok && z.names[why] != nil && allowed(v.fleet.Explain, from) {
 		return z.why(v.fleet, z.names[why], q, c)
 	}
-	return z.fixed(q)
+	return z.fixed(q, name)
 }
 
 // ofName answers with a datacenter's addresses; ok is false for the types that do
@@ -36,8 +45,9 @@ func (z *zoneView) ofName(f *Fleet, n *nameView, q *query, c client) (a answer, 
 	d := n.decide(f, c)
 	a = answer{authoritative: true, scope: uint8(d.scope)}
 	if d.datacenter >= 0 {
-		for _, address_ := range f.Datacenters[d.datacenter].Addresses {
-			rr := address(q.asked, address_, uint32(d.ttl.Seconds()))
+		asked := q.owner()
+		for _, ip := range f.Datacenters[d.datacenter].Addresses {
+			rr := address(asked, ip, uint32(d.ttl.Seconds()))
 			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && (len(a.answers) == 0 || rr.Header().Rrtype == a.answers[0].Header().Rrtype) {
 				a.answers = append(a.answers, rr)
 			}
@@ -50,25 +60,26 @@ func (z *zoneView) ofName(f *Fleet, n *nameView, q *query, c client) (a answer, 
 }
 
 // fixed answers what depends on nobody's health.
-func (z *zoneView) fixed(q *query) answer {
+func (z *zoneView) fixed(q *query, name string) answer {
+	asked := q.owner()
 	a := answer{authoritative: true}
-	hosts, host := z.hosts[q.name]
-	switch apex := q.name == z.Origin; {
+	hosts, host := z.hosts[name]
+	switch apex := name == z.Origin; {
 	case apex && q.qtype == dns.TypeSOA, apex && q.qtype == dns.TypeANY:
-		a.answers = []dns.RR{named(z.soa, q.asked)}
+		a.answers = []dns.RR{named(z.soa, asked)}
 	case apex && q.qtype == dns.TypeNS:
 		for _, rr := range z.ns {
-			a.answers = append(a.answers, named(rr, q.asked))
+			a.answers = append(a.answers, named(rr, asked))
 		}
 		a.extra = z.glue
 	case host:
 		for _, ip := range hosts {
-			rr := address(q.asked, ip, fixedTTL)
+			rr := address(asked, ip, fixedTTL)
 			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && len(a.answers) == 0 {
 				a.answers = append(a.answers, rr)
 			}
 		}
-	case !apex && z.names[q.name] == nil && !z.inner[q.name]:
+	case !apex && z.names[name] == nil && !z.inner[name]:
 		return z.nothing(dns.RcodeNameError)
 	}
 	if len(a.answers) == 0 {
@@ -97,7 +108,7 @@ func (z *zoneView) why(f *Fleet, n *nameView, q *query, c client) answer {
 		return z.nothing(dns.RcodeSuccess)
 	}
 	d := n.decide(f, c)
-	txt := &dns.TXT{Hdr: header(q.asked, dns.TypeTXT, 0)}
+	txt := &dns.TXT{Hdr: header(q.owner(), dns.TypeTXT, 0)}
 	for _, line := range n.explain(f, c, d) {
 		txt.Txt = append(txt.Txt, line[:min(len(line), maxTXT)])
 	}

@@ -1,0 +1,163 @@
+package gslb
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// DatacenterHealth is what the probes say of one datacenter.
+type DatacenterHealth struct {
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since"` // of that
+	Why   string    `json:"why"`   // in a sentence, when it is down
+}
+
+// health runs the probes of one set of targets.
+type health struct {
+	cfg     ProbeConfig
+	log     *slog.Logger
+	metrics *metrics
+	changed func() // called without the lock
+
+	mu    sync.Mutex
+	state map[string]DatacenterHealth // by datacenter: those that a verdict is in for
+	first chan struct{}               // closed when it is in for all
+	wait  int
+}
+
+func newHealth(cfg ProbeConfig, log *slog.Logger, m *metrics, changed func()) *health {
+	return &health{cfg: cfg, log: log, metrics: m, changed: changed, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
+}
+
+// run probes until ctx ends. What was known of datacenters before is where it begins.
+func (h *health) run(ctx context.Context, targets []Target, before map[string]DatacenterHealth) {
+	h.wait = len(targets)
+	if len(targets) == 0 {
+		close(h.first)
+	}
+	var all sync.WaitGroup
+	for _, t := range targets {
+		known, ok := before[t.Datacenter]
+		if ok {
+			h.settle(t.Datacenter, known)
+		}
+		all.Go(func() { h.watch(ctx, newProber(t, h.cfg), known, ok) })
+	}
+	all.Wait()
+}
+
+// settle notes a verdict.
+func (h *health) settle(datacenter string, d DatacenterHealth) {
+	h.mu.Lock()
+	_, known := h.state[datacenter]
+	h.state[datacenter] = d
+	if !known {
+		if h.wait--; h.wait == 0 {
+			close(h.first)
+		}
+	}
+	h.mu.Unlock()
+	h.metrics.setUp(datacenter, d.Up)
+	h.changed()
+}
+
+// snapshot is what is known now.
+func (h *health) snapshot() map[string]DatacenterHealth {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make(map[string]DatacenterHealth, len(h.state))
+	for name, d := range h.state {
+		all[name] = d
+	}
+	return all
+}
+
+// watch probes one target.
+func (h *health) watch(ctx context.Context, p *prober, known DatacenterHealth, isKnown bool) {
+	state := hysteresis{cfg: &h.cfg, known: isKnown, up: known.Up}
+	if isKnown && !known.Up {
+		state.fell = known.Since
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		begun := time.Now()
+		err := p.probe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		now := time.Now()
+		h.metrics.probed(p.Datacenter, now.Sub(begun), err)
+		changed, soon := state.observe(err == nil, now)
+		if changed {
+			d := DatacenterHealth{Up: state.up, Since: now}
+			if err != nil {
+				d.Why = err.Error()
+			}
+			h.log.Info("datacenter health", "datacenter", p.Datacenter, "up", d.Up, "why", d.Why)
+			h.settle(p.Datacenter, d)
+		}
+		// From begin to begin: a probe that times out delays none.
+		next := h.cfg.Interval - now.Sub(begun) - time.Duration(rand.Int64N(int64(h.cfg.Interval/10)+1))
+		if soon {
+			next = h.cfg.Confirm
+		}
+		timer.Reset(max(0, next))
+	}
+}
+
+// metrics of the name server; a nil one counts nothing.
+type metrics struct {
+	up       *prometheus.GaugeVec
+	seconds  *prometheus.HistogramVec
+	failures *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	if r == nil {
+		return nil
+	}
+	m := &metrics{
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_datacenter_up",
+			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
+			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
+			Help: "Probes that failed: connect, timeout, tls, status, body."}, []string{"datacenter", "reason"}),
+	}
+	r.MustRegister(m.up, m.seconds, m.failures)
+	return m
+}
+
+func (m *metrics) setUp(datacenter string, up bool) {
+	if m == nil {
+		return
+	}
+	value := 0.0
+	if up {
+		value = 1
+	}
+	m.up.WithLabelValues(datacenter).Set(value)
+}
+
+func (m *metrics) probed(datacenter string, took time.Duration, err error) {
+	if m == nil {
+		return
+	}
+	m.seconds.WithLabelValues(datacenter).Observe(took.Seconds())
+	var f *failure
+	if errors.As(err, &f) {
+		m.failures.WithLabelValues(datacenter, f.reason).Inc()
+	}
+}

@@ -1,0 +1,49 @@
+package gslb
+
+import "time"
+
+// ProbeConfig says how often is probed, and what counts.
+type ProbeConfig struct {
+	Interval time.Duration // between probes; 10 % of it are chance, so that nodes do not probe together
+	Timeout  time.Duration // of one probe
+	Fall     int           // failures in a row until it is down
+	Rise     int           // successes in a row until it is up again
+	Confirm  time.Duration // after a failure of what is up, how soon is probed again
+	Hold     time.Duration // how long what went down stays down at least
+}
+
+// hysteresis turns the results of probes into up and down, so that neither one lost
+// probe nor a target that comes and goes moves anybody.
+type hysteresis struct {
+	cfg   *ProbeConfig
+	known bool // there was a verdict
+	up    bool
+	row   int       // results in a row that contradict the verdict
+	fell  time.Time // when it went down
+}
+
+// observe takes the result of a probe. It reports whether the verdict changed, and
+// whether the next probe is to come soon.
+func (h *hysteresis) observe(ok bool, now time.Time) (changed, soon bool) {
+	switch {
+	case !h.known && ok: // who was never seen is believed at once
+		h.known, h.up, h.row = true, true, 0
+		return true, false
+	case h.known && ok == h.up:
+		h.row = 0
+		return false, false
+	}
+	h.row++
+	if ok { // and it is down
+		if h.row < h.cfg.Rise || now.Sub(h.fell) < h.cfg.Hold {
+			return false, false
+		}
+		h.up, h.row = true, 0
+		return true, false
+	}
+	if h.row < h.cfg.Fall {
+		return false, true
+	}
+	h.known, h.up, h.row, h.fell = true, false, 0, now
+	return true, false
+}

@@ -1,0 +1,89 @@
+package gslb
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Override is what an operator said of a datacenter. It goes before what probes say.
+type Override struct {
+	Datacenter string    `json:"datacenter"`
+	Name       string    `json:"name"` // one name with the final dot; "": all
+	Mode       Mode      `json:"mode"`
+	Until      time.Time `json:"until"` // zero: until it is taken back
+	Reason     string    `json:"reason"`
+	Since      time.Time `json:"since"`
+}
+
+// Mode is what an operator may say.
+type Mode string
+
+// The modes.
+const (
+	Drain Mode = "drain" // no new clients
+	Up    Mode = "up"    // healthy, whatever the probes say
+	Down  Mode = "down"  // not healthy, whatever the probes say; as drain, but in words an incident's
+)
+
+const (
+	maxOverrides = 256
+	maxReason    = 256
+)
+
+// effective is what was said of the datacenter for the name; what is said of one name
+// goes before what is said of all, and what was said last before what was said earlier.
+func effective(all []Override, now time.Time, datacenter, name string) (mode Mode) {
+	for _, forAll := range []bool{true, false} {
+		for _, o := range all {
+			if o.Datacenter == datacenter && (o.Name == "") == forAll && (forAll || o.Name == name) && !o.expired(now) {
+				mode = o.Mode
+			}
+		}
+	}
+	return mode
+}
+
+func (o Override) expired(now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
+
+// with puts the override in the place of what was said before of the same.
+func with(all []Override, o Override) []Override {
+	return append(without(all, o.Datacenter, o.Name), o)
+}
+
+func without(all []Override, datacenter, name string) []Override {
+	return slices.DeleteFunc(slices.Clone(all), func(o Override) bool { return o.Datacenter == datacenter && o.Name == name })
+}
+
+// living drops what has expired, and returns when the next one will; zero: none.
+func living(all []Override, now time.Time) (left []Override, next time.Time) {
+	for _, o := range all {
+		if o.expired(now) {
+			continue
+		}
+		left = append(left, o)
+		if !o.Until.IsZero() && (next.IsZero() || o.Until.Before(next)) {
+			next = o.Until
+		}
+	}
+	return left, next
+}
+
+// check says what is wrong with an override for this fleet.
+func (o Override) check(f *fleetNow, now time.Time) error {
+	switch {
+	case o.Mode != Drain && o.Mode != Up && o.Mode != Down:
+		return fmt.Errorf("%q is none of drain, up, down", o.Mode)
+	case !slices.ContainsFunc(f.Datacenters, func(dc Datacenter) bool { return dc.Name == o.Datacenter }):
+		return fmt.Errorf("there is no datacenter %q", o.Datacenter)
+	case o.Name != "" && !slices.ContainsFunc(f.Zones, func(z Zone) bool {
+		return slices.ContainsFunc(z.Names, func(n Name) bool { return n.Name == o.Name })
+	}):
+		return fmt.Errorf("there is no name %q", o.Name)
+	case o.expired(now):
+		return fmt.Errorf("it would end before it begins")
+	case len(o.Reason) > maxReason:
+		return fmt.Errorf("the reason is longer than %d bytes", maxReason)
+	}
+	return nil
+}

@@ -20,6 +20,7 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
+	"gslb":                 {},
 	"internal/fleet":       {"internal/naming"},
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
@@ -27,9 +28,9 @@ var imports = map[string][]string{
 	"proxy/access":         {"registry"},
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/naming", "internal/daemon"},
+	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},
-	"cmd/breakwater":    {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":    {"gslb", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming"},
 	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -8,14 +8,6 @@ import (
 	"github.com/miekg/dns"
 )
 
-// answer is what a question gets.
-type answer struct {
-	rcode              int
-	authoritative      bool
-	answers, ns, extra []dns.RR
-	scope              uint8 // of the client subnet, where the query has one
-}
-
 // answer is what the view says to a question of class IN. README.md has the rules in
 // this order.
 func (v *view) answer(q *query, from netip.Addr) answer {
@@ -26,7 +18,7 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 	}
 	c := client{resolver: from.Unmap(), subnet: q.opt.subnet}
 	if n := z.names[name]; n != nil {
-		if a, ok := z.ofName(v.fleet, n, q, c); ok {
+		if a, ok := z.ofName(v, n, q, c); ok {
 			return a
 		}
 	}
@@ -38,16 +30,21 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 
 // ofName answers with a datacenter's addresses; ok is false for the types that do
 // not depend on who asks.
-func (z *zoneView) ofName(f *Fleet, n *nameView, q *query, c client) (a answer, ok bool) {
+func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, ok bool) {
 	if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA && q.qtype != dns.TypeANY {
 		return a, false
 	}
+	f := v.fleet
 	d := n.decide(f, c)
-	a = answer{authoritative: true, scope: uint8(d.scope)}
+	chosen := ""
 	if d.datacenter >= 0 {
-		asked := q.owner()
+		chosen = f.Datacenters[d.datacenter].Name
+	}
+	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
+	a = answer{auth: true, scope: uint8(d.scope)}
+	if d.datacenter >= 0 {
 		for _, ip := range f.Datacenters[d.datacenter].Addresses {
-			rr := address(asked, ip, uint32(d.ttl.Seconds()))
+			rr := address(n.Name.Name, ip, uint32(d.ttl.Seconds()))
 			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && (len(a.answers) == 0 || rr.Header().Rrtype == a.answers[0].Header().Rrtype) {
 				a.answers = append(a.answers, rr)
 			}
@@ -61,20 +58,16 @@ func (z *zoneView) ofName(f *Fleet, n *nameView, q *query, c client) (a answer, 
 
 // fixed answers what depends on nobody's health.
 func (z *zoneView) fixed(q *query, name string) answer {
-	asked := q.owner()
-	a := answer{authoritative: true}
+	a := answer{auth: true}
 	hosts, host := z.hosts[name]
 	switch apex := name == z.Origin; {
 	case apex && q.qtype == dns.TypeSOA, apex && q.qtype == dns.TypeANY:
-		a.answers = []dns.RR{named(z.soa, asked)}
+		a.answers = []dns.RR{z.soa}
 	case apex && q.qtype == dns.TypeNS:
-		for _, rr := range z.ns {
-			a.answers = append(a.answers, named(rr, asked))
-		}
-		a.extra = z.glue
+		a.answers, a.extra = z.ns, z.glue
 	case host:
 		for _, ip := range hosts {
-			rr := address(asked, ip, fixedTTL)
+			rr := address(name, ip, fixedTTL)
 			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && len(a.answers) == 0 {
 				a.answers = append(a.answers, rr)
 			}
@@ -92,14 +85,7 @@ func (z *zoneView) fixed(q *query, name string) answer {
 func (z *zoneView) nothing(rcode int) answer {
 	soa := *z.soa
 	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
-	return answer{rcode: rcode, authoritative: true, ns: []dns.RR{&soa}}
-}
-
-// named is the record with its owner as it was asked for (draft-vixie-dnsext-dns0x20).
-func named(rr dns.RR, asked string) dns.RR {
-	rr = dns.Copy(rr)
-	rr.Header().Name = asked
-	return rr
+	return answer{rcode: rcode, auth: true, ns: []dns.RR{&soa}}
 }
 
 // why answers TXT questions for _why.<name>: sentences of the decision.
@@ -108,11 +94,11 @@ func (z *zoneView) why(f *Fleet, n *nameView, q *query, c client) answer {
 		return z.nothing(dns.RcodeSuccess)
 	}
 	d := n.decide(f, c)
-	txt := &dns.TXT{Hdr: header(q.owner(), dns.TypeTXT, 0)}
+	txt := &dns.TXT{Hdr: header(explainLabel+n.Name.Name, dns.TypeTXT, 0)}
 	for _, line := range n.explain(f, c, d) {
 		txt.Txt = append(txt.Txt, line[:min(len(line), maxTXT)])
 	}
-	return answer{authoritative: true, answers: []dns.RR{txt}, scope: uint8(d.scope)}
+	return answer{auth: true, answers: []dns.RR{txt}, scope: uint8(d.scope)}
 }
 
 func allowed(networks []netip.Prefix, from netip.Addr) bool {

@@ -2,13 +2,10 @@ package gslb
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // DatacenterHealth is what the probes say of one datacenter.
@@ -114,50 +111,5 @@ func (h *health) watch(ctx context.Context, p *prober, known DatacenterHealth, i
 			next = h.cfg.Confirm
 		}
 		timer.Reset(max(0, next))
-	}
-}
-
-// metrics of the name server; a nil one counts nothing.
-type metrics struct {
-	up       *prometheus.GaugeVec
-	seconds  *prometheus.HistogramVec
-	failures *prometheus.CounterVec
-}
-
-func newMetrics(r prometheus.Registerer) *metrics {
-	if r == nil {
-		return nil
-	}
-	m := &metrics{
-		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_datacenter_up",
-			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
-			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
-			Help: "Probes that failed: connect, timeout, tls, status, body."}, []string{"datacenter", "reason"}),
-	}
-	r.MustRegister(m.up, m.seconds, m.failures)
-	return m
-}
-
-func (m *metrics) setUp(datacenter string, up bool) {
-	if m == nil {
-		return
-	}
-	value := 0.0
-	if up {
-		value = 1
-	}
-	m.up.WithLabelValues(datacenter).Set(value)
-}
-
-func (m *metrics) probed(datacenter string, took time.Duration, err error) {
-	if m == nil {
-		return
-	}
-	m.seconds.WithLabelValues(datacenter).Observe(took.Seconds())
-	var f *failure
-	if errors.As(err, &f) {
-		m.failures.WithLabelValues(datacenter, f.reason).Inc()
 	}
 }

@@ -2,215 +2,175 @@ package gslb
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"runtime"
+	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 )
 
-// FleetConfig is what the fleet file says of the fleet.
-type FleetConfig struct {
-	Datacenters []Datacenter // as they stand in the fleet file
-	Zones       []Zone
-	Order       []int          // see PlacesConfig
-	Topology    string         // see PlacesConfig
-	GeoIP       string         // see PlacesConfig
-	Explain     []netip.Prefix // who may ask for the TXT records that say why
+// server answers over UDP and TCP on addresses, until its context ends.
+type server struct {
+	responder *responder
+	log       *slog.Logger // nil: nothing is logged
+	hooks     *hooks       // nil: nobody is told
+
+	workers      int           // UDP sockets for each address; 0: as many as there are processors
+	idle         time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
+	maxConns     int           // TCP connections at once; 0: 1024
+	maxPerClient int           // of which a client (an address; of IPv6, its /56) may have; 0: 64
 }
 
-// Config is what one name server needs.
-type Config struct {
-	Node    string // the datacenter that it runs in
-	Fleet   FleetConfig
-	Targets []Target
-	Probe   ProbeConfig
-	State   string // file of what outlasts a restart; "": nothing does
-	Listen  string // host:port, UDP and TCP
-	Secret  string // the name servers share it: for cookies; "": each its own
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // nil: none
+// sockets are those of one address.
+type sockets struct {
+	udp      []*net.UDPConn
+	tcp      net.Listener
+	wildcard bool
 }
 
-// rememberedHealth is how old a snapshot may be that answers are given from before
-// the first round of probes is in.
-const rememberedHealth = 10 * time.Minute
-
-// writeEvery is how often the state is written when nothing changes.
-const writeEvery = 10 * time.Second
-
-// Server is a name server.
-type Server struct {
-	node    string
-	log     *slog.Logger
-	metrics *metrics
-	file    string
-	view    atomic.Pointer[view] // nil until answers can be given
-
-	mu       sync.Mutex
-	fleet    *fleetNow
-	health   *health
-	stop     context.CancelFunc // of the probes
-	state    state
-	serving  bool // the first round is in, or what was known is young enough
-	changes  chan struct{}
-	overrule *time.Timer // when the next override ends
-}
-
-// fleetNow is a fleet as it was read last.
-type fleetNow struct {
-	*Fleet
-	targets []Target
-	probe   ProbeConfig
-}
-
-// readFleet reads what the configuration names.
-func readFleet(cfg Config) (*fleetNow, error) {
-	f := cfg.Fleet
-	places, err := NewPlaces(PlacesConfig{Datacenters: f.Datacenters, Order: f.Order, Topology: f.Topology, GeoIP: f.GeoIP})
-	if err != nil {
-		return nil, err
-	}
-	return &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe}, nil
-}
-
-// New reads the files that the configuration names. Nothing is probed or answered yet.
-func New(cfg Config) (*Server, error) {
-	f, err := readFleet(cfg)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{node: cfg.Node, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1)}
-	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// Run probes and keeps the state, until ctx ends.
-func (s *Server) Run(ctx context.Context) {
-	s.mu.Lock()
-	before := s.state.Health
-	if time.Since(s.state.At) > rememberedHealth {
-		before = nil
-	}
-	s.mu.Unlock()
-	s.probe(ctx, before)
-	ticker := time.NewTicker(writeEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			s.write()
-			return
-		case <-s.changes:
-		case <-ticker.C:
-		}
-		s.write()
-	}
-}
-
-// probe begins to probe the fleet, in place of what was probed before.
-func (s *Server) probe(ctx context.Context, before map[string]DatacenterHealth) {
-	s.mu.Lock()
-	if s.stop != nil {
-		s.stop()
-	}
-	ctx, s.stop = context.WithCancel(ctx)
-	h := newHealth(s.fleet.probe, s.log, s.metrics, s.refresh)
-	s.health = h
-	targets := s.fleet.targets
-	s.mu.Unlock()
-	go h.run(ctx, targets, before)
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-h.first:
-			s.mu.Lock()
-			s.serving = s.serving || s.health == h
-			s.mu.Unlock()
-			s.refresh()
+// listen opens an address's sockets. A host that is left out stands for every
+// address of the machine: one pair of sockets for each family, so that an IPv4
+// client is never seen as an IPv6 one.
+func (s *server) listen(ctx context.Context, address string) (all []*sockets, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+			all = nil
 		}
 	}()
-}
-
-// Reload takes a new configuration; with an error the one of before stays. What is
-// known of datacenters that are in both goes on.
-func (s *Server) Reload(ctx context.Context, cfg Config) error {
-	f, err := readFleet(cfg)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("listen for DNS on %q: %w; say host:port", address, err)
 	}
-	s.mu.Lock()
-	before := s.health.snapshot()
-	s.fleet = f
-	s.mu.Unlock()
-	s.probe(ctx, before)
-	s.refresh()
-	return nil
+	if host != "" {
+		ip, err := netip.ParseAddr(host)
+		if err != nil {
+			return nil, fmt.Errorf("listen for DNS on %s: the host is to be an address: %w", address, err)
+		}
+		one, err := s.open(ctx, ip, port)
+		return append(all, one), err
+	}
+	for _, ip := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		one, err := s.open(ctx, ip, port)
+		if ip.Is6() && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+			s.logger().Warn("no answers over IPv6: this machine has none")
+			break
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
-// refresh makes the view anew: what is answered changes from one query to the next.
-func (s *Server) refresh() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	var next time.Time
-	s.state.Overrides, next = living(s.state.Overrides, now)
-	if s.overrule != nil {
-		s.overrule.Stop()
+// open opens the sockets of one address and family. TCP is first: unlike the UDP
+// sockets, which share their port with each other, it fails if another program has
+// the port, our own a second time too.
+func (s *server) open(ctx context.Context, ip netip.Addr, port string) (*sockets, error) {
+	family := "6"
+	if ip.Is4() {
+		family = "4"
 	}
-	if !next.IsZero() {
-		s.overrule = time.AfterFunc(next.Sub(now), s.refresh)
+	o := &sockets{wildcard: ip.IsUnspecified()}
+	var plain net.ListenConfig
+	address := net.JoinHostPort(ip.String(), port)
+	tcp, err := plain.Listen(ctx, "tcp"+family, address)
+	if err != nil {
+		return nil, listenFault(address, err)
 	}
-	if s.health != nil {
-		s.state.Health = s.health.snapshot()
+	o.tcp = tcp
+	address = tcp.Addr().String()
+	shared := net.ListenConfig{Control: sharePort}
+	for range s.udpWorkers() {
+		c, err := shared.ListenPacket(ctx, "udp"+family, address)
+		if err != nil {
+			closeAll([]*sockets{o})
+			return nil, listenFault(address, err)
+		}
+		o.udp = append(o.udp, c.(*net.UDPConn))
 	}
-	if !s.serving {
-		return
+	return o, nil
+}
+
+func (s *server) udpWorkers() int {
+	switch {
+	case !portsAreShared:
+		return 1
+	case s.workers > 0:
+		return s.workers
 	}
-	if s.state.LastGood == nil {
-		s.state.LastGood = map[string][]string{}
+	return runtime.GOMAXPROCS(0)
+}
+
+// listenFault says in one sentence what to do.
+func listenFault(address string, err error) error {
+	for fault, advice := range map[syscall.Errno]string{
+		syscall.EADDRINUSE:    "another program has this port (often systemd-resolved or dnsmasq): stop it, or listen on one address that it leaves free",
+		syscall.EACCES:        "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+		syscall.EADDRNOTAVAIL: "this machine does not have that address",
+	} {
+		if errors.Is(err, fault) {
+			return fmt.Errorf("listen for DNS on %s: %w; %s", address, err, advice)
+		}
 	}
-	s.view.Store(newView(s.fleet.Fleet, func(n *Name) []status { return s.statusOf(n, now) }))
+	return fmt.Errorf("listen for DNS: %w", err)
+}
+
+func closeAll(all []*sockets) {
+	for _, o := range all {
+		if o != nil {
+			o.tcp.Close()
+			for _, c := range o.udp {
+				c.Close()
+			}
+		}
+	}
+}
+
+// serve answers until ctx ends: what has been received by then is answered.
+func (s *server) serve(ctx context.Context, all []*sockets) error {
+	group, ctx := errgroup.WithContext(ctx)
+	defer closeAll(all)
+	conns := newConns(s.maxConns, s.maxPerClient)
+	for _, o := range all {
+		for _, c := range o.udp {
+			group.Go(func() error { return s.serveUDP(ctx, c, o.wildcard) })
+		}
+		group.Go(func() error { return s.serveTCP(ctx, o.tcp, conns) })
+	}
+	return group.Wait()
+}
+
+func (s *server) logger() *slog.Logger {
+	if s.log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.log
+}
+
+// pause waits after a fault that may pass, so that one that stays costs nothing;
+// false: ctx ended.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(50 * time.Millisecond)
+	defer timer.Stop()
 	select {
-	case s.changes <- struct{}{}:
-	default:
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
-// statusOf is what is known of the datacenters for one name. The lock is held.
-func (s *Server) statusOf(n *Name, now time.Time) []status {
-	all := make([]status, len(s.fleet.Datacenters))
-	var serving []string
-	for i, dc := range s.fleet.Datacenters {
-		mode := effective(s.state.Overrides, now, dc.Name, n.Name)
-		all[i] = status{
-			healthy: (s.state.Health[dc.Name].Up || mode == Up) && mode != Down,
-			away:    mode == Drain || mode == Down,
-		}
-		if all[i].healthy && !all[i].away && slices.Contains(n.Members, i) {
-			serving = append(serving, dc.Name)
-		}
+// addresses are what was listened on, for the log.
+func addresses(all []*sockets) (list []string) {
+	for _, o := range all {
+		list = append(list, o.tcp.Addr().String())
 	}
-	if len(serving) > 0 {
-		s.state.LastGood[n.Name] = serving
-	}
-	for i, dc := range s.fleet.Datacenters {
-		all[i].lastGood = slices.Contains(s.state.LastGood[n.Name], dc.Name)
-	}
-	return all
-}
-
-func (s *Server) write() {
-	s.mu.Lock()
-	s.state.At = time.Now()
-	copied := s.state
-	s.mu.Unlock()
-	if err := copied.save(s.file); err != nil {
-		s.log.Warn("state not written", "err", err.Error())
-	}
+	return list
 }

@@ -44,16 +44,15 @@ func loadState(file string, log *slog.Logger) (s state, err error) {
 	return s, nil
 }
 
-// save replaces the state file as a whole.
-func (s state) save(file string) error {
-	if file == "" {
-		return nil
-	}
+// encode is the state file's content.
+func (s state) encode() ([]byte, error) {
 	s.Version = stateVersion
 	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
+	return append(data, '\n'), err
+}
+
+// replaceFile replaces a file as a whole.
+func replaceFile(file string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return fmt.Errorf("write the state file: %w", err)
 	}
@@ -61,7 +60,7 @@ func (s state) save(file string) error {
 	if err != nil {
 		return fmt.Errorf("write the state file: %w", err)
 	}
-	_, err = temporary.Write(append(data, '\n'))
+	_, err = temporary.Write(data)
 	if err == nil {
 		err = temporary.Sync()
 	}

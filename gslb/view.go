@@ -17,8 +17,9 @@ type Fleet struct {
 // view is the fleet at one moment: what is answered until something changes.
 // Immutable, so that any number of queries read it without a lock.
 type view struct {
-	fleet *Fleet
-	zones []zoneView // the longest origin first
+	fleet   *Fleet
+	zones   []zoneView // the longest origin first
+	metrics *metrics
 }
 
 // nameView is one name at one moment.

@@ -114,8 +114,8 @@ func (v *view) zoneOf(name string) *zoneView {
 	return nil
 }
 
-func newView(f *Fleet, now func(n *Name) []status) *view {
-	v := &view{fleet: f}
+func newView(f *Fleet, m *metrics, now func(n *Name) []status) *view {
+	v := &view{fleet: f, metrics: m}
 	for i := range f.Zones {
 		v.zones = append(v.zones, newZoneView(f, &f.Zones[i], now))
 	}

@@ -23,11 +23,12 @@ func main() {
 
 Every command reads one file, the fleet file, that describes all datacenters.
 Start with "breakwater check fleet.yaml"; then run "breakwater edge" in each
-datacenter, in front of its Harbor.`,
+datacenter, in front of its Harbor, and "breakwater gslb", to which the parent
+zone delegates the name.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
+	root.AddCommand(edgeCommand(), gslbCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -38,6 +38,12 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	if c := g.Probe.Confirm; c < Duration(10*time.Millisecond) {
 		d.report("gslb.probe.confirm", "%v is shorter than 10ms", time.Duration(c))
 	}
+	if g.RateLimit < 0 {
+		d.report("gslb.rate_limit", "%d is negative", g.RateLimit)
+	}
+	if len(g.Version) > 255 {
+		d.report("gslb.version", "it is longer than 255 bytes")
+	}
 	if g.Probe.Hold < 0 {
 		d.report("gslb.probe.hold", "%v is negative", time.Duration(g.Probe.Hold))
 	}

@@ -139,9 +139,11 @@ type GSLB struct {
 		Confirm  Duration `yaml:"confirm"`  // how soon a failure is probed again; default 200ms
 		Hold     Duration `yaml:"hold"`     // how long what went down stays down at least; default 5s
 	} `yaml:"probe"`
-	Witnesses []Addr `yaml:"witnesses"` // outside the fleet: who reaches none of them is isolated
-	Panic     string `yaml:"panic"`     // all | last-good | backup | nodata; default last-good
-	Key       Ref    `yaml:"key"`       // shared by all name servers: their cookies, and observations between them
+	RateLimit int    `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; default 0: no limit
+	Version   string `yaml:"version"`    // what version.bind says; default: nothing
+	Witnesses []Addr `yaml:"witnesses"`  // outside the fleet: who reaches none of them is isolated
+	Panic     string `yaml:"panic"`      // all | last-good | backup | nodata; default last-good
+	Key       Ref    `yaml:"key"`        // shared by all name servers: their cookies, and observations between them
 	DNSSEC    struct {
 		Key string `yaml:"key"` // file, the same on every node; absent: unsigned
 	} `yaml:"dnssec"`

@@ -1,24 +1,152 @@
 package wire
 
 import (
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/gslb"
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
 
-// GSLBConfig turns a fleet file into what the name server of one datacenter needs.
-func GSLBConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
+// GSLBFile says which name server to start.
+type GSLBFile struct {
+	Fleet      string // the fleet file's name: it is read again when it changes
+	Datacenter string // whose name server this is
+	Log        *slog.Logger
+	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
+}
+
+// GSLB is a name server that is ready to run.
+type GSLB struct {
+	*gslb.Node
+	Servers []daemon.Server // metrics and admin
+	cfg     GSLBFile
+	watched []string
+	daemon  daemon.Daemon
+}
+
+// NewGSLB reads the files and opens the name server's sockets and listeners.
+func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
+	f, err := fleet.ReadFile(cfg.Fleet)
+	if err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	own, err := gslbConfig(f, cfg.Datacenter, cfg.Log, metrics)
+	if err != nil {
+		return nil, err
+	}
+	node, err := gslb.New(ctx, own)
+	if err != nil {
+		return nil, err
+	}
+	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
+	admin := daemon.Admin(cfg.Level)
+	node.Admin(admin)
+	ready := func() error {
+		if !node.Report().Answering {
+			return errors.New("the first round of probes is not in")
+		}
+		return nil
+	}
+	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
+	for i, address := range []string{f.GSLB.Metrics, f.GSLB.Admin} {
+		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
+			g.Servers = g.Servers[:i]
+			g.Close() //nolint:errcheck // the start failed in any case
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func watched(file string, g *fleet.GSLB) []string {
+	all := []string{file}
+	for _, name := range []string{g.Topology, g.GeoIP} {
+		if name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// Close gives the sockets back of a name server that never ran.
+func (g *GSLB) Close() error {
+	for _, s := range g.Servers {
+		s.Listener.Close() //nolint:errcheck // closed already after a run
+	}
+	g.Node.Close()
+	return nil
+}
+
+// Run answers until ctx ends, and reads the files again when they change.
+func (g *GSLB) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.Node.Run(ctx) })
+	group.Go(func() error { return g.daemon.Run(ctx, g.Servers...) })
+	group.Go(func() error {
+		daemon.Watch(ctx, func() { g.reload(ctx) }, g.watched...)
+		return nil
+	})
+	return group.Wait()
+}
+
+// reload takes what the files say now; with a fault, what they said before stays.
+func (g *GSLB) reload(ctx context.Context) {
+	f, err := fleet.ReadFile(g.cfg.Fleet)
+	if err == nil {
+		var own gslb.Config
+		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
+			err = g.Node.Reload(ctx, own)
+		}
+	}
+	if err != nil {
+		g.cfg.Log.Warn("files not taken, what they said before stays", "err", err.Error())
+		return
+	}
+	g.cfg.Log.Info("files read again")
+}
+
+// Delegations are what the parents of the fleet's zones should say.
+func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
+	if f.GSLB == nil {
+		return nil, errNoGSLB
+	}
+	_, port, _ := net.SplitHostPort(f.GSLB.Listen)
+	for _, z := range zones(f) {
+		d := gslb.Delegation{Zone: z.Origin, Servers: map[string][]netip.Addr{}}
+		if d.Port, err = strconv.Atoi(port); err != nil {
+			return nil, fmt.Errorf("gslb.listen: %w", err)
+		}
+		for name, dc := range f.Datacenters {
+			if len(dc.GSLB) > 0 {
+				d.Servers["ns-"+name+"."+z.Origin] = plain(dc.GSLB)
+			}
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
+
+// gslbConfig turns a fleet file into what the name server of one datacenter needs.
+func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {
-		return gslb.Config{}, fmt.Errorf("the fleet file has no gslb section; an empty one will do: gslb: {}")
+		return gslb.Config{}, errNoGSLB
 	}
 	if f.Datacenters[datacenter] == nil {
 		return gslb.Config{}, fmt.Errorf("there is no datacenter %q in the fleet file", datacenter)
@@ -32,7 +160,7 @@ func GSLBConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Secret: secret, Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Secret: secret, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
 		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},
@@ -61,15 +189,19 @@ func members(f *fleet.Fleet, names []string) (all []int) {
 }
 
 func datacenterOf(name string, dc *fleet.Datacenter) gslb.Datacenter {
-	d := gslb.Datacenter{Name: name, Backup: dc.Role == fleet.Backup, Weight: *dc.Weight}
-	if l := dc.Location; l != nil {
-		d.Location = &gslb.Location{Latitude: l.Latitude, Longitude: l.Longitude, Country: l.Country, Continent: l.Continent}
-	}
+	d := gslb.Datacenter{Name: name, Backup: dc.Role == fleet.Backup, Weight: *dc.Weight, Location: location(dc)}
 	for _, n := range dc.Networks {
 		d.Networks = append(d.Networks, n.Prefix)
 	}
 	d.Addresses, d.NameServers = plain(dc.Addresses), plain(dc.GSLB)
 	return d
+}
+
+func location(dc *fleet.Datacenter) *gslb.Location {
+	if l := dc.Location; l != nil {
+		return &gslb.Location{Latitude: l.Latitude, Longitude: l.Longitude, Country: l.Country, Continent: l.Continent}
+	}
+	return nil
 }
 
 func plain(addresses []fleet.Addr) (all []netip.Addr) {

@@ -98,17 +98,12 @@ func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, r
 	return all, roots, nil
 }
 
-// distance between two datacenters on the unit sphere, in radians; those without
-// a location are far.
+// distance between two datacenters in km; those without a location are far.
 func distance(a, b *fleet.Datacenter) float64 {
 	if a.Location == nil || b.Location == nil {
-		return math.Pi
+		return math.MaxFloat64
 	}
-	rad := func(degrees float64) float64 { return degrees * math.Pi / 180 }
-	sinLat := math.Sin(rad(b.Location.Latitude-a.Location.Latitude) / 2)
-	sinLon := math.Sin(rad(b.Location.Longitude-a.Location.Longitude) / 2)
-	h := sinLat*sinLat + math.Cos(rad(a.Location.Latitude))*math.Cos(rad(b.Location.Latitude))*sinLon*sinLon
-	return 2 * math.Asin(math.Sqrt(min(1, h)))
+	return location(a).Kilometres(*location(b))
 }
 
 // upstream is the registry that a cache is of, for the edge's own way there;

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/fleet"
+)
+
+func gslbCommand() *cobra.Command {
+	var config, datacenter string
+	cmd := &cobra.Command{
+		Use:   "gslb --config fleet.yaml --datacenter NAME",
+		Short: "Run the name server of one datacenter: the nearest healthy datacenter, over DNS",
+		Long: `Run the name server of one datacenter. It is authoritative for the fleet's domain,
+which the parent zone delegates to the name servers of all datacenters, and answers
+each client with the nearest datacenter that serves; backups only when no primary
+does. It asks the datacenters' edges for their health.
+
+It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
+Prometheus on gslb.metrics, operators on gslb.admin. The fleet file, the topology and
+the geographic database are read again when they change; a broken one changes nothing.
+
+The log is JSON on stderr.`,
+		Example: `  breakwater gslb --config /etc/breakwater/fleet.yaml --datacenter par1
+  breakwater gslb explain --config /etc/breakwater/fleet.yaml --client 203.0.113.7
+  breakwater gslb drain --config /etc/breakwater/fleet.yaml par1 --for 1h --reason "new switches"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			level := new(slog.LevelVar)
+			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Log: log, Level: level})
+			if err != nil {
+				return fmt.Errorf("start gslb: %w", err)
+			}
+			defer func() { err = errors.Join(err, node.Close()) }()
+			for _, s := range node.Servers {
+				log.Info("listening", "listener", s.Name, "address", s.Listener.Addr().String())
+			}
+			return node.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
+	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
+	for _, name := range []string{"config", "datacenter"} {
+		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
+	}
+	cmd.AddCommand(gslbExplainCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand())
+	return cmd
+}
+
+// gslbAdmin are the flags that say where the name server's admin listener is.
+func gslbAdmin() *adminFlags {
+	return &adminFlags{what: "name server", of: func(f *fleet.Fleet) (string, error) {
+		if f.GSLB == nil {
+			return "", errors.New("the fleet file has no gslb section")
+		}
+		return f.GSLB.Admin, nil
+	}}
+}

@@ -1,0 +1,33 @@
+package gslb
+
+// hooks are told what happens on the wire; a nil one is not.
+type hooks struct {
+	onAnswer     func(qtype uint16, rcode int, tcp bool)
+	onLimit      func(slipped bool) // by the rate limit: slipped, or not answered at all
+	onConnection func(change int)   // of the number of TCP connections: 1 or -1
+	onFull       func()             // a TCP connection was closed at once: there are too many
+}
+
+func (h *hooks) answered(qtype uint16, rcode int, tcp bool) {
+	if h != nil && h.onAnswer != nil {
+		h.onAnswer(qtype, rcode, tcp)
+	}
+}
+
+func (h *hooks) limited(slipped bool) {
+	if h != nil && h.onLimit != nil {
+		h.onLimit(slipped)
+	}
+}
+
+func (h *hooks) connection(change int) {
+	if h != nil && h.onConnection != nil {
+		h.onConnection(change)
+	}
+}
+
+func (h *hooks) full() {
+	if h != nil && h.onFull != nil {
+		h.onFull()
+	}
+}

@@ -1,0 +1,121 @@
+package gslb
+
+import (
+	"errors"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of the name server; a nil one counts nothing.
+type metrics struct {
+	up       *prometheus.GaugeVec
+	seconds  *prometheus.HistogramVec
+	failures *prometheus.CounterVec
+
+	queries     *prometheus.CounterVec
+	decisions   *prometheus.CounterVec
+	subnets     prometheus.Counter
+	limited     *prometheus.CounterVec
+	connections prometheus.Gauge
+	refused     prometheus.Counter
+	changes     prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	if r == nil {
+		return nil
+	}
+	m := &metrics{
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_datacenter_up",
+			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
+			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
+			Help: "Probes that failed: connect, timeout, tls, status, body."}, []string{"datacenter", "reason"}),
+	}
+	m.queries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_queries_total",
+		Help: "Queries answered, by type (A, AAAA, … or other), response code and transport."}, []string{"type", "rcode", "transport"})
+	m.decisions = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_decisions_total",
+		Help: "Answers by datacenter and tier (nearest, farther, backup, panic, nobody)."}, []string{"datacenter", "tier"})
+	m.subnets = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_client_subnet_total",
+		Help: "Decisions that were made by a client subnet."})
+	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_rate_limited_total",
+		Help: "Responses over the rate: slipped (cut short) or dropped."}, []string{"how"})
+	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_tcp_connections", Help: "Open TCP connections."})
+	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
+	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
+		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
+	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	return m
+}
+
+// hooks are what the wire tells.
+func (m *metrics) hooks() *hooks {
+	if m == nil {
+		return nil
+	}
+	// Looked up once: the labels are few.
+	types := map[uint16]string{dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeSOA: "SOA", dns.TypeNS: "NS", dns.TypeTXT: "TXT", dns.TypeANY: "ANY"}
+	return &hooks{
+		onAnswer: func(qtype uint16, rcode int, tcp bool) {
+			name, transport := types[qtype], "udp"
+			if name == "" {
+				name = "other"
+			}
+			if tcp {
+				transport = "tcp"
+			}
+			m.queries.WithLabelValues(name, dns.RcodeToString[rcode], transport).Inc()
+		},
+		onLimit: func(slipped bool) {
+			how := "dropped"
+			if slipped {
+				how = "slipped"
+			}
+			m.limited.WithLabelValues(how).Inc()
+		},
+		onConnection: func(change int) { m.connections.Add(float64(change)) },
+		onFull:       m.refused.Inc,
+	}
+}
+
+// decided counts a decision; datacenter "" is nobody.
+func (m *metrics) decided(datacenter, tier string, bySubnet bool) {
+	if m == nil {
+		return
+	}
+	m.decisions.WithLabelValues(datacenter, tier).Inc()
+	if bySubnet {
+		m.subnets.Inc()
+	}
+}
+
+func (m *metrics) changed() {
+	if m != nil {
+		m.changes.Inc()
+	}
+}
+
+func (m *metrics) setUp(datacenter string, up bool) {
+	if m == nil {
+		return
+	}
+	value := 0.0
+	if up {
+		value = 1
+	}
+	m.up.WithLabelValues(datacenter).Set(value)
+}
+
+func (m *metrics) probed(datacenter string, took time.Duration, err error) {
+	if m == nil {
+		return
+	}
+	m.seconds.WithLabelValues(datacenter).Observe(took.Seconds())
+	var f *failure
+	if errors.As(err, &f) {
+		m.failures.WithLabelValues(datacenter, f.reason).Inc()
+	}
+}

@@ -1,0 +1,279 @@
+package gslb
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// FleetConfig is what the fleet file says of the fleet.
+type FleetConfig struct {
+	Datacenters []Datacenter // as they stand in the fleet file
+	Zones       []Zone
+	Order       []int          // see PlacesConfig
+	Topology    string         // see PlacesConfig
+	GeoIP       string         // see PlacesConfig
+	Explain     []netip.Prefix // who may ask for the TXT records that say why
+}
+
+// Config is what one name server needs.
+type Config struct {
+	Node    string // the datacenter that it runs in
+	Fleet   FleetConfig
+	Targets []Target
+	Probe   ProbeConfig
+	State   string // file of what outlasts a restart; "": nothing does
+	Listen  string // host:port, UDP and TCP
+	Secret  string // the name servers share it: for cookies; "": each its own
+	Rate    int    // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version string // what version.bind says; "": nothing
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// rememberedHealth is how old a snapshot may be that answers are given from before
+// the first round of probes is in.
+const rememberedHealth = 10 * time.Minute
+
+// writeEvery is how often the state is written when nothing changes.
+const writeEvery = 10 * time.Second
+
+// Node is one name server.
+type Node struct {
+	node    string
+	log     *slog.Logger
+	metrics *metrics
+	file    string
+	view    atomic.Pointer[view] // nil until answers can be given
+	ready   chan struct{}        // closed then
+	server  *server
+	sockets []*sockets
+
+	mu       sync.Mutex
+	fleet    *fleetNow
+	health   *health
+	stop     context.CancelFunc // of the probes
+	state    state
+	serving  bool // the first round is in, or what was known is young enough
+	changes  chan struct{}
+	overrule *time.Timer // when the next override ends
+}
+
+// fleetNow is a fleet as it was read last.
+type fleetNow struct {
+	*Fleet
+	targets []Target
+	probe   ProbeConfig
+}
+
+// readFleet reads what the configuration names.
+func readFleet(cfg Config) (*fleetNow, error) {
+	f := cfg.Fleet
+	places, err := NewPlaces(PlacesConfig{Datacenters: f.Datacenters, Order: f.Order, Topology: f.Topology, GeoIP: f.GeoIP})
+	if err != nil {
+		return nil, err
+	}
+	return &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe}, nil
+}
+
+// New reads the files that the configuration names and opens the sockets. Nothing is
+// probed or answered yet.
+func New(ctx context.Context, cfg Config) (*Node, error) {
+	f, err := readFleet(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Node{node: cfg.Node, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
+	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
+		return nil, err
+	}
+	hooks := s.metrics.hooks()
+	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks}
+	if cfg.Secret != "" {
+		r.cookies.set([]secret{cookieSecret(cfg.Secret)})
+	}
+	if cfg.Rate > 0 {
+		r.limit = newLimiter(cfg.Rate, time.Now)
+	}
+	s.server = &server{responder: r, log: cfg.Log, hooks: hooks}
+	s.sockets, err = s.server.listen(ctx, cfg.Listen)
+	return s, err
+}
+
+// cookieSecret is the key of cookies that the name servers' common secret gives.
+func cookieSecret(shared string) (key secret) {
+	sum := sha256.Sum256([]byte("breakwater cookies\x00" + shared))
+	copy(key[:], sum[:])
+	return key
+}
+
+// Addresses are what is listened on.
+func (s *Node) Addresses() []string { return addresses(s.sockets) }
+
+// Close gives the sockets back of a node that never ran.
+func (s *Node) Close() { closeAll(s.sockets) }
+
+// Run probes and, when the first round is in, answers; until ctx ends.
+func (s *Node) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		s.keep(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			closeAll(s.sockets)
+			return nil
+		case <-s.ready:
+		}
+		s.log.Info("answering", "node", s.node)
+		return s.server.serve(ctx, s.sockets)
+	})
+	return group.Wait()
+}
+
+// keep probes and keeps the state.
+func (s *Node) keep(ctx context.Context) {
+	s.mu.Lock()
+	before := s.state.Health
+	if time.Since(s.state.At) > rememberedHealth {
+		before = nil
+	}
+	s.mu.Unlock()
+	s.probe(ctx, before)
+	ticker := time.NewTicker(writeEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.write()
+			return
+		case <-s.changes:
+		case <-ticker.C:
+		}
+		s.write()
+	}
+}
+
+// probe begins to probe the fleet, in place of what was probed before.
+func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
+	s.mu.Lock()
+	if s.stop != nil {
+		s.stop()
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	h := newHealth(s.fleet.probe, s.log, s.metrics, s.refresh)
+	s.health = h
+	targets := s.fleet.targets
+	s.mu.Unlock()
+	go h.run(ctx, targets, before)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-h.first:
+			s.mu.Lock()
+			s.serving = s.serving || s.health == h
+			s.mu.Unlock()
+			s.refresh()
+		}
+	}()
+}
+
+// Reload takes a new configuration; with an error the one of before stays. What is
+// known of datacenters that are in both goes on.
+func (s *Node) Reload(ctx context.Context, cfg Config) error {
+	f, err := readFleet(cfg)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	before := s.health.snapshot()
+	s.fleet = f
+	s.mu.Unlock()
+	s.probe(ctx, before)
+	s.refresh()
+	return nil
+}
+
+// refresh makes the view anew: what is answered changes from one query to the next.
+func (s *Node) refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var next time.Time
+	s.state.Overrides, next = living(s.state.Overrides, now)
+	if s.overrule != nil {
+		s.overrule.Stop()
+	}
+	if !next.IsZero() {
+		s.overrule = time.AfterFunc(next.Sub(now), s.refresh)
+	}
+	if s.health != nil {
+		s.state.Health = s.health.snapshot()
+	}
+	if !s.serving {
+		return
+	}
+	if s.state.LastGood == nil {
+		s.state.LastGood = map[string][]string{}
+	}
+	s.metrics.changed()
+	first := s.view.Load() == nil
+	s.view.Store(newView(s.fleet.Fleet, s.metrics, func(n *Name) []status { return s.statusOf(n, now) }))
+	if first {
+		close(s.ready)
+	}
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}
+
+// statusOf is what is known of the datacenters for one name. The lock is held.
+func (s *Node) statusOf(n *Name, now time.Time) []status {
+	all := make([]status, len(s.fleet.Datacenters))
+	var serving []string
+	for i, dc := range s.fleet.Datacenters {
+		mode := effective(s.state.Overrides, now, dc.Name, n.Name)
+		all[i] = status{
+			healthy: (s.state.Health[dc.Name].Up || mode == Up) && mode != Down,
+			away:    mode == Drain || mode == Down,
+		}
+		if all[i].healthy && !all[i].away && slices.Contains(n.Members, i) {
+			serving = append(serving, dc.Name)
+		}
+	}
+	if len(serving) > 0 {
+		s.state.LastGood[n.Name] = serving
+	}
+	for i, dc := range s.fleet.Datacenters {
+		all[i].lastGood = slices.Contains(s.state.LastGood[n.Name], dc.Name)
+	}
+	return all
+}
+
+func (s *Node) write() {
+	if s.file == "" {
+		return
+	}
+	s.mu.Lock()
+	s.state.At = time.Now()
+	data, err := s.state.encode()
+	s.mu.Unlock()
+	if err = errors.Join(err, replaceFile(s.file, data)); err != nil {
+		s.log.Warn("state not written", "err", err.Error())
+	}
+}
+
+// answer implements answerer. respond is called only when there is a view.
+func (s *Node) answer(q *query, from netip.Addr) answer { return s.view.Load().answer(q, from) }

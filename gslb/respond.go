@@ -1,0 +1,274 @@
+package gslb
+
+import (
+	"bytes"
+	"net/netip"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	sizePlain = 512  // over UDP without EDNS (RFC 1035, section 2.3.4)
+	sizeUDP   = 1232 // over UDP at most, and what is said to be received: it is not fragmented
+	sizeTCP   = dns.MaxMsgSize
+)
+
+// answer is what a question gets. The records may be shared by many: nobody
+// changes them.
+type answer struct {
+	rcode              int
+	auth               bool
+	answers, ns, extra []dns.RR
+	scope              uint8 // of the client subnet, when the query had one
+}
+
+// answerer decides: what a question of class IN and an ordinary type gets.
+// Owners are in lower case; respond gives them the case that was asked.
+type answerer interface {
+	answer(q *query, from netip.Addr) answer
+}
+
+// responder turns a query into a response: all that is the same whatever the
+// zones are.
+type responder struct {
+	answerer answerer
+	nsid     string   // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
+	version  string   // version.bind and version.server; "": not said; at most 255 bytes
+	cookies  *cookies // nil: cookies are ignored
+	limit    *limiter // nil: as many responses as there are queries
+	hooks    *hooks   // nil: nobody is told
+}
+
+// respond is the response to a message, in buf if it is large enough; nil: none.
+// README.md lists the rules.
+func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []byte {
+	q, v := parseQuery(b)
+	if v == drop {
+		return nil
+	}
+	q.tcp = tcp
+	from = from.Unmap().WithZone("")
+	// Here is the place for answers that are made before they are asked for: the
+	// query is read, and nothing has been allocated.
+	known := tcp
+	var cookie []byte
+	if v == proceed && q.opt.cookie != nil && r.cookies != nil {
+		var valid bool
+		cookie, valid = r.cookies.reply(q.opt.cookie, from)
+		known = known || valid
+	}
+	a := r.decide(&q, v, from)
+	truncated := false
+	if !known && r.limit != nil {
+		switch r.limit.rule(from, a.kind()) {
+		case discard:
+			r.hooks.limited(false)
+			return nil
+		case slip:
+			r.hooks.limited(true)
+			a = answer{rcode: a.rcode, auth: a.auth}
+			if truncated = cookie == nil; !truncated { // who has a client's cookie shall come back with the whole one
+				a = answer{rcode: dns.RcodeBadCookie}
+			}
+		}
+	}
+	r.hooks.answered(q.qtype, a.rcode, tcp)
+	m := r.message(&q, &a, v == proceed, cookie)
+	m.Truncated = truncated
+	if v == dns.RcodeNotAuth && !appendBadKey(m, b, q.tsig) {
+		m.Rcode = dns.RcodeFormatError
+	}
+	response := pack(m, q.room(), buf)
+	if v != proceed && len(response) > len(b) {
+		return nil // a fault is never worth more than it cost
+	}
+	return response
+}
+
+// decide is the answer by the query's form, class and type; what is left is the
+// answerer's.
+func (r *responder) decide(q *query, v verdict, from netip.Addr) answer {
+	refused := answer{rcode: dns.RcodeRefused}
+	if v != proceed {
+		return answer{rcode: int(v)}
+	}
+	switch q.qclass {
+	case dns.ClassINET:
+	case dns.ClassCHAOS:
+		return r.chaos(q)
+	default: // ANY too: there is no saying it with authority (RFC 1035, section 6.2)
+		return refused
+	}
+	switch {
+	case q.qtype == dns.TypeANY:
+		return r.any(*q, from)
+	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR:
+		return refused
+	case q.qtype == dns.TypeOPT || q.qtype == dns.TypeTSIG || q.qtype == dns.TypeNXNAME:
+		return answer{rcode: dns.RcodeFormatError}
+	case q.qtype > 128 && q.qtype < 256: // of the kind that is no record's (RFC 6895, section 3.1)
+		return answer{rcode: dns.RcodeNotImplemented}
+	}
+	return r.answerer.answer(q, from)
+}
+
+// any answers ANY with the first set that the name has (RFC 8482, section 4.1).
+func (r *responder) any(q query, from netip.Addr) (a answer) {
+	for _, q.qtype = range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA} {
+		if a = r.answerer.answer(&q, from); len(a.answers) > 0 || a.rcode != dns.RcodeSuccess {
+			return a
+		}
+	}
+	return a
+}
+
+// chaos says who and what answers, if that is to be known.
+func (r *responder) chaos(q *query) answer {
+	text := ""
+	switch presentation(q.name()) {
+	case "version.bind.", "version.server.":
+		text = r.version
+	case "id.server.", "hostname.bind.":
+		text = r.nsid
+	}
+	if text == "" || q.qtype != dns.TypeTXT && q.qtype != dns.TypeANY {
+		return answer{rcode: dns.RcodeRefused}
+	}
+	return answer{auth: true, answers: []dns.RR{&dns.TXT{
+		Hdr: dns.RR_Header{Name: q.owner(), Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS},
+		Txt: []string{text},
+	}}}
+}
+
+func (a *answer) kind() kind {
+	switch {
+	case a.rcode == dns.RcodeNameError:
+		return kindNXDOMAIN
+	case a.rcode != dns.RcodeSuccess:
+		return kindError
+	case len(a.answers) == 0:
+		return kindNodata
+	}
+	return kindAnswer
+}
+
+// message is the response. Options are answered only when the query was good.
+func (r *responder) message(q *query, a *answer, good bool, cookie []byte) *dns.Msg {
+	m := &dns.Msg{Answer: withCase(a.answers, q), Ns: a.ns, Extra: a.extra, Compress: true}
+	m.Id, m.Opcode, m.Rcode = q.id, int(q.opcode), a.rcode
+	m.Response, m.Authoritative = true, a.auth
+	m.RecursionDesired, m.CheckingDisabled = q.rd, q.cd
+	if q.asked != nil {
+		m.Question = []dns.Question{{Name: q.owner(), Qtype: q.qtype, Qclass: q.qclass}}
+	}
+	if !q.opt.present {
+		return m
+	}
+	o := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	o.SetUDPSize(sizeUDP)
+	if q.opt.do {
+		o.SetDo()
+	}
+	if good {
+		o.Option = r.options(q, a, cookie)
+	}
+	m.Extra = append([]dns.RR{o}, a.extra...)
+	return m
+}
+
+func (r *responder) options(q *query, a *answer, cookie []byte) (options []dns.EDNS0) {
+	add := func(code uint16, data []byte) {
+		options = append(options, &dns.EDNS0_LOCAL{Code: code, Data: data})
+	}
+	if q.opt.ecs != nil {
+		ecs := bytes.Clone(q.opt.ecs) // as it came, but for the scope
+		if q.opt.subnet.Bits() > 0 {
+			ecs[3] = min(a.scope, uint8(q.opt.subnet.Addr().BitLen()))
+		}
+		add(dns.EDNS0SUBNET, ecs)
+	}
+	if cookie != nil {
+		add(dns.EDNS0COOKIE, cookie)
+	}
+	if q.opt.nsid && r.nsid != "" {
+		add(dns.EDNS0NSID, []byte(r.nsid))
+	}
+	return options
+}
+
+// withCase gives the records of the name that was asked the case in which it was
+// asked: resolvers compare it to know a forged response.
+func withCase(records []dns.RR, q *query) []dns.RR {
+	if bytes.Equal(q.asked, q.name()) {
+		return records
+	}
+	asked, name := q.owner(), presentation(q.name())
+	out := make([]dns.RR, len(records))
+	for i, rr := range records {
+		if out[i] = rr; rr.Header().Name == name {
+			out[i] = dns.Copy(rr)
+			out[i].Header().Name = asked
+		}
+	}
+	return out
+}
+
+// appendBadKey answers a signature with a key that is not known: there are none
+// (RFC 8945, section 5.2.1). It says whether the signature could be read.
+func appendBadKey(m *dns.Msg, b []byte, at int) bool {
+	rr, _, err := dns.UnpackRR(b, at)
+	if err != nil {
+		return false
+	}
+	t, ok := rr.(*dns.TSIG)
+	if !ok || t.Algorithm == "" {
+		return false
+	}
+	t.Hdr.Class, t.Hdr.Ttl = dns.ClassANY, 0
+	t.MAC, t.MACSize, t.OtherData, t.OtherLen = "", 0, "", 0
+	t.OrigId, t.Error = m.Id, dns.RcodeBadKey
+	m.Extra = append(m.Extra, t)
+	return true
+}
+
+// room is how long the response may be.
+func (q *query) room() int {
+	switch {
+	case q.tcp:
+		return sizeTCP
+	case !q.opt.present:
+		return sizePlain
+	}
+	return min(max(int(q.opt.size), sizePlain), sizeUDP)
+}
+
+// pack makes the response's bytes. What does not fit is first the additional
+// records, which nobody misses, then everything but OPT; then TCP is to be asked.
+func pack(m *dns.Msg, room int, buf []byte) []byte {
+	b, err := m.PackBuffer(buf)
+	switch {
+	case err == nil && len(b) <= room:
+		return b
+	case err != nil && m.Rcode != dns.RcodeServerFailure: // a record that the zone cannot have
+		m.Answer, m.Ns, m.Extra, m.Rcode = nil, nil, keepMeta(m.Extra), dns.RcodeServerFailure
+		return pack(m, room, buf)
+	case len(keepMeta(m.Extra)) < len(m.Extra):
+		m.Extra = keepMeta(m.Extra)
+		return pack(m, room, buf)
+	case len(m.Answer)+len(m.Ns) > 0:
+		m.Answer, m.Ns, m.Truncated = nil, nil, true
+		return pack(m, room, buf)
+	}
+	return nil
+}
+
+// keepMeta leaves what belongs to the message, not to the zone.
+func keepMeta(extra []dns.RR) (meta []dns.RR) {
+	for _, rr := range extra {
+		switch rr.(type) {
+		case *dns.OPT, *dns.TSIG:
+			meta = append(meta, rr)
+		}
+	}
+	return meta
+}

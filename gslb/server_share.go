@@ -1,0 +1,23 @@
+//go:build linux || darwin || freebsd
+
+package gslb
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// portsAreShared: several sockets may have one port, each its own queries.
+const portsAreShared = true
+
+func sharePort(_, _ string, c syscall.RawConn) error {
+	var fault error
+	err := c.Control(func(fd uintptr) {
+		fault = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	if err != nil {
+		return err
+	}
+	return fault
+}

@@ -266,6 +266,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 			}
 		}
 	case x.req.Kind == registry.KindUploads && resp.StatusCode == http.StatusAccepted:
+		kept.broken() // a session begins empty, whatever the POST carried
 		h.begin(x, t, resp.Header.Get("Location"))
 	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
 		// Which blob that is, is Harbor's word: the query could name another beside.

@@ -79,6 +79,7 @@ func (h *Handler) write(x *exchange) error {
 		x.outcome = "own"
 		return err
 	}
+	x.r.Header.Set("Accept-Encoding", "identity") // the answer is read here too
 	repeatable := manifest != nil || x.r.ContentLength == 0
 	for i, t := range takers {
 		more := i < len(takers)-1 && repeatable
@@ -190,7 +191,7 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 		if timer != nil {
 			timer.Stop()
 		}
-		if more && takesNothing(resp) {
+		if isNobodys(resp) || more && takesNothing(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		h.written(x, t, resp, kept, manifest)
@@ -209,6 +210,13 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 		}
 	}
 	return err
+}
+
+// isNobodys reports whether an answer to a write is of what stands before a Harbor
+// that is gone: a page, a redirect to one, or a 404 that is not a registry's JSON.
+func isNobodys(resp *http.Response) bool {
+	return isPage(resp) || resp.StatusCode/100 == 3 ||
+		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }
 
 // takesNothing reports whether an answer says that the Harbor is down, its
@@ -253,7 +261,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 	switch {
 	case x.req.Method == http.MethodDelete: // of a session, among others
 		kept.broken()
-	case manifest != nil:
+	case manifest != nil && resp.StatusCode == http.StatusCreated:
 		d := x.req.Digest
 		if d == "" {
 			d = digest.FromBytes(manifest)

@@ -7,6 +7,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	pathpkg "path"
@@ -202,6 +203,14 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	x.query = access.Query{
 		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, x.ns.shortRepo(x.req.Repo)},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
+	}
+	if x.req.Kind == registry.KindBase {
+		if who, ok := h.cfg.Access.Knows(x.query.Authorization); ok {
+			x.who, x.outcome = who, "own"
+			x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			_, err := io.WriteString(x.w, "{}")
+			return err
+		}
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers
 	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials

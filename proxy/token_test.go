@@ -278,3 +278,32 @@ func TestAProjectMadeAgain(t *testing.T) {
 		t.Errorf("what the old project held: %d", a.status)
 	}
 }
+
+// A login is a token and a look at /v2/ with it: docker login is the first line of
+// many a job, and what comes behind it is served from the store.
+func TestALoginWhileNoHarborAnswers(t *testing.T) {
+	for name, broken := range map[string]func(r *region) []*site{
+		"the local one": func(r *region) []*site { return r.sites[:1] },
+		"all of them":   func(r *region) []*site { return r.sites },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := outageClock(t)
+			s := r.sites[0]
+			s.askToken(t, reader, secret, "")
+			for _, site := range broken(r) {
+				if err := site.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, token := s.askToken(t, reader, secret, "")
+			if a := s.do(t, http.MethodGet, "/v2/", bearer(token)); a.status != http.StatusOK || string(a.body) != "{}" {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+			for what, authorization := range map[string]string{"nobody": "", "a token of nobody's": "Bearer x.y.z"} {
+				if a := s.do(t, http.MethodGet, "/v2/", map[string]string{"Authorization": authorization}); a.status == http.StatusOK {
+					t.Errorf("%s: %d", what, a.status)
+				}
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
@@ -305,5 +306,30 @@ func TestALoginWhileNoHarborAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Nor is what was pushed through the edge into a project that it had not heard of.
+func TestAProjectMadeAgainAfterAPush(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	s := newSite(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) { a.Now, p.Now = now, now })
+	const content = "what the old project held"
+	d := digest.FromString(content)
+	h := s.asWriter(t, "multi-dc-demo/app")
+	_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+	if status, _ := s.send(t, http.MethodPut, withDigest(location, d), h, strings.NewReader(content)); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	r := &region{sites: []*site{s}}
+	r.request(t, http.MethodDelete, s.harbor.URL()+"/api/v2.0/projects/multi-dc-demo", s, http.StatusOK)
+	s.harbor.CreateProject("multi-dc-demo", false)
+	s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
+	passed.Store(int64(time.Minute))
+	if err := s.harbor.SetFaults(lab.Fault{Name: "404", Path: "/blobs/"}); err != nil { // its registry has the old blobs until they are collected
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+d.String(), s.as(t, reader, "multi-dc-demo/app")); a.status != http.StatusNotFound {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }

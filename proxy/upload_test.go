@@ -1,12 +1,16 @@
 package proxy_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/internal/lab"
 )
 
 // nothingLeft waits until no upload is being written down any more.
@@ -39,4 +43,44 @@ func TestAPostWithABlobThatHarborWantsInASession(t *testing.T) {
 		t.Errorf("Harbor was asked %d times for what was pushed through the edge", n)
 	}
 	s.nothingLeft(t)
+}
+
+// A repo whose push ended at a peer's is the local Harbor's again a while after that is
+// back, however often it is pushed to in between.
+func TestABusyRepoComesHome(t *testing.T) {
+	r, pass := outageClock(t)
+	s, mad1 := r.sites[0], r.sites[1]
+	h := s.asWriter(t, "multi-dc-demo/app")
+	put := func(content string) {
+		t.Helper()
+		d := digest.FromString(content)
+		_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+		if status, _ := s.send(t, http.MethodPut, withDigest(location, d), h, strings.NewReader(content)); status != http.StatusCreated {
+			t.Fatalf("a blob: %d", status)
+		}
+		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":%d},"layers":[]}`, d, len(content))
+		header := map[string]string{"Authorization": h["Authorization"], "Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+		if status, _ := s.send(t, http.MethodPut, manifests("multi-dc-demo/app"), header, strings.NewReader(manifest)); status != http.StatusCreated {
+			t.Fatalf("a manifest: %d", status)
+		}
+	}
+	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+		t.Fatal(err)
+	}
+	put("{}")
+	if err := s.harbor.SetFaults(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "an upload at the local Harbor", func() bool {
+		_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+		return location != "" && !strings.Contains(location, "_breakwater")
+	})
+	pass(10 * time.Minute)
+	put(`{"a":1}`)
+	pass(10 * time.Minute)
+	before := count(mad1.harbor.Requests(), "PUT ")
+	put(`{"a":2}`)
+	if n := count(mad1.harbor.Requests(), "PUT "); n != before {
+		t.Errorf("the peer's Harbor had to take %d more", n-before)
+	}
 }

@@ -130,7 +130,7 @@ func (h *Handler) takersOf(x *exchange) ([]taker, error) {
 	}
 	all := append(up, down...)
 	// A push goes on where its blobs went, though the local Harbor is back.
-	if last, ok := h.writes.pushed.Get(x.req.Repo); ok && h.cfg.Now().Before(last.until) && x.req.Kind != registry.KindUploads {
+	if last, _ := h.writes.pushed.Get(x.req.Repo); h.wentTo(x.req.Repo, last.place) && x.req.Kind != registry.KindUploads {
 		slices.SortStableFunc(all, func(a, b taker) int {
 			switch {
 			case a.place == b.place:
@@ -144,6 +144,12 @@ func (h *Handler) takersOf(x *exchange) ([]taker, error) {
 		})
 	}
 	return all, nil
+}
+
+// wentTo reports whether the repo's pushes are known to have gone to a peer's place.
+func (h *Handler) wentTo(repo string, to *place) bool {
+	last, ok := h.writes.pushed.Get(repo)
+	return ok && last.place == to && h.cfg.Now().Before(last.until)
 }
 
 // bufferManifest reads the manifest that a client pushes: it is small, it can be
@@ -252,7 +258,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 		return
 	}
 	h.forget(x, true)
-	if t.place != h.harbor {
+	if t.place != h.harbor && (!h.harbor.usable() || !h.wentTo(x.req.Repo, t.place)) { // or a busy repo would stay there
 		h.writes.pushed.Add(x.req.Repo, pushed{t.place, h.cfg.Now().Add(pushedFor)})
 	}
 	if x.ns.Kind == KindPlain {

@@ -36,6 +36,7 @@ type Config struct {
 	Store      *store.Store
 	Memory     *Memory                  // nil: a restart forgets tags
 	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Stalled    time.Duration            // how long a client may take nothing of an answer; 0: 5 min
 	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -73,6 +74,9 @@ func New(ctx context.Context, cfg Config) *Handler {
 	}
 	if cfg.Deadline == 0 {
 		cfg.Deadline = sourceDeadline
+	}
+	if cfg.Stalled == 0 {
+		cfg.Stalled = stalledDeadline
 	}
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(Kind) time.Duration { return 0 }
@@ -138,9 +142,10 @@ type exchange struct {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
+	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
 	defer h.finish(x)
 	x.err = h.serve(x)
+	defer x.w.hurry() // what is left in buffers
 	switch {
 	case x.err == nil:
 	case x.w.status == 0:

@@ -142,7 +142,7 @@ type exchange struct {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
+	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: r.ProtoMajor >= 2}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
 	defer h.finish(x)
 	x.err = h.serve(x)
 	defer x.w.hurry() // what is left in buffers

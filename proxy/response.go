@@ -26,6 +26,8 @@ type responseWriter struct {
 	before func(status int) // called once, before the header leaves
 
 	stalled time.Duration // how long the client may take nothing
+	hurried time.Time     // when that began
+	streams bool          // HTTP/2
 }
 
 const (
@@ -97,15 +99,22 @@ func (w *responseWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// hurry begins the time in which the client has to take something; rest ends it:
-// what the edge itself waits for is not the client's fault, and HTTP/2 would end
-// the stream whether something is being written or not.
+// hurry begins the time in which the client has to take something, unless it has
+// only just begun.
 func (w *responseWriter) hurry() {
-	http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.stalled)) //nolint:errcheck // a writer of a test has none
+	if now := time.Now(); now.Sub(w.hurried) > w.stalled/16 {
+		w.hurried = now
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(w.stalled)) //nolint:errcheck // a writer of a test has none
+	}
 }
 
+// rest ends that time: what the edge itself waits for is not the client's fault, and
+// HTTP/2 would end the stream though nothing is being written. HTTP/1 would not.
 func (w *responseWriter) rest() {
-	http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
+	if w.streams {
+		w.hurried = time.Time{}
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.hurried) //nolint:errcheck // as above
+	}
 }
 
 func (w *responseWriter) implicitOK() {

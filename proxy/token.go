@@ -141,7 +141,8 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxToken)); err != nil {
 		return a, err
 	}
-	if a.status >= 500 || a.status == http.StatusTooManyRequests {
+	// A token service is never elsewhere, or not found: a 404 or a redirect is of what stands before a Harbor that is gone.
+	if a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusNotFound || a.status/100 == 3 {
 		return a, fmt.Errorf("it answers %s", resp.Status)
 	}
 	if a.status != http.StatusOK {

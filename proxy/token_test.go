@@ -333,3 +333,26 @@ func TestAProjectMadeAgainAfterAPush(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+// What stands before a Harbor that is gone gives no tokens, and refuses none.
+func TestAFrontWithoutHarborRefusesNobody(t *testing.T) {
+	for name, answer := range fronts {
+		t.Run(name, func(t *testing.T) {
+			var gone atomic.Bool
+			r := newRegion(t)
+			behindFront(t, r, answer, &gone)
+			s := r.sites[0]
+			gone.Store(true)
+			for _, username := range []string{reader, ""} {
+				if status, token := s.askToken(t, username, secret, pullApp); status != http.StatusOK || token == "" {
+					t.Errorf("%q: %d", username, status)
+				}
+			}
+			r.everywhere(t, lab.Fault{Name: "down"})
+			a := s.do(t, http.MethodGet, "/service/token?service=harbor-registry&scope="+pullApp, nil)
+			if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+				t.Errorf("nobody is there: %d %.100s", a.status, a.body)
+			}
+		})
+	}
+}

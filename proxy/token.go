@@ -182,7 +182,7 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 // everybody for nobody. Its manifests and blobs say so at once, its health after some
 // seconds. A look of the given age will do.
 func (h *Handler) unwell(ctx context.Context, q tokenQuestion, age time.Duration) bool {
-	return h.unwellSeen.within(age, h.cfg.Now(), func() bool {
+	return h.unwellSeen.within(age, h.cfg.Now, func() bool {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
 		defer cancel()
 		if len(q.repos) > 0 && registry.ValidRepo(q.repos[0]) && strings.HasPrefix(q.authorization, "Basic ") {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -354,5 +355,29 @@ func TestAFrontWithoutHarborRefusesNobody(t *testing.T) {
 				t.Errorf("nobody is there: %d %.100s", a.status, a.body)
 			}
 		})
+	}
+}
+
+// However many come for tokens while Harbor's database is silent, it is looked at for
+// all of them at once: nobody waits for the looks of those before.
+func TestManyComeForTokensWhileTheDatabaseIsSilent(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	s.askToken(t, reader, secret, pullApp)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "db-down"}, lab.Fault{Name: "hang", Path: "/blobs/sha256:0000|/api/v2.0/projects"}); err != nil {
+		t.Fatal(err)
+	}
+	s.harbor.ResetRequests()
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			if status, _ := s.askToken(t, reader, secret, pullApp); status != http.StatusOK {
+				t.Errorf("%d", status)
+			}
+		})
+	}
+	all.Wait()
+	if n := count(s.harbor.Requests(), "HEAD /v2/multi-dc-demo/app/blobs/sha256:0000"); n == 0 || n > 3 {
+		t.Errorf("Harbor's database was looked at %d times", n)
 	}
 }

@@ -183,12 +183,14 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 // seconds. A look of the given age will do.
 func (h *Handler) unwell(ctx context.Context, q tokenQuestion, age time.Duration) bool {
 	return h.unwellSeen.within(age, h.cfg.Now, func() bool {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
-		defer cancel()
+		ctx := context.WithoutCancel(ctx)
 		if len(q.repos) > 0 && registry.ValidRepo(q.repos[0]) && strings.HasPrefix(q.authorization, "Basic ") {
-			err := h.cfg.Access.AskHarbor(ctx, q.repos[0], q.authorization)
-			var e *registry.Error
-			if errors.As(err, &e) && e.Code == registry.CodeUnavailable {
+			asking, cancel := context.WithTimeout(ctx, probeDeadline)
+			defer cancel()
+			err := h.cfg.Access.AskHarbor(asking, q.repos[0], q.authorization)
+			var e, harbors *registry.Error
+			// Only this is the database's: who asks chooses the repo, and could choose one that makes Harbor stumble.
+			if errors.As(err, &e) && e.Code == registry.CodeUnavailable && errors.As(e.Cause, &harbors) && harbors.Status == http.StatusUnauthorized {
 				return true
 			}
 		}

@@ -381,3 +381,27 @@ func TestManyComeForTokensWhileTheDatabaseIsSilent(t *testing.T) {
 		t.Errorf("Harbor's database was looked at %d times", n)
 	}
 }
+
+// A robot that Harbor refuses now does not get its old permission back by asking for
+// something, beside it, that Harbor cannot answer.
+func TestNoOutageIsMadeUp(t *testing.T) {
+	for _, beside := range []string{"app", "repl-open/app", "nothing/app", "cache-dockerhub/library/app", "multi-dc-other/app"} {
+		t.Run(beside, func(t *testing.T) {
+			s := newSite(t, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) { a.OutageGrace, a.Secret = time.Hour, peerSecret })
+			img := image(t, 1000, 1)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			if _, token := s.askToken(t, reader, secret, pullApp); s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)).status != http.StatusOK {
+				t.Fatal("no pull before")
+			}
+			if err := s.harbor.DisableRobot(reader); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				_, token := s.askToken(t, reader, secret, "repository:"+beside+":pull&scope="+pullApp)
+				if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
+					t.Errorf("%d %.100s", a.status, a.body)
+				}
+			}
+		})
+	}
+}

@@ -84,3 +84,37 @@ func TestABusyRepoComesHome(t *testing.T) {
 		t.Errorf("the peer's Harbor had to take %d more", n-before)
 	}
 }
+
+// While no Harbor says whether it holds a blob, a HEAD is answered as a reader's: of
+// some credentials nobody can tell that they may not push, and nobody takes a push now.
+func TestAHeadWhileNobodyTakesPushes(t *testing.T) {
+	for name, options := range map[string][]option{"certificates": nil, "no certificates": {withoutCertificates}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, options...)
+			img := image(t, 1000, 1)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			digest, layer := layerOf(t, img)
+			path := "/v2/multi-dc-demo/app/blobs/" + digest
+			who := map[string]map[string]string{
+				"a reader":             s.as(t, reader, "multi-dc-demo/app"),
+				"a reader, by Basic":   {"Authorization": basicHeader(reader, secret)},
+				"one who may push too": s.asWriter(t, "multi-dc-demo/app"),
+			}
+			for what, h := range who {
+				same(t, what, s.do(t, http.MethodGet, path, h), layer)
+				if a := s.do(t, http.MethodHead, path, h); a.status != http.StatusOK {
+					t.Errorf("%s: %d", what, a.status)
+				}
+			}
+			if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+				t.Fatal(err)
+			}
+			for what, h := range who {
+				same(t, what, s.do(t, http.MethodGet, path, h), layer)
+				if a := s.do(t, http.MethodHead, path, h); a.status != http.StatusOK || a.header.Get("Content-Length") != fmt.Sprint(len(layer)) {
+					t.Errorf("%s, while Harbor is down: %d", what, a.status)
+				}
+			}
+		})
+	}
+}

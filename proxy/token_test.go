@@ -387,7 +387,9 @@ func TestManyComeForTokensWhileTheDatabaseIsSilent(t *testing.T) {
 func TestNoOutageIsMadeUp(t *testing.T) {
 	for _, beside := range []string{"app", "repl-open/app", "nothing/app", "cache-dockerhub/library/app", "multi-dc-other/app"} {
 		t.Run(beside, func(t *testing.T) {
-			s := newSite(t, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) { a.OutageGrace, a.Secret = time.Hour, peerSecret })
+			s := newSite(t, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) {
+				a.OutageGrace, a.Secret = time.Hour, peerSecret
+			})
 			img := image(t, 1000, 1)
 			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
 			if _, token := s.askToken(t, reader, secret, pullApp); s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)).status != http.StatusOK {

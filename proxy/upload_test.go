@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
 )
 
 // nothingLeft waits until no upload is being written down any more.
@@ -116,5 +120,27 @@ func TestAHeadWhileNobodyTakesPushes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A peer that does not know this edge has said nothing of the client's permission.
+func TestAPeerThatRefusesTheEdgeItself(t *testing.T) {
+	r := newRegion(t)
+	s := r.sites[0]
+	s.edge.Close()
+	s.edge, s.dir = httptest.NewUnstartedServer(nil), t.TempDir()
+	r.startEdge(t, 0, []string{"par1", "mad1", "drp1"}, &s.harbor.Key().PublicKey, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.PeerSecret = "another fleet's"
+	})
+	t.Cleanup(s.edge.Close)
+	h := s.asWriter(t, "multi-dc-demo/app")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("an upload: %d", status)
+	}
+	if status, _ := s.send(t, http.MethodPut, manifests("multi-dc-demo/app"), h, strings.NewReader(`{"schemaVersion":2}`)); status != http.StatusServiceUnavailable {
+		t.Errorf("a manifest: %d", status)
 	}
 }

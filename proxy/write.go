@@ -197,7 +197,7 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 		if timer != nil {
 			timer.Stop()
 		}
-		if isNobodys(resp) || more && takesNothing(resp) {
+		if isNobodys(resp) || t.place.kind == placePeer && refusesEdge(resp) || more && takesNothing(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		h.written(x, t, resp, kept, manifest)
@@ -223,6 +223,12 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 func isNobodys(resp *http.Response) bool {
 	return isPage(resp) || resp.StatusCode/100 == 3 ||
 		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+}
+
+// refusesEdge reports whether a peer refuses this edge, not the client: the answer is
+// not its Harbor's (their keys or clocks differ).
+func refusesEdge(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && strings.Contains(resp.Header.Get("Cache-Status"), "detail=edge")
 }
 
 // takesNothing reports whether an answer says that the Harbor is down, its

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -142,5 +143,30 @@ func TestAPeerThatRefusesTheEdgeItself(t *testing.T) {
 	}
 	if status, _ := s.send(t, http.MethodPut, manifests("multi-dc-demo/app"), h, strings.NewReader(`{"schemaVersion":2}`)); status != http.StatusServiceUnavailable {
 		t.Errorf("a manifest: %d", status)
+	}
+}
+
+// Nothing is kept of what a client sent that left in the middle.
+func TestAClientThatLeavesInTheMiddle(t *testing.T) {
+	s := newSite(t)
+	h := s.asWriter(t, "multi-dc-demo/app")
+	for _, length := range []string{"Content-Length: 3000000", "Transfer-Encoding: chunked"} {
+		_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+		conn, err := net.Dial("tcp", host(s.edge.URL))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n%s\r\n\r\n10000\r\n%s", strings.TrimPrefix(location, s.edge.URL), host(s.edge.URL), h["Authorization"], length, strings.Repeat("x", 0x10000))
+		waitFor(t, "bytes that are written down", func() bool {
+			all, err := os.ReadDir(s.dir + "/tmp")
+			if err != nil || len(all) != 1 {
+				return false
+			}
+			info, err := all[0].Info()
+			return err == nil && info.Size() > 0
+		})
+		conn.Close()
+		s.nothingLeft(t)
 	}
 }

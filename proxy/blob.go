@@ -68,7 +68,9 @@ func stream(w *responseWriter, reader *store.Reader) error {
 // known to hold it.
 func (h *Handler) openBlob(x *exchange) (*store.Reader, error) {
 	if h.pushes(x) {
-		return nil, h.headForPush(x)
+		if err := h.headForPush(x); err == nil || x.peer != "" || !isDontKnow(err) {
+			return nil, err
+		} // nobody takes a push now: it may as well be a reader
 	}
 	reader, err := h.cfg.Store.Get(x.r.Context(), x.req.Digest)
 	if err == nil {

@@ -31,7 +31,7 @@ func liveness(w http.ResponseWriter) error {
 func (h *Handler) health(x *exchange) error {
 	draining := h.draining.Load()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
-	if h.harborSeen.get(h.cfg.Now(), func() bool { return h.harborUp(x.r.Context()) }) {
+	if h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(x.r.Context()) }) {
 		a.Harbor = "up"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
@@ -45,20 +45,25 @@ func (h *Handler) health(x *exchange) error {
 // Harbor is asked once.
 type lastLook struct {
 	mu sync.Mutex
-	at time.Time
+	at time.Time // when it began
 	up bool
 }
 
 const lookFor = time.Second
 
-func (l *lastLook) get(now time.Time, look func() bool) bool { return l.within(lookFor, now, look) }
+func (l *lastLook) get(now func() time.Time, look func() bool) bool {
+	return l.within(lookFor, now, look)
+}
 
-// within is for a caller who needs an answer of no more than an age.
-func (l *lastLook) within(age time.Duration, now time.Time, look func() bool) bool {
+// within is for a caller who needs an answer of no more than an age. Of those who
+// waited for an older look, one looks for all.
+func (l *lastLook) within(age time.Duration, now func() time.Time, look func() bool) bool {
+	asked := now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.at) >= age {
-		l.up, l.at = look(), now
+	if asked.Sub(l.at) >= age {
+		l.at = now()
+		l.up = look()
 	}
 	return l.up
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	pathpkg "path"
@@ -37,6 +38,7 @@ type Config struct {
 	Store      *store.Store
 	Memory     *Memory                  // nil: a restart forgets tags
 	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Stalled    time.Duration            // how long a client may take nothing of an answer; 0: 5 min
 	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -74,6 +76,9 @@ func New(ctx context.Context, cfg Config) *Handler {
 	}
 	if cfg.Deadline == 0 {
 		cfg.Deadline = sourceDeadline
+	}
+	if cfg.Stalled == 0 {
+		cfg.Stalled = stalledDeadline
 	}
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(Kind) time.Duration { return 0 }
@@ -141,9 +146,10 @@ type exchange struct {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
+	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: r.ProtoMajor >= 2}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
 	defer h.finish(x)
 	x.err = h.serve(x)
+	defer x.w.hurry() // what is left in buffers
 	switch {
 	case x.err == nil:
 	case x.w.status == 0:
@@ -206,6 +212,14 @@ func (h *Handler) serveRegistry(x *exchange) (err error) {
 	x.query = access.Query{
 		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, x.ns.shortRepo(x.req.Repo)},
 		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
+	}
+	if x.req.Kind == registry.KindBase {
+		if who, ok := h.cfg.Access.Knows(x.query.Authorization); ok {
+			x.who, x.outcome = who, "own"
+			x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			_, err := io.WriteString(x.w, "{}")
+			return err
+		}
 	}
 	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers
 	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials

@@ -553,7 +553,7 @@ func TestACompleteBlobLeavesByTheKernel(t *testing.T) {
 	same(t, "cold", s.do(t, http.MethodGet, path, h), layer)
 	files.Store(0) // what had come of the cold one may have left so too
 	same(t, "warm", s.do(t, http.MethodGet, path, h), layer)
-	if files.Load() != 1 {
+	if files.Load() == 0 {
 		t.Error("a middleware hides io.ReaderFrom, or the file")
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -23,7 +24,18 @@ type responseWriter struct {
 	headed time.Time // when the header left
 	now    func() time.Time
 	before func(status int) // called once, before the header leaves
+
+	stalled time.Duration // how long the client may take nothing
+	hurried time.Time     // when that began
+	streams bool          // HTTP/2
 }
+
+const (
+	stalledDeadline = 5 * time.Minute
+	// stalledPart must leave within the deadline, and with it about a third of what
+	// the kernel holds for the connection: a client of 10 kB/s is slow, but alive.
+	stalledPart = 512 << 10
+)
 
 // Unwrap is for http.ResponseController.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -43,19 +55,66 @@ func (w *responseWriter) WriteHeader(status int) {
 }
 
 // Write implements io.Writer.
-func (w *responseWriter) Write(b []byte) (int, error) {
+func (w *responseWriter) Write(b []byte) (n int, err error) {
 	w.implicitOK()
-	n, err := w.ResponseWriter.Write(b)
-	w.bytes += int64(n)
-	return n, err
+	defer w.rest()
+	for {
+		w.hurry()
+		m, err := w.ResponseWriter.Write(b[n:min(n+stalledPart, len(b))])
+		n += m
+		w.bytes += int64(m)
+		if err != nil || n == len(b) {
+			return n, err
+		}
+	}
 }
 
-// ReadFrom implements io.ReaderFrom.
-func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+// ReadFrom implements io.ReaderFrom. Its parts are as the kernel wants them: a
+// limited reader of the file itself.
+func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	w.implicitOK()
-	n, err := io.Copy(w.ResponseWriter, r)
-	w.bytes += n
-	return n, err
+	defer w.rest()
+	whole, ok := r.(*io.LimitedReader)
+	if !ok {
+		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
+	}
+	for whole.N > 0 {
+		part := &io.LimitedReader{R: whole.R, N: min(whole.N, stalledPart)}
+		w.hurry()
+		m, err := io.Copy(w.ResponseWriter, part)
+		n += m
+		w.bytes += m
+		whole.N -= m
+		if err != nil || part.N > 0 {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// FlushError is for http.ResponseController.
+func (w *responseWriter) FlushError() error {
+	w.hurry()
+	defer w.rest()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// hurry begins the time in which the client has to take something, unless it has
+// only just begun.
+func (w *responseWriter) hurry() {
+	if now := time.Now(); now.Sub(w.hurried) > w.stalled/16 {
+		w.hurried = now
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(w.stalled)) //nolint:errcheck // a writer of a test has none
+	}
+}
+
+// rest ends that time: what the edge itself waits for is not the client's fault, and
+// HTTP/2 would end the stream though nothing is being written. HTTP/1 would not.
+func (w *responseWriter) rest() {
+	if w.streams {
+		w.hurried = time.Time{}
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.hurried) //nolint:errcheck // as above
+	}
 }
 
 func (w *responseWriter) implicitOK() {

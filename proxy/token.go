@@ -141,7 +141,8 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxToken)); err != nil {
 		return a, err
 	}
-	if a.status >= 500 || a.status == http.StatusTooManyRequests {
+	// A token service is never elsewhere, or not found: a 404 or a redirect is of what stands before a Harbor that is gone.
+	if a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusNotFound || a.status/100 == 3 {
 		return a, fmt.Errorf("it answers %s", resp.Status)
 	}
 	if a.status != http.StatusOK {
@@ -181,13 +182,15 @@ func readToken(resp *http.Response) (a tokenAnswer, err error) {
 // everybody for nobody. Its manifests and blobs say so at once, its health after some
 // seconds. A look of the given age will do.
 func (h *Handler) unwell(ctx context.Context, q tokenQuestion, age time.Duration) bool {
-	return h.unwellSeen.within(age, h.cfg.Now(), func() bool {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
-		defer cancel()
+	return h.unwellSeen.within(age, h.cfg.Now, func() bool {
+		ctx := context.WithoutCancel(ctx)
 		if len(q.repos) > 0 && registry.ValidRepo(q.repos[0]) && strings.HasPrefix(q.authorization, "Basic ") {
-			err := h.cfg.Access.AskHarbor(ctx, q.repos[0], q.authorization)
-			var e *registry.Error
-			if errors.As(err, &e) && e.Code == registry.CodeUnavailable {
+			asking, cancel := context.WithTimeout(ctx, probeDeadline)
+			defer cancel()
+			err := h.cfg.Access.AskHarbor(asking, q.repos[0], q.authorization)
+			var e, harbors *registry.Error
+			// Only this is the database's: who asks chooses the repo, and could choose one that makes Harbor stumble.
+			if errors.As(err, &e) && e.Code == registry.CodeUnavailable && errors.As(e.Cause, &harbors) && harbors.Status == http.StatusUnauthorized {
 				return true
 			}
 		}

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
@@ -276,5 +278,132 @@ func TestAProjectMadeAgain(t *testing.T) {
 	}
 	if a := s.do(t, http.MethodGet, blob, old(0)); a.status != http.StatusNotFound {
 		t.Errorf("what the old project held: %d", a.status)
+	}
+}
+
+// A login is a token and a look at /v2/ with it: docker login is the first line of
+// many a job, and what comes behind it is served from the store.
+func TestALoginWhileNoHarborAnswers(t *testing.T) {
+	for name, broken := range map[string]func(r *region) []*site{
+		"the local one": func(r *region) []*site { return r.sites[:1] },
+		"all of them":   func(r *region) []*site { return r.sites },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := outageClock(t)
+			s := r.sites[0]
+			s.askToken(t, reader, secret, "")
+			for _, site := range broken(r) {
+				if err := site.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, token := s.askToken(t, reader, secret, "")
+			if a := s.do(t, http.MethodGet, "/v2/", bearer(token)); a.status != http.StatusOK || string(a.body) != "{}" {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+			for what, authorization := range map[string]string{"nobody": "", "a token of nobody's": "Bearer x.y.z"} {
+				if a := s.do(t, http.MethodGet, "/v2/", map[string]string{"Authorization": authorization}); a.status == http.StatusOK {
+					t.Errorf("%s: %d", what, a.status)
+				}
+			}
+		})
+	}
+}
+
+// Nor is what was pushed through the edge into a project that it had not heard of.
+func TestAProjectMadeAgainAfterAPush(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	s := newSite(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) { a.Now, p.Now = now, now })
+	const content = "what the old project held"
+	d := digest.FromString(content)
+	h := s.asWriter(t, "multi-dc-demo/app")
+	_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+	if status, _ := s.send(t, http.MethodPut, withDigest(location, d), h, strings.NewReader(content)); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	r := &region{sites: []*site{s}}
+	r.request(t, http.MethodDelete, s.harbor.URL()+"/api/v2.0/projects/multi-dc-demo", s, http.StatusOK)
+	s.harbor.CreateProject("multi-dc-demo", false)
+	s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
+	passed.Store(int64(time.Minute))
+	if err := s.harbor.SetFaults(lab.Fault{Name: "404", Path: "/blobs/"}); err != nil { // its registry has the old blobs until they are collected
+		t.Fatal(err)
+	}
+	if a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+d.String(), s.as(t, reader, "multi-dc-demo/app")); a.status != http.StatusNotFound {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// What stands before a Harbor that is gone gives no tokens, and refuses none.
+func TestAFrontWithoutHarborRefusesNobody(t *testing.T) {
+	for name, answer := range fronts {
+		t.Run(name, func(t *testing.T) {
+			var gone atomic.Bool
+			r := newRegion(t)
+			behindFront(t, r, answer, &gone)
+			s := r.sites[0]
+			gone.Store(true)
+			for _, username := range []string{reader, ""} {
+				if status, token := s.askToken(t, username, secret, pullApp); status != http.StatusOK || token == "" {
+					t.Errorf("%q: %d", username, status)
+				}
+			}
+			r.everywhere(t, lab.Fault{Name: "down"})
+			a := s.do(t, http.MethodGet, "/service/token?service=harbor-registry&scope="+pullApp, nil)
+			if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+				t.Errorf("nobody is there: %d %.100s", a.status, a.body)
+			}
+		})
+	}
+}
+
+// However many come for tokens while Harbor's database is silent, it is looked at for
+// all of them at once: nobody waits for the looks of those before.
+func TestManyComeForTokensWhileTheDatabaseIsSilent(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	s.askToken(t, reader, secret, pullApp)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "db-down"}, lab.Fault{Name: "hang", Path: "/blobs/sha256:0000|/api/v2.0/projects"}); err != nil {
+		t.Fatal(err)
+	}
+	s.harbor.ResetRequests()
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			if status, _ := s.askToken(t, reader, secret, pullApp); status != http.StatusOK {
+				t.Errorf("%d", status)
+			}
+		})
+	}
+	all.Wait()
+	if n := count(s.harbor.Requests(), "HEAD /v2/multi-dc-demo/app/blobs/sha256:0000"); n == 0 || n > 3 {
+		t.Errorf("Harbor's database was looked at %d times", n)
+	}
+}
+
+// A robot that Harbor refuses now does not get its old permission back by asking for
+// something, beside it, that Harbor cannot answer.
+func TestNoOutageIsMadeUp(t *testing.T) {
+	for _, beside := range []string{"app", "repl-open/app", "nothing/app", "cache-dockerhub/library/app", "multi-dc-other/app"} {
+		t.Run(beside, func(t *testing.T) {
+			s := newSite(t, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) {
+				a.OutageGrace, a.Secret = time.Hour, peerSecret
+			})
+			img := image(t, 1000, 1)
+			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+			if _, token := s.askToken(t, reader, secret, pullApp); s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)).status != http.StatusOK {
+				t.Fatal("no pull before")
+			}
+			if err := s.harbor.DisableRobot(reader); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				_, token := s.askToken(t, reader, secret, "repository:"+beside+":pull&scope="+pullApp)
+				if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), bearer(token)); a.status != http.StatusUnauthorized {
+					t.Errorf("%d %.100s", a.status, a.body)
+				}
+			}
+		})
 	}
 }

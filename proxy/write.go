@@ -79,6 +79,7 @@ func (h *Handler) write(x *exchange) error {
 		x.outcome = "own"
 		return err
 	}
+	x.r.Header.Set("Accept-Encoding", "identity") // the answer is read here too
 	repeatable := manifest != nil || x.r.ContentLength == 0
 	for i, t := range takers {
 		more := i < len(takers)-1 && repeatable
@@ -129,7 +130,7 @@ func (h *Handler) takersOf(x *exchange) ([]taker, error) {
 	}
 	all := append(up, down...)
 	// A push goes on where its blobs went, though the local Harbor is back.
-	if last, ok := h.writes.pushed.Get(x.req.Repo); ok && h.cfg.Now().Before(last.until) && x.req.Kind != registry.KindUploads {
+	if last, _ := h.writes.pushed.Get(x.req.Repo); h.wentTo(x.req.Repo, last.place) && x.req.Kind != registry.KindUploads {
 		slices.SortStableFunc(all, func(a, b taker) int {
 			switch {
 			case a.place == b.place:
@@ -143,6 +144,12 @@ func (h *Handler) takersOf(x *exchange) ([]taker, error) {
 		})
 	}
 	return all, nil
+}
+
+// wentTo reports whether the repo's pushes are known to have gone to a peer's place.
+func (h *Handler) wentTo(repo string, to *place) bool {
+	last, ok := h.writes.pushed.Get(repo)
+	return ok && last.place == to && h.cfg.Now().Before(last.until)
 }
 
 // bufferManifest reads the manifest that a client pushes: it is small, it can be
@@ -190,7 +197,7 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 		if timer != nil {
 			timer.Stop()
 		}
-		if more && takesNothing(resp) {
+		if isNobodys(resp) || t.place.kind == placePeer && refusesEdge(resp) || more && takesNothing(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		h.written(x, t, resp, kept, manifest)
@@ -209,6 +216,19 @@ func (h *Handler) writeAt(x *exchange, t taker, manifest []byte, more bool) erro
 		}
 	}
 	return err
+}
+
+// isNobodys reports whether an answer to a write is of what stands before a Harbor
+// that is gone: a page, a redirect to one, or a 404 that is not a registry's JSON.
+func isNobodys(resp *http.Response) bool {
+	return isPage(resp) || resp.StatusCode/100 == 3 ||
+		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+}
+
+// refusesEdge reports whether a peer refuses this edge, not the client: the answer is
+// not its Harbor's (their keys or clocks differ).
+func refusesEdge(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && strings.Contains(resp.Header.Get("Cache-Status"), "detail=edge")
 }
 
 // takesNothing reports whether an answer says that the Harbor is down, its
@@ -244,7 +264,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 		return
 	}
 	h.forget(x, true)
-	if t.place != h.harbor {
+	if t.place != h.harbor && (!h.harbor.usable() || !h.wentTo(x.req.Repo, t.place)) { // or a busy repo would stay there
 		h.writes.pushed.Add(x.req.Repo, pushed{t.place, h.cfg.Now().Add(pushedFor)})
 	}
 	if x.ns.Kind == KindPlain {
@@ -253,7 +273,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 	switch {
 	case x.req.Method == http.MethodDelete: // of a session, among others
 		kept.broken()
-	case manifest != nil:
+	case manifest != nil && resp.StatusCode == http.StatusCreated:
 		d := x.req.Digest
 		if d == "" {
 			d = digest.FromBytes(manifest)
@@ -266,6 +286,7 @@ func (h *Handler) written(x *exchange, t taker, resp *http.Response, kept *keepi
 			}
 		}
 	case x.req.Kind == registry.KindUploads && resp.StatusCode == http.StatusAccepted:
+		kept.broken() // a session begins empty, whatever the POST carried
 		h.begin(x, t, resp.Header.Get("Location"))
 	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
 		// Which blob that is, is Harbor's word: the query could name another beside.

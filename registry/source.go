@@ -46,6 +46,7 @@ type Source struct {
 	prefix  string
 	auth    authn.Authenticator
 	base    http.RoundTripper
+	passing http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
 	scoped  *lru.Cache[string, scoped] // by repo
@@ -65,6 +66,7 @@ const (
 	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second
 	headerDeadline = 30 * time.Second
+	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
 	idlePerHost    = 64
 	maxRedirects   = 5
 
@@ -96,6 +98,9 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 		api.Proxy = http.ProxyURL(proxy)
 	}
 	s.base = &ownDomain{source: s.url, inner: api}
+	uploads := api.Clone()
+	uploads.ResponseHeaderTimeout = uploadDeadline
+	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: uploads}}
 	storage := api.Clone()
 	if !cfg.Trusted {
 		s.keepOutside(storage)
@@ -166,7 +171,18 @@ func (s *Source) URL() *url.URL { return &url.URL{Scheme: s.url.Scheme, Host: s.
 
 // Transport is the connection pool to the source, without authentication: for
 // passing a client's request on with the client's own credentials.
-func (s *Source) Transport() http.RoundTripper { return s.base }
+func (s *Source) Transport() http.RoundTripper { return s.passing }
+
+// byEndPoint waits longer for the answers to what is sent into an upload session.
+type byEndPoint struct{ others, uploads http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b *byEndPoint) RoundTrip(req *http.Request) (*http.Response, error) {
+	if (req.Method == http.MethodPut || req.Method == http.MethodPatch) && strings.Contains(req.URL.Path, "/blobs/uploads/") {
+		return b.uploads.RoundTrip(req)
+	}
+	return b.others.RoundTrip(req)
+}
 
 // Do sends a read and returns the answer, whatever its status, its body still
 // to be closed. header is sent along; when it carries Authorization that is

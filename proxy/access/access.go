@@ -129,6 +129,17 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	return Claimed(q.Authorization), c.ask(ctx, q)
 }
 
+// Knows returns whose token it is, if it is somebody's and can be verified here: a
+// login with it needs no Harbor.
+func (c *Checker) Knows(authorization string) (who string, ok bool) {
+	scheme, raw, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	token, err := c.verify(strings.TrimSpace(raw))
+	return token.Subject, err == nil && token.Subject != ""
+}
+
 // Claimed is who a credential says it is: a Basic one's user, a token's subject. It
 // is true where somebody has accepted the credential.
 func Claimed(authorization string) string {

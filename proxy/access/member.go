@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -19,6 +20,9 @@ type Members interface {
 // anyone can write a manifest that names a digest.
 func (c *Checker) Join(repo string, d digest.Digest) {
 	project, _, _ := strings.Cut(repo, "/")
+	if !c.projects.seen.Contains(project) { // a push is Harbor's to permit, and may be the first to name it
+		c.projects.get(context.Background(), project)
+	}
 	c.join(repo, d)
 	c.join(project, d)
 }
@@ -38,7 +42,8 @@ func (c *Checker) ProjectHolds(project string, d digest.Digest) bool { return c.
 
 // Member reports whether the repo is known to hold the digest. A digest that
 // is known from another repo is no key to its content, nor one from another
-// project of the same name.
+// project of the same name. What was joined while the project's id was not to be had
+// is proven again once it is.
 func (c *Checker) Member(repo string, d digest.Digest) bool {
 	key := memberKey{repo, d}
 	project, ok := c.member.Get(key)
@@ -48,7 +53,7 @@ func (c *Checker) Member(repo string, d digest.Digest) bool {
 		}
 	}
 	now := c.projectOf(repo)
-	return ok && (project == now || project == 0 || now == 0)
+	return ok && (project == now || now == 0)
 }
 
 // projectOf is the id of the repo's project, as far as it is known.

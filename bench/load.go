@@ -28,6 +28,7 @@ const (
 type load struct {
 	http    *http.Client
 	token   func() string // that the next request shows, "" for none
+	link    *pace         // what is pushed goes through, at a gigabit a second; nil: as fast as it goes
 	buffers [mostClient][]byte
 }
 

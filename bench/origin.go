@@ -127,7 +127,11 @@ type link struct {
 	closed        chan struct{}
 	once          sync.Once
 	rate          atomic.Int64 // bytes a second; 0: as fast as it goes
+	pace
+}
 
+// pace is what a link lets through, of all who use it together.
+type pace struct {
 	mu   sync.Mutex
 	free time.Time // when what was let through so far has left
 }
@@ -180,7 +184,7 @@ func (l *link) Close() error {
 }
 
 // pass waits until n more bytes may leave.
-func (l *link) pass(n int, rate int64) {
+func (l *pace) pass(n int, rate int64) {
 	l.mu.Lock()
 	now := time.Now()
 	if l.free.Before(now) {

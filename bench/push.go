@@ -63,7 +63,11 @@ func (l *load) put(ctx context.Context, base string, p parcel) error {
 	query := location.Query()
 	query.Set("digest", p.digest)
 	location.RawQuery = query.Encode()
-	if req, err = l.request(ctx, http.MethodPut, location.String(), io.MultiReader(bytes.NewReader(p.head), bytes.NewReader(p.rest))); err != nil {
+	body := io.MultiReader(bytes.NewReader(p.head), bytes.NewReader(p.rest))
+	if l.link != nil {
+		body = &paced{body, l.link}
+	}
+	if req, err = l.request(ctx, http.MethodPut, location.String(), body); err != nil {
 		return err
 	}
 	req.ContentLength = p.size
@@ -73,6 +77,22 @@ func (l *load) put(ctx context.Context, base string, p parcel) error {
 	}
 	defer resp.Body.Close()
 	return want(resp, http.StatusCreated)
+}
+
+// gigabit is a link's speed in bytes a second.
+const gigabit = 1e9 / 8
+
+// paced reads no faster than the link sends.
+type paced struct {
+	io.Reader
+	link *pace
+}
+
+// Read implements io.Reader.
+func (r *paced) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.link.pass(n, gigabit)
+	return n, err
 }
 
 // push has each client push a blob of its own, again and again until the time is

@@ -20,6 +20,7 @@ type work struct {
 	open    bool // the origin is a registry that asks nobody who he is, and no token is shown
 	fresh   bool // each request shows a token that the peer has not seen, or has forgotten
 	push    bool // new content goes the other way, instead of the item
+	gigabit bool // the clients' link is no faster
 }
 
 func works() []work {
@@ -40,6 +41,7 @@ func works() []work {
 		{name: "tokens-64", clients: mostClient, item: byDigest, storm: true, fresh: true},
 		{name: "push-1", clients: 1, item: warm, cold: true, push: true},
 		{name: "push-8", clients: 8, item: warm, cold: true, push: true},
+		{name: "push-8-1g", clients: 8, item: warm, cold: true, push: true, gigabit: true},
 	}
 }
 
@@ -270,6 +272,10 @@ func (e *environment) measure(ctx context.Context, clients *load, w work, p *pee
 	}
 	switch {
 	case w.push:
+		clients.link = nil
+		if w.gigabit {
+			clients.link = new(pace)
+		}
 		s, err = clients.push(ctx, p.base, e.content.pushed, w.clients, e.plan.Time/3, e.unpush)
 	case w.storm:
 		s, err = clients.storm(ctx, p.base, i, w.clients, e.plan.Time)

@@ -9,8 +9,11 @@ import (
 	"time"
 )
 
-// healthDeadline bounds the look at Harbor: the prober waits for it.
-const healthDeadline = 400 * time.Millisecond
+const (
+	healthDeadline = 400 * time.Millisecond // of a look at Harbor
+	healthPatience = 50 * time.Millisecond  // that a prober waits for it: this edge serves whatever Harbor does
+	lookFor        = time.Second            // how old a look may be
+)
 
 // Health is the answer of /breakwater/v1/health.
 type Health struct {
@@ -31,7 +34,7 @@ func liveness(w http.ResponseWriter) error {
 func (h *Handler) health(x *exchange) error {
 	draining := h.draining.Load()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
-	if h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(x.r.Context()) }) {
+	if h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(h.ctx) }) {
 		a.Harbor = "up"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
@@ -41,18 +44,48 @@ func (h *Handler) health(x *exchange) error {
 	return json.NewEncoder(x.w).Encode(a)
 }
 
-// lastLook keeps one answer for a short time: however many ask for health,
-// Harbor is asked once.
+// watched is what was seen of Harbor last: however many ask for health, it is asked
+// once a second, and who asks waits for no answer that is long in coming.
+type watched struct {
+	mu   sync.Mutex
+	at   time.Time // when the last look began
+	up   bool
+	look chan struct{} // closed when the look that goes on has ended; nil: none does
+}
+
+func (w *watched) get(now func() time.Time, look func() bool) bool {
+	w.mu.Lock()
+	if t := now(); w.look == nil && t.Sub(w.at) >= lookFor {
+		ended := make(chan struct{})
+		w.at, w.look = t, ended
+		go func() {
+			up := look()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.up, w.look = up, nil
+			close(ended)
+		}()
+	}
+	going := w.look
+	w.mu.Unlock()
+	if going != nil {
+		timer := time.NewTimer(healthPatience)
+		defer timer.Stop()
+		select {
+		case <-going:
+		case <-timer.C:
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.up
+}
+
+// lastLook keeps one answer for a short time: of those who ask, one looks for all.
 type lastLook struct {
 	mu sync.Mutex
 	at time.Time // when it began
 	up bool
-}
-
-const lookFor = time.Second
-
-func (l *lastLook) get(now func() time.Time, look func() bool) bool {
-	return l.within(lookFor, now, look)
 }
 
 // within is for a caller who needs an answer of no more than an age. Of those who
@@ -72,7 +105,7 @@ func (l *lastLook) within(age time.Duration, now func() time.Time, look func() b
 // well (/api/v2.0/health): the body says, component by component. A registry
 // that is no Harbor has no such path, and is up when it answers at all.
 func (h *Handler) harborUp(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthDeadline)
+	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.cfg.Harbor.URL().String()+"/api/v2.0/health", nil)
 	if err != nil {

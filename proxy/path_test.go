@@ -2,7 +2,11 @@ package proxy_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
+	"time"
+
+	"example.org/breakwater/internal/lab"
 )
 
 // Whoever cleans paths behind the edge, as Harbor's nginx does, would read these
@@ -23,5 +27,21 @@ func TestRegistryPathsInDisguise(t *testing.T) {
 	}
 	if n := len(s.harbor.Requests()); n != 0 {
 		t.Errorf("Harbor was asked: %v", s.harbor.Requests())
+	}
+}
+
+// A name server gives a probe half a second; an edge that serves says so whatever
+// its Harbor does.
+func TestHealthDoesNotWaitForAHarborThatHangs(t *testing.T) {
+	s := newSite(t)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, harbor := range []string{"the first look", "a look that goes on"} {
+		begun := time.Now()
+		a := s.do(t, http.MethodGet, "/breakwater/v1/health", nil)
+		if took := time.Since(begun); a.status != http.StatusOK || !strings.Contains(string(a.body), `"serving":true,"harbor":"down"`) || took > 390*time.Millisecond {
+			t.Errorf("%s: %d %s after %v", harbor, a.status, a.body, took)
+		}
 	}
 }

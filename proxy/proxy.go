@@ -64,7 +64,7 @@ type Handler struct {
 	started    time.Time
 	draining   atomic.Bool
 	ctx        context.Context // of the work beside requests
-	harborSeen lastLook
+	harborSeen watched
 	unwellSeen lastLook
 	watching   atomic.Bool // whether Harbor is well again
 }

@@ -291,7 +291,7 @@ func (h *Handler) knowsPeople(ctx context.Context) bool {
 	defer cancel()
 	resp, err := h.cfg.Harbor.API(ctx, "/api/v2.0/projects", url.Values{"page_size": {"1"}})
 	if errors.Is(err, registry.ErrNoCredentials) {
-		return h.harborUp(ctx)
+		return h.harborUp(h.ctx)
 	}
 	if err != nil {
 		return false

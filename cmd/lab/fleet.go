@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -25,18 +26,27 @@ import (
 
 // places are the datacenters, each on a loopback address of its own where the
 // system has them (Linux has all of 127.0.0.0/8), else on ports of its own.
-var places = []struct{ name, role, host string }{
-	{"par1", fleet.Primary, "127.0.10.1"}, {"mad1", fleet.Primary, "127.0.20.1"}, {"drp1", fleet.Backup, "127.0.30.1"},
+var places = []struct{ name, role, host, network, location string }{
+	{"par1", fleet.Primary, "127.0.10.1", "10.1.0.0/16", "{ latitude: 48.86, longitude: 2.35 }"},
+	{"mad1", fleet.Primary, "127.0.20.1", "10.2.0.0/16", "{ latitude: 40.42, longitude: -3.70 }"},
+	{"drp1", fleet.Backup, "127.0.30.1", "10.3.0.0/16", "{ latitude: 50.85, longitude: 4.35 }"},
 }
 
-const hubHost = "127.0.40.1"
+const (
+	domain  = "harbor.lab.example.org"
+	hubHost = "127.0.40.1"
+)
 
 const (
+	dnsOffset     = 53
 	harborOffset  = 80
 	metricsOffset = 90
 	adminOffset   = 91
-	edgeRobot     = "breakwater-edge"
-	edgeSecret    = "Edge1Secret2Edge"
+
+	dnsMetricsOffset = 92
+	dnsAdminOffset   = 93
+	edgeRobot        = "breakwater-edge"
+	edgeSecret       = "Edge1Secret2Edge"
 )
 
 // running is the fleet while it runs.
@@ -45,12 +55,13 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	edges   []*wire.Edge
+	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
 	places  []addresses
 	report  report
 }
 
-// addresses are where one edge listens.
-type addresses struct{ public, metrics, admin string }
+// addresses are where one edge listens, and its datacenter's name server.
+type addresses struct{ public, metrics, admin, dns, dnsMetrics, dnsAdmin string }
 
 // start brings everything up. What it returns is to be closed also after an error.
 func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
@@ -156,10 +167,11 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 		os.WriteFile(filepath.Join(l.dir, "peer-key"), []byte(rand.Text()), 0o600))
 }
 
-// choosePorts finds out where an edge will listen: all fleet files name all edges.
+// choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
 func (l *running) choosePorts(i int, name string, port int) error {
 	var a addresses
-	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin} {
+	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin,
+		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
 		// Opened to see that the port is free and then opened again: the fleet file
 		// holds addresses, as every fleet file does.
 		listener, err := listen("edge "+name, places[i].host, port, offset, i)
@@ -167,7 +179,7 @@ func (l *running) choosePorts(i int, name string, port int) error {
 			return err
 		}
 		*address = listener.Addr().String()
-		defer listener.Close() // when all three are chosen: no two are the same
+		defer listener.Close() // when all are chosen: no two are the same
 	}
 	l.places = append(l.places, a)
 	return nil
@@ -176,9 +188,13 @@ func (l *running) choosePorts(i int, name string, port int) error {
 // fleetFile is the fleet file of the edge that will listen on these addresses:
 // the same fleet for all, but ports differ where there is one address for all.
 func (l *running) fleetFile(dir string, own addresses) string {
-	s := "domain: harbor.lab.example.org\ndatacenters:\n"
+	s := "domain: " + domain + "\ndatacenters:\n"
 	for i, place := range places {
-		s += fmt.Sprintf("  %s: { role: %s, harbor: %q, edge: %q }\n", place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public)
+		s += fmt.Sprintf("  %s: { role: %s, harbor: %q, edge: %q, addresses: [%s], gslb: [%s], networks: [%s], location: %s }\n",
+			place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public, place.host, place.host, place.network, place.location)
+	}
+	if l.ownAddresses() {
+		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, state: %q, ttl: 2s }\n", own.dns, own.dnsMetrics, own.dnsAdmin, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
 	return s + fmt.Sprintf(`harbor: { token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
@@ -213,14 +229,35 @@ func (l *running) startEdge(ctx context.Context, i int, name string, lines io.Wr
 		return err
 	}
 	l.edges = append(l.edges, edge)
+	if !l.ownAddresses() {
+		return nil
+	}
+	node, err := wire.NewGSLB(ctx, wire.GSLBFile{Fleet: file, Datacenter: name, Log: newLog(lines, name, level), Level: level})
+	if err != nil {
+		return err
+	}
+	l.gslbs = append(l.gslbs, node)
 	return nil
 }
 
-// serve runs the edges until ctx ends.
+// ownAddresses reports whether each datacenter listens on its own.
+func (l *running) ownAddresses() bool {
+	for i, place := range places {
+		if !strings.HasPrefix(l.places[i].public, place.host+":") {
+			return false
+		}
+	}
+	return true
+}
+
+// serve runs the edges and name servers until ctx ends.
 func (l *running) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, e := range l.edges {
 		group.Go(func() error { return e.Daemon.Run(ctx, e.Servers...) })
+	}
+	for _, g := range l.gslbs {
+		group.Go(func() error { return g.Run(ctx) })
 	}
 	return group.Wait()
 }
@@ -228,6 +265,9 @@ func (l *running) serve(ctx context.Context) error {
 func (l *running) close() {
 	for _, e := range l.edges {
 		e.Close() //nolint:errcheck // everything below goes with the directory
+	}
+	for _, g := range l.gslbs {
+		g.Close() //nolint:errcheck // see above
 	}
 	for _, h := range l.harbors {
 		h.Close() //nolint:errcheck // see above

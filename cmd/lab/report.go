@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"text/tabwriter"
 )
 
 // report is where everything is, as --json prints it.
 type report struct {
+	Domain      string             `json:"domain"`
 	Datacenters []datacenterReport `json:"datacenters"`
 	Upstreams   []upstreamReport   `json:"upstreams"`
 	Images      []string           `json:"images"` // as a client writes them after the edge's address
@@ -26,10 +28,11 @@ type datacenterReport struct {
 	Harbor   string `json:"harbor"`
 	Admin    string `json:"admin"`
 	Metrics  string `json:"metrics"`
-	GSLB     string `json:"gslb"`
-	Requests string `json:"requests"` // a JSON map of what this Harbor was asked
-	Faults   string `json:"faults"`   // GET, PUT and DELETE: what is wrong with this Harbor
-	Fleet    string `json:"fleet"`    // the edge's fleet file
+	GSLB     string `json:"gslb"`       // where its name server answers, UDP and TCP; "" where datacenters have no addresses of their own
+	Steer    string `json:"gslb_admin"` // where that takes drains
+	Requests string `json:"requests"`   // a JSON map of what this Harbor was asked
+	Faults   string `json:"faults"`     // GET, PUT and DELETE: what is wrong with this Harbor
+	Fleet    string `json:"fleet"`      // the edge's fleet file
 }
 
 type upstreamReport struct {
@@ -52,6 +55,7 @@ type adminReport struct {
 
 func (l *running) describe() {
 	r := &l.report
+	r.Domain = domain
 	for i, place := range places {
 		servers, harbor := l.edges[i].Servers, l.harbors[i].URL()
 		at := func(n int) string { return "http://" + servers[n].Listener.Addr().String() }
@@ -59,6 +63,10 @@ func (l *running) describe() {
 			Name: place.name, Role: place.role, Edge: at(0), Metrics: at(1), Admin: at(2), Harbor: harbor,
 			Requests: harbor + "/_lab/requests", Faults: harbor + "/_lab/faults", Fleet: l.dir + "/" + place.name + "/fleet.yaml",
 		})
+		if i < len(l.gslbs) {
+			last := &r.Datacenters[i]
+			last.GSLB, last.Steer = l.gslbs[i].Addresses()[0], l.gslbs[i].Servers[1].Listener.Addr().String()
+		}
 	}
 	hub := l.hub.URL()
 	r.Upstreams = []upstreamReport{{"docker-hub", hub, hub + "/_lab/requests", hub + "/_lab/faults"}}
@@ -97,7 +105,7 @@ Private: refused until you log in with a robot of multi-dc-demo.
   docker login %[1]s -u '%[4]s' -p %[5]s        (pull)
   docker login %[1]s -u '%[6]s' -p %[7]s      (pull and push)
 
-Take Docker Hub away: what was pulled once is served all the same.
+%[15]sTake Docker Hub away: what was pulled once is served all the same.
 
   curl -X PUT %[8]s -d '[{"name":"down"}]'
   curl -X DELETE %[8]s
@@ -112,6 +120,23 @@ Take the Harbor of %[13]s away: logins, pulls and pushes go on, by another datac
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
 `, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults)
+		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS())
 	return err
+}
+
+// tryDNS are the lines about name servers.
+func (r *report) tryDNS() string {
+	first, second := r.Datacenters[0], r.Datacenters[1]
+	host, port, err := net.SplitHostPort(first.GSLB)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(`Who is sent where: clients of 10.1.0.0/16 to %[3]s, of 10.2.0.0/16 to %[4]s, all to the backup when neither serves.
+
+  dig @%[1]s -p %[2]s %[5]s +subnet=10.2.3.0/24
+  dig @%[1]s -p %[2]s _why.%[5]s TXT +short +subnet=10.2.3.0/24
+  go run ./cmd/breakwater gslb drain --admin %[6]s %[4]s
+  go run ./cmd/breakwater gslb status --admin %[6]s
+
+`, host, port, first.Name, second.Name, r.Domain, first.Steer)
 }

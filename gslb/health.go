@@ -22,29 +22,35 @@ type health struct {
 	metrics *metrics
 	changed func() // called without the lock
 
+	targets []Target
+
 	mu    sync.Mutex
 	state map[string]DatacenterHealth // by datacenter: those that a verdict is in for
 	first chan struct{}               // closed when it is in for all
-	wait  int
 }
 
-func newHealth(cfg ProbeConfig, log *slog.Logger, m *metrics, changed func()) *health {
-	return &health{cfg: cfg, log: log, metrics: m, changed: changed, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
-}
-
-// run probes until ctx ends. What was known of datacenters before is where it begins.
-func (h *health) run(ctx context.Context, targets []Target, before map[string]DatacenterHealth) {
-	h.wait = len(targets)
-	if len(targets) == 0 {
+// newHealth begins with what was known of datacenters before.
+func newHealth(cfg ProbeConfig, targets []Target, before map[string]DatacenterHealth, log *slog.Logger, m *metrics, changed func()) *health {
+	h := &health{cfg: cfg, log: log, metrics: m, changed: changed, targets: targets, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
+	for _, t := range targets {
+		if known, ok := before[t.Datacenter]; ok {
+			h.state[t.Datacenter] = known
+			m.setUp(t.Datacenter, known.Up)
+		}
+	}
+	if len(h.state) == len(targets) {
 		close(h.first)
 	}
+	return h
+}
+
+// run probes until ctx ends.
+func (h *health) run(ctx context.Context) {
+	known := h.snapshot()
 	var all sync.WaitGroup
-	for _, t := range targets {
-		known, ok := before[t.Datacenter]
-		if ok {
-			h.settle(t.Datacenter, known)
-		}
-		all.Go(func() { h.watch(ctx, newProber(t, h.cfg), known, ok) })
+	for _, t := range h.targets {
+		before, ok := known[t.Datacenter]
+		all.Go(func() { h.watch(ctx, newProber(t, h.cfg), before, ok) })
 	}
 	all.Wait()
 }
@@ -54,10 +60,8 @@ func (h *health) settle(datacenter string, d DatacenterHealth) {
 	h.mu.Lock()
 	_, known := h.state[datacenter]
 	h.state[datacenter] = d
-	if !known {
-		if h.wait--; h.wait == 0 {
-			close(h.first)
-		}
+	if !known && len(h.state) == len(h.targets) {
+		close(h.first)
 	}
 	h.mu.Unlock()
 	h.metrics.setUp(datacenter, d.Up)

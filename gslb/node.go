@@ -172,11 +172,10 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 		s.stop()
 	}
 	ctx, s.stop = context.WithCancel(ctx)
-	h := newHealth(s.fleet.probe, s.log, s.metrics, s.refresh)
+	h := newHealth(s.fleet.probe, s.fleet.targets, before, s.log, s.metrics, s.refresh)
 	s.health = h
-	targets := s.fleet.targets
 	s.mu.Unlock()
-	go h.run(ctx, targets, before)
+	go h.run(ctx)
 	go func() {
 		select {
 		case <-ctx.Done():

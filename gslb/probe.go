@@ -247,7 +247,7 @@ func (p *prober) why(err error) error {
 		return fail("tls", "its certificate is not for %s", host.Host)
 	case errors.As(err, &unknown):
 		return fail("tls", "its certificate is of an authority that is not trusted here")
-	case errors.As(err, &expired), errors.As(err, &notTLS):
+	case errors.As(err, &expired), errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return fail("tls", "no TLS with it: %v", err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return fail("timeout", "no answer within %v", p.timeout)

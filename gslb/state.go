@@ -31,7 +31,8 @@ func loadState(file string, log *slog.Logger) (s state, err error) {
 		return state{}, nil
 	}
 	if err != nil {
-		return state{}, fmt.Errorf("read the state file: %w", err)
+		log.Warn("the state file cannot be read: drains and what was known of datacenters are forgotten", "err", err.Error())
+		return state{}, nil
 	}
 	if err := json.Unmarshal(data, &s); err != nil || s.Version < 1 {
 		aside := file + ".damaged"

@@ -167,38 +167,3 @@ type client struct {
 	resolver netip.Addr
 	subnet   netip.Prefix // EDNS Client Subnet (RFC 7871); invalid: none
 }
-
-// where is the client's address for the decision, and the least length of a prefix
-// that it stands for: 0 where the resolver's own address is taken for all clients.
-// A subnet that cannot be on the internet is not believed, but for private ones
-// that the topology lists.
-func (c client) where(listed func(netip.Addr) bool) (at netip.Addr, least int, bySubnet bool) {
-	if !c.subnet.IsValid() || c.subnet.Bits() == 0 {
-		return c.resolver, 0, false
-	}
-	a := c.subnet.Addr()
-	for _, special := range unroutable {
-		if special.Contains(a) {
-			return c.resolver, special.Bits(), false
-		}
-	}
-	for _, private := range privateUse {
-		if private.Contains(a) && !listed(a) {
-			return c.resolver, private.Bits(), false
-		}
-	}
-	return a, 0, true
-}
-
-// unroutable is what no client's address is (RFC 6890).
-var unroutable = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("::ffff:0:0/96"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
-}
-
-// privateUse is somebody's own, whose is known by the topology alone (RFC 1918, 6598, 4193).
-var privateUse = []netip.Prefix{
-	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fc00::/7"),
-}

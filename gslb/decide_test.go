@@ -120,29 +120,34 @@ func TestPickSharesByWeight(t *testing.T) {
 	}
 }
 
-func TestWhereTheClientIs(t *testing.T) {
-	resolver := netip.MustParseAddr("192.0.2.9")
-	listed := func(a netip.Addr) bool { return netip.MustParsePrefix("10.1.0.0/16").Contains(a) }
+// What cannot be a client's network is not believed: the resolver's address counts,
+// for all that is not believed either.
+func TestSubnetsThatAreNotBelieved(t *testing.T) {
+	f := &Fleet{Datacenters: []Datacenter{{Name: "par1", Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("127.1.0.0/16")}},
+		{Name: "mad1", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
+	var err error
+	if f.Places, err = NewPlaces(PlacesConfig{Datacenters: f.Datacenters}); err != nil {
+		t.Fatal(err)
+	}
+	v := newNameView(f, &Name{Method: Nearest, Members: []int{0, 1}}, up(true, true))
 	for subnet, want := range map[string]string{
-		"":                   "192.0.2.9 0 false",
-		"0.0.0.0/0":          "192.0.2.9 0 false",
-		"203.0.113.0/24":     "203.0.113.0 0 true",
-		"10.1.2.0/24":        "10.1.2.0 0 true",
-		"10.2.2.0/24":        "192.0.2.9 8 false",
-		"127.0.0.0/24":       "192.0.2.9 8 false",
-		"169.254.1.0/24":     "192.0.2.9 16 false",
-		"100.64.1.0/24":      "192.0.2.9 10 false",
-		"2001:db8::/56":      "2001:db8:: 0 true",
-		"fd00::/56":          "192.0.2.9 7 false",
-		"fe80::/64":          "192.0.2.9 10 false",
-		"::ffff:1.2.3.0/120": "192.0.2.9 96 false",
+		"":                   "mad1 0",
+		"0.0.0.0/0":          "mad1 0",
+		"10.1.2.0/24":        "par1 16",
+		"10.2.2.0/24":        "mad1 15", // private, and nobody says whose
+		"127.1.0.0/24":       "mad1 8",
+		"169.254.1.0/24":     "mad1 16",
+		"100.64.1.0/24":      "mad1 10",
+		"fd00::/56":          "mad1 7",
+		"fe80::/64":          "mad1 10",
+		"::ffff:1.2.3.0/120": "mad1 96",
 	} {
-		c := client{resolver: resolver}
+		c := client{resolver: netip.MustParseAddr("192.0.2.9")}
 		if subnet != "" {
 			c.subnet = netip.MustParsePrefix(subnet)
 		}
-		at, least, by := c.where(listed)
-		if got := fmt.Sprint(at, least, by); got != want {
+		d := v.decide(f, c)
+		if got := fmt.Sprint(f.Datacenters[d.datacenter].Name, " ", d.scope); got != want {
 			t.Errorf("%q: %s, want %s", subnet, got, want)
 		}
 	}

@@ -23,7 +23,6 @@ type Places struct {
 	datacenters []Datacenter
 	regions     []region
 	table       table
-	unknown     uint16 // the region of clients of whom nothing is known
 }
 
 // NewPlaces reads the files into memory. Its error names file and line, and what
@@ -56,8 +55,12 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 			return nil, fmt.Errorf("read the geographic database %s: %w", cfg.GeoIP, err)
 		}
 	}
-	t := newTable(entries).over(newTable(geography)).over(table{[]key{{}}, []uint16{last}})
-	return &Places{cfg.Datacenters, r.all, t, last}, nil
+	nowhere, err := r.intern(region{says: "its address cannot be on the internet, or is private and in no topology", nowhere: true, groups: unknown.groups})
+	if err != nil {
+		return nil, err
+	}
+	t := allAre(unroutable, nowhere).over(newTable(entries)).over(allAre(privateUse, nowhere)).over(newTable(geography)).over(table{[]key{{}}, []uint16{last}})
+	return &Places{cfg.Datacenters, r.all, t}, nil
 }
 
 // networks are those that the fleet file says are at home in a datacenter.
@@ -66,7 +69,7 @@ func (r *regions) networks() (entries []entry, err error) {
 		if len(dc.Networks) == 0 {
 			continue
 		}
-		n, err := r.intern(region{says: "it is in a network of " + dc.Name, listed: true, groups: r.after([][]int{{i}}, dc.Location)})
+		n, err := r.intern(region{says: "it is in a network of " + dc.Name, groups: r.after([][]int{{i}}, dc.Location)})
 		if err != nil {
 			return nil, err
 		}
@@ -83,12 +86,6 @@ func (p *Places) find(client netip.Addr) (region uint16, length int) {
 	return p.table.find(client.Unmap())
 }
 
-// listed reports whether the topology knows the address.
-func (p *Places) listed(a netip.Addr) bool {
-	n, _ := p.find(a)
-	return p.regions[n].listed
-}
-
 // explain says where the client is, how that is known, and what follows.
 func (p *Places) explain(client netip.Addr) string {
 	n, length := p.find(client)
@@ -102,6 +99,28 @@ func (p *Places) explain(client netip.Addr) string {
 		groups = append(groups, strings.Join(names, " and "))
 	}
 	return fmt.Sprintf("%s, as is all of %s; nearest first: %s", p.regions[n].says, around, strings.Join(groups, ", then "))
+}
+
+// unroutable is what no client's address is (RFC 6890).
+var unroutable = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// privateUse is somebody's own, whose is known by the topology alone (RFC 1918, 6598, 4193).
+var privateUse = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fc00::/7"),
+}
+
+// allAre gives all prefixes one value.
+func allAre(prefixes []netip.Prefix, value uint16) table {
+	var entries []entry
+	for _, p := range prefixes {
+		entries = append(entries, entry{p, value})
+	}
+	return newTable(entries)
 }
 
 // readFile reads a file that is no larger than the limit.

@@ -12,9 +12,9 @@ import (
 // in groups, nearest first, as indexes into the fleet's list. Those of one group
 // are equally near. Every datacenter is in exactly one group.
 type region struct {
-	says   string // for people: how it is known that a client is in it
-	listed bool   // by the topology, private networks too
-	groups [][]int
+	says    string // for people: how it is known that a client is in it
+	nowhere bool   // no client's address is in it: what is said to come from there is not believed
+	groups  [][]int
 }
 
 const (

@@ -132,5 +132,5 @@ func (r *regions) parseOrder(text string) (uint16, error) {
 		slices.Sort(group)
 		groups = append(groups, group)
 	}
-	return r.intern(region{says: "it is in the topology file", listed: true, groups: r.after(groups, r.datacenters[groups[0][0]].Location)})
+	return r.intern(region{says: "it is in the topology file", groups: r.after(groups, r.datacenters[groups[0][0]].Location)})
 }

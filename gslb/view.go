@@ -56,24 +56,33 @@ func newNameView(f *Fleet, n *Name, now []status) *nameView {
 
 // decide is the decision for one client: README.md has the rules in this order.
 func (v *nameView) decide(f *Fleet, c client) decision {
-	at, least, bySubnet := c.where(f.Places.listed)
-	region, bits := f.Places.find(at)
-	d := decision{datacenter: -1, region: region, choice: v.choices[region], ttl: v.TTL, client: at, bySubnet: bySubnet}
+	d := decision{datacenter: -1, ttl: v.TTL, client: c.resolver}
+	subnet := c.subnet.Addr()
+	switch {
+	case !c.subnet.IsValid() || c.subnet.Bits() == 0: // the resolver's answer is for all of its clients
+	case subnet.Is4In6():
+		d.scope = 96
+	default:
+		d.region, d.scope = f.Places.find(subnet)
+		d.bySubnet = !f.Places.regions[d.region].nowhere
+	}
+	if d.bySubnet {
+		d.client = subnet
+	} else {
+		d.region, _ = f.Places.find(c.resolver)
+	}
+	d.choice = v.choices[d.region]
 	if len(d.choice.set) > 0 {
-		d.datacenter = pick(d.choice.set, f.Datacenters, at)
+		d.datacenter = pick(d.choice.set, f.Datacenters, d.client)
+	}
+	if d.bySubnet && len(d.choice.set) > 1 {
+		d.scope = max(d.scope, together(subnet).Bits())
+	}
+	if v.uniform { // wherever the client is
+		d.scope = 0
 	}
 	if d.choice.tier == tierPanic || d.choice.tier == tierNobody {
 		d.ttl = min(d.ttl, panicTTL)
-	}
-	switch {
-	case v.uniform: // wherever the client is
-	case bySubnet && len(d.choice.set) > 1:
-		d.scope = max(bits, together(at).Bits())
-	case bySubnet:
-		d.scope = bits
-	case least > 0: // a subnet that says nothing: the answer is for others that say nothing either
-		_, bits := f.Places.find(c.subnet.Addr())
-		d.scope = max(bits, least)
 	}
 	return d
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -377,6 +378,34 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 	for range cap(failed) {
 		if err := <-failed; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// The README lists the metrics that there are.
+func TestMetricsAreInTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	m.setUp("par1", true)
+	m.probed("par1", time.Millisecond, fail("tls", "x"))
+	m.decided("par1", tierNearest, true)
+	h := m.hooks()
+	h.answered(dns.TypeA, 0, false)
+	h.limited(true)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) != 10 {
+		t.Errorf("%d metrics; one is not looked at here", len(families))
+	}
+	for _, f := range families {
+		if !strings.Contains(string(readme), "`"+f.GetName()+"`") {
+			t.Errorf("%s is not in the README", f.GetName())
 		}
 	}
 }

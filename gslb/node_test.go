@@ -241,16 +241,12 @@ func TestColdStart(t *testing.T) {
 		t.Errorf("what was known is answered after %v", took)
 	}
 	r.stop()
-	data, err := os.ReadFile(f.cfg.State)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s, err := loadState(f.cfg.State, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.At = time.Now().Add(-time.Hour)
-	if data, err = s.encode(); err != nil || os.WriteFile(f.cfg.State, data, 0o600) != nil {
+	if data, err := s.encode(); err != nil || os.WriteFile(f.cfg.State, data, 0o600) != nil {
 		t.Fatal(err)
 	}
 	r = f.run(t)

@@ -152,7 +152,7 @@ func TestProbesOfAnEdge(t *testing.T) {
 		"HTML":                  {serveTLS(t, good, says(200, "<html>")), "body", "not as an edge"},
 		"an endless body":       {serveTLS(t, good, says(200, strings.Repeat(" ", 1<<20)+serving)), "body", "not as an edge"},
 		"500":                   {serveTLS(t, good, says(500, serving)), "status", "500"},
-		"a redirect":            {serveTLS(t, good, http.RedirectHandler("https://elsewhere.example.org/", 302).ServeHTTP), "status", "302"},
+		"a redirect":            {serveTLS(t, good, http.RedirectHandler("https://elsewhere.example.org/", http.StatusFound).ServeHTTP), "status", "302"},
 		"hangs":                 {serveTLS(t, good, hang), "timeout", "no answer within 300ms"},
 		"hangs in the body":     {serveTLS(t, good, drip), "timeout", "no answer within 300ms"},
 		"another's name":        {serveTLS(t, ours.certificate(t, "edge.par1.example.org", time.Hour), says(200, serving)), "tls", "not for harbor.example.org"},

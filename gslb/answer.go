@@ -31,7 +31,7 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 // ofName answers with a datacenter's addresses; ok is false for the types that do
 // not depend on who asks.
 func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, ok bool) {
-	if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA && q.qtype != dns.TypeANY {
+	if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA { // ANY is asked for as one of these
 		return a, false
 	}
 	f := v.fleet
@@ -45,7 +45,7 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 	if d.datacenter >= 0 {
 		for _, ip := range f.Datacenters[d.datacenter].Addresses {
 			rr := address(n.Name.Name, ip, uint32(d.ttl.Seconds()))
-			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && (len(a.answers) == 0 || rr.Header().Rrtype == a.answers[0].Header().Rrtype) {
+			if rr.Header().Rrtype == q.qtype {
 				a.answers = append(a.answers, rr)
 			}
 		}
@@ -61,14 +61,14 @@ func (z *zoneView) fixed(q *query, name string) answer {
 	a := answer{auth: true}
 	hosts, host := z.hosts[name]
 	switch apex := name == z.Origin; {
-	case apex && q.qtype == dns.TypeSOA, apex && q.qtype == dns.TypeANY:
+	case apex && q.qtype == dns.TypeSOA:
 		a.answers = []dns.RR{z.soa}
 	case apex && q.qtype == dns.TypeNS:
 		a.answers, a.extra = z.ns, z.glue
 	case host:
 		for _, ip := range hosts {
 			rr := address(name, ip, fixedTTL)
-			if rr.Header().Rrtype == q.qtype || q.qtype == dns.TypeANY && len(a.answers) == 0 {
+			if rr.Header().Rrtype == q.qtype {
 				a.answers = append(a.answers, rr)
 			}
 		}

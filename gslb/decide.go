@@ -65,12 +65,16 @@ func (n *Name) among(all []Datacenter, groups [][]int, may func(dc int) bool) ch
 		return n.first(all, may)
 	}
 	member := func(dc int) bool { return slices.Contains(n.Members, dc) && may(dc) }
-	primaries := 0
-	for dc := range all {
-		if !all[dc].Backup && member(dc) {
-			primaries++
+	primaries, declared := 0, 0
+	for _, dc := range n.Members {
+		if !all[dc].Backup {
+			declared++
+			if may(dc) {
+				primaries++
+			}
 		}
 	}
+	few := primaries == 0 || primaries < min(n.MinPrimaries, declared)
 	of := func(group []int, backup bool) (set []int) {
 		for _, dc := range group {
 			if all[dc].Backup == backup && member(dc) {
@@ -84,7 +88,7 @@ func (n *Name) among(all []Datacenter, groups [][]int, may func(dc int) bool) ch
 		if set := of(group, false); len(set) > 0 {
 			return choice{set, tier}
 		}
-		if primaries == 0 || primaries < n.MinPrimaries {
+		if few {
 			if set := of(group, true); len(set) > 0 {
 				return choice{set, tierBackup}
 			}

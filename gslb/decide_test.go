@@ -50,6 +50,7 @@ func TestChoose(t *testing.T) {
 		{"one of the equally near is down", &all, up(false, true, true), nearBackup, []int{1}, tierNearest},
 		{"fewer primaries than declared: the near backup counts", with(func(n *Name) { n.MinPrimaries = 2 }), up(false, true, true), nearBackup, []int{2}, tierBackup},
 		{"fewer primaries than declared: not for who has one", with(func(n *Name) { n.MinPrimaries = 2 }), up(true, false, true), far, []int{0}, tierNearest},
+		{"no more primaries can be asked for than the name has", with(func(n *Name) { n.MinPrimaries, n.Members = 2, []int{1, 2} }), up(true, true, true), nearBackup, []int{1}, tierNearest},
 		{"nobody, and nobody ever was: all", &all, up(false, false, false), far, []int{0}, tierPanic},
 		{"nobody: who was healthy last", &all, good, far, []int{1}, tierPanic},
 		{"nobody: all", with(func(n *Name) { n.Panic = PanicAll }), good, far, []int{0}, tierPanic},

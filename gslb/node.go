@@ -61,7 +61,8 @@ type Node struct {
 	mu       sync.Mutex
 	fleet    *fleetNow
 	health   *health
-	stop     context.CancelFunc // of the probes
+	ctx      context.Context    // of all probes
+	stop     context.CancelFunc // of those that run
 	state    state
 	serving  bool // the first round is in, or what was known is young enough
 	changes  chan struct{}
@@ -145,6 +146,7 @@ func (s *Node) Run(ctx context.Context) error {
 // keep probes and keeps the state.
 func (s *Node) keep(ctx context.Context) {
 	s.mu.Lock()
+	s.ctx = ctx
 	before := s.state.Health
 	if time.Since(s.state.At) > rememberedHealth {
 		before = nil
@@ -190,14 +192,18 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 
 // Reload takes a new configuration; with an error the one of before stays. What is
 // known of datacenters that are in both goes on.
-func (s *Node) Reload(ctx context.Context, cfg Config) error {
+func (s *Node) Reload(cfg Config) error {
 	f, err := readFleet(cfg)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	before := s.health.snapshot()
 	s.fleet = f
+	if s.health == nil { // it does not run yet
+		s.mu.Unlock()
+		return nil
+	}
+	before, ctx := s.health.snapshot(), s.ctx
 	s.mu.Unlock()
 	s.probe(ctx, before)
 	s.refresh()

@@ -298,11 +298,11 @@ func TestReload(t *testing.T) {
 	f.say(t, "mad1", "down")
 	r.becomes("h.example.", "198.51.100.0/24", "192.0.2.1")
 	write("198.51.100.0/24 mad9\n")
-	if err := r.Reload(t.Context(), f.cfg); err == nil || !strings.Contains(err.Error(), "topology.txt:1: ") {
+	if err := r.Reload(f.cfg); err == nil || !strings.Contains(err.Error(), "topology.txt:1: ") {
 		t.Errorf("%v", err)
 	}
 	write("198.51.100.0/24 drp1 mad1\n203.0.113.0/24 mad1\n")
-	if err := r.Reload(t.Context(), f.cfg); err != nil {
+	if err := r.Reload(f.cfg); err != nil {
 		t.Fatal(err)
 	}
 	// What was known of datacenters goes on: mad1 is down from the first answer.
@@ -322,7 +322,7 @@ func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
 		t.Errorf("everybody may ask: %v", a)
 	}
 	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	if err := r.Reload(t.Context(), f.cfg); err != nil {
+	if err := r.Reload(f.cfg); err != nil {
 		t.Fatal(err)
 	}
 	e, err := r.Explain("", "10.2.3.4")
@@ -364,7 +364,7 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 	}
 	for n := 0; ctx.Err() == nil; n++ {
 		f.say(t, "par1", []string{"up", "down"}[n%2])
-		if err := r.Reload(ctx, f.cfg); err != nil {
+		if err := r.Reload(f.cfg); err != nil {
 			t.Error(err)
 		}
 		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Second)}); err != nil {

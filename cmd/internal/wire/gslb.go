@@ -97,25 +97,40 @@ func (g *GSLB) Run(ctx context.Context) error {
 	group.Go(func() error { return g.Node.Run(ctx) })
 	group.Go(func() error { return g.daemon.Run(ctx, g.Servers...) })
 	group.Go(func() error {
-		daemon.Watch(ctx, func() { g.reload(ctx) }, g.watched...)
+		for ctx.Err() == nil {
+			g.watch(ctx)
+		}
 		return nil
 	})
 	return group.Wait()
 }
 
+// watch reads the files again when they change, until they are others, or ctx ends.
+func (g *GSLB) watch(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	files := g.watched
+	daemon.Watch(ctx, func() {
+		if g.reload(); !slices.Equal(files, g.watched) {
+			stop()
+		}
+	}, files...)
+}
+
 // reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload(ctx context.Context) {
+func (g *GSLB) reload() {
 	f, err := fleet.ReadFile(g.cfg.Fleet)
 	if err == nil {
 		var own gslb.Config
 		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
-			err = g.Node.Reload(ctx, own)
+			err = g.Node.Reload(own)
 		}
 	}
 	if err != nil {
 		g.cfg.Log.Warn("files not taken, what they said before stays", "err", err.Error())
 		return
 	}
+	g.watched = watched(g.cfg.Fleet, f.GSLB)
 	g.cfg.Log.Info("files read again")
 }
 

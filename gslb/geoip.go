@@ -60,7 +60,7 @@ func (r *regions) readGeoIP(file string) (entries []entry, err error) {
 			seen[network.Offset()] = n
 		}
 		if n != none {
-			entries = append(entries, entry{network.Prefix(), n})
+			entries = append(entries, entryOf(network.Prefix(), n))
 		}
 	}
 	if !located {

@@ -60,7 +60,7 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 		return nil, err
 	}
 	t := allAre(unroutable, nowhere).over(newTable(entries)).over(allAre(privateUse, nowhere)).over(newTable(geography)).over(table{[]key{{}}, []uint16{last}})
-	return &Places{cfg.Datacenters, r.all, t}, nil
+	return &Places{cfg.Datacenters, r.all, t.exact()}, nil
 }
 
 // networks are those that the fleet file says are at home in a datacenter.
@@ -74,7 +74,7 @@ func (r *regions) networks() (entries []entry, err error) {
 			return nil, err
 		}
 		for _, p := range dc.Networks {
-			entries = append(entries, entry{p, n})
+			entries = append(entries, entryOf(p, n))
 		}
 	}
 	return entries, nil
@@ -118,7 +118,7 @@ var privateUse = []netip.Prefix{
 func allAre(prefixes []netip.Prefix, value uint16) table {
 	var entries []entry
 	for _, p := range prefixes {
-		entries = append(entries, entry{p, value})
+		entries = append(entries, entryOf(p, value))
 	}
 	return newTable(entries)
 }

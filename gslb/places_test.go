@@ -234,7 +234,7 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 			continue
 		}
 		seen[p] = true
-		entries = append(entries, entry{prefix: p})
+		entries = append(entries, entryOf(p, 0))
 		order := r.Perm(len(f.Datacenters))[:1+r.IntN(len(f.Datacenters))]
 		text += p.String() + " "
 		for i, dc := range order {
@@ -250,7 +250,7 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 		records := map[string]mmdbtype.Map{}
 		for range 20 {
 			p, _ := netip.AddrFrom4([4]byte{byte(10 * (1 + r.IntN(2))), byte(r.IntN(2) * 10), byte(r.Uint32()), 0}).Prefix(8 + r.IntN(17))
-			entries = append(entries, entry{prefix: p})
+			entries = append(entries, entryOf(p, 0))
 			records[p.String()] = city(r.Float64()*180-90, r.Float64()*360-180)
 		}
 		cfg.GeoIP = writeFile(t, "city.mmdb", database(t, records))
@@ -383,8 +383,8 @@ func FuzzTopology(f *testing.F) {
 		}
 		tab := newTable(entries)
 		for _, e := range entries {
-			if v, _ := tab.find(e.prefix.Addr()); v == none {
-				t.Errorf("%s is in nothing", e.prefix)
+			if v, _ := tab.find(e.prefix().Addr()); v == none {
+				t.Errorf("%s is in nothing", e.prefix())
 			}
 			if groups := r.all[e.value].groups; len(slices.Concat(groups...)) != len(r.datacenters) {
 				t.Errorf("%v leaves a datacenter out", groups)

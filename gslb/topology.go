@@ -62,7 +62,7 @@ func (r *regions) parseTopology(file string, data []byte) (entries []entry, err 
 			continue
 		}
 		lines[p] = topologyLine{n, orders[order]}
-		entries = append(entries, entry{p, orders[order]})
+		entries = append(entries, entryOf(p, orders[order]))
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)

@@ -141,6 +141,27 @@ func newTable(entries []entry) table {
 	return t
 }
 
+// longest is the entry whose prefix is the longest that holds the address; the entries
+// are as newTable leaves them.
+func longest(entries []entry, a netip.Addr) (e entry, ok bool) {
+	shortest := 0
+	if a.Is4() {
+		shortest = 96
+	}
+	for length := 128; length >= shortest; length-- {
+		m := mask(length)
+		first := key{keyOf(a).hi &^ m.hi, keyOf(a).lo &^ m.lo}
+		at, ok := slices.BinarySearchFunc(entries, entry{first: first, length: uint8(length)}, entry.compare)
+		if !ok {
+			at-- // the last of those that stand in a file
+		}
+		if at >= 0 && entries[at].first == first && int(entries[at].length) == length {
+			return entries[at], true
+		}
+	}
+	return entry{}, false
+}
+
 // begin says that from the key on the value holds. Keys come in order; of one that comes
 // again, the last value counts.
 func (t *table) begin(at key, value uint16) {

@@ -38,35 +38,25 @@ func (r *record) place() *Location {
 	return &Location{Latitude: *lat, Longitude: *lon}
 }
 
-// geography is what a MaxMind database says: each of its networks belongs to an order of
-// the datacenters. The database itself is kept for those who ask why.
-type geography struct {
-	table table
-	db    *maxminddb.Reader
-}
-
-// readGeoIP reads a database into memory: a mapped file that is replaced in place takes
-// the process down. Its Verify is not asked: it wants descriptions too, and all that
-// counts is read here.
-func (r *regions) readGeoIP(file string, unknown uint16) (g *geography, err error) {
+// readGeoIP turns a MaxMind database into regions: each of its networks belongs to an
+// order of the datacenters. It is read into memory: a mapped file that is replaced in
+// place takes the process down. Its Verify is not asked: it wants descriptions too, and
+// all that counts is read here.
+func (r *regions) readGeoIP(file string, unknown uint16) (t table, db *maxminddb.Reader, err error) {
 	data, err := readFile(file, maxGeoIP)
 	if err != nil {
-		return nil, err
+		return t, nil, err
 	}
 	defer func() { // a database that only looks like one
 		if fault := recover(); fault != nil {
-			g, err = nil, fmt.Errorf("it is damaged: %v", fault)
+			err = fmt.Errorf("it is damaged: %v", fault)
 		}
 	}()
-	db, err := maxminddb.OpenBytes(data)
-	if err != nil {
-		return nil, fmt.Errorf("it is no MaxMind database, or it was cut short: %w", err)
+	if db, err = maxminddb.OpenBytes(data); err != nil {
+		return t, nil, fmt.Errorf("it is no MaxMind database, or it was cut short: %w", err)
 	}
-	g = &geography{db: db}
-	if g.table, err = r.walk(db, unknown); err != nil {
-		return nil, err
-	}
-	return g, nil
+	t, err = r.walk(db, unknown)
+	return t, db, err
 }
 
 // walk lays out the database's networks, which come in order, IPv4 first. Those that IPv6
@@ -76,7 +66,7 @@ func (r *regions) walk(db *maxminddb.Reader, unknown uint16) (table, error) {
 	v6.begin(key{}, none)
 	v4.begin(key{}, none)
 	v4.begin(allIPv4.first, unknown) // so that what IPv6 has in its place does not count
-	seen := map[uintptr]uint16{}     // by the record's place in the file
+	seen := map[uint32]uint16{}      // by the record's place in the file
 	left := maxLeaves * (uint64(db.Metadata.NodeCount) + 1)
 	located := false
 	for network := range db.Networks(maxminddb.IncludeNetworksWithoutData()) {
@@ -89,7 +79,7 @@ func (r *regions) walk(db *maxminddb.Reader, unknown uint16) (table, error) {
 		if !network.Found() {
 			continue
 		}
-		n, ok := seen[network.Offset()]
+		n, ok := seen[uint32(network.Offset())]
 		if !ok {
 			var rec record
 			if err := network.Decode(&rec); err != nil {
@@ -100,7 +90,7 @@ func (r *regions) walk(db *maxminddb.Reader, unknown uint16) (table, error) {
 			if n, err = r.ofRecord(rec); err != nil {
 				return table{}, err
 			}
-			seen[network.Offset()] = n
+			seen[uint32(network.Offset())] = n
 		}
 		if n == none {
 			continue
@@ -120,7 +110,7 @@ func (r *regions) walk(db *maxminddb.Reader, unknown uint16) (table, error) {
 	}
 	after, _ := allIPv4.last().next()
 	v4.begin(after, none)
-	return v4.over(v6).exact(), nil
+	return v4.over(v6), nil
 }
 
 // lay appends a network that comes after all that are in the table.
@@ -146,10 +136,10 @@ func (r *regions) ofRecord(rec record) (uint16, error) {
 	return none, nil
 }
 
-// of is what the database says of an address.
-func (g *geography) of(a netip.Addr) (rec record) {
-	if g != nil {
-		g.db.Lookup(a).Decode(&rec) //nolint:errcheck // all records were read
+// recordOf is what a database says of an address, if there is one.
+func recordOf(db *maxminddb.Reader, a netip.Addr) (rec record) {
+	if db != nil {
+		db.Lookup(a).Decode(&rec) //nolint:errcheck // all records were read
 	}
 	return rec
 }

@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
+
+	"github.com/oschwald/maxminddb-golang/v2"
 )
 
 // PlacesConfig is all that says where a client is.
@@ -29,7 +32,7 @@ type Places struct {
 	// For explain alone; answers come from the table.
 	topology string  // the file's name
 	entries  []entry // networks and topology, sorted
-	geo      *geography
+	geo      *maxminddb.Reader
 }
 
 // NewPlaces reads the files into memory. Its error names file and line, and what
@@ -62,13 +65,17 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 	p.entries = append(p.entries, networks...)
 	lower := table{[]key{{}}, []uint16{last}}
 	if cfg.GeoIP != "" {
-		if p.geo, err = r.readGeoIP(cfg.GeoIP, last); err != nil {
+		var geography table
+		if geography, p.geo, err = r.readGeoIP(cfg.GeoIP, last); err != nil {
 			return nil, fmt.Errorf("read the geographic database %s: %w", cfg.GeoIP, err)
 		}
-		lower = p.geo.table.over(lower)
+		lower = geography.over(lower)
 	}
 	p.regions = r.all
 	p.table = allAre(unroutable, nowhere).over(newTable(p.entries)).over(allAre(privateUse, nowhere).over(lower)).exact()
+	if cfg.Topology != "" || cfg.GeoIP != "" {
+		debug.FreeOSMemory() // reading takes several times of what stays
+	}
 	return p, nil
 }
 
@@ -125,7 +132,7 @@ func (p *Places) explain(client netip.Addr) string {
 // source says what put the client into the region; from is where it is, if distances
 // from there did.
 func (p *Places) source(client netip.Addr, in *region) (says string, from *Location) {
-	rec := p.geo.of(client)
+	rec := recordOf(p.geo, client)
 	switch e, listed := longest(p.entries, client); {
 	case in.nowhere:
 		return in.says, nil

@@ -232,7 +232,7 @@ func (f *Fleet) sourcesSay(t *testing.T, a netip.Addr) string {
 		return fmt.Sprint(p.regions[0])
 	}
 	var rec record
-	if err := p.geo.db.Lookup(a).Decode(&rec); err != nil {
+	if err := p.geo.Lookup(a).Decode(&rec); err != nil {
 		t.Fatal(err)
 	}
 	r := &regions{datacenters: f.Datacenters, known: map[string]uint16{}}

@@ -3,9 +3,14 @@ package gslb
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"runtime/debug"
 	"strings"
+
+	"github.com/oschwald/maxminddb-golang/v2"
 )
 
 // PlacesConfig is all that says where a client is.
@@ -23,11 +28,17 @@ type Places struct {
 	datacenters []Datacenter
 	regions     []region
 	table       table
+
+	// For explain alone; answers come from the table.
+	topology string  // the file's name
+	entries  []entry // networks and topology, sorted
+	geo      *maxminddb.Reader
 }
 
 // NewPlaces reads the files into memory. Its error names file and line, and what
 // to do; nothing of a broken file takes effect.
 func NewPlaces(cfg PlacesConfig) (*Places, error) {
+	p := &Places{datacenters: cfg.Datacenters, topology: filepath.Base(cfg.Topology)}
 	r := &regions{datacenters: cfg.Datacenters, known: map[string]uint16{}}
 	unknown := region{says: "nothing is known of it"}
 	for _, dc := range cfg.Order {
@@ -38,33 +49,39 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.networks()
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Topology != "" {
-		more, err := r.readTopology(cfg.Topology)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(more, entries...) // of the same prefix, the fleet file's counts
-	}
-	var geography []entry
-	if cfg.GeoIP != "" {
-		if geography, err = r.readGeoIP(cfg.GeoIP); err != nil {
-			return nil, fmt.Errorf("read the geographic database %s: %w", cfg.GeoIP, err)
-		}
-	}
 	nowhere, err := r.intern(region{says: "its address cannot be on the internet, or is private and in no topology", nowhere: true, groups: unknown.groups})
 	if err != nil {
 		return nil, err
 	}
-	t := allAre(unroutable, nowhere).over(newTable(entries)).over(allAre(privateUse, nowhere)).over(newTable(geography)).over(table{[]key{{}}, []uint16{last}})
-	return &Places{cfg.Datacenters, r.all, t}, nil
+	if cfg.Topology != "" {
+		if p.entries, err = r.readTopology(cfg.Topology); err != nil {
+			return nil, err
+		}
+	}
+	networks, err := r.networks()
+	if err != nil {
+		return nil, err
+	}
+	p.entries = append(p.entries, networks...)
+	lower := table{[]key{{}}, []uint16{last}}
+	if cfg.GeoIP != "" {
+		var geography table
+		if geography, p.geo, err = r.readGeoIP(cfg.GeoIP, last); err != nil {
+			return nil, fmt.Errorf("read the geographic database %s: %w", cfg.GeoIP, err)
+		}
+		lower = geography.over(lower)
+	}
+	p.regions = r.all
+	p.table = allAre(unroutable, nowhere).over(newTable(p.entries)).over(allAre(privateUse, nowhere).over(lower)).exact()
+	if cfg.Topology != "" || cfg.GeoIP != "" {
+		debug.FreeOSMemory() // reading takes several times of what stays
+	}
+	return p, nil
 }
 
 // networks are those that the fleet file says are at home in a datacenter.
 func (r *regions) networks() (entries []entry, err error) {
+	owner := map[netip.Prefix]string{}
 	for i, dc := range r.datacenters {
 		if len(dc.Networks) == 0 {
 			continue
@@ -74,7 +91,12 @@ func (r *regions) networks() (entries []entry, err error) {
 			return nil, err
 		}
 		for _, p := range dc.Networks {
-			entries = append(entries, entry{p, n})
+			e := entryOf(p.Masked(), n)
+			if other, twice := owner[e.prefix()]; twice && other != dc.Name {
+				return nil, fmt.Errorf("%s is a network of %s and of %s: its clients are at home in one", p, other, dc.Name)
+			}
+			owner[e.prefix()] = dc.Name
+			entries = append(entries, e)
 		}
 	}
 	return entries, nil
@@ -88,17 +110,43 @@ func (p *Places) find(client netip.Addr) (region uint16, length int) {
 
 // explain says where the client is, how that is known, and what follows.
 func (p *Places) explain(client netip.Addr) string {
+	client = client.Unmap()
 	n, length := p.find(client)
-	around, _ := client.Unmap().Prefix(length) // fails for no length that find returns
+	around, _ := client.Prefix(length) // fails for no length that find returns
+	says, from := p.source(client, &p.regions[n])
 	var groups []string
 	for _, g := range p.regions[n].groups {
 		var names []string
 		for _, dc := range g {
-			names = append(names, p.datacenters[dc].Name)
+			name := p.datacenters[dc].Name
+			if to := p.datacenters[dc].Location; from != nil && to != nil {
+				name += fmt.Sprintf(" (%.0f km)", from.Kilometres(*to))
+			}
+			names = append(names, name)
 		}
 		groups = append(groups, strings.Join(names, " and "))
 	}
-	return fmt.Sprintf("%s, as is all of %s; nearest first: %s", p.regions[n].says, around, strings.Join(groups, ", then "))
+	return fmt.Sprintf("%s, as is all of %s; nearest first: %s", says, around, strings.Join(groups, ", then "))
+}
+
+// source says what put the client into the region; from is where it is, if distances
+// from there did.
+func (p *Places) source(client netip.Addr, in *region) (says string, from *Location) {
+	rec := recordOf(p.geo, client)
+	switch e, listed := longest(p.entries, client); {
+	case in.nowhere:
+		return in.says, nil
+	case listed && e.line > 0:
+		return fmt.Sprintf("%s (%s, %s:%d)", in.says, e.prefix(), p.topology, e.line), nil
+	case listed:
+		return fmt.Sprintf("%s (%s)", in.says, e.prefix()), nil
+	case in.says == saysCoordinates:
+		from = rec.place()
+		return fmt.Sprintf("%s (%.2f, %.2f)", in.says, from.Latitude, from.Longitude), from
+	case in.says == saysCountry:
+		return fmt.Sprintf("%s (%s)", in.says, strings.Trim(rec.Country.ISOCode+", "+rec.Continent.Code, ", ")), nil
+	}
+	return in.says, nil
 }
 
 // unroutable is what no client's address is (RFC 6890).
@@ -118,7 +166,7 @@ var privateUse = []netip.Prefix{
 func allAre(prefixes []netip.Prefix, value uint16) table {
 	var entries []entry
 	for _, p := range prefixes {
-		entries = append(entries, entry{p, value})
+		entries = append(entries, entryOf(p, value))
 	}
 	return newTable(entries)
 }
@@ -129,12 +177,23 @@ func readFile(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, errors.Unwrap(err)
 	}
+	if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
+		return nil, errors.New("it is no file")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return nil, errors.Unwrap(err)
+	}
 	if info.Size() > limit {
 		return nil, fmt.Errorf("it is larger than %d MiB", limit>>20)
 	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, errors.Unwrap(err)
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, data); err != nil {
+		return nil, fmt.Errorf("it became shorter while it was read: %w", err)
 	}
 	return data, nil
 }

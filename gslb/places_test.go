@@ -1,10 +1,8 @@
 package gslb
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 )
 
@@ -59,40 +56,6 @@ func TestKilometres(t *testing.T) {
 	}
 }
 
-// city is a record of the GeoIP2 City schema.
-func city(lat, lon float64) mmdbtype.Map {
-	return mmdbtype.Map{"location": mmdbtype.Map{"latitude": mmdbtype.Float64(lat), "longitude": mmdbtype.Float64(lon)}}
-}
-
-func country(code, continent string) mmdbtype.Map {
-	return mmdbtype.Map{"country": mmdbtype.Map{"iso_code": mmdbtype.String(code)}, "continent": mmdbtype.Map{"code": mmdbtype.String(continent)}}
-}
-
-func database(t *testing.T, records map[string]mmdbtype.Map) []byte {
-	t.Helper()
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", RecordSize: 28, IncludeReservedNetworks: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	networks := keys(records)
-	slices.SortFunc(networks, func(a, b string) int { return netip.MustParsePrefix(a).Bits() - netip.MustParsePrefix(b).Bits() })
-	for _, network := range networks { // a longer one goes into a shorter one, not the other way
-		rec := records[network]
-		_, n, err := net.ParseCIDR(network)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tree.Insert(n, rec); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var out bytes.Buffer
-	if _, err := tree.WriteTo(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
 func TestPlaces(t *testing.T) {
 	topology := writeFile(t, "topology.txt", []byte("# who is where\n10.1.128.0/17 nyc1 par2\r\n\n10.0.0.0/8\tlab1,nyc1   # half and half\n::ffff:172.16.0.0/108 nyc1\n2001:db8:9::/48 lab1"))
 	geo := writeFile(t, "city.mmdb", database(t, map[string]mmdbtype.Map{
@@ -134,63 +97,59 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-func TestTopologyFaults(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                                   "says nothing",
-		"# all is commented\n":               "says nothing",
-		"10.0.0.0/8\n":                       "topology.txt:1: want a network and its datacenters",
-		"\n10.0.0.1/8 par1":                  `topology.txt:2: "10.0.0.1/8" has bits behind its length; write 10.0.0.0/8`,
-		"10.0.0.0/33 par1":                   "is no network",
-		"10.0.0.0 par1":                      "is no network",
-		"::ffff:0:0/95 par1":                 "larger than all of IPv4",
-		"10.0.0.0/8 par3":                    `there is no datacenter "par3"; known here: par1, par2, nyc1, lab1`,
-		"10.0.0.0/8 par1,":                   `there is no datacenter ""`,
-		"10.0.0.0/8 par1 par1":               "par1 stands there twice",
-		"10.0.0.0/8 par1\n10.0.0.0/8 par2\n": "topology.txt:2: 10.0.0.0/8 stands on line 1 already, with another order",
-		strings.Repeat("x\n", 100) + "10.0.0.0/8 nobody\n": "topology.txt:20: ",
+// explain names what decided: the prefix, its line, coordinates and distances.
+func TestExplainNamesItsSource(t *testing.T) {
+	topology := writeFile(t, "topology.txt", []byte("# who is where\n10.0.0.0/8 lab1,nyc1\n10.0.0.0/9 nyc1\n10.0.0.0/8 nyc1,lab1\n10.1.0.0/16 nyc1\n2001:db8::/32 par2"))
+	p, err := NewPlaces(PlacesConfig{Datacenters: four(), Topology: topology, GeoIP: writeFile(t, "city.mmdb", database(t, map[string]mmdbtype.Map{
+		"1.0.0.0/8": city(45.76, 4.84), "1.3.0.0/16": country("US", "NA"), "1.5.0.0/16": country("", "EU"), "10.0.0.0/8": city(42.36, -71.06),
+	}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for client, want := range map[string]string{
+		"10.1.2.3":       "it is in a network of par1 (10.1.0.0/16), as is all of 10.1.0.0/16; nearest first: par1, then par2, then nyc1, then lab1",
+		"10.200.0.1":     "it is in the topology file (10.0.0.0/8, topology.txt:2), as is all of 10.128.0.0/9; nearest first: nyc1 and lab1, then par1 and par2",
+		"10.2.0.1":       "it is in the topology file (10.0.0.0/9, topology.txt:3), as is all of 10.2.0.0/15; nearest first: nyc1, then par1 and par2, then lab1",
+		"2001:db8::1":    "it is in the topology file (2001:db8::/32, topology.txt:6), as is all of 2001:db8::/32; nearest first: par2, then par1, then nyc1, then lab1",
+		"::ffff:1.1.1.1": "by its coordinates (45.76, 4.84), as is all of 1.0.0.0/15; nearest first: par2 (385 km) and par1 (392 km), then nyc1 (6147 km), then lab1",
+		"1.3.0.1":        "by its country or continent (US, NA), as is all of 1.3.0.0/16; nearest first: nyc1, then par1 and par2 and lab1",
+		"1.5.0.1":        "by its country or continent (EU), as is all of 1.5.0.0/16; nearest first: par1 and par2, then nyc1 and lab1",
+		"2a00::1":        "nothing is known of it, as is all of 2800::/5; nearest first: par1 and par2 and nyc1 and lab1",
+		"127.0.0.1":      "its address cannot be on the internet, or is private and in no topology, as is all of 127.0.0.0/8; nearest first: par1 and par2 and nyc1 and lab1",
+		"192.168.0.1":    "its address cannot be on the internet, or is private and in no topology, as is all of 192.168.0.0/16; nearest first: par1 and par2 and nyc1 and lab1",
 	} {
-		_, err := NewPlaces(PlacesConfig{Datacenters: four(), Topology: writeFile(t, "topology.txt", []byte(text))})
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > maxTopologyFaults {
-			t.Errorf("%q: %v, want %s", text, err, want)
+		if got := p.explain(netip.MustParseAddr(client)); got != want {
+			t.Errorf("%s: %s\nwant %s", client, got, want)
 		}
-	}
-	if _, err := NewPlaces(PlacesConfig{Datacenters: four(), Topology: "/nonexistent/topology.txt"}); err == nil || !strings.Contains(err.Error(), "no such file") {
-		t.Error(err)
-	}
-	same := writeFile(t, "topology.txt", []byte("10.0.0.0/8 par1\n10.0.0.0/8   par1\n"))
-	if _, err := NewPlaces(PlacesConfig{Datacenters: four(), Topology: same}); err != nil {
-		t.Error(err)
 	}
 }
 
-// A damaged database is a sentence, never a panic, and changes nothing.
-func TestDamagedDatabases(t *testing.T) {
-	records := map[string]mmdbtype.Map{}
-	for i := range 200 {
-		records[fmt.Sprintf("1.%d.0.0/16", i)] = city(float64(i%90), float64(i))
-	}
-	good := database(t, records)
-	load := func(data []byte) error {
-		_, err := NewPlaces(PlacesConfig{Datacenters: four(), GeoIP: writeFile(t, "city.mmdb", data)})
+// What cannot be a place is refused before anything is read of it.
+func TestPlacesThatAreRefused(t *testing.T) {
+	two := four()
+	two[1].Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
+	full := &regions{datacenters: four(), known: map[string]uint16{}, all: make([]region, maxRegions)}
+	_, tooMany := full.parseTopology("topology.txt", []byte("10.0.0.0/8 par1"))
+	load := func(cfg PlacesConfig) error {
+		if cfg.Datacenters == nil {
+			cfg.Datacenters = four()
+		}
+		_, err := NewPlaces(cfg)
 		return err
 	}
-	if err := load(good); err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{0, 1, 100, len(good) / 4, len(good) / 2, len(good) * 3 / 4, len(good) - 200, len(good) - 1} {
-		if err := load(good[:n]); err == nil || strings.Contains(err.Error(), "\n") {
-			t.Errorf("cut to %d of %d bytes: %v", n, len(good), err)
+	for want, err := range map[string]error{
+		"10.1.0.0/16 is a network of par1 and of par2": load(PlacesConfig{Datacenters: two}),
+		"it is no file":                load(PlacesConfig{Topology: t.TempDir()}),
+		"city.mmdb: no such file":      load(PlacesConfig{GeoIP: "/nonexistent/city.mmdb"}),
+		"in more than 65535 ways":      tooMany,
+		"it is no MaxMind database":    load(PlacesConfig{GeoIP: writeFile(t, "city.mmdb", nil)}),
+		"topology.txt says nothing: w": load(PlacesConfig{Topology: writeFile(t, "topology.txt", nil)}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	r := rand.New(rand.NewPCG(9, 10))
-	for range 500 {
-		bad := slices.Clone(good)
-		for range 1 + r.IntN(20) {
-			bad[r.IntN(len(bad))] = byte(r.Uint32())
-		}
-		load(bad) //nolint:errcheck // it may be readable; it must not panic or hang
-	}
-	if err := load(database(t, map[string]mmdbtype.Map{"1.0.0.0/8": {"asn": mmdbtype.Uint32(1)}})); err == nil || !strings.Contains(err.Error(), "says where a network is") {
+	if _, err := readFile(writeFile(t, "x", []byte("four")), 3); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Error(err)
 	}
 }
@@ -205,6 +164,84 @@ func TestScopeHoldsForAllItSays(t *testing.T) {
 			checkScopes(t, r, f, newNameView(f, &n, randomStatus(r, len(f.Datacenters))), entries)
 		}
 	}
+}
+
+// What find says of a client is what the networks, the topology and the database say,
+// looked at one by one; and the prefix that it gives is in that region as a whole, and
+// the largest that is.
+func TestPlacesAreAsTheirSourcesSay(t *testing.T) {
+	r := rand.New(rand.NewPCG(19, 20))
+	for range 60 {
+		f, entries := randomFleet(t, r)
+		p := f.Places
+		samples := borders(append(append(entries, allEntries(unroutable)...), allEntries(privateUse)...))
+		for _, edge := range []string{"::", "255.255.255.255", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"} {
+			samples = append(samples, netip.MustParseAddr(edge))
+		}
+		for range 30 {
+			samples = append(samples, randomAddress(r))
+		}
+		samples = slices.DeleteFunc(samples, netip.Addr.Is4In6) // no address of a client: it is IPv4's
+		oracle := map[netip.Addr]string{}
+		for _, a := range samples {
+			oracle[a] = f.sourcesSay(t, a)
+		}
+		for _, a := range samples {
+			n, length := p.find(a)
+			want := oracle[a]
+			if got := fmt.Sprint(p.regions[n]); got != want {
+				t.Fatalf("%s: %s, want %s", a, got, want)
+			}
+			differs := func(within netip.Prefix) bool {
+				return slices.ContainsFunc(samples, func(s netip.Addr) bool { return within.Contains(s) && oracle[s] != want })
+			}
+			if within, err := a.Prefix(length); err != nil || differs(within) {
+				t.Fatalf("%s: %s (%v) is not uniform", a, within, err)
+			}
+			if larger, err := a.Prefix(length - 1); length > 0 && err == nil && !differs(larger) && !larger.Contains(netip.MustParseAddr("::ffff:0:0")) {
+				t.Fatalf("%s: %d bits, and %s is uniform too", a, length, larger)
+			}
+		}
+	}
+}
+
+func allEntries(prefixes []netip.Prefix) (all []entry) {
+	for _, p := range prefixes {
+		all = append(all, entryOf(p, 0))
+	}
+	return all
+}
+
+// sourcesSay looks at all that says where a client is, one by one.
+func (f *Fleet) sourcesSay(t *testing.T, a netip.Addr) string {
+	t.Helper()
+	p := f.Places
+	in := func(prefixes []netip.Prefix) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	if in(unroutable) {
+		return fmt.Sprint(p.regions[1])
+	}
+	if n := naive(p.entries, a); n != none {
+		return fmt.Sprint(p.regions[n])
+	}
+	if in(privateUse) {
+		return fmt.Sprint(p.regions[1])
+	}
+	if p.geo == nil || a.Is6() && (netip.MustParsePrefix("2002::/16").Contains(a) || netip.MustParsePrefix("2001::/32").Contains(a)) {
+		return fmt.Sprint(p.regions[0])
+	}
+	var rec record
+	if err := p.geo.Lookup(a).Decode(&rec); err != nil {
+		t.Fatal(err)
+	}
+	r := &regions{datacenters: f.Datacenters, known: map[string]uint16{}}
+	if n, err := r.ofRecord(rec); err != nil {
+		t.Fatal(err)
+	} else if n != none {
+		return fmt.Sprint(r.all[n])
+	}
+	return fmt.Sprint(p.regions[0])
 }
 
 func randomStatus(r *rand.Rand, n int) (all []status) {
@@ -228,13 +265,21 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 	var entries []entry
 	text := ""
 	seen := map[netip.Prefix]bool{}
+	for i := range f.Datacenters {
+		if p := randomPrefix(r); r.IntN(2) == 0 && !seen[p] {
+			seen[p] = true
+			f.Datacenters[i].Networks = []netip.Prefix{p}
+			entries = append(entries, entryOf(p, 0))
+			text += p.String() + " " + f.Datacenters[0].Name + "\n" // the fleet file counts
+		}
+	}
 	for range 1 + r.IntN(40) {
 		p := randomPrefix(r)
 		if seen[p] {
 			continue
 		}
 		seen[p] = true
-		entries = append(entries, entry{prefix: p})
+		entries = append(entries, entryOf(p, 0))
 		order := r.Perm(len(f.Datacenters))[:1+r.IntN(len(f.Datacenters))]
 		text += p.String() + " "
 		for i, dc := range order {
@@ -250,7 +295,7 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 		records := map[string]mmdbtype.Map{}
 		for range 20 {
 			p, _ := netip.AddrFrom4([4]byte{byte(10 * (1 + r.IntN(2))), byte(r.IntN(2) * 10), byte(r.Uint32()), 0}).Prefix(8 + r.IntN(17))
-			entries = append(entries, entry{prefix: p})
+			entries = append(entries, entryOf(p, 0))
 			records[p.String()] = city(r.Float64()*180-90, r.Float64()*360-180)
 		}
 		cfg.GeoIP = writeFile(t, "city.mmdb", database(t, records))
@@ -366,55 +411,5 @@ func TestPickIsForEver(t *testing.T) {
 	}
 	if want := "202101110101121120121221"; got != want {
 		t.Errorf("%s, want %s", got, want)
-	}
-}
-
-func FuzzTopology(f *testing.F) {
-	f.Add([]byte("10.0.0.0/8 par1,par2 nyc1 # x\n::/0 lab1\n"))
-	f.Add([]byte("::ffff:10.0.0.0/104 par1"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r := &regions{datacenters: four(), known: map[string]uint16{}}
-		entries, err := r.parseTopology("topology.txt", data)
-		if err != nil {
-			if strings.Count(err.Error(), "topology.txt") == 0 {
-				t.Errorf("%v does not say where", err)
-			}
-			return
-		}
-		tab := newTable(entries)
-		for _, e := range entries {
-			if v, _ := tab.find(e.prefix.Addr()); v == none {
-				t.Errorf("%s is in nothing", e.prefix)
-			}
-			if groups := r.all[e.value].groups; len(slices.Concat(groups...)) != len(r.datacenters) {
-				t.Errorf("%v leaves a datacenter out", groups)
-			}
-		}
-	})
-}
-
-func BenchmarkMillionPrefixes(b *testing.B) {
-	r := rand.New(rand.NewPCG(15, 16))
-	var text strings.Builder
-	seen := map[netip.Prefix]bool{}
-	for len(seen) < 1_000_000 {
-		a := randomAddress(r)
-		bits := 16 + r.IntN(13)
-		if a.Is6() {
-			bits = 32 + r.IntN(25)
-		}
-		if p, _ := a.Prefix(bits); !seen[p] {
-			seen[p] = true
-			fmt.Fprintf(&text, "%s %s\n", p, []string{"par1 nyc1", "nyc1", "par2,par1 lab1"}[r.IntN(3)])
-		}
-	}
-	file := filepath.Join(b.TempDir(), "topology.txt")
-	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, err := NewPlaces(PlacesConfig{Datacenters: four(), Topology: file}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

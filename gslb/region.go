@@ -21,6 +21,10 @@ const (
 	maxRegions = int(none)
 	sameCity   = 50.0 // km: datacenters no farther from each other are equally near
 	earth      = 6371.0
+
+	// How geography knows; explain tells more then.
+	saysCoordinates = "by its coordinates"
+	saysCountry     = "by its country or continent"
 )
 
 // Kilometres is the great-circle distance (haversine).
@@ -76,8 +80,12 @@ func (r *regions) byDistance(members []int, from *Location) (groups [][]int) {
 		}
 	}
 	at := func(dc int) Location { return *r.datacenters[dc].Location }
+	far := make([]float64, len(r.datacenters))
+	for _, dc := range placed {
+		far[dc] = from.Kilometres(at(dc))
+	}
 	slices.SortStableFunc(placed, func(a, b int) int {
-		return cmp.Or(cmp.Compare(from.Kilometres(at(a)), from.Kilometres(at(b))), strings.Compare(r.datacenters[a].Name, r.datacenters[b].Name))
+		return cmp.Or(cmp.Compare(far[a], far[b]), strings.Compare(r.datacenters[a].Name, r.datacenters[b].Name))
 	})
 	for _, dc := range placed {
 		if n := len(groups); n > 0 && at(groups[n-1][0]).Kilometres(at(dc)) <= sameCity {

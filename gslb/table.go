@@ -1,7 +1,9 @@
 package gslb
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -14,6 +16,13 @@ type key struct{ hi, lo uint64 }
 func keyOf(a netip.Addr) key {
 	b := a.As16()
 	return key{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (k key) addr() netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], k.hi)
+	binary.BigEndian.PutUint64(b[8:], k.lo)
+	return netip.AddrFrom16(b)
 }
 
 func (k key) less(o key) bool { return k.hi < o.hi || k.hi == o.hi && k.lo < o.lo }
@@ -33,22 +42,13 @@ func mask(length int) key {
 	return key{}
 }
 
-func (k key) or(o key) key     { return key{k.hi | o.hi, k.lo | o.lo} }
-func (k key) andNot(o key) key { return key{k.hi &^ o.hi, k.lo &^ o.lo} }
+func (k key) or(o key) key { return key{k.hi | o.hi, k.lo | o.lo} }
 
 // next is the key after this one; ok is false after the last.
 func (k key) next() (n key, ok bool) {
 	lo, carry := bits.Add64(k.lo, 1, 0)
 	hi, over := bits.Add64(k.hi, 0, carry)
 	return key{hi, lo}, over == 0
-}
-
-// length128 is the prefix's length among 128 bits.
-func length128(p netip.Prefix) int {
-	if p.Addr().Is4() {
-		return p.Bits() + 96
-	}
-	return p.Bits()
 }
 
 // none is the value of what an interval table says nothing of.
@@ -61,82 +61,123 @@ type table struct {
 	values []uint16
 }
 
-// entry is one prefix and its value.
+// entry is one prefix and its value, small because there may be millions.
 type entry struct {
-	prefix netip.Prefix
+	first  key
+	line   uint32 // where it stands in its file; 0: in none
 	value  uint16
+	length uint8 // of 128 bits
 }
 
-// newTable gives every address the value of the longest prefix that holds it, none
-// where there is none. Of equal prefixes the last counts.
-func newTable(entries []entry) table {
-	// IPv4 lies within IPv6 here, and ::/0 says nothing of it.
-	entries = append([]entry{{netip.PrefixFrom(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff}), 96), none}}, entries...)
-	slices.SortStableFunc(entries, func(a, b entry) int {
-		ka, kb := keyOf(a.prefix.Addr()), keyOf(b.prefix.Addr())
-		switch {
-		case ka.less(kb):
-			return -1
-		case kb.less(ka):
-			return 1
-		}
-		return length128(a.prefix) - length128(b.prefix)
-	})
-	t := table{}
-	t.begin(key{}, none)
-	type open struct {
-		last  key
-		value uint16
+func entryOf(p netip.Prefix, value uint16) entry {
+	length := p.Bits()
+	if p.Addr().Is4() {
+		length += 96
 	}
-	var stack []open // prefixes that hold what is looked at, the longest last
-	close := func(until *key) {
-		for len(stack) > 0 {
-			top := stack[len(stack)-1]
-			if until != nil && !top.last.less(*until) {
-				return
-			}
-			stack = stack[:len(stack)-1]
-			after, ok := top.last.next()
-			if !ok {
-				continue
-			}
-			value := none
-			if len(stack) > 0 {
-				value = stack[len(stack)-1].value
-			}
+	return entry{first: keyOf(p.Addr()), length: uint8(length), value: value}
+}
+
+// prefix is the entry's prefix as people write it.
+func (e entry) prefix() netip.Prefix {
+	if a := e.first.addr(); a.Is4In6() && e.length >= 96 {
+		return netip.PrefixFrom(a.Unmap(), int(e.length)-96)
+	}
+	return netip.PrefixFrom(e.first.addr(), int(e.length))
+}
+
+func (e entry) last() key { return e.first.or(mask(int(e.length))) }
+
+// compare sorts a prefix before those within it. Of equal ones the one that counts is
+// the last: what stands in no file, else what stands first in it.
+func (e entry) compare(o entry) int {
+	switch {
+	case e.first.less(o.first):
+		return -1
+	case o.first.less(e.first):
+		return 1
+	}
+	return cmp.Or(cmp.Compare(e.length, o.length), cmp.Compare(o.line, e.line))
+}
+
+// allIPv4 lies within IPv6 here, and ::/0 says nothing of it.
+var allIPv4 = entry{first: keyOf(netip.AddrFrom4([4]byte{})), length: 96, value: none, line: math.MaxUint32}
+
+// newTable gives every address the value of the longest prefix that holds it, none
+// where there is none. It sorts the entries.
+func newTable(entries []entry) table {
+	slices.SortFunc(entries, entry.compare)
+	t := table{starts: make([]key, 0, 2*len(entries)+3), values: make([]uint16, 0, 2*len(entries)+3)}
+	t.begin(key{}, none)
+	var open []entry // those that hold what is looked at, the longest last
+	leave := func() {
+		top := open[len(open)-1]
+		open = open[:len(open)-1]
+		value := none
+		if len(open) > 0 {
+			value = open[len(open)-1].value
+		}
+		if after, ok := top.last().next(); ok {
 			t.begin(after, value)
 		}
 	}
-	for _, e := range entries {
-		first := keyOf(e.prefix.Addr())
-		close(&first)
-		t.begin(first, e.value)
-		stack = append(stack, open{first.or(mask(length128(e.prefix))), e.value})
-	}
-	close(nil)
-	return t.merged()
-}
-
-// begin says that from the key on the value holds.
-func (t *table) begin(at key, value uint16) {
-	if n := len(t.starts); n > 0 && t.starts[n-1] == at {
-		t.values[n-1] = value
-		return
-	}
-	t.starts, t.values = append(t.starts, at), append(t.values, value)
-}
-
-// merged is the table without borders between equal values.
-func (t table) merged() table {
-	n := 0
-	for i := range t.starts {
-		if n > 0 && t.values[n-1] == t.values[i] {
-			continue
+	enter := func(e entry) {
+		for len(open) > 0 && open[len(open)-1].last().less(e.first) {
+			leave()
 		}
-		t.starts[n], t.values[n] = t.starts[i], t.values[i]
-		n++
+		t.begin(e.first, e.value)
+		open = append(open, e)
 	}
-	return table{slices.Clip(t.starts[:n]), slices.Clip(t.values[:n])}
+	v4, _ := slices.BinarySearchFunc(entries, allIPv4, entry.compare)
+	for _, e := range entries[:v4] {
+		enter(e)
+	}
+	enter(allIPv4)
+	for _, e := range entries[v4:] {
+		enter(e)
+	}
+	for len(open) > 0 {
+		leave()
+	}
+	return t
+}
+
+// longest is the entry whose prefix is the longest that holds the address; the entries
+// are as newTable leaves them.
+func longest(entries []entry, a netip.Addr) (e entry, ok bool) {
+	shortest := 0
+	if a.Is4() {
+		shortest = 96
+	}
+	for length := 128; length >= shortest; length-- {
+		m := mask(length)
+		first := key{keyOf(a).hi &^ m.hi, keyOf(a).lo &^ m.lo}
+		at, ok := slices.BinarySearchFunc(entries, entry{first: first, length: uint8(length)}, entry.compare)
+		if !ok {
+			at-- // the last of those that stand in a file
+		}
+		if at >= 0 && entries[at].first == first && int(entries[at].length) == length {
+			return entries[at], true
+		}
+	}
+	return entry{}, false
+}
+
+// begin says that from the key on the value holds. Keys come in order; of one that comes
+// again, the last value counts.
+func (t *table) begin(at key, value uint16) {
+	n := len(t.starts)
+	if n > 0 && t.starts[n-1] == at {
+		n--
+	}
+	t.starts, t.values = t.starts[:n], t.values[:n]
+	if n == 0 || t.values[n-1] != value {
+		t.starts, t.values = append(t.starts, at), append(t.values, value)
+	}
+}
+
+// exact is the table without room to grow.
+func (t table) exact() table {
+	return table{append(make([]key, 0, len(t.starts)), t.starts...), append(make([]uint16, 0, len(t.values)), t.values...)}
 }
 
 // over lays a table over another: where the upper one says nothing, the lower one counts.
@@ -149,13 +190,11 @@ func (t table) over(lower table) table {
 		if value == none {
 			value = lower.values[j]
 		}
-		if n := len(out.values); n == 0 || out.values[n-1] != value {
-			out.begin(at, value)
-		}
+		out.begin(at, value)
 		nextI, nextJ := i+1 < len(t.starts), j+1 < len(lower.starts)
 		switch {
 		case !nextI && !nextJ:
-			return table{slices.Clip(out.starts), slices.Clip(out.values)}
+			return out
 		case nextI && (!nextJ || !lower.starts[j+1].less(t.starts[i+1])):
 			at = t.starts[i+1]
 		default:
@@ -175,25 +214,28 @@ func (t table) over(lower table) table {
 func (t table) find(a netip.Addr) (value uint16, length int) {
 	k := keyOf(a)
 	i := sort.Search(len(t.starts), func(i int) bool { return k.less(t.starts[i]) }) - 1
-	first, last := t.starts[i], key{^uint64(0), ^uint64(0)}
+	if a.Is4() {
+		length = 96
+	}
+	// A prefix keeps an address out if it is longer than what they have in common.
+	if t.starts[i] != (key{}) {
+		length = max(length, k.common(before(t.starts[i]))+1)
+	}
 	if i+1 < len(t.starts) {
-		last = before(t.starts[i+1])
+		length = max(length, k.common(t.starts[i+1])+1)
 	}
-	// The prefix may reach as far as the nearer border lets it: the length is where the
-	// address leaves both borders' outside, and where its bits behind allow it.
-	fits := func(length int) bool {
-		m := mask(length)
-		return !k.andNot(m).less(first) && !last.less(k.or(m))
-	}
-	shortest := 0
 	if a.Is4() {
-		shortest = 96
-	}
-	length = shortest + sort.Search(128-shortest, func(n int) bool { return fits(shortest + n) })
-	if a.Is4() {
-		return t.values[i], length - 96
+		length -= 96
 	}
 	return t.values[i], length
+}
+
+// common is how many bits the keys begin with alike.
+func (k key) common(o key) int {
+	if k.hi != o.hi {
+		return bits.LeadingZeros64(k.hi ^ o.hi)
+	}
+	return 64 + bits.LeadingZeros64(k.lo^o.lo)
 }
 
 func before(k key) key {

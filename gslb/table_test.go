@@ -7,12 +7,21 @@ import (
 	"testing"
 )
 
+// An entry is small, and says its prefix all the same.
+func TestEntriesKeepTheirPrefix(t *testing.T) {
+	for _, text := range []string{"0.0.0.0/0", "::/0", "255.255.255.255/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", "10.0.0.0/8", "2001:db8::/32", "::/96", "::fffe:0:0/95"} {
+		if got := entryOf(netip.MustParsePrefix(text), 0).prefix(); got.String() != text {
+			t.Errorf("%s, want %s", got, text)
+		}
+	}
+}
+
 // naive is the longest prefix that holds the address, by looking at all.
 func naive(entries []entry, a netip.Addr) uint16 {
 	best, value := -1, none
 	for _, e := range entries {
-		if e.prefix.Contains(a) && e.prefix.Bits() >= best {
-			best, value = e.prefix.Bits(), e.value
+		if e.prefix().Contains(a) && e.prefix().Bits() >= best {
+			best, value = e.prefix().Bits(), e.value
 		}
 	}
 	return value
@@ -35,9 +44,9 @@ func randomPrefix(r *rand.Rand) netip.Prefix {
 // borders are the addresses at which something may change.
 func borders(entries []entry) (all []netip.Addr) {
 	for _, e := range entries {
-		first := e.prefix.Addr()
+		first := e.prefix().Addr()
 		b := first.AsSlice()
-		for i := e.prefix.Bits(); i < len(b)*8; i++ {
+		for i := e.prefix().Bits(); i < len(b)*8; i++ {
 			b[i/8] |= 0x80 >> (i % 8)
 		}
 		last, _ := netip.AddrFromSlice(b)
@@ -56,11 +65,13 @@ func TestTableIsTheLongestPrefix(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
 		var upper, lower []entry
-		for range r.IntN(30) {
-			upper = append(upper, entry{randomPrefix(r), uint16(r.IntN(3))})
-		}
-		for range r.IntN(30) {
-			lower = append(lower, entry{randomPrefix(r), uint16(r.IntN(3))})
+		for _, entries := range []*[]entry{&upper, &lower} {
+			for range r.IntN(30) {
+				*entries = append(*entries, entryOf(randomPrefix(r), uint16(r.IntN(3))))
+			}
+			slices.SortFunc(*entries, entry.compare) // of one prefix, one
+			*entries = slices.CompactFunc(*entries, func(a, b entry) bool { return a.prefix() == b.prefix() })
+			r.Shuffle(len(*entries), func(i, j int) { (*entries)[i], (*entries)[j] = (*entries)[j], (*entries)[i] })
 		}
 		tab := newTable(upper).over(newTable(lower))
 		value := func(a netip.Addr) uint16 {
@@ -104,7 +115,7 @@ func BenchmarkFind(b *testing.B) {
 	for range 1_000_000 {
 		a := randomAddress(r)
 		p, _ := a.Prefix(16 + r.IntN(9))
-		entries = append(entries, entry{p, uint16(r.IntN(8))})
+		entries = append(entries, entryOf(p, uint16(r.IntN(8))))
 	}
 	t := newTable(entries)
 	clients := make([]netip.Addr, 4096)

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -32,40 +33,35 @@ func (r *regions) readTopology(file string) ([]entry, error) {
 
 func (r *regions) parseTopology(file string, data []byte) (entries []entry, err error) {
 	entries = make([]entry, 0, bytes.Count(data, []byte("\n"))+1)
-	lines := make(map[netip.Prefix]topologyLine, cap(entries))
 	orders := map[string]uint16{}
-	var faults []error
-	for n, rest := 1, data; len(rest) > 0 && len(faults) < maxTopologyFaults; n++ {
+	var faults []fault
+	for n, rest := uint32(1), data; len(rest) > 0 && len(faults) < maxTopologyFaults; n++ {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\n"))
 		line, _, _ = bytes.Cut(line, []byte("#"))
 		prefix, order, err := splitLine(string(line))
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%s:%d: %w", file, n, err))
+		if prefix == "" && err == nil {
 			continue
 		}
-		if prefix == "" {
-			continue
-		}
-		p, err := parseNetwork(prefix)
+		e := entry{}
 		if err == nil {
-			if _, ok := orders[order]; !ok {
-				orders[order], err = r.parseOrder(order)
-			}
-		}
-		if before, twice := lines[p]; err == nil && twice && before.region != orders[order] {
-			err = fmt.Errorf("%s stands on line %d already, with another order", p, before.line)
+			e, err = r.parseLine(prefix, order, orders)
 		}
 		if err != nil {
-			delete(orders, order)
-			faults = append(faults, fmt.Errorf("%s:%d: %w", file, n, err))
+			faults = append(faults, fault{n, err})
 			continue
 		}
-		lines[p] = topologyLine{n, orders[order]}
-		entries = append(entries, entry{p, orders[order]})
+		e.line = n
+		entries = append(entries, e)
 	}
+	faults = append(faults, contradictions(entries)...)
 	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+		slices.SortFunc(faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+		var all []error
+		for _, f := range faults[:min(len(faults), maxTopologyFaults)] {
+			all = append(all, fmt.Errorf("%s:%d: %w", file, f.line, f.error))
+		}
+		return nil, errors.Join(all...)
 	}
 	if len(entries) == 0 {
 		return nil, fmt.Errorf("%s says nothing: was it cut short? Restore it, or take gslb.topology out of the fleet file", file)
@@ -73,9 +69,42 @@ func (r *regions) parseTopology(file string, data []byte) (entries []entry, err 
 	return entries, nil
 }
 
-type topologyLine struct {
-	line   int
-	region uint16
+// fault is what is wrong with a line.
+type fault struct {
+	line uint32
+	error
+}
+
+// parseLine reads a line; orders are those that were read already.
+func (r *regions) parseLine(prefix, order string, orders map[string]uint16) (entry, error) {
+	p, err := parseNetwork(prefix)
+	if err != nil {
+		return entry{}, err
+	}
+	n, ok := orders[order]
+	if !ok {
+		if n, err = r.parseOrder(order); err != nil {
+			return entry{}, err
+		}
+		orders[order] = n
+	}
+	return entryOf(p, n), nil
+}
+
+// contradictions are lines whose network stands on an earlier one with another order. It
+// sorts the entries.
+func contradictions(entries []entry) (faults []fault) {
+	slices.SortFunc(entries, entry.compare)
+	for i := len(entries) - 2; i >= 0; i-- {
+		e, earlier := entries[i], entries[i+1] // of one network, the later line comes first
+		if e.first != earlier.first || e.length != earlier.length {
+			continue
+		}
+		if e.value != earlier.value {
+			faults = append(faults, fault{e.line, fmt.Errorf("%s stands on line %d already, with another order", e.prefix(), earlier.line)})
+		}
+	}
+	return faults
 }
 
 // splitLine returns a line's prefix and the rest, its words one space apart.
@@ -117,11 +146,7 @@ func (r *regions) parseOrder(text string) (uint16, error) {
 		for _, name := range strings.Split(word, ",") {
 			dc := slices.IndexFunc(r.datacenters, func(dc Datacenter) bool { return dc.Name == name })
 			if dc < 0 {
-				var known []string
-				for _, dc := range r.datacenters {
-					known = append(known, dc.Name)
-				}
-				return none, fmt.Errorf("there is no datacenter %q; known here: %s", name, strings.Join(known, ", "))
+				return none, fmt.Errorf("there is no datacenter %q; %s", name, r.hint(name))
 			}
 			if seen[dc] {
 				return none, fmt.Errorf("%s stands there twice", name)
@@ -133,4 +158,42 @@ func (r *regions) parseOrder(text string) (uint16, error) {
 		groups = append(groups, group)
 	}
 	return r.intern(region{says: "it is in the topology file", groups: r.after(groups, r.datacenters[groups[0][0]].Location)})
+}
+
+// hint proposes the datacenter that a mistyped name is likely to mean.
+func (r *regions) hint(name string) string {
+	best, distance := "", 3
+	var known []string
+	for _, dc := range r.datacenters {
+		known = append(known, dc.Name)
+		if n := edits(name, dc.Name); n < distance {
+			best, distance = dc.Name, n
+		}
+	}
+	if best != "" && name != "" {
+		return "do you mean " + best + "?"
+	}
+	return "known here: " + strings.Join(known, ", ")
+}
+
+// edits is how many letters have to change to get from one name to the other.
+func edits(from, to string) int {
+	from = from[:min(len(from), 64)] // no name is longer
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(from) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(to) {
+			change := diagonal
+			if from[i] != to[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(to)]
 }

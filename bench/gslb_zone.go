@@ -109,7 +109,7 @@ func questions() (list []question, err error) {
 	r := rand.New(rand.NewPCG(4096, 5))
 	for i := range 1 << (24 - clientNetworks.Bits()) * questionsEach {
 		q := question{net: subnet(clientNetworks, 24, i/questionsEach), name: geoZone + ".", qtype: dns.TypeA}
-		switch (i + i/questionsEach%4*questionsEach) % 20 {
+		switch (i + i/20*questionsEach) % 20 { // other questions from one network to the next
 		case 3, 9:
 			q.qtype = dns.TypeAAAA
 		case 12:

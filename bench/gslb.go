@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func measureNames(ctx context.Context, p namePlan, progress io.Writer) (*nameRes
 	if err := e.find(ctx); err != nil {
 		return nil, err
 	}
-	r := &nameResult{Machine: e.describe(), Absent: e.absent}
+	r := &nameResult{Machine: e.describe()}
 	if e.dnsperf != "" && (p.works("full") || p.works("paced")) {
 		if err := e.runLoad(ctx, r); err != nil {
 			return nil, err
@@ -147,6 +148,7 @@ func measureNames(ctx context.Context, p namePlan, progress io.Writer) (*nameRes
 			return nil, err
 		}
 	}
+	r.Absent = e.absent
 	return r, nil
 }
 
@@ -242,7 +244,8 @@ func (e *nameEnvironment) describe() []string {
 			e.plan.Rounds, e.plan.Time, len(e.networks), len(e.questions)/questionsEach)))
 }
 
-// startNames starts those of the kinds that there are.
+// startNames starts those of the kinds that there are. A peer that does not start,
+// as for a part that is packaged by itself, is left out too.
 func (e *nameEnvironment) startNames(ctx context.Context, kinds []nameKind) (servers []*nameServer, stop func(), err error) {
 	stop = func() {
 		for _, s := range servers {
@@ -254,7 +257,11 @@ func (e *nameEnvironment) startNames(ctx context.Context, kinds []nameKind) (ser
 			continue
 		}
 		s, err := e.newNameServer(ctx, k, i+1)
-		if err != nil {
+		switch {
+		case err != nil && k.program != "" && ctx.Err() == nil:
+			e.absent = append(e.absent, fmt.Sprintf("%s is left out: %v. Its packages: %s.", k.name, err, cmp.Or(k.apt, "none")))
+			continue
+		case err != nil:
 			return servers, stop, err
 		}
 		servers = append(servers, s)
@@ -293,7 +300,7 @@ func (e *nameEnvironment) runLoad(ctx context.Context, r *nameResult) error {
 				if err != nil {
 					return fmt.Errorf("%s by %s: %w", w.name, s.name, err)
 				}
-				e.say("%-6s round %d of %d  %-12s %7.0f q/s  %5.1f us", w.name, round+1, e.plan.Rounds, s.name, o.rate, o.cpu*1e6)
+				e.say("%-6s round %d of %d  %-12s %7.0f q/s  %5.1f us  %d lost, %d wrong", w.name, round+1, e.plan.Rounds, s.name, o.rate, o.cpu*1e6, o.lost, o.wrong)
 				samples[s.name] = append(samples[s.name], o)
 			}
 		}

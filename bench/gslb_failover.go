@@ -131,10 +131,10 @@ func (w *watcher) until(ctx context.Context, there netip.Addr) (took time.Durati
 }
 
 // stay asks for a time, and counts how often the client is sent anywhere else.
-func (w *watcher) stay(ctx context.Context, there netip.Addr, for_ time.Duration) (strayed int, err error) {
+func (w *watcher) stay(ctx context.Context, there netip.Addr, calm time.Duration) (strayed int, err error) {
 	ticker := time.NewTicker(switchEvery)
 	defer ticker.Stop()
-	for begun := time.Now(); time.Since(begun) < for_; {
+	for begun := time.Now(); time.Since(begun) < calm; {
 		a, err := w.answered()
 		if err != nil {
 			return 0, err
@@ -151,6 +151,12 @@ func (w *watcher) stay(ctx context.Context, there netip.Addr, for_ time.Duration
 	return strayed, nil
 }
 
+// scene is all servers that are watched while a site goes and comes.
+type scene struct {
+	watchers []*watcher
+	rows     []switchRow
+}
+
 // runFailover stops and starts the first site's health under all servers at once,
 // and measures until a client that is near to it is sent elsewhere, and back.
 func (e *nameEnvironment) runFailover(ctx context.Context) ([]switchRow, error) {
@@ -159,67 +165,69 @@ func (e *nameEnvironment) runFailover(ctx context.Context) ([]switchRow, error) 
 	if err != nil {
 		return nil, err
 	}
-	var watchers []*watcher
-	rows := make([]switchRow, len(servers))
-	at := slices.IndexFunc(e.questions, func(q question) bool { return q.qtype == dns.TypeA && q.rcode == 0 && q.near.Name == sites()[0].Name })
-	for i, s := range servers {
-		c, err := dialName(s.Listen)
+	first, second := sites()[0], sites()[1]
+	s := &scene{rows: make([]switchRow, len(servers))}
+	at := slices.IndexFunc(e.questions, func(q question) bool { return q.qtype == dns.TypeA && q.rcode == 0 && q.near.Name == first.Name })
+	for i, server := range servers {
+		c, err := dialName(server.Listen)
 		if err != nil {
 			return nil, err
 		}
 		defer c.conn.Close()
-		watchers = append(watchers, &watcher{s, c, e.questions[at]})
-		rows[i].Server = s.name
+		s.watchers = append(s.watchers, &watcher{server, c, e.questions[at]})
+		s.rows[i].Server = server.name
 	}
-	first, second := sites()[0].Four, sites()[1].Four
-	each := func(do func(i int, w *watcher) error) error {
-		group, _ := errgroup.WithContext(ctx)
-		for i, w := range watchers {
-			group.Go(func() error { return do(i, w) })
-		}
-		return group.Wait()
-	}
-	move := func(there netip.Addr, times func(*switchRow) *[]float64) error {
-		return each(func(i int, w *watcher) error {
-			took, err := w.until(ctx, there)
-			if times != nil {
-				*times(&rows[i]) = append(*times(&rows[i]), took.Seconds())
-			}
-			return err
-		})
-	}
-	settle := func(there netip.Addr) error {
-		// A while that has no beat in common with anybody's interval.
-		calm := e.plan.Away + time.Duration(rand.Int64N(int64(2*time.Second)))
-		return each(func(i int, w *watcher) error {
-			n, err := w.stay(ctx, there, calm)
-			rows[i].Strayed += n
-			return err
-		})
-	}
-	if err := move(first, nil); err != nil {
+	if err := s.move(ctx, first, func(*switchRow, float64) {}); err != nil {
 		return nil, err
 	}
 	for round := range e.plan.Rounds {
-		if err := settle(first); err != nil {
+		if err := s.settle(ctx, first, e.plan.Away); err != nil {
 			return nil, err
 		}
 		e.health.stop(0)
-		if err := move(second, func(r *switchRow) *[]float64 { return &r.Leave }); err != nil {
+		if err := s.move(ctx, second, func(r *switchRow, took float64) { r.Leave = append(r.Leave, took) }); err != nil {
 			return nil, err
 		}
-		if err := settle(second); err != nil {
+		if err := s.settle(ctx, second, e.plan.Away); err != nil {
 			return nil, err
 		}
 		if err := e.health.start(0); err != nil {
 			return nil, err
 		}
-		if err := move(first, func(r *switchRow) *[]float64 { return &r.Return }); err != nil {
+		if err := s.move(ctx, first, func(r *switchRow, took float64) { r.Return = append(r.Return, took) }); err != nil {
 			return nil, err
 		}
-		for _, r := range rows {
+		for _, r := range s.rows {
 			e.say("failover round %d of %d  %-24s left after %.2f s, returned after %.2f s", round+1, e.plan.Rounds, r.Server, r.Leave[round], r.Return[round])
 		}
 	}
-	return rows, nil
+	return s.rows, nil
+}
+
+// each does something with all servers at once.
+func (s *scene) each(do func(i int, w *watcher) error) error {
+	var group errgroup.Group
+	for i, w := range s.watchers {
+		group.Go(func() error { return do(i, w) })
+	}
+	return group.Wait()
+}
+
+// move waits until all servers send their client there, and says how long each took.
+func (s *scene) move(ctx context.Context, there site, note func(*switchRow, float64)) error {
+	return s.each(func(i int, w *watcher) error {
+		took, err := w.until(ctx, there.Four)
+		note(&s.rows[i], took.Seconds())
+		return err
+	})
+}
+
+// settle lets a while pass that has no beat in common with anybody's interval.
+func (s *scene) settle(ctx context.Context, there site, least time.Duration) error {
+	calm := least + time.Duration(rand.Int64N(int64(2*time.Second)))
+	return s.each(func(i int, w *watcher) error {
+		n, err := w.stay(ctx, there.Four, calm)
+		s.rows[i].Strayed += n
+		return err
+	})
 }

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// The bench starts itself as the origin; here that is the test's binary.
+// The bench starts itself as the origin and as a bare name server; here that is the
+// test's binary.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "origin" {
+	if len(os.Args) > 1 && (os.Args[1] == "origin" || os.Args[1] == "echo") {
 		if err := command().ExecuteContext(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -30,7 +30,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(edgeCommand(), storeCommand(), originCommand())
+	cmd.AddCommand(edgeCommand(), storeCommand(), gslbCommand(), originCommand(), echoCommand())
 	return cmd
 }
 

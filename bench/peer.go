@@ -132,9 +132,11 @@ func (s *settings) write(file string) error {
 	return t.Execute(f, s)
 }
 
-func freePorts(n int) (addresses []string, err error) {
+func freePorts(n int) (addresses []string, err error) { return freePortsOn("127.0.0.1", n) }
+
+func freePortsOn(host string, n int) (addresses []string, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			return nil, err
 		}

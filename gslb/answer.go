@@ -43,10 +43,9 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
 	a = answer{auth: true, scope: uint8(d.scope)}
 	if d.datacenter >= 0 {
-		for _, ip := range f.Datacenters[d.datacenter].Addresses {
-			rr := address(n.Name.Name, ip, uint32(d.ttl.Seconds()))
+		for _, rr := range n.records[d.datacenter] {
 			if rr.Header().Rrtype == q.qtype {
-				a.answers = append(a.answers, rr)
+				a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
 			}
 		}
 	}
@@ -54,6 +53,15 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 		return z.nothing(dns.RcodeSuccess), true
 	}
 	return a, true
+}
+
+// withTTL is the record with that TTL, itself if it has it.
+func withTTL(rr dns.RR, ttl uint32) dns.RR {
+	if rr.Header().Ttl != ttl {
+		rr = dns.Copy(rr)
+		rr.Header().Ttl = ttl
+	}
+	return rr
 }
 
 // fixed answers what depends on nobody's health.

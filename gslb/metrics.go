@@ -56,19 +56,8 @@ func (m *metrics) hooks() *hooks {
 	if m == nil {
 		return nil
 	}
-	// Looked up once: the labels are few.
-	types := map[uint16]string{dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeSOA: "SOA", dns.TypeNS: "NS", dns.TypeTXT: "TXT", dns.TypeANY: "ANY"}
 	return &hooks{
-		onAnswer: func(qtype uint16, rcode int, tcp bool) {
-			name, transport := types[qtype], "udp"
-			if name == "" {
-				name = "other"
-			}
-			if tcp {
-				transport = "tcp"
-			}
-			m.queries.WithLabelValues(name, dns.RcodeToString[rcode], transport).Inc()
-		},
+		onAnswer: m.queriesBy(),
 		onLimit: func(slipped bool) {
 			how := "dropped"
 			if slipped {
@@ -78,6 +67,34 @@ func (m *metrics) hooks() *hooks {
 		},
 		onConnection: func(change int) { m.connections.Add(float64(change)) },
 		onFull:       m.refused.Inc,
+	}
+}
+
+// queriesBy counts queries. What counts those that are asked most is looked up once.
+func (m *metrics) queriesBy() func(qtype uint16, rcode int, tcp bool) {
+	types := map[uint16]string{dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeSOA: "SOA", dns.TypeNS: "NS", dns.TypeTXT: "TXT", dns.TypeANY: "ANY"}
+	counter := func(qtype uint16, rcode int, tcp bool) prometheus.Counter {
+		name, transport := types[qtype], "udp"
+		if name == "" {
+			name = "other"
+		}
+		if tcp {
+			transport = "tcp"
+		}
+		return m.queries.WithLabelValues(name, dns.RcodeToString[rcode], transport)
+	}
+	four, six := counter(dns.TypeA, dns.RcodeSuccess, false), counter(dns.TypeAAAA, dns.RcodeSuccess, false)
+	return func(qtype uint16, rcode int, tcp bool) {
+		switch {
+		case tcp || rcode != dns.RcodeSuccess:
+			counter(qtype, rcode, tcp).Inc()
+		case qtype == dns.TypeA:
+			four.Inc()
+		case qtype == dns.TypeAAAA:
+			six.Inc()
+		default:
+			counter(qtype, rcode, tcp).Inc()
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // Fleet is all that answers are made of and that does not change by itself.
@@ -26,8 +28,9 @@ type view struct {
 type nameView struct {
 	*Name
 	status  []status
-	choices []choice // by region
-	uniform bool     // all regions have one and the same datacenter
+	choices []choice   // by region
+	uniform bool       // all regions have one and the same datacenter
+	records [][]dns.RR // by datacenter: its addresses, with the name's TTL
 }
 
 // decision is what a client is answered, and how far that holds.
@@ -50,6 +53,13 @@ func newNameView(f *Fleet, n *Name, now []status) *nameView {
 		c := choose(n, f.Datacenters, now, f.Places.regions[i].groups)
 		v.choices = append(v.choices, c)
 		v.uniform = v.uniform && len(c.set) < 2 && slices.Equal(c.set, v.choices[0].set)
+	}
+	for _, dc := range f.Datacenters {
+		var records []dns.RR
+		for _, ip := range dc.Addresses {
+			records = append(records, address(n.Name, ip, uint32(n.TTL.Seconds())))
+		}
+		v.records = append(v.records, records)
 	}
 	return v
 }

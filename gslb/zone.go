@@ -107,7 +107,7 @@ func address(name string, a netip.Addr, ttl uint32) dns.RR {
 // zoneOf is the zone that the name is in, the most specific one.
 func (v *view) zoneOf(name string) *zoneView {
 	for i := range v.zones {
-		if dns.IsSubDomain(v.zones[i].Origin, name) {
+		if z := v.zones[i].Origin; z == name || dns.IsSubDomain(z, name) { // most ask for the apex
 			return &v.zones[i]
 		}
 	}

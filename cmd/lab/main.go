@@ -1,6 +1,6 @@
 // Command lab runs a whole fleet on one machine: three datacenters, each with a
-// Harbor (a stand-in for one) and an edge before it, and a registry that plays
-// Docker Hub. It needs no configuration, no network and no root.
+// Harbor (a stand-in for one), an edge before it and a name server, and a registry
+// that plays Docker Hub. It needs no configuration, no network and no root.
 package main
 
 import (
@@ -34,8 +34,8 @@ func command() *cobra.Command {
 		Use:   "lab",
 		Short: "Run a fleet of three datacenters on this machine",
 		Long: `Run a fleet on this machine: the datacenters par1, mad1 and drp1 (a backup), each
-with a stand-in for Harbor and an edge on a loopback address of its own, and a
-registry that plays Docker Hub. It prints where everything is and what to try,
+with a stand-in for Harbor, an edge and a name server on a loopback address of its
+own, and a registry that plays Docker Hub. It prints where everything is and what to try,
 then a line for each request that an edge served. Ctrl-C ends it and leaves
 nothing behind.`,
 		Example: `  go run ./cmd/lab
@@ -59,7 +59,7 @@ nothing behind.`,
 		},
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
-	cmd.Flags().IntVar(&port, "port", 5000, "the edges' port; the other listeners are at +80 to +91; 0: any free ports")
+	cmd.Flags().IntVar(&port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +93; 0: any free ports")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -80,9 +81,9 @@ func (l *running) describe() {
 func (r *report) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "The fleet is up after %.1f s.\n\n", r.Seconds)
-	fmt.Fprintln(t, "DATACENTER\tROLE\tEDGE\tHARBOR (a stand-in)\tMETRICS")
+	fmt.Fprintln(t, "DATACENTER\tROLE\tEDGE\tHARBOR (a stand-in)\tMETRICS\tNAME SERVER")
 	for _, d := range r.Datacenters {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s/metrics\n", d.Name, d.Role, d.Edge, d.Harbor, d.Metrics)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s/metrics\t%s\n", d.Name, d.Role, d.Edge, d.Harbor, d.Metrics, cmp.Or(d.GSLB, "none"))
 	}
 	fmt.Fprintf(t, "\nDocker Hub is played by %s.\n", r.Upstreams[0].URL)
 	if err := t.Flush(); err != nil {
@@ -129,14 +130,19 @@ func (r *report) tryDNS() string {
 	first, second := r.Datacenters[0], r.Datacenters[1]
 	host, port, err := net.SplitHostPort(first.GSLB)
 	if err != nil {
-		return ""
+		return "No name servers: all datacenters have one address here, and DNS could not tell them apart.\n\n"
 	}
 	return fmt.Sprintf(`Who is sent where: clients of 10.1.0.0/16 to %[3]s, of 10.2.0.0/16 to %[4]s, all to the backup when neither serves.
 
   dig @%[1]s -p %[2]s %[5]s +subnet=10.2.3.0/24
   dig @%[1]s -p %[2]s _why.%[5]s TXT +short +subnet=10.2.3.0/24
+  go run ./cmd/breakwater gslb explain --admin %[6]s --client 10.2.3.4
+
+Take a datacenter out, for the name server of %[3]s (each is told by itself), and dig again.
+
   go run ./cmd/breakwater gslb drain --admin %[6]s %[4]s
   go run ./cmd/breakwater gslb status --admin %[6]s
+  go run ./cmd/breakwater gslb release --admin %[6]s %[4]s
 
 `, host, port, first.Name, second.Name, r.Domain, first.Steer)
 }

@@ -3,13 +3,16 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // delegated is the fleet's name in a DNS of the test's own: NSD has the root and the
@@ -17,41 +20,44 @@ import (
 // Addresses are of 198.18.0.0/15, which is for tests (RFC 2544).
 type delegated struct {
 	*fleetUnderTest
-	net     int // servers are in 198.18.net.0/24, par1's clients in the next one, mad1's in the one after
+	t       *testing.T // the whole test: servers live as long
+	net     int        // servers are in 198.18.net.0/24, par1's clients in the next one, mad1's in the one after
 	home    string
 	program string
 	config  string
-	edges   map[string]*exec.Cmd
+	edges   map[string]*server
+	gslbs   map[string]*server
 }
 
 const (
-	atEdge, atGSLB  = 11, 21 // and the two after it
-	atParent        = 31
-	atUnbound       = 41
-	atBIND          = 42
-	edgePort        = 5000
-	parentZone      = "lab.example.org."
-	fallsOverWithin = 15 * time.Second
+	atEdge, atGSLB = 11, 21 // and the two after it
+	atParent       = 31
+	atWrongParent  = 32 // a server whose zone has faults
+	atUnbound      = 41 // sends client subnets
+	atPlainUnbound = 42 // sends none; at home in par1
+	atBIND         = 43 // sends none: as a resolver, the BIND that is free cannot; at home in mad1
+	edgePort       = 5000
+	parentZone     = "lab.example.org."
+	movedWithin    = 8 * time.Second // probes, the TTL, and this machine's other work
 )
 
 func (d *delegated) address(host int) string { return fmt.Sprintf("198.18.%d.%d", d.net, host) }
 
+// TestDelegation: clients that know nothing but a resolver reach the nearest edge by
+// the one name, through a real chain from the root, and another one when that is gone.
 func TestDelegation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("addresses, ports below 1024 and network namespaces need root")
 	}
-	for _, client := range []string{"nsd", "unbound", "named", "ip", "nsenter", "unshare", "curl", "crane", "helm", "dockerd"} {
+	for _, client := range []string{"nsd", "unbound", "named", "ip", "nsenter", "unshare", "curl", "crane", "helm", "docker", "dockerd"} {
 		need(t, client)
 	}
 	t.Setenv("NO_PROXY", "*")
-	d := &delegated{fleetUnderTest: startLab(t), net: 3 * rand.IntN(80), home: t.TempDir(), program: bin(t, "breakwater"), edges: map[string]*exec.Cmd{}}
-	for i := range 3 {
-		d.own(t, atEdge+i)
-		d.own(t, atGSLB+i)
-	}
-	d.own(t, atParent)
-	d.own(t, atUnbound)
-	d.own(t, atBIND)
+	d := &delegated{t: t, fleetUnderTest: startLab(t), home: t.TempDir(), program: bin(t, "breakwater"), edges: map[string]*server{}, gslbs: map[string]*server{}}
+	d.ownAddresses(t)
 	d.startFleet(t)
 	d.startDNS(t)
 	d.addClients(t, "par1", 1)
@@ -62,258 +68,189 @@ func TestDelegation(t *testing.T) {
 		clients  string
 		resolver int
 		want     string
-	}{{"par1", atUnbound, "par1"}, {"mad1", atUnbound, "mad1"}, {"par1", atBIND, "mad1"}, {"mad1", atBIND, "mad1"}} {
+	}{
+		{"par1", atUnbound, "par1"}, {"mad1", atUnbound, "mad1"},
+		{"par1", atPlainUnbound, "par1"}, {"mad1", atPlainUnbound, "par1"},
+		{"par1", atBIND, "mad1"}, {"mad1", atBIND, "mad1"},
+	} {
 		d.sentTo(t, c.clients, c.resolver, c.want)
 	}
-	check := exec.Command(d.program, "gslb", "check-delegation", "--config", d.config, "--root", d.address(atParent))
-	if got := output(t, check); !strings.Contains(got, "as it should be") {
-		t.Error(got)
+	for _, resolver := range []int{atUnbound, atPlainUnbound, atBIND} {
+		d.resolves(t, resolver)
 	}
+	d.delegationIs(t, atParent)
+	d.delegationIs(t, atWrongParent, "lame", "parent-ttl", "wrong-glue", "wrong-ns")
+
 	docker := dockerDaemon(t, t.TempDir(), d.script(t, "par1", "dockerd"), "--insecure-registry", "198.18.0.0/15")
-	pulls := func() {
+	pulls := func(t *testing.T, edge string) {
 		t.Helper()
-		image := fmt.Sprintf("harbor.%s:%d/cache-dockerhub/library/hello:latest", strings.TrimSuffix(parentZone, "."), edgePort)
-		output(t, docker("pull", image))
-		output(t, docker("rmi", image))
-		output(t, d.in(t, "par1", atUnbound, "crane", "digest", "--insecure", image))
-		output(t, d.in(t, "par1", atUnbound, "helm", "pull", "--plain-http", "--destination", t.TempDir(), "oci://"+strings.Replace(image, "cache-dockerhub/library/hello:latest", d.Charts[0], 1)))
+		d.pulls(t, "par1", atUnbound, edge, docker)
 	}
-	pulls()
-	d.kill(t, "par1")
-	d.sentTo(t, "par1", atUnbound, "mad1")
-	pulls()
-	d.kill(t, "mad1")
-	d.sentTo(t, "par1", atUnbound, "drp1")
-	d.sentTo(t, "mad1", atBIND, "drp1")
-	pulls()
-	d.startEdge(t, "mad1")
-	d.sentTo(t, "par1", atUnbound, "mad1")
-}
+	pulls(t, "par1")
+	d.pulls(t, "mad1", atUnbound, "mad1", nil)
+	d.pulls(t, "par1", atBIND, "mad1", nil)
 
-// own gives this machine an address until the test ends.
-func (d *delegated) own(t *testing.T, host int) {
-	t.Helper()
-	output(t, exec.Command("ip", "address", "add", d.address(host)+"/32", "dev", "lo"))
-	t.Cleanup(func() { exec.Command("ip", "address", "del", d.address(host)+"/32", "dev", "lo").Run() }) //nolint:errcheck // as far as it goes
-}
-
-// startFleet starts an edge and a name server in each datacenter, as processes.
-func (d *delegated) startFleet(t *testing.T) {
-	t.Helper()
-	lab := filepath.Dir(filepath.Dir(d.Datacenters[0].Fleet))
-	networks := map[string]string{
-		"par1": fmt.Sprintf("198.18.%d.0/24", d.net+1),
-		"mad1": fmt.Sprintf("198.18.%d.0/24, %s/32", d.net+2, d.address(atBIND)),
-		"drp1": "192.0.2.0/24",
-	}
-	text := "domain: harbor." + strings.TrimSuffix(parentZone, ".") + "\ndatacenters:\n"
-	for i, dc := range d.Datacenters {
-		text += fmt.Sprintf("  %s: { role: %s, harbor: %q, edge: \"http://%s:%d\", addresses: [%s], gslb: [%s], networks: [%s] }\n",
-			dc.Name, dc.Role, dc.Harbor, d.address(atEdge+i), edgePort, d.address(atEdge+i), d.address(atGSLB+i), networks[dc.Name])
-	}
-	text += fmt.Sprintf(`harbor: { token_certificates: ["file:%[1]s/harbor-token.pem"] }
-projects: { cache: { dockerhub: { provider: docker-hub, endpoint: %[2]q, public: true } } }
-edge:
-  listen: "ADDRESS:%[3]d"
-  plain_http: true
-  metrics: "127.0.0.1:0"
-  admin: "127.0.0.1:0"
-  store: { path: "HOME/store" }
-  robot: { name: breakwater-edge, secret: "file:%[1]s/edge-secret" }
-  peers: { key: "file:%[1]s/peer-key" }
-gslb:
-  listen: "DNS:53"
-  metrics: "127.0.0.1:0"
-  admin: "127.0.0.1:0"
-  state: "HOME/gslb.json"
-  ttl: 1s
-  probe: { interval: 500ms, timeout: 300ms, rise: 2, hold: 1s }
-`, lab, d.Upstreams[0].URL, edgePort)
-	for i, dc := range d.Datacenters {
-		home := filepath.Join(d.home, dc.Name)
-		d.config = filepath.Join(home, "fleet.yaml")
-		own := strings.NewReplacer("ADDRESS", d.address(atEdge+i), "DNS", d.address(atGSLB+i), "HOME", home).Replace(text)
-		if err := os.Mkdir(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(d.config, []byte(own), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d.startEdge(t, dc.Name)
-		d.start(t, d.program, "gslb", "--config", d.config, "--datacenter", dc.Name)
-	}
-}
-
-func (d *delegated) startEdge(t *testing.T, datacenter string) {
-	t.Helper()
-	config := filepath.Join(d.home, datacenter, "fleet.yaml")
-	d.edges[datacenter] = d.start(t, d.program, "edge", "--config", config, "--datacenter", datacenter, "--drain", "1ms")
-}
-
-// start runs a server until the test ends; what it says goes to a file of its own.
-func (d *delegated) start(t *testing.T, program string, args ...string) *exec.Cmd {
-	t.Helper()
-	log, err := os.CreateTemp(d.home, filepath.Base(program)+"-*.log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it may have ended
-		cmd.Wait()         //nolint:errcheck // it was killed
-		log.Close()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("%s:\n%s", strings.Join(cmd.Args, " "), text[max(0, len(text)-4000):])
-		}
+	t.Run("an edge that drains", func(t *testing.T) {
+		d.signal(t, d.edges["par1"], syscall.SIGTERM)
+		d.sentTo(t, "par1", atUnbound, "mad1")
+		pulls(t, "mad1")
+		output(t, d.in(t, "par1", atUnbound, "crane", "digest", "--insecure", fmt.Sprintf("%s:%d/%s", d.address(atEdge), edgePort, helloRepo))) // for those who have its address still
+		d.signal(t, d.edges["par1"], syscall.SIGKILL)
+		d.startEdge(t, "par1")
+		d.sentTo(t, "par1", atUnbound, "par1")
 	})
-	return cmd
+	t.Run("an edge that dies", func(t *testing.T) {
+		d.signal(t, d.edges["par1"], syscall.SIGKILL)
+		d.sentTo(t, "par1", atUnbound, "mad1")
+		d.sentTo(t, "mad1", atPlainUnbound, "mad1")
+		pulls(t, "mad1")
+	})
+	t.Run("with its name server", func(t *testing.T) {
+		d.signal(t, d.gslbs["par1"], syscall.SIGKILL)
+		d.signal(t, d.gslbs["mad1"], syscall.SIGKILL)
+		d.signal(t, d.edges["mad1"], syscall.SIGKILL)
+		d.sentTo(t, "par1", atUnbound, "drp1")
+		d.sentTo(t, "par1", atPlainUnbound, "drp1")
+		d.sentTo(t, "mad1", atBIND, "drp1")
+		pulls(t, "drp1")
+		d.delegationIs(t, atParent, "no-tcp", "unreachable")
+	})
+	t.Run("and comes back", func(t *testing.T) {
+		d.startEdge(t, "mad1")
+		d.startGSLB(t, "mad1")
+		d.sentTo(t, "par1", atUnbound, "mad1")
+		d.sentTo(t, "mad1", atBIND, "mad1")
+	})
 }
 
-func (d *delegated) kill(t *testing.T, datacenter string) {
-	t.Helper()
-	if err := d.edges[datacenter].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// startDNS starts the parent's server and two resolvers, with the parent as the root.
-func (d *delegated) startDNS(t *testing.T) {
-	t.Helper()
-	write := func(name, text string) string {
-		path := filepath.Join(d.home, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	if err := os.Chmod(d.home, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	parent := d.address(atParent)
-	soa := "@ 3600 IN SOA a.root.lab.example.org. root.lab.example.org. 1 3600 600 86400 5\n"
-	root := write("root.zone", soa+"@ 3600 IN NS a.root.lab.example.org.\n"+parentZone+" 3600 IN NS a.root.lab.example.org.\na.root.lab.example.org. 3600 IN A "+parent+"\n")
-	zone := soa + "@ 3600 IN NS a.root\na.root 3600 IN A " + parent + "\n"
-	for i, dc := range d.Datacenters {
-		zone += fmt.Sprintf("harbor 3600 IN NS ns-%[1]s.harbor\nns-%[1]s.harbor 3600 IN A %[2]s\n", dc.Name, d.address(atGSLB+i))
-	}
-	d.start(t, need(t, "nsd"), "-d", "-c", write("nsd.conf", fmt.Sprintf(`server:
-  ip-address: %s
-  username: ""
-  pidfile: ""
-  zonesdir: "%[2]s"
-  zonelistfile: "%[2]s/zone.list"
-  xfrdfile: ""
-  xfrdir: "%[2]s"
-  database: ""
-remote-control:
-  control-enable: no
-zone:
-  name: "."
-  zonefile: %[3]q
-zone:
-  name: %[4]q
-  zonefile: %[5]q
-`, parent, d.home, root, parentZone, write("parent.zone", zone))))
-	hints := write("root.hints", ". 3600 IN NS a.root.lab.example.org.\na.root.lab.example.org. 3600 IN A "+parent+"\n")
-	subnets := ""
-	for i := range d.Datacenters {
-		subnets += "  send-client-subnet: " + d.address(atGSLB+i) + "\n"
-	}
-	d.start(t, need(t, "unbound"), "-d", "-c", write("unbound.conf", fmt.Sprintf(`server:
-  interface: %s
-  access-control: 198.18.0.0/15 allow
-  username: ""
-  chroot: ""
-  directory: %q
-  pidfile: ""
-  use-syslog: no
-  root-hints: %q
-  module-config: "subnetcache iterator"
-  do-ip6: no
-  infra-cache-max-rtt: 1000
-%sremote-control:
-  control-enable: no
-`, d.address(atUnbound), d.home, hints, subnets)))
-	d.start(t, need(t, "named"), "-g", "-c", write("named.conf", fmt.Sprintf(`options {
-  directory %[1]q; pid-file none; session-keyfile none;
-  listen-on { %[2]s; }; listen-on-v6 { none; }; query-source address %[2]s;
-  recursion yes; allow-query { any; }; dnssec-validation no; empty-zones-enable no;
-};
-controls { };
-zone "." { type hint; file %[3]q; };
-`, d.home, d.address(atBIND), hints)))
-}
-
-// addClients makes a network namespace whose clients are in one datacenter's network.
-func (d *delegated) addClients(t *testing.T, name string, network int) {
-	t.Helper()
-	space, outside, inside := d.space(name), fmt.Sprintf("bw%do%d", d.net, network), fmt.Sprintf("bw%di%d", d.net, network)
-	ip := func(args ...string) {
-		t.Helper()
-		output(t, exec.Command("ip", args...))
-	}
-	ip("netns", "add", space)
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", space).Run() }) //nolint:errcheck // as far as it goes
-	ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", space)
-	t.Cleanup(func() { exec.Command("ip", "link", "del", outside).Run() }) //nolint:errcheck // see above
-	gateway, client := fmt.Sprintf("198.18.%d.1", d.net+network), fmt.Sprintf("198.18.%d.2", d.net+network)
-	ip("address", "add", gateway+"/24", "dev", outside)
-	ip("link", "set", outside, "up")
-	ip("-n", space, "address", "add", client+"/24", "dev", inside)
-	ip("-n", space, "link", "set", inside, "up")
-	ip("-n", space, "link", "set", "lo", "up")
-	ip("-n", space, "route", "add", "default", "via", gateway)
-}
-
-func (d *delegated) space(clients string) string { return fmt.Sprintf("bw%d-%s", d.net, clients) }
-
-// enter are the words before a command that run it where the clients are, with
-// their resolver. (ip netns exec would hide the control groups from dockerd.)
-func (d *delegated) enter(t *testing.T, clients string, resolver int) []string {
-	t.Helper()
-	conf := filepath.Join(d.home, fmt.Sprintf("resolv-%d.conf", resolver))
-	if err := os.WriteFile(conf, []byte("nameserver "+d.address(resolver)+"\noptions timeout:2 attempts:3\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"nsenter", "--net=/var/run/netns/" + d.space(clients), "unshare", "--mount", "sh", "-c", `mount --bind ` + conf + ` /etc/resolv.conf && exec "$@"`, "sh"}
-}
-
-// in is a command of a client.
-func (d *delegated) in(t *testing.T, clients string, resolver int, name string, args ...string) *exec.Cmd {
-	t.Helper()
-	words := append(d.enter(t, clients, resolver), need(t, name))
-	return clientCommand(t, t.TempDir(), words[0], append(words[1:], args...)...)
-}
-
-// script is a program that runs another one where the clients are.
-func (d *delegated) script(t *testing.T, clients, name string) string {
-	t.Helper()
-	path := filepath.Join(d.home, name+"-of-"+clients)
-	words := ""
-	for _, w := range append(d.enter(t, clients, atUnbound), need(t, name)) {
-		words += fmt.Sprintf("'%s' ", w)
-	}
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+words+`"$@"`+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// sentTo wants the clients to reach the datacenter's edge by the one name, soon.
+// sentTo wants the clients to reach the datacenter's edge by the one name, soon, and
+// to keep to it: all name servers that live have seen what happened.
 func (d *delegated) sentTo(t *testing.T, clients string, resolver int, want string) {
 	t.Helper()
-	url := fmt.Sprintf("http://harbor.%s:%d/breakwater/v1/health", strings.TrimSuffix(parentZone, "."), edgePort)
-	var text []byte
-	for until := time.Now().Add(fallsOverWithin); time.Now().Before(until); {
+	begun, url := time.Now(), fmt.Sprintf("http://%s/breakwater/v1/health", d.host())
+	var seen string
+	for time.Since(begun) < movedWithin {
+		if seen = d.notAgreed(t, clients, resolver, want); seen != "" {
+			continue
+		}
 		var health struct{ Datacenter string }
-		text, _ = d.in(t, clients, resolver, "curl", "-sS", "--max-time", "2", url).CombinedOutput()
+		text, _ := d.in(t, clients, resolver, "curl", "-sS", "--max-time", "2", url).CombinedOutput()
 		if json.Unmarshal(text, &health) == nil && health.Datacenter == want {
+			t.Logf("clients of %s, by the resolver %d, are at %s after %v", clients, resolver, want, time.Since(begun).Round(time.Millisecond))
 			return
 		}
+		seen = string(text)
 	}
-	t.Fatalf("clients of %s, resolved by %s, do not come to %s within %v: %s", clients, d.address(resolver), want, fallsOverWithin, text)
+	t.Fatalf("clients of %s, resolved by %s, do not come to %s within %v: %s", clients, d.address(resolver), want, movedWithin, seen)
+}
+
+// notAgreed is what a name server that lives says, if that is another datacenter.
+func (d *delegated) notAgreed(t *testing.T, clients string, resolver int, want string) string {
+	t.Helper()
+	client := d.address(resolver) + "/32"
+	if resolver == atUnbound {
+		client = d.network(clients)
+	}
+	for i, dc := range d.Datacenters {
+		if d.gslbs[dc.Name].killed {
+			continue
+		}
+		answer, err := exchange(t, "udp", d.address(atGSLB+i)+":53", d.Domain+".", dns.TypeA, client, 500*time.Millisecond)
+		if err != nil {
+			return err.Error()
+		}
+		at := d.address(atEdge + slices.IndexFunc(d.Datacenters, func(dc datacenterReport) bool { return dc.Name == want }))
+		if len(answer.Answer) != 1 || !strings.HasSuffix(answer.Answer[0].String(), "\t"+at) {
+			return fmt.Sprintf("the name server of %s says %v", dc.Name, answer)
+		}
+	}
+	return ""
+}
+
+// resolves wants a resolver to pass everything on that a client may ask.
+func (d *delegated) resolves(t *testing.T, resolver int) {
+	t.Helper()
+	for _, c := range []struct {
+		name   string
+		qtype  uint16
+		rcode  int
+		answer int
+	}{
+		{d.Domain + ".", dns.TypeA, dns.RcodeSuccess, 1},
+		{d.Domain + ".", dns.TypeAAAA, dns.RcodeSuccess, 0},
+		{d.Domain + ".", dns.TypeHTTPS, dns.RcodeSuccess, 0},
+		{d.Domain + ".", dns.TypeNS, dns.RcodeSuccess, len(d.Datacenters)},
+		{"ns-drp1." + d.Domain + ".", dns.TypeA, dns.RcodeSuccess, 1},
+		{"nobody." + d.Domain + ".", dns.TypeA, dns.RcodeNameError, 0},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			got := query(t, network, net.JoinHostPort(d.address(resolver), "53"), c.name, c.qtype, "")
+			if got.Rcode != c.rcode || len(got.Answer) != c.answer || !got.RecursionAvailable {
+				t.Errorf("over %s the resolver %d answers %v", network, resolver, got)
+			} else if c.qtype == dns.TypeA && c.name == d.Domain+"." && got.Answer[0].Header().Ttl > 1 {
+				t.Errorf("the resolver %d gives a TTL of more than 1 s: %v", resolver, got)
+			}
+		}
+	}
+}
+
+// delegationIs wants these kinds of faults, and no others, to be found from the root.
+func (d *delegated) delegationIs(t *testing.T, root int, want ...string) {
+	t.Helper()
+	text, err := exec.Command(d.program, "gslb", "check-delegation", "--json", "--config", d.config, "--root", d.address(root)).Output()
+	var found []struct{ Kind string }
+	if err := json.Unmarshal(text, &found); err != nil {
+		t.Fatalf("check-delegation: %v in %q", err, text)
+	}
+	var kinds []string
+	for _, f := range found {
+		kinds = append(kinds, f.Kind)
+	}
+	if kinds = slices.Compact(kinds); !slices.Equal(kinds, want) || (err == nil) != (len(want) == 0) {
+		t.Errorf("check-delegation from %s: %v, and found %s, want %v", d.address(root), err, text, want)
+	}
+}
+
+// pulls wants every client to take what it pulls from this edge and no other.
+func (d *delegated) pulls(t *testing.T, clients string, resolver int, edge string, docker func(args ...string) *exec.Cmd) {
+	t.Helper()
+	image := d.host() + "/" + helloRepo + ":latest"
+	commands := map[string]*exec.Cmd{
+		"crane": d.in(t, clients, resolver, "crane", "pull", "--insecure", image, "hello.tar"),
+		"helm":  d.in(t, clients, resolver, "helm", "pull", "--plain-http", "oci://"+d.host()+"/"+d.Charts[0]),
+	}
+	if docker != nil {
+		commands["docker"] = docker("pull", image)
+		t.Cleanup(func() { docker("rmi", image).Run() }) //nolint:errcheck // the daemon goes too
+		docker("rmi", image).Run()                       //nolint:errcheck // it may not be there
+	}
+	for name, cmd := range commands {
+		before := d.asked(t, clients)
+		output(t, cmd)
+		var after map[string]int
+		for until := time.Now().Add(5 * time.Second); ; { // a line is written when a request has ended
+			if after = d.asked(t, clients); after[edge] > before[edge] || time.Now().After(until) {
+				break
+			}
+		}
+		for _, dc := range d.Datacenters {
+			if n := after[dc.Name] - before[dc.Name]; (n > 0) != (dc.Name == edge) {
+				t.Errorf("%s in %s, which is to be at %s, sent %d requests to %s", name, clients, edge, n, dc.Name)
+			}
+		}
+	}
+}
+
+// asked counts, by edge, the requests of the clients that the edges' logs tell of.
+func (d *delegated) asked(t *testing.T, clients string) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for name, edge := range d.edges {
+		text, err := os.ReadFile(edge.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[name] = strings.Count(string(text), `"client":"`+d.client(clients)+`"`)
+	}
+	return counts
 }

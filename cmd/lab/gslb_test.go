@@ -117,6 +117,15 @@ func (f *fleetUnderTest) sentBy(t *testing.T, network, server, client string) st
 // query asks a DNS server, for a client in the network if one is given.
 func query(t *testing.T, network, server, name string, qtype uint16, client string) *dns.Msg {
 	t.Helper()
+	answer, err := exchange(t, network, server, name, qtype, client, 5*time.Second)
+	if err != nil {
+		t.Fatalf("ask %s over %s for %s: %v", server, network, name, err)
+	}
+	return answer
+}
+
+func exchange(t *testing.T, network, server, name string, qtype uint16, client string, patience time.Duration) (*dns.Msg, error) {
+	t.Helper()
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
 	m.SetEdns0(1232, false)
@@ -124,11 +133,8 @@ func query(t *testing.T, network, server, name string, qtype uint16, client stri
 		p := netip.MustParsePrefix(client)
 		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(p.Bits()), Address: p.Addr().AsSlice()}}
 	}
-	answer, _, err := (&dns.Client{Net: network, Timeout: 5 * time.Second}).ExchangeContext(t.Context(), m, server)
-	if err != nil {
-		t.Fatalf("ask %s over %s for %s: %v", server, network, name, err)
-	}
-	return answer
+	answer, _, err := (&dns.Client{Net: network, Timeout: patience}).ExchangeContext(t.Context(), m, server)
+	return answer, err
 }
 
 // TestOneAddress: where a machine has one loopback address DNS could not tell the

@@ -20,7 +20,7 @@ func (f Flatten) Sources(pattern, flat string) (names []string) {
 			continue
 		}
 		name := strings.Join(append(parts[:drop:drop], flat), "/")
-		if Match(plain, name) && f.Apply(name) == flat {
+		if Match(plain, name) && Match(pattern, name) && f.Apply(name) == flat {
 			names = append(names, name)
 		}
 	}

@@ -104,9 +104,22 @@ func (z *zoneView) why(f *Fleet, n *nameView, q *query, c client) answer {
 	d := n.decide(f, c)
 	txt := &dns.TXT{Hdr: header(explainLabel+n.Name.Name, dns.TypeTXT, 0)}
 	for _, line := range n.explain(f, c, d) {
-		txt.Txt = append(txt.Txt, line[:min(len(line), maxTXT)])
+		txt.Txt = append(txt.Txt, characterStrings(line)...)
 	}
 	return answer{auth: true, answers: []dns.RR{txt}, scope: uint8(d.scope)}
+}
+
+// characterStrings cuts a sentence that one string cannot hold, behind a space where
+// there is one: joined, the strings are the sentence.
+func characterStrings(line string) (all []string) {
+	for len(line) > maxTXT {
+		n := strings.LastIndexByte(line[:maxTXT], ' ') + 1
+		if n == 0 {
+			n = maxTXT
+		}
+		all, line = append(all, line[:n]), line[n:]
+	}
+	return append(all, line)
 }
 
 func allowed(networks []netip.Prefix, from netip.Addr) bool {

@@ -340,6 +340,36 @@ func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
 	}
 }
 
+// A sentence that is longer than a string of a TXT record is said in several, and the
+// answer that is longer than a datagram over TCP.
+func TestWhyIsSaidWhole(t *testing.T) {
+	f := newFleetOfFiles(t)
+	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for i := range 40 {
+		name := fmt.Sprintf("datacenter-number-%d", i)
+		f.cfg.Fleet.Datacenters = append(f.cfg.Fleet.Datacenters, Datacenter{Name: name, Addresses: addrs("192.0.2.100")})
+		f.cfg.Fleet.Zones[0].Names[0].Members = append(f.cfg.Fleet.Zones[0].Names[0].Members, 3+i)
+	}
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	e, err := r.Explain("", "10.1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(dns.Msg)
+	m.SetQuestion("_why.h.example.", dns.TypeTXT)
+	m.SetEdns0(1232, false)
+	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 32, Address: net.IPv4(10, 1, 2, 3).To4()}}
+	a, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, r.Addresses()[0])
+	if err != nil || len(a.Answer) != 1 {
+		t.Fatalf("%v %v", a, err)
+	}
+	txt, sentences := strings.Join(a.Answer[0].(*dns.TXT).Txt, ""), strings.Join(e.Sentences, "")
+	if len(txt) < 1000 || txt != sentences {
+		t.Errorf("%s\nis not\n%s", txt, sentences)
+	}
+}
+
 // Queries go on while health comes and goes and configurations are read again.
 func TestAnswersWhileEverythingChanges(t *testing.T) {
 	f := newFleetOfFiles(t)

@@ -74,11 +74,15 @@ func checkMembers(d *decoder, path string, members []Member) {
 	}
 }
 
-func (f *Fleet) checkOverrides(d *decoder, path string, names []string) {
-	for _, name := range names {
+// checkOverrides reports what is wrong with a project as a datacenter has it.
+func checkOverrides[P any](f *Fleet, d *decoder, path string, of map[string]P, check func(d *decoder, path string, name string)) {
+	for _, name := range sorted(of) {
+		at := path + ".datacenters." + name
 		if f.Datacenters[name] == nil {
-			d.report(path+".datacenters."+name, "there is no such datacenter")
+			d.report(at, "there is no such datacenter")
+			continue
 		}
+		check(d, at, name)
 	}
 }
 
@@ -86,7 +90,7 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 	checkQuota(d, path+".quota", p.Quota)
 	checkRetention(d, path+".retention", p.Retention)
 	checkMembers(d, path, p.Members)
-	f.checkOverrides(d, path, sorted(p.Datacenters))
+	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkMultiDC(d, at, p.In(name)) })
 	for _, pattern := range p.Immutable {
 		if err := naming.CheckPattern(pattern); err != nil {
 			d.report(path+".immutable_tags", "%v", err)
@@ -118,14 +122,14 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	checkQuota(d, path+".quota", p.Quota)
 	checkRetention(d, path+".retention", p.Retention)
 	checkMembers(d, path, p.Members)
-	f.checkOverrides(d, path, sorted(p.Datacenters))
+	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })
 }
 
 func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {
 	checkQuota(d, path+".quota", p.Quota)
 	checkRetention(d, path+".retention", p.Retention)
 	checkMembers(d, path, p.Members)
-	f.checkOverrides(d, path, sorted(p.Datacenters))
+	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkRepl(d, at, p.In(name)) })
 	if len(p.Images) == 0 {
 		d.report(path+".images", "there is none, so nothing would be held")
 	}

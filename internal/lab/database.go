@@ -20,7 +20,13 @@ type database struct {
 	projects   []*project
 	robots     []*robot
 	registries []*registryRecord
+	policies   []*policyRecord
+	retentions map[int]*retentionRecord
+	sessions   map[string]*session // by sid
 	nextID     map[string]int
+
+	configuration map[string]any
+	otherUsers    bool // there are users beside the administrator
 }
 
 type project struct {
@@ -33,6 +39,11 @@ type project struct {
 	upstream *registry.Source
 	hub      bool                    // the upstream is Docker Hub: bare names are library/'s
 	pending  map[string]*pendingPull // manifests pulled through whose blobs are still to come
+
+	quota     int64 // bytes; -1: unlimited
+	metadata  map[string]string
+	members   []*memberRecord
+	immutable []map[string]any
 }
 
 // repoRecord is what is known of one repo: its artifacts by digest, its tags.
@@ -57,6 +68,7 @@ type robot struct {
 	Disable     bool         `json:"disable"`
 	Description string       `json:"description,omitempty"`
 	Permissions []permission `json:"permissions"`
+	project     string       // "": of the system
 	secret      string
 	created     time.Time
 	updated     time.Time
@@ -74,13 +86,15 @@ type robotAccess struct {
 }
 
 type registryRecord struct {
-	ID         int        `json:"id"`
-	Name       string     `json:"name"`
-	Type       string     `json:"type"`
-	URL        string     `json:"url"`
-	Insecure   bool       `json:"insecure"`
-	Credential credential `json:"credential"`
-	Created    time.Time  `json:"-"`
+	ID          int        `json:"id"`
+	Name        string     `json:"name"`
+	Description string     `json:"description"`
+	Type        string     `json:"type"`
+	URL         string     `json:"url"`
+	Insecure    bool       `json:"insecure"`
+	Credential  credential `json:"credential"`
+	Created     time.Time  `json:"-"`
+	updated     time.Time
 }
 
 type credential struct {

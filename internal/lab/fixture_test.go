@@ -83,6 +83,8 @@ func startHarbor(t *testing.T, key *rsa.PrivateKey) *Harbor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Registries that were reached while it was recorded: any Harbor does for them.
+	h.cfg.Internet = map[string]string{"127.0.0.1:15000": h.URL(), "127.0.0.1:15001": h.URL(), "127.0.0.1:18081": h.URL()}
 	t.Cleanup(func() { h.Close() })
 	return h
 }
@@ -173,7 +175,7 @@ func (f *fixture) caches(t *testing.T, h *Harbor) {
 	}
 	if f.has("upstreamdown-registries") { // what was listed there
 		h.db.registries = h.db.registries[:0]
-		for i, rec := range []registryRecord{{Name: "to-dc2", Type: "harbor", Credential: credential{"admin", "x", "basic"}}, {Name: "plain", Type: "docker-registry"}} {
+		for i, rec := range []registryRecord{{Name: "to-dc2", Type: "harbor", Insecure: true, Credential: credential{"admin", "x", "basic"}}, {Name: "plain", Type: "docker-registry", Insecure: true}} {
 			rec.ID, rec.Created = i+1, time.Now()
 			h.db.registries = append(h.db.registries, &rec)
 		}

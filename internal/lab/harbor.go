@@ -20,6 +20,8 @@ type HarborConfig struct {
 	Key           *rsa.PrivateKey // signs tokens; nil: one of its own, as Harbors have unless they are told to share
 	AdminPassword string          // of "admin"; "" is Harbor12345
 	Scheme        string          // of the external URL, which the token realm carries; "" is http
+
+	Internet map[string]string // where hosts of the internet are, as quay.io: http://127.0.0.1:5001; the others are as they are
 }
 
 // Harbor is a stand-in for one Harbor: core, registry and the nginx before them.
@@ -28,6 +30,8 @@ type Harbor struct {
 	cfg      HarborConfig
 	db       *database
 	registry http.Handler
+	outgoing *http.Client // to other registries
+	csrfKey  []byte
 	ownDir   bool
 }
 
@@ -53,7 +57,8 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 			return nil, err
 		}
 	}
-	h.db = &database{adminPassword: h.cfg.AdminPassword}
+	h.db = &database{adminPassword: h.cfg.AdminPassword, retentions: map[int]*retentionRecord{}, sessions: map[string]*session{}, configuration: defaultConfiguration()}
+	h.outgoing, h.csrfKey = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, []byte(randomHex(32))
 	h.registry = newDistribution(h.cfg.Dir)
 	h.addProject("library", true, nil)
 	if err := h.start(cfg.Listener, http.HandlerFunc(h.serveNginx)); err != nil {
@@ -99,8 +104,12 @@ func (h *Harbor) serveNginx(w http.ResponseWriter, r *http.Request) {
 		h.serveToken(w, r)
 	case strings.HasPrefix(path, "/v2/"):
 		h.serveV2(w, r)
+	case strings.HasPrefix(path, "/c/"):
+		h.serveLogin(w, r)
 	default:
-		h.serveAPI(w, r)
+		if h.guard(w, r) {
+			h.serveAPI(w, r)
+		}
 	}
 }
 
@@ -152,7 +161,8 @@ func (h *Harbor) addProject(name string, public bool, upstream *registryRecord) 
 	if h.db.projectLocked(name) != nil {
 		return nil
 	}
-	p := &project{ID: h.db.id("project"), Name: name, Public: public, Created: time.Now(), repos: map[string]*repoRecord{}, pending: map[string]*pendingPull{}}
+	p := &project{ID: h.db.id("project"), Name: name, Public: public, Created: time.Now(), repos: map[string]*repoRecord{}, pending: map[string]*pendingPull{},
+		quota: -1, metadata: map[string]string{}}
 	if upstream != nil {
 		p.Registry, p.hub = upstream.ID, upstream.Type == "docker-hub"
 		p.upstream = upstream.source()

@@ -27,8 +27,9 @@ func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
 // push, delete) in the project; project "*" makes it a robot of the system that
 // may do them in every project. It returns the name to log in with.
 func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (username string) {
-	rb := &robot{Name: "robot$" + project + "+" + name, Level: "project", Duration: -1, secret: secret, created: time.Now()}
+	rb := &robot{Name: "robot$" + project + "+" + name, Level: "project", Duration: -1, project: project, secret: secret, created: time.Now()}
 	if project == "*" {
+		rb.project = ""
 		rb.Name, rb.Level = "robot$"+name, "system"
 	}
 	perm := permission{Kind: "project", Namespace: project}

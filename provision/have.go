@@ -1,0 +1,466 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/configure"
+	clientimmutable "github.com/goharbor/go-client/pkg/sdk/v2.0/client/immutable"
+	clientmember "github.com/goharbor/go-client/pkg/sdk/v2.0/client/member"
+	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
+	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
+	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
+	clientretention "github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
+	clientrobot "github.com/goharbor/go-client/pkg/sdk/v2.0/client/robot"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/naming"
+)
+
+const pageSize = 100 // the most that Harbor gives
+
+// entry is an object that a Harbor has.
+type entry struct {
+	object
+	id     int64
+	secret proof
+	whyNot string // secret is unproven because of this
+	broken bool   // a retention that the project names and that is not there
+}
+
+// proof says what is known of a secret that Harbor holds.
+type proof int
+
+const (
+	unproven proof = iota // it was not tried, or could not be
+	proven                // it is the fleet file's
+	differs               // it is another one
+)
+
+// having is what one Harbor has.
+type having struct {
+	datacenter string
+	prefix     string // of robots' names
+	mu         sync.Mutex
+	entries    map[Key]*entry
+	quotas     map[string]quotaOf // by project
+}
+
+type quotaOf struct{ id, hard int64 }
+
+func (h *having) put(kind, name string, e *entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries[Key{h.datacenter, kind, name}] = e
+}
+
+func (h *having) get(kind, name string) *entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.entries[Key{h.datacenter, kind, name}]
+}
+
+// pages calls get for page after page until one is not full.
+func pages[T any](get func(page int64) ([]T, error)) (all []T, err error) {
+	for page := int64(1); ; page++ {
+		got, err := get(page)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, got...); len(got) < pageSize {
+			return all, nil
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// readPrefix is the prefix of robots' names.
+func (h *harbor) readPrefix(ctx context.Context) (prefix string, c *models.ConfigurationsResponse, err error) {
+	got, err := h.api.Configure.GetConfigurations(ctx, configure.NewGetConfigurationsParams())
+	if err != nil {
+		return "", nil, fmt.Errorf("read the configuration: %w", plain(err))
+	}
+	prefix = "robot$"
+	if p := got.Payload.RobotNamePrefix; p != nil {
+		prefix = cmp.Or(p.Value, prefix)
+	}
+	return prefix, got.Payload, nil
+}
+
+// read is what a Harbor has of what is wanted, and everything beside it that could be ours.
+func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*having, error) {
+	have := &having{datacenter: datacenter, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
+	var config *models.ConfigurationsResponse
+	var projects []*models.Project
+	g, all := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		have.prefix, config, err = h.readPrefix(all)
+		return err
+	})
+	g.Go(func() (err error) {
+		projects, err = h.readProjects(all)
+		return err
+	})
+	g.Go(func() error { return h.readQuotas(all, have) })
+	g.Go(func() error { return h.readRegistries(all, have) })
+	g.Go(func() error { return h.readPolicies(all, have) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if k := (Key{datacenter, kindConfiguration, "oidc"}); want.objects[k] != nil {
+		c, err := configurationOf(config, want.objects[k].(configuration))
+		if err != nil {
+			return nil, err
+		}
+		have.put(kindConfiguration, "oidc", &entry{object: c})
+	}
+	registries := map[int64]string{}
+	for k, e := range have.entries {
+		if k.Kind == kindRegistry {
+			registries[e.id] = k.Name
+		}
+	}
+	g, all = errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	g.Go(func() error { return h.readRobots(all, have, "", 0) })
+	for _, p := range projects {
+		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
+		if want.objects[Key{datacenter, kindProject, p.Name}] != nil {
+			h.readProject(all, g, have, want, p)
+		}
+	}
+	return have, g.Wait()
+}
+
+func projectRead(p *models.Project, quota int64, registries map[int64]string) *project {
+	m := cmp.Or(p.Metadata, &models.ProjectMetadata{})
+	out := &project{name: p.Name, public: m.Public == "true", autoScan: deref(m.AutoScan) == "true", quota: quota}
+	if p.RegistryID != 0 {
+		out.registry = cmp.Or(registries[p.RegistryID], "a registry that is gone")
+	}
+	return out
+}
+
+// readProject reads what hangs on a project, as far as it is wanted.
+func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, want *wanted, p *models.Project) {
+	var robots, members, rules bool
+	for k := range want.objects {
+		if k.Datacenter != have.datacenter {
+			continue
+		}
+		of, _, _ := strings.Cut(k.Name, map[string]string{kindRobot: "+"}[k.Kind]+" ")
+		switch k.Kind {
+		case kindRobot:
+			robots = robots || strings.HasPrefix(k.Name, p.Name+"+")
+		case kindMember:
+			members = members || of == p.Name
+		case kindImmutable:
+			rules = rules || of == p.Name
+		}
+	}
+	if m := p.Metadata; m != nil && deref(m.RetentionID) != "" {
+		g.Go(func() error { return h.readRetention(ctx, have, p.Name, *m.RetentionID) })
+	}
+	if robots {
+		g.Go(func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
+	}
+	if members {
+		g.Go(func() error { return h.readMembers(ctx, have, p) })
+	}
+	if rules {
+		g.Go(func() error { return h.readImmutable(ctx, have, p) })
+	}
+}
+
+func configurationOf(c *models.ConfigurationsResponse, want configuration) (configuration, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	var items map[string]struct{ Value any }
+	if err := json.Unmarshal(text, &items); err != nil {
+		return nil, err
+	}
+	have := configuration{}
+	for k := range want {
+		have[k] = ""
+		if v := items[k].Value; v != nil {
+			have[k] = fmt.Sprint(v)
+		}
+	}
+	return have, nil
+}
+
+func (h *harbor) readProjects(ctx context.Context) ([]*models.Project, error) {
+	return pages(func(page int64) ([]*models.Project, error) {
+		got, err := h.api.Project.ListProjects(ctx, clientproject.NewListProjectsParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the projects: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+}
+
+func (h *harbor) readQuotas(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.Quota, error) {
+		got, err := h.api.Quota.ListQuotas(ctx, clientquota.NewListQuotasParams().WithReference(ptr("project")).WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the quotas: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, q := range all {
+		ref, _ := q.Ref.(map[string]any)
+		name, _ := ref["name"].(string)
+		have.quotas[name] = quotaOf{q.ID, q.Hard["storage"]}
+	}
+	return err
+}
+
+func (h *harbor) readRegistries(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.Registry, error) {
+		got, err := h.api.Registry.ListRegistries(ctx, clientregistry.NewListRegistriesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the registries: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, r := range all {
+		out := &registry{name: r.Name, kind: r.Type, url: r.URL, description: r.Description, insecure: r.Insecure}
+		if r.Credential != nil {
+			out.user = r.Credential.AccessKey
+		}
+		have.put(kindRegistry, r.Name, &entry{id: r.ID, object: out})
+	}
+	return err
+}
+
+func (h *harbor) readPolicies(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.ReplicationPolicy, error) {
+		got, err := h.api.Replication.ListReplicationPolicies(ctx, replication.NewListReplicationPoliciesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the replications: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, p := range all {
+		have.put(kindPolicy, p.Name, &entry{id: p.ID, object: policyRead(p)})
+	}
+	return err
+}
+
+func policyRead(p *models.ReplicationPolicy) *policy {
+	out := &policy{name: p.Name, description: p.Description, namespace: p.DestNamespace, flatten: naming.FlattenAll, disabled: !p.Enabled,
+		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed)}
+	if n := p.DestNamespaceReplaceCount; n != nil {
+		out.flatten = naming.Flatten(*n)
+	}
+	if p.SrcRegistry != nil && p.SrcRegistry.ID != 0 {
+		out.from = p.SrcRegistry.Name
+	}
+	if p.DestRegistry != nil && p.DestRegistry.ID != 0 {
+		out.to = p.DestRegistry.Name
+	}
+	if t := p.Trigger; t != nil {
+		out.trigger = t.Type
+		if t.TriggerSettings != nil {
+			out.cron = t.TriggerSettings.Cron
+		}
+	}
+	for _, f := range p.Filters {
+		text := fmt.Sprintf("%s %v", f.Type, f.Value)
+		if f.Decoration != "" && f.Decoration != "matches" {
+			text += " " + f.Decoration
+		}
+		out.filters = append(out.filters, text)
+	}
+	return out
+}
+
+// readRobots reads a project's robots, or those of the system.
+func (h *harbor) readRobots(ctx context.Context, have *having, projectName string, id int64) error {
+	all, err := pages(func(page int64) ([]*models.Robot, error) {
+		params := clientrobot.NewListRobotParams().WithPage(&page).WithPageSize(ptr(int64(pageSize)))
+		if id != 0 {
+			params = params.WithQ(ptr(fmt.Sprintf("Level=project,ProjectID=%d", id)))
+		}
+		got, err := h.api.Robot.ListRobot(ctx, params)
+		if err != nil {
+			return nil, fmt.Errorf("list the robots: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, r := range all {
+		rb := robotRead(r, have.prefix, projectName)
+		have.put(kindRobot, rb.key(), &entry{id: r.ID, object: rb})
+	}
+	return err
+}
+
+func robotRead(r *models.Robot, prefix, projectName string) *robot {
+	name := strings.TrimPrefix(strings.TrimPrefix(r.Name, prefix), projectName+"+")
+	out := &robot{name: name, project: projectName, description: r.Description, duration: deref(r.Duration), disabled: r.Disable}
+	for _, p := range r.Permissions {
+		for _, a := range p.Access {
+			out.grants = append(out.grants, grant{p.Namespace, a.Resource, a.Action, a.Effect})
+		}
+	}
+	return out
+}
+
+func (h *harbor) readRetention(ctx context.Context, have *having, projectName, id string) error {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return fmt.Errorf("project %s: %q is no id of a retention", projectName, id)
+	}
+	got, err := h.api.Retention.GetRetention(ctx, clientretention.NewGetRetentionParams().WithID(n))
+	switch {
+	case isCode(err, 500), isCode(err, 404): // the project names one that is gone
+		have.put(kindRetention, projectName, &entry{id: n, broken: true, object: &retention{}})
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the retention of project %s: %w", projectName, plain(err))
+	}
+	have.put(kindRetention, projectName, &entry{id: n, object: retentionRead(got.Payload)})
+	return nil
+}
+
+func retentionRead(r *models.RetentionPolicy) *retention {
+	out := &retention{algorithm: r.Algorithm}
+	if r.Trigger != nil {
+		settings, _ := r.Trigger.Settings.(map[string]any)
+		out.cron, _ = settings["cron"].(string)
+	}
+	for _, have := range r.Rules {
+		one := rule{template: have.Template, disabled: have.Disabled}
+		one.n, _ = strconv.ParseInt(fmt.Sprint(have.Params[have.Template]), 10, 64)
+		var repos, tags []string
+		for _, s := range have.ScopeSelectors["repository"] {
+			repos = append(repos, strings.TrimPrefix(s.Decoration+" ", "repoMatches ")+s.Pattern)
+		}
+		for _, s := range have.TagSelectors {
+			text := strings.TrimPrefix(s.Decoration+" ", "matches ") + s.Pattern
+			if s.Extras == untagged {
+				text += " and untagged"
+			}
+			tags = append(tags, text)
+		}
+		one.selects = "repos " + set(repos) + " tags " + set(tags)
+		out.rules = append(out.rules, one)
+	}
+	return out
+}
+
+// untagged is how a tag selector takes artifacts without a tag too.
+const untagged = `{"untagged":true}`
+
+func (h *harbor) readMembers(ctx context.Context, have *having, p *models.Project) error {
+	all, err := pages(func(page int64) ([]*models.ProjectMemberEntity, error) {
+		params := clientmember.NewListProjectMembersParams().WithProjectNameOrID(strconv.Itoa(int(p.ProjectID))).WithPage(&page).WithPageSize(ptr(int64(pageSize)))
+		got, err := h.api.Member.ListProjectMembers(ctx, params)
+		if err != nil {
+			return nil, fmt.Errorf("list the members of project %s: %w", p.Name, plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, m := range all {
+		if m.EntityType != "g" {
+			continue
+		}
+		role := fmt.Sprintf("role %d", m.RoleID)
+		for name, id := range roles {
+			if id == m.RoleID {
+				role = name
+			}
+		}
+		have.put(kindMember, p.Name+" "+m.EntityName, &entry{id: m.ID, object: &member{m.EntityName, role}})
+	}
+	return err
+}
+
+func (h *harbor) readImmutable(ctx context.Context, have *having, p *models.Project) error {
+	all, err := pages(func(page int64) ([]*models.ImmutableRule, error) {
+		params := clientimmutable.NewListImmuRulesParams().WithProjectNameOrID(strconv.Itoa(int(p.ProjectID))).WithPage(&page).WithPageSize(ptr(int64(pageSize)))
+		got, err := h.api.Immutable.ListImmuRules(ctx, params)
+		if err != nil {
+			return nil, fmt.Errorf("list the immutable tags of project %s: %w", p.Name, plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, r := range all {
+		i := immutable{disabled: r.Disabled}
+		if len(r.TagSelectors) == 1 && r.TagSelectors[0].Decoration == "matches" {
+			i.pattern = r.TagSelectors[0].Pattern
+		}
+		var repos []string
+		for _, s := range r.ScopeSelectors["repository"] {
+			repos = append(repos, strings.TrimPrefix(s.Decoration+" ", "repoMatches ")+s.Pattern)
+		}
+		i.selects = set(repos)
+		have.put(kindImmutable, p.Name+" "+i.pattern, &entry{id: r.ID, object: &i})
+	}
+	return err
+}
+
+// prove tries the secrets of what is there: robots log in, registries are pinged.
+func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, k := range slices.SortedFunc(maps.Keys(want.secrets), Key.compare) {
+		e := have.get(k.Kind, k.Name)
+		if k.Datacenter != have.datacenter || e == nil {
+			continue
+		}
+		switch k.Kind {
+		case kindRobot:
+			if e.object.(*robot).disabled {
+				continue // it logs in once it is enabled, and is proven then
+			}
+			g.Go(func() error {
+				ok, err := h.proves(all, have.prefix+k.Name, want.secrets[k])
+				e.found(ok, err)
+				return nil
+			})
+		case kindRegistry:
+			g.Go(func() error {
+				h.proofs.Add(1)
+				_, err := h.api.Registry.PingRegistry(all, clientregistry.NewPingRegistryParams().WithRegistry(&models.RegistryPing{ID: &e.id}))
+				if isCode(err, 400) || isCode(err, 401) {
+					e.found(false, nil)
+					return nil
+				}
+				e.found(true, err)
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+func (e *entry) found(ok bool, err error) {
+	switch {
+	case err != nil:
+		e.whyNot = plain(err).Error()
+	case ok:
+		e.secret = proven
+	default:
+		e.secret = differs
+	}
+}

@@ -1,0 +1,237 @@
+package provision
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.org/breakwater/internal/naming"
+)
+
+// Kinds of objects, in the order in which a plan shows them.
+const (
+	kindConfiguration = "configuration"
+	kindProject       = "project"
+	kindRetention     = "retention"
+	kindImmutable     = "immutable tags"
+	kindMember        = "member"
+	kindRobot         = "robot"
+	kindRegistry      = "registry"
+	kindPolicy        = "replication"
+)
+
+var kinds = []string{kindConfiguration, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy}
+
+// Key names an object of the fleet.
+type Key struct {
+	Datacenter string `json:"datacenter"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"` // as the fleet file leads to it: a robot's is without the prefix
+}
+
+func (k Key) String() string { return k.Datacenter + ": " + k.Kind + " " + k.Name }
+
+// compare orders keys as a plan shows them.
+func (k Key) compare(o Key) int {
+	return cmp.Or(strings.Compare(k.Datacenter, o.Datacenter), slices.Index(kinds, k.Kind)-slices.Index(kinds, o.Kind), strings.Compare(k.Name, o.Name))
+}
+
+// field is one property in canonical form: two objects are alike when their
+// fields' texts are.
+type field struct{ name, value string }
+
+// object is what is wanted of one Harbor, or what it has.
+type object interface {
+	fields() []field
+}
+
+// configuration are the keys of Harbor's configuration that the fleet file sets.
+type configuration map[string]string
+
+func (c configuration) fields() (all []field) {
+	for k, v := range c {
+		all = append(all, field{k, v})
+	}
+	slices.SortFunc(all, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// project is a Harbor project with its quota.
+type project struct {
+	name     string
+	public   bool
+	autoScan bool
+	quota    int64  // bytes; -1: unlimited
+	registry string // the registry's name; of a proxy cache
+}
+
+func (p *project) fields() []field {
+	all := []field{{"public", strconv.FormatBool(p.public)}, {"auto_scan", strconv.FormatBool(p.autoScan)}, {"quota", bytesText(p.quota)}}
+	if p.registry != "" {
+		all = append(all, field{fieldRegistry, p.registry})
+	}
+	return all
+}
+
+// Fields that cannot be changed once an object is there.
+const (
+	fieldRegistry = "registry"
+	fieldType     = "type"
+)
+
+// bytesText writes a size as the fleet file does.
+func bytesText(n int64) string {
+	if n < 0 {
+		return "unlimited"
+	}
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	i := 0
+	for ; n != 0 && n%1024 == 0 && i < len(units)-1; i++ {
+		n /= 1024
+	}
+	return strconv.FormatInt(n, 10) + units[i]
+}
+
+// retention is what a project keeps.
+type retention struct {
+	algorithm string
+	rules     []rule
+	cron      string
+}
+
+type rule struct {
+	template string
+	n        int64 // of days or artifacts; 0 for "always"
+	selects  string
+	disabled bool
+}
+
+// everything is what our rules select: all tags of all repos, untagged artifacts too.
+const everything = "repos ** tags ** and untagged"
+
+func (r *retention) fields() []field {
+	var texts []string
+	for _, r := range r.rules {
+		text := r.template
+		if r.n != 0 {
+			text += fmt.Sprintf(" %d", r.n)
+		}
+		if r.selects != everything {
+			text += " of " + r.selects
+		}
+		if r.disabled {
+			text += " (disabled)"
+		}
+		texts = append(texts, text)
+	}
+	return []field{{"keep", set(texts)}, {"algorithm", r.algorithm}, {"schedule", r.cron}}
+}
+
+// set writes texts whose order does not count.
+func set(texts []string) string {
+	texts = slices.Compact(slices.Sorted(slices.Values(texts)))
+	return strings.Join(texts, ", ")
+}
+
+// immutable is a rule that makes tags immutable.
+type immutable struct {
+	pattern  string
+	selects  string
+	disabled bool
+}
+
+func (i *immutable) fields() []field {
+	return []field{{"repos", i.selects}, {"disabled", strconv.FormatBool(i.disabled)}}
+}
+
+// member is an OIDC group in a project.
+type member struct {
+	group string
+	role  string
+}
+
+func (m *member) fields() []field { return []field{{"role", m.role}} }
+
+var roles = map[string]int64{"admin": 1, "developer": 2, "guest": 3, "maintainer": 4, "limited-guest": 5}
+
+// robot is a robot account.
+type robot struct {
+	name        string // without prefix and project
+	project     string // "": a robot of the system
+	description string
+	duration    int64 // days; -1: for ever
+	disabled    bool
+	grants      []grant
+}
+
+// grant is what a robot may do in a project.
+type grant struct{ namespace, resource, action, effect string }
+
+func (r *robot) fields() []field {
+	var texts []string
+	for _, g := range r.grants {
+		text := g.resource + ":" + g.action
+		if r.project == "" {
+			text = g.namespace + " " + text
+		}
+		if g.effect != "" && g.effect != "allow" {
+			text += " " + g.effect
+		}
+		texts = append(texts, text)
+	}
+	duration := "for ever"
+	if r.duration != -1 {
+		duration = fmt.Sprintf("%d days", r.duration)
+	}
+	return []field{{"may", set(texts)}, {"duration", duration}, {"disabled", strconv.FormatBool(r.disabled)}, {"description", r.description}}
+}
+
+// key is the robot's name without the Harbor's prefix.
+func (r *robot) key() string {
+	if r.project == "" {
+		return r.name
+	}
+	return r.project + "+" + r.name
+}
+
+// registry is an endpoint that Harbor replicates from or to, or caches.
+type registry struct {
+	name        string
+	kind        string // Harbor's registry type
+	url         string
+	description string
+	insecure    bool
+	user        string
+}
+
+func (r *registry) fields() []field {
+	return []field{{fieldType, r.kind}, {"url", strings.TrimRight(r.url, "/")}, {"user", r.user}, {"insecure", strconv.FormatBool(r.insecure)}, {"description", r.description}}
+}
+
+// policy is a replication rule. The side that is this Harbor itself is "".
+type policy struct {
+	name        string
+	description string
+	from, to    string // registries, by name
+	cron        string // of a scheduled one
+	trigger     string // scheduled | event_based | manual
+	namespace   string
+	flatten     naming.Flatten
+	filters     []string
+	disabled    bool
+	override    bool
+	deletion    bool
+	speed       int32 // KiB/s; 0: no limit
+}
+
+func (p *policy) fields() []field {
+	trigger := p.trigger
+	if p.cron != "" {
+		trigger += " " + p.cron
+	}
+	return []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(p.filters)}, {"namespace", p.namespace},
+		{"dest_namespace_replace_count", strconv.Itoa(int(p.flatten))}, {"override", strconv.FormatBool(p.override)}, {"deletion", strconv.FormatBool(p.deletion)},
+		{"speed", strconv.Itoa(int(max(p.speed, 0)))}, {"disabled", strconv.FormatBool(p.disabled)}, {"description", p.description}}
+}

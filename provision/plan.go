@@ -1,0 +1,178 @@
+package provision
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Actions of a change.
+const (
+	Create = "create"
+	Update = "update"
+	Delete = "delete"
+	Refuse = "refuse" // it would have to be replaced, and nothing is replaced silently
+)
+
+// FieldChange is one property that a change gives another value. Secrets are never in it.
+type FieldChange struct {
+	Name string `json:"name"`
+	Have string `json:"have,omitempty"`
+	Want string `json:"want"`
+}
+
+// Change is one object that is not as the fleet file says.
+type Change struct {
+	Key
+	Action string        `json:"action"` // create, update, delete or refuse
+	Fields []FieldChange `json:"fields,omitempty"`
+	Why    string        `json:"why,omitempty"`
+
+	want   object
+	have   *entry
+	secret string
+	needs  []Key
+	resets bool // the secret is written again
+}
+
+// Fault is something that keeps a part of the fleet from being planned or done.
+type Fault struct {
+	Datacenter string `json:"datacenter"`
+	Message    string `json:"message"`
+}
+
+func (f Fault) String() string { return f.Datacenter + ": " + f.Message }
+
+// Plan is what would change, and what is only said.
+type Plan struct {
+	Changes []Change `json:"changes"`
+	Faults  []Fault  `json:"faults,omitempty"` // datacenters that could not be read: the rest is planned without them
+	Notes   []string `json:"notes,omitempty"`  // what a person should know, and no change mends
+	Objects int      `json:"objects"`          // wanted of all datacenters
+	Calls   int64    `json:"calls"`            // to the Harbors' management APIs
+	Proofs  int64    `json:"proofs"`           // logins of robots and pings of registries
+
+	want *wanted
+	have map[string]*having
+}
+
+// compareAll is the plan: what is wanted against what is had. It is a pure function.
+func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Plan {
+	p := &Plan{want: want, have: have, Objects: len(want.objects)}
+	for _, k := range slices.SortedFunc(maps.Keys(want.objects), Key.compare) {
+		if h := have[k.Datacenter]; h != nil {
+			p.compare(k, h, rewrite)
+		}
+	}
+	for _, datacenter := range sortedKeys(have) {
+		p.extra(have[datacenter], prune)
+	}
+	return p
+}
+
+func (p *Plan) compare(k Key, h *having, rewrite bool) {
+	want, secret := p.want.objects[k], p.want.secrets[k]
+	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
+	if c.have == nil {
+		c.Action = Create
+		for _, f := range want.fields() {
+			c.Fields = append(c.Fields, FieldChange{Name: f.name, Want: f.value})
+		}
+		if secret != "" {
+			c.Fields = append(c.Fields, FieldChange{Name: "secret", Want: "(as the fleet file says)"})
+		}
+		p.Changes = append(p.Changes, c)
+		return
+	}
+	had := map[string]string{}
+	for _, f := range c.have.fields() {
+		had[f.name] = f.value
+	}
+	for _, f := range want.fields() {
+		if had[f.name] != f.value {
+			c.Fields = append(c.Fields, FieldChange{f.name, had[f.name], f.value})
+			if f.name == fieldType || f.name == fieldRegistry {
+				c.Action, c.Why = Refuse, "Harbor cannot change it, and replacing it would lose what hangs on it; delete it by hand, or write it as it is"
+			}
+		}
+	}
+	if c.have.broken {
+		c.Why = "the project names one that is gone"
+	}
+	p.compareSecret(&c, rewrite)
+	if len(c.Fields) > 0 {
+		p.Changes = append(p.Changes, c)
+	}
+}
+
+// compareSecret says whether the secret is written again.
+func (p *Plan) compareSecret(c *Change, rewrite bool) {
+	const ours = "(as the fleet file says)"
+	switch {
+	case c.secret == "":
+	case c.have.secret == differs:
+		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(another one)", ours}), true
+	case rewrite:
+		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(whatever it is)", ours}), true
+	case c.Kind == kindConfiguration && len(c.Fields) > 0:
+		// It cannot be read nor tried: whenever something of it changes it is written too.
+		c.Fields, c.resets = append(c.Fields, FieldChange{"oidc_client_secret", "(Harbor does not say)", ours}), true
+	case c.Kind == kindConfiguration:
+	case c.have.secret == unproven && c.have.whyNot != "":
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: its secret could not be proven: %s", c.Key, c.have.whyNot))
+	}
+}
+
+// managed are the prefixes of the projects that are ours.
+var managed = []string{"multi-dc-", "cache-", "repl-"}
+
+// extra is what a Harbor has beside what is wanted: what carries our mark is pruned
+// on demand, projects are only reported.
+func (p *Plan) extra(h *having, prune bool) {
+	for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
+		e := h.entries[k]
+		if p.want.objects[k] != nil {
+			continue
+		}
+		ours := false
+		switch o := e.object.(type) {
+		case *project:
+			if slices.ContainsFunc(managed, func(prefix string) bool { return strings.HasPrefix(k.Name, prefix) }) {
+				p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file; it is left alone, as projects always are", k))
+			}
+		case *robot:
+			ours = strings.HasSuffix(o.description, mark)
+		case *registry:
+			ours = strings.HasSuffix(o.description, mark)
+		case *policy:
+			ours = strings.HasSuffix(o.description, mark)
+		}
+		switch {
+		case ours && prune:
+			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
+		case ours:
+			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
+		}
+	}
+}
+
+// users are the policies that hold a registry, which go first.
+func (p *Plan) users(h *having, k Key) (all []Key) {
+	for user, e := range h.entries {
+		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
+			all = append(all, user)
+		}
+	}
+	return all
+}
+
+// Count is how many changes are of the action.
+func (p *Plan) Count(action string) (n int) {
+	for _, c := range p.Changes {
+		if c.Action == action {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,166 @@
+// Package provision makes every Harbor of a fleet as the fleet file says: one desired
+// state, one plan. See README.md for what it wants, and for the rules in their order.
+package provision
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+// Options say how to plan. The zero value is what is wanted nearly always.
+type Options struct {
+	Fleet       *fleet.Fleet
+	Datacenters []string // only these are read and changed; none: all
+	Rewrite     bool     // secrets are written again, also those that cannot be proven
+	Prune       bool     // what carries our mark and is not in the fleet file is deleted
+	PruneMax    int      // of all datacenters together: more than these are not deleted; 0: 10
+}
+
+// Provisioner has read a fleet's secrets and is logged in to its Harbors.
+type Provisioner struct {
+	options Options
+	wanting wanting
+	harbors map[string]*harbor
+	notes   []string
+}
+
+// Open looks all secrets up, and writes nothing. The error says everything that is
+// missing, at once; its lines hold no secrets.
+func Open(ctx context.Context, o Options) (*Provisioner, error) {
+	f := o.Fleet
+	s, err := newSecrets(f)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provisioner{options: o, harbors: map[string]*harbor{}}
+	p.wanting = wanting{fleet: f, prefixes: map[string]string{}}
+	p.wanting.secret = func(ref fleet.Ref, project string) string { return s.get(ctx, ref, project) }
+	var trust *tls.Config
+	if trust, err = tlsOf(f.Harbor.CA); err != nil {
+		return nil, fmt.Errorf("harbor.ca: %w", err)
+	}
+	user, password := p.wanting.text(f.Harbor.Username), s.get(ctx, f.Harbor.Password, "")
+	for name := range f.Datacenters {
+		p.wanting.prefixes[name] = f.Harbor.RobotPrefix
+	}
+	if user == "" || password == "" && s.err() == nil {
+		return nil, errors.New("harbor.username and harbor.password are missing: provision logs in with them")
+	}
+	if p.wanting.keys, err = p.discover(ctx, s); err != nil {
+		return nil, err
+	}
+	d := p.wanting.wants() // looks every secret up
+	if err := errors.Join(append([]error{s.err()}, d.faults...)...); err != nil {
+		return nil, err
+	}
+	for name, dc := range f.Datacenters {
+		if len(o.Datacenters) > 0 && !slices.Contains(o.Datacenters, name) {
+			continue
+		}
+		if p.harbors[name], err = newHarbor(string(dc.Harbor), user, password, trust); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Close ends the sessions.
+func (p *Provisioner) Close() {
+	for _, h := range p.harbors {
+		h.close()
+	}
+}
+
+// each calls do for all Harbors at once, and gathers what fails by datacenter.
+func (p *Provisioner) each(do func(name string, h *harbor) error) []Fault {
+	var mu sync.Mutex
+	var faults []Fault
+	var all sync.WaitGroup
+	for name, h := range p.harbors {
+		all.Go(func() {
+			if err := do(name, h); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				faults = append(faults, Fault{name, plain(err).Error()})
+			}
+		})
+	}
+	all.Wait()
+	slices.SortFunc(faults, func(a, b Fault) int { return Key{Datacenter: a.Datacenter}.compare(Key{Datacenter: b.Datacenter}) })
+	return faults
+}
+
+// Plan reads every Harbor and says what would change. A Harbor that cannot be read is
+// a fault of the plan; the others are planned without it.
+func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
+	want := p.wanting.wants()
+	have := map[string]*having{}
+	var mu sync.Mutex
+	faults := p.each(func(name string, h *harbor) error {
+		got, err := h.read(ctx, name, want)
+		if err != nil {
+			return err
+		}
+		if err := h.prove(ctx, got, want); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		have[name] = got
+		return nil
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for name, h := range have {
+		p.wanting.prefixes[name] = h.prefix
+	}
+	want = p.wanting.wants() // again, with the prefixes that the Harbors have
+	plan := compareAll(want, have, p.options.Rewrite, p.options.Prune)
+	plan.Faults = faults
+	plan.Notes = append(plan.Notes, p.notes...)
+	for _, h := range p.harbors {
+		plan.Calls, plan.Proofs = plan.Calls+h.calls.Load(), plan.Proofs+h.proofs.Load()
+	}
+	if n := plan.Count(Delete); n > cmp.Or(p.options.PruneMax, 10) {
+		return nil, fmt.Errorf("%d objects would be deleted, which is more than --prune-max allows: is the fleet file whole?", n)
+	}
+	return plan, nil
+}
+
+// Apply does what the plan says; progress is called for each change as it ends, one
+// at a time. Ending ctx stops between changes.
+func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Result)) []Result {
+	if progress == nil {
+		progress = func(Result) {}
+	}
+	return plan.run(ctx, p.harbors, progress)
+}
+
+// Calls is how many calls each Harbor's management API has taken until now.
+func (p *Provisioner) Calls() map[string]int64 {
+	calls := map[string]int64{}
+	for name, h := range p.harbors {
+		calls[name] = h.calls.Load()
+	}
+	return calls
+}
+
+// discover is the list of Artifactory's local Docker repositories, if there is one.
+func (p *Provisioner) discover(ctx context.Context, s *secrets) ([]string, error) {
+	a := p.options.Fleet.Projects.Artifactory
+	if a == nil {
+		return nil, nil
+	}
+	keys, notes, err := artifactoryKeys(ctx, a, p.wanting.text(a.Username), s.get(ctx, a.Password, ""), slices.Collect(maps.Keys(p.options.Fleet.Projects.Cache.Items)))
+	p.notes = append(p.notes, notes...)
+	return keys, err
+}

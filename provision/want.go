@@ -1,0 +1,310 @@
+package provision
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+)
+
+// mark is in the description of what breakwater made: only such things are pruned.
+const mark = "(managed by breakwater)"
+
+func marked(description string) string {
+	if description == "" {
+		return mark
+	}
+	return description + " " + mark
+}
+
+// wanted is the desired state of the whole fleet.
+type wanted struct {
+	objects map[Key]object
+	secrets map[Key]string // of robots, registries and the configuration
+	needs   map[Key][]Key  // what must be there before
+	faults  []error
+}
+
+// wanting is what the fleet file alone does not say.
+type wanting struct {
+	fleet    *fleet.Fleet
+	secret   func(ref fleet.Ref, project string) string // its errors are gathered elsewhere
+	prefixes map[string]string                          // of robots' names, by datacenter
+	keys     []string                                   // Artifactory's repositories
+}
+
+func (w *wanting) text(t fleet.Text) string {
+	if t.Ref.IsZero() {
+		return t.Value
+	}
+	return w.secret(t.Ref, "")
+}
+
+// wants is the desired state: a pure function of its inputs.
+func (w *wanting) wants() *wanted {
+	d := &wanted{objects: map[Key]object{}, secrets: map[Key]string{}, needs: map[Key][]Key{}}
+	f := w.fleet
+	for name := range f.Datacenters {
+		if f.Harbor.OIDC != nil {
+			w.wantOIDC(d, name)
+		}
+		for _, x := range sortedKeys(f.Projects.Cache.Items) {
+			w.wantCache(d, name, x, f.Projects.Cache.Items[x].In(name))
+		}
+		if a := f.Projects.Artifactory; a != nil {
+			for _, key := range w.keys {
+				w.wantCache(d, name, key, artifactoryCache(a, key))
+			}
+		}
+		for _, x := range sortedKeys(f.Projects.Repl.Items) {
+			w.wantRepl(d, name, x, f.Projects.Repl.Items[x].In(name))
+		}
+		for _, x := range sortedKeys(f.Projects.MultiDC.Items) {
+			w.wantMultiDC(d, name, x, f.Projects.MultiDC.Items[x].In(name))
+		}
+		w.wantEdgeRobot(d, name)
+	}
+	return d
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	all := make([]string, 0, len(m))
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (d *wanted) add(k Key, o object, needs ...Key) {
+	d.objects[k] = o
+	d.needs[k] = append(d.needs[k], needs...)
+}
+
+func (d *wanted) fault(k Key, format string, args ...any) {
+	d.faults = append(d.faults, fmt.Errorf("%s: %w", k, fmt.Errorf(format, args...)))
+}
+
+func (w *wanting) wantOIDC(d *wanted, datacenter string) {
+	o := w.fleet.Harbor.OIDC
+	k := Key{datacenter, kindConfiguration, "oidc"}
+	c := configuration{
+		"auth_mode": "oidc_auth", "oidc_name": o.Name, "oidc_endpoint": string(o.Endpoint), "oidc_client_id": w.text(o.ClientID), "oidc_scope": o.Scope,
+		"oidc_user_claim": o.UserClaim, "oidc_auto_onboard": strconv.FormatBool(*o.AutoOnboard), "oidc_verify_cert": "true",
+	}
+	if o.GroupsClaim != "" {
+		c["oidc_groups_claim"] = o.GroupsClaim
+	}
+	if o.AdminGroup != "" {
+		c["oidc_admin_group"] = o.AdminGroup
+	}
+	d.add(k, c)
+	d.secrets[k] = w.secret(o.ClientSecret, "")
+}
+
+// common is what projects of all kinds have.
+type common struct {
+	project
+	retention *fleet.Retention
+	members   []fleet.Member
+	immutable []string
+}
+
+func (w *wanting) wantProject(d *wanted, datacenter string, c common, scan *bool, needs ...Key) Key {
+	if scan == nil {
+		scan = w.fleet.Datacenters[datacenter].ProjectDefaults.AutoScan
+	}
+	c.autoScan = scan == nil || *scan
+	k := Key{datacenter, kindProject, c.name}
+	if !naming.ValidProject(c.name) {
+		d.fault(k, "Harbor takes no project of that name: lower-case letters and digits, single . _ - among them")
+	}
+	d.add(k, &c.project, needs...)
+	d.add(Key{datacenter, kindRetention, c.name}, retentionOf(c.retention), k)
+	for _, pattern := range c.immutable {
+		d.add(Key{datacenter, kindImmutable, c.name + " " + pattern}, &immutable{pattern: pattern, selects: "**"}, k)
+	}
+	for _, m := range c.members {
+		d.add(Key{datacenter, kindMember, c.name + " " + m.Group}, &member{m.Group, m.Role}, k)
+	}
+	return k
+}
+
+func retentionOf(r *fleet.Retention) *retention {
+	out := &retention{algorithm: "or", cron: daily}
+	add := func(template string, n int64) {
+		if n != 0 {
+			out.rules = append(out.rules, rule{template: template, n: n, selects: everything})
+		}
+	}
+	const day = fleet.Duration(24 * time.Hour)
+	add("nDaysSinceLastPull", int64(r.PulledWithin/day))
+	add("latestPulledN", int64(r.MostRecentlyPulled))
+	add("nDaysSinceLastPush", int64(r.PushedWithin/day))
+	add("latestPushedK", int64(r.MostRecentlyPushed))
+	if r.Always {
+		out.rules = append(out.rules, rule{template: "always", selects: everything})
+	}
+	return out
+}
+
+func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache) {
+	at := Key{datacenter, kindRegistry, name}
+	kind := c.Provider
+	d.add(at, &registry{name: name, kind: kind, url: string(c.Endpoint), description: marked(c.Description), user: w.text(c.Username)})
+	if !c.Password.IsZero() {
+		d.secrets[at] = w.secret(c.Password, name)
+	}
+	if len(name) > maxRegistryName {
+		d.fault(at, "the name is longer than %d characters", maxRegistryName)
+	}
+	w.wantProject(d, datacenter, common{
+		project:   project{name: naming.Cache + name, public: isTrue(c.Public), quota: int64(c.Quota), registry: name},
+		retention: c.Retention, members: c.Members,
+	}, c.AutoScan, at)
+}
+
+const maxRegistryName = 64 // of Harbor, registries' names
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+// artifactoryCache is the cache of one of Artifactory's repositories.
+func artifactoryCache(a *fleet.Artifactory, key string) *fleet.Cache {
+	c := a.Defaults
+	c.Provider, c.Endpoint = "docker-registry", fleet.URL("https://"+key+"."+a.Domain)
+	c.Username, c.Password = a.Username, a.Password
+	if c.Description == "" {
+		c.Description = "Artifactory " + key
+	}
+	return &c
+}
+
+func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
+	project := Key{datacenter, kindProject, naming.Repl + name}
+	w.wantProject(d, datacenter, common{project: projectOf(project.Name, r.Public, r.Quota), retention: r.Retention, members: r.Members}, r.AutoScan)
+	for _, image := range r.Images {
+		k := Key{datacenter, kindPolicy, fmt.Sprintf("%s->%s (%s)", image.From, name, image.Name)}
+		if _, taken := d.objects[k]; taken { // a second rule for the same image
+			k.Name += " " + image.Tags
+		}
+		schedule, err := cron(time.Duration(image.Every), datacenter+k.Name)
+		if err != nil {
+			d.fault(k, "%w", err)
+		}
+		d.add(k, &policy{
+			name: k.Name, description: mark, from: image.From, trigger: "scheduled", cron: schedule, namespace: project.Name, flatten: image.Flatten.Count,
+			filters: []string{"name " + image.Name, "tag " + image.Tags}, override: true,
+		}, project, Key{datacenter, kindRegistry, image.From})
+	}
+}
+
+func projectOf(name string, public *bool, quota fleet.Size) project {
+	return project{name: name, public: isTrue(public), quota: int64(quota)}
+}
+
+// wantMultiDC wants the project, its robots, and between it and each other
+// datacenter's a registry and the two replications.
+func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.MultiDC) {
+	full := naming.MultiDC + name
+	project := w.wantProject(d, datacenter, common{project: projectOf(full, nil, m.Quota), retention: m.Retention, members: m.Members, immutable: m.Immutable}, m.AutoScan)
+	robots := []struct {
+		name, actions string
+		secret        fleet.Ref
+	}{
+		{"readonly", "repository:pull", m.Robots.ReadOnly},
+		{"readwrite", "repository:push repository:pull", m.Robots.ReadWrite},
+		{"sync", "repository:push repository:pull repository:list artifact:list", m.Robots.Sync},
+	}
+	for _, r := range robots {
+		if r.secret.IsZero() {
+			continue
+		}
+		k := Key{datacenter, kindRobot, full + "+" + r.name}
+		rb := &robot{name: r.name, project: full, duration: -1, description: marked(fmt.Sprintf("Multi DC %s user for %s repository", r.name, name))}
+		for _, action := range strings.Fields(r.actions) {
+			resource, action, _ := strings.Cut(action, ":")
+			rb.grants = append(rb.grants, grant{namespace: full, resource: resource, action: action})
+		}
+		d.add(k, rb, project)
+		d.secrets[k] = w.secret(r.secret, name)
+		w.checkSecret(d, k)
+	}
+	if !m.Robots.Sync.IsZero() {
+		for _, peer := range sortedKeys(w.fleet.Datacenters) {
+			if peer != datacenter {
+				w.wantPeer(d, datacenter, peer, name, m)
+			}
+		}
+	}
+}
+
+// checkSecret reports a secret that Harbor would refuse when the robot is there already.
+func (w *wanting) checkSecret(d *wanted, k Key) {
+	if s := d.secrets[k]; s != "" && !strongSecret(s) {
+		d.fault(k, "its secret must have 8 to 128 characters, an upper-case and a lower-case letter and a digit among them: Harbor takes no other")
+	}
+}
+
+func strongSecret(s string) bool {
+	in := func(from, to rune) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return from <= r && r <= to })
+	}
+	return len(s) >= 8 && len(s) <= 128 && in('A', 'Z') && in('a', 'z') && in('0', '9')
+}
+
+func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC) {
+	full := naming.MultiDC + name
+	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+sync"}
+	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
+	at := Key{datacenter, kindRegistry, full + "-" + peer}
+	if len(at.Name) > maxRegistryName {
+		d.fault(at, "the name is longer than %d characters: shorten the project's or the datacenter's", maxRegistryName)
+	}
+	d.add(at, &registry{name: at.Name, kind: "harbor", url: string(w.fleet.Datacenters[peer].Harbor), description: marked(name + " " + peer + " remote"), user: w.prefixes[peer] + sync.Name}, sync)
+	d.secrets[at] = w.secret(m.Robots.Sync, name)
+	// The name filter keeps other projects' images out, the count of 1 keeps what is
+	// below the project: -1 would make x/app and y/app one.
+	filters := []string{"name " + full + "/**", "tag **"}
+	p := policy{description: mark, namespace: full, flatten: 1, filters: filters, override: true}
+	from := p
+	from.name, from.from, from.trigger = full+" from "+peer, at.Name, "scheduled"
+	k := Key{datacenter, kindPolicy, from.name}
+	var err error
+	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
+		d.fault(k, "%w", err)
+	}
+	d.add(k, &from, at, project)
+	if m.Replication.Push == "event" {
+		to := p
+		to.name, to.to, to.trigger = full+" to "+peer, at.Name, "event_based"
+		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
+	}
+}
+
+// wantEdgeRobot wants the robot with which the edge pulls: of the system, in every
+// managed project.
+func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
+	e := w.fleet.Edge.Robot
+	if e.Secret.IsZero() {
+		return
+	}
+	k := Key{datacenter, kindRobot, e.Name}
+	rb := &robot{name: e.Name, duration: -1, description: marked("The edge's own")}
+	var needs []Key
+	for key := range d.objects {
+		if key.Datacenter == datacenter && key.Kind == kindProject {
+			rb.grants = append(rb.grants, grant{namespace: key.Name, resource: "repository", action: "pull"})
+			needs = append(needs, key)
+		}
+	}
+	if len(rb.grants) == 0 {
+		return
+	}
+	d.add(k, rb, needs...)
+	d.secrets[k] = w.secret(e.Secret, "")
+	w.checkSecret(d, k)
+}

@@ -55,9 +55,9 @@ func artifactoryKeys(ctx context.Context, a *fleet.Artifactory, user, password s
 		switch {
 		case slices.ContainsFunc(a.Exclude, func(pattern string) bool { return naming.Match(pattern, key) }):
 		case !naming.ValidProject(naming.Cache + key):
-			return nil, nil, fmt.Errorf("Artifactory's repository %q cannot be a Harbor project: rename it there, or write it into projects.artifactory.exclude", key)
+			return nil, nil, fmt.Errorf("repository %q of Artifactory cannot be a Harbor project: rename it there, or write it into projects.artifactory.exclude", key)
 		case slices.Contains(declared, key):
-			return nil, nil, fmt.Errorf("Artifactory's repository %q is a cache of projects.cache too: exclude it in projects.artifactory.exclude, or remove the cache", key)
+			return nil, nil, fmt.Errorf("repository %q of Artifactory is a cache of projects.cache too: exclude it in projects.artifactory.exclude, or remove the cache", key)
 		default:
 			keys = append(keys, key)
 		}

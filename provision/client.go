@@ -155,7 +155,7 @@ func (h *harbor) forget() {
 }
 
 // errLogin is wrapped by what says that the fleet file's account is refused.
-var errLogin = errors.New("Harbor refuses harbor.username and harbor.password")
+var errLogin = errors.New("this Harbor refuses harbor.username and harbor.password")
 
 // login opens a session if there is none: the password costs Harbor 130 ms of a
 // processor each time it is shown, the session 5.
@@ -193,7 +193,7 @@ func (h *harbor) login(ctx context.Context) error {
 	cookies, csrf := first.Cookies(), first.Header.Get("X-Harbor-Csrf-Token")
 	if csrf == "" {
 		if first.StatusCode >= 500 {
-			return fmt.Errorf("Harbor answers %s", first.Status)
+			return fmt.Errorf("this Harbor answers %s", first.Status)
 		}
 		h.basic = true
 		return nil
@@ -278,7 +278,7 @@ func plain(err error) error {
 	var withPayload interface{ GetPayload() *models.Errors }
 	if errors.As(err, &withPayload) {
 		if p := withPayload.GetPayload(); p != nil && len(p.Errors) > 0 {
-			return fmt.Errorf("Harbor answers: %s", p.Errors[0].Message)
+			return fmt.Errorf("this Harbor answers: %s", p.Errors[0].Message)
 		}
 	}
 	var u *url.Error

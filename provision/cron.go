@@ -36,5 +36,5 @@ func cron(every time.Duration, name string) (string, error) {
 	case days == 7 && minutes == 7*24*60:
 		return fmt.Sprintf("0 %d %d * * %d", at%60, at/60%24, at/60/24), nil
 	}
-	return "", fmt.Errorf("Harbor's schedules cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+	return "", fmt.Errorf("schedules of Harbor's cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
 }

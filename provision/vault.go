@@ -87,11 +87,11 @@ func (v *vault) loginAt(ctx context.Context, path string, body map[string]any, w
 	got, err := v.client.Logical().WriteWithContext(ctx, path, body)
 	switch {
 	case statusOf(err) == http.StatusBadRequest, statusOf(err) == http.StatusForbidden:
-		return fmt.Errorf("Vault refuses %s", who)
+		return fmt.Errorf("the Vault refuses %s", who)
 	case err != nil:
 		return v.plain(err)
 	case got == nil || got.Auth == nil:
-		return fmt.Errorf("Vault gives no token for %s", who)
+		return fmt.Errorf("the Vault gives no token for %s", who)
 	}
 	v.client.SetToken(got.Auth.ClientToken)
 	return nil
@@ -139,7 +139,7 @@ func (v *vault) fresh(ctx context.Context, path string) (map[string]any, error) 
 		// A path that is forbidden and a token that has run out are both 403; the second
 		// says so.
 		if again || !strings.Contains(err.Error(), "invalid token") {
-			return nil, errors.New("Vault forbids it: the token's policies do not let it read this path, or the token is wrong")
+			return nil, errors.New("the Vault forbids it: the token's policies do not let it read this path, or the token is wrong")
 		}
 	}
 }
@@ -158,7 +158,7 @@ func (v *vault) readPath(ctx context.Context, path string) (map[string]any, erro
 	case err != nil:
 		return nil, err
 	case got == nil:
-		return nil, errors.New("Vault has no such secret")
+		return nil, errors.New("the Vault has no such secret")
 	case version != "2":
 		return got.Data, nil
 	}
@@ -176,7 +176,7 @@ func (v *vault) mountOf(ctx context.Context, path string) (mount, version string
 		return "", "", err
 	}
 	if got == nil {
-		return "", "", errors.New("Vault has no such mount")
+		return "", "", errors.New("the Vault has no such mount")
 	}
 	mount, _ = got.Data["path"].(string)
 	options, _ := got.Data["options"].(map[string]any)
@@ -202,8 +202,8 @@ func (v *vault) plain(err error) error {
 	case statusOf(err) != 0:
 		var r *vaultapi.ResponseError
 		errors.As(err, &r)
-		return fmt.Errorf("Vault answers %d: %s", r.StatusCode, strings.Join(r.Errors, "; "))
-	case strings.HasPrefix(err.Error(), "Vault ") || strings.HasPrefix(err.Error(), "the secret "):
+		return fmt.Errorf("the Vault answers %d: %s", r.StatusCode, strings.Join(r.Errors, "; "))
+	case strings.HasPrefix(err.Error(), "the Vault ") || strings.HasPrefix(err.Error(), "the secret "):
 		return err
 	}
 	return fmt.Errorf("the Vault at %s does not answer: %w", v.client.Address(), err)

@@ -40,7 +40,7 @@ func (w *writer) projectID(name string) string {
 func (w *writer) located(location string) error {
 	id, err := strconv.ParseInt(path.Base(location), 10, 64)
 	if err != nil {
-		return fmt.Errorf("Harbor made it and does not say where: %q", location)
+		return fmt.Errorf("this Harbor made it and does not say where: %q", location)
 	}
 	w.run.setID(w.change.Key, id)
 	return nil
@@ -91,7 +91,7 @@ func (w *writer) make(ctx context.Context) error {
 		m := &models.ProjectMember{RoleID: roles[o.role], MemberGroup: &models.UserGroup{GroupName: o.group, GroupType: groupOIDC}}
 		_, err := w.api.Member.CreateProjectMember(ctx, clientmember.NewCreateProjectMemberParams().WithProjectNameOrID(w.projectOf()).WithProjectMember(m))
 		if isCode(err, 404) {
-			return errors.New("Harbor knows groups only while it logs people in by OIDC: write harbor.oidc")
+			return errors.New("this Harbor knows groups only while it logs people in by OIDC: write harbor.oidc")
 		}
 		return err
 	case *robot:
@@ -224,8 +224,8 @@ func (w *writer) makeProject(ctx context.Context, o *project) error {
 	return w.located(made.Location)
 }
 
-func (o *project) metadata() *models.ProjectMetadata {
-	return &models.ProjectMetadata{Public: strconv.FormatBool(o.public), AutoScan: ptr(strconv.FormatBool(o.autoScan))}
+func (p *project) metadata() *models.ProjectMetadata {
+	return &models.ProjectMetadata{Public: strconv.FormatBool(p.public), AutoScan: ptr(strconv.FormatBool(p.autoScan))}
 }
 
 func (w *writer) putProject(ctx context.Context, o *project) error {
@@ -247,7 +247,7 @@ func (w *writer) putProject(ctx context.Context, o *project) error {
 		return err
 	}
 	if len(quotas.Payload) != 1 {
-		return errors.New("Harbor has no quota for it")
+		return errors.New("this Harbor has no quota for it")
 	}
 	_, err = w.api.Quota.UpdateQuota(ctx, clientquota.NewUpdateQuotaParams().WithID(quotas.Payload[0].ID).WithHard(&models.QuotaUpdateReq{Hard: models.ResourceList{"storage": o.quota}}))
 	return err
@@ -289,15 +289,15 @@ func (w *writer) updateRetention(ctx context.Context, id int64, m *models.Retent
 	return err
 }
 
-func (o *retention) model(ref int64) *models.RetentionPolicy {
-	m := &models.RetentionPolicy{Algorithm: o.algorithm, Scope: &models.RetentionPolicyScope{Level: "project", Ref: ref},
-		Trigger: &models.RetentionRuleTrigger{Kind: "Schedule", References: map[string]any{}, Settings: map[string]any{"cron": o.cron}}}
-	for _, r := range o.rules {
+func (r *retention) model(ref int64) *models.RetentionPolicy {
+	m := &models.RetentionPolicy{Algorithm: r.algorithm, Scope: &models.RetentionPolicyScope{Level: "project", Ref: ref},
+		Trigger: &models.RetentionRuleTrigger{Kind: "Schedule", References: map[string]any{}, Settings: map[string]any{"cron": r.cron}}}
+	for _, one := range r.rules {
 		params := map[string]any{}
-		if r.n != 0 {
-			params[r.template] = r.n
+		if one.n != 0 {
+			params[one.template] = one.n
 		}
-		m.Rules = append(m.Rules, &models.RetentionRule{Action: "retain", Template: r.template, Params: params,
+		m.Rules = append(m.Rules, &models.RetentionRule{Action: "retain", Template: one.template, Params: params,
 			ScopeSelectors: map[string][]models.RetentionSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}},
 			TagSelectors:   []*models.RetentionSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "**", Extras: untagged}}})
 	}
@@ -328,16 +328,16 @@ func (w *writer) makeRobot(ctx context.Context, o *robot) error {
 	return nil
 }
 
-func (o *robot) level() string {
-	if o.project == "" {
+func (r *robot) level() string {
+	if r.project == "" {
 		return "system"
 	}
 	return "project"
 }
 
-func (o *robot) permissions() (all []*models.RobotPermission) {
+func (r *robot) permissions() (all []*models.RobotPermission) {
 	of := map[string]*models.RobotPermission{}
-	for _, g := range o.grants {
+	for _, g := range r.grants {
 		if of[g.namespace] == nil {
 			of[g.namespace] = &models.RobotPermission{Kind: "project", Namespace: g.namespace}
 		}
@@ -356,7 +356,7 @@ func (w *writer) setSecret(ctx context.Context, id int64) error {
 	}
 	ok, err := w.proves(ctx, w.prefix+w.change.Name, w.change.secret)
 	if err == nil && !ok {
-		err = errors.New("Harbor took its secret, and does not let it log in")
+		err = errors.New("this Harbor took its secret, and does not let it log in")
 	}
 	return err
 }

@@ -112,18 +112,18 @@ func (d *database) registryNamed(name string, but int) bool {
 	return slices.ContainsFunc(d.registries, func(o *registryRecord) bool { return o.Name == name && o.ID != but })
 }
 
-func (rec *registryRecord) view() map[string]any {
-	shown := rec.Credential
+func (r *registryRecord) view() map[string]any {
+	shown := r.Credential
 	if shown.AccessSecret != "" {
 		shown.AccessSecret = "*****"
 	}
-	v := map[string]any{"id": rec.ID, "name": rec.Name, "type": rec.Type, "url": rec.URL, "status": "healthy",
-		"credential": shown, "creation_time": stamp(rec.Created), "update_time": stamp(rec.updated)}
-	if rec.Insecure {
+	v := map[string]any{"id": r.ID, "name": r.Name, "type": r.Type, "url": r.URL, "status": "healthy",
+		"credential": shown, "creation_time": stamp(r.Created), "update_time": stamp(r.updated)}
+	if r.Insecure {
 		v["insecure"] = true
 	}
-	if rec.Description != "" {
-		v["description"] = rec.Description
+	if r.Description != "" {
+		v["description"] = r.Description
 	}
 	return v
 }

@@ -98,6 +98,9 @@ func (f *fixture) harbor(t *testing.T, port string) *Harbor {
 	h := startHarbor(t, key)
 	old := time.Now().Add(-time.Hour)
 	manifest := func(d string) []byte { return recordedManifest(t, d) }
+	if f.has("harbor-registry-create") {
+		h.CreateRobot("priv", "ci", "Chosen5ecretABC", "pull")
+	}
 	if !f.has("create-project.") {
 		h.CreateProject("priv", false)
 		plant(t, h.cfg.Dir, "priv/app", layerDigest, make([]byte, 2001895))

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-openapi/runtime"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 )
@@ -256,10 +257,24 @@ type coded interface {
 	IsCode(int) bool
 }
 
-func isCode(err error, code int) bool {
+// statusOfAPI is the status of Harbor's answer; 0 where there was none.
+func statusOfAPI(err error) int {
+	var unexpected *runtime.APIError
+	if errors.As(err, &unexpected) {
+		return unexpected.Code
+	}
 	var c coded
-	return errors.As(err, &c) && c.IsCode(code)
+	if errors.As(err, &c) {
+		for status := 300; status < 600; status++ {
+			if c.IsCode(status) {
+				return status
+			}
+		}
+	}
+	return 0
 }
+
+func isCode(err error, code int) bool { return statusOfAPI(err) == code }
 
 // explained is an error whose sentence is ours; what it means for the run is its cause's.
 type explained struct {
@@ -281,6 +296,10 @@ func plain(err error) error {
 			return fmt.Errorf("this Harbor answers: %s", p.Errors[0].Message)
 		}
 	}
+	var unexpected *runtime.APIError
+	if errors.As(err, &unexpected) {
+		return fmt.Errorf("this Harbor answers %d %s", unexpected.Code, http.StatusText(unexpected.Code))
+	}
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err
@@ -291,14 +310,6 @@ func plain(err error) error {
 // refused reports whether Harbor has said no, so that nothing was done. After
 // another error it may have been.
 func refused(err error) bool {
-	var c coded
-	if !errors.As(err, &c) {
-		return false
-	}
-	for code := 400; code < 500; code++ {
-		if c.IsCode(code) {
-			return code != http.StatusRequestTimeout
-		}
-	}
-	return false
+	status := statusOfAPI(err)
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout
 }

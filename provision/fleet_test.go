@@ -12,9 +12,10 @@ import (
 
 // testFleet is the article's fleet: three Harbors that hold nothing, and an internet.
 type testFleet struct {
-	harbors map[string]*lab.Harbor
-	secrets string // directory
-	text    string // of the fleet file
+	harbors  map[string]*lab.Harbor
+	internet map[string]string
+	secrets  string // directory
+	text     string // of the fleet file
 }
 
 var testSecrets = map[string]string{
@@ -34,7 +35,7 @@ func newTestFleet(t *testing.T) *testFleet {
 	for _, host := range []string{"hub.docker.com", "quay.io", "gcr.io", "ghcr.io"} {
 		internet[host] = upstream.URL()
 	}
-	f := &testFleet{harbors: map[string]*lab.Harbor{}, secrets: t.TempDir()}
+	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: internet, secrets: t.TempDir()}
 	for name, secret := range testSecrets {
 		if err := os.WriteFile(filepath.Join(f.secrets, name), []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -129,7 +129,11 @@ func (w *wanting) wantProject(d *wanted, datacenter string, c common, scan *bool
 		d.add(Key{datacenter, kindImmutable, c.name + " " + pattern}, &immutable{pattern: pattern, selects: "**"}, k)
 	}
 	for _, m := range c.members {
-		d.add(Key{datacenter, kindMember, c.name + " " + m.Group}, &member{m.Group, m.Role}, k)
+		needs := []Key{k}
+		if oidc := (Key{datacenter, kindConfiguration, "oidc"}); d.objects[oidc] != nil { // groups are known only then
+			needs = append(needs, oidc)
+		}
+		d.add(Key{datacenter, kindMember, c.name + " " + m.Group}, &member{m.Group, m.Role}, needs...)
 	}
 	return k
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,14 +23,19 @@ func main() {
 		Long: `breakwater makes a fleet of Harbors behave as one registry.
 
 Every command reads one file, the fleet file, that describes all datacenters.
-Start with "breakwater check fleet.yaml"; then run "breakwater edge" in each
-datacenter, in front of its Harbor, and "breakwater gslb", to which the parent
-zone delegates the name.`,
+Start with "breakwater check fleet.yaml"; make the Harbors as it says with
+"breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
+of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), gslbCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
+	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
+	err := root.ExecuteContext(ctx)
+	var status exitStatus
+	switch {
+	case errors.As(err, &status): // it has said why
+		os.Exit(int(status))
+	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

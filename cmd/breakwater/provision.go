@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/provision"
+)
+
+// exitStatus ends the program with a status that says more than that it failed.
+type exitStatus int
+
+// Exit statuses of provision, as Terraform's plan -detailed-exitcode has the first two.
+const (
+	exitChanges exitStatus = 2 // there is something to do
+	exitPartial exitStatus = 3 // a Harbor could not be reached: the rest is done
+)
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func provisionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "provision",
+		Short: "Make every Harbor of the fleet as the fleet file says",
+		Long: `Make every Harbor of the fleet as the fleet file says: login by OIDC, projects with
+quotas and retention, robots, registries, replications, proxy caches. There is no
+state file: objects are found by their names, compared field by field, and changed
+where they differ. Secrets are proven, not believed.`,
+	}
+	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionLintCommand())
+	return cmd
+}
+
+// provisioning are the flags of all that talk to Harbors.
+type provisioning struct {
+	config      string
+	datacenters []string
+	rewrite     bool
+	prune       bool
+	pruneMax    int
+	asJSON      bool
+}
+
+func (o *provisioning) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringSliceVar(&o.datacenters, "datacenter", nil, "only this datacenter's Harbor (again for more)")
+	cmd.Flags().BoolVar(&o.rewrite, "rewrite-secrets", false, "write all secrets again, also OIDC's, which Harbor never shows")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
+	cmd.Flags().IntVar(&o.pruneMax, "prune-max", 10, "how many may be deleted in one run")
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object")
+}
+
+// plan opens the fleet and plans.
+func (o *provisioning) plan(ctx context.Context) (*provision.Provisioner, *provision.Plan, error) {
+	f, err := fleet.ReadFile(o.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range o.datacenters {
+		if f.Datacenters[name] == nil {
+			return nil, nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+		}
+	}
+	p, err := provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := p.Plan(ctx)
+	if err != nil {
+		p.Close()
+		return nil, nil, err
+	}
+	return p, plan, nil
+}
+
+func provisionPlanCommand() *cobra.Command {
+	var o provisioning
+	cmd := &cobra.Command{
+		Use:   "plan --config fleet.yaml",
+		Short: "Say what would change, and change nothing",
+		Long: `Read every Harbor and say what would change, a line an object and a line a field,
+grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor could not be
+read (the rest is planned), 1 failed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, plan, err := o.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			if o.asJSON {
+				err = writeIndented(cmd.OutOrStdout(), plan)
+			} else {
+				err = printPlan(cmd.OutOrStdout(), plan)
+			}
+			switch {
+			case err != nil:
+				return err
+			case len(plan.Faults) > 0:
+				return exitPartial
+			case len(plan.Changes) > 0:
+				return exitChanges
+			}
+			return nil
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+func provisionApplyCommand() *cobra.Command {
+	var o provisioning
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "apply --config fleet.yaml",
+		Short: "Plan, ask, and do it",
+		Long: `Plan, show the plan, ask, and do it, at all Harbors at once. What needs something of
+a Harbor that cannot be reached waits for a later run; the rest is done. Ctrl-C stops
+between objects, and another run completes. Exit status: 0 everything is as the file
+says, 3 something waits for a Harbor, 1 failed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, plan, err := o.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			out := cmd.OutOrStdout()
+			if o.asJSON {
+				out = io.Discard
+				if !yes {
+					return errors.New("--json asks nothing: it needs --yes")
+				}
+			}
+			if err := printPlan(out, plan); err != nil {
+				return err
+			}
+			if len(plan.Changes) > 0 && !yes {
+				if ok, err := confirmed(cmd.Context(), cmd.InOrStdin(), out); err != nil || !ok {
+					return err
+				}
+			}
+			results := p.Apply(cmd.Context(), plan, progressTo(out, len(plan.Changes)))
+			if o.asJSON {
+				err = writeIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
+			} else {
+				err = printResults(out, plan, results)
+			}
+			switch {
+			case err != nil:
+				return err
+			case provision.AnyFailed(results):
+				return exitStatus(1)
+			case provision.Partial(plan, results):
+				return exitPartial
+			}
+			return nil
+		},
+	}
+	o.register(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// confirmed asks on the terminal; only "yes" is one.
+func confirmed(ctx context.Context, in io.Reader, out io.Writer) (bool, error) {
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+			return false, errors.New("there is no terminal to ask on: look at the plan, and run it with --yes")
+		}
+	}
+	fmt.Fprint(out, "\nDo this? Only yes is taken: ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(in).ReadString('\n') //nolint:errcheck // an end is a no
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case line := <-answer:
+		if line != "yes" {
+			return false, errors.New("nothing was done")
+		}
+		return true, nil
+	}
+}
+
+func provisionLintCommand() *cobra.Command {
+	var config string
+	var asJSON bool
+	var tags []string
+	cmd := &cobra.Command{
+		Use:   "lint --config fleet.yaml",
+		Short: "Say what Harbor would take and its users would not want",
+		Long: `Check the fleet's topology without touching a Harbor: replications that chase each
+other, upstreams' limits, unequal quotas, claims that Harbor does not read. With --tags
+it says what each replication rule takes of them: patterns are globs, not regular
+expressions. Exit status 1 if something cannot work.`,
+		Example: "  breakwater provision lint --config fleet.yaml --tags v2.10.1,v2.10.rc,v2.9.0",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := fleet.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			found := provision.Lint(f, tags)
+			wrong := false
+			for _, finding := range found {
+				wrong = wrong || finding.Error
+				if !asJSON {
+					fmt.Fprintln(cmd.OutOrStdout(), finding)
+				}
+			}
+			if asJSON {
+				if err := writeIndented(cmd.OutOrStdout(), append([]provision.Finding{}, found...)); err != nil {
+					return err
+				}
+			} else if len(found) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "Nothing to say.")
+			}
+			if wrong {
+				return exitStatus(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringSliceVar(&tags, "tags", nil, "tags to try the replication rules on")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func writeIndented(w io.Writer, v any) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
+}

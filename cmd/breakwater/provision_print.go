@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"example.org/breakwater/provision"
+)
+
+// paint colours text on a terminal, and nowhere else (https://no-color.org too).
+type paint bool
+
+func painter(w io.Writer) paint {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := f.Stat()
+	return paint(err == nil && info.Mode()&os.ModeCharDevice != 0)
+}
+
+func (p paint) as(text, colour string) string {
+	if !p {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// signs are how an action is shown, as Terraform shows it, and its colour.
+var signs = map[string][2]string{
+	provision.Create: {"+", "32"}, provision.Update: {"~", "33"}, provision.Delete: {"-", "31"}, provision.Refuse: {"!", "31"},
+}
+
+// printPlan prints a line an object and a line a field, by datacenter.
+func printPlan(w io.Writer, p *provision.Plan) error {
+	colour, datacenter := painter(w), ""
+	for _, c := range p.Changes {
+		if c.Datacenter != datacenter {
+			datacenter = c.Datacenter
+			fmt.Fprintf(w, "\n%s\n", datacenter)
+		}
+		sign := signs[c.Action]
+		fmt.Fprintf(w, "  %s %s %s\n", colour.as(sign[0], sign[1]), c.Kind, c.Name)
+		if c.Why != "" {
+			fmt.Fprintf(w, "      %s\n", c.Why)
+		}
+		for _, f := range c.Fields {
+			if c.Action == provision.Create {
+				fmt.Fprintf(w, "      %s: %s\n", f.Name, orEmpty(f.Want))
+			} else {
+				fmt.Fprintf(w, "      %s: %s -> %s\n", f.Name, orEmpty(f.Have), orEmpty(f.Want))
+			}
+		}
+	}
+	for i, f := range p.Faults {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s %s cannot be read, and is left out: %s\n", colour.as("!", "31"), f.Datacenter, f.Message)
+	}
+	for i, note := range p.Notes {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "note: %s\n", note)
+	}
+	if len(p.Changes) == 0 {
+		_, err := fmt.Fprintf(w, "\nNothing to do: %d objects are as the fleet file says (%d calls, %d secrets proven).\n", p.Objects, p.Calls, p.Proofs)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nOf %d objects: %d to create, %d to change, %d to delete, %d refused.\n", p.Objects,
+		p.Count(provision.Create), p.Count(provision.Update), p.Count(provision.Delete), p.Count(provision.Refuse))
+	return err
+}
+
+func orEmpty(text string) string {
+	if text == "" {
+		return "(nothing)"
+	}
+	return text
+}
+
+// progressTo prints a line as each change ends.
+func progressTo(w io.Writer, total int) func(provision.Result) {
+	colour, n := painter(w), 0
+	return func(r provision.Result) {
+		n++
+		text := fmt.Sprintf("[%d/%d] %s: %s %s %s: %s", n, total, r.Datacenter, r.Action, r.Kind, r.Name, r.Outcome)
+		switch r.Outcome {
+		case provision.Failed:
+			text = colour.as(text, "31") + ": " + r.Why
+		case provision.Deferred, provision.Stopped:
+			text = colour.as(text, "33") + ": " + r.Why
+		}
+		fmt.Fprintln(w, text)
+	}
+}
+
+func printResults(w io.Writer, p *provision.Plan, results []provision.Result) error {
+	counts := map[string]int{}
+	for _, r := range results {
+		counts[r.Outcome]++
+	}
+	if len(results) > 0 {
+		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped])
+	}
+	if !provision.Partial(p, results) {
+		return nil
+	}
+	for _, r := range results {
+		if r.Outcome == provision.Deferred {
+			fmt.Fprintf(w, "waiting: %s: %s\n", r.Key, r.Why)
+		}
+	}
+	_, err := fmt.Fprintln(w, "Partial: run it again when all Harbors can be reached.")
+	return err
+}

@@ -133,7 +133,7 @@ var drifts = []struct {
 	{"registry secret", func(t *testing.T, h *lab.Harbor) {
 		// Another robot's, which works as well: what is stored is not seen, who it is is.
 		r := found(t, h, "/registries", "multi-dc-repo1-dc2")
-		call(t, h, "PUT", "/registries/"+id(r), map[string]any{"access_key": "robot$multi-dc-repo1+readonly", "access_secret": testSecrets["readonly-repo1"]})
+		call(t, h, "PUT", "/registries/"+id(r), map[string]any{"access_key": "robot$multi-dc-repo1+readonly", "access_secret": testSecrets["robot-password/readonly/repo1"]})
 	}, kindRegistry, "user"},
 	{"registry description", func(t *testing.T, h *lab.Harbor) {
 		r := found(t, h, "/registries", "multi-dc-repo1-dc2")

@@ -1,6 +1,9 @@
 package provision
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,51 +13,80 @@ import (
 	"example.org/breakwater/internal/lab"
 )
 
-// testFleet is the article's fleet: three Harbors that hold nothing, and an internet.
+// article is the example fleet file that the tests apply.
+const article = "../deploy/fleet.article.yaml"
+
+// testFleet is the article's fleet: three Harbors that hold nothing, its Vault, its
+// Artifactory, and an internet.
 type testFleet struct {
 	harbors  map[string]*lab.Harbor
 	internet map[string]string
-	secrets  string // directory
 	text     string // of the fleet file
 }
 
+// testSecrets are what the Vault holds at secret/harbor; others are in secret/artifactory.
 var testSecrets = map[string]string{
-	"admin": "Harbor12345", "oidc": "s3cretOidc", "edge": "EdgeSecret1",
-	"readonly-repo1": "ReadOnly1repo1", "readwrite-repo1": "ReadWrite1repo1", "sync-repo1": "Replication1repo1",
-	"readonly-repo2": "ReadOnly1repo2", "readwrite-repo2": "ReadWrite1repo2", "sync-repo2": "Replication1repo2",
+	"admin-user": "admin", "admin-password": "Harbor12345", "oidc-client-id": "harbor", "oidc-client-secret": "s3cretOidc", "robot-password/edge": "EdgeSecret1",
+	"robot-password/readonly/repo1": "ReadOnly1repo1", "robot-password/readwrite/repo1": "ReadWrite1repo1", "robot-password/replication/repo1": "Replication1repo1",
+	"robot-password/readonly/repo2": "ReadOnly1repo2", "robot-password/readwrite/repo2": "ReadWrite1repo2", "robot-password/replication/repo2": "Replication1repo2",
+}
+
+const artifactoryPassword = "s3cret"
+
+// serveTestVault answers as a Vault with key/value secrets of version 2 at secret/.
+func serveTestVault(w http.ResponseWriter, r *http.Request) {
+	answer := map[string]any{
+		"/v1/auth/approle/login":      map[string]any{"auth": map[string]any{"client_token": "a-token"}},
+		"/v1/secret/data/harbor":      map[string]any{"data": map[string]any{"data": testSecrets}},
+		"/v1/secret/data/artifactory": map[string]any{"data": map[string]any{"data": map[string]string{"harbor_ro_password": artifactoryPassword}}},
+	}[r.URL.Path]
+	if strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/secret/") {
+		answer = map[string]any{"data": map[string]any{"path": "secret/", "type": "kv", "options": map[string]string{"version": "2"}}}
+	}
+	if answer == nil {
+		http.Error(w, `{"errors":[]}`, http.StatusNotFound)
+		return
+	}
+	json.NewEncoder(w).Encode(answer) //nolint:errcheck // the client is gone
 }
 
 func newTestFleet(t *testing.T) *testFleet {
 	t.Helper()
-	upstream, err := lab.StartUpstream(nil)
+	upstream, err := lab.StartHarbor(lab.HarborConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
-	internet := map[string]string{}
-	for _, host := range []string{"hub.docker.com", "quay.io", "gcr.io", "ghcr.io"} {
-		internet[host] = upstream.URL()
-	}
-	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: internet, secrets: t.TempDir()}
-	for name, secret := range testSecrets {
-		if err := os.WriteFile(filepath.Join(f.secrets, name), []byte(secret+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile("testdata/article.yaml")
+	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: map[string]string{"hub.docker.com": upstream.URL(), "quay.io": upstream.URL(), "gcr.io": upstream.URL(), "ghcr.io": upstream.URL()}}
+	// Artifactory's own registry checks logins; any Harbor with such a robot does for it.
+	const reader = "robot$harbor-ro"
+	upstream.CreateRobot("*", "harbor-ro", artifactoryPassword, "pull")
+	f.internet["team-a.artifactory.example.org"] = upstream.URL()
+	vault, artifactory := httptest.NewServer(http.HandlerFunc(serveTestVault)), httptest.NewServer(repositories(reader, "team-a", "tmp-x"))
+	t.Cleanup(vault.Close)
+	t.Cleanup(artifactory.Close)
+	text, err := os.ReadFile(article)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.text = strings.ReplaceAll(string(text), "SECRETS", f.secrets)
+	here := []string{"https://vault.example.org", vault.URL, "https://artifactory.example.org", artifactory.URL, "username: harbor-ro", "username: " + reader}
+	for _, name := range []string{"role-id", "secret-id"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte("something\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		here = append(here, "/etc/breakwater/"+name, file)
+	}
 	for _, name := range []string{"dc1", "dc2", "drp"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Internet: internet})
+		h, err := lab.StartHarbor(lab.HarborConfig{Internet: f.internet})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { h.Close() }) //nolint:errcheck // the test is over
 		f.harbors[name] = h
-		f.text = strings.ReplaceAll(f.text, strings.ToUpper(name)+`"`, h.URL()+`"`)
+		here = append(here, "https://harbor."+name+".example.org", h.URL())
 	}
+	f.text = strings.NewReplacer(here...).Replace(string(text))
 	return f
 }
 

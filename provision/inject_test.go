@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,7 +118,13 @@ func (f *testFleet) contents(t *testing.T) map[Key]string {
 func newSmallFleet(t *testing.T, i *interrupter) *testFleet {
 	t.Helper()
 	f := newTestFleet(t)
-	f.text = strings.ReplaceAll(small, "SECRETS", f.secrets)
+	secrets := t.TempDir()
+	for name, secret := range map[string]string{"admin": "Harbor12345", "oidc": "s3cretOidc", "edge": "EdgeSecret1", "readonly-repo1": "ReadOnly1repo1", "sync-repo1": "Replication1repo1"} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.text = strings.ReplaceAll(small, "SECRETS", secrets)
 	for _, name := range []string{"dc1", "dc2"} {
 		f.text = strings.ReplaceAll(f.text, strings.ToUpper(name)+`"`, i.before(t, f.harbors[name])+`"`)
 	}

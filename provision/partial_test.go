@@ -75,7 +75,7 @@ func TestRobotPrefixOfAHarbor(t *testing.T) {
 // A wrong password is said as what it is, and nothing is done.
 func TestWrongPassword(t *testing.T) {
 	f := newTestFleet(t)
-	p := f.open(t, Options{}, "file:"+f.secrets+"/admin", "file:"+f.secrets+"/oidc")
+	p := f.open(t, Options{}, "#admin-password", "#oidc-client-secret")
 	plan := f.plan(t, p)
 	if len(plan.Faults) != 3 || !strings.Contains(plan.Faults[0].Message, "harbor.username and harbor.password") || len(plan.Changes) != 0 {
 		t.Errorf("%v %v", plan.Faults, plan.Changes)

@@ -33,7 +33,7 @@ func newVault(f *fleet.Fleet, s *secrets) (*vault, error) {
 	}
 	config.Address = string(f.Secrets.Vault.Address)
 	config.Timeout = 10 * time.Second
-	config.MaxRetries = 2
+	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 1, 200*time.Millisecond, time.Second
 	if ca := f.Secrets.Vault.CA; ca != "" {
 		if err := config.ConfigureTLS(&vaultapi.TLSConfig{CACert: ca}); err != nil {
 			return nil, fmt.Errorf("secrets.vault.ca: %w", err)

@@ -213,7 +213,7 @@ func (w *writer) putConfiguration(ctx context.Context, c configuration) error {
 }
 
 func (w *writer) makeProject(ctx context.Context, o *project) error {
-	m := &models.ProjectReq{ProjectName: o.name, StorageLimit: &o.quota, Metadata: o.metadata(), CVEAllowlist: &models.CVEAllowlist{}}
+	m := &models.ProjectReq{ProjectName: o.name, StorageLimit: &o.quota, Metadata: o.metadata()}
 	if o.registry != "" {
 		m.RegistryID = ptr(w.run.id(w.key(kindRegistry, o.registry)))
 	}

@@ -28,6 +28,18 @@ func TestCheckSaysWhatTheFileDescribes(t *testing.T) {
 	}
 }
 
+func TestTheExamplesAreSound(t *testing.T) {
+	files, err := filepath.Glob("../../deploy/fleet.*.yaml")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if out, err := check(t, "", file); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
 func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
 	const faulty = "domian: x\ndatacenters: { par1: { harbor: x, role: y } }\n"
 	out, err := check(t, faulty, "-")

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/breakwater/internal/lab"
+)
+
+var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub"}
+
+// provisionFleet is a fleet file of two empty Harbors.
+func provisionFleet(t *testing.T) (config string, harbors []*lab.Harbor) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, secret := range provisionSecrets {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := `domain: h.example.org
+datacenters: { par1: { harbor: "URL0" }, mad1: { harbor: "URL1" } }
+harbor:
+  username: admin
+  password: "file:DIR/admin"
+  oidc: { name: k, endpoint: "https://k.example.org", client_id: harbor, client_secret: "file:DIR/oidc" }
+projects:
+  multi-dc: { app: { robots: { readonly: "file:DIR/readonly", sync: "file:DIR/sync" } } }
+  cache: { hub: { endpoint: "https://hub.example.org", username: u, password: "file:DIR/hub" } }
+edge: { plain_http: true, robot: { secret: "file:DIR/edge" } }
+`
+	upstream, err := lab.StartHarbor(lab.HarborConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
+	text = strings.Replace(text, "username: u,", `username: "`+upstream.CreateRobot("*", "u", provisionSecrets["hub"], "pull")+`",`, 1)
+	for _, name := range []string{"URL0", "URL1"} {
+		h, err := lab.StartHarbor(lab.HarborConfig{Internet: map[string]string{"hub.example.org": upstream.URL()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.Close() }) //nolint:errcheck // the test is over
+		harbors = append(harbors, h)
+		text = strings.Replace(text, name, h.URL(), 1)
+	}
+	config = filepath.Join(dir, "fleet.yaml")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config, harbors
+}
+
+// provisions runs the command; no secret may be in what it says.
+func provisions(t *testing.T, status exitStatus, args ...string) (text string) {
+	t.Helper()
+	cmd := provisionCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetIn(strings.NewReader("yes\n"))
+	cmd.SetArgs(args)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err := cmd.ExecuteContext(t.Context())
+	var got exitStatus
+	switch {
+	case errors.As(err, &got):
+	case err != nil:
+		got = 1
+		out.WriteString(err.Error())
+	}
+	text = out.String()
+	if got != status {
+		t.Errorf("%v: exit status %d, want %d\n%s", args, got, status, text)
+	}
+	for _, secret := range provisionSecrets {
+		if strings.Contains(text, secret) {
+			t.Errorf("%v: a secret is in\n%s", args, text)
+		}
+	}
+	return text
+}
+
+func TestProvisionFromTheCommandLine(t *testing.T) {
+	config, harbors := provisionFleet(t)
+	if text := provisions(t, exitChanges, "plan", "--config", config); !strings.Contains(text, "\nmad1\n") || !strings.Contains(text, "  + project multi-dc-app\n") || !strings.Contains(text, "quota: 10GiB") {
+		t.Error(text)
+	}
+	var plan struct {
+		Changes []struct{ Datacenter, Kind, Name, Action string }
+		Objects int
+	}
+	if err := json.Unmarshal([]byte(provisions(t, exitChanges, "plan", "--json", "--config", config)), &plan); err != nil || len(plan.Changes) != plan.Objects || plan.Objects == 0 {
+		t.Errorf("%v %+v", err, plan)
+	}
+	provisions(t, 1, "apply", "--json", "--config", config)
+	if text := provisions(t, 0, "apply", "--config", config); !strings.Contains(text, "Do this?") || !strings.Contains(text, "0 failed, 0 deferred") {
+		t.Error(text)
+	}
+	if text := provisions(t, 0, "plan", "--config", config); !strings.Contains(text, "Nothing to do") {
+		t.Error(text)
+	}
+	var applied struct {
+		Results []struct{ Kind, Outcome string }
+	}
+	text := provisions(t, 0, "apply", "--yes", "--json", "--rewrite-secrets", "--config", config)
+	if err := json.Unmarshal([]byte(text), &applied); err != nil || len(applied.Results) == 0 {
+		t.Errorf("secrets are not written again: %v %s", err, text)
+	}
+	provisions(t, 1, "plan", "--config", config, "--datacenter", "lon1")
+	if err := harbors[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be read") {
+		t.Error(text)
+	}
+	if text := provisions(t, exitPartial, "apply", "--yes", "--config", config); !strings.Contains(text, "Partial") {
+		t.Error(text)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(config), "sync"), []byte("weak"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text := provisions(t, 1, "apply", "--yes", "--config", config); !strings.Contains(text, "multi-dc-app+sync: its secret must have 8 to 128 characters") {
+		t.Error(text)
+	}
+	if err := os.Remove(filepath.Join(filepath.Dir(config), "readonly")); err != nil {
+		t.Fatal(err)
+	}
+	if text := provisions(t, 1, "plan", "--config", config); !strings.Contains(text, "readonly: ") || !strings.Contains(text, "no such file") {
+		t.Error(text)
+	}
+	if text := provisions(t, 0, "lint", "--config", config); !strings.Contains(text, "all datacenters push to each other") {
+		t.Error(text)
+	}
+}

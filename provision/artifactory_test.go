@@ -1,0 +1,83 @@
+package provision
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+func discovered(t *testing.T, serve http.HandlerFunc, declared ...string) (keys, notes []string, err error) {
+	t.Helper()
+	srv := httptest.NewServer(serve)
+	t.Cleanup(srv.Close)
+	a := &fleet.Artifactory{URL: fleet.URL(srv.URL), Domain: "artifactory.example.org", Exclude: []string{"tmp-*"}}
+	return artifactoryKeys(t.Context(), a, "harbor-ro", "s3cret", declared)
+}
+
+// repositories answers as Artifactory's repositories API does.
+func repositories(reader string, keys ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != reader || password != artifactoryPassword {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		if r.URL.String() != "/artifactory/api/repositories?type=local&packageType=docker" {
+			http.NotFound(w, r)
+			return
+		}
+		var all []string
+		for _, key := range keys {
+			all = append(all, fmt.Sprintf(`{"key":%q,"type":"LOCAL","url":"https://a/%[1]s","packageType":"Docker"}`, key))
+		}
+		fmt.Fprint(w, "["+strings.Join(all, ",")+"]")
+	}
+}
+
+func TestArtifactoryIsDiscovered(t *testing.T) {
+	keys, notes, err := discovered(t, repositories("harbor-ro", "team-b", "team-a", "tmp-x", "team-a"))
+	if err != nil || !slices.Equal(keys, []string{"team-a", "team-b"}) || len(notes) != 0 {
+		t.Errorf("%v %v %v", keys, notes, err)
+	}
+	if keys, notes, err = discovered(t, repositories("harbor-ro")); err != nil || len(keys) != 0 || len(notes) != 1 {
+		t.Errorf("an empty list: %v %v %v", keys, notes, err)
+	}
+}
+
+// Where the repositories API is not for this account, the user interface's is asked.
+func TestArtifactoryByItsUserInterface(t *testing.T) {
+	keys, _, err := discovered(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.String() != "/ui/api/v1/ui/repodata?packageSearch=true" {
+			http.Error(w, `{"errors":[{"status":403}]}`, http.StatusForbidden)
+			return
+		}
+		fmt.Fprint(w, `{"repoTypesList":[{"repoKey":"team-a","repoType":"Docker","isLocal":true},{"repoKey":"remote","repoType":"Docker","isLocal":false},{"repoKey":"maven","repoType":"Maven","isLocal":true}]}`)
+	})
+	if err != nil || !slices.Equal(keys, []string{"team-a"}) {
+		t.Errorf("%v %v", keys, err)
+	}
+}
+
+// An answer that is none must not look like an Artifactory without repositories.
+func TestArtifactoryThatIsNotWell(t *testing.T) {
+	for name, serve := range map[string]http.HandlerFunc{
+		"500":       func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) },
+		"HTML":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>log in</html>") },
+		"cut":       func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[{"key":"team-a"},{"ke`) },
+		"bad key":   repositories("harbor-ro", "Team A"),
+		"forbidden": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) },
+	} {
+		if keys, _, err := discovered(t, serve); err == nil {
+			t.Errorf("%s: %v", name, keys)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: the password is in %v", name, err)
+		}
+	}
+	if _, _, err := discovered(t, repositories("harbor-ro", "quay.io"), "quay.io"); err == nil || !strings.Contains(err.Error(), "is a cache of projects.cache too") {
+		t.Errorf("a key that is a declared cache: %v", err)
+	}
+}

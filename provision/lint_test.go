@@ -1,0 +1,82 @@
+package provision
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+func lintOf(t *testing.T, samples []string, replace ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(article)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.NewReplacer(replace...).Replace(string(text))
+	f, err := fleet.Load("fleet.yaml", []byte(changed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, finding := range Lint(f, samples) {
+		lines = append(lines, finding.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Each trap that a fleet file can walk into is said.
+func TestTraps(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		samples []string
+		replace []string
+		want    string
+	}{
+		{"push in all directions", nil, nil, "warning: projects.multi-dc.repo1.replication: all datacenters push to each other, and tags can be moved: a push costs up to 6 executions"},
+		{"Docker Hub's limit", nil, nil, "24 in 6 hours for each tag and datacenter; without a login Docker Hub allows 100: 5 tags exceed it"},
+		{"patterns are globs", []string{"v2.10.1", "v2.10.rc", "v2.9.0"}, []string{`"v2.10.{[0-9],[0-9][0-9]}"`, `"v2.{10}.{?,??}"`}, `"v2.{10}.{?,??}" takes v2.10.1, v2.10.rc`},
+		{"every tag", nil, []string{`"v2.10.{[0-9],[0-9][0-9]}"`, `"**"`}, `projects.repl.kubernetes-core.images[0].tags: "**" takes every tag`},
+		{"Keycloak's nested roles", nil, nil, "realm_access.roles"},
+		{"a nested claim", nil, []string{"groups_claim: roles", "groups_claim: realm_access.roles"}, `error: harbor.oidc.groups_claim: "realm_access.roles" is a nested claim`},
+		{"unequal quotas", nil, []string{"repo1: {}", "repo1: { datacenters: { drp: { quota: 1GiB } } }"}, "projects.multi-dc.repo1.quota: it is not the same in all datacenters"},
+		{"nothing replicates", nil, []string{`        sync: "vault:secret/harbor#robot-password/replication/{name}"`, ""}, "projects.multi-dc.repo1.robots.sync: there is no secret"},
+		{"pulls that do not count", nil, []string{`, secret: "vault:secret/harbor#robot-password/edge"`, ""}, "what is pulled in one datacenter does not count in the others"},
+		{"a schedule that cron has not", nil, []string{"every: 15m", "every: 7h"}, "cannot repeat every 7h0m0s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := lintOf(t, c.samples, c.replace...); !strings.Contains(got, c.want) {
+				t.Errorf("want %q in\n%s", c.want, got)
+			}
+		})
+	}
+	one := lintOf(t, nil, "repo1: {}", `repo1: { immutable_tags: ["**"] }`)
+	if strings.Contains(one, "repo1.replication") {
+		t.Errorf("immutable tags are not moved:\n%s", one)
+	}
+}
+
+func TestCron(t *testing.T) {
+	for _, every := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
+		text, err := cron(every, "x")
+		fields := strings.Fields(text)
+		if err != nil || len(fields) != 6 || fields[0] != "0" || fields[1] == "*" {
+			t.Errorf("%v: %q %v", every, text, err)
+		}
+	}
+	for _, every := range []time.Duration{0, time.Second, 90 * time.Second, 7 * time.Minute, 90 * time.Minute, 7 * time.Hour, 48 * time.Hour} {
+		if text, err := cron(every, "x"); err == nil {
+			t.Errorf("%v is %q", every, text)
+		}
+	}
+	spread := map[string]bool{}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		text, _ := cron(15*time.Minute, name)
+		spread[text] = true
+	}
+	if len(spread) < 3 {
+		t.Errorf("all run at once: %v", spread)
+	}
+}

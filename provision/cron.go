@@ -3,6 +3,8 @@ package provision
 import (
 	"fmt"
 	"hash/fnv"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,4 +39,43 @@ func cron(every time.Duration, name string) (string, error) {
 		return fmt.Sprintf("0 %d %d * * %d", at%60, at/60%24, at/60/24), nil
 	}
 	return "", fmt.Errorf("schedules of Harbor's cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+}
+
+// interval is how often a schedule of the shapes that cron writes runs; 0 for others.
+func interval(schedule string) time.Duration {
+	f := strings.Fields(schedule)
+	if len(f) != 6 || f[0] != "0" {
+		return 0
+	}
+	step := func(field string) int {
+		_, text, ok := strings.Cut(field, "/")
+		if !ok {
+			return 0
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	number := func(field string) bool { _, err := strconv.Atoi(field); return err == nil }
+	switch minute, hour, rest := f[1], f[2], strings.Join(f[3:5], " "); {
+	case rest != "* *":
+		return 0
+	case minute == "0-59" && hour == "*" && f[5] == "*":
+		return time.Minute
+	case step(minute) > 0 && hour == "*" && f[5] == "*":
+		return time.Duration(step(minute)) * time.Minute
+	case !number(minute):
+		return 0
+	case hour == "*" && f[5] == "*":
+		return time.Hour
+	case step(hour) > 0 && f[5] == "*":
+		return time.Duration(step(hour)) * time.Hour
+	case number(hour) && f[5] == "*":
+		return 24 * time.Hour
+	case number(hour) && number(f[5]):
+		return 7 * 24 * time.Hour
+	}
+	return 0
 }

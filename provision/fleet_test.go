@@ -2,11 +2,13 @@ package provision
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.org/breakwater/internal/fleet"
@@ -21,7 +23,8 @@ const article = "../deploy/fleet.article.yaml"
 type testFleet struct {
 	harbors  map[string]*lab.Harbor
 	internet map[string]string
-	text     string // of the fleet file
+	text     string   // of the fleet file
+	vault    sync.Map // secrets that are others now
 }
 
 // testSecrets are what the Vault holds at secret/harbor; others are in secret/artifactory.
@@ -33,11 +36,13 @@ var testSecrets = map[string]string{
 
 const artifactoryPassword = "s3cret"
 
-// serveTestVault answers as a Vault with key/value secrets of version 2 at secret/.
-func serveTestVault(w http.ResponseWriter, r *http.Request) {
+// serveVault answers as a Vault with key/value secrets of version 2 at secret/.
+func (f *testFleet) serveVault(w http.ResponseWriter, r *http.Request) {
+	now := maps.Clone(testSecrets)
+	f.vault.Range(func(k, v any) bool { now[k.(string)] = v.(string); return true })
 	answer := map[string]any{
 		"/v1/auth/approle/login":      map[string]any{"auth": map[string]any{"client_token": "a-token"}},
-		"/v1/secret/data/harbor":      map[string]any{"data": map[string]any{"data": testSecrets}},
+		"/v1/secret/data/harbor":      map[string]any{"data": map[string]any{"data": now}},
 		"/v1/secret/data/artifactory": map[string]any{"data": map[string]any{"data": map[string]string{"harbor_ro_password": artifactoryPassword}}},
 	}[r.URL.Path]
 	if strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/secret/") {
@@ -62,7 +67,7 @@ func newTestFleet(t *testing.T) *testFleet {
 	const reader = "robot$harbor-ro"
 	upstream.CreateRobot("*", "harbor-ro", artifactoryPassword, "pull")
 	f.internet["team-a.artifactory.example.org"] = upstream.URL()
-	vault, artifactory := httptest.NewServer(http.HandlerFunc(serveTestVault)), httptest.NewServer(repositories(reader, "team-a", "tmp-x"))
+	vault, artifactory := httptest.NewServer(http.HandlerFunc(f.serveVault)), httptest.NewServer(repositories(reader, "team-a", "tmp-x"))
 	t.Cleanup(vault.Close)
 	t.Cleanup(artifactory.Close)
 	text, err := os.ReadFile(article)

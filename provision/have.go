@@ -104,7 +104,11 @@ func (h *harbor) readPrefix(ctx context.Context) (prefix string, c *models.Confi
 	return prefix, got.Payload, nil
 }
 
-// read is what a Harbor has of what is wanted, and everything beside it that could be ours.
+// oidcKeys are the keys of the configuration that a fleet file may set.
+var oidcKeys = []string{"auth_mode", "oidc_name", "oidc_endpoint", "oidc_client_id", "oidc_scope", "oidc_user_claim", "oidc_auto_onboard", "oidc_verify_cert", "oidc_groups_claim", "oidc_admin_group"}
+
+// read is what a Harbor has of what is wanted, and everything beside it that could be
+// ours. Without a want it is everything.
 func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*having, error) {
 	have := &having{datacenter: datacenter, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
 	var config *models.ConfigurationsResponse
@@ -124,8 +128,13 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if k := (Key{datacenter, kindConfiguration, "oidc"}); want.objects[k] != nil {
-		c, err := configurationOf(config, want.objects[k].(configuration))
+	keys := oidcKeys
+	if want != nil {
+		c, _ := want.objects[Key{datacenter, kindConfiguration, "oidc"}].(configuration)
+		keys = slices.Collect(maps.Keys(c))
+	}
+	if len(keys) > 0 {
+		c, err := configurationOf(config, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +151,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	g.Go(func() error { return h.readRobots(all, have, "", 0) })
 	for _, p := range projects {
 		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
-		if want.objects[Key{datacenter, kindProject, p.Name}] != nil {
+		if want == nil || want.objects[Key{datacenter, kindProject, p.Name}] != nil {
 			h.readProject(all, g, have, want, p)
 		}
 	}
@@ -160,7 +169,10 @@ func projectRead(p *models.Project, quota int64, registries map[int64]string) *p
 
 // readProject reads what hangs on a project, as far as it is wanted.
 func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, want *wanted, p *models.Project) {
-	var robots, members, rules bool
+	robots, members, rules := want == nil, want == nil, want == nil
+	if want == nil {
+		want = &wanted{}
+	}
 	for k := range want.objects {
 		if k.Datacenter != have.datacenter {
 			continue
@@ -189,7 +201,7 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	}
 }
 
-func configurationOf(c *models.ConfigurationsResponse, want configuration) (configuration, error) {
+func configurationOf(c *models.ConfigurationsResponse, keys []string) (configuration, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -199,7 +211,7 @@ func configurationOf(c *models.ConfigurationsResponse, want configuration) (conf
 		return nil, err
 	}
 	have := configuration{}
-	for k := range want {
+	for _, k := range keys {
 		have[k] = ""
 		if v := items[k].Value; v != nil {
 			have[k] = fmt.Sprint(v)

@@ -65,6 +65,9 @@ func TestCron(t *testing.T) {
 		if err != nil || len(fields) != 6 || fields[0] != "0" || fields[1] == "*" {
 			t.Errorf("%v: %q %v", every, text, err)
 		}
+		if back := interval(text); back != every {
+			t.Errorf("%v: %q is every %v", every, text, back)
+		}
 	}
 	for _, every := range []time.Duration{0, time.Second, 90 * time.Second, 7 * time.Minute, 90 * time.Minute, 7 * time.Hour, 48 * time.Hour} {
 		if text, err := cron(every, "x"); err == nil {

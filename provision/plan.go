@@ -111,10 +111,12 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 	const ours = "(as the fleet file says)"
 	switch {
 	case c.secret == "":
-	case c.have.secret == differs:
-		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(another one)", ours}), true
 	case rewrite:
 		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(whatever it is)", ours}), true
+	case c.have.secret == differs && p.hasSuccessor(c.Key):
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: it has its old secret, and a successor beside it has the new one; rotate --finish ends that", c.Key))
+	case c.have.secret == differs:
+		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(another one)", ours}), true
 	case c.Kind == kindConfiguration && len(c.Fields) > 0:
 		// It cannot be read nor tried: whenever something of it changes it is written too.
 		c.Fields, c.resets = append(c.Fields, FieldChange{"oidc_client_secret", "(Harbor does not say)", ours}), true
@@ -122,6 +124,17 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 	case c.have.secret == unproven && c.have.whyNot != "":
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: its secret could not be proven: %s", c.Key, c.have.whyNot))
 	}
+}
+
+// hasSuccessor reports whether a rotation of the robot has begun and not ended.
+func (p *Plan) hasSuccessor(k Key) bool {
+	for other, e := range p.have[k.Datacenter].entries {
+		rb, ok := e.object.(*robot)
+		if ok && k.Kind == kindRobot && strings.HasPrefix(other.Name, k.Name+"-") && strings.HasPrefix(rb.description, successorOf) {
+			return true
+		}
+	}
+	return false
 }
 
 // managed are the prefixes of the projects that are ours.

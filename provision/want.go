@@ -297,7 +297,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 		return
 	}
 	k := Key{datacenter, kindRobot, e.Name}
-	rb := &robot{name: e.Name, duration: -1, description: marked("The edge's own")}
+	rb := &robot{name: e.Name, duration: -1, description: marked(edgesOwn)}
 	var needs []Key
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {

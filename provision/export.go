@@ -1,0 +1,349 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/breakwater/internal/naming"
+)
+
+// ExportOptions say what to export.
+type ExportOptions struct {
+	Domain   string
+	Harbors  map[string]string // addresses, by the datacenter's name
+	Username string
+	Password string
+	CA       string // file of the CA that signs the Harbors' certificates; "": the system's
+	// Secret is where secrets are to be found, for Harbor shows none: a reference with
+	// {what} in it, as vault:secret/harbor#{what}.
+	Secret string
+}
+
+// exporter writes what Harbors have as a fleet file.
+type exporter struct {
+	options ExportOptions
+	names   []string // datacenters
+	have    map[string]*having
+	out     strings.Builder
+	notes   []string
+}
+
+// Export writes existing Harbors as a fleet file. What the fleet file cannot say is in
+// the notes. The file plans to nothing for what apply made, and to what breakwater
+// would do otherwise for the rest.
+func Export(ctx context.Context, o ExportOptions) (file string, notes []string, err error) {
+	if !strings.Contains(o.Secret, "{what}") {
+		return "", nil, errors.New("the reference to secrets has no {what} in it, and all would be one: write vault:secret/harbor#{what}")
+	}
+	trust, err := tlsOf(o.CA)
+	if err != nil {
+		return "", nil, err
+	}
+	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}}
+	for _, name := range x.names {
+		h, err := newHarbor(strings.TrimRight(o.Harbors[name], "/"), o.Username, o.Password, trust)
+		if err != nil {
+			return "", nil, err
+		}
+		defer h.close()
+		if x.have[name], err = h.read(ctx, name, nil); err != nil {
+			return "", nil, fmt.Errorf("%s: %w", name, plain(err))
+		}
+	}
+	x.write()
+	return x.out.String(), x.notes, nil
+}
+
+func (x *exporter) line(depth int, format string, args ...any) {
+	fmt.Fprintf(&x.out, strings.Repeat("  ", depth)+format+"\n", args...)
+}
+
+func (x *exporter) secret(what string) string {
+	return strconv.Quote(strings.ReplaceAll(x.options.Secret, "{what}", what))
+}
+
+// first is the object in the first datacenter that has it.
+func (x *exporter) first(kind, name string) *entry {
+	for _, datacenter := range x.names {
+		if e := x.have[datacenter].get(kind, name); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// all are the names of a kind, in any datacenter.
+func (x *exporter) all(kind string) []string {
+	names := map[string]bool{}
+	for _, h := range x.have {
+		for k := range h.entries {
+			if k.Kind == kind {
+				names[k.Name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func (x *exporter) write() {
+	x.line(0, "# Written by breakwater provision export. Harbor shows no secrets: put them where the references say.")
+	x.line(0, "domain: %s\ndatacenters:", x.options.Domain)
+	for _, name := range x.names {
+		x.line(1, "%s: { harbor: %q }", name, x.options.Harbors[name])
+	}
+	x.line(0, "harbor:\n  username: %q\n  password: %s", x.options.Username, x.secret("admin-password"))
+	if prefix := x.have[x.names[0]].prefix; prefix != "robot$" {
+		x.line(1, "robot_prefix: %q", prefix)
+	}
+	x.writeOIDC()
+	x.line(0, "projects:")
+	x.writeMultiDCs()
+	x.writeCaches()
+	x.writeRepls()
+	for _, name := range x.all(kindRobot) {
+		if rb := x.first(kindRobot, name).object.(*robot); rb.project == "" && strings.HasPrefix(rb.description, edgesOwn) {
+			x.line(0, "edge:\n  plain_http: true  # or its certificate: tls\n  robot: { name: %s, secret: %s }", rb.name, x.secret("robot-password/edge"))
+		}
+	}
+}
+
+// edgesOwn is how the description of the edge's robot begins.
+const edgesOwn = "The edge's own"
+
+func (x *exporter) writeOIDC() {
+	e := x.first(kindConfiguration, "oidc")
+	c := e.object.(configuration)
+	if c["auth_mode"] != "oidc_auth" {
+		return
+	}
+	x.line(1, "oidc:")
+	for _, f := range []struct{ key, field string }{{"oidc_name", "name"}, {"oidc_endpoint", "endpoint"}, {"oidc_client_id", "client_id"}, {"oidc_scope", "scope"},
+		{"oidc_user_claim", "user_claim"}, {"oidc_groups_claim", "groups_claim"}, {"oidc_admin_group", "admin_group"}} {
+		if v := c[f.key]; v != "" {
+			x.line(2, "%s: %q", f.field, v)
+		}
+	}
+	x.line(2, "auto_onboard: %s\n    client_secret: %s", c["oidc_auto_onboard"], x.secret("oidc-client-secret"))
+}
+
+// settings are a project's fields that all kinds have, as one datacenter has them.
+func (x *exporter) settings(datacenter, name string) []string {
+	h := x.have[datacenter]
+	e := h.get(kindProject, name)
+	if e == nil {
+		return nil
+	}
+	p := e.object.(*project)
+	all := []string{"quota: " + bytesText(p.quota), "auto_scan: " + strconv.FormatBool(p.autoScan)}
+	if p.public && !strings.HasPrefix(name, naming.MultiDC) {
+		all = append(all, "public: true")
+	}
+	if r := h.get(kindRetention, name); r != nil && !r.broken {
+		if text := x.retention(datacenter, name, r.object.(*retention)); text != "" {
+			all = append(all, "retention: { "+text+" }")
+		}
+	} else {
+		x.notes = append(x.notes, fmt.Sprintf("%s: project %s keeps everything: it has no retention, and the fleet file's default would be made", datacenter, name))
+	}
+	var groups, tags []string
+	for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
+		of, rest, _ := strings.Cut(k.Name, " ")
+		switch {
+		case of != name:
+		case k.Kind == kindMember:
+			groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, h.entries[k].object.(*member).role))
+		case k.Kind == kindImmutable && rest != "" && strings.HasPrefix(name, naming.MultiDC):
+			tags = append(tags, strconv.Quote(rest))
+		}
+	}
+	if len(groups) > 0 {
+		all = append(all, "members: ["+strings.Join(groups, ", ")+"]")
+	}
+	if len(tags) > 0 {
+		all = append(all, "immutable_tags: ["+strings.Join(tags, ", ")+"]")
+	}
+	return all
+}
+
+func (x *exporter) retention(datacenter, name string, r *retention) string {
+	var all []string
+	for _, one := range r.rules {
+		field, unit := map[string]string{"nDaysSinceLastPull": "pulled_within", "nDaysSinceLastPush": "pushed_within", "latestPulledN": "most_recently_pulled", "latestPushedK": "most_recently_pushed", "always": "always"}[one.template], ""
+		if strings.HasPrefix(one.template, "nDays") {
+			unit = "d"
+		}
+		switch {
+		case field == "" || one.disabled || one.selects != everything && one.template != "always":
+			x.notes = append(x.notes, fmt.Sprintf("%s: project %s has a retention rule that the fleet file cannot say: %s of %s", datacenter, name, one.template, one.selects))
+		case field == "always":
+			all = append(all, "always: true")
+		default:
+			all = append(all, fmt.Sprintf("%s: %d%s", field, one.n, unit))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// project writes one project: what the first datacenter has, what only it has, and
+// what differs in others.
+func (x *exporter) project(full, name string, fields ...string) {
+	home := ""
+	for _, datacenter := range x.names {
+		if x.have[datacenter].get(kindProject, full) != nil {
+			home = cmp.Or(home, datacenter)
+		} else {
+			x.notes = append(x.notes, fmt.Sprintf("%s has no project %s: apply makes it", datacenter, full))
+		}
+	}
+	base := x.settings(home, full)
+	all := append(slices.Clone(base), fields...)
+	var differ []string
+	for _, datacenter := range x.names {
+		var other []string
+		for _, s := range x.settings(datacenter, full) {
+			if !slices.Contains(base, s) {
+				other = append(other, s)
+			}
+		}
+		if len(other) > 0 {
+			differ = append(differ, fmt.Sprintf("%s: { %s }", datacenter, strings.Join(other, ", ")))
+		}
+	}
+	if len(differ) > 0 {
+		all = append(all, "datacenters: { "+strings.Join(differ, ", ")+" }")
+	}
+	x.line(2, "%s: { %s }", name, strings.Join(all, ", "))
+}
+
+func (x *exporter) projects(prefix string) (names []string) {
+	for _, full := range x.all(kindProject) {
+		if name, ok := strings.CutPrefix(full, prefix); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (x *exporter) writeMultiDCs() {
+	names := x.projects(naming.MultiDC)
+	if len(names) == 0 {
+		return
+	}
+	x.line(1, "multi-dc:")
+	for _, name := range names {
+		full := naming.MultiDC + name
+		var robots []string
+		for _, robot := range []struct{ name, what string }{{"readonly", "readonly"}, {"readwrite", "readwrite"}, {"sync", "replication"}} {
+			if x.first(kindRobot, full+"+"+robot.name) != nil {
+				robots = append(robots, fmt.Sprintf("%s: %s", robot.name, x.secret("robot-password/"+robot.what+"/"+name)))
+			}
+		}
+		fields := []string{"robots: { " + strings.Join(robots, ", ") + " }"}
+		if text := x.replication(full); text != "" {
+			fields = append(fields, "replication: { "+text+" }")
+		}
+		x.project(full, name, fields...)
+	}
+}
+
+// replication is how a project's replications are.
+func (x *exporter) replication(full string) string {
+	push, pull := "none", time.Duration(0)
+	found := false
+	for _, name := range x.all(kindPolicy) {
+		switch p := x.first(kindPolicy, name).object.(*policy); {
+		case strings.HasPrefix(name, full+" to "):
+			push, found = "event", true
+		case strings.HasPrefix(name, full+" from "):
+			pull, found = interval(p.cron), true
+		}
+	}
+	if !found {
+		return ""
+	}
+	text := "push: " + push
+	if pull > 0 {
+		text = "pull: " + duration(pull) + ", " + text
+	}
+	return text
+}
+
+// duration writes an interval as the fleet file does.
+func duration(d time.Duration) string {
+	switch {
+	case d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dm", d/time.Minute)
+}
+
+func (x *exporter) writeCaches() {
+	names := x.projects(naming.Cache)
+	if len(names) == 0 {
+		return
+	}
+	x.line(1, "cache:")
+	for _, name := range names {
+		of := x.first(kindProject, naming.Cache+name).object.(*project).registry
+		e := x.first(kindRegistry, of)
+		if e == nil || of != name {
+			x.notes = append(x.notes, fmt.Sprintf("project %s is no cache of a registry %q, as breakwater names them (its registry is %q); it is left out", naming.Cache+name, name, of))
+			continue
+		}
+		r := e.object.(*registry)
+		fields := []string{"provider: " + r.kind, fmt.Sprintf("endpoint: %q", strings.TrimRight(r.url, "/"))}
+		if text := strings.TrimSuffix(strings.TrimSuffix(r.description, mark), " "); text != "" {
+			fields = append(fields, fmt.Sprintf("description: %q", text))
+		}
+		if r.user != "" {
+			fields = append(fields, fmt.Sprintf("username: %q, password: %s", r.user, x.secret("cache-password/"+name)))
+		}
+		x.project(naming.Cache+name, name, fields...)
+	}
+}
+
+func (x *exporter) writeRepls() {
+	names := x.projects(naming.Repl)
+	if len(names) == 0 {
+		return
+	}
+	x.line(1, "repl:")
+	for _, name := range names {
+		var images []string
+		for _, rule := range x.all(kindPolicy) {
+			p := x.first(kindPolicy, rule).object.(*policy)
+			if p.namespace != naming.Repl+name || p.from == "" {
+				continue
+			}
+			filters := map[string]string{}
+			for _, f := range p.filters {
+				kind, value, _ := strings.Cut(f, " ")
+				filters[kind] = value
+			}
+			flatten := strconv.Itoa(int(p.flatten))
+			if p.flatten == naming.FlattenAll {
+				flatten = "all"
+			}
+			every := interval(p.cron)
+			if every == 0 {
+				x.notes = append(x.notes, fmt.Sprintf("replication %s runs by %q, which the fleet file cannot say; every: 24h is written", rule, p.cron))
+				every = 24 * time.Hour
+			}
+			images = append(images, fmt.Sprintf("{ from: %s, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
+		}
+		if len(images) == 0 {
+			x.notes = append(x.notes, fmt.Sprintf("project %s has no replication into it; it is left out", naming.Repl+name))
+			continue
+		}
+		x.project(naming.Repl+name, name, "images: ["+strings.Join(images, ", ")+"]")
+	}
+}

@@ -123,7 +123,7 @@ func (h *Handler) askHarborForToken(ctx context.Context, q tokenQuestion) (token
 	var believed time.Duration
 	switch {
 	case len(a.pull) < len(h.cfg.Access.Remembered(q.authorization, q.repos)): // it will be forgotten: look now
-	case a.subject == "" && q.authorization != "":
+	case a.subject == "" && (q.authorization != "" || a.status == http.StatusOK && len(a.pull) < len(q.repos)): // nobody, who may do less than asked for
 		believed = lookFor
 	default:
 		return a, nil

@@ -407,3 +407,38 @@ func TestNoOutageIsMadeUp(t *testing.T) {
 		})
 	}
 }
+
+// Peers whose databases are down too take everybody for nobody: their empty token is
+// no answer to somebody who was granted the pull here.
+func TestAnonymousPullsWhileAllDatabasesAreDown(t *testing.T) {
+	r, _ := outageClock(t)
+	s := r.sites[0]
+	for _, site := range r.sites {
+		site.harbor.CreateProject("open", true)
+	}
+	const scope = "repository:open/app:pull"
+	if status, token := s.askToken(t, "", "", scope); status != http.StatusOK || !grants(t, token, "open/app") {
+		t.Fatalf("Harbor's own token: %d %s", status, token)
+	}
+	r.everywhere(t, lab.Fault{Name: "db-down"})
+	if status, token := s.askToken(t, "", "", scope); status != http.StatusOK || !grants(t, token, "open/app") {
+		t.Errorf("%d, and the token grants nothing", status)
+	}
+	if status, token := s.askToken(t, "", "", "repository:multi-dc-demo/app:pull"); status == http.StatusOK && grants(t, token, "multi-dc-demo/app") {
+		t.Error("what nobody may pull is granted")
+	}
+}
+
+// grants reports whether a token says that the repo may be pulled from.
+func grants(t *testing.T, token, repo string) bool {
+	t.Helper()
+	var claims struct {
+		jwt.RegisteredClaims
+		Access []registry.Access `json:"access"`
+	}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil {
+		t.Fatalf("%q: %v", token, err)
+	}
+	granted := registry.Token{Access: claims.Access}
+	return granted.Allows(repo, "pull")
+}

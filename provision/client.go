@@ -35,6 +35,7 @@ type harbor struct {
 	base     string // as https://harbor.par1.example.org
 	user     string
 	password string
+	prefix   string // of robots' names, where Harbor does not say it
 	inner    *http.Transport
 	api      *client.HarborAPI
 	slots    chan struct{}
@@ -73,7 +74,7 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &harbor{base: base, user: user, password: password, slots: make(chan struct{}, atOnce)}
+	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce)}
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
 		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.api = client.New(client.Config{URL: u, Transport: h})
@@ -106,6 +107,9 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("no answer: %w", err)
+		case resp.StatusCode == http.StatusUnauthorized && h.byPassword():
+			resp.Body.Close()
+			return nil, errLogin
 		case again && resp.StatusCode == http.StatusUnauthorized: // the session is over; nothing was done
 			resp.Body.Close()
 			h.forget()
@@ -147,6 +151,13 @@ func (h *harbor) authorize(req *http.Request) {
 		req.AddCookie(c)
 	}
 	req.Header.Set("X-Harbor-CSRF-Token", h.csrf)
+	req.Header.Set("Referer", h.base+"/") // who checks for forgeries may want it over TLS
+}
+
+func (h *harbor) byPassword() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.basic
 }
 
 func (h *harbor) forget() {
@@ -179,6 +190,7 @@ func (h *harbor) login(ctx context.Context) error {
 		if form != "" {
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			req.Header.Set("X-Harbor-CSRF-Token", csrf)
+			req.Header.Set("Referer", h.base+"/")
 		}
 		h.calls.Add(1)
 		resp, err := h.inner.RoundTrip(req)
@@ -203,11 +215,9 @@ func (h *harbor) login(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("no answer: %w", err)
-	case second.StatusCode == http.StatusUnauthorized && strings.Contains(h.user, "$"): // a robot: it has no sessions
+	case second.StatusCode == http.StatusUnauthorized: // robots, and people with a CLI secret, have no sessions
 		h.basic = true
 		return nil
-	case second.StatusCode == http.StatusUnauthorized:
-		return errLogin
 	case second.StatusCode != http.StatusOK:
 		return fmt.Errorf("log in: Harbor answers %s", second.Status)
 	}

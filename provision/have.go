@@ -20,6 +20,7 @@ import (
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
 	clientretention "github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
 	clientrobot "github.com/goharbor/go-client/pkg/sdk/v2.0/client/robot"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/systeminfo"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 	"golang.org/x/sync/errgroup"
 
@@ -50,6 +51,7 @@ const (
 type having struct {
 	datacenter string
 	prefix     string // of robots' names
+	version    string // as v2.15.2-080b0220; "": this account is not told
 	mu         sync.Mutex
 	entries    map[Key]*entry
 	quotas     map[string]quotaOf // by project
@@ -91,17 +93,41 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-// readPrefix is the prefix of robots' names.
-func (h *harbor) readPrefix(ctx context.Context) (prefix string, c *models.ConfigurationsResponse, err error) {
+// readConfiguration reads the configuration and what it says of robots' names. An
+// account that may not see it is told nothing: the fleet file's prefix holds.
+func (h *harbor) readConfiguration(ctx context.Context, have *having) (*models.ConfigurationsResponse, error) {
 	got, err := h.api.Configure.GetConfigurations(ctx, configure.NewGetConfigurationsParams())
-	if err != nil {
-		return "", nil, fmt.Errorf("read the configuration: %w", plain(err))
+	switch {
+	case isCode(err, 403):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the configuration: %w", plain(err))
 	}
-	prefix = "robot$"
 	if p := got.Payload.RobotNamePrefix; p != nil {
-		prefix = cmp.Or(p.Value, prefix)
+		have.prefix = cmp.Or(p.Value, have.prefix)
 	}
-	return prefix, got.Payload, nil
+	return got.Payload, nil
+}
+
+func (h *harbor) readVersion(ctx context.Context, have *having) error {
+	got, err := h.api.Systeminfo.GetSystemInfo(ctx, systeminfo.NewGetSystemInfoParams())
+	if err != nil {
+		return fmt.Errorf("read the version: %w", plain(err))
+	}
+	have.version = deref(got.Payload.HarborVersion)
+	return nil
+}
+
+// Harbor's versions whose API this was written and tried for.
+const oldest, newest = 9, 15
+
+// outside says that the Harbor's version is not one that this was written for.
+func (h *having) outside() string {
+	var major, minor int
+	if n, _ := fmt.Sscanf(h.version, "v%d.%d", &major, &minor); n != 2 || major == 2 && minor >= oldest && minor <= newest {
+		return ""
+	}
+	return fmt.Sprintf("%s: its Harbor is %s, and breakwater was tried with v2.%d to v2.%d: look at the plan twice", h.datacenter, h.version, oldest, newest)
 }
 
 // oidcKeys are the keys of the configuration that a fleet file may set.
@@ -110,14 +136,15 @@ var oidcKeys = []string{"auth_mode", "oidc_name", "oidc_endpoint", "oidc_client_
 // read is what a Harbor has of what is wanted, and everything beside it that could be
 // ours. Without a want it is everything.
 func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*having, error) {
-	have := &having{datacenter: datacenter, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
+	have := &having{datacenter: datacenter, prefix: h.prefix, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
 	var config *models.ConfigurationsResponse
 	var projects []*models.Project
 	g, all := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		have.prefix, config, err = h.readPrefix(all)
+		config, err = h.readConfiguration(all, have)
 		return err
 	})
+	g.Go(func() error { return h.readVersion(all, have) })
 	g.Go(func() (err error) {
 		projects, err = h.readProjects(all)
 		return err
@@ -133,7 +160,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 		c, _ := want.objects[Key{datacenter, kindConfiguration, "oidc"}].(configuration)
 		keys = slices.Collect(maps.Keys(c))
 	}
-	if len(keys) > 0 {
+	if len(keys) > 0 && config != nil {
 		c, err := configurationOf(config, keys)
 		if err != nil {
 			return nil, err

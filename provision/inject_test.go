@@ -144,7 +144,7 @@ func TestEveryCallMayFail(t *testing.T) {
 	want := f.contents(t)
 	for _, mode := range interruptions {
 		t.Run(mode, func(t *testing.T) {
-			slots := make(chan struct{}, 4)
+			slots := make(chan struct{}, 2)
 			var all sync.WaitGroup
 			for at := int64(1); at <= calls; at++ {
 				slots <- struct{}{}

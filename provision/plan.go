@@ -74,6 +74,10 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	want, secret := p.want.objects[k], p.want.secrets[k]
 	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
+	if c.have == nil && k.Kind == kindConfiguration {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: this account may not see it, so it is left alone", k))
+		return
+	}
 	if c.have == nil {
 		c.Action = Create
 		for _, f := range want.fields() {

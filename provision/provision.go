@@ -68,6 +68,7 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 		if p.harbors[name], err = newHarbor(string(dc.Harbor), user, password, trust); err != nil {
 			return nil, err
 		}
+		p.harbors[name].prefix = f.Harbor.RobotPrefix
 	}
 	return p, nil
 }
@@ -127,6 +128,11 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	plan := compareAll(want, have, p.options.Rewrite, p.options.Prune)
 	plan.Faults = faults
 	plan.Notes = append(plan.Notes, p.notes...)
+	for _, name := range sortedKeys(have) {
+		if note := have[name].outside(); note != "" {
+			plan.Notes = append(plan.Notes, note)
+		}
+	}
 	for _, h := range p.harbors {
 		plan.Calls, plan.Proofs = plan.Calls+h.calls.Load(), plan.Proofs+h.proofs.Load()
 	}

@@ -414,6 +414,8 @@ func (w *writer) explain(err error, o *registry) error {
 	switch {
 	case isCode(err, 500):
 		return explained{fmt.Errorf("this Harbor does not reach %s: is it running, and is the way open? (%w)", o.url, plain(err)), err}
+	case isCode(err, 400) && o.user == "":
+		return explained{fmt.Errorf("this Harbor does not find a registry at %s: is the way open? (%w)", o.url, plain(err)), err}
 	case isCode(err, 400) && strings.Contains(plain(err).Error(), "unhealthy"):
 		return explained{fmt.Errorf("%s refuses the login of %s (%w)", o.url, o.user, plain(err)), err}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/provision"
 )
 
 func checkCommand() *cobra.Command {
@@ -91,6 +92,9 @@ func advise(f *fleet.Fleet) (notes []string) {
 	}
 	if f.Edge.Robot.Secret.IsZero() {
 		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	}
+	for _, finding := range provision.Lint(f, nil) {
+		notes = append(notes, finding.Field+": "+finding.Message)
 	}
 	if len(f.Datacenters) < 2 {
 		return notes

@@ -69,7 +69,7 @@ func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
 
 func TestCheckSaysWhatAFleetDoesWithout(t *testing.T) {
 	const two = "domain: h.example.org\ndatacenters:\n  par1: { harbor: \"https://a.example.org\", edge: \"https://b.example.org\" }\n  mad1: { harbor: \"https://c.example.org\", edge: \"https://d.example.org\" }\n" +
-		"projects: { multi-dc: { app: {} } }\n"
+		"projects: { multi-dc: { app: { immutable_tags: [\"**\"], robots: { sync: env:S } } } }\n"
 	for text, want := range map[string]string{
 		two: "note: edge.peers.key",
 		two + "edge: { plain_http: true, peers: { key: env:K } }":                                                                         "note: harbor.token_certificates",

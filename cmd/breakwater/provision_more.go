@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/provision"
+)
+
+func provisionRotateCommand() *cobra.Command {
+	var o provision.RotateOptions
+	var config string
+	cmd := &cobra.Command{
+		Use:   "rotate ROBOT --config fleet.yaml",
+		Short: "Give a robot the secret that the fleet file leads to now, without a gap",
+		Long: `Write the new secret where the fleet file's reference leads (in Vault, say), then
+rotate the robot: sync, readonly, readwrite, or the edge's own by its name.
+
+sync is known to the peers alone: a second robot takes its place while it gets the new
+secret, replications that run are waited for, and in the end only the new secret works.
+Other robots are known to users: beside each a successor gets the new secret, with the
+date in its name; when all users have it, --finish gives the robot itself the new
+secret, and "provision apply --prune" removes the successor.`,
+		Example: `  breakwater provision rotate sync --config fleet.yaml
+  breakwater provision rotate readonly --project repo1 --config fleet.yaml
+  breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := fleet.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			o.Robot = args[0]
+			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
+			if err := p.Rotate(cmd.Context(), o); err != nil {
+				return fmt.Errorf("rotate %s: %w", o.Robot, err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only in this multi-dc project, as the fleet file names it (again for more)")
+	cmd.Flags().BoolVar(&o.Finish, "finish", false, "the old secret of a robot that users have ends")
+	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long running replications are waited for; 0: 15m")
+	return cmd
+}
+
+func provisionExportCommand() *cobra.Command {
+	var o provision.ExportOptions
+	var harbors []string
+	var password string
+	cmd := &cobra.Command{
+		Use:   "export --domain NAME --harbor DATACENTER=URL …",
+		Short: "Write existing Harbors as a fleet file",
+		Long: `Read one or several Harbors and print them as a fleet file. Harbor shows no secrets:
+references stand in their places, and --secrets says where they lead. What the fleet
+file cannot say is reported on stderr. For what "provision apply" made the file plans
+to nothing.`,
+		Example: `  breakwater provision export --domain harbor.example.org --harbor par1=https://harbor.par1.example.org \
+    --harbor mad1=https://harbor.mad1.example.org --password env:HARBOR_PASSWORD > fleet.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Harbors = map[string]string{}
+			for _, h := range harbors {
+				name, url, ok := strings.Cut(h, "=")
+				if !ok {
+					return fmt.Errorf("--harbor %s: write DATACENTER=URL", h)
+				}
+				o.Harbors[name] = url
+			}
+			if len(o.Harbors) == 0 {
+				return errors.New("there is no Harbor to export: write --harbor DATACENTER=URL")
+			}
+			scheme, path, _ := strings.Cut(password, ":")
+			if scheme != "env" && scheme != "file" {
+				return errors.New("--password is where the password is, as others would see it: write file:<path> or env:<NAME>")
+			}
+			var err error
+			if o.Password, err = wire.Secret(fleet.Ref{Scheme: scheme, Path: path}); err != nil {
+				return fmt.Errorf("--password: %w", err)
+			}
+			file, notes, err := provision.Export(cmd.Context(), o)
+			if err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			for _, note := range notes {
+				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), file)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&o.Domain, "domain", "", "the one name of the fleet")
+	cmd.Flags().StringArrayVar(&harbors, "harbor", nil, "a datacenter's name and its Harbor's address (again for more)")
+	cmd.Flags().StringVar(&o.Username, "username", "admin", "an administrator")
+	cmd.Flags().StringVar(&password, "password", "env:HARBOR_PASSWORD", "where the password is: file:<path> or env:<NAME>")
+	cmd.Flags().StringVar(&o.CA, "ca", "", "file of the CA that signs the Harbors' certificates; default: the system's")
+	cmd.Flags().StringVar(&o.Secret, "secrets", "vault:secret/harbor#{what}", "the references that are written, {what} being the secret's name")
+	cmd.MarkFlagRequired("domain") //nolint:errcheck // the flag is there
+	return cmd
+}

@@ -107,12 +107,12 @@ func (r *run) await(c Change) (missing string) {
 			outcome := r.results[k].Outcome
 			r.mu.Unlock()
 			if outcome != Done {
-				return fmt.Sprintf("%s is needed, and was %s", k, outcome)
+				return fmt.Sprintf("it needs %s, which is not done (%s)", k, outcome)
 			}
 			continue
 		}
 		if h := r.plan.have[k.Datacenter]; c.Action != Delete && (h == nil || h.get(k.Kind, k.Name) == nil) {
-			return fmt.Sprintf("%s is needed, and %s cannot be reached", k, k.Datacenter)
+			return fmt.Sprintf("it needs %s, and %s cannot be reached", k, k.Datacenter)
 		}
 	}
 	return ""

@@ -23,6 +23,7 @@ func call(t *testing.T, h *lab.Harbor, method, path string, body any) (answer []
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	req.SetBasicAuth(h.Admin())
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -109,8 +110,11 @@ var drifts = []struct {
 		call(t, h, "DELETE", policies+"/"+id(found(t, h, policies, pulls)), nil)
 	}, kindPolicy, "from"},
 	{"quota", func(t *testing.T, h *lab.Harbor) {
-		p := found(t, h, "/projects", "multi-dc-repo1")
-		call(t, h, "PUT", "/quotas/"+id(p), map[string]any{"hard": map[string]any{"storage": 1 << 30}})
+		var quotas []map[string]any
+		if err := json.Unmarshal(call(t, h, "GET", "/quotas?reference=project&reference_id="+id(found(t, h, "/projects", "multi-dc-repo1")), nil), &quotas); err != nil || len(quotas) != 1 {
+			t.Fatal(quotas, err)
+		}
+		call(t, h, "PUT", "/quotas/"+id(quotas[0]), map[string]any{"hard": map[string]any{"storage": 1 << 30}})
 	}, kindProject, "quota"},
 	{"project made public", func(t *testing.T, h *lab.Harbor) {
 		call(t, h, "PUT", "/projects/multi-dc-repo1", map[string]any{"metadata": map[string]any{"public": "true"}})
@@ -145,7 +149,7 @@ var drifts = []struct {
 	}, kindRetention, "keep"},
 	{"retention changed", func(t *testing.T, h *lab.Harbor) {
 		p := found(t, h, "/projects", "cache-dockerhub")
-		call(t, h, "PUT", "/retentions/"+p["metadata"].(map[string]any)["retention_id"].(string), map[string]any{"algorithm": "or", "rules": []any{}, "trigger": map[string]any{"kind": "Schedule", "settings": map[string]any{"cron": ""}}})
+		call(t, h, "PUT", "/retentions/"+p["metadata"].(map[string]any)["retention_id"].(string), map[string]any{"algorithm": "or", "rules": []any{}, "scope": map[string]any{"level": "project", "ref": p["project_id"]}, "trigger": map[string]any{"kind": "Schedule", "settings": map[string]any{"cron": ""}}})
 	}, kindRetention, "keep"},
 	{"OIDC's groups", func(t *testing.T, h *lab.Harbor) {
 		call(t, h, "PUT", "/configurations", map[string]any{"oidc_admin_group": "everybody"})

@@ -22,9 +22,9 @@ const article = "../deploy/fleet.article.yaml"
 // Artifactory, and an internet.
 type testFleet struct {
 	harbors  map[string]*lab.Harbor
-	internet map[string]string
-	text     string   // of the fleet file
-	vault    sync.Map // secrets that are others now
+	internet map[string]string // where registries are, by their addresses
+	text     string            // of the fleet file
+	vault    sync.Map          // secrets that are others now
 }
 
 // testSecrets are what the Vault holds at secret/harbor; others are in secret/artifactory.
@@ -57,16 +57,21 @@ func (f *testFleet) serveVault(w http.ResponseWriter, r *http.Request) {
 
 func newTestFleet(t *testing.T) *testFleet {
 	t.Helper()
-	upstream, err := lab.StartHarbor(lab.HarborConfig{})
+	upstream, err := lab.StartUpstream(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
-	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: map[string]string{"hub.docker.com": upstream.URL(), "quay.io": upstream.URL(), "gcr.io": upstream.URL(), "ghcr.io": upstream.URL()}}
+	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: map[string]string{"https://hub.docker.com": upstream.URL(), "https://quay.io": upstream.URL(), "https://gcr.io": upstream.URL(), "https://ghcr.io": upstream.URL()}}
 	// Artifactory's own registry checks logins; any Harbor with such a robot does for it.
 	const reader = "robot$harbor-ro"
-	upstream.CreateRobot("*", "harbor-ro", artifactoryPassword, "pull")
-	f.internet["team-a.artifactory.example.org"] = upstream.URL()
+	checking, err := lab.StartHarbor(lab.HarborConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { checking.Close() }) //nolint:errcheck // the test is over
+	checking.CreateRobot("*", "harbor-ro", artifactoryPassword, "pull")
+	f.internet["https://team-a.artifactory.example.org"] = checking.URL()
 	vault, artifactory := httptest.NewServer(http.HandlerFunc(f.serveVault)), httptest.NewServer(repositories(reader, "team-a", "tmp-x"))
 	t.Cleanup(vault.Close)
 	t.Cleanup(artifactory.Close)
@@ -83,7 +88,7 @@ func newTestFleet(t *testing.T) *testFleet {
 		here = append(here, "/etc/breakwater/"+name, file)
 	}
 	for _, name := range []string{"dc1", "dc2", "drp"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Internet: f.internet})
+		h, err := lab.StartHarbor(lab.HarborConfig{Registries: f.internet})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ func answered(t *testing.T, method, url, user, password, body string) int {
 		t.Error(err)
 		return 0
 	}
+	req.Header.Set("Content-Type", "application/json")
 	req.SetBasicAuth(user, password)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -161,7 +161,7 @@ func (w *writer) delete(ctx context.Context) error {
 	default:
 		return fmt.Errorf("a %s is never deleted", w.change.Kind)
 	}
-	if isCode(err, 404) {
+	if isCode(err, 404) { // somebody was faster
 		return nil
 	}
 	return err
@@ -172,11 +172,11 @@ func (w *writer) deletePolicy(ctx context.Context, id int64, o *policy) error {
 	m := w.policyModel(o)
 	m.ID = id
 	if _, err := w.api.Replication.UpdateReplicationPolicy(ctx, replication.NewUpdateReplicationPolicyParams().WithID(id).WithPolicy(m)); err != nil {
-		return err
+		return fmt.Errorf("disable it: %w", plain(err))
 	}
 	running, err := w.api.Replication.ListReplicationExecutions(ctx, replication.NewListReplicationExecutionsParams().WithPolicyID(&id).WithStatus(ptr("InProgress")))
 	if err != nil {
-		return err
+		return fmt.Errorf("list what runs of it: %w", plain(err))
 	}
 	for _, e := range running.Payload {
 		if _, err := w.api.Replication.StopReplication(ctx, replication.NewStopReplicationParams().WithID(e.ID)); err != nil && !isCode(err, 404) {

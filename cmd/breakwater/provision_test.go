@@ -41,7 +41,7 @@ edge: { plain_http: true, robot: { secret: "file:DIR/edge" } }
 	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
 	text = strings.Replace(text, "username: u,", `username: "`+upstream.CreateRobot("*", "u", provisionSecrets["hub"], "pull")+`",`, 1)
 	for _, name := range []string{"URL0", "URL1"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Internet: map[string]string{"hub.example.org": upstream.URL()}})
+		h, err := lab.StartHarbor(lab.HarborConfig{Registries: map[string]string{"https://hub.example.org": upstream.URL()}})
 		if err != nil {
 			t.Fatal(err)
 		}

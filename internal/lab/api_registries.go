@@ -44,12 +44,12 @@ const loginTimeout = 10 * time.Second
 
 // reach is how another registry is: Harbor logs in there on create, update and ping.
 func (h *Harbor) reach(w http.ResponseWriter, r *http.Request, rec *registryRecord) bool {
-	u, err := url.Parse(rec.URL)
-	if err != nil {
+	if _, err := url.Parse(rec.URL); err != nil {
 		badRequest(w, "invalid URL: %v", err)
 		return false
 	}
-	base := cmp.Or(h.cfg.Internet[u.Host], strings.TrimRight(rec.URL, "/"))
+	said := strings.TrimRight(rec.URL, "/")
+	base := cmp.Or(h.cfg.Registries[said], said)
 	ctx, cancel := context.WithTimeout(r.Context(), loginTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/", nil)

@@ -84,7 +84,7 @@ func startHarbor(t *testing.T, key *rsa.PrivateKey) *Harbor {
 		t.Fatal(err)
 	}
 	// Registries that were reached while it was recorded: any Harbor does for them.
-	h.cfg.Internet = map[string]string{"127.0.0.1:15000": h.URL(), "127.0.0.1:15001": h.URL(), "127.0.0.1:18081": h.URL()}
+	h.cfg.Registries = map[string]string{"http://127.0.0.1:15000": h.URL(), "http://127.0.0.1:15001": h.URL(), "http://127.0.0.1:18081": h.URL()}
 	t.Cleanup(func() { h.Close() })
 	return h
 }

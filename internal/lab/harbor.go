@@ -21,7 +21,9 @@ type HarborConfig struct {
 	AdminPassword string          // of "admin"; "" is Harbor12345
 	Scheme        string          // of the external URL, which the token realm carries; "" is http
 
-	Internet map[string]string // where hosts of the internet are, as quay.io: http://127.0.0.1:5001; the others are as they are
+	// Registries says where registries really are, by the address that Harbor is told:
+	// "https://hub.docker.com" may be "http://127.0.0.1:5000". The others are where they say.
+	Registries map[string]string
 }
 
 // Harbor is a stand-in for one Harbor: core, registry and the nginx before them.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -94,5 +96,23 @@ func TestTheStoreIsListed(t *testing.T) {
 	}
 	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Harbors that answer as slowly as real ones are planned and applied.
+func TestProvision(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	r, err := runProvision(t.Context(), 1, 22, t.TempDir(), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Runs) != 4 || r.Runs[0].Objects != 39 || r.Runs[3].Objects < 20 || r.Runs[1].Proofs == 0 || r.Runs[1].Calls["each"] == 0 || r.Runs[0].Resident == 0 {
+		t.Errorf("%s", &out)
 	}
 }

@@ -2,9 +2,13 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,124 +18,220 @@ const (
 	coreJSON = "application/json; charset=utf-8"
 )
 
-// apiRoute adds a handler for a pattern of net/http's.
-type apiRoute func(pattern string, serve http.HandlerFunc)
+// apiCall is one request to the management API and, once it was served, the
+// answer: nothing is written while the database is locked.
+type apiCall struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	who     identity
+	project *project // of a path below /projects/{project}
+	status  int      // 0: 200
+	content string   // type of body; "": JSON
+	body    any      // nil: none
+}
 
-// serveAPI is the management API.
-func (h *Harbor) serveAPI(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/api/version" {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(w, `{"version":"v2.0"}`+"\n") //nolint:errcheck // the client is gone
+// apiHandler serves a call, the database locked unless the route says otherwise.
+type apiHandler func(c *apiCall) error
+
+// route is one operation of the API.
+type route struct {
+	method, path string
+	check        apiHandler // who may; nil: anybody
+	serve        apiHandler
+	unlocked     bool // serve goes to other machines, and locks the database itself
+}
+
+// apiError is a refusal, as Harbor words it.
+type apiError struct {
+	status        int
+	code, message string
+}
+
+// Error implements error.
+func (e *apiError) Error() string { return e.message }
+
+var errorCodes = map[int]string{
+	http.StatusBadRequest: "BAD_REQUEST", http.StatusUnauthorized: "UNAUTHORIZED", http.StatusForbidden: "FORBIDDEN", http.StatusNotFound: "NOT_FOUND",
+	http.StatusMethodNotAllowed: "METHOD_NOT_ALLOWED", http.StatusConflict: "CONFLICT", http.StatusPreconditionFailed: "PRECONDITION",
+	http.StatusUnprocessableEntity: "UNPROCESSABLE_ENTITY", http.StatusInternalServerError: "UNKNOWN",
+}
+
+func refusal(status int, format string, args ...any) error {
+	return &apiError{status, errorCodes[status], fmt.Sprintf(format, args...)}
+}
+
+func badRequest(format string, args ...any) error {
+	return refusal(http.StatusBadRequest, format, args...)
+}
+func missing(format string, args ...any) error { return refusal(http.StatusNotFound, format, args...) }
+func conflict(format string, args ...any) error {
+	return refusal(http.StatusConflict, format, args...)
+}
+func precondition(format string, args ...any) error {
+	return refusal(http.StatusPreconditionFailed, format, args...)
+}
+func invalid(format string, args ...any) error {
+	return refusal(http.StatusUnprocessableEntity, "validation failure list:\n"+format, args...)
+}
+
+// broken is what Harbor says when it did not expect what happened.
+func broken() error { return refusal(http.StatusInternalServerError, "internal server error") }
+
+// newAPI returns the management API.
+func (h *Harbor) newAPI() http.Handler {
+	mux := http.NewServeMux()
+	byPath := map[string]map[string]route{}
+	for _, routes := range [][]route{h.systemRoutes(), h.projectRoutes(), h.memberRoutes(), h.robotRoutes(), h.retentionRoutes(), h.registryRoutes(),
+		h.replicationRoutes(), h.webhookRoutes(), h.artifactRoutes()} {
+		for _, rt := range routes {
+			if byPath[rt.path] == nil {
+				byPath[rt.path] = map[string]route{}
+			}
+			byPath[rt.path][rt.method] = rt
+		}
+	}
+	for path, methods := range byPath {
+		mux.HandleFunc("/api/v2.0"+path, func(w http.ResponseWriter, r *http.Request) { h.serveRoute(w, r, methods) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		coreError(w, http.StatusNotFound, "NOT_FOUND", fmt.Sprintf("path %s was not found", r.URL.Path))
+	})
+	return mux
+}
+
+// withoutDatabase are the paths that are answered even when the database is away.
+var withoutDatabase = []string{"/health", "/ping", "/systeminfo"}
+
+func (h *Harbor) serveRoute(w http.ResponseWriter, r *http.Request, methods map[string]route) {
+	c := &apiCall{w: w, r: r}
+	rt, ok := methods[r.Method]
+	if !ok {
+		var allowed []string
+		for method := range methods {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		c.finish(refusal(http.StatusMethodNotAllowed, "method %s is not allowed, but [%s] are", r.Method, strings.Join(allowed, ",")))
 		return
 	}
-	mux := http.NewServeMux()
-	open := func(pattern string, serve http.HandlerFunc) { mux.HandleFunc(pattern, serve) }
-	admin := func(pattern string, serve http.HandlerFunc) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			switch who := h.caller(r); {
-			case who.admin:
-				serve(w, r)
-			case who.name == "" || who.token:
-				coreError(w, http.StatusUnauthorized, "UNAUTHORIZED", "unauthorized")
-			default:
-				coreError(w, http.StatusForbidden, "FORBIDDEN", "forbidden")
-			}
-		})
+	if !slices.Contains(withoutDatabase, rt.path) && h.faults.component(r, "db-down") {
+		c.finish(broken())
+		return
 	}
-	open("GET /api/v2.0/health", h.serveHealth)
-	open("GET /api/v2.0/ping", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain")
-		io.WriteString(w, "Pong") //nolint:errcheck // the client is gone
-	})
-	open("GET /api/v2.0/systeminfo", h.serveSystemInfo)
-	admin("GET /api/v2.0/users/current", h.serveCurrentUser)
-	open("GET /api/v2.0/projects", h.listProjects)
-	h.routeProjects(admin)
-	h.routeRetentions(admin)
-	h.routeRobots(admin)
-	h.routeRegistries(admin)
-	h.routePolicies(admin)
-	h.routeConfigurations(admin)
-	h.routeMembers(admin)
-	if strings.HasPrefix(r.URL.Path, "/api/") {
-		open("/", func(w http.ResponseWriter, r *http.Request) {
-			coreError(w, http.StatusNotFound, "NOT_FOUND", fmt.Sprintf("path %s was not found", r.URL.Path))
-		})
-	} else {
-		open("/", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/html")
-			io.WriteString(w, "<!doctype html><html><head><title>Harbor</title></head><body>The portal of a stand-in.</body></html>\n") //nolint:errcheck // the client is gone
-		})
+	c.who, _ = h.identify(r)
+	h.db.mu.Lock()
+	err := error(nil)
+	if rt.check != nil {
+		err = rt.check(c)
 	}
-	mux.ServeHTTP(w, r)
+	if err == nil && !rt.unlocked {
+		err = rt.serve(c)
+	}
+	h.db.mu.Unlock()
+	if err == nil && rt.unlocked {
+		err = rt.serve(c)
+	}
+	c.finish(err)
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, v any) bool {
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(v); err != nil {
-		coreError(w, http.StatusUnprocessableEntity, "UNPROCESSABLE_ENTITY", "parsing body body from \"\" failed, because "+err.Error())
-		return false
+// finish writes the answer.
+func (c *apiCall) finish(err error) {
+	var refused *apiError
+	text, plain := c.body.(string)
+	switch {
+	case errors.As(err, &refused):
+		coreError(c.w, refused.status, refused.code, refused.message)
+	case err != nil:
+		coreError(c.w, http.StatusInternalServerError, "UNKNOWN", "internal server error")
+	case plain:
+		c.w.Header().Set("Content-Type", c.content)
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		io.WriteString(c.w, text) //nolint:errcheck // the client is gone
+	case c.body != nil:
+		writeJSON(c.w, max(c.status, http.StatusOK), apiJSON, c.body)
+	case c.r.Method != http.MethodHead:
+		c.w.Header().Set("Content-Length", "0")
+		c.w.WriteHeader(max(c.status, http.StatusOK))
 	}
-	return true
 }
 
-func created(w http.ResponseWriter, location string) {
-	w.Header().Set("Location", location)
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusCreated)
+// reply answers with a body.
+func (c *apiCall) reply(body any) error {
+	c.body = body
+	return nil
+}
+
+// text answers with something else than JSON.
+func (c *apiCall) text(contentType, body string) error {
+	c.content, c.body = contentType, body
+	return nil
+}
+
+// created answers that there is something new, and where.
+func (c *apiCall) created(format string, args ...any) error {
+	c.w.Header().Set("Location", "/api/v2.0"+fmt.Sprintf(format, args...))
+	c.status = http.StatusCreated
+	return nil
+}
+
+// id is a number in the path; 0 where it is none.
+func (c *apiCall) id(name string) int {
+	n, _ := strconv.Atoi(c.r.PathValue(name))
+	return n
+}
+
+// read decodes the body, which is named in the messages, as go-swagger does.
+func (c *apiCall) read(name string, v any) error {
+	sent := c.r.Header.Get("Content-Type")
+	if sent == "" {
+		sent = "application/octet-stream"
+	}
+	if mediaType, _, err := mime.ParseMediaType(sent); err != nil || mediaType != apiJSON {
+		return invalid("unsupported media type %q, only [%s] are allowed", sent, apiJSON)
+	}
+	err := json.NewDecoder(io.LimitReader(c.r.Body, 1<<20)).Decode(v)
+	switch {
+	case errors.Is(err, io.EOF):
+		return invalid("%s in body is required", name)
+	case err != nil:
+		return invalid("parsing %s body from \"\" failed, because %s", name, err)
+	}
+	return nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// healthLag is how far Harbor's health is behind the truth.
-const healthLag = 10 * time.Second
-
-// serveHealth is 200 whatever it says.
-func (h *Harbor) serveHealth(w http.ResponseWriter, r *http.Request) {
-	type component struct {
-		Error  string `json:"error,omitempty"`
-		Name   string `json:"name"`
-		Status string `json:"status"`
+// loggedIn lets everybody in who is somebody.
+func loggedIn(c *apiCall) error {
+	if c.who.name == "" || c.who.token {
+		return refusal(http.StatusUnauthorized, "unauthorized")
 	}
-	const redisGone = "dial tcp 127.0.0.1:56379: connect: connection refused"
-	down := func(fault string) bool { return h.faults.lasting(r, fault, healthLag) }
-	all := []component{}
-	status := "healthy"
-	for _, name := range []string{"core", "database", "jobservice", "portal", "redis", "registry", "registryctl"} {
-		c := component{Name: name, Status: "healthy"}
+	return nil
+}
+
+// inSystem lets administrators in, and the robots of the system that may.
+func inSystem(resource, action string) apiHandler {
+	return func(c *apiCall) error {
+		if err := loggedIn(c); err != nil || c.who.admin || c.who.inSystem(resource, action) {
+			return err
+		}
+		return refusal(http.StatusForbidden, "%s", c.who.name)
+	}
+}
+
+// inProject finds the project of the path, and lets in who may do this there.
+func (h *Harbor) inProject(resource, action string) apiHandler {
+	return func(c *apiCall) error {
+		p := h.db.named(c.r.PathValue("project"), c.r.Header.Get("X-Is-Resource-Name") == "true")
 		switch {
-		case name == "database" && down("db-down"):
-			c.Error = "failed to run SQL \"SELECT 1\": " + databaseGone
-		case name == "redis" && down("redis-down"):
-			c.Error = redisGone
-		case name == "jobservice" && down("redis-down"):
-			c.Error = `received unexpected status code: 500 {"code":10004,"message":"check stats of server failed with error","details":"` + redisGone + `"}`
-		case name == "registry" && down("registry-down"):
-			c.Error = "dial tcp 127.0.0.1:5000: connect: connection refused"
+		case p != nil && c.who.inProject(p, resource, action):
+			c.project = p
+			return nil
+		case loggedIn(c) != nil:
+			return loggedIn(c)
+		case p == nil && c.who.admin:
+			return missing("project %s not found", c.r.PathValue("project"))
 		}
-		if c.Error != "" {
-			c.Status, status = "unhealthy", "unhealthy"
-		}
-		all = append(all, c)
+		return refusal(http.StatusForbidden, "forbidden")
 	}
-	writeJSON(w, http.StatusOK, apiJSON, map[string]any{"components": all, "status": status})
-}
-
-func (h *Harbor) serveSystemInfo(w http.ResponseWriter, r *http.Request) {
-	info := map[string]any{"auth_mode": "db_auth", "banner_message": "", "oidc_provider_name": "", "primary_auth_mode": false, "self_registration": false}
-	if who := h.caller(r); who.admin {
-		more := map[string]any{
-			"current_time": stamp(time.Now()), "external_url": h.cfg.Scheme + "://" + r.Host, "harbor_version": "v2.15.2-080b0220",
-			"has_ca_root": false, "notification_enable": true, "project_creation_restriction": "everyone", "read_only": false,
-			"registry_storage_provider_name": "filesystem", "registry_url": r.Host,
-		}
-		for k, v := range more {
-			info[k] = v
-		}
-	}
-	writeJSON(w, http.StatusOK, apiJSON, info)
-}
-
-func (h *Harbor) serveCurrentUser(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, apiJSON, map[string]any{"admin_role_in_auth": false, "comment": "admin user", "realname": "system admin",
-		"sysadmin_flag": true, "user_id": 1, "username": "admin", "creation_time": stamp(time.Now()), "update_time": stamp(time.Now())})
 }

@@ -1,99 +1,151 @@
 package lab
 
 import (
+	"context"
+	_ "embed" // the static answers
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
-	"strings"
 )
 
-func (h *Harbor) routeConfigurations(admin apiRoute) {
-	admin("GET /api/v2.0/configurations", h.getConfigurations)
-	admin("PUT /api/v2.0/configurations", h.putConfigurations)
-}
+//go:embed static/configurations.json
+var configurationsJSON []byte
 
-// defaultConfiguration is what a fresh Harbor has, of what a provisioner may set.
-func defaultConfiguration() map[string]any {
-	return map[string]any{
-		"auth_mode": "db_auth", "banner_message": "", "notification_enable": true, "oidc_admin_group": "", "oidc_auto_onboard": false, "oidc_client_id": "",
-		"oidc_endpoint": "", "oidc_extra_redirect_parms": "{}", "oidc_group_filter": "", "oidc_groups_claim": "", "oidc_logout": false, "oidc_name": "", "oidc_scope": "",
-		"oidc_user_claim": "", "oidc_verify_cert": false, "primary_auth_mode": false, "project_creation_restriction": "everyone", "quota_per_project_enable": true,
-		"read_only": false, "robot_name_prefix": "robot$", "robot_token_duration": 30.0, "self_registration": false, "session_timeout": 60.0,
-		"skip_audit_log_database": false, "storage_per_project": -1.0, "token_expiration": 30.0,
+// hidden are settings that are taken and never told.
+var hidden = []string{"oidc_client_secret", "ldap_search_password"}
+
+// defaultConfig is the configuration that Harbor is installed with: strings,
+// bools and int64s.
+func defaultConfig() map[string]any {
+	var raw map[string]any
+	if err := json.Unmarshal(configurationsJSON, &raw); err != nil {
+		panic(err)
 	}
-}
-
-// secretConfiguration is never shown.
-var secretConfiguration = []string{"oidc_client_secret", "ldap_search_password", "uaa_client_secret"}
-
-// text and number are of the configuration; the database is locked.
-func (d *database) text(key, fallback string) string {
-	if v, ok := d.configuration[key].(string); ok {
-		return v
-	}
-	return fallback
-}
-
-func (d *database) number(key string, fallback float64) float64 {
-	if v, ok := d.configuration[key].(float64); ok {
-		return v
-	}
-	return fallback
-}
-
-func (h *Harbor) getConfigurations(w http.ResponseWriter, _ *http.Request) {
-	h.db.mu.Lock()
-	defer h.db.mu.Unlock()
-	type item struct {
-		Editable bool `json:"editable"`
-		Value    any  `json:"value"`
-	}
-	all := map[string]item{}
-	for k, v := range h.db.configuration {
-		if !slices.Contains(secretConfiguration, k) {
-			all[k] = item{k != "auth_mode" || !h.db.otherUsers, v}
+	for name, v := range raw {
+		if f, ok := v.(float64); ok {
+			raw[name] = int64(f)
 		}
 	}
-	writeJSON(w, http.StatusOK, apiJSON, all)
+	for _, name := range hidden {
+		raw[name] = ""
+	}
+	return raw
 }
 
-// putConfigurations takes the keys that it knows, and ignores the others.
-func (h *Harbor) putConfigurations(w http.ResponseWriter, r *http.Request) {
-	var body map[string]any
-	if !readBody(w, r, &body) {
-		return
-	}
-	h.db.mu.Lock()
-	defer h.db.mu.Unlock()
-	for k, v := range body {
-		old, known := h.db.configuration[k]
-		if known && fmt.Sprintf("%T", old) != fmt.Sprintf("%T", v) {
-			kind := map[string]string{"bool": "bool", "float64": "int64"}[fmt.Sprintf("%T", old)]
-			got := map[string]string{"float64": "number"}[fmt.Sprintf("%T", v)]
-			if kind == "" {
-				kind = "string"
-			}
-			if got == "" {
-				got = fmt.Sprintf("%T", v)
-			}
-			coreError(w, http.StatusUnprocessableEntity, "UNPROCESSABLE_ENTITY", fmt.Sprintf("validation failure list:\nparsing configurations body from \"\" failed, because json: cannot unmarshal %s into Go struct field Configurations.%s of type %s", got, k, kind))
-			return
+// number is a setting that is a number.
+func (d *database) number(name string) int64 {
+	n, _ := d.config[name].(int64)
+	return n
+}
+
+func (h *Harbor) getConfig(c *apiCall) error {
+	shown := map[string]any{"scan_all_policy": map[string]any{}}
+	for name, value := range h.db.config {
+		if !slices.Contains(hidden, name) {
+			shown[name] = map[string]any{"editable": name != "auth_mode" || len(h.db.users) == 0, "value": value}
 		}
 	}
-	modes := []string{"db_auth", "ldap_auth", "uaa_auth", "http_auth", "oidc_auth"}
-	if mode, ok := body["auth_mode"].(string); ok {
-		if !slices.Contains(modes, mode) {
-			badRequest(w, "bad request: item name auth_mode: invalid auth_mode, shoud be one of %s", strings.Join(modes, ", "))
-			return
+	return c.reply(shown)
+}
+
+var authModes = []string{"db_auth", "ldap_auth", "uaa_auth", "http_auth", "oidc_auth"}
+
+// putConfig changes what it knows and ignores the rest.
+func (h *Harbor) putConfig(c *apiCall) error {
+	var body map[string]json.RawMessage
+	if err := c.read("configurations", &body); err != nil {
+		return err
+	}
+	changes := map[string]any{}
+	for name, raw := range body {
+		old, known := h.db.config[name]
+		if !known || string(raw) == "null" {
+			continue
 		}
-		if h.db.otherUsers && mode != h.db.text("auth_mode", "") {
-			badRequest(w, "bad request: the auth mode cannot be modified as new users have been inserted into database")
-			return
+		value, err := decodeLike(old, raw)
+		if err != nil {
+			return invalid("parsing configurations body from \"\" failed, because json: cannot unmarshal %s into Go struct field Configurations.%s of type %T", jsonKind(raw), name, old)
+		}
+		changes[name] = value
+	}
+	if mode, ok := changes["auth_mode"].(string); ok && mode != h.db.config["auth_mode"] {
+		if !slices.Contains(authModes, mode) {
+			return badRequest("bad request: item name auth_mode: invalid auth_mode, shoud be one of db_auth, ldap_auth, uaa_auth, http_auth, oidc_auth")
+		}
+		if len(h.db.users) > 0 {
+			return badRequest("the auth mode cannot be modified as new users have been inserted into database")
 		}
 	}
-	for k, v := range body {
-		if _, known := h.db.configuration[k]; known || slices.Contains(secretConfiguration, k) {
-			h.db.configuration[k] = v
+	if redirect, ok := changes["oidc_extra_redirect_parms"].(string); ok && redirect != "" {
+		var m map[string]string
+		if err := json.Unmarshal([]byte(redirect), &m); err != nil {
+			return badRequest("bad request: item name oidc_extra_redirect_parms: %v", err)
 		}
 	}
+	for name, value := range changes {
+		h.db.config[name] = value
+	}
+	return nil
+}
+
+// decodeLike decodes into the type that the setting has.
+func decodeLike(old any, raw json.RawMessage) (any, error) {
+	switch old.(type) {
+	case bool:
+		var v bool
+		err := json.Unmarshal(raw, &v)
+		return v, err
+	case int64:
+		var v int64
+		err := json.Unmarshal(raw, &v)
+		return v, err
+	}
+	var v string
+	err := json.Unmarshal(raw, &v)
+	return v, err
+}
+
+// jsonKind names a value as encoding/json's errors do.
+func jsonKind(raw json.RawMessage) string {
+	var v any
+	json.Unmarshal(raw, &v) //nolint:errcheck // it was decoded before
+	switch v.(type) {
+	case string:
+		return "string"
+	case bool:
+		return "bool"
+	case []any:
+		return "array"
+	case map[string]any:
+		return "object"
+	}
+	return "number"
+}
+
+// text is v as JSON.
+func text(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// getJSON fetches a JSON document.
+func getJSON(ctx context.Context, address string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", address, resp.Status)
+	}
+	return json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(v)
 }

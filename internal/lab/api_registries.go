@@ -1,36 +1,66 @@
 package lab
 
 import (
-	"cmp"
 	"context"
-	"errors"
+	"crypto/tls"
+	_ "embed" // the static answers
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"example.org/breakwater/registry"
 )
 
-func (h *Harbor) routeRegistries(admin apiRoute) {
-	admin("POST /api/v2.0/registries", h.postRegistry)
-	admin("GET /api/v2.0/registries", h.listRegistries)
-	admin("GET /api/v2.0/registries/{id}", h.getRegistry)
-	admin("PUT /api/v2.0/registries/{id}", h.putRegistry)
-	admin("DELETE /api/v2.0/registries/{id}", h.deleteRegistry)
-	admin("POST /api/v2.0/registries/ping", h.pingRegistry)
+// registryRecord is another registry: one to replicate with, or a proxy cache's.
+type registryRecord struct {
+	ID          int
+	Name        string
+	Type        string
+	URL         string
+	Insecure    bool
+	Description string
+	Credential  credential
+	Created     time.Time
+	Updated     time.Time
 }
 
-var registryTypes = []string{"harbor", "docker-hub", "docker-registry", "github-ghcr", "quay", "aws-ecr", "azure-acr", "google-gcr", "jfrog-artifactory", "ali-acr", "gitlab", "dtr"}
+type credential struct {
+	AccessKey    string `json:"access_key,omitempty"`
+	AccessSecret string `json:"access_secret,omitempty"`
+	Type         string `json:"type,omitempty"`
+}
 
+//go:embed static/adapterinfos.json
+var adapterInfos []byte
+
+var (
+	adapters = []string{"ali-acr", "aws-ecr", "azure-acr", "docker-hub", "docker-registry", "github-ghcr", "google-gcr", "harbor", "huawei-SWR",
+		"jfrog-artifactory", "tencent-tcr", "volcengine-cr"}
+	proxyTypes = []string{"harbor", "docker-hub", "docker-registry", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory"}
+)
+
+func (h *Harbor) registryRoutes() []route {
+	return []route{
+		{method: "GET", path: "/replication/adapters", check: inSystem("replication-adapter", "list"), serve: func(c *apiCall) error { return c.reply(adapters) }},
+		{method: "GET", path: "/replication/adapterinfos", check: inSystem("replication-adapter", "list"),
+			serve: func(c *apiCall) error { return c.reply(json.RawMessage(adapterInfos)) }},
+		{method: "GET", path: "/registries", check: inSystem("registry", "list"), serve: h.listRegistries},
+		{method: "POST", path: "/registries", check: inSystem("registry", "create"), serve: h.postRegistry, unlocked: true},
+		{method: "POST", path: "/registries/ping", check: inSystem("registry", "read"), serve: h.pingRegistry, unlocked: true},
+		{method: "GET", path: "/registries/{id}", check: inSystem("registry", "read"), serve: h.getRegistry},
+		{method: "GET", path: "/registries/{id}/info", check: inSystem("registry", "read"), serve: h.getRegistryInfo},
+		{method: "PUT", path: "/registries/{id}", check: inSystem("registry", "update"), serve: h.putRegistry, unlocked: true},
+		{method: "DELETE", path: "/registries/{id}", check: inSystem("registry", "delete"), serve: h.deleteRegistry},
+	}
+}
+
+// registry finds a registry, the database locked.
 func (d *database) registry(id int) *registryRecord {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.registryLocked(id)
-}
-
-func (d *database) registryLocked(id int) *registryRecord {
 	for _, r := range d.registries {
 		if r.ID == id {
 			return r
@@ -39,86 +69,16 @@ func (d *database) registryLocked(id int) *registryRecord {
 	return nil
 }
 
-// loginTimeout bounds a login at another registry.
-const loginTimeout = 10 * time.Second
-
-// reach is how another registry is: Harbor logs in there on create, update and ping.
-func (h *Harbor) reach(w http.ResponseWriter, r *http.Request, rec *registryRecord) bool {
-	if _, err := url.Parse(rec.URL); err != nil {
-		badRequest(w, "invalid URL: %v", err)
-		return false
-	}
-	said := strings.TrimRight(rec.URL, "/")
-	base := cmp.Or(h.cfg.Registries[said], said)
-	ctx, cancel := context.WithTimeout(r.Context(), loginTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/", nil)
-	if err == nil {
-		if rec.Credential.AccessKey != "" {
-			req.SetBasicAuth(rec.Credential.AccessKey, rec.Credential.AccessSecret)
-		}
-		var resp *http.Response
-		if resp, err = h.outgoing.Do(req); err == nil {
-			resp.Body.Close()
-			if rec.Credential.AccessKey == "" || resp.StatusCode == http.StatusOK {
-				return true
-			}
-		}
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
-		unknown(w)
-		return false
-	}
-	badRequest(w, "the registry is unhealthy")
-	return false
-}
-
-func (h *Harbor) postRegistry(w http.ResponseWriter, r *http.Request) {
-	var rec registryRecord
-	if !readBody(w, r, &rec) {
-		return
-	}
-	if rec.Name == "" {
-		badRequest(w, "name cannot be empty")
-		return
-	}
-	if h.db.registryNamed(rec.Name, 0) {
-		conflict(w, "registry %s already exists", rec.Name)
-		return
-	}
-	if !slices.Contains(registryTypes, rec.Type) {
-		unknown(w)
-		return
-	}
-	if !h.reach(w, r, &rec) {
-		return
-	}
-	rec.Created = time.Now()
-	rec.updated = rec.Created
-	if rec.Credential.AccessKey == "" && rec.Credential.AccessSecret == "" {
-		rec.Credential = credential{}
-	}
-	h.db.mu.Lock()
-	rec.ID = h.db.id("registry")
-	h.db.registries = append(h.db.registries, &rec)
-	h.db.mu.Unlock()
-	created(w, fmt.Sprintf("/api/v2.0/registries/%d", rec.ID))
-}
-
-// registryNamed reports whether another registry has the name.
-func (d *database) registryNamed(name string, but int) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.ContainsFunc(d.registries, func(o *registryRecord) bool { return o.Name == name && o.ID != but })
-}
-
 func (r *registryRecord) view() map[string]any {
 	shown := r.Credential
-	if shown.AccessSecret != "" {
+	switch {
+	case shown.AccessSecret != "":
 		shown.AccessSecret = "*****"
+	case shown.AccessKey == "":
+		shown.Type = ""
 	}
-	v := map[string]any{"id": r.ID, "name": r.Name, "type": r.Type, "url": r.URL, "status": "healthy",
-		"credential": shown, "creation_time": stamp(r.Created), "update_time": stamp(r.updated)}
+	v := map[string]any{"id": r.ID, "name": r.Name, "type": r.Type, "url": r.URL, "status": "healthy", "credential": shown,
+		"creation_time": stamp(r.Created), "update_time": stamp(r.Updated)}
 	if r.Insecure {
 		v["insecure"] = true
 	}
@@ -128,127 +88,330 @@ func (r *registryRecord) view() map[string]any {
 	return v
 }
 
-func (h *Harbor) listRegistries(w http.ResponseWriter, r *http.Request) {
-	part, name := r.URL.Query().Get("name"), filters(r)["name"]
-	h.db.mu.Lock()
-	views := []map[string]any{}
-	for _, rec := range h.db.registries {
-		if matches(name, rec.Name) && strings.Contains(rec.Name, part) {
-			views = append(views, rec.view())
+// source is the client that a proxy cache and a replication pull with; nil where
+// the registry's address is no address.
+func (h *Harbor) source(r *registryRecord) *registry.Source {
+	s, err := registry.NewSource(registry.SourceConfig{URL: h.where(r.URL), Username: r.Credential.AccessKey, Password: r.Credential.AccessSecret, Trusted: true,
+		TLS: &tls.Config{InsecureSkipVerify: r.Insecure}, Header: http.Header{"User-Agent": {"harbor-registry-client"}}}) //nolint:gosec // as the registry says
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+// where is the address at which a registry really is.
+func (h *Harbor) where(address string) string {
+	address = strings.TrimRight(address, "/")
+	if local, ok := h.cfg.Registries[address]; ok {
+		return local
+	}
+	return address
+}
+
+func (h *Harbor) listRegistries(c *apiCall) error {
+	rows := []row{}
+	for _, r := range h.db.registries {
+		if strings.Contains(r.Name, c.r.URL.Query().Get("name")) {
+			rows = append(rows, row{r.view(), map[string]any{"id": r.ID, "name": r.Name, "type": r.Type, "url": r.URL, "creation_time": r.Created}})
 		}
 	}
-	h.db.mu.Unlock()
-	writePage(w, r, views)
+	return c.list(rows, "id")
 }
 
-func (h *Harbor) registryOf(w http.ResponseWriter, id int) *registryRecord {
-	rec := h.db.registry(id)
-	if rec == nil {
-		missing(w, "registry %d not found", id)
-	}
-	return rec
+// registryBody is what POST takes, and in its flat fields PUT and ping.
+type registryBody struct {
+	ID             *int        `json:"id"`
+	Name           *string     `json:"name"`
+	Type           *string     `json:"type"`
+	URL            *string     `json:"url"`
+	Insecure       *bool       `json:"insecure"`
+	Description    *string     `json:"description"`
+	Credential     *credential `json:"credential"`
+	CredentialType *string     `json:"credential_type"`
+	AccessKey      *string     `json:"access_key"`
+	AccessSecret   *string     `json:"access_secret"`
 }
 
-func (h *Harbor) getRegistry(w http.ResponseWriter, r *http.Request) {
-	if rec := h.registryOf(w, pathID(r, "id")); rec != nil {
-		h.db.mu.Lock()
-		view := rec.view()
-		h.db.mu.Unlock()
-		writeJSON(w, http.StatusOK, apiJSON, view)
-	}
-}
-
-// registryFields is what PUT and ping take, flat.
-type registryFields struct {
-	ID           *int    `json:"id"`
-	Name         *string `json:"name"`
-	Type         *string `json:"type"`
-	URL          *string `json:"url"`
-	Description  *string `json:"description"`
-	Insecure     *bool   `json:"insecure"`
-	AccessKey    *string `json:"access_key"`
-	AccessSecret *string `json:"access_secret"`
-}
-
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
-func (f *registryFields) over(rec registryRecord) registryRecord {
-	set(&rec.Name, f.Name)
-	set(&rec.URL, f.URL)
-	set(&rec.Description, f.Description)
-	set(&rec.Insecure, f.Insecure)
-	set(&rec.Credential.AccessKey, f.AccessKey)
-	set(&rec.Credential.AccessSecret, f.AccessSecret)
-	if rec.Credential.AccessKey != "" {
-		rec.Credential.Type = "basic"
-	}
-	return rec
-}
-
-// putRegistry ignores a change of type.
-func (h *Harbor) putRegistry(w http.ResponseWriter, r *http.Request) {
-	var body registryFields
-	rec := h.registryOf(w, pathID(r, "id"))
-	if rec == nil || !readBody(w, r, &body) {
-		return
-	}
-	h.db.mu.Lock()
-	next := body.over(*rec)
-	h.db.mu.Unlock()
-	if h.db.registryNamed(next.Name, rec.ID) {
-		conflict(w, "registry %s already exists", next.Name)
-		return
-	}
-	if !h.reach(w, r, &next) {
-		return
-	}
-	next.updated = time.Now()
-	h.db.mu.Lock()
-	*rec = next
-	h.db.mu.Unlock()
-}
-
-func (h *Harbor) pingRegistry(w http.ResponseWriter, r *http.Request) {
-	var body registryFields
-	if !readBody(w, r, &body) {
-		return
-	}
-	rec := registryRecord{}
-	if body.ID != nil {
-		known := h.registryOf(w, *body.ID)
-		if known == nil {
-			return
+// apply changes what the body has. The type is not changed by it.
+func (b *registryBody) apply(r *registryRecord) {
+	for _, f := range []struct{ from, to *string }{{b.Name, &r.Name}, {b.URL, &r.URL}, {b.Description, &r.Description},
+		{b.CredentialType, &r.Credential.Type}, {b.AccessKey, &r.Credential.AccessKey}, {b.AccessSecret, &r.Credential.AccessSecret}} {
+		if f.from != nil {
+			*f.to = *f.from
 		}
-		h.db.mu.Lock()
-		rec = *known
-		h.db.mu.Unlock()
 	}
-	set(&rec.Type, body.Type)
-	if rec = body.over(rec); rec.Type == "" || rec.URL == "" {
-		badRequest(w, "type or url cannot be empty")
-		return
+	if b.Insecure != nil {
+		r.Insecure = *b.Insecure
 	}
-	h.reach(w, r, &rec)
 }
 
-func (h *Harbor) deleteRegistry(w http.ResponseWriter, r *http.Request) {
-	rec := h.registryOf(w, pathID(r, "id"))
-	if rec == nil {
-		return
+// checkURL completes an address without a scheme.
+func (r *registryRecord) checkURL() error {
+	if !strings.Contains(r.URL, "://") {
+		r.URL = "http://" + r.URL
+	}
+	r.URL = strings.TrimRight(r.URL, "/")
+	if _, err := url.Parse(r.URL); err != nil {
+		return badRequest("invalid URL: %v", err)
+	}
+	return nil
+}
+
+func (h *Harbor) postRegistry(c *apiCall) error {
+	var body registryBody
+	if err := c.read("registry", &body); err != nil {
+		return err
+	}
+	r := &registryRecord{}
+	body.apply(r)
+	if body.Type != nil {
+		r.Type = *body.Type
+	}
+	if body.Credential != nil {
+		r.Credential = *body.Credential
+	}
+	if r.Name == "" {
+		return badRequest("name cannot be empty")
+	}
+	if len(r.Name) > 64 {
+		return badRequest("the max length of name is 64")
+	}
+	if err := r.checkURL(); err != nil {
+		return err
+	}
+	if err := h.locked(func() error { return h.db.freeRegistryName(r.Name) }); err != nil {
+		return err
+	}
+	if err := h.ping(c.r.Context(), r); err != nil {
+		return err
 	}
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
-	if slices.ContainsFunc(h.db.policies, func(p *policyRecord) bool { return p.from() == rec.ID || p.to() == rec.ID }) {
-		precondition(w, "the registry %d is referenced by replication policies, cannot delete it", rec.ID)
-		return
+	if err := h.db.freeRegistryName(r.Name); err != nil {
+		return err
 	}
-	if slices.ContainsFunc(h.db.projects, func(p *project) bool { return p.Registry == rec.ID }) {
-		precondition(w, "the registry %d is referenced by proxy cache project, cannot delete it", rec.ID)
-		return
+	h.db.addRegistry(r)
+	return c.created("/registries/%d", r.ID)
+}
+
+func (d *database) addRegistry(r *registryRecord) {
+	r.ID, r.Created = d.id("registries"), d.now()
+	r.Updated = r.Created
+	d.registries = append(d.registries, r)
+}
+
+func (h *Harbor) locked(do func() error) error {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	return do()
+}
+
+func (d *database) freeRegistryName(name string) error {
+	if slices.ContainsFunc(d.registries, func(o *registryRecord) bool { return o.Name == name }) {
+		return conflict("registry %s already exists", name)
 	}
-	h.db.registries = slices.DeleteFunc(h.db.registries, func(o *registryRecord) bool { return o == rec })
+	return nil
+}
+
+// registryOf is a copy of the registry that the path names.
+func (h *Harbor) registryOf(id int) (r registryRecord, err error) {
+	err = h.locked(func() error {
+		found := h.db.registry(id)
+		if found == nil {
+			return missing("registry %d not found", id)
+		}
+		r = *found
+		return nil
+	})
+	return r, err
+}
+
+// pingRegistry tries a registry that is kept, with whatever the body changes, or
+// one that is not.
+func (h *Harbor) pingRegistry(c *apiCall) error {
+	var body registryBody
+	err := c.read("registry", &body)
+	if err != nil {
+		return err
+	}
+	var r registryRecord
+	if body.ID != nil {
+		if r, err = h.registryOf(*body.ID); err != nil {
+			return err
+		}
+	} else if body.Type != nil {
+		r.Type = *body.Type
+	}
+	body.apply(&r)
+	if r.Type == "" || r.URL == "" {
+		return badRequest("type or url cannot be empty")
+	}
+	if err := r.checkURL(); err != nil {
+		return err
+	}
+	return h.ping(c.r.Context(), &r)
+}
+
+func (h *Harbor) getRegistry(c *apiCall) error {
+	r := h.db.registry(c.id("id"))
+	if r == nil {
+		return missing("registry %s not found", c.r.PathValue("id"))
+	}
+	return c.reply(r.view())
+}
+
+func (h *Harbor) getRegistryInfo(c *apiCall) error {
+	r := h.db.registry(c.id("id"))
+	if r == nil {
+		return missing("registry %s not found", c.r.PathValue("id"))
+	}
+	input := func(kind string) map[string]any { return map[string]any{"style": "input", "type": kind, "values": nil} }
+	info := map[string]any{"type": r.Type, "supported_copy_by_chunk": r.Type == "harbor", "supported_triggers": []string{"manual", "scheduled"}}
+	filters := []any{input("name"), input("tag")}
+	if r.Type == "harbor" {
+		filters = append(filters, map[string]any{"style": "list", "type": "label", "values": nil},
+			map[string]any{"style": "radio", "type": "resource", "values": []string{"image", "artifact"}})
+	}
+	info["supported_resource_filters"] = filters
+	return c.reply(info)
+}
+
+// putRegistry tries the registry as it is to be before it changes it.
+func (h *Harbor) putRegistry(c *apiCall) error {
+	var body registryBody
+	if err := c.read("registry", &body); err != nil {
+		return err
+	}
+	id := c.id("id")
+	r, err := h.registryOf(id)
+	if err != nil {
+		return err
+	}
+	before := r.Name
+	body.apply(&r)
+	if err := r.checkURL(); err != nil {
+		return err
+	}
+	if r.Name != before {
+		if err := h.locked(func() error { return h.db.freeRegistryName(r.Name) }); err != nil {
+			return err
+		}
+	}
+	if err := h.ping(c.r.Context(), &r); err != nil {
+		return err
+	}
+	return h.locked(func() error {
+		kept := h.db.registry(id)
+		if kept == nil {
+			return missing("registry %d not found", id)
+		}
+		r.Updated = h.db.now()
+		*kept = r
+		for _, p := range h.db.projects {
+			if p.Registry == id {
+				p.upstream = h.source(kept)
+			}
+		}
+		return nil
+	})
+}
+
+func (h *Harbor) deleteRegistry(c *apiCall) error {
+	r := h.db.registry(c.id("id"))
+	switch {
+	case r == nil:
+		return missing("registry %s not found", c.r.PathValue("id"))
+	case slices.ContainsFunc(h.db.policies, func(p *policy) bool { return p.Source == r.ID || p.Destination == r.ID }):
+		return precondition("the registry %d is referenced by replication policies, cannot delete it", r.ID)
+	case slices.ContainsFunc(h.db.projects, func(p *project) bool { return p.Registry == r.ID }):
+		return precondition("the registry %d is referenced by proxy cache project, cannot delete it", r.ID)
+	}
+	h.db.registries = slices.DeleteFunc(h.db.registries, func(o *registryRecord) bool { return o == r })
+	return nil
+}
+
+// ping logs in at the registry, as Harbor does before it keeps one. A Harbor is
+// asked for its version first, and not to reach it is nobody's expectation: 500.
+func (h *Harbor) ping(ctx context.Context, r *registryRecord) error {
+	if !slices.Contains(adapters, r.Type) {
+		return broken()
+	}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: r.Insecure}}} //nolint:gosec // as the registry says
+	if r.Type == "harbor" {
+		if _, err := h.adapterVersion(ctx, client, r); err != nil {
+			return broken()
+		}
+	}
+	if !h.logsIn(ctx, client, r) {
+		return badRequest("the registry is unhealthy")
+	}
+	return nil
+}
+
+// adapterVersion is the first that Harbor asks another one.
+func (h *Harbor) adapterVersion(ctx context.Context, client *http.Client, r *registryRecord) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.where(r.URL)+"/api/version", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	return string(body), err
+}
+
+// logsIn asks /v2/ with the credentials, and with a token where one is wanted.
+func (h *Harbor) logsIn(ctx context.Context, client *http.Client, r *registryRecord) bool {
+	get := func(address, bearer string) *http.Response {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return nil
+		}
+		req.Header.Set("User-Agent", "harbor-registry-client")
+		if bearer != "" {
+			req.Header.Set("Authorization", "Bearer "+bearer)
+		} else if r.Credential.AccessKey != "" {
+			req.SetBasicAuth(r.Credential.AccessKey, r.Credential.AccessSecret)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil
+		}
+		return resp
+	}
+	root := h.where(r.URL) + "/v2/"
+	resp := get(root, "")
+	if resp == nil {
+		return false
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		return resp.StatusCode == http.StatusOK
+	}
+	for _, challenge := range registry.ParseChallenges(resp.Header["Www-Authenticate"]) {
+		realm := challenge.Params["realm"]
+		if !strings.EqualFold(challenge.Scheme, "bearer") || realm == "" {
+			continue
+		}
+		answer := get(fmt.Sprintf("%s?service=%s", realm, url.QueryEscape(challenge.Params["service"])), "")
+		if answer == nil {
+			return false
+		}
+		var token struct{ Token string }
+		err := json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&token)
+		answer.Body.Close()
+		if err != nil || token.Token == "" {
+			return false
+		}
+		resp := get(root, token.Token)
+		if resp != nil {
+			resp.Body.Close()
+		}
+		return resp != nil && resp.StatusCode == http.StatusOK
+	}
+	return false
 }

@@ -3,8 +3,8 @@ package lab
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -12,39 +12,47 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// database is what Harbor keeps in PostgreSQL. Every field below mu is guarded by it.
+// database is what Harbor keeps in PostgreSQL and Redis. Every field below mu is
+// guarded by it.
 type database struct {
 	adminPassword string
+	now           func() time.Time
 
 	mu         sync.Mutex
+	config     map[string]any
+	users      []*user
+	groups     []*userGroup
+	sessions   map[string]*session
 	projects   []*project
 	robots     []*robot
 	registries []*registryRecord
-	policies   []*policyRecord
-	retentions map[int]*retentionRecord
-	sessions   map[string]*session // by sid
-	nextID     map[string]int
-
-	configuration map[string]any
-	otherUsers    bool // there are users beside the administrator
+	retentions []*retention
+	policies   []*policy
+	labels     []*label
+	gc         *gcSchedule
+	nextID     map[string]int // by the word that the API's paths have for it
 }
 
 type project struct {
 	ID       int
 	Name     string
-	Public   bool
 	Created  time.Time
-	Registry int // of a proxy cache; 0: none
-	repos    map[string]*repoRecord
-	upstream *registry.Source
-	hub      bool                    // the upstream is Docker Hub: bare names are library/'s
-	pending  map[string]*pendingPull // manifests pulled through whose blobs are still to come
+	Updated  time.Time
+	Owner    string
+	Metadata map[string]string // as the API shows it: public, auto_scan …, retention_id
+	Registry int               // of a proxy cache; 0: none
+	members  []*member
+	quota    quota
 
-	quota     int64 // bytes; -1: unlimited
-	metadata  map[string]string
-	members   []*memberRecord
-	immutable []map[string]any
+	immutable []*immutableRule
+	repos     map[string]*repoRecord
+	blobs     map[string]int64 // by digest, manifests too: what counts against the quota
+	upstream  *registry.Source
+	hub       bool                    // the upstream is Docker Hub: bare names are library/'s
+	pending   map[string]*pendingPull // manifests pulled through whose blobs are still to come
 }
+
+func (p *project) public() bool { return p.Metadata["public"] == "true" }
 
 // repoRecord is what is known of one repo: its artifacts by digest, its tags.
 type repoRecord struct {
@@ -60,53 +68,11 @@ type artifact struct {
 	Annotations                     map[string]string
 }
 
-type robot struct {
-	ID          int          `json:"id"`
-	Name        string       `json:"name"` // in full, as robot$priv+ci
-	Level       string       `json:"level"`
-	Duration    int          `json:"duration"`
-	Disable     bool         `json:"disable"`
-	Description string       `json:"description,omitempty"`
-	Permissions []permission `json:"permissions"`
-	project     string       // "": of the system
-	secret      string
-	created     time.Time
-	updated     time.Time
-}
-
-type permission struct {
-	Access    []robotAccess `json:"access"`
-	Kind      string        `json:"kind"`
-	Namespace string        `json:"namespace"`
-}
-
-type robotAccess struct {
-	Action   string `json:"action"`
-	Resource string `json:"resource"`
-}
-
-type registryRecord struct {
-	ID          int        `json:"id"`
-	Name        string     `json:"name"`
-	Description string     `json:"description"`
-	Type        string     `json:"type"`
-	URL         string     `json:"url"`
-	Insecure    bool       `json:"insecure"`
-	Credential  credential `json:"credential"`
-	Created     time.Time  `json:"-"`
-	updated     time.Time
-}
-
-type credential struct {
-	AccessKey    string `json:"access_key,omitempty"`
-	AccessSecret string `json:"access_secret,omitempty"`
-	Type         string `json:"type,omitempty"`
-}
-
 // identity is who asks: nobody, a user, a robot, or the bearer of a token.
 type identity struct {
 	name    string
 	admin   bool
+	user    int // 0: none
 	robot   *robot
 	token   bool
 	issued  time.Time
@@ -114,9 +80,6 @@ type identity struct {
 }
 
 func (d *database) id(table string) int {
-	if d.nextID == nil {
-		d.nextID = map[string]int{}
-	}
 	d.nextID[table]++
 	return d.nextID[table]
 }
@@ -136,21 +99,37 @@ func (d *database) projectLocked(name string) *project {
 	return nil
 }
 
-// login is who the Basic credentials belong to; nobody when they are wrong.
-func (d *database) login(r *http.Request) identity {
-	user, password, ok := r.BasicAuth()
-	if !ok {
-		return identity{}
+// named finds a project by its name or, unless told that it is a name, by its
+// number; what looks like a number is one.
+func (d *database) named(s string, isName bool) *project {
+	id, err := strconv.Atoi(s)
+	if isName || err != nil {
+		return d.projectLocked(s)
 	}
-	if user == "admin" && password == d.adminPassword {
-		return identity{name: user, admin: true}
+	for _, p := range d.projects {
+		if p.ID == id {
+			return p
+		}
 	}
+	return nil
+}
+
+// login is who the name and password belong to; nobody when they are wrong.
+func (d *database) login(name, password string) identity {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if name == "admin" && password == d.adminPassword {
+		return identity{name: name, admin: true, user: 1}
+	}
+	for _, u := range d.users {
+		if u.Name == name && u.password == password {
+			return identity{name: name, user: u.ID}
+		}
+	}
 	for _, rb := range d.robots {
-		if rb.Name == user && rb.secret == password && !rb.Disable {
+		if d.fullName(rb) == name && rb.secret == password && !rb.Disable && !rb.expired(d.now()) {
 			copied := *rb
-			return identity{name: user, robot: &copied}
+			return identity{name: name, robot: &copied}
 		}
 	}
 	return identity{}
@@ -160,7 +139,9 @@ func (d *database) login(r *http.Request) identity {
 // Harbor puts it into a token whatever was asked for.
 func (d *database) actions(who identity, repo string) []string {
 	name, _, ok := strings.Cut(repo, "/")
-	p := d.project(name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.projectLocked(name)
 	if !ok || p == nil {
 		return []string{}
 	}
@@ -173,29 +154,14 @@ func (d *database) actions(who identity, repo string) []string {
 	return all
 }
 
-// may reports whether the identity may do this in the project.
+// may reports whether the identity may do this in the project's repos.
 func (who identity) may(p *project, action string) bool {
-	switch {
-	case who.admin:
-		return true
-	case who.token:
+	if who.token {
 		granted := who.granted[p.Name]
 		// A token from before the project is for another project of that name.
 		return !who.issued.Add(leeway).Before(p.Created) && (slices.Contains(granted, action) || slices.Contains(granted, "*"))
-	case p.Public && action == "pull":
-		return true
-	case who.robot == nil:
-		return false
 	}
-	for _, perm := range who.robot.Permissions {
-		if perm.Kind != "project" || perm.Namespace != p.Name && perm.Namespace != "*" {
-			continue
-		}
-		if slices.Contains(perm.Access, robotAccess{Action: action, Resource: "repository"}) {
-			return true
-		}
-	}
-	return false
+	return who.inProject(p, "repository", action)
 }
 
 // record notes a manifest that is in the registry now, under its tag if it has one.

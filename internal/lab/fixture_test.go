@@ -83,8 +83,6 @@ func startHarbor(t *testing.T, key *rsa.PrivateKey) *Harbor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Registries that were reached while it was recorded: any Harbor does for them.
-	h.cfg.Registries = map[string]string{"http://127.0.0.1:15000": h.URL(), "http://127.0.0.1:15001": h.URL(), "http://127.0.0.1:18081": h.URL()}
 	t.Cleanup(func() { h.Close() })
 	return h
 }
@@ -98,9 +96,6 @@ func (f *fixture) harbor(t *testing.T, port string) *Harbor {
 	h := startHarbor(t, key)
 	old := time.Now().Add(-time.Hour)
 	manifest := func(d string) []byte { return recordedManifest(t, d) }
-	if f.has("harbor-registry-create") {
-		h.CreateRobot("priv", "ci", "Chosen5ecretABC", "pull")
-	}
 	if !f.has("create-project.") {
 		h.CreateProject("priv", false)
 		plant(t, h.cfg.Dir, "priv/app", layerDigest, make([]byte, 2001895))
@@ -123,12 +118,15 @@ func (f *fixture) harbor(t *testing.T, port string) *Harbor {
 			p.Created = old
 		}
 	}
-	if !f.has("robot-create") && port == "18081" {
+	if !f.has("robot-create") && (port == "18081" || f.has("pc-harbor-registry-create")) {
 		h.CreateRobot("priv", "ci", robotSecret, "pull", "push")
 	}
 	if port == "18083" {
 		plant(t, h.cfg.Dir, "library/app", smallLayer, make([]byte, 302241))
 		h.plantManifest(t, "library/app", "v1", pubManifest, manifest(pubManifest))
+	}
+	if f.has("readonly-") {
+		h.db.config["read_only"] = true
 	}
 	f.caches(t, h)
 	f.breakDown(t, h)
@@ -142,6 +140,7 @@ func (f *fixture) caches(t *testing.T, h *Harbor) {
 		return
 	}
 	upstream := startUpstream(t)
+	h.cfg.Registries = map[string]string{"http://127.0.0.1:15000": upstream.URL(), "http://127.0.0.1:15001": upstream.URL(), "http://127.0.0.1:18081": h.URL()}
 	config, err := os.ReadFile(filepath.Join(recordings, "pc-get-config-blob-cold.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +154,7 @@ func (f *fixture) caches(t *testing.T, h *Harbor) {
 	plant(t, upstream.dir, "team/img", cachedConfig, config)
 	plant(t, upstream.dir, "team/img", cachedLayer, layer)
 	if f.has("pc-project-create.") {
-		h.db.registries = []*registryRecord{{ID: 2, URL: upstream.URL()}}
+		h.db.registries = []*registryRecord{{ID: 2, Type: "docker-registry", URL: upstream.URL()}}
 		return
 	}
 	for name, u := range map[string]*Upstream{"cache": upstream, "dc1cache": upstream, "fcache": startUpstream(t)} {
@@ -178,8 +177,8 @@ func (f *fixture) caches(t *testing.T, h *Harbor) {
 	}
 	if f.has("upstreamdown-registries") { // what was listed there
 		h.db.registries = h.db.registries[:0]
-		for i, rec := range []registryRecord{{Name: "to-dc2", Type: "harbor", Insecure: true, Credential: credential{"admin", "x", "basic"}}, {Name: "plain", Type: "docker-registry", Insecure: true}} {
-			rec.ID, rec.Created = i+1, time.Now()
+		for i, rec := range []registryRecord{{Name: "to-dc2", Type: "harbor", Credential: credential{"admin", "x", "basic"}}, {Name: "plain", Type: "docker-registry"}} {
+			rec.ID, rec.Created, rec.Insecure = i+1, time.Now(), true
 			h.db.registries = append(h.db.registries, &rec)
 		}
 	}

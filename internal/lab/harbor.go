@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +29,7 @@ type HarborConfig struct {
 	// Cost makes calls of the management API take as long as Harbor's own do: 130 ms with
 	// a password, which is hashed each time, 5 ms within a session.
 	Cost bool
+	Now  func() time.Time // for sessions, schedules and what expires; nil: time.Now
 }
 
 // Harbor is a stand-in for one Harbor: core, registry and the nginx before them.
@@ -35,8 +38,8 @@ type Harbor struct {
 	cfg      HarborConfig
 	db       *database
 	registry http.Handler
-	outgoing *http.Client // to other registries
-	csrfKey  []byte
+	api      http.Handler
+	started  time.Time
 	ownDir   bool
 }
 
@@ -62,10 +65,17 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 			return nil, err
 		}
 	}
-	h.db = &database{adminPassword: h.cfg.AdminPassword, retentions: map[int]*retentionRecord{}, sessions: map[string]*session{}, configuration: defaultConfiguration()}
-	h.outgoing, h.csrfKey = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, []byte(randomHex(32))
+	if h.cfg.Now == nil {
+		h.cfg.Now = time.Now
+	}
+	// Numbers of quotas are not those of their projects, users begin with the
+	// administrator and a nameless one.
+	h.db = &database{adminPassword: h.cfg.AdminPassword, now: h.cfg.Now, config: defaultConfig(), sessions: map[string]*session{},
+		nextID: map[string]int{"quotas": 100, "users": 2}}
 	h.registry = newDistribution(h.cfg.Dir)
-	h.addProject("library", true, nil)
+	h.api = h.newAPI()
+	h.started = h.cfg.Now()
+	h.CreateProject("library", true)
 	if err := h.start(cfg.Listener, http.HandlerFunc(h.serveNginx)); err != nil {
 		h.removeDir()
 		return nil, err
@@ -102,24 +112,55 @@ func (h *Harbor) serveNginx(w http.ResponseWriter, r *http.Request) {
 		htmlPage(w, "502 Bad Gateway", http.StatusBadGateway)
 		return
 	}
-	w.Header().Set("Set-Cookie", "sid="+randomHex(16)+"; Path=/; HttpOnly")
 	w.Header().Set("X-Request-Id", requestID())
+	if !checkCSRF(w, r) {
+		return
+	}
+	if h.readOnly(r) {
+		coreError(w, http.StatusForbidden, "DENIED", "The system is in read only mode. Any modification is prohibited.")
+		return
+	}
+	s := h.session(w, r)
+	r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
 	switch path := r.URL.Path; {
 	case path == "/service/token":
 		h.serveToken(w, r)
 	case strings.HasPrefix(path, "/v2/"):
 		h.serveV2(w, r)
-	case strings.HasPrefix(path, "/c/"):
-		h.serveLogin(w, r)
-	default:
+	case path == "/api/version":
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, `{"version":"v2.0"}`+"\n") //nolint:errcheck // the client is gone
+	case strings.HasPrefix(path, "/api/"):
 		if h.cfg.Cost {
 			time.Sleep(cost(r))
 		}
-		if h.guard(w, r) {
-			h.serveAPI(w, r)
-		}
+		h.api.ServeHTTP(w, r)
+	case path == "/c/login" && r.Method == http.MethodPost:
+		h.serveLogin(w, r)
+	case path == "/c/log_out":
+		h.serveLogout(w, r)
+	case path == "/c/oidc/login":
+		coreError(w, http.StatusInternalServerError, "UNKNOWN", "internal server error")
+	case strings.HasPrefix(path, "/c/"):
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, "<!DOCTYPE HTML>\n<html><head><title>404 - Page Not Found</title></head></html>\n") //nolint:errcheck // the client is gone
+	default:
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<!doctype html><html><head><title>Harbor</title></head><body>The portal of a stand-in.</body></html>\n") //nolint:errcheck // the client is gone
 	}
 }
+
+// readOnly reports whether the request would change something while Harbor is
+// read-only: nothing can be changed then but the configuration.
+func (h *Harbor) readOnly(r *http.Request) bool {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	return h.db.config["read_only"] == true && r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions &&
+		r.URL.Path != "/api/v2.0/configurations" && r.URL.Path != "/c/login"
+}
+
+type sessionKey struct{}
 
 // cost is what a call of the management API was measured to take.
 func cost(r *http.Request) time.Duration {
@@ -170,19 +211,3 @@ func (h *Harbor) Admin() (username, password string) { return "admin", h.cfg.Adm
 
 // Key is the key that signs this Harbor's tokens.
 func (h *Harbor) Key() *rsa.PrivateKey { return h.cfg.Key }
-
-func (h *Harbor) addProject(name string, public bool, upstream *registryRecord) *project {
-	h.db.mu.Lock()
-	defer h.db.mu.Unlock()
-	if h.db.projectLocked(name) != nil {
-		return nil
-	}
-	p := &project{ID: h.db.id("project"), Name: name, Public: public, Created: time.Now(), repos: map[string]*repoRecord{}, pending: map[string]*pendingPull{},
-		quota: -1, metadata: map[string]string{}}
-	if upstream != nil {
-		p.Registry, p.hub = upstream.ID, upstream.Type == "docker-hub"
-		p.upstream = upstream.source()
-	}
-	h.db.projects = append(h.db.projects, p)
-	return p
-}

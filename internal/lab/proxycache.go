@@ -24,17 +24,6 @@ type pendingPull struct {
 	body      []byte
 }
 
-// source is the client that a proxy cache pulls with; nil where the registry's
-// address is no address.
-func (r *registryRecord) source() *registry.Source {
-	s, err := registry.NewSource(registry.SourceConfig{URL: r.URL, Username: r.Credential.AccessKey, Password: r.Credential.AccessSecret, Trusted: true,
-		Header: http.Header{"User-Agent": {"harbor-registry-client"}}})
-	if err != nil {
-		return nil
-	}
-	return s
-}
-
 // upstreamRequest is the call as the project's upstream is to hear it.
 func (c *call) upstreamRequest(method string, kind registry.Kind) registry.Request {
 	_, repo, _ := strings.Cut(c.repo, "/")
@@ -64,7 +53,7 @@ func (h *Harbor) proxyManifest(c *call) {
 		return
 	}
 	ctx := c.r.Context()
-	head, err := c.project.upstream.Do(ctx, c.upstreamRequest(http.MethodHead, registry.KindManifest), acceptAll)
+	head, err := c.upstream.Do(ctx, c.upstreamRequest(http.MethodHead, registry.KindManifest), acceptAll)
 	if ctx.Err() != nil {
 		return
 	}
@@ -101,7 +90,7 @@ func coldHeaders(w http.ResponseWriter, digest string) {
 }
 
 func (h *Harbor) pullManifest(c *call, byDigest bool) {
-	resp, err := c.project.upstream.Do(c.r.Context(), c.upstreamRequest(http.MethodGet, registry.KindManifest), acceptAll)
+	resp, err := c.upstream.Do(c.r.Context(), c.upstreamRequest(http.MethodGet, registry.KindManifest), acceptAll)
 	if err != nil {
 		h.localManifest(c)
 		return
@@ -201,7 +190,7 @@ func (h *Harbor) proxyBlob(c *call) {
 		coreError(c.w, http.StatusNotFound, "NOT_FOUND", fmt.Sprintf("blob %s not found", c.reference))
 		return
 	}
-	resp, err := c.project.upstream.Do(c.r.Context(), c.upstreamRequest(http.MethodGet, registry.KindBlob), nil)
+	resp, err := c.upstream.Do(c.r.Context(), c.upstreamRequest(http.MethodGet, registry.KindBlob), nil)
 	if err != nil {
 		if c.r.Context().Err() == nil {
 			coreError(c.w, http.StatusInternalServerError, "UNKNOWN", "internal server error")
@@ -289,7 +278,7 @@ func (h *Harbor) storeBlob(repo, digest string, content io.Reader, size int64) e
 // is how Harbor's lists shrink.
 func (h *Harbor) upstreamTags(c *call) []string {
 	r := c.upstreamRequest(http.MethodGet, registry.KindTags)
-	resp, err := c.project.upstream.Do(c.r.Context(), r, nil)
+	resp, err := c.upstream.Do(c.r.Context(), r, nil)
 	if err != nil {
 		return nil
 	}

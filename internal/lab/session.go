@@ -1,109 +1,130 @@
 package lab
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/rand"
+	"crypto/subtle"
 	"encoding/base64"
-	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
 )
 
-// sessions are who has logged in at /c/login, by their sid cookies.
+const (
+	sessionCookie = "sid"
+	csrfCookie    = "_gorilla_csrf"
+	csrfHeader    = "X-Harbor-Csrf-Token"
+	maxSessions   = 10000
+)
+
+// session is what a sid stands for; who is nobody before the log-in.
 type session struct {
 	who  identity
 	used time.Time
 }
 
-const (
-	csrfCookie     = "_gorilla_csrf"
-	csrfHeader     = "X-Harbor-Csrf-Token"
-	defaultTimeout = 60 // minutes a session lasts after its last use
-)
-
-// csrfToken is what belongs to a cookie.
-func (h *Harbor) csrfToken(cookie string) string {
-	mac := hmac.New(sha256.New, h.csrfKey)
-	mac.Write([]byte(cookie)) //nolint:errcheck // never fails
-	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+// session returns the session of the request, and makes its time-out begin anew;
+// without one the answer brings a new cookie.
+func (h *Harbor) session(w http.ResponseWriter, r *http.Request) *session {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	now := h.db.now()
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		timeout := time.Duration(h.db.number("session_timeout")) * time.Minute
+		if s := h.db.sessions[c.Value]; s != nil && now.Sub(s.used) < timeout {
+			s.used = now
+			return s
+		}
+		delete(h.db.sessions, c.Value)
+	}
+	s := &session{used: now}
+	h.db.setSession(w, s)
+	return s
 }
 
-// guard does what Harbor does around every API call and login: who comes with a sid
-// gets a token, and may write only with one. It reports whether to go on.
-func (h *Harbor) guard(w http.ResponseWriter, r *http.Request) bool {
-	_, noSID := r.Cookie("sid")
-	login := strings.HasPrefix(r.URL.Path, "/c/")
-	if noSID != nil && !login {
+func (d *database) setSession(w http.ResponseWriter, s *session) {
+	if len(d.sessions) > maxSessions { // nobody's: every request without a cookie gets one
+		maps.DeleteFunc(d.sessions, func(_ string, o *session) bool { return o.who.name == "" })
+	}
+	id := randomHex(16)
+	d.sessions[id] = s
+	w.Header().Add("Set-Cookie", sessionCookie+"="+id+"; Path=/; HttpOnly")
+}
+
+// checkCSRF is gorilla's middleware as Harbor uses it: whoever brings a session's
+// cookie must bring the token too when something is to change, even with Basic.
+func checkCSRF(w http.ResponseWriter, r *http.Request) bool {
+	_, err := r.Cookie(sessionCookie)
+	api := strings.HasPrefix(r.URL.Path, "/v2/") || strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/service/")
+	if api && err != nil {
 		return true
 	}
-	cookie := ""
+	var secret []byte
 	if c, err := r.Cookie(csrfCookie); err == nil {
-		cookie = c.Value
-	} else {
-		cookie = randomHex(32)
-		http.SetCookie(w, &http.Cookie{Name: csrfCookie, Value: cookie, Path: "/", HttpOnly: true, MaxAge: 43200})
+		secret, _ = base64.RawURLEncoding.DecodeString(c.Value)
 	}
-	w.Header().Set("Vary", "Cookie")
-	w.Header().Set(csrfHeader, h.csrfToken(cookie))
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return true
+	if len(secret) != 32 {
+		secret = make([]byte, 32)
+		rand.Read(secret) //nolint:errcheck // never fails
+		w.Header().Add("Set-Cookie", csrfCookie+"="+base64.RawURLEncoding.EncodeToString(secret)+"; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict")
 	}
-	switch got := r.Header.Get(csrfHeader); {
-	case got == "":
-		coreError(w, http.StatusForbidden, "FORBIDDEN", "CSRF token not found in request")
-	case got != h.csrfToken(cookie):
-		coreError(w, http.StatusForbidden, "FORBIDDEN", "CSRF token invalid")
-	default:
-		return true
+	w.Header().Set(csrfHeader, maskToken(secret))
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
+		switch token := r.Header.Get(csrfHeader); {
+		case token == "":
+			coreError(w, http.StatusForbidden, "FORBIDDEN", "CSRF token not found in request")
+			return false
+		case subtle.ConstantTimeCompare(unmaskToken(token), secret) != 1:
+			coreError(w, http.StatusForbidden, "FORBIDDEN", "CSRF token invalid")
+			return false
+		}
 	}
-	return false
+	w.Header().Add("Vary", "Cookie")
+	return true
 }
 
-// serveLogin is the portal's way to log in: POST /c/login with principal and password.
+// maskToken is the secret as an answer carries it: different each time.
+func maskToken(secret []byte) string {
+	masked := make([]byte, 64)
+	rand.Read(masked[:32]) //nolint:errcheck // never fails
+	subtle.XORBytes(masked[32:], masked[:32], secret)
+	return base64.StdEncoding.EncodeToString(masked)
+}
+
+func unmaskToken(token string) []byte {
+	masked, err := base64.StdEncoding.DecodeString(token)
+	if err != nil || len(masked) != 64 {
+		return nil
+	}
+	secret := make([]byte, 32)
+	subtle.XORBytes(secret, masked[:32], masked[32:])
+	return secret
+}
+
+// serveLogin is POST /c/login: name and password for a session.
 func (h *Harbor) serveLogin(w http.ResponseWriter, r *http.Request) {
-	if !h.guard(w, r) {
+	who := h.db.login(r.FormValue("principal"), r.FormValue("password"))
+	if who.name == "" || who.robot != nil {
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	switch {
-	case r.URL.Path == "/c/login" && r.Method == http.MethodPost:
-		user, password := r.PostFormValue("principal"), r.PostFormValue("password")
-		if user != "admin" || password != h.cfg.AdminPassword {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		sid := randomHex(16)
-		h.db.mu.Lock()
-		h.db.sessions[sid] = &session{identity{name: user, admin: true}, time.Now()}
-		h.db.mu.Unlock()
-		w.Header().Set("Set-Cookie", "sid="+sid+"; Path=/; HttpOnly")
-	case r.URL.Path == "/c/log_out":
-		if c, err := r.Cookie("sid"); err == nil {
-			h.db.mu.Lock()
-			delete(h.db.sessions, c.Value)
-			h.db.mu.Unlock()
-		}
-	default:
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.WriteHeader(http.StatusNotFound)
-		io.WriteString(w, "<!DOCTYPE HTML>\n<html><body>Page Not Found</body></html>\n") //nolint:errcheck // the client is gone
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		delete(h.db.sessions, c.Value)
 	}
+	h.db.setSession(w, &session{who: who, used: h.db.now()})
+	w.Header().Set("Content-Length", "0")
 }
 
-// caller is who calls the management API: by a session, else as anywhere.
-func (h *Harbor) caller(r *http.Request) identity {
-	if _, _, basic := r.BasicAuth(); !basic {
-		if c, err := r.Cookie("sid"); err == nil {
-			h.db.mu.Lock()
-			defer h.db.mu.Unlock()
-			timeout := time.Duration(h.db.number("session_timeout", defaultTimeout)) * time.Minute
-			if s := h.db.sessions[c.Value]; s != nil && time.Since(s.used) < timeout {
-				s.used = time.Now()
-				return s.who
-			}
-			return identity{}
-		}
+// serveLogout is GET /c/log_out.
+func (h *Harbor) serveLogout(w http.ResponseWriter, r *http.Request) {
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		h.db.mu.Lock()
+		delete(h.db.sessions, c.Value)
+		h.db.mu.Unlock()
 	}
-	who, _ := h.identify(r)
-	return who
+	w.Header().Set("Set-Cookie", sessionCookie+"=; Path=/; Max-Age=0; HttpOnly")
+	w.Header().Set("Content-Length", "0")
 }

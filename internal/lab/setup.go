@@ -2,24 +2,29 @@ package lab
 
 import (
 	"fmt"
-	"time"
+	"strconv"
 )
 
 // CreateProject makes an empty project; nothing happens when it is there.
-func (h *Harbor) CreateProject(name string, public bool) { h.addProject(name, public, nil) }
+func (h *Harbor) CreateProject(name string, public bool) {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	if h.db.projectLocked(name) == nil {
+		h.addProject(name, map[string]string{"public": strconv.FormatBool(public)}, nil, -1, identity{user: 1, name: "admin"})
+	}
+}
 
 // CreateCache makes a proxy-cache project of the registry at url. kind is
 // Harbor's registry type: "docker-hub" or "docker-registry".
 func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
-	rec := &registryRecord{Name: name, Type: kind, URL: url, Insecure: true, Created: time.Now()}
-	if rec.source() == nil {
+	rec := &registryRecord{Name: name, Type: kind, URL: url, Insecure: true}
+	if h.source(rec) == nil {
 		return fmt.Errorf("create cache %s: %q is no registry's address", name, url)
 	}
 	h.db.mu.Lock()
-	rec.ID = h.db.id("registry")
-	h.db.registries = append(h.db.registries, rec)
-	h.db.mu.Unlock()
-	h.addProject(name, public, rec)
+	defer h.db.mu.Unlock()
+	h.db.addRegistry(rec)
+	h.addProject(name, map[string]string{"public": strconv.FormatBool(public)}, rec, -1, identity{user: 1, name: "admin"})
 	return nil
 }
 
@@ -27,21 +32,20 @@ func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
 // push, delete) in the project; project "*" makes it a robot of the system that
 // may do them in every project. It returns the name to log in with.
 func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (username string) {
-	rb := &robot{Name: "robot$" + project + "+" + name, Level: "project", Duration: -1, project: project, secret: secret, created: time.Now()}
-	if project == "*" {
-		rb.project = ""
-		rb.Name, rb.Level = "robot$"+name, "system"
-	}
 	perm := permission{Kind: "project", Namespace: project}
 	for _, action := range actions {
 		perm.Access = append(perm.Access, robotAccess{Action: action, Resource: "repository"})
 	}
-	rb.Permissions, rb.updated = []permission{perm}, rb.created
+	rb := &robot{Name: project + "+" + name, Level: "project", Duration: -1, Permissions: []permission{perm}}
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
-	rb.ID = h.db.id("robot")
-	h.db.robots = append(h.db.robots, rb)
-	return rb.Name
+	if project == "*" {
+		rb.Name, rb.Level = name, "system"
+	} else if p := h.db.projectLocked(project); p != nil {
+		rb.project = p.ID
+	}
+	h.db.addRobot(rb, secret)
+	return h.db.fullName(rb)
 }
 
 // DisableRobot takes a robot's permission to log in away.
@@ -49,7 +53,7 @@ func (h *Harbor) DisableRobot(username string) error {
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
 	for _, rb := range h.db.robots {
-		if rb.Name == username {
+		if h.db.fullName(rb) == username {
 			rb.Disable = true
 			return nil
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/registry"
 )
 
 // call is one request to core's registry API, with what its middlewares found.
@@ -21,14 +23,15 @@ type call struct {
 	r         *http.Request
 	who       identity
 	project   *project
+	upstream  *registry.Source // of a proxy cache
 	repo      string
 	kind      string // manifests, blobs, uploads, tags, referrers
 	reference string
 	action    string
 }
 
-// route splits a path below /v2/ as core does, from the end.
-func route(method, path string) (c call, ok bool) {
+// splitPath splits a path below /v2/ as core does, from the end.
+func splitPath(method, path string) (c call, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(path, "/v2/"), "/")
 	n := len(parts)
 	c.action = map[string]string{"GET": "pull", "HEAD": "pull", "DELETE": "delete"}[method]
@@ -66,7 +69,7 @@ func (h *Harbor) serveV2(w http.ResponseWriter, r *http.Request) {
 		h.serveCatalog(w, r)
 		return
 	}
-	c, ok := route(r.Method, r.URL.Path)
+	c, ok := splitPath(r.Method, r.URL.Path)
 	c.w, c.r, c.who = w, r, who
 	if !ok {
 		unauthorized(w, "", fmt.Sprintf("un-recognized request: %s %s", r.Method, r.URL.Path))
@@ -80,8 +83,8 @@ func (h *Harbor) serveV2(w http.ResponseWriter, r *http.Request) {
 // identify reads the credentials; sent says whether there were any at all.
 func (h *Harbor) identify(r *http.Request) (who identity, sent bool) {
 	authorization := r.Header.Get("Authorization")
-	if authorization == "" {
-		return identity{}, false
+	if s, _ := r.Context().Value(sessionKey{}).(*session); authorization == "" {
+		return s.who, s.who.name != ""
 	}
 	if raw, ok := strings.CutPrefix(authorization, "Bearer "); ok {
 		who, _ = h.bearer(raw)
@@ -90,7 +93,12 @@ func (h *Harbor) identify(r *http.Request) (who identity, sent bool) {
 	if h.faults.component(r, "db-down") {
 		return identity{}, true
 	}
-	return h.db.login(r), true
+	name, password, _ := r.BasicAuth()
+	if who = h.db.login(name, password); who.name == "" {
+		s, _ := r.Context().Value(sessionKey{}).(*session)
+		who = s.who
+	}
+	return who, true
 }
 
 func unauthorized(w http.ResponseWriter, challenge, message string) {
@@ -154,11 +162,18 @@ func (h *Harbor) permit(c *call, sent bool) bool {
 		coreError(c.w, http.StatusBadRequest, "BAD_REQUEST", "bad request: invalid repository name: "+c.repo)
 		return false
 	}
-	if c.project = h.db.project(name); c.project == nil {
+	h.db.mu.Lock()
+	c.project = h.db.projectLocked(name)
+	may := c.project != nil && c.who.may(c.project, c.action) && h.mayMount(c)
+	if may {
+		c.upstream = c.project.upstream
+	}
+	h.db.mu.Unlock()
+	if c.project == nil {
 		unauthorized(c.w, "", fmt.Sprintf("project %s not found", name))
 		return false
 	}
-	if !c.who.may(c.project, c.action) || !h.mayMount(c) {
+	if !may {
 		unauthorized(c.w, `Basic realm="harbor"`, fmt.Sprintf("unauthorized to access repository: %s, action: %s", c.repo, c.action))
 		return false
 	}
@@ -172,12 +187,12 @@ func (h *Harbor) mayMount(c *call) bool {
 		return true
 	}
 	name, _, _ := strings.Cut(from, "/")
-	p := h.db.project(name)
+	p := h.db.projectLocked(name)
 	return p != nil && c.who.may(p, "pull")
 }
 
 func (h *Harbor) dispatch(c *call) {
-	proxied := c.project.upstream != nil
+	proxied := c.upstream != nil
 	switch {
 	case proxied && c.action == "push":
 		coreError(c.w, http.StatusForbidden, "DENIED", "denied: can not push artifact to a proxy project: "+c.project.Name)
@@ -372,7 +387,7 @@ func (h *Harbor) serveCatalog(w http.ResponseWriter, r *http.Request) {
 
 func (h *Harbor) serveTags(c *call) {
 	tags := h.db.tags(c.project, c.repo)
-	if c.project.upstream != nil {
+	if c.upstream != nil {
 		tags = append(tags, h.upstreamTags(c)...)
 		slices.Sort(tags)
 		tags = append([]string{}, slices.Compact(tags)...)

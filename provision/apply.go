@@ -111,6 +111,9 @@ func (r *run) await(c Change) (missing string) {
 			}
 			continue
 		}
+		if r.harbors[k.Datacenter] == nil { // it is not of this run: Harbor will say whether it is there
+			continue
+		}
 		if h := r.plan.have[k.Datacenter]; c.Action != Delete && (h == nil || h.get(k.Kind, k.Name) == nil) {
 			return fmt.Sprintf("it needs %s, and %s cannot be reached", k, k.Datacenter)
 		}

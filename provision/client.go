@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-openapi/runtime"
+	rtclient "github.com/go-openapi/runtime/client"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 )
@@ -78,6 +79,9 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
 		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.api = client.New(client.Config{URL: u, Transport: h})
+	if r, ok := h.api.Transport.(*rtclient.Runtime); ok {
+		r.SetDebug(false) // DEBUG in the environment would print every body, with its secrets
+	}
 	return h, nil
 }
 

@@ -42,6 +42,9 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 	if !strings.Contains(o.Secret, "{what}") {
 		return "", nil, errors.New("the reference to secrets has no {what} in it, and all would be one: write vault:secret/harbor#{what}")
 	}
+	if len(o.Harbors) == 0 {
+		return "", nil, errors.New("there is no Harbor to export")
+	}
 	trust, err := tlsOf(o.CA)
 	if err != nil {
 		return "", nil, err
@@ -119,6 +122,10 @@ const edgesOwn = "The edge's own"
 
 func (x *exporter) writeOIDC() {
 	e := x.first(kindConfiguration, "oidc")
+	if e == nil {
+		x.notes = append(x.notes, "this account may not see the configuration: how people log in is left out")
+		return
+	}
 	c := e.object.(configuration)
 	if c["auth_mode"] != "oidc_auth" {
 		return
@@ -338,7 +345,7 @@ func (x *exporter) writeRepls() {
 				x.notes = append(x.notes, fmt.Sprintf("replication %s runs by %q, which the fleet file cannot say; every: 24h is written", rule, p.cron))
 				every = 24 * time.Hour
 			}
-			images = append(images, fmt.Sprintf("{ from: %s, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
+			images = append(images, fmt.Sprintf("{ from: %q, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
 		}
 		if len(images) == 0 {
 			x.notes = append(x.notes, fmt.Sprintf("project %s has no replication into it; it is left out", naming.Repl+name))

@@ -161,7 +161,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		case *robot:
 			ours = strings.HasSuffix(o.description, mark)
 		case *registry:
-			ours = strings.HasSuffix(o.description, mark)
+			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
 		case *policy:
 			ours = strings.HasSuffix(o.description, mark)
 		}
@@ -172,6 +172,17 @@ func (p *Plan) extra(h *having, prune bool) {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
 		}
 	}
+}
+
+// caches reports whether a project is a cache of the registry: it keeps it, as an
+// Artifactory that lists less than it did must not take anything away.
+func (h *having) caches(registry string) bool {
+	for _, e := range h.entries {
+		if p, ok := e.object.(*project); ok && p.registry == registry {
+			return true
+		}
+	}
+	return false
 }
 
 // users are the policies that hold a registry, which go first.

@@ -109,3 +109,71 @@ to nothing.`,
 	cmd.MarkFlagRequired("domain") //nolint:errcheck // the flag is there
 	return cmd
 }
+
+func provisionVerifyCommand() *cobra.Command {
+	var o provision.VerifyOptions
+	var config string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify --config fleet.yaml",
+		Short: "Prove that what apply made works",
+		Long: `Every robot logs in, every registry is reached with the credentials that it holds, an
+artifact is pushed into each replicated project at each datacenter and seen to come to
+all others, and the last execution of each replication is looked at. The artifacts are
+removed. Exit status 1 if anything does not work.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := fleet.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
+			if !asJSON {
+				o.Progress = func(c provision.Check) {
+					text := colour.as("ok    ", "32")
+					if !c.OK {
+						text = colour.as("failed", "31")
+					}
+					text += " " + c.Datacenter + ": " + c.What
+					if c.Seconds > 0 && c.OK {
+						text += fmt.Sprintf(" (%.1f s)", c.Seconds)
+					}
+					if c.Detail != "" {
+						text += ": " + c.Detail
+					}
+					fmt.Fprintln(out, text)
+				}
+			}
+			checks, err := p.Verify(cmd.Context(), o)
+			if err != nil {
+				return fmt.Errorf("verify: %w", err)
+			}
+			failed := 0
+			for _, c := range checks {
+				if !c.OK {
+					failed++
+				}
+			}
+			if asJSON {
+				err = writeIndented(out, checks)
+			} else {
+				_, err = fmt.Fprintf(out, "\n%d checks, %d failed.\n", len(checks), failed)
+			}
+			if err == nil && failed > 0 {
+				return exitStatus(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().BoolVar(&o.NoCanary, "no-canary", false, "push nothing: logins and executions alone")
+	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
+	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}

@@ -1,0 +1,309 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/repository"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/naming"
+)
+
+// Check is one thing that was tried.
+type Check struct {
+	Datacenter string  `json:"datacenter"`
+	What       string  `json:"what"`
+	OK         bool    `json:"ok"`
+	Detail     string  `json:"detail,omitempty"`  // why not
+	Seconds    float64 `json:"seconds,omitempty"` // of a replication: from the push to its presence
+}
+
+// VerifyOptions say what to try.
+type VerifyOptions struct {
+	NoCanary bool          // nothing is pushed: logins and executions alone
+	Projects []string      // multi-dc projects whose replications are tried, as the fleet file names them; none: all
+	Patience time.Duration // for a replication; 0: 2 minutes
+	Progress func(Check)   // called for each check as it ends, one at a time
+}
+
+const canaryRepo = "breakwater-canary"
+
+// verifier gathers checks.
+type verifier struct {
+	*Provisioner
+	o    VerifyOptions
+	want *wanted
+	have map[string]*having
+
+	mu     sync.Mutex
+	checks []Check
+}
+
+// Verify proves that what apply made works: robots log in, registries can be reached
+// with the credentials that they hold, an artifact crosses every replication, and the
+// last execution of each replication did not fail.
+func (p *Provisioner) Verify(ctx context.Context, o VerifyOptions) ([]Check, error) {
+	v := &verifier{Provisioner: p, o: o}
+	v.o.Patience = cmp.Or(o.Patience, 2*time.Minute)
+	have, faults := p.readAll(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	v.have, v.want = have, p.wanting.wants()
+	for _, f := range faults {
+		v.say(Check{Datacenter: f.Datacenter, What: "reach Harbor", Detail: f.Message})
+	}
+	p.each(func(name string, h *harbor) error {
+		if have[name] != nil {
+			v.verifyOne(ctx, name, h)
+		}
+		return nil
+	})
+	if !o.NoCanary {
+		v.canaries(ctx)
+	}
+	slices.SortStableFunc(v.checks, func(a, b Check) int {
+		return cmp.Or(strings.Compare(a.Datacenter, b.Datacenter), strings.Compare(a.What, b.What))
+	})
+	return v.checks, ctx.Err()
+}
+
+func (v *verifier) say(c Check) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.checks = append(v.checks, c)
+	if v.o.Progress != nil {
+		v.o.Progress(c)
+	}
+}
+
+// verifyOne tries what one Harbor alone can prove.
+func (v *verifier) verifyOne(ctx context.Context, datacenter string, h *harbor) {
+	have := v.have[datacenter]
+	if err := h.prove(ctx, have, v.want); err != nil {
+		v.say(Check{Datacenter: datacenter, What: "prove secrets", Detail: plain(err).Error()})
+	}
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, k := range slices.SortedFunc(maps.Keys(v.want.objects), Key.compare) {
+		if k.Datacenter != datacenter {
+			continue
+		}
+		e := have.get(k.Kind, k.Name)
+		_, secret := v.want.secrets[k]
+		switch {
+		case e == nil:
+			v.say(Check{Datacenter: datacenter, What: k.Kind + " " + k.Name, Detail: "it is not there; apply makes it"})
+		case (k.Kind == kindRobot || k.Kind == kindRegistry) && secret:
+			detail := e.whyNot
+			if e.secret == differs {
+				detail = "its secret is not the fleet file's; apply writes it"
+			}
+			v.say(Check{Datacenter: datacenter, What: k.Kind + " " + k.Name + " logs in", OK: e.secret == proven, Detail: detail})
+		case k.Kind == kindPolicy:
+			g.Go(func() error {
+				v.say(h.lastExecution(all, k, e.id))
+				return nil
+			})
+		}
+	}
+	g.Wait() //nolint:errcheck // none returns one
+}
+
+// lastExecution says how a replication ended last.
+func (h *harbor) lastExecution(ctx context.Context, k Key, id int64) Check {
+	c := Check{Datacenter: k.Datacenter, What: k.Kind + " " + k.Name + " ran", OK: true}
+	got, err := h.api.Replication.ListReplicationExecutions(ctx, replication.NewListReplicationExecutionsParams().WithPolicyID(&id).WithSort(ptr("-start_time")).WithPageSize(ptr(int64(10))))
+	if err != nil {
+		c.OK, c.Detail = false, plain(err).Error()
+		return c
+	}
+	for _, e := range got.Payload {
+		if e.Status == "InProgress" {
+			continue
+		}
+		if e.Status == "Failed" {
+			c.OK = false
+			c.Detail = fmt.Sprintf("its last execution, %d at %s, failed: %s", e.ID, time.Time(e.StartTime).UTC().Format(time.RFC3339), cmp.Or(strings.TrimSpace(e.StatusText), fmt.Sprintf("%d of %d tasks", e.Failed, e.Total)))
+		}
+		break
+	}
+	return c
+}
+
+// canaries pushes an artifact into each replicated project at each datacenter, and
+// sees it come to all others.
+func (v *verifier) canaries(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for _, k := range slices.SortedFunc(maps.Keys(v.want.objects), Key.compare) {
+		rb, ok := v.want.objects[k].(*robot)
+		if !ok || rb.name != "sync" || v.have[k.Datacenter] == nil || v.have[k.Datacenter].get(k.Kind, k.Name) == nil {
+			continue
+		}
+		if len(v.o.Projects) > 0 && !slices.Contains(v.o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC)) {
+			continue
+		}
+		g.Go(func() error {
+			v.canary(ctx, k.Datacenter, rb.project)
+			return nil
+		})
+	}
+	g.Wait() //nolint:errcheck // none returns one
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx) // what was pushed goes
+	}
+	for _, project := range v.canaryProjects() {
+		v.each(func(_ string, h *harbor) error {
+			_, err := h.api.Repository.DeleteRepository(ctx, repository.NewDeleteRepositoryParams().WithProjectName(project).WithRepositoryName(canaryRepo))
+			if err != nil && !isCode(err, 404) {
+				return err
+			}
+			return nil
+		})
+	}
+}
+
+func (v *verifier) canaryProjects() (all []string) {
+	for k, o := range v.want.objects {
+		if rb, ok := o.(*robot); ok && k.Kind == kindRobot && rb.name == "sync" && !slices.Contains(all, rb.project) {
+			all = append(all, rb.project)
+		}
+	}
+	return all
+}
+
+// canary pushes at one datacenter and waits at the others.
+func (v *verifier) canary(ctx context.Context, datacenter, project string) {
+	tag := fmt.Sprintf("from-%s-%d", datacenter, time.Now().UnixNano())
+	what := "push to " + project
+	img, err := random.Image(64, 1)
+	if err == nil {
+		err = v.registryOf(datacenter, project, tag, func(ref name.Reference, o ...remote.Option) error {
+			return remote.Write(ref, img, append(o, remote.WithContext(ctx))...)
+		})
+	}
+	if err != nil {
+		v.say(Check{Datacenter: datacenter, What: what, Detail: err.Error()})
+		return
+	}
+	pushed := time.Now()
+	v.say(Check{Datacenter: datacenter, What: what, OK: true})
+	var all sync.WaitGroup
+	for peer, h := range v.harbors {
+		if peer == datacenter || v.have[peer] == nil {
+			continue
+		}
+		all.Go(func() {
+			c := Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
+			err := v.arrives(ctx, datacenter, peer, h, project, tag)
+			c.Seconds = time.Since(pushed).Seconds()
+			if c.OK = err == nil; err != nil {
+				c.Detail = err.Error()
+			}
+			v.say(c)
+		})
+	}
+	all.Wait()
+}
+
+// arrives waits for the tag at the peer: by an event where there is such a replication,
+// and by the peer's scheduled pull, which is told to run, too.
+func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, tag string) error {
+	ctx, cancel := context.WithTimeout(ctx, v.o.Patience)
+	defer cancel()
+	if _, push := v.want.objects[Key{datacenter, kindPolicy, project + " to " + peer}]; push {
+		if err := v.waitFor(ctx, peer, project, tag); err != nil {
+			return fmt.Errorf("the push on events does not bring it: %w", err)
+		}
+	}
+	rule := v.have[peer].get(kindPolicy, project+" from "+datacenter)
+	if rule == nil {
+		return errors.New("the scheduled pull is not there; apply makes it")
+	}
+	if err := h.runPolicy(ctx, rule.id); err != nil {
+		return fmt.Errorf("the scheduled pull: %w", err)
+	}
+	return v.waitFor(ctx, peer, project, tag)
+}
+
+// waitFor waits until the tag is there.
+func (v *verifier) waitFor(ctx context.Context, datacenter, project, tag string) error {
+	for {
+		err := v.registryOf(datacenter, project, tag, func(ref name.Reference, o ...remote.Option) error {
+			_, err := remote.Head(ref, append(o, remote.WithContext(ctx))...)
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it is not there after %v", v.o.Patience)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// registryOf does something with the canary at a datacenter's Harbor, as its sync robot.
+func (v *verifier) registryOf(datacenter, project, tag string, do func(name.Reference, ...remote.Option) error) error {
+	h := v.harbors[datacenter]
+	scheme, host, _ := strings.Cut(h.base, "://")
+	var options []name.Option
+	if scheme == "http" {
+		options = append(options, name.Insecure)
+	}
+	ref, err := name.NewTag(path.Join(host, project, canaryRepo)+":"+tag, options...)
+	if err != nil {
+		return err
+	}
+	robot := project + "+sync"
+	auth := &authn.Basic{Username: v.have[datacenter].prefix + robot, Password: v.want.secrets[Key{datacenter, kindRobot, robot}]}
+	return do(ref, remote.WithAuth(auth), remote.WithTransport(h.inner))
+}
+
+// runPolicy runs a replication now, and waits for it.
+func (h *harbor) runPolicy(ctx context.Context, id int64) error {
+	made, err := h.api.Replication.StartReplication(ctx, replication.NewStartReplicationParams().WithExecution(&models.StartReplicationExecution{PolicyID: id}))
+	if err != nil {
+		return plain(err)
+	}
+	execution, err := strconv.ParseInt(path.Base(made.Location), 10, 64)
+	if err != nil {
+		return fmt.Errorf("this Harbor does not say what it started: %q", made.Location)
+	}
+	for {
+		got, err := h.api.Replication.GetReplicationExecution(ctx, replication.NewGetReplicationExecutionParams().WithID(execution))
+		if err != nil {
+			return plain(err)
+		}
+		switch got.Payload.Status {
+		case "Succeed":
+			return nil
+		case "InProgress":
+		default:
+			return fmt.Errorf("execution %d: %s: %s", execution, got.Payload.Status, strings.TrimSpace(got.Payload.StatusText))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("execution %d still runs", execution)
+		case <-time.After(pollEvery):
+		}
+	}
+}

@@ -180,6 +180,32 @@ func TestDriftIsSeenAndMended(t *testing.T) {
 	}
 }
 
+// Settings of the system and the schedule of garbage collection are kept where they
+// are written, and left alone elsewhere.
+func TestHousekeeping(t *testing.T) {
+	f := newTestFleet(t)
+	more := []string{"harbor:\n  username", "harbor:\n  gc: { every: 1d, untagged: true }\n  settings: { project_creation: adminonly, token_lifetime: 45m, session_timeout: 1m }\n  username"}
+	f.apply(t, Options{}, more...)
+	f.settled(t, more...)
+	h := f.harbors["dc1"]
+	call(t, h, "PUT", "/system/gc/schedule", map[string]any{"schedule": map[string]any{"type": "None", "cron": ""}})
+	call(t, h, "PUT", "/configurations", map[string]any{"token_expiration": 30})
+	if plan := f.apply(t, Options{}, more...); len(plan.Changes) != 2 {
+		t.Errorf("%v", plan.Changes)
+	}
+	f.settled(t, more...)
+	call(t, h, "PUT", "/configurations", map[string]any{"token_expiration": 30})
+	f.settled(t)
+}
+
+func TestVersionsThatWereNotTried(t *testing.T) {
+	for version, said := range map[string]bool{"v2.15.2-080b0220": false, "v2.9.0": false, "v2.8.4": true, "v2.16.0": true, "v1.10.0": true, "": false} {
+		if note := (&having{datacenter: "dc1", version: version}).outside(); (note != "") != said {
+			t.Errorf("%s: %q", version, note)
+		}
+	}
+}
+
 // A sync robot whose secret somebody changed breaks the peers' registries too: all of
 // it is seen and mended at once.
 func TestDriftOfASyncSecret(t *testing.T) {

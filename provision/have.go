@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/configure"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/gc"
 	clientimmutable "github.com/goharbor/go-client/pkg/sdk/v2.0/client/immutable"
 	clientmember "github.com/goharbor/go-client/pkg/sdk/v2.0/client/member"
 	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
@@ -155,17 +156,24 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	keys := oidcKeys
+	wants := map[string][]string{"oidc": oidcKeys}
 	if want != nil {
-		c, _ := want.objects[Key{datacenter, kindConfiguration, "oidc"}].(configuration)
-		keys = slices.Collect(maps.Keys(c))
+		wants = map[string][]string{}
+		for k, o := range want.objects {
+			if c, ok := o.(configuration); ok && k.Datacenter == datacenter {
+				wants[k.Name] = slices.Collect(maps.Keys(c))
+			}
+		}
 	}
-	if len(keys) > 0 && config != nil {
+	for name, keys := range wants {
+		if config == nil {
+			break
+		}
 		c, err := configurationOf(config, keys)
 		if err != nil {
 			return nil, err
 		}
-		have.put(kindConfiguration, "oidc", &entry{object: c})
+		have.put(kindConfiguration, name, &entry{object: c})
 	}
 	registries := map[int64]string{}
 	for k, e := range have.entries {
@@ -176,6 +184,9 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	g, all = errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	g.Go(func() error { return h.readRobots(all, have, "", 0) })
+	if want != nil && want.objects[Key{datacenter, kindGC, "schedule"}] != nil {
+		g.Go(func() error { return h.readGC(all, have) })
+	}
 	for _, p := range projects {
 		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
 		if want == nil || want.objects[Key{datacenter, kindProject, p.Name}] != nil {
@@ -245,6 +256,28 @@ func configurationOf(c *models.ConfigurationsResponse, keys []string) (configura
 		}
 	}
 	return have, nil
+}
+
+func (h *harbor) readGC(ctx context.Context, have *having) error {
+	got, err := h.api.GC.GetGCSchedule(ctx, gc.NewGetGCScheduleParams())
+	if err != nil {
+		return fmt.Errorf("read the schedule of garbage collection: %w", plain(err))
+	}
+	c := &collection{}
+	if s := got.Payload; s != nil && s.Schedule != nil {
+		c.cron = s.Schedule.Cron
+		var parameters struct {
+			Untagged bool `json:"delete_untagged"`
+		}
+		if s.JobParameters != "" {
+			if err := json.Unmarshal([]byte(s.JobParameters), &parameters); err != nil {
+				return fmt.Errorf("read the schedule of garbage collection: %w", err)
+			}
+		}
+		c.untagged = parameters.Untagged
+	}
+	have.put(kindGC, "schedule", &entry{object: c})
+	return nil
 }
 
 func (h *harbor) readProjects(ctx context.Context) ([]*models.Project, error) {

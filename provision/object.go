@@ -13,6 +13,7 @@ import (
 // Kinds of objects, in the order in which a plan shows them.
 const (
 	kindConfiguration = "configuration"
+	kindGC            = "garbage collection"
 	kindProject       = "project"
 	kindRetention     = "retention"
 	kindImmutable     = "immutable tags"
@@ -22,7 +23,7 @@ const (
 	kindPolicy        = "replication"
 )
 
-var kinds = []string{kindConfiguration, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy}
+var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy}
 
 // Key names an object of the fleet.
 type Key struct {
@@ -56,6 +57,19 @@ func (c configuration) fields() (all []field) {
 	}
 	slices.SortFunc(all, func(a, b field) int { return strings.Compare(a.name, b.name) })
 	return all
+}
+
+// numeric are the keys whose values are numbers; those that are true or false say so.
+var numeric = []string{"token_expiration", "session_timeout"}
+
+// collection is when garbage is collected.
+type collection struct {
+	cron     string // "": never
+	untagged bool
+}
+
+func (c *collection) fields() []field {
+	return []field{{"schedule", c.cron}, {"untagged", strconv.FormatBool(c.untagged)}}
 }
 
 // project is a Harbor project with its quota.

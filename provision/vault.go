@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -13,9 +12,6 @@ import (
 
 	"example.org/breakwater/internal/fleet"
 )
-
-// serviceAccountToken is where Kubernetes puts a pod's own token.
-const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // vault reads key/value secrets of both versions (https://developer.hashicorp.com/vault/api-docs/secret/kv).
 type vault struct {
@@ -67,13 +63,13 @@ func (v *vault) logIn(ctx context.Context, l fleet.VaultLogin, s *secrets) error
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.AppRole.SecretID, err)
 		}
-		return v.loginAt(ctx, "auth/approle/login", map[string]any{"role_id": role, "secret_id": secret}, "the AppRole's role_id and secret_id")
+		return v.loginAt(ctx, l.AppRole.Mount, map[string]any{"role_id": role, "secret_id": secret}, "the AppRole's role_id and secret_id")
 	case l.Kubernetes != nil:
-		jwt, err := os.ReadFile(serviceAccountToken)
+		jwt, err := own(l.Kubernetes.Token)
 		if err != nil {
-			return fmt.Errorf("log in by Kubernetes: this is no pod with a service account: %w", err)
+			return fmt.Errorf("log in by Kubernetes: there is no service account's token: %w", err)
 		}
-		return v.loginAt(ctx, "auth/kubernetes/login", map[string]any{"role": l.Kubernetes.Role, "jwt": string(jwt)}, "the pod's service account for role "+l.Kubernetes.Role)
+		return v.loginAt(ctx, l.Kubernetes.Mount, map[string]any{"role": l.Kubernetes.Role, "jwt": jwt}, "the service account for role "+l.Kubernetes.Role)
 	}
 	token, err := own(l.Token)
 	if err != nil {
@@ -83,8 +79,9 @@ func (v *vault) logIn(ctx context.Context, l fleet.VaultLogin, s *secrets) error
 	return nil
 }
 
-func (v *vault) loginAt(ctx context.Context, path string, body map[string]any, who string) error {
-	got, err := v.client.Logical().WriteWithContext(ctx, path, body)
+// loginAt logs in by the method that is at the mount (auth/<mount>/login).
+func (v *vault) loginAt(ctx context.Context, mount string, body map[string]any, who string) error {
+	got, err := v.client.Logical().WriteWithContext(ctx, "auth/"+strings.Trim(mount, "/")+"/login", body)
 	switch {
 	case statusOf(err) == http.StatusBadRequest, statusOf(err) == http.StatusForbidden:
 		return fmt.Errorf("the Vault refuses %s", who)

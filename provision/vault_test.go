@@ -43,7 +43,7 @@ func (v *recordedVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.say(w, "sealed-approle-login")
 	case v.sealed:
 		v.say(w, "sealed-read")
-	case path == "auth/kubernetes/login":
+	case path == "auth/kubernetes-par1/login" && strings.TrimSpace(string(body)) == `{"jwt":"a.b.c","role":"breakwater"}`:
 		v.logins++
 		v.say(w, "approle-login") // it was not recorded: its answer has the same shape
 	case login && strings.Contains(string(body), recordedRole) && strings.Contains(string(body), recordedSecret):
@@ -101,6 +101,7 @@ func lookUp(t *testing.T, v *recordedVault, login string, refs ...string) (value
 	t.Setenv("ROLE", recordedRole)
 	t.Setenv("SECRET", recordedSecret)
 	t.Setenv("ROOT", "root")
+	t.Setenv("JWT", "a.b.c")
 	t.Setenv("WRONG", "wrong")
 	text := "domain: h.example.org\ndatacenters: { par1: { harbor: \"https://a.example.org\" } }\nedge: { plain_http: true }\nsecrets: { vault: { address: \"" + srv.URL + "\", login: " + login + " } }\n"
 	f, err := fleet.Load("fleet.yaml", []byte(text))
@@ -119,12 +120,13 @@ func lookUp(t *testing.T, v *recordedVault, login string, refs ...string) (value
 }
 
 const (
-	byRoot    = `{ token: "env:ROOT" }`
-	byAppRole = `{ approle: { role_id: "env:ROLE", secret_id: "env:SECRET" } }`
+	byRoot       = `{ token: "env:ROOT" }`
+	byKubernetes = `{ kubernetes: { role: breakwater, token: "env:JWT", mount: kubernetes-par1 } }`
+	byAppRole    = `{ approle: { role_id: "env:ROLE", secret_id: "env:SECRET" } }`
 )
 
 func TestVaultsBothVersionsAndLogins(t *testing.T) {
-	for _, login := range []string{byRoot, byAppRole} {
+	for _, login := range []string{byRoot, byAppRole, byKubernetes} {
 		v := &recordedVault{}
 		got, err := lookUp(t, v, login, "secret/harbor#admin-password", "secret/harbor#robot-password/readonly/{name}", "kv1/harbor#admin-password")
 		if err != nil || strings.Join(got, " ") != "Harbor12345 Read5ecretRepo1 Harbor12345" {
@@ -159,7 +161,7 @@ func TestVaultFaults(t *testing.T) {
 		{"forbidden", byAppRole, "secret/other#x", "vault:secret/other#x: the Vault forbids it", false},
 		{"wrong token", `{ token: "env:WRONG" }`, "secret/harbor#x", "the Vault forbids it", false},
 		{"wrong role", `{ approle: { role_id: "env:ROLE", secret_id: "env:WRONG" } }`, "secret/harbor#x", "the Vault refuses the AppRole's role_id and secret_id", false},
-		{"no pod", `{ kubernetes: { role: breakwater } }`, "secret/harbor#x", "this is no pod with a service account", false},
+		{"no pod", `{ kubernetes: { role: breakwater } }`, "secret/harbor#x", "there is no service account's token", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := lookUp(t, &recordedVault{sealed: c.sealed}, c.login, c.ref)

@@ -52,6 +52,7 @@ func (w *wanting) wants() *wanted {
 		if f.Harbor.OIDC != nil {
 			w.wantOIDC(d, name)
 		}
+		w.wantSystem(d, name)
 		for _, x := range sortedKeys(f.Projects.Cache.Items) {
 			w.wantCache(d, name, x, f.Projects.Cache.Items[x].In(name))
 		}
@@ -104,6 +105,30 @@ func (w *wanting) wantOIDC(d *wanted, datacenter string) {
 	}
 	d.add(k, c)
 	d.secrets[k] = w.secret(o.ClientSecret, "")
+}
+
+// wantSystem wants what concerns the whole Harbor, as far as the fleet file says it.
+func (w *wanting) wantSystem(d *wanted, datacenter string) {
+	settings, c := w.fleet.Harbor.Settings, configuration{}
+	if settings.ProjectCreation != "" {
+		c["project_creation_restriction"] = settings.ProjectCreation
+	}
+	for key, v := range map[string]fleet.Duration{"token_expiration": settings.TokenLifetime, "session_timeout": settings.SessionTimeout} {
+		if v != 0 {
+			c[key] = strconv.Itoa(int(time.Duration(v) / time.Minute))
+		}
+	}
+	if len(c) > 0 {
+		d.add(Key{datacenter, kindConfiguration, "settings"}, c)
+	}
+	if gc := w.fleet.Harbor.GC; gc != nil {
+		k := Key{datacenter, kindGC, "schedule"}
+		schedule, err := cron(time.Duration(gc.Every), k.String())
+		if err != nil {
+			d.fault(k, "%w", err)
+		}
+		d.add(k, &collection{schedule, gc.Untagged})
+	}
 }
 
 // common is what projects of all kinds have.

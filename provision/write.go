@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/configure"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/gc"
 	clientimmutable "github.com/goharbor/go-client/pkg/sdk/v2.0/client/immutable"
 	clientmember "github.com/goharbor/go-client/pkg/sdk/v2.0/client/member"
 	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
@@ -120,6 +122,10 @@ func (w *writer) update(ctx context.Context) error {
 	switch o := w.change.want.(type) {
 	case configuration:
 		return w.putConfiguration(ctx, o)
+	case *collection:
+		m := &models.Schedule{Schedule: &models.ScheduleObj{Type: "Custom", Cron: o.cron}, Parameters: map[string]any{"delete_untagged": o.untagged, "workers": 1}}
+		_, err := w.api.GC.UpdateGCSchedule(ctx, gc.NewUpdateGCScheduleParams().WithSchedule(m))
+		return err
 	case *project:
 		return w.putProject(ctx, o)
 	case *retention:
@@ -191,11 +197,12 @@ func (w *writer) deletePolicy(ctx context.Context, id int64, o *policy) error {
 func (w *writer) putConfiguration(ctx context.Context, c configuration) error {
 	values := map[string]any{}
 	for k, v := range c {
-		if b, err := strconv.ParseBool(v); err == nil {
-			values[k] = b
-			continue
-		}
 		values[k] = v
+		if n, err := strconv.Atoi(v); err == nil && slices.Contains(numeric, k) {
+			values[k] = n
+		} else if v == "true" || v == "false" {
+			values[k] = v == "true"
+		}
 	}
 	if w.change.secret != "" && (w.change.resets || w.change.have == nil) {
 		values["oidc_client_secret"] = w.change.secret

@@ -116,6 +116,22 @@ func (f *Fleet) checkNetworks(d *decoder) {
 	}
 }
 
+// checkSettings reports what Harbor would refuse, or read as something else.
+func (f *Fleet) checkSettings(d *decoder) {
+	s := f.Harbor.Settings
+	if s.ProjectCreation != "" {
+		oneOf(d, "harbor.settings.project_creation", s.ProjectCreation, "everyone", "adminonly")
+	}
+	for field, v := range map[string]Duration{"token_lifetime": s.TokenLifetime, "session_timeout": s.SessionTimeout} {
+		if v < 0 || v%Duration(time.Minute) != 0 {
+			d.report("harbor.settings."+field, "%v: Harbor counts in whole minutes", time.Duration(v))
+		}
+	}
+	if gc := f.Harbor.GC; gc != nil {
+		checkEvery(d, "harbor.gc.every", gc.Every)
+	}
+}
+
 func (f *Fleet) checkSecrets(d *decoder) {
 	v := f.Secrets.Vault
 	ways := 0
@@ -145,6 +161,7 @@ func (f *Fleet) checkSecrets(d *decoder) {
 			d.report("harbor.token_certificates", "%s: a certificate is public; write file:<path>", ref)
 		}
 	}
+	f.checkSettings(d)
 	if o := f.Harbor.OIDC; o != nil && (o.Name == "" || o.Endpoint == "" || o.ClientID.IsZero() || o.ClientSecret.IsZero()) {
 		d.report("harbor.oidc", "it needs name, endpoint, client_id and client_secret")
 	}

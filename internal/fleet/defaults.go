@@ -34,6 +34,16 @@ func (f *Fleet) setDefaults() {
 		or(&o.UserClaim, "preferred_username")
 		orPointer(&o.AutoOnboard, true)
 	}
+	if gc := f.Harbor.GC; gc != nil {
+		or(&gc.Every, Duration(7*day))
+	}
+	if a := f.Secrets.Vault.Login.AppRole; a != nil {
+		or(&a.Mount, "approle")
+	}
+	if k := f.Secrets.Vault.Login.Kubernetes; k != nil {
+		or(&k.Mount, "kubernetes")
+		or(&k.Token, Ref{Scheme: "file", Path: "/var/run/secrets/kubernetes.io/serviceaccount/token"})
+	}
 	f.Edge.setDefaults()
 	if f.GSLB != nil {
 		f.GSLB.setDefaults(f.Domain)

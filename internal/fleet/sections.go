@@ -44,11 +44,14 @@ type Secrets struct {
 type VaultLogin struct {
 	Token   Ref `yaml:"token"` // file: or env:
 	AppRole *struct {
-		RoleID   Ref `yaml:"role_id"`
-		SecretID Ref `yaml:"secret_id"`
+		RoleID   Ref    `yaml:"role_id"`
+		SecretID Ref    `yaml:"secret_id"`
+		Mount    string `yaml:"mount"` // where the method is; default approle
 	} `yaml:"approle"`
 	Kubernetes *struct {
-		Role string `yaml:"role"`
+		Role  string `yaml:"role"`
+		Token Ref    `yaml:"token"` // default: the pod's service account's
+		Mount string `yaml:"mount"` // where the method is; default kubernetes
 	} `yaml:"kubernetes"`
 }
 
@@ -60,6 +63,18 @@ type Harbor struct {
 	RobotPrefix       string `yaml:"robot_prefix"`       // default robot$
 	CA                string `yaml:"ca"`                 // file of the CA that signs the Harbors' certificates; default: the system's
 	OIDC              *OIDC  `yaml:"oidc"`               // absent: left alone
+	GC                *GC    `yaml:"gc"`                 // absent: left alone
+	Settings          struct {
+		ProjectCreation string   `yaml:"project_creation"` // who may make projects: everyone | adminonly
+		TokenLifetime   Duration `yaml:"token_lifetime"`   // of the tokens that registry clients get; whole minutes
+		SessionTimeout  Duration `yaml:"session_timeout"`  // of the portal; whole minutes
+	} `yaml:"settings"` // of the system; what is absent is left alone
+}
+
+// GC is when Harbor removes what no tag and no manifest needs any more.
+type GC struct {
+	Every    Duration `yaml:"every"`    // default 7d
+	Untagged bool     `yaml:"untagged"` // artifacts without a tag go too
 }
 
 // OIDC is Harbor's login by OpenID Connect.

@@ -31,14 +31,16 @@ type run struct {
 	harbors  map[string]*harbor
 	progress func(Result)
 
+	artifactory *artifactory
+
 	mu      sync.Mutex
 	results map[Key]*Result
 	ended   map[Key]chan struct{}
 	ids     map[Key]int64
 }
 
-func (p *Plan) run(ctx context.Context, harbors map[string]*harbor, progress func(Result)) []Result {
-	r := &run{plan: p, harbors: harbors, progress: progress, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
+func (p *Plan) run(ctx context.Context, harbors map[string]*harbor, at *artifactory, progress func(Result)) []Result {
+	r := &run{plan: p, harbors: harbors, artifactory: at, progress: progress, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
 	for _, h := range p.have {
 		for k, e := range h.entries {
 			r.ids[k] = e.id
@@ -134,6 +136,9 @@ func (r *run) setID(k Key, id int64) {
 }
 
 func (r *run) do(ctx context.Context, c Change) error {
+	if c.Datacenter == atArtifactory {
+		return r.artifactory.write(ctx, c)
+	}
 	w := &writer{harbor: r.harbors[c.Datacenter], run: r, change: c, prefix: r.plan.have[c.Datacenter].prefix}
 	switch c.Action {
 	case Create:

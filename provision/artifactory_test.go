@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +17,11 @@ func discovered(t *testing.T, serve http.HandlerFunc, declared ...string) (keys,
 	srv := httptest.NewServer(serve)
 	t.Cleanup(srv.Close)
 	a := &fleet.Artifactory{URL: fleet.URL(srv.URL), Domain: "artifactory.example.org", Exclude: []string{"tmp-*"}}
-	return artifactoryKeys(t.Context(), a, "harbor-ro", "s3cret", declared)
+	session, err := newArtifactory(a, "harbor-ro", artifactoryPassword, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session.keys(t.Context(), a.Exclude, declared)
 }
 
 // repositories answers as Artifactory's repositories API does.
@@ -80,4 +85,64 @@ func TestArtifactoryThatIsNotWell(t *testing.T) {
 	if _, _, err := discovered(t, repositories("harbor-ro", "quay.io"), "quay.io"); err == nil || !strings.Contains(err.Error(), "is a cache of projects.cache too") {
 		t.Errorf("a key that is a declared cache: %v", err)
 	}
+}
+
+// artifactoryUsers is the part of Artifactory's security API that makes users.
+type artifactoryUsers struct {
+	http.Handler
+	made map[string]string // passwords
+}
+
+func (a *artifactoryUsers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, ok := strings.CutPrefix(r.URL.Path, "/artifactory/api/security/users/")
+	admin := r.Header.Get("Authorization") == "Bearer admin-token"
+	switch user, password, _ := r.BasicAuth(); {
+	case !ok && admin:
+		r.SetBasicAuth("robot$harbor-ro", artifactoryPassword) // an administrator sees what readers see
+		a.Handler.ServeHTTP(w, r)
+	case !ok && r.URL.String() == "/artifactory/api/repositories?type=local":
+		if a.made[user] != password || password == "" {
+			http.Error(w, "no", http.StatusUnauthorized)
+		}
+	case !ok:
+		a.Handler.ServeHTTP(w, r)
+	case !admin:
+		http.Error(w, "no", http.StatusForbidden)
+	case r.Method == http.MethodGet && a.made[name] == "":
+		http.NotFound(w, r)
+	case r.Method == http.MethodGet:
+		fmt.Fprint(w, `{"name":"x","groups":["readers"]}`)
+	default:
+		var body struct {
+			Password string
+			Groups   []string
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !slices.Equal(body.Groups, []string{"readers"}) {
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		a.made[name] = body.Password
+		w.WriteHeader(http.StatusCreated)
+	}
+}
+
+// With an administrator's token the user as whom Harbors read is made, and its
+// password is kept.
+func TestArtifactorysReaderIsMade(t *testing.T) {
+	f := newTestFleet(t)
+	users := &artifactoryUsers{repositories("robot$harbor-ro", "team-a"), map[string]string{}}
+	srv := httptest.NewServer(users)
+	t.Cleanup(srv.Close)
+	t.Setenv("TOKEN", "admin-token")
+	with := []string{f.artifactory, srv.URL, "domain: artifactory.example.org", "domain: artifactory.example.org\n    admin_token: env:TOKEN"}
+	f.apply(t, Options{}, with...)
+	if users.made["robot$harbor-ro"] != artifactoryPassword {
+		t.Errorf("%v", users.made)
+	}
+	f.settled(t, with...)
+	users.made["robot$harbor-ro"] = "another"
+	if plan := f.apply(t, Options{}, with...); len(plan.Changes) != 1 || plan.Changes[0].Kind != kindUser {
+		t.Errorf("%v", plan.Changes)
+	}
+	f.settled(t, with...)
 }

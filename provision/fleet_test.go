@@ -25,6 +25,8 @@ type testFleet struct {
 	internet map[string]string // where registries are, by their addresses
 	text     string            // of the fleet file
 	vault    sync.Map          // secrets that are others now
+
+	artifactory string // its address
 }
 
 // testSecrets are what the Vault holds at secret/harbor; others are in secret/artifactory.
@@ -75,6 +77,7 @@ func newTestFleet(t *testing.T) *testFleet {
 	vault, artifactory := httptest.NewServer(http.HandlerFunc(f.serveVault)), httptest.NewServer(repositories(reader, "team-a", "tmp-x"))
 	t.Cleanup(vault.Close)
 	t.Cleanup(artifactory.Close)
+	f.artifactory = artifactory.URL
 	text, err := os.ReadFile(article)
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,10 @@ const (
 	kindRobot         = "robot"
 	kindRegistry      = "registry"
 	kindPolicy        = "replication"
+	kindUser          = "user"
 )
 
-var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy}
+var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindUser}
 
 // Key names an object of the fleet.
 type Key struct {

@@ -30,6 +30,8 @@ type Provisioner struct {
 	wanting wanting
 	harbors map[string]*harbor
 	notes   []string
+
+	artifactory *artifactory // nil: nothing is written there
 }
 
 // Open looks all secrets up, and writes nothing. The error says everything that is
@@ -121,6 +123,14 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if p.artifactory != nil {
+		got, err := p.artifactory.read(ctx)
+		if err != nil {
+			faults = append(faults, Fault{atArtifactory, err.Error()})
+		} else {
+			have[atArtifactory] = got
+		}
+	}
 	for name, h := range have {
 		p.wanting.prefixes[name] = h.prefix
 	}
@@ -148,7 +158,7 @@ func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Resul
 	if progress == nil {
 		progress = func(Result) {}
 	}
-	return plan.run(ctx, p.harbors, progress)
+	return plan.run(ctx, p.harbors, p.artifactory, progress)
 }
 
 // Calls is how many calls each Harbor's management API has taken until now.
@@ -166,7 +176,14 @@ func (p *Provisioner) discover(ctx context.Context, s *secrets) ([]string, error
 	if a == nil {
 		return nil, nil
 	}
-	keys, notes, err := artifactoryKeys(ctx, a, p.wanting.text(a.Username), s.get(ctx, a.Password, ""), slices.Collect(maps.Keys(p.options.Fleet.Projects.Cache.Items)))
+	session, err := newArtifactory(a, p.wanting.text(a.Username), s.get(ctx, a.Password, ""), s.get(ctx, a.AdminToken, ""))
+	if err != nil || s.err() != nil {
+		return nil, err // what is missing is said with the rest
+	}
+	if session.token != "" && session.user != "" {
+		p.artifactory = session
+	}
+	keys, notes, err := session.keys(ctx, a.Exclude, slices.Collect(maps.Keys(p.options.Fleet.Projects.Cache.Items)))
 	p.notes = append(p.notes, notes...)
 	return keys, err
 }

@@ -48,6 +48,13 @@ func (w *wanting) text(t fleet.Text) string {
 func (w *wanting) wants() *wanted {
 	d := &wanted{objects: map[Key]object{}, secrets: map[Key]string{}, needs: map[Key][]Key{}}
 	f := w.fleet
+	var reads []Key
+	if a := f.Projects.Artifactory; a != nil && !a.AdminToken.IsZero() && !a.Username.IsZero() {
+		name := w.text(a.Username)
+		reads = []Key{{atArtifactory, kindUser, name}}
+		d.add(reads[0], &reader{name, name + "@" + a.Domain, []string{"readers"}})
+		d.secrets[reads[0]] = w.secret(a.Password, "")
+	}
 	for name := range f.Datacenters {
 		if f.Harbor.OIDC != nil {
 			w.wantOIDC(d, name)
@@ -58,7 +65,7 @@ func (w *wanting) wants() *wanted {
 		}
 		if a := f.Projects.Artifactory; a != nil {
 			for _, key := range w.keys {
-				w.wantCache(d, name, key, artifactoryCache(a, key))
+				w.wantCache(d, name, key, artifactoryCache(a, key), reads...)
 			}
 		}
 		for _, x := range sortedKeys(f.Projects.Repl.Items) {
@@ -181,10 +188,10 @@ func retentionOf(r *fleet.Retention) *retention {
 	return out
 }
 
-func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache) {
+func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache, needs ...Key) {
 	at := Key{datacenter, kindRegistry, name}
 	kind := c.Provider
-	d.add(at, &registry{name: name, kind: kind, url: string(c.Endpoint), description: marked(c.Description), user: w.text(c.Username)})
+	d.add(at, &registry{name: name, kind: kind, url: string(c.Endpoint), description: marked(c.Description), user: w.text(c.Username)}, needs...)
 	if !c.Password.IsZero() {
 		d.secrets[at] = w.secret(c.Password, name)
 	}

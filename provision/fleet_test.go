@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
@@ -91,7 +92,7 @@ func newTestFleet(t *testing.T) *testFleet {
 		here = append(here, "/etc/breakwater/"+name, file)
 	}
 	for _, name := range []string{"dc1", "dc2", "drp"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Registries: f.internet})
+		h, err := lab.StartHarbor(lab.HarborConfig{Registries: f.internet, ReplicationDelay: 50 * time.Millisecond, StatusLag: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

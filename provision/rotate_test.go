@@ -4,10 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"example.org/breakwater/internal/lab"
 )
@@ -34,6 +41,45 @@ func answered(t *testing.T, method, url, user, password, body string) int {
 func logsIn(t *testing.T, h *lab.Harbor, user, password string) bool {
 	t.Helper()
 	return answered(t, http.MethodGet, h.URL()+"/service/token?service=harbor-registry", user, password, "") == http.StatusOK
+}
+
+// pushAndPull does both as the project's robots for users.
+func pushAndPull(t *testing.T, h *lab.Harbor, image string) {
+	t.Helper()
+	ref, err := name.NewTag(strings.TrimPrefix(h.URL(), "http://")+"/"+image, name.Insecure)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	img, err := random.Image(64, 1)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	as := func(robot string) remote.Option {
+		return remote.WithAuth(&authn.Basic{Username: "robot$multi-dc-repo1+" + robot, Password: testSecrets["robot-password/"+robot+"/repo1"]})
+	}
+	if err := remote.Write(ref, img, as("readwrite")); err != nil {
+		t.Error(err)
+	}
+	if _, err := remote.Get(ref, as("readonly")); err != nil {
+		t.Error(err)
+	}
+}
+
+// quiet waits until no Harbor replicates any more.
+func (f *testFleet) quiet(t *testing.T) {
+	t.Helper()
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); {
+		running := ""
+		for _, h := range f.harbors {
+			running += strings.Trim(string(call(t, h, http.MethodGet, "/replication/executions?status=InProgress", nil)), "[] \n")
+		}
+		if running == "" {
+			return
+		}
+	}
+	t.Error("replications still run after a minute")
 }
 
 // While sync gets a new secret every peer's login works at every moment, and in the
@@ -66,6 +112,17 @@ func TestRotateSyncHasNoGap(t *testing.T) {
 			}
 		})
 	}
+	pushes := 0
+	all.Go(func() {
+		for stopped := false; !stopped; pushes++ {
+			pushAndPull(t, f.harbors["dc1"], fmt.Sprintf("multi-dc-repo1/app:v%d", pushes))
+			select {
+			case <-stop:
+				stopped = true
+			default:
+			}
+		}
+	})
 	f.vault.Store("robot-password/replication/repo1", "Rotated1repo1")
 	f.vault.Store("robot-password/replication/repo2", "Rotated1repo2")
 	var said []string
@@ -75,7 +132,16 @@ func TestRotateSyncHasNoGap(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, strings.Join(said, "\n"))
 	}
+	f.quiet(t)
 	for name, h := range f.harbors {
+		if failed := call(t, h, http.MethodGet, "/replication/executions?status=Failed", nil); strings.TrimSpace(string(failed)) != "[]" {
+			t.Errorf("%s: replications failed: %s", name, failed)
+		}
+		if name != "dc1" {
+			if tags := call(t, h, http.MethodGet, "/projects/multi-dc-repo1/repositories/app/artifacts?page_size=1", nil); strings.TrimSpace(string(tags)) == "[]" {
+				t.Errorf("of %d pushes nothing came to %s", pushes, name)
+			}
+		}
 		if logsIn(t, h, "robot$multi-dc-repo1+sync", testSecrets["robot-password/replication/repo1"]) || !logsIn(t, h, "robot$multi-dc-repo1+sync", "Rotated1repo1") {
 			t.Errorf("%s has the old secret", name)
 		}

@@ -193,6 +193,12 @@ func (v *verifier) canaryProjects() (all []string) {
 func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 	tag := fmt.Sprintf("from-%s-%d", datacenter, time.Now().UnixNano())
 	what := "push to " + project
+	before := map[string]int64{} // the last executions of the pushes, by peer
+	for peer := range v.harbors {
+		if rule := v.have[datacenter].get(kindPolicy, project+" to "+peer); rule != nil {
+			before[peer], _ = v.harbors[datacenter].lastID(ctx, rule.id) //nolint:errcheck // it is asked again
+		}
+	}
 	img, err := random.Image(64, 1)
 	if err == nil {
 		err = v.registryOf(datacenter, project, tag, func(ref name.Reference, o ...remote.Option) error {
@@ -212,7 +218,7 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 		}
 		all.Go(func() {
 			c := Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
-			err := v.arrives(ctx, datacenter, peer, h, project, tag)
+			err := v.arrives(ctx, datacenter, peer, h, project, tag, before[peer])
 			c.Seconds = time.Since(pushed).Seconds()
 			if c.OK = err == nil; err != nil {
 				c.Detail = err.Error()
@@ -225,10 +231,18 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 
 // arrives waits for the tag at the peer: by an event where there is such a replication,
 // and by the peer's scheduled pull, which is told to run, too.
-func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, tag string) error {
+func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, tag string, before int64) error {
 	ctx, cancel := context.WithTimeout(ctx, v.o.Patience)
 	defer cancel()
-	if _, push := v.want.objects[Key{datacenter, kindPolicy, project + " to " + peer}]; push {
+	if push := (Key{datacenter, kindPolicy, project + " to " + peer}); v.want.objects[push] != nil {
+		rule := v.have[datacenter].get(push.Kind, push.Name)
+		if rule == nil {
+			return errors.New("the push on events is not there; apply makes it")
+		}
+		// It may come by way of a third datacenter: that this one pushed is seen by its execution.
+		if err := v.harbors[datacenter].executed(ctx, rule.id, before); err != nil {
+			return fmt.Errorf("the push on events does not run: %w", err)
+		}
 		if err := v.waitFor(ctx, peer, project, tag); err != nil {
 			return fmt.Errorf("the push on events does not bring it: %w", err)
 		}
@@ -241,6 +255,33 @@ func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harb
 		return fmt.Errorf("the scheduled pull: %w", err)
 	}
 	return v.waitFor(ctx, peer, project, tag)
+}
+
+// lastID is the id of a replication's last execution; 0: there was none.
+func (h *harbor) lastID(ctx context.Context, policy int64) (id int64, err error) {
+	got, err := h.api.Replication.ListReplicationExecutions(ctx, replication.NewListReplicationExecutionsParams().WithPolicyID(&policy).WithSort(ptr("-id")).WithPageSize(ptr(int64(10))))
+	if err != nil {
+		return 0, plain(err)
+	}
+	for _, e := range got.Payload {
+		id = max(id, e.ID)
+	}
+	return id, nil
+}
+
+// executed waits for an execution of the policy behind the given one.
+func (h *harbor) executed(ctx context.Context, policy, before int64) error {
+	for {
+		id, err := h.lastID(ctx, policy)
+		if err == nil && id > before {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(errors.New("it has no execution, is it enabled"), err)
+		case <-time.After(pollEvery):
+		}
+	}
 }
 
 // waitFor waits until the tag is there.

@@ -3,6 +3,7 @@ package provision
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func failures(checks []Check) (all []string) {
@@ -35,5 +36,39 @@ func TestVerifySaysWhatDoesNotWork(t *testing.T) {
 	}
 	if n := len(failures(checks)); n != 3 {
 		t.Errorf("%d failures: %v", n, failures(checks))
+	}
+}
+
+// An artifact crosses every replication, by push and by pull, and nothing is left of it.
+func TestVerifySeesReplication(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	checks, err := f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo1"}, Patience: time.Minute})
+	if err != nil || len(failures(checks)) != 0 {
+		t.Errorf("%v %v", err, failures(checks))
+	}
+	crossed := 0
+	for _, c := range checks {
+		if strings.Contains(c.What, "multi-dc-repo1 comes to ") && c.Seconds > 0 {
+			crossed++
+		}
+	}
+	if crossed != 6 {
+		t.Errorf("%d replications were tried", crossed)
+	}
+	for name, h := range f.harbors {
+		if all := call(t, h, "GET", "/projects/multi-dc-repo1/repositories", nil); strings.TrimSpace(string(all)) != "[]" {
+			t.Errorf("%s: %s is left", name, all)
+		}
+	}
+	// Where somebody has broken one, it is named, and only it.
+	h := f.harbors["dc1"]
+	to := found(t, h, policies, "multi-dc-repo1 to dc2")
+	call(t, h, "PUT", policies+"/"+id(to), with(to, "enabled", false))
+	if checks, err = f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo1"}, Patience: 3 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if all := failures(checks); len(all) != 1 || !strings.Contains(all[0], "dc1: multi-dc-repo1 comes to dc2: the push on events does not run") {
+		t.Errorf("%v", all)
 	}
 }

@@ -336,8 +336,7 @@ func (h *Harbor) ping(ctx context.Context, r *registryRecord) error {
 	if !slices.Contains(adapters, r.Type) {
 		return broken()
 	}
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: r.Insecure}}} //nolint:gosec // as the registry says
+	client := registryClient(r, 10*time.Second)
 	if r.Type == "harbor" {
 		if _, err := h.adapterVersion(ctx, client, r); err != nil {
 			return broken()
@@ -347,6 +346,12 @@ func (h *Harbor) ping(ctx context.Context, r *registryRecord) error {
 		return badRequest("the registry is unhealthy")
 	}
 	return nil
+}
+
+// registryClient is a client for one registry, without connections that stay.
+func registryClient(r *registryRecord, timeout time.Duration) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: r.Insecure}}} //nolint:gosec // as the registry says
 }
 
 // adapterVersion is the first that Harbor asks another one.

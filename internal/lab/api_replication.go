@@ -277,6 +277,10 @@ func (h *Harbor) deletePolicy(c *apiCall) error {
 	if err != nil {
 		return err
 	}
+	if h.running(p.ID) {
+		return precondition("contains executions that aren't in final status, stop the execution first")
+	}
+	h.db.executions = slices.DeleteFunc(h.db.executions, func(e *execution) bool { return e.Policy == p.ID })
 	h.db.policies = slices.DeleteFunc(h.db.policies, func(o *policy) bool { return o == p })
 	return nil
 }

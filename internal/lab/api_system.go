@@ -204,7 +204,7 @@ func (h *Harbor) setGCSchedule(c *apiCall) (execution int, err error) {
 type label struct {
 	ID          int    `json:"id"`
 	Name        string `json:"name"`
-	Description string `json:"description"`
+	Description string `json:"description,omitempty"`
 	Color       string `json:"color"`
 	Scope       string `json:"scope"`
 	Project     int    `json:"project_id,omitempty"`

@@ -28,45 +28,32 @@ type database struct {
 	registries []*registryRecord
 	retentions []*retention
 	policies   []*policy
+	executions []*execution
 	labels     []*label
 	gc         *gcSchedule
 	nextID     map[string]int // by the word that the API's paths have for it
 }
 
 type project struct {
-	ID       int
-	Name     string
-	Created  time.Time
-	Updated  time.Time
-	Owner    string
-	Metadata map[string]string // as the API shows it: public, auto_scan …, retention_id
-	Registry int               // of a proxy cache; 0: none
-	members  []*member
-	quota    quota
-
-	immutable []*immutableRule
-	repos     map[string]*repoRecord
-	blobs     map[string]int64 // by digest, manifests too: what counts against the quota
-	upstream  *registry.Source
-	hub       bool                    // the upstream is Docker Hub: bare names are library/'s
-	pending   map[string]*pendingPull // manifests pulled through whose blobs are still to come
+	ID         int
+	Name       string
+	Created    time.Time
+	Updated    time.Time
+	Owner      string
+	Metadata   map[string]string // as the API shows it: public, auto_scan …, retention_id
+	Registry   int               // of a proxy cache; 0: none
+	members    []*member
+	quota      quota
+	immutables []*immutableRule
+	webhooks   []*webhook
+	repos      map[string]*repoRecord
+	blobs      map[string]int64 // by digest, manifests too: what counts against the quota
+	upstream   *registry.Source
+	hub        bool                    // the upstream is Docker Hub: bare names are library/'s
+	pending    map[string]*pendingPull // manifests pulled through whose blobs are still to come
 }
 
 func (p *project) public() bool { return p.Metadata["public"] == "true" }
-
-// repoRecord is what is known of one repo: its artifacts by digest, its tags.
-type repoRecord struct {
-	artifacts map[string]*artifact
-	tags      map[string]string
-}
-
-// artifact is one manifest.
-type artifact struct {
-	Digest, MediaType, ArtifactType string
-	Size                            int64
-	Subject                         string
-	Annotations                     map[string]string
-}
 
 // identity is who asks: nobody, a user, a robot, or the bearer of a token.
 type identity struct {
@@ -162,98 +149,6 @@ func (who identity) may(p *project, action string) bool {
 		return !who.issued.Add(leeway).Before(p.Created) && (slices.Contains(granted, action) || slices.Contains(granted, "*"))
 	}
 	return who.inProject(p, "repository", action)
-}
-
-// record notes a manifest that is in the registry now, under its tag if it has one.
-func (d *database) record(p *project, repo, tag string, a *artifact) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rec := p.repos[repo]
-	if rec == nil {
-		rec = &repoRecord{artifacts: map[string]*artifact{}, tags: map[string]string{}}
-		p.repos[repo] = rec
-	}
-	rec.artifacts[a.Digest] = a
-	if tag != "" {
-		rec.tags[tag] = a.Digest
-	}
-}
-
-// find returns the artifact that a reference names; known says whether there is
-// such a repo at all.
-func (d *database) find(p *project, repo, reference string) (a *artifact, known bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rec := p.repos[repo]
-	if rec == nil {
-		return nil, false
-	}
-	if dgst, ok := rec.tags[reference]; ok {
-		reference = dgst
-	}
-	return rec.artifacts[reference], true
-}
-
-// remove forgets an artifact and its tags.
-func (d *database) remove(p *project, repo, digest string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rec := p.repos[repo]
-	delete(rec.artifacts, digest)
-	for tag, dgst := range rec.tags {
-		if dgst == digest {
-			delete(rec.tags, tag)
-		}
-	}
-	if len(rec.artifacts) == 0 {
-		delete(p.repos, repo)
-	}
-}
-
-// tags lists the repo's tags in order; nil when there is no such repo.
-func (d *database) tags(p *project, repo string) []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rec := p.repos[repo]
-	if rec == nil {
-		return nil
-	}
-	all := []string{}
-	for tag := range rec.tags {
-		all = append(all, tag)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// referrers lists the artifacts whose subject is the digest.
-func (d *database) referrers(p *project, repo, digest string) []*artifact {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var all []*artifact
-	if rec := p.repos[repo]; rec != nil {
-		for _, a := range rec.artifacts {
-			if a.Subject == digest {
-				all = append(all, a)
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b *artifact) int { return strings.Compare(a.Digest, b.Digest) })
-	return all
-}
-
-// repositories lists every repo in order.
-func (d *database) repositories() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := []string{}
-	for _, p := range d.projects {
-		for repo := range p.repos {
-			all = append(all, repo)
-		}
-	}
-	slices.Sort(all)
-	return all
 }
 
 func randomHex(n int) string {

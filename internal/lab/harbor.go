@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -26,6 +27,12 @@ type HarborConfig struct {
 	// Registries says where registries really are, by the address that Harbor is told:
 	// "https://hub.docker.com" may be "http://127.0.0.1:5000". The others are where they say.
 	Registries map[string]string
+	// ReplicationDelay is the time from a push to the execution of the event-based
+	// policies; 0: the 5 s that were recorded. StatusLag is the time from the end of an
+	// execution's tasks to its saying so; 0: 3 s, where up to 20 were seen.
+	ReplicationDelay, StatusLag time.Duration
+	WebhookRetry                time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
+
 	// Cost makes calls of the management API take as long as Harbor's own do: 130 ms with
 	// a password, which is hashed each time, 5 ms within a session.
 	Cost bool
@@ -39,6 +46,7 @@ type Harbor struct {
 	db       *database
 	registry http.Handler
 	api      http.Handler
+	jobs     *jobs
 	started  time.Time
 	ownDir   bool
 }
@@ -74,7 +82,10 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 		nextID: map[string]int{"quotas": 100, "users": 2}}
 	h.registry = newDistribution(h.cfg.Dir)
 	h.api = h.newAPI()
-	h.started = h.cfg.Now()
+	h.started, h.jobs = h.cfg.Now(), newJobs()
+	h.cfg.ReplicationDelay = cmp.Or(h.cfg.ReplicationDelay, 5*time.Second)
+	h.cfg.WebhookRetry = cmp.Or(h.cfg.WebhookRetry, 30*time.Second)
+	h.cfg.StatusLag = cmp.Or(h.cfg.StatusLag, 3*time.Second)
 	h.CreateProject("library", true)
 	if err := h.start(cfg.Listener, http.HandlerFunc(h.serveNginx)); err != nil {
 		h.removeDir()
@@ -86,6 +97,7 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 // Close stops the stand-in and removes what it kept in a directory of its own.
 func (h *Harbor) Close() error {
 	err := h.server.Close()
+	h.jobs.close()
 	h.removeDir()
 	return err
 }

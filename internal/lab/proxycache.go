@@ -138,6 +138,7 @@ func (h *Harbor) keepPending(p *project) {
 		h.registry.ServeHTTP(w, r)
 		if w.Code == http.StatusCreated {
 			h.db.record(p, pull.repo, pull.tag, pull.artifact)
+			h.happened(event{kind: pushed, project: p, repo: pull.repo, digest: pull.artifact.Digest, operator: "harbor#proxy-cache-service"})
 			h.db.mu.Lock()
 			delete(p.pending, key)
 			h.db.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
@@ -82,6 +81,9 @@ func (h *Harbor) serveV2(w http.ResponseWriter, r *http.Request) {
 
 // identify reads the credentials; sent says whether there were any at all.
 func (h *Harbor) identify(r *http.Request) (who identity, sent bool) {
+	if who, ok := r.Context().Value(insideKey{}).(identity); ok {
+		return who, true
+	}
 	authorization := r.Header.Get("Authorization")
 	if s, _ := r.Context().Value(sessionKey{}).(*session); authorization == "" {
 		return s.who, s.who.name != ""
@@ -215,6 +217,8 @@ func (h *Harbor) dispatch(c *call) {
 	case c.kind == "blobs" && digest.Digest(c.reference).Validate() != nil:
 		c.w.Header().Set(apiVersion, "registry/2.0")
 		writeJSON(c.w, http.StatusBadRequest, coreJSON, json.RawMessage(`{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content","detail":{}}]}`))
+	case c.kind == "uploads":
+		h.serveUpload(c)
 	default:
 		h.serveDistribution(c.w, c.r)
 	}
@@ -271,6 +275,7 @@ func (h *Harbor) localManifest(c *call) {
 		c.w.WriteHeader(http.StatusNotModified)
 	default:
 		h.serveManifest(c, a)
+		h.pulled(c, a)
 	}
 }
 
@@ -291,56 +296,34 @@ func (h *Harbor) putManifest(c *call) {
 	}
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	a := describe(c.r.Header.Get("Content-Type"), body)
-	rec := &subjectWriter{ResponseWriter: c.w, subject: a.Subject}
-	h.serveDistribution(rec, c.r)
-	if rec.status == http.StatusCreated {
-		tag := c.reference
-		if strings.Contains(tag, ":") {
-			tag, a.Digest = "", tag
-		}
-		h.db.record(c.project, c.repo, tag, a)
+	tag := c.reference
+	if strings.Contains(tag, ":") {
+		tag = ""
 	}
+	if !h.mayPutManifest(c, a, tag) {
+		return
+	}
+	h.serveDistribution(&createdWriter{ResponseWriter: c.w, created: func() {
+		h.db.record(c.project, c.repo, tag, a)
+		h.happened(event{kind: pushed, project: c.project, repo: c.repo, digest: a.Digest, tags: named(tag), operator: c.who.name})
+		if a.Subject != "" { // what distribution leaves out: that it was seen
+			c.w.Header().Set("OCI-Subject", a.Subject)
+		}
+	}}, c.r)
 }
 
-// subjectWriter adds what distribution leaves out: that the subject was seen.
-type subjectWriter struct {
+// createdWriter does something before the client hears that its manifest is there.
+type createdWriter struct {
 	http.ResponseWriter
-	subject string
-	status  int
+	created func()
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (w *subjectWriter) WriteHeader(status int) {
-	w.status = status
-	if status == http.StatusCreated && w.subject != "" {
-		w.Header().Set("OCI-Subject", w.subject)
+func (w *createdWriter) WriteHeader(status int) {
+	if status == http.StatusCreated {
+		w.created()
 	}
 	w.ResponseWriter.WriteHeader(status)
-}
-
-// describe reads what referrers will say of a manifest (OCI image manifest,
-// "artifactType" falls back to the config's media type).
-func describe(mediaType string, body []byte) *artifact {
-	var m struct {
-		MediaType    string `json:"mediaType"`
-		ArtifactType string `json:"artifactType"`
-		Config       struct {
-			MediaType string `json:"mediaType"`
-		} `json:"config"`
-		Subject struct {
-			Digest string `json:"digest"`
-		} `json:"subject"`
-		Annotations map[string]string `json:"annotations"`
-	}
-	json.Unmarshal(body, &m) //nolint:errcheck // distribution refuses what is no JSON
-	if mediaType == "" {
-		mediaType = m.MediaType
-	}
-	if m.ArtifactType == "" {
-		m.ArtifactType = m.Config.MediaType
-	}
-	return &artifact{Digest: digest.FromBytes(body).String(), MediaType: mediaType, ArtifactType: m.ArtifactType,
-		Size: int64(len(body)), Subject: m.Subject.Digest, Annotations: m.Annotations}
 }
 
 func (h *Harbor) deleteManifest(c *call) {
@@ -352,10 +335,10 @@ func (h *Harbor) deleteManifest(c *call) {
 	if a == nil {
 		return
 	}
-	r := c.r.Clone(c.r.Context())
-	r.URL = &url.URL{Path: "/v2/" + c.repo + "/manifests/" + a.Digest}
-	h.registry.ServeHTTP(httptest.NewRecorder(), r)
-	h.db.remove(c.project, c.repo, a.Digest)
+	if err := h.deleteArtifact(c.project, c.repo, a, c.who.name); err != nil {
+		(&apiCall{w: c.w, r: c.r}).finish(err)
+		return
+	}
 	c.w.WriteHeader(http.StatusAccepted)
 }
 

@@ -1,0 +1,74 @@
+package lab
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// jobs is what runs behind the requests: replications and webhooks.
+type jobs struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu   sync.Mutex
+	idle *sync.Cond
+	busy int
+}
+
+func newJobs() *jobs {
+	j := &jobs{}
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.idle = sync.NewCond(&j.mu)
+	return j
+}
+
+// after runs do when the time has passed; the context ends with Close.
+func (j *jobs) after(delay time.Duration, do func(ctx context.Context)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy++
+	go func() {
+		defer func() {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.busy--
+			j.idle.Broadcast()
+		}()
+		if pause(j.ctx, delay) {
+			do(j.ctx)
+		}
+	}()
+}
+
+// pause waits, and reports whether the context lasted.
+func pause(ctx context.Context, delay time.Duration) bool {
+	if delay <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close stops everything and waits for it.
+func (j *jobs) close() {
+	j.cancel()
+	j.wait()
+}
+
+func (j *jobs) wait() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.busy > 0 {
+		j.idle.Wait()
+	}
+}
+
+// Idle waits until every replication and webhook that was set off here has ended.
+func (h *Harbor) Idle() { h.jobs.wait() }

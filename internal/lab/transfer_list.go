@@ -1,0 +1,150 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// repos lists the repos at the source that the policy's name filters may take: of
+// a registry that cannot be searched, the one that a filter spells out.
+func (e *endpoint) repos(ctx context.Context, p *policy) ([]string, error) {
+	switch {
+	case e.registry == nil:
+		return e.h.db.repositories(), nil
+	case e.isHarbor():
+		return e.harborRepos(ctx, p)
+	}
+	for _, f := range p.Filters {
+		if name, _ := f.Value.(string); f.Type == "name" && name != "" && !strings.ContainsAny(name, "*?[{") {
+			return []string{name}, nil
+		}
+	}
+	var catalog struct{ Repositories []string }
+	err := e.json(ctx, "/v2/_catalog?n=1000", &catalog)
+	return catalog.Repositories, err
+}
+
+// harborRepos asks another Harbor: its projects, and their repositories.
+func (e *endpoint) harborRepos(ctx context.Context, p *policy) (all []string, err error) {
+	query := url.Values{"page_size": {"100"}}
+	for _, f := range p.Filters {
+		name, _ := f.Value.(string)
+		if first, _, ok := strings.Cut(name, "/"); ok && f.Type == "name" && !strings.ContainsAny(first, "*?[{") {
+			query = url.Values{"name": {first}}
+		}
+	}
+	var projects []struct{ Name string }
+	if err := e.json(ctx, "/api/v2.0/projects?"+query.Encode(), &projects); err != nil {
+		return nil, err
+	}
+	for _, project := range projects {
+		for page := 1; ; page++ {
+			var repos []struct{ Name string }
+			if err := e.json(ctx, fmt.Sprintf("/api/v2.0/projects/%s/repositories?page=%d&page_size=100", project.Name, page), &repos); err != nil {
+				return nil, err
+			}
+			for _, repo := range repos {
+				all = append(all, repo.Name)
+			}
+			if len(repos) < 100 {
+				break
+			}
+		}
+	}
+	return all, nil
+}
+
+// tags lists a repo's tags.
+func (e *endpoint) tags(ctx context.Context, repo string) ([]string, error) {
+	project, name, _ := strings.Cut(repo, "/")
+	if e.registry == nil {
+		e.h.db.mu.Lock()
+		defer e.h.db.mu.Unlock()
+		if p := e.h.db.projectLocked(project); p != nil && p.repos[repo] != nil {
+			return slices.Sorted(maps.Keys(p.repos[repo].tags)), nil
+		}
+		return nil, nil
+	}
+	if !e.isHarbor() {
+		var list struct{ Tags []string }
+		err := e.json(ctx, "/v2/"+repo+"/tags/list", &list)
+		return list.Tags, err
+	}
+	var all []string
+	for page := 1; ; page++ {
+		var artifacts []struct{ Tags []struct{ Name string } }
+		err := e.json(ctx, fmt.Sprintf("/api/v2.0/projects/%s/repositories/%s/artifacts?page=%d&page_size=100&with_label=true&with_accessory=true",
+			project, url.PathEscape(url.PathEscape(name)), page), &artifacts)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range artifacts {
+			for _, tag := range a.Tags {
+				all = append(all, tag.Name)
+			}
+		}
+		if len(artifacts) < 100 {
+			return all, nil
+		}
+	}
+}
+
+// insideKey is of requests that this Harbor makes of itself: who it does so as.
+type insideKey struct{}
+
+// inProcess is a handler as a transport: bodies are streamed.
+type inProcess struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, into := io.Pipe()
+	w := &pipeWriter{header: http.Header{}, body: into, ready: make(chan struct{})}
+	served := r.Clone(r.Context())
+	served.RequestURI, served.Host = r.URL.RequestURI(), r.URL.Host
+	if served.Body == nil {
+		served.Body = http.NoBody
+	}
+	go func() {
+		defer func() {
+			if recover() != nil { // http.ErrAbortHandler
+				into.CloseWithError(io.ErrUnexpectedEOF)
+			}
+			w.WriteHeader(http.StatusOK)
+			into.Close()
+		}()
+		t.handler.ServeHTTP(w, served)
+	}()
+	<-w.ready
+	return &http.Response{StatusCode: w.status, Status: http.StatusText(w.status), Header: w.header, Body: body, Request: r, ContentLength: -1,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}, nil
+}
+
+type pipeWriter struct {
+	header http.Header
+	body   *io.PipeWriter
+	status int
+	ready  chan struct{}
+}
+
+// Header implements http.ResponseWriter.
+func (w *pipeWriter) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *pipeWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+		close(w.ready)
+	}
+}
+
+// Write implements io.Writer.
+func (w *pipeWriter) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}

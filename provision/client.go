@@ -40,8 +40,9 @@ type harbor struct {
 	inner    *http.Transport
 	api      *client.HarborAPI
 	slots    chan struct{}
-	calls    atomic.Int64 // to the management API
-	proofs   atomic.Int64 // logins of robots and pings of registries
+	timeout  time.Duration // of one call
+	calls    atomic.Int64  // to the management API
+	proofs   atomic.Int64  // logins of robots and pings of registries
 
 	mu      sync.Mutex
 	cookies []*http.Cookie
@@ -75,7 +76,7 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce)}
+	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce), timeout: callTimeout}
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
 		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.api = client.New(client.Config{URL: u, Transport: h})
@@ -127,7 +128,7 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends a call once and takes its whole answer.
 func (h *harbor) send(req *http.Request, body []byte) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(req.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(req.Context(), h.timeout)
 	defer cancel()
 	out := req.Clone(ctx)
 	out.Body = io.NopCloser(bytes.NewReader(body))
@@ -184,7 +185,7 @@ func (h *harbor) login(ctx context.Context) error {
 		return nil
 	}
 	ask := func(method, form string, cookies []*http.Cookie, csrf string) (*http.Response, error) {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		ctx, cancel := context.WithTimeout(ctx, h.timeout)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, method, h.base+"/c/login", strings.NewReader(form))
 		if err != nil {
@@ -246,7 +247,7 @@ func (h *harbor) proves(ctx context.Context, user, secret string) (bool, error) 
 	h.slots <- struct{}{}
 	defer func() { <-h.slots }()
 	h.proofs.Add(1)
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.base+"/service/token?service=harbor-registry", nil)
 	if err != nil {

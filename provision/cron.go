@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/fleet"
 )
 
 // daily is when retention runs, as Harbor's own default has it.
@@ -17,28 +19,24 @@ const daily = "0 0 0 * * *"
 func cron(every time.Duration, name string) (string, error) {
 	h := fnv.New32a()
 	h.Write([]byte(name)) //nolint:errcheck // never fails
-	minutes := int(every / time.Minute)
-	if minutes < 1 {
-		return "", fmt.Errorf("%v is less than a minute", every)
+	if err := fleet.CheckInterval(every); err != nil {
+		return "", err
 	}
+	minutes := int(every / time.Minute)
 	at := int(h.Sum32() % uint32(minutes))
-	hours, days := minutes/60, minutes/60/24
-	switch {
-	case every%time.Minute != 0:
+	switch hours := minutes / 60; {
 	case minutes == 1:
 		return "0 0-59 * * * *", nil
-	case minutes < 60 && 60%minutes == 0:
+	case minutes < 60:
 		return fmt.Sprintf("0 %d/%d * * * *", at, minutes), nil
-	case minutes == 60:
+	case hours == 1:
 		return fmt.Sprintf("0 %d * * * *", at), nil
-	case minutes%60 == 0 && hours < 24 && 24%hours == 0:
+	case hours < 24:
 		return fmt.Sprintf("0 %d %d/%d * * *", at%60, at/60, hours), nil
 	case hours == 24:
 		return fmt.Sprintf("0 %d %d * * *", at%60, at/60), nil
-	case days == 7 && minutes == 7*24*60:
-		return fmt.Sprintf("0 %d %d * * %d", at%60, at/60%24, at/60/24), nil
 	}
-	return "", fmt.Errorf("schedules of Harbor's cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+	return fmt.Sprintf("0 %d %d * * %d", at%60, at/60%24, at/60/24), nil
 }
 
 // interval is how often a schedule of the shapes that cron writes runs; 0 for others.

@@ -102,9 +102,27 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 
 // checkEvery reports intervals that Harbor's cron cannot keep.
 func checkEvery(d *decoder, path string, every Duration) {
-	if every < Duration(time.Minute) || every > Duration(31*day) {
-		d.report(path, "%v is out of 1m to 31d", time.Duration(every))
+	if err := CheckInterval(time.Duration(every)); err != nil {
+		d.report(path, "%v", err)
 	}
+}
+
+// CheckInterval says why Harbor's schedules cannot repeat at an interval: they count
+// minutes of an hour, hours of a day, and days of a week.
+func CheckInterval(every time.Duration) error {
+	ok := every >= time.Minute && every%time.Minute == 0
+	switch {
+	case every < time.Hour:
+		ok = ok && time.Hour%max(every, time.Minute) == 0
+	case every < day:
+		ok = ok && every%time.Hour == 0 && day%every == 0
+	default:
+		ok = every == day || every == 7*day
+	}
+	if !ok {
+		return fmt.Errorf("schedules of Harbor's cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+	}
+	return nil
 }
 
 func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {

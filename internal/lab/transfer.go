@@ -138,7 +138,8 @@ func (e *endpoint) connect(ctx context.Context) error {
 	_, err := e.h.adapterVersion(ctx, e.client, e.registry)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		return fmt.Errorf("Get %q: %w", e.registry.URL+"/api/version", failed.Err) //nolint:staticcheck // Harbor's words
+		//lint:ignore ST1005 these are Harbor's words
+		return fmt.Errorf("Get %q: %w", e.registry.URL+"/api/version", failed.Err)
 	}
 	return err
 }

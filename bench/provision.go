@@ -133,7 +133,7 @@ func provisionRound(ctx context.Context, e *environment, binary, text string, ru
 		registries["https://"+host] = upstream.URL()
 	}
 	for _, site := range provisionSites {
-		h, err := lab.StartHarbor(lab.HarborConfig{Registries: registries, Cost: true})
+		h, err := lab.StartHarbor(lab.HarborConfig{Registries: registries, Cost: lab.RecordedCost})
 		if err != nil {
 			return err
 		}

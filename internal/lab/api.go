@@ -81,7 +81,7 @@ func broken() error { return refusal(http.StatusInternalServerError, "internal s
 func (h *Harbor) newAPI() http.Handler {
 	mux := http.NewServeMux()
 	byPath := map[string]map[string]route{}
-	for _, routes := range [][]route{h.systemRoutes(), h.projectRoutes(), h.memberRoutes(), h.robotRoutes(), h.retentionRoutes(), h.registryRoutes(),
+	for _, routes := range [][]route{h.systemRoutes(), h.projectRoutes(), h.memberRoutes(), h.robotRoutes(), h.retentionRoutes(), h.retentionRunRoutes(), h.registryRoutes(),
 		h.replicationRoutes(), h.executionRoutes(), h.webhookRoutes(), h.artifactRoutes(), h.immutableRoutes()} {
 		for _, rt := range routes {
 			if byPath[rt.path] == nil {

@@ -158,7 +158,7 @@ func (p *project) accessories(repo string, a *artifact) (all []map[string]any) {
 		case strings.Contains(o.ArtifactType, "notary"):
 			kind = "signature.notation"
 		}
-		all = append(all, map[string]any{"id": o.ID, "artifact_id": o.ID, "digest": o.Digest, "icon": "", "size": p.artifactSize(repo, o), "type": kind,
+		all = append(all, map[string]any{"id": o.Accessory, "artifact_id": o.ID, "digest": o.Digest, "icon": "", "size": p.artifactSize(repo, o), "type": kind,
 			"creation_time": stamp(o.pushed), "subject_artifact_id": a.ID, "subject_artifact_digest": a.Digest, "subject_artifact_repo": repo})
 	}
 	return all

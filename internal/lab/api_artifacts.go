@@ -330,11 +330,15 @@ func (h *Harbor) postArtifact(c *apiCall) error {
 	if i := strings.LastIndexByte(from, ':'); !ok && i >= 0 {
 		repo, reference, ok = from[:i], from[i+1:], true
 	}
+	var tags []string // all that the artifact has, whichever was asked for
 	err = h.locked(func() error {
 		name, _, _ := strings.Cut(repo, "/")
 		source := h.db.projectLocked(name)
 		if ok && source != nil && c.who.inProject(source, "repository", "pull") {
 			if a, _ := source.find(repo, reference); a != nil {
+				if tags = source.repos[repo].tagsOf(a.Digest); len(tags) == 0 || reference == a.Digest {
+					tags = []string{reference}
+				}
 				return nil
 			}
 		}
@@ -347,8 +351,10 @@ func (h *Harbor) postArtifact(c *apiCall) error {
 	copying := &replication{h: h, policy: policy{Override: true}, from: inside, to: inside}
 	ctx, cancel := context.WithTimeout(c.r.Context(), time.Minute)
 	defer cancel()
-	if err := copying.copyArtifact(ctx, repo, to, reference); err != nil {
-		return err
+	for _, one := range tags {
+		if err := copying.copyArtifact(ctx, repo, to, one); err != nil {
+			return err
+		}
 	}
 	_, name, _ := strings.Cut(to, "/")
 	return c.created("/projects/%s/repositories/%s/artifacts/%s", c.project.Name, url.PathEscape(name), reference)

@@ -210,6 +210,3 @@ func (h *Harbor) retentionOf(c *apiCall, action string) (*retention, error) {
 	}
 	return t, nil
 }
-
-// retentionRun is one execution.
-type retentionRun struct{}

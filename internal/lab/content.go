@@ -32,7 +32,7 @@ type tagRecord struct {
 
 // artifact is one manifest. What is above blobs does not change.
 type artifact struct {
-	ID                                      int
+	ID, Accessory                           int
 	Digest, MediaType, ArtifactType, Config string
 	Size                                    int64 // of the manifest
 	Subject                                 string
@@ -97,7 +97,9 @@ func (d *database) record(p *project, repo, tag string, a *artifact) {
 	if known := rec.artifacts[a.Digest]; known != nil {
 		known.pushed = now
 	} else {
-		a.ID, a.pushed = d.id("artifacts"), now
+		if a.ID, a.pushed = d.id("artifacts"), now; a.Subject != "" {
+			a.Accessory = d.id("accessories")
+		}
 		rec.artifacts[a.Digest] = a
 	}
 	p.blobs[a.Digest] = a.Size
@@ -181,6 +183,11 @@ func (h *Harbor) deleteArtifact(p *project, repo string, a *artifact, operator s
 	}
 	r, _ := http.NewRequest(http.MethodDelete, (&url.URL{Path: "/v2/" + repo + "/manifests/" + a.Digest}).String(), nil)
 	h.registry.ServeHTTP(httptest.NewRecorder(), r)
+	for _, attached := range h.db.referrers(p, repo, a.Digest) {
+		if err := h.deleteArtifact(p, repo, attached, operator); err != nil {
+			return err
+		}
+	}
 	h.happened(event{kind: deleted, project: p, repo: repo, digest: a.Digest, tags: tags, operator: operator})
 	return nil
 }

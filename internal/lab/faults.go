@@ -17,11 +17,14 @@ type Fault struct {
 	Name       string `json:"name"`
 	Path       string `json:"path,omitempty"`        // regular expression on "METHOD path"; "" is every request
 	Times      int    `json:"times,omitempty"`       // how many requests it strikes; 0: all
+	After      int    `json:"after,omitempty"`       // how many that match go by before it strikes
+	Late       bool   `json:"late,omitempty"`        // down, hang, html and statuses: the request takes effect first
 	Bytes      int64  `json:"bytes,omitempty"`       // cut, truncate, extra: how many; slow: per second
 	RetryAfter int    `json:"retry_after,omitempty"` // 429, 503: seconds; 0: no header
 
 	path  *regexp.Regexp
 	left  int
+	pass  int
 	since time.Time
 }
 
@@ -46,7 +49,7 @@ func (s *faultSet) set(faults []Fault) error {
 		if f.path, err = regexp.Compile(f.Path); err != nil {
 			return fmt.Errorf("fault %s: path: %w", f.Name, err)
 		}
-		f.left, f.since = f.Times, time.Now()
+		f.left, f.pass, f.since = f.Times, f.After, time.Now()
 		active = append(active, &f)
 	}
 	s.mu.Lock()
@@ -86,6 +89,10 @@ func (f *Fault) strikes(r *http.Request) bool {
 	if !f.path.MatchString(r.Method+" "+r.URL.Path) || f.Times > 0 && f.left == 0 {
 		return false
 	}
+	if f.pass > 0 {
+		f.pass--
+		return false
+	}
 	f.left--
 	return true
 }
@@ -107,6 +114,9 @@ func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, handler http.Ha
 	}
 	s.mu.Unlock()
 	for _, f := range struck {
+		if f.Late {
+			handler.ServeHTTP(&unheardWriter{header: http.Header{}}, r)
+		}
 		if status, ok := f.status(); ok {
 			refuse(w, status, f.RetryAfter)
 			return
@@ -133,6 +143,18 @@ func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, handler http.Ha
 		f.end()
 	}
 }
+
+// unheardWriter is an answer that nobody gets.
+type unheardWriter struct{ header http.Header }
+
+// Header implements http.ResponseWriter.
+func (w *unheardWriter) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *unheardWriter) WriteHeader(int) {}
+
+// Write implements io.Writer.
+func (w *unheardWriter) Write(b []byte) (int, error) { return len(b), nil }
 
 func refuse(w http.ResponseWriter, status, retryAfter int) {
 	if retryAfter > 0 {

@@ -111,8 +111,15 @@ func (f *fixture) harbor(t *testing.T, port string) *Harbor {
 	if port != "18082" || f.has("created-later") {
 		h.CreateProject("priv2", false)
 	}
-	h.CreateProject("small", false)
-	h.db.record(h.db.project("small"), "small/ok", "v1", &artifact{Digest: pubManifest, MediaType: schema2})
+	if !f.has("quota-project-create") {
+		h.CreateProject("small", false)
+		small := h.db.project("small")
+		h.db.record(small, "small/ok", "v1", &artifact{Digest: pubManifest, MediaType: schema2})
+		small.quota.Hard, small.blobs["layer"] = 1<<20, 303133
+		if f.has("immutable-put", "immutable-delete") {
+			small.immutables = []*immutableRule{{Selectors: []selector{{Pattern: "**"}}, Scopes: map[string][]selector{"repository": {{Pattern: "**"}}}}}
+		}
+	}
 	for _, p := range h.db.projects {
 		if p.Name != "priv2" {
 			p.Created = old

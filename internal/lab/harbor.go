@@ -33,10 +33,11 @@ type HarborConfig struct {
 	ReplicationDelay, StatusLag time.Duration
 	WebhookRetry                time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
 
-	// Cost makes calls of the management API take as long as Harbor's own do: 130 ms with
-	// a password, which is hashed each time, 5 ms within a session.
-	Cost bool
-	Now  func() time.Time // for sessions, schedules and what expires; nil: time.Now
+	// Cost is how long an API call takes; nil: no longer than it does. RecordedCost is
+	// what was measured.
+	Cost func(r *http.Request) time.Duration
+
+	Now func() time.Time // for sessions, schedules and what expires; nil: time.Now
 }
 
 // Harbor is a stand-in for one Harbor: core, registry and the nginx before them.
@@ -143,8 +144,8 @@ func (h *Harbor) serveNginx(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, `{"version":"v2.0"}`+"\n") //nolint:errcheck // the client is gone
 	case strings.HasPrefix(path, "/api/"):
-		if h.cfg.Cost {
-			time.Sleep(cost(r))
+		if h.cfg.Cost != nil && !pause(r.Context(), h.cfg.Cost(r)) {
+			return
 		}
 		h.api.ServeHTTP(w, r)
 	case path == "/c/login" && r.Method == http.MethodPost:
@@ -173,14 +174,6 @@ func (h *Harbor) readOnly(r *http.Request) bool {
 }
 
 type sessionKey struct{}
-
-// cost is what a call of the management API was measured to take.
-func cost(r *http.Request) time.Duration {
-	if user, _, ok := r.BasicAuth(); ok && !strings.Contains(user, "$") {
-		return 130 * time.Millisecond
-	}
-	return 5 * time.Millisecond
-}
 
 func requestID() string {
 	s := randomHex(16)
@@ -223,3 +216,12 @@ func (h *Harbor) Admin() (username, password string) { return "admin", h.cfg.Adm
 
 // Key is the key that signs this Harbor's tokens.
 func (h *Harbor) Key() *rsa.PrivateKey { return h.cfg.Key }
+
+// RecordedCost is how long Harbor takes for an API call: a user's password costs
+// a hash each time, robots and sessions do not.
+func RecordedCost(r *http.Request) time.Duration {
+	if user, _, ok := r.BasicAuth(); ok && !strings.Contains(user, "$") {
+		return 130 * time.Millisecond
+	}
+	return 5 * time.Millisecond
+}

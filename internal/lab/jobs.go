@@ -12,8 +12,9 @@ type jobs struct {
 	cancel context.CancelFunc
 
 	mu   sync.Mutex
-	idle *sync.Cond
+	idle *sync.Cond // busy or held has changed
 	busy int
+	held bool
 }
 
 func newJobs() *jobs {
@@ -35,7 +36,7 @@ func (j *jobs) after(delay time.Duration, do func(ctx context.Context)) {
 			j.busy--
 			j.idle.Broadcast()
 		}()
-		if pause(j.ctx, delay) {
+		if pause(j.ctx, delay) && j.released() {
 			do(j.ctx)
 		}
 	}()
@@ -56,9 +57,27 @@ func pause(ctx context.Context, delay time.Duration) bool {
 	}
 }
 
+// released waits until nothing is held back, and reports whether it may go on.
+func (j *jobs) released() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.held {
+		j.idle.Wait()
+	}
+	return j.ctx.Err() == nil
+}
+
+func (j *jobs) hold(held bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.held = held
+	j.idle.Broadcast()
+}
+
 // close stops everything and waits for it.
 func (j *jobs) close() {
 	j.cancel()
+	j.hold(false)
 	j.wait()
 }
 
@@ -72,3 +91,10 @@ func (j *jobs) wait() {
 
 // Idle waits until every replication and webhook that was set off here has ended.
 func (h *Harbor) Idle() { h.jobs.wait() }
+
+// Hold keeps replications and webhooks from beginning until release is called, so
+// that a test may find them waiting.
+func (h *Harbor) Hold() (release func()) {
+	h.jobs.hold(true)
+	return func() { h.jobs.hold(false) }
+}

@@ -255,7 +255,7 @@ func (r *replication) find(ctx context.Context) ([]found, error) {
 		}
 		tags, err := r.from.tags(ctx, repo)
 		if err != nil {
-			return nil, fmt.Errorf("failed to fetch artifacts: failed to list artifacts of repository %s: %w", repo, err)
+			return nil, err
 		}
 		if tags = slices.DeleteFunc(tags, func(tag string) bool { return !r.policy.takesTag(tag) }); len(tags) > 0 {
 			all = append(all, found{repo, tags})

@@ -34,8 +34,10 @@ func (h *Harbor) call(t *testing.T, status int, method, path, body string, into 
 	}
 	req.SetBasicAuth(h.Admin())
 	req.Header.Set("Content-Type", "application/json")
-	if strings.Contains(body, `"layers"`) {
-		req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+	if strings.Contains(path, "/manifests/") {
+		var m struct{ MediaType string }
+		json.Unmarshal([]byte(body), &m) //nolint:errcheck // the registry says so
+		req.Header.Set("Content-Type", m.MediaType)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -60,10 +62,15 @@ func (h *Harbor) call(t *testing.T, status int, method, path, body string, into 
 // push pushes an image of one layer and returns its digest.
 func (h *Harbor) push(t *testing.T, repo, tag, layer string) string {
 	t.Helper()
-	for _, blob := range []string{"{}", layer} {
+	return h.pushImage(t, repo, tag, "{}", layer)
+}
+
+func (h *Harbor) pushImage(t *testing.T, repo, tag, config, layer string) string {
+	t.Helper()
+	for _, blob := range []string{config, layer} {
 		h.pushBlob(t, http.StatusCreated, repo, blob)
 	}
-	m := manifestOf(layer)
+	m := manifestOf(config, layer)
 	h.call(t, http.StatusCreated, http.MethodPut, "/v2/"+repo+"/manifests/"+tag, m, nil)
 	return digest.FromString(m).String()
 }
@@ -75,9 +82,9 @@ func (h *Harbor) pushBlob(t *testing.T, status int, repo, blob string) {
 	h.call(t, status, http.MethodPut, location+"&digest="+digest.FromString(blob).String(), blob, nil)
 }
 
-func manifestOf(layer string) string {
-	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},`+
-		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":%d}]}`, digest.FromString("{}"), digest.FromString(layer), len(layer))
+func manifestOf(config, layer string) string {
+	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},`+
+		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":%d}]}`, digest.FromString(config), len(config), digest.FromString(layer), len(layer))
 }
 
 // replicates makes a policy of a that pushes to b as the user.

@@ -75,6 +75,9 @@ func (h *Harbor) serveUpload(c *call) {
 		return
 	}
 	h.serveDistribution(&createdWriter{ResponseWriter: c.w, created: func() {
+		if c.r.ContentLength < 0 { // it was sent in chunks
+			added = h.blobSize(c.repo, digest)
+		}
 		h.db.mu.Lock()
 		defer h.db.mu.Unlock()
 		c.project.blobs[digest] = added

@@ -138,8 +138,7 @@ func (e *endpoint) connect(ctx context.Context) error {
 	_, err := e.h.adapterVersion(ctx, e.client, e.registry)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		//lint:ignore ST1005 these are Harbor's words
-		return fmt.Errorf("Get %q: %w", e.registry.URL+"/api/version", failed.Err)
+		return &url.Error{Op: "Get", URL: e.registry.URL + "/api/version", Err: failed.Err} // where it was told to go, not where it went
 	}
 	return err
 }

@@ -73,8 +73,10 @@ func (e *endpoint) tags(ctx context.Context, repo string) ([]string, error) {
 	}
 	if !e.isHarbor() {
 		var list struct{ Tags []string }
-		err := e.json(ctx, "/v2/"+repo+"/tags/list", &list)
-		return list.Tags, err
+		if err := e.json(ctx, "/v2/"+repo+"/tags/list", &list); err != nil {
+			return nil, fmt.Errorf("failed to fetch artifacts: failed to list artifacts of repository %s: %w", repo, err)
+		}
+		return list.Tags, nil
 	}
 	var all []string
 	for page := 1; ; page++ {

@@ -390,8 +390,8 @@ func anonymousToken(t *testing.T, edge, repo string) string {
 }
 
 // wrongBytes: a source that lies makes a failed pull, leaves nothing in the
-// store, and is forgiven when it is healthy again. (What other fills of the
-// client that gave up are writing is in the store's tmp, and none of this.)
+// store, and is forgiven when it is healthy again. (Blobs that another source
+// could give are there.)
 func wrongBytes(t *testing.T, f *fleetUnderTest) {
 	crane, home := need(t, "crane"), t.TempDir()
 	drp := f.Datacenters[2]
@@ -405,8 +405,8 @@ func wrongBytes(t *testing.T, f *fleetUnderTest) {
 			if err != nil || e.IsDir() {
 				return err
 			}
-			if text, err := os.ReadFile(path); err != nil || !json.Valid(text) {
-				t.Errorf("the store keeps %s, which is no manifest", path)
+			if text, err := os.ReadFile(path); err != nil || fmt.Sprintf("%x", sha256.Sum256(text)) != e.Name() {
+				t.Errorf("the store keeps %s, whose bytes have another digest", path)
 			}
 			return nil
 		})

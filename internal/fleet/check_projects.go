@@ -120,7 +120,7 @@ func CheckInterval(every time.Duration) error {
 		ok = every == day || every == 7*day
 	}
 	if !ok {
-		return fmt.Errorf("schedules of Harbor's cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+		return fmt.Errorf("Harbor's schedules cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
 	}
 	return nil
 }

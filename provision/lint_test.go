@@ -59,7 +59,7 @@ func TestTraps(t *testing.T) {
 
 func TestSchedulesThatHarborCannotKeep(t *testing.T) {
 	const file = "domain: h.example.org\ndatacenters: { par1: { harbor: \"https://a.example.org\" } }\nedge: { plain_http: true }\nprojects:\n  multi-dc:\n    app: { replication: { pull: 7h } }\n"
-	if _, err := fleet.Load("fleet.yaml", []byte(file)); err == nil || !strings.HasPrefix(err.Error(), "fleet.yaml:6: projects.multi-dc.app.replication.pull: Harbor's schedules cannot repeat every 7h0m0s") {
+	if _, err := fleet.Load("fleet.yaml", []byte(file)); err == nil || !strings.HasPrefix(err.Error(), "fleet.yaml:6: projects.multi-dc.app.replication.pull: schedules in Harbor cannot repeat every 7h0m0s") {
 		t.Error(err)
 	}
 }

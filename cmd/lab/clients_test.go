@@ -488,16 +488,3 @@ func end(t *testing.T, f *fleetUnderTest) {
 		t.Error(f.stderr.String())
 	}
 }
-
-func TestAPortThatIsTaken(t *testing.T) {
-	l, err := listen("test", hubHost, 0, 0, 0)
-	if err != nil {
-		t.Skip("this system has one loopback address")
-	}
-	defer l.Close()
-	_, port, _ := strings.Cut(l.Addr().String(), ":")
-	text := fails(t, exec.Command(bin(t, "lab"), "--port", port))
-	if !strings.Contains(text, port) || !strings.Contains(text, "--port 0") || strings.Count(text, "\n") != 1 {
-		t.Errorf("want one sentence that names the port and what to do:\n%s", text)
-	}
-}

@@ -162,9 +162,19 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 		return err
 	}
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	return errors.Join(os.WriteFile(filepath.Join(l.dir, "harbor-token.pem"), certificate, 0o600),
-		os.WriteFile(filepath.Join(l.dir, "edge-secret"), []byte(edgeSecret), 0o600),
-		os.WriteFile(filepath.Join(l.dir, "peer-key"), []byte(rand.Text()), 0o600))
+	_, password := l.harbors[0].Admin()
+	contents := map[string]string{
+		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text(), "sync-secret": "Sync1With2All",
+	}
+	for _, r := range demoRobots {
+		contents[r.name+"-secret"] = r.secret
+	}
+	for name, content := range contents {
+		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
@@ -196,9 +206,11 @@ func (l *running) fleetFile(dir string, own addresses) string {
 	if l.ownAddresses() {
 		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, state: %q, ttl: 2s }\n", own.dns, own.dnsMetrics, own.dnsAdmin, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
-	return s + fmt.Sprintf(`harbor: { token_certificates: ["file:%[1]s/harbor-token.pem"] }
+	return s + fmt.Sprintf(`harbor: { username: admin, password: "file:%[1]s/harbor-password", token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
-  multi-dc: { demo: {} }
+  multi-dc:
+    demo:
+      robots: { readonly: "file:%[1]s/readonly-secret", readwrite: "file:%[1]s/readwrite-secret", sync: "file:%[1]s/sync-secret" }
   cache:
     dockerhub: { provider: docker-hub, endpoint: %[2]q, public: true }
 edge:

@@ -106,6 +106,13 @@ Private: refused until you log in with a robot of multi-dc-demo.
   docker login %[1]s -u '%[4]s' -p %[5]s        (pull)
   docker login %[1]s -u '%[6]s' -p %[7]s      (pull and push)
 
+Let the fleet file set up the Harbors: what would change, change it (a second time there is nothing to do), see that it
+works. From then on, what is pushed to one Harbor is replicated to all.
+
+  go run ./cmd/breakwater provision plan --config %[16]s
+  go run ./cmd/breakwater provision apply --config %[16]s
+  go run ./cmd/breakwater provision verify --config %[16]s
+
 %[15]sTake Docker Hub away: what was pulled once is served all the same.
 
   curl -X PUT %[8]s -d '[{"name":"down"}]'
@@ -121,7 +128,7 @@ Take the Harbor of %[13]s away: logins, pulls and pushes go on, by another datac
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
 `, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS())
+		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet)
 	return err
 }
 

@@ -107,7 +107,7 @@ func checkEvery(d *decoder, path string, every Duration) {
 	}
 }
 
-// CheckInterval says why Harbor's schedules cannot repeat at an interval: they count
+// CheckInterval says why schedules in Harbor cannot repeat at an interval: they count
 // minutes of an hour, hours of a day, and days of a week.
 func CheckInterval(every time.Duration) error {
 	ok := every >= time.Minute && every%time.Minute == 0
@@ -120,7 +120,7 @@ func CheckInterval(every time.Duration) error {
 		ok = every == day || every == 7*day
 	}
 	if !ok {
-		return fmt.Errorf("Harbor's schedules cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
+		return fmt.Errorf("schedules in Harbor cannot repeat every %v: write minutes that divide an hour, hours that divide a day, 1d or 7d", every)
 	}
 	return nil
 }

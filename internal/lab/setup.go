@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // CreateProject makes an empty project; nothing happens when it is there.
@@ -14,10 +15,11 @@ func (h *Harbor) CreateProject(name string, public bool) {
 	}
 }
 
-// CreateCache makes a proxy-cache project of the registry at url. kind is
-// Harbor's registry type: "docker-hub" or "docker-registry".
+// CreateCache makes a proxy-cache project of the registry at url, which gets the
+// project's name without "cache-". kind is Harbor's registry type: "docker-hub" or
+// "docker-registry".
 func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
-	rec := &registryRecord{Name: name, Type: kind, URL: url, Insecure: true}
+	rec := &registryRecord{Name: strings.TrimPrefix(name, "cache-"), Type: kind, URL: url, Insecure: true}
 	if h.source(rec) == nil {
 		return fmt.Errorf("create cache %s: %q is no registry's address", name, url)
 	}

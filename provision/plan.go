@@ -59,7 +59,7 @@ type Plan struct {
 
 // compareAll is the plan: what is wanted against what is had. It is a pure function.
 func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Plan {
-	p := &Plan{want: want, have: have, Objects: len(want.objects)}
+	p := &Plan{want: want, have: have, Changes: []Change{}, Objects: len(want.objects)}
 	for _, k := range slices.SortedFunc(maps.Keys(want.objects), Key.compare) {
 		if h := have[k.Datacenter]; h != nil {
 			p.compare(k, h, rewrite)

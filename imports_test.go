@@ -22,16 +22,17 @@ var imports = map[string][]string{
 	"internal/daemon":      {},
 	"gslb":                 {},
 	"internal/fleet":       {"internal/naming"},
-	"provision":            {"internal/fleet", "internal/naming"}, // the desired state is the fleet
+	"internal/secret":      {"internal/fleet"},
+	"provision":            {"internal/fleet", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/store":          {"registry"},
 	"proxy/access":         {"registry"},
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/naming", "internal/daemon", "gslb"},
+	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},
-	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/secret"
 )
 
 // Options say how to plan. The zero value is what is wanted nearly always.
@@ -38,29 +39,29 @@ type Provisioner struct {
 // missing, at once; its lines hold no secrets.
 func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	f := o.Fleet
-	s, err := newSecrets(f)
+	s, err := secret.New(f)
 	if err != nil {
 		return nil, err
 	}
 	p := &Provisioner{options: o, harbors: map[string]*harbor{}}
 	p.wanting = wanting{fleet: f, prefixes: map[string]string{}}
-	p.wanting.secret = func(ref fleet.Ref, project string) string { return s.get(ctx, ref, project) }
+	p.wanting.secret = func(ref fleet.Ref, project string) string { return s.Gather(ctx, ref, project) }
 	var trust *tls.Config
 	if trust, err = tlsOf(f.Harbor.CA); err != nil {
 		return nil, fmt.Errorf("harbor.ca: %w", err)
 	}
-	user, password := p.wanting.text(f.Harbor.Username), s.get(ctx, f.Harbor.Password, "")
+	user, password := p.wanting.text(f.Harbor.Username), s.Gather(ctx, f.Harbor.Password, "")
 	for name := range f.Datacenters {
 		p.wanting.prefixes[name] = f.Harbor.RobotPrefix
 	}
-	if user == "" || password == "" && s.err() == nil {
+	if user == "" || password == "" && s.Err() == nil {
 		return nil, errors.New("harbor.username and harbor.password are missing: provision logs in with them")
 	}
 	if p.wanting.keys, err = p.discover(ctx, s); err != nil {
 		return nil, err
 	}
 	d := p.wanting.wants() // looks every secret up
-	if err := errors.Join(append([]error{s.err()}, d.faults...)...); err != nil {
+	if err := errors.Join(append([]error{s.Err()}, d.faults...)...); err != nil {
 		return nil, err
 	}
 	for name, dc := range f.Datacenters {
@@ -171,13 +172,13 @@ func (p *Provisioner) Calls() map[string]int64 {
 }
 
 // discover is the list of Artifactory's local Docker repositories, if there is one.
-func (p *Provisioner) discover(ctx context.Context, s *secrets) ([]string, error) {
+func (p *Provisioner) discover(ctx context.Context, s *secret.Store) ([]string, error) {
 	a := p.options.Fleet.Projects.Artifactory
 	if a == nil {
 		return nil, nil
 	}
-	session, err := newArtifactory(a, p.wanting.text(a.Username), s.get(ctx, a.Password, ""), s.get(ctx, a.AdminToken, ""))
-	if err != nil || s.err() != nil {
+	session, err := newArtifactory(a, p.wanting.text(a.Username), s.Gather(ctx, a.Password, ""), s.Gather(ctx, a.AdminToken, ""))
+	if err != nil || s.Err() != nil {
 		return nil, err // what is missing is said with the rest
 	}
 	if session.token != "" && session.user != "" {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
 )
 
@@ -85,8 +85,11 @@ to nothing.`,
 			if scheme != "env" && scheme != "file" {
 				return errors.New("--password is where the password is, as others would see it: write file:<path> or env:<NAME>")
 			}
-			var err error
-			if o.Password, err = wire.Secret(fleet.Ref{Scheme: scheme, Path: path}); err != nil {
+			secrets, err := secret.New(new(fleet.Fleet))
+			if err != nil {
+				return err
+			}
+			if o.Password, err = secrets.Get(cmd.Context(), fleet.Ref{Scheme: scheme, Path: path}); err != nil {
 				return fmt.Errorf("--password: %w", err)
 			}
 			file, notes, err := provision.Export(cmd.Context(), o)

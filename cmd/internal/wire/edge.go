@@ -16,6 +16,7 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/store"
@@ -29,6 +30,8 @@ type EdgeConfig struct {
 	Version    string // in the User-Agent towards sources
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
+
+	secrets *secret.Store
 }
 
 // Edge is an edge that is ready to serve.
@@ -45,7 +48,11 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
 	}
-	robot, err := Secret(cfg.Fleet.Edge.Robot.Secret)
+	var err error
+	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
+		return nil, err
+	}
+	robot, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Robot.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("edge.robot.secret: %w", err)
 	}
@@ -58,11 +65,11 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e := &cfg.Fleet.Edge
-	peerSecret, err := Secret(e.Peers.Key)
+	peerSecret, err := cfg.secrets.Get(ctx, e.Peers.Key)
 	if err != nil {
 		return nil, fmt.Errorf("edge.peers.key: %w", err)
 	}
-	all, err := namespaces(cfg)
+	all, err := namespaces(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -199,8 +206,7 @@ func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metric
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	ready := func() error { return nil }
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready)}, {Name: "admin", Handler: admin}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

@@ -18,6 +18,7 @@ import (
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/secret"
 )
 
 // GSLBFile says which name server to start.
@@ -47,6 +48,13 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	own, err := gslbConfig(f, cfg.Datacenter, cfg.Log, metrics)
 	if err != nil {
 		return nil, err
+	}
+	secrets, err := secret.New(f)
+	if err != nil {
+		return nil, err
+	}
+	if own.Secret, err = secrets.Get(ctx, f.GSLB.Key); err != nil {
+		return nil, fmt.Errorf("gslb.key: %w", err)
 	}
 	node, err := gslb.New(ctx, own)
 	if err != nil {
@@ -157,7 +165,8 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
-// gslbConfig turns a fleet file into what the name server of one datacenter needs.
+// gslbConfig turns a fleet file into what the name server of one datacenter needs, but
+// for its secret, which stays as it is when the file is read again.
 func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {
@@ -166,16 +175,12 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 	if f.Datacenters[datacenter] == nil {
 		return gslb.Config{}, fmt.Errorf("there is no datacenter %q in the fleet file", datacenter)
 	}
-	secret, err := Secret(g.Key)
-	if err != nil {
-		return gslb.Config{}, fmt.Errorf("gslb.key: %w", err)
-	}
 	trusted, err := trust(f.Harbor.CA)
 	if err != nil {
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Secret: secret, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
 		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -108,7 +109,7 @@ func distance(a, b *fleet.Datacenter) float64 {
 
 // upstream is the registry that a cache is of, for the edge's own way there;
 // nil where the edge has none, because of its credentials or its address.
-func upstream(cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source, error) {
+func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source, error) {
 	source := registry.SourceConfig{URL: string(cache.Endpoint), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
 	if cache.Provider == fleet.DockerHub && (source.URL == "" || source.URL == "https://hub.docker.com") {
 		source.URL = dockerHub
@@ -121,12 +122,12 @@ func upstream(cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source
 		cfg.Log.Warn("the edge has no way of its own to an upstream; only Harbor fetches from there", "project", naming.Cache+name, "err", err.Error())
 	}
 	if source.Username == "" {
-		if source.Username, err = Secret(cache.Username.Ref); err != nil {
+		if source.Username, err = cfg.secrets.Get(ctx, cache.Username.Ref); err != nil {
 			without(err)
 			return nil, nil
 		}
 	}
-	if source.Password, err = Secret(cache.Password); err != nil {
+	if source.Password, err = cfg.secrets.Get(ctx, cache.Password); err != nil {
 		without(err)
 		return nil, nil
 	}
@@ -139,14 +140,14 @@ func upstream(cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source
 }
 
 // namespaces are the managed projects of the fleet file.
-func namespaces(cfg EdgeConfig) (all []proxy.Namespace, err error) {
+func namespaces(ctx context.Context, cfg EdgeConfig) (all []proxy.Namespace, err error) {
 	f := cfg.Fleet
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
 	}
 	for name, cache := range f.Projects.Cache.Items {
 		ns := proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
-		if ns.Upstream, err = upstream(cfg, name, cache); err != nil {
+		if ns.Upstream, err = upstream(ctx, cfg, name, cache); err != nil {
 			return nil, err
 		}
 		all = append(all, ns)

@@ -1,4 +1,4 @@
-package provision
+package secret
 
 import (
 	"bufio"
@@ -108,15 +108,15 @@ func lookUp(t *testing.T, v *recordedVault, login string, refs ...string) (value
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSecrets(f)
+	s, err := New(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, ref := range refs {
 		path, key, _ := strings.Cut(ref, "#")
-		values = append(values, s.get(t.Context(), fleet.Ref{Scheme: "vault", Path: path, Key: key}, "repo1"))
+		values = append(values, s.Gather(t.Context(), fleet.Ref{Scheme: "vault", Path: path, Key: key}, "repo1"))
 	}
-	return values, s.err()
+	return values, s.Err()
 }
 
 const (
@@ -182,12 +182,12 @@ func TestVaultThatIsNotThere(t *testing.T) {
 	}
 	t.Setenv("ROOT", "root")
 	t.Setenv("VAULT_MAX_RETRIES", "0")
-	s, err := newSecrets(f)
+	s, err := New(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.get(t.Context(), fleet.Ref{Scheme: "vault", Path: "secret/harbor", Key: "x"}, "")
-	if err := s.err(); err == nil || !strings.Contains(err.Error(), "the Vault at http://127.0.0.1:1 does not answer") {
+	s.Gather(t.Context(), fleet.Ref{Scheme: "vault", Path: "secret/harbor", Key: "x"}, "")
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "the Vault at http://127.0.0.1:1 does not answer") {
 		t.Error(err)
 	}
 }

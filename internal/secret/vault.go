@@ -1,4 +1,4 @@
-package provision
+package secret
 
 import (
 	"context"
@@ -22,7 +22,7 @@ type vault struct {
 	errs   map[string]error
 }
 
-func newVault(f *fleet.Fleet, s *secrets) (*vault, error) {
+func newVault(f *fleet.Fleet, s *Store) (*vault, error) {
 	config := vaultapi.DefaultConfig()
 	if config.Error != nil {
 		return nil, fmt.Errorf("secrets.vault: %w", config.Error)
@@ -46,7 +46,7 @@ func newVault(f *fleet.Fleet, s *secrets) (*vault, error) {
 }
 
 // logIn gets a token in the way that the fleet file names.
-func (v *vault) logIn(ctx context.Context, l fleet.VaultLogin, s *secrets) error {
+func (v *vault) logIn(ctx context.Context, l fleet.VaultLogin, s *Store) error {
 	own := func(r fleet.Ref) (string, error) {
 		if r.Scheme == "vault" {
 			return "", errors.New("what logs in to Vault cannot be in it")

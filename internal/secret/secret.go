@@ -1,0 +1,104 @@
+// Package secret looks up what the fleet file refers to: in files, in the
+// environment, in a Vault. No error of it holds what was found.
+package secret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+// longest bounds a secret in a file, in bytes.
+const longest = 64 << 10
+
+// Store looks references up, each once. It is not for concurrent use.
+type Store struct {
+	vault  *vault // nil: the fleet has none
+	found  map[fleet.Ref]string
+	faults map[fleet.Ref]error
+}
+
+// New prepares to look up the references of a fleet file; nothing is asked yet.
+func New(f *fleet.Fleet) (*Store, error) {
+	s := &Store{found: map[fleet.Ref]string{}, faults: map[fleet.Ref]error{}}
+	if f.Secrets.Vault.Address == "" {
+		return s, nil
+	}
+	var err error
+	s.vault, err = newVault(f, s)
+	return s, err
+}
+
+// Get looks a reference up; "" for one that is unset. The error names the reference.
+func (s *Store) Get(ctx context.Context, ref fleet.Ref) (string, error) {
+	if v, ok := s.found[ref]; ok || ref.IsZero() {
+		return v, s.faults[ref]
+	}
+	v, err := s.look(ctx, ref)
+	if err == nil && v == "" {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		s.faults[ref] = fmt.Errorf("%s: %w", ref, err)
+	}
+	s.found[ref] = v
+	return v, s.faults[ref]
+}
+
+// Gather is Get for a project, whose name {name} in the reference stands for. What
+// cannot be had is gathered for Err.
+func (s *Store) Gather(ctx context.Context, ref fleet.Ref, project string) string {
+	ref.Path, ref.Key = strings.ReplaceAll(ref.Path, "{name}", project), strings.ReplaceAll(ref.Key, "{name}", project)
+	v, _ := s.Get(ctx, ref)
+	return v
+}
+
+// Err is everything that could not be looked up so far, a line a reference.
+func (s *Store) Err() error {
+	byText := map[string]error{}
+	for _, err := range s.faults {
+		byText[err.Error()] = err
+	}
+	var all []error
+	for _, text := range slices.Sorted(maps.Keys(byText)) {
+		all = append(all, byText[text])
+	}
+	return errors.Join(all...)
+}
+
+func (s *Store) look(ctx context.Context, ref fleet.Ref) (string, error) {
+	switch ref.Scheme {
+	case "env":
+		v, ok := os.LookupEnv(ref.Path)
+		if !ok {
+			return "", errors.New("there is no such variable in the environment")
+		}
+		return v, nil
+	case "file":
+		return read(ref.Path)
+	case "vault":
+		if s.vault == nil {
+			return "", errors.New("there is no Vault to look it up in; write secrets.vault.address")
+		}
+		return s.vault.get(ctx, ref.Path, ref.Key)
+	}
+	return "", fmt.Errorf("there is no scheme %q", ref.Scheme)
+}
+
+func read(name string) (string, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return "", err
+	case info.Size() > longest:
+		return "", fmt.Errorf("it is larger than %d bytes", longest)
+	}
+	data, err := os.ReadFile(name)
+	return strings.TrimRight(string(data), "\r\n"), err
+}

@@ -1,0 +1,41 @@
+package secret
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+func TestFilesAndTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	s, err := New(new(fleet.Fleet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"good": "Hunter2Hunter2\n", "empty": "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("BREAKWATER_TEST_SECRET", "from the environment")
+	for _, c := range []struct {
+		ref        fleet.Ref
+		want, says string
+	}{
+		{fleet.Ref{}, "", ""},
+		{fleet.Ref{Scheme: "file", Path: filepath.Join(dir, "good")}, "Hunter2Hunter2", ""},
+		{fleet.Ref{Scheme: "env", Path: "BREAKWATER_TEST_SECRET"}, "from the environment", ""},
+		{fleet.Ref{Scheme: "file", Path: filepath.Join(dir, "empty")}, "", "is empty"},
+		{fleet.Ref{Scheme: "file", Path: filepath.Join(dir, "none")}, "", "no such file"},
+		{fleet.Ref{Scheme: "env", Path: "BREAKWATER_TEST_UNSET"}, "", "no such variable"},
+		{fleet.Ref{Scheme: "vault", Path: "a", Key: "b"}, "", "secrets.vault.address"},
+	} {
+		got, err := s.Get(t.Context(), c.ref)
+		if got != c.want || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v: %q, %v", c.ref, got, err)
+		}
+	}
+}

@@ -33,8 +33,17 @@ type peerPurged struct {
 //	POST /purge?digest=sha256:…   removes a blob or manifest from this edge's store (purged);
 //	                              with fleet=true from those of all edges of the fleet
 //	GET  /explain?ref=repo:tag    says where a reference would come from (explanation)
+//	POST /drain                   makes the health say that this edge leaves, until
+//	DELETE /drain                 or a restart; requests are served all the same
 func (h *Handler) Admin(mux *http.ServeMux) {
 	mux.HandleFunc("GET /explain", h.adminExplain)
+	for method, drained := range map[string]bool{http.MethodPost: true, http.MethodDelete: false} {
+		mux.HandleFunc(method+" /drain", func(w http.ResponseWriter, _ *http.Request) {
+			h.drained.Store(drained)
+			h.cfg.Log.Info("drain", "draining", h.draining(), "by", "operator")
+			fmt.Fprintf(w, "{\"draining\":%t}\n", h.draining())
+		})
+	}
 	mux.HandleFunc("POST /purge", func(w http.ResponseWriter, r *http.Request) {
 		d, err := registry.ParseDigest(r.URL.Query().Get("digest"))
 		if err != nil {

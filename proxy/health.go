@@ -32,7 +32,7 @@ func liveness(w http.ResponseWriter) error {
 }
 
 func (h *Handler) health(x *exchange) error {
-	draining := h.draining.Load()
+	draining := h.draining()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
 	if h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(h.ctx) }) {
 		a.Harbor = "up"

@@ -62,7 +62,8 @@ type Handler struct {
 	peerKey    *peerKey
 	mirrors    map[string]string // the project of a cache, by the names that mirrors' clients have for it
 	started    time.Time
-	draining   atomic.Bool
+	leaving    atomic.Bool     // the process ends
+	drained    atomic.Bool     // an operator says so
 	ctx        context.Context // of the work beside requests
 	harborSeen watched
 	unwellSeen lastLook
@@ -83,7 +84,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, ctx: ctx, namespaces: map[string]Namespace{}, started: cfg.Now(), metrics: newMetrics(cfg.Metrics)}
+	h := &Handler{cfg: cfg, ctx: ctx, namespaces: map[string]Namespace{}, started: cfg.Now()}
+	h.metrics = newMetrics(cfg.Metrics, h.draining)
 	for _, ns := range cfg.Namespaces {
 		h.namespaces[ns.Project] = ns
 	}
@@ -122,8 +124,19 @@ func (h *Handler) newPlaces(ctx context.Context) {
 	}
 }
 
-// Drain makes the health say that this edge is leaving; requests are still served.
-func (h *Handler) Drain() { h.draining.Store(true) }
+// Drain makes the health say that this edge is leaving, for good: the process ends.
+// Requests are still served.
+func (h *Handler) Drain() { h.leaving.Store(true) }
+
+func (h *Handler) draining() bool { return h.leaving.Load() || h.drained.Load() }
+
+// Ready is why no new clients should be sent here; nil: they may.
+func (h *Handler) Ready() error {
+	if h.draining() {
+		return errors.New("this edge is draining")
+	}
+	return nil
+}
 
 // exchange is one request on its way through the edge, and what the log says of it.
 type exchange struct {

@@ -169,7 +169,7 @@ type metrics struct {
 	tokens   *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, draining func() bool) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_requests_total",
 			Help: "Requests by end point, kind of namespace, outcome and status class."}, []string{"endpoint", "namespace", "outcome", "status"}),
@@ -191,7 +191,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.rateLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
 		Help: "Pulls that an upstream said are left of its limit."}, []string{"source"})
 	if r != nil {
-		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.broken, m.rateLeft, m.asked, m.fetched, m.tokens)
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_draining",
+			Help: "1 while the health says that this edge leaves."}, func() float64 {
+			if draining() {
+				return 1
+			}
+			return 0
+		}), m.requests, m.bytes, m.seconds, m.first, m.broken, m.rateLeft, m.asked, m.fetched, m.tokens)
 	}
 	return m
 }

@@ -58,5 +58,6 @@ requests in flight are finished and the process ends.`,
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
+	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand())
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -67,7 +68,42 @@ func TestGSLB(t *testing.T) {
 	want(t, "par1", "par1")
 	say(t, "release", "mad1")
 	want(t, "par1", "mad1")
+	f.edgeDrains(t, program)
 	end(t, f)
+}
+
+// edgeDrains: an edge that is told to leave tells all name servers so by its health, and
+// serves all the same.
+func (f *fleetUnderTest) edgeDrains(t *testing.T, program string) {
+	t.Helper()
+	par1, other := f.Datacenters[0], f.Datacenters[1]
+	sentTo := func(datacenter string) {
+		t.Helper()
+		for until := time.Now().Add(20 * time.Second); f.sentBy(t, "udp", other.GSLB, "10.1.2.0/24") != datacenter; {
+			if time.Now().After(until) {
+				t.Fatalf("the clients of par1 are not sent to %s", datacenter)
+			}
+		}
+	}
+	ready := func(want int) {
+		t.Helper()
+		resp, err := http.Get(par1.Metrics + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("readiness is %s, want %d", resp.Status, want)
+		}
+	}
+	admin := strings.TrimPrefix(par1.Admin, "http://")
+	output(t, exec.Command(program, "edge", "drain", "--admin", admin, "--wait", "1s"))
+	ready(http.StatusServiceUnavailable)
+	sentTo("mad1")
+	anonymousToken(t, par1.Edge, "cache-dockerhub/library/hello") // still served
+	output(t, exec.Command(program, "edge", "release", "--admin", admin))
+	ready(http.StatusOK)
+	sentTo("par1")
 }
 
 // serving waits until the name server has seen that all datacenters serve.

@@ -58,6 +58,6 @@ requests in flight are finished and the process ends.`,
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
-	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand())
+	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand(), readyCommand("edge", func(f *fleet.Fleet) (string, error) { return f.Edge.Metrics, nil }))
 	return cmd
 }

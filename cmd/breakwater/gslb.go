@@ -50,16 +50,22 @@ The log is JSON on stderr.`,
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
-	cmd.AddCommand(gslbExplainCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand())
+	cmd.AddCommand(gslbExplainCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
+		readyCommand("name server", gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd
 }
 
 // gslbAdmin are the flags that say where the name server's admin listener is.
 func gslbAdmin() *adminFlags {
-	return &adminFlags{what: "name server", of: func(f *fleet.Fleet) (string, error) {
+	return &adminFlags{what: "name server", of: gslbSection(func(g *fleet.GSLB) string { return g.Admin })}
+}
+
+// gslbSection reads from a section that a fleet file may not have.
+func gslbSection(read func(*fleet.GSLB) string) func(*fleet.Fleet) (string, error) {
+	return func(f *fleet.Fleet) (string, error) {
 		if f.GSLB == nil {
 			return "", errors.New("the fleet file has no gslb section")
 		}
-		return f.GSLB.Admin, nil
-	}}
+		return read(f.GSLB), nil
+	}
 }

@@ -29,7 +29,7 @@ of its Harbor, and "breakwater gslb", to which the parent zone delegates the nam
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand())
+	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand(), manCommand())
 	err := root.ExecuteContext(ctx)
 	var status exitStatus
 	switch {
@@ -38,14 +38,5 @@ of its Harbor, and "breakwater gslb", to which the parent zone delegates the nam
 	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
-	}
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), daemon.Version()) },
 	}
 }

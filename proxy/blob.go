@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
@@ -114,7 +116,7 @@ func (h *Handler) fillBlob(x *exchange) (*store.Reader, error) {
 
 // blobSources are the places of the request's route, as sources of a fill.
 func (h *Handler) blobSources(x *exchange) (*blobFill, []store.Source) {
-	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization")}
+	f := &blobFill{h: h, ns: x.ns, req: x.req, authorization: x.r.Header.Get("Authorization"), began: trace.SpanContextFromContext(x.r.Context())}
 	route := h.blobRoute(x)
 	var sources []store.Source
 	stages, _ := groups(route, true)
@@ -145,6 +147,7 @@ type blobFill struct {
 	ns            Namespace
 	req           registry.Request
 	authorization string
+	began         trace.SpanContext // of that request
 
 	mu      sync.Mutex
 	from    string // the place that answered last
@@ -168,7 +171,7 @@ func (f *blobFill) open(ctx context.Context, s step, others bool, offset, length
 	if others {
 		deadline = f.h.cfg.Deadline
 	}
-	body, err := openBody(s.place.do(ctx, req, header, deadline))
+	body, err := openBody(s.place.do(inTrace(ctx, f.began), req, header, deadline))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {

@@ -10,6 +10,9 @@ import (
 )
 
 const (
+	livenessPath = "/healthz"
+	healthPath   = "/breakwater/v1/health"
+
 	healthDeadline = 400 * time.Millisecond // of a look at Harbor
 	healthPatience = 50 * time.Millisecond  // that a prober waits for it: this edge serves whatever Harbor does
 	lookFor        = time.Second            // how old a look may be

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"go.opentelemetry.io/otel/trace"
 
 	"example.org/breakwater/registry"
 )
@@ -69,8 +70,9 @@ func (h *Handler) serveManifest(x *exchange) error {
 	if held && !anyUsable(q.route) { // nor is a look waited for that began before that was known
 		return stale()
 	}
+	began := trace.SpanContextFromContext(x.r.Context())
 	l, joined := h.tags.revalidate(asked, e, h.cfg.Freshness(x.ns.Kind), func(ctx context.Context, old entry) (found, error) {
-		return h.lookUp(ctx, q, old)
+		return h.lookUp(inTrace(ctx, began), q, old)
 	})
 	var slow <-chan time.Time
 	if held && !e.refused { // a slow Harbor is no way around its policy

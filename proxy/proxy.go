@@ -19,6 +19,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/store"
@@ -42,6 +43,7 @@ type Config struct {
 	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
+	Tracer     trace.Tracer          // nil: no spans
 	Now        func() time.Time      // nil: time.Now
 }
 
@@ -159,6 +161,7 @@ type exchange struct {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = h.beginSpan(r)
 	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: r.ProtoMajor >= 2}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
 	defer h.finish(x)
 	x.err = h.serve(x)
@@ -182,10 +185,10 @@ func (h *Handler) serve(x *exchange) (err error) {
 	}
 	path := x.r.URL.Path
 	switch {
-	case path == "/healthz":
+	case path == livenessPath:
 		x.kind, x.outcome = "health", "own"
 		return liveness(x.w)
-	case path == "/breakwater/v1/health":
+	case path == healthPath:
 		x.kind, x.outcome = "health", "own"
 		return h.health(x)
 	case strings.HasPrefix(path, PeerPath+"/v2/"):

@@ -229,6 +229,7 @@ func (h *Handler) finish(x *exchange) {
 	if x.err != nil && aborted(x.r, x.err) {
 		x.outcome = "gone"
 	}
+	x.endSpan()
 	h.metrics.requests.WithLabelValues(x.kind, x.ns.Kind.String(), x.outcome, statusClass(status)).Inc()
 	h.metrics.bytes.WithLabelValues(x.ns.Kind.String(), x.outcome).Add(float64(x.w.bytes))
 	h.metrics.seconds.WithLabelValues(x.kind, x.outcome).Observe(took.Seconds())

@@ -33,7 +33,10 @@ type SourceConfig struct {
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent
 	Now      func() time.Time // nil: time.Now
-	Trusted  bool             // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+	// Wrap is put around every connection pool, below authentication, to watch the
+	// requests; nil: nothing is.
+	Wrap    func(http.RoundTripper) http.RoundTripper
+	Trusted bool // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
 }
 
 // Source is a client for one registry that content may be fetched from: a
@@ -97,15 +100,19 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 		}
 		api.Proxy = http.ProxyURL(proxy)
 	}
-	s.base = &ownDomain{source: s.url, inner: api}
+	wrap := cfg.Wrap
+	if wrap == nil {
+		wrap = func(rt http.RoundTripper) http.RoundTripper { return rt }
+	}
+	s.base = &ownDomain{source: s.url, inner: wrap(api)}
 	uploads := api.Clone()
 	uploads.ResponseHeaderTimeout = uploadDeadline
-	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: uploads}}
+	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: wrap(uploads)}}
 	storage := api.Clone()
 	if !cfg.Trusted {
 		s.keepOutside(storage)
 	}
-	s.storage = storage
+	s.storage = wrap(storage)
 	s.scoped, err = lru.New[string, scoped](maxScoped)
 	return s, err
 }

@@ -32,6 +32,7 @@ type EdgeConfig struct {
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 
 	secrets *secret.Store
+	tracing *tracing
 }
 
 // Edge is an edge that is ready to serve.
@@ -40,6 +41,7 @@ type Edge struct {
 	Servers []daemon.Server
 	store   *store.Store
 	memory  *proxy.Memory
+	tracing *tracing
 }
 
 // NewEdge opens the edge's store and listeners. Its background work ends with ctx.
@@ -50,6 +52,9 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	var err error
 	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
+		return nil, err
+	}
+	if cfg.tracing, err = newTracing(ctx, cfg); err != nil {
 		return nil, err
 	}
 	robot, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Robot.Secret)
@@ -86,7 +91,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, err
 	}
-	edge := &Edge{store: blobs, Daemon: &daemon.Daemon{Log: cfg.Log}}
+	edge := &Edge{store: blobs, tracing: cfg.tracing, Daemon: &daemon.Daemon{Log: cfg.Log}}
 	if edge.memory, err = proxy.OpenMemory(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
@@ -100,7 +105,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
 		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics,
+		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
@@ -119,7 +124,7 @@ func (e *Edge) Close() error {
 	if e.memory != nil {
 		err = e.memory.Close()
 	}
-	return errors.Join(err, e.store.Close())
+	return errors.Join(err, e.store.Close(), e.tracing.close())
 }
 
 func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {

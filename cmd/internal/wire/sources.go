@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 
@@ -36,7 +37,17 @@ func newHarbor(cfg EdgeConfig, dc *fleet.Datacenter, robot string) (*registry.So
 	if source.TLS, err = trust(cfg.Fleet.Harbor.CA); err != nil {
 		return nil, fmt.Errorf("harbor.ca: %w", err)
 	}
+	source.Wrap = cfg.tracing.wrapper("harbor", hostOf(dc.Harbor))
 	return registry.NewSource(source)
+}
+
+// hostOf is a URL's host, with its port if it has one.
+func hostOf(address fleet.URL) string {
+	u, err := url.Parse(string(address))
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // trust is the TLS configuration that believes the system's authorities and
@@ -90,6 +101,7 @@ func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, r
 			}
 			certificate.Show(source.TLS)
 		}
+		source.Wrap = cfg.tracing.wrapper("peer-"+name, hostOf(f.Datacenters[name].Edge))
 		edge, err := registry.NewSource(source)
 		if err != nil {
 			return nil, nil, fmt.Errorf("datacenters.%s.edge: %w", name, err)
@@ -131,6 +143,7 @@ func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cac
 		without(err)
 		return nil, nil
 	}
+	source.Wrap = cfg.tracing.wrapper("upstream-"+name, "")
 	s, err := registry.NewSource(source)
 	if err != nil { // an address with a path is a registry's to Harbor, but no registry's root
 		without(err)

@@ -21,6 +21,7 @@ var imports = map[string][]string{
 	"internal/naming":      {},
 	"internal/daemon":      {},
 	"gslb":                 {},
+	"deploy":               {}, // a test of files, no package
 	"internal/fleet":       {"internal/naming"},
 	"internal/secret":      {"internal/fleet"},
 	"provision":            {"internal/fleet", "internal/secret", "internal/naming"}, // the desired state is the fleet

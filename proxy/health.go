@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -37,7 +39,7 @@ func liveness(w http.ResponseWriter) error {
 func (h *Handler) health(x *exchange) error {
 	draining := h.draining()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
-	if h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(h.ctx) }) {
+	if h.seesHarbor() {
 		a.Harbor = "up"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
@@ -45,6 +47,25 @@ func (h *Handler) health(x *exchange) error {
 		x.w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	return json.NewEncoder(x.w).Encode(a)
+}
+
+func (h *Handler) seesHarbor() bool {
+	return h.harborSeen.get(h.cfg.Now, func() bool { return h.harborUp(h.ctx) })
+}
+
+// gaugeHarbor tells what the health tells. The breaker of Harbor does not: it opens
+// only when somebody asks for something, and not when the database alone is down.
+func (h *Handler) gaugeHarbor() {
+	if h.cfg.Metrics == nil {
+		return
+	}
+	h.cfg.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_harbor_up",
+		Help: "Whether the local Harbor says that it is healthy: core, registry, database, redis."}, func() float64 {
+		if h.seesHarbor() {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // watched is what was seen of Harbor last: however many ask for health, it is asked

@@ -100,6 +100,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.mirrors = newMirrors(h.namespaces)
 	h.newPlaces(ctx)
 	h.newWrites()
+	h.gaugeHarbor()
 	return h
 }
 

@@ -190,6 +190,10 @@ func newMetrics(r prometheus.Registerer, draining func() bool) *metrics {
 		Help: "1 while the breaker of a source is open: it is asked last, or not at all."}, []string{"source"})
 	m.rateLeft = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
 		Help: "Pulls that an upstream said are left of its limit."}, []string{"source"})
+	// What alerts wait for is counted from 0: a series that begins with 1 has not increased.
+	for _, issuer := range []string{"outage", "nobody"} {
+		m.tokens.WithLabelValues(issuer)
+	}
 	if r != nil {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_draining",
 			Help: "1 while the health says that this edge leaves."}, func() float64 {

@@ -52,6 +52,9 @@ func (c *Certificate) Config() *tls.Config {
 	return config
 }
 
+// Expires is when the certificate that is served ends.
+func (c *Certificate) Expires() time.Time { return c.get().Leaf.NotAfter }
+
 // Show makes a client show the certificate to servers that ask for one.
 func (c *Certificate) Show(config *tls.Config) {
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {

@@ -126,9 +126,11 @@ func (d *Daemon) stop(server *http.Server, name string) error {
 }
 
 // Metrics answers /metrics from the registry, which gains the process's own
-// metrics, and /readyz, 200 while ready returns nil.
+// metrics and its version, and /readyz, 200 while ready returns nil.
 func Metrics(r *prometheus.Registry, ready func() error) http.Handler {
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_build_info", Help: "1, by the version that runs."}, []string{"version"})
+	build.WithLabelValues(Version()).Set(1)
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -139,6 +139,9 @@ func TestCertificateIsReadAgainAndABrokenOneIsNot(t *testing.T) {
 	if serial() != 2 {
 		t.Error("not the second")
 	}
+	if left := time.Until(c.Expires()); left < 50*time.Minute || left > time.Hour {
+		t.Errorf("it ends in %v, want an hour", left)
+	}
 	if err := os.WriteFile(cert, []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +166,7 @@ func TestMetricsAndAdmin(t *testing.T) {
 	if w := get(m, "GET", "/readyz", ""); w.Code != 200 {
 		t.Errorf("/readyz: %d", w.Code)
 	}
-	if w := get(m, "GET", "/metrics", ""); !strings.Contains(w.Body.String(), "go_goroutines") {
+	if w := get(m, "GET", "/metrics", ""); !strings.Contains(w.Body.String(), "go_goroutines") || !strings.Contains(w.Body.String(), "breakwater_build_info{version=\""+daemon.Version()+"\"} 1") {
 		t.Errorf("/metrics: %s", w.Body)
 	}
 	if w := get(m, "GET", "/debug/pprof/", ""); w.Code != 404 {

@@ -27,6 +27,9 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Blobs on disk that were found to be something else, and dropped."}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_evictions_total", Help: "Blobs removed to stay within the budget."}),
 	}
+	for _, result := range []string{"kept", "wrong", "failed"} { // counted from 0: a series that begins with 1 has not increased
+		m.fills.WithLabelValues(result)
+	}
 	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "breakwater_store_troubled", Help: "1 while the disk refuses what is pulled."}, func() float64 {
 			if s.troubled.Load() {

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +51,10 @@ type provisioning struct {
 	prune       bool
 	pruneMax    int
 	asJSON      bool
+	metrics     string
+
+	begun time.Time
+	fleet *fleet.Fleet
 }
 
 func (o *provisioning) register(cmd *cobra.Command) {
@@ -57,14 +64,29 @@ func (o *provisioning) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
 	cmd.Flags().IntVar(&o.pruneMax, "prune-max", 10, "how many may be deleted in one run")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	cmd.Flags().StringVar(&o.metrics, "metrics", "", "write what came of it into this file, for node_exporter's textfile collector (it must end in .prom)")
+}
+
+// report writes the metrics, where they are wanted.
+func (o *provisioning) report(plan *provision.Plan, waits []provision.Key, failed bool) error {
+	if o.metrics == "" {
+		return nil
+	}
+	names := o.datacenters
+	if len(names) == 0 {
+		names = slices.Collect(maps.Keys(o.fleet.Datacenters))
+	}
+	return writeMetrics(o.metrics, names, plan, waits, failed, time.Since(o.begun))
 }
 
 // plan opens the fleet and plans.
 func (o *provisioning) plan(ctx context.Context) (*provision.Provisioner, *provision.Plan, error) {
+	o.begun = time.Now()
 	f, err := fleet.ReadFile(o.config)
 	if err != nil {
 		return nil, nil, err
 	}
+	o.fleet = f
 	for _, name := range o.datacenters {
 		if f.Datacenters[name] == nil {
 			return nil, nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
@@ -102,7 +124,11 @@ read (the rest is planned), 1 failed.`,
 			} else {
 				err = printPlan(cmd.OutOrStdout(), plan)
 			}
-			switch {
+			var waits []provision.Key
+			for _, c := range plan.Changes {
+				waits = append(waits, c.Key)
+			}
+			switch err := errors.Join(err, o.report(plan, waits, false)); {
 			case err != nil:
 				return err
 			case len(plan.Faults) > 0:
@@ -155,7 +181,13 @@ says, 3 something waits for a Harbor, 1 failed.`,
 			} else {
 				err = printResults(out, plan, results)
 			}
-			switch {
+			var waits []provision.Key
+			for _, r := range results {
+				if r.Outcome != provision.Done {
+					waits = append(waits, r.Key)
+				}
+			}
+			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results))); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):

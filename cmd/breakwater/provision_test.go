@@ -105,6 +105,11 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	if text := provisions(t, 0, "plan", "--config", config); !strings.Contains(text, "Nothing to do") {
 		t.Error(text)
 	}
+	metrics := filepath.Join(t.TempDir(), "provision.prom")
+	provisions(t, 0, "plan", "--metrics", metrics, "--config", config)
+	if text, err := os.ReadFile(metrics); err != nil || !strings.Contains(string(text), `breakwater_provision_changes{datacenter="par1"} 0`) || strings.Contains(string(text), lastSuccess+" 0") {
+		t.Errorf("%v %s", err, text)
+	}
 	var applied struct {
 		Results []struct{ Kind, Outcome string }
 	}
@@ -115,6 +120,13 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	provisions(t, 1, "plan", "--config", config, "--datacenter", "lon1")
 	if err := harbors[1].Close(); err != nil {
 		t.Fatal(err)
+	}
+	if err := os.WriteFile(metrics, []byte("# TYPE "+lastSuccess+" gauge\n"+lastSuccess+" 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	provisions(t, exitPartial, "plan", "--metrics", metrics, "--config", config)
+	if text, err := os.ReadFile(metrics); err != nil || !strings.Contains(string(text), `breakwater_provision_faults{datacenter="mad1"} 1`) || !strings.Contains(string(text), lastSuccess+" 7") {
+		t.Errorf("%v %s", err, text)
 	}
 	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be read") {
 		t.Error(text)

@@ -87,7 +87,7 @@ func multiPlatform(t *testing.T, tree, dist string) {
 // composed: a DRP datacenter as deploy/compose runs it, with the lab's stand-in for a Harbor.
 func composed(t *testing.T, tree, dist string) {
 	crane, compose, home := need(t, "crane"), need(t, "docker-compose"), t.TempDir()
-	t.Cleanup(func() { syscall.Unmount(home+"/exec/netns/default", syscall.MNT_DETACH) }) //nolint:errcheck // docker leaves the host's network mounted
+	t.Cleanup(func() { exec.Command("umount", "-l", home+"/exec/netns/default").Run() }) //nolint:errcheck // docker leaves the host's network mounted
 	run := dockerDaemon(t, home, need(t, "dockerd"))
 	build := exec.Command(filepath.Join(tree, "deploy/image/build.sh"), dist, "breakwater:test")
 	build.Env = append(os.Environ(), "DOCKER=docker -H unix://"+home+"/d.sock", "DOCKER_BUILDKIT=0")

@@ -17,7 +17,7 @@ import (
 
 const (
 	observability = "observability/"
-	runbooks      = "https://example.org/breakwater/deploy/runbooks.md#"
+	runbooks      = "https://example.org/breakwater/deploy/runbooks/alerts.md#"
 )
 
 // promtool skips the test on a machine without it, and fails it in CI.

@@ -1,0 +1,151 @@
+package deploy_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// pages are all pages of the project that people read.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"../*.md", "../*/*.md", "*/*.md", "*/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	if len(all) < 15 {
+		t.Fatalf("only %v", all)
+	}
+	return all
+}
+
+// TestLinks: pages link to what is there.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			u, err := url.Parse(m[1])
+			if err != nil || u.Scheme != "" {
+				continue
+			}
+			to := page
+			if u.Path != "" {
+				to = filepath.Join(filepath.Dir(page), u.Path)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			} else if u.Fragment != "" && !hasHeading(t, to, u.Fragment) {
+				t.Errorf("%s links to %s, and there is no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+func hasHeading(t *testing.T, page, anchor string) bool {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		slug := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		if strings.ReplaceAll(slug, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}
+
+// TestCommandsInPages: every command that a page shows is one, with these flags.
+func TestCommandsInPages(t *testing.T) {
+	program := build(t)
+	help := map[string]string{}
+	helpOf := func(words ...string) string {
+		key := strings.Join(words, " ")
+		if _, ok := help[key]; !ok {
+			text, err := exec.Command(program, append(words, "--help")...).CombinedOutput()
+			if err != nil {
+				text = nil
+			}
+			help[key] = string(text)
+		}
+		return help[key]
+	}
+	command := regexp.MustCompile("(?m)(?:^|`|\\| |= )(?:[A-Z_]+=\\S+ )*(?:go run \\./cmd/)?breakwater ([a-z][^`\n|>;&#]*)")
+	seen := 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+			words := strings.Fields(m[1])
+			n := 0
+			for n < len(words) && regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[n]) && strings.Contains(helpOf(words[:n]...), "\n  "+words[n]+" ") {
+				n++
+			}
+			if n == 0 {
+				if strings.Contains(m[0], "`") && len(words) > 1 { // a sentence in code marks
+					t.Errorf("%s: there is no command in %q", page, m[0])
+				}
+				continue
+			}
+			seen++
+			for _, w := range words[n:] {
+				flag, _, _ := strings.Cut(w, "=")
+				if strings.HasPrefix(flag, "--") && !regexp.MustCompile(regexp.QuoteMeta(flag)+`[ ,\n]`).MatchString(helpOf(words[:n]...)) {
+					t.Errorf("%s: %s is no flag of breakwater %s", page, flag, strings.Join(words[:n], " "))
+				}
+			}
+			if strings.Contains(helpOf(words[:n]...), "Available Commands:") && len(words) > n && regexp.MustCompile(`^[a-z-]+$`).MatchString(words[n]) && !strings.HasPrefix(words[n], "--") {
+				t.Errorf("%s: breakwater %s has no command %s", page, strings.Join(words[:n], " "), words[n])
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d commands were found", seen)
+	}
+}
+
+// TestEveryAlertHasItsRunbook: and no runbook is of an alert that is gone.
+func TestEveryAlertHasItsRunbook(t *testing.T) {
+	rules, err := os.ReadFile("observability/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("runbooks/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts, documented := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(rules), -1) {
+		alerts[m[1]] = true
+		if want := fmt.Sprintf("runbooks/alerts.md#%s\n", strings.ToLower(m[1])); !strings.Contains(string(rules), want) {
+			t.Errorf("%s does not lead to %s", m[1], want)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllStringSubmatch(string(page), -1) {
+		documented[m[1]] = true
+		if !alerts[m[1]] {
+			t.Errorf("there is no alert %s", m[1])
+		}
+	}
+	for a := range alerts {
+		if !documented[a] {
+			t.Errorf("%s has no runbook", a)
+		}
+	}
+}

@@ -72,8 +72,8 @@ func TestAlerts(t *testing.T) {
 		w.startEdge(t, d.Name)
 		w.startGSLB(t, d.Name)
 	}
-	w.startClients(t)
 	w.startPrometheus(t, scraped)
+	w.startClients(t)
 
 	w.fires(t, long)
 	for _, c := range []struct {
@@ -86,7 +86,9 @@ func TestAlerts(t *testing.T) {
 			[]string{"DatacenterEdgesDown mad1", "DatacenterOut mad1"}},
 		{"a name server is killed", func(t *testing.T) { w.signal(t, w.gslbs["drp1"], syscall.SIGKILL) }, func(t *testing.T) { w.startGSLB(t, "drp1") },
 			[]string{"NameServerDown drp1"}},
-		{"one name server does not get to a datacenter", func(t *testing.T) { w.edit(t, "mad1: { role: primary", `mad1: { role: primary, probe: "tcp://127.0.20.1:1"`) },
+		{"one name server does not get to a datacenter", func(t *testing.T) {
+			w.edit(t, "mad1: { role: primary", `mad1: { role: primary, probe: "tcp://127.0.20.1:1"`)
+		},
 			func(t *testing.T) { w.edit(t, `, probe: "tcp://127.0.20.1:1"`, "") }, []string{"NameServersDisagree mad1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -191,18 +193,16 @@ func (w *watched) startPrometheus(t *testing.T, scraped []string) {
 	listener.Close()
 	w.prometheus = "http://" + address
 	w.start(t, "prometheus", "--config.file", filepath.Join(w.home, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(w.home, "tsdb"), "--web.listen-address", address, "--log.level", "warn")
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		resp, err := http.Get(w.prometheus + "/-/ready")
-		if err == nil {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if resp, err := http.Get(w.prometheus + "/-/ready"); err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			var targets struct{ ActiveTargets []struct{ Health string } }
+			if w.get(t, "/api/v1/targets", nil, &targets); resp.StatusCode == http.StatusOK && strings.Count(fmt.Sprint(targets), "up") == 2*len(w.Datacenters)+1 {
 				return
 			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("Prometheus does not start: %v", err)
-		}
 	}
+	t.Fatal("Prometheus does not see the fleet")
 }
 
 // startClients pulls everything through every edge once; from then on clients ask

@@ -62,6 +62,7 @@ func TestAlerts(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	need(t, "prometheus")
+	need(t, "crane")
 	w := &watched{begun: time.Now(), delegated: &delegated{fleetUnderTest: startLab(t), t: t, home: t.TempDir(), program: bin(t, "breakwater"),
 		edges: map[string]*server{}, gslbs: map[string]*server{}}}
 	if w.Datacenters[0].GSLB == "" {
@@ -77,9 +78,9 @@ func TestAlerts(t *testing.T) {
 
 	w.fires(t, long)
 	for _, c := range []struct {
-		name        string
-		break_, end func(t *testing.T)
-		alerts      []string
+		name         string
+		broken, mend func(t *testing.T)
+		alerts       []string
 	}{
 		{"a Harbor is down", func(t *testing.T) { fault(t, w.Datacenters[0].Faults, `[{"name":"down"}]`) }, nil, []string{"HarborDown par1"}},
 		{"an edge is killed", func(t *testing.T) { w.signal(t, w.edges["mad1"], syscall.SIGKILL) }, func(t *testing.T) { w.startEdge(t, "mad1") },
@@ -92,10 +93,10 @@ func TestAlerts(t *testing.T) {
 			func(t *testing.T) { w.edit(t, `, probe: "tcp://127.0.20.1:1"`, "") }, []string{"NameServersDisagree mad1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.break_(t)
+			c.broken(t)
 			w.fires(t, briefly, c.alerts...)
-			if c.end != nil {
-				c.end(t)
+			if c.mend != nil {
+				c.mend(t)
 			}
 		})
 		w.fires(t, briefly)
@@ -348,7 +349,8 @@ func (w *watched) fires(t *testing.T, lasting time.Duration, want ...string) {
 	t.Fatalf("%q fire, want %q", now, want)
 }
 
-// allIsDown: all Harbors and the upstream are down, and operators have taken both primaries out.
+// allIsDown: all Harbors and the upstream are down. At one name server operators have
+// taken both primaries out, at another all.
 func (w *watched) allIsDown(t *testing.T) {
 	d, reader := w.Datacenters[0], w.Robots[0]
 	const private = "multi-dc-demo/app"
@@ -360,8 +362,10 @@ func (w *watched) allIsDown(t *testing.T) {
 	for _, d := range w.Datacenters {
 		fault(t, d.Faults, `[{"name":"down"}]`)
 	}
-	for _, name := range []string{"par1", "mad1"} {
-		output(t, exec.Command(w.program, "gslb", "force", "--admin", d.Steer, name, "down"))
+	for at, out := range [][]string{{"par1", "mad1"}, {"par1", "mad1", "drp1"}} {
+		for _, name := range out {
+			output(t, exec.Command(w.program, "gslb", "force", "--admin", w.Datacenters[at].Steer, name, "down"))
+		}
 	}
 	w.clients = append(w.clients, func() {
 		w.ask(t, d.Edge+"/api/v2.0/ping", "")
@@ -370,7 +374,7 @@ func (w *watched) allIsDown(t *testing.T) {
 		w.token(t, d, private, reader.Name, "wrong")
 	})
 	w.fires(t, briefly, "HarborDown par1", "HarborDown mad1", "HarborDown drp1", "UpstreamDown par1 upstream-dockerhub",
-		"ErrorsFast par1", "ErrorsSlow par1", "OutageTokens par1", "TokensRefused par1", "BackupAnswered drp1")
+		"ErrorsFast par1", "ErrorsSlow par1", "OutageTokens par1", "TokensRefused par1", "BackupAnswered drp1", "NobodyServes")
 	if w.token(t, d, private, reader.Name, reader.Secret) == "" {
 		t.Error("the edge gives no token of its own")
 	}

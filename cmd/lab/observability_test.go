@@ -194,16 +194,29 @@ func (w *watched) startPrometheus(t *testing.T, scraped []string) {
 	listener.Close()
 	w.prometheus = "http://" + address
 	w.start(t, "prometheus", "--config.file", filepath.Join(w.home, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(w.home, "tsdb"), "--web.listen-address", address, "--log.level", "warn")
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if resp, err := http.Get(w.prometheus + "/-/ready"); err == nil {
-			resp.Body.Close()
-			var targets struct{ ActiveTargets []struct{ Health string } }
-			if w.get(t, "/api/v1/targets", nil, &targets); resp.StatusCode == http.StatusOK && strings.Count(fmt.Sprint(targets), "up") == 2*len(w.Datacenters)+1 {
-				return
-			}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		resp, err := http.Get(w.prometheus + "/-/ready")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && w.targetsUp(t) == 2*len(w.Datacenters)+1 {
+			return
 		}
 	}
 	t.Fatal("Prometheus does not see the fleet")
+}
+
+func (w *watched) targetsUp(t *testing.T) (n int) {
+	t.Helper()
+	var data struct{ ActiveTargets []struct{ Health string } }
+	w.get(t, "/api/v1/targets", nil, &data)
+	for _, target := range data.ActiveTargets {
+		if target.Health == "up" {
+			n++
+		}
+	}
+	return n
 }
 
 // startClients pulls everything through every edge once; from then on clients ask

@@ -41,6 +41,7 @@ func TestRelease(t *testing.T) {
 	if testing.Short() || os.Getenv("CI") != "true" && os.Getuid() != 0 {
 		t.Skip("builds releases and starts a docker")
 	}
+	t.Parallel()
 	tree := copyOfTree(t)
 	dist := release(t, tree, "PLATFORMS=linux/amd64 linux/arm64")
 	t.Run("reproducible", func(t *testing.T) {

@@ -27,6 +27,7 @@ func TestProvisionTheLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	f, program := startLab(t), bin(t, "breakwater")
 	crane, home := need(t, "crane"), t.TempDir()
 	provision := func(args ...string) *exec.Cmd {

@@ -58,9 +58,10 @@ type watched struct {
 // TestAlerts breaks a fleet in front of a real Prometheus. What is broken raises
 // exactly its alert, which ends when it is mended.
 func TestAlerts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
+	if testing.Short() || os.Getenv("CI") != "true" {
+		t.Skip("waits minutes for alerts; CI=true runs it")
 	}
+	t.Parallel()
 	need(t, "prometheus")
 	need(t, "crane")
 	w := &watched{begun: time.Now(), delegated: &delegated{fleetUnderTest: startLab(t), t: t, home: t.TempDir(), program: bin(t, "breakwater"),

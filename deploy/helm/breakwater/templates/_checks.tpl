@@ -126,7 +126,7 @@
 {{- define "breakwater.checkReferences" -}}
 {{- $component := .component -}}
 {{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
-{{- $read := $fleet -}}
+{{- $read := list (dig "edge" "robot" "" $fleet) (omit ($fleet.harbor | default dict) "token_certificates") $fleet.projects $fleet.secrets -}}
 {{- if eq $component "edge" -}}
 {{- $read = list $fleet.edge (dig "harbor" "token_certificates" "" $fleet) (dig "projects" "cache" "" $fleet) -}}
 {{- else if eq $component "gslb" -}}

@@ -84,6 +84,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (or $edge.ingress.enabled $edge.httpRoute.enabled $edge.tls.certManager.enabled) (not $facts.hosts) -}}
+{{- fail "edge.hosts: the domain stands in a ConfigMap that the chart cannot read; write the names" -}}
+{{- end -}}
 {{- if and $edge.autoscaling.enabled $edge.autoscaling.cpu (not (dig "requests" "cpu" "" $edge.resources)) -}}
 {{- fail "edge.autoscaling.cpu: it is per cent of edge.resources.requests.cpu, which is not set" -}}
 {{- end -}}
@@ -122,9 +125,40 @@
 {{- ternary "true" "" $found -}}
 {{- end -}}
 
+{{/*
+Files that are put below /etc/breakwater one by one make their first directory a link,
+in which no Secret can be mounted as a directory.
+*/}}
+{{- define "breakwater.checkMounts" -}}
+{{- $component := .component -}}
+{{- $files := list -}}
+{{- if and (eq $component "edge") (or .root.Values.edge.tls.secretName .root.Values.edge.tls.certManager.enabled) -}}
+{{- $files = list .facts.certificate .facts.key -}}
+{{- end -}}
+{{- $directories := list -}}
+{{- range .root.Values.secrets -}}
+{{- if has $component (.for | default (list "edge" "gslb" "provision")) -}}
+{{- if .files -}}
+{{- $files = concat $files (keys .files) -}}
+{{- else -}}
+{{- $directories = append $directories (.mountPath | default (printf "/etc/breakwater/secrets/%s" .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $file := $files -}}
+{{- $first := regexFind "^/etc/breakwater/[^/]+/" $file -}}
+{{- range $directory := $directories -}}
+{{- if and $first (hasPrefix $first (printf "%s/" $directory)) -}}
+{{- fail (printf "secrets: %s is mounted as a directory, and %s is a single file below %s: Kubernetes cannot do both; give one of them another path" $directory $file $first) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Secrets that the component looks up in files and variables have to be in its pods. */}}
 {{- define "breakwater.checkReferences" -}}
 {{- $component := .component -}}
+{{- include "breakwater.checkMounts" . -}}
 {{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
 {{- $read := list (dig "edge" "robot" "" $fleet) (omit ($fleet.harbor | default dict) "token_certificates") $fleet.projects $fleet.secrets -}}
 {{- if eq $component "edge" -}}

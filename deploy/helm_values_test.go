@@ -130,7 +130,7 @@ func strictly(t *testing.T, path string, schema map[string]any, value any) {
 	values, _ := value.(map[string]any)
 	for key, below := range properties {
 		v, ok := values[key]
-		if optional := path == "" && key == "global" || strings.HasSuffix(path, ".behavior") || strings.HasSuffix(path, ".issuerRef") || strings.HasSuffix(path, ".resources"); !ok && !optional {
+		if !ok && key != "global" {
 			t.Errorf("values.schema.json: %s.%s is not in values.yaml", path, key)
 		}
 		strictly(t, strings.TrimPrefix(path+"."+key, "."), below.(map[string]any), v)

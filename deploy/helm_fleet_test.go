@@ -24,6 +24,7 @@ func TestChartFollowsTheFleetFile(t *testing.T) {
 		// The file that is in the repository as the example of everything. Its geographic database and DNSSEC key come by volumes.
 		"example": {"--set-file", "fleetFile=fleet.example.yaml", "--set", strings.Join([]string{"datacenter=par1", "gslb.enabled=true", "edge.tls.secretName=x",
 			"secrets[0].name=token", `secrets[0].files.\/etc\/breakwater\/harbor-token\.crt=tls.crt`}, ",")},
+		"plain HTTP":       {"--values", "helm/testdata/minimal.yaml", "--set", "fleet.edge.tls=null,fleet.edge.plain_http=true,edge.tls.secretName="},
 		"sizes of its own": {"--values", "helm/testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
 	} {
 		t.Run(name, func(t *testing.T) {

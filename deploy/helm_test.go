@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +54,7 @@ func helmProgram(t *testing.T, name string) string {
 // runHelm returns what helm prints, and what it says where it fails.
 func runHelm(t *testing.T, program string, args ...string) (string, error) {
 	t.Helper()
+	readAll(t, "helm")
 	home := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home, "KUBECONFIG="+filepath.Join(home, "none"))
@@ -62,6 +64,21 @@ func runHelm(t *testing.T, program string, args ...string) (string, error) {
 		return "", fmt.Errorf("%w: %s", err, said.String())
 	}
 	return out.String(), nil
+}
+
+// readAll reads all files below a folder: go test takes a result that it has kept for as good as a new
+// one, unless the test itself has read what is another now.
+func readAll(t *testing.T, folder string) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			_, err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // render is helm template.

@@ -147,6 +147,26 @@ func TestChartsAreWhatKubernetesKnows(t *testing.T) {
 	})
 }
 
+// Names stay within what Kubernetes takes, also where pods and Jobs are named after them.
+func TestChartCutsNames(t *testing.T) {
+	release := "a-release-whose-name-is-as-long-as-helm-takes-one-xyz" // 53
+	rendered, err := render(t, helmProgram(t, "helm"), "breakwater", release, "--values", "helm/testdata/gateway.yaml",
+		"--set", "fullnameOverride=,provision.cronJob.enabled=true,edge.tls.secretName=,serviceAccount.create=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := map[string]int{"CronJob": 52, "StatefulSet": 52} // its Jobs and its pods' labels have 11 more
+	for _, o := range decode(t, rendered) {
+		most := 63
+		if less, ok := longest[o.kind]; ok {
+			most = less
+		}
+		if n := len(o.GetName()); n > most || strings.HasSuffix(o.GetName(), "-") {
+			t.Errorf("%s %s: %d characters, %d at most", o.kind, o.GetName(), n, most)
+		}
+	}
+}
+
 // Kubernetes does not say so where a name leads nowhere.
 func TestChartsHangTogether(t *testing.T) {
 	eachRendering(t, func(t *testing.T, all []object) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"example.org/breakwater/internal/daemon"
 )
 
 // Values that render and would not work, or say nothing that the chart knows, end in a sentence.
@@ -91,6 +93,21 @@ func TestChartTakes(t *testing.T) {
 			}
 			decode(t, out)
 		})
+	}
+}
+
+// The image that is taken where no tag is named is this program's.
+func TestChartIsOfThisVersion(t *testing.T) {
+	data, err := os.ReadFile("helm/breakwater/Chart.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart struct{ AppVersion string }
+	if err := yaml.Unmarshal(data, &chart); err != nil {
+		t.Fatal(err)
+	}
+	if chart.AppVersion != daemon.Version() {
+		t.Errorf("Chart.yaml: appVersion is %q, the program is %q", chart.AppVersion, daemon.Version())
 	}
 }
 

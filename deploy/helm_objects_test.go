@@ -136,7 +136,7 @@ func TestChartsAreWhatKubernetesKnows(t *testing.T) {
 			} else {
 				seen[id] = true
 			}
-			// A Service's and a pod's labels are the shortest of what is made of names.
+			// Services and labels take no more.
 			if n := len(o.GetName()); n > 63 {
 				t.Errorf("%s %s: the name has %d characters", o.kind, o.GetName(), n)
 			}

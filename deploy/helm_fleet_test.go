@@ -28,7 +28,7 @@ func TestChartFollowsTheFleetFile(t *testing.T) {
 		"sizes of its own": {"--values", "helm/testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rendered, err := render(t, helmProgram(t, "helm"), "breakwater", "bw", args...)
+			rendered, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func checkProjected(t *testing.T, pod *core.PodTemplateSpec, file string) {
 
 // A pod leaves in the order that the program is made for: health says so, the drain passes, SIGTERM, what is in flight.
 func TestChartLetsPodsFinish(t *testing.T) {
-	rendered, err := render(t, helmProgram(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
+	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestChartLetsPodsFinish(t *testing.T) {
 // Another fleet file is new edges, which do not read it again; name servers do, and stay but for what they read at their start.
 func TestChartRollsWhatDoesNotRead(t *testing.T) {
 	pods := func(set string) map[string]string {
-		rendered, err := render(t, helmProgram(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/gateway.yaml", "--set", set)
+		rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/gateway.yaml", "--set", set)
 		if err != nil {
 			t.Fatal(err)
 		}

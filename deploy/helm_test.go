@@ -38,19 +38,6 @@ func (r rendering) values() []string {
 	return append([]string{"--values", "helm/testdata/" + r.name + ".yaml"}, r.args...)
 }
 
-// helmProgram is where a helm is: "helm" is 3, "helm4" is 4.
-func helmProgram(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI has no %s", name)
-		}
-		t.Skipf("there is no %s on this machine", name)
-	}
-	return path
-}
-
 // runHelm returns what helm prints, and what it says where it fails.
 func runHelm(t *testing.T, program string, args ...string) (string, error) {
 	t.Helper()
@@ -92,7 +79,7 @@ func TestChartsLint(t *testing.T) {
 		for _, r := range renderings {
 			t.Run(program+" "+r.name, func(t *testing.T) {
 				args := append([]string{"lint", "--strict", "--kube-version", kubeVersion, "helm/" + r.chart}, r.values()...)
-				if _, err := runHelm(t, helmProgram(t, program), args...); err != nil {
+				if _, err := runHelm(t, need(t, program), args...); err != nil {
 					t.Error(err)
 				}
 			})
@@ -105,7 +92,7 @@ func TestChartsRender(t *testing.T) {
 	for _, program := range []string{"helm", "helm4"} {
 		for _, r := range renderings {
 			t.Run(program+" "+r.name, func(t *testing.T) {
-				got, err := render(t, helmProgram(t, program), r.chart, r.release, r.values()...)
+				got, err := render(t, need(t, program), r.chart, r.release, r.values()...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -147,7 +134,7 @@ func compareGolden(t *testing.T, file, got string) {
 func TestChartsPackage(t *testing.T) {
 	for _, chart := range []string{"breakwater", "harbor-autoscaling"} {
 		t.Run(chart, func(t *testing.T) {
-			helm, dir := helmProgram(t, "helm"), t.TempDir()
+			helm, dir := need(t, "helm"), t.TempDir()
 			if _, err := runHelm(t, helm, "package", "helm/"+chart, "--destination", dir); err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{"--values", "helm/testdata/minimal.yaml"}, c.args...)
-			out, err := render(t, helmProgram(t, "helm"), "breakwater", "bw", args...)
+			out, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
 			if err == nil {
 				t.Fatalf("it renders:\n%s", out)
 			}
@@ -87,7 +87,7 @@ func TestChartTakes(t *testing.T) {
 		"another's values in a parent": set("global.x=y"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := render(t, helmProgram(t, "helm"), "breakwater", "bw", append([]string{"--values", "helm/testdata/minimal.yaml"}, args...)...)
+			out, err := render(t, need(t, "helm"), "breakwater", "bw", append([]string{"--values", "helm/testdata/minimal.yaml"}, args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}

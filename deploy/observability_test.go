@@ -20,17 +20,9 @@ const (
 	runbooks      = "https://example.org/breakwater/deploy/runbooks/alerts.md#"
 )
 
-// promtool skips the test on a machine without it, and fails it in CI.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	path, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI has no promtool")
-		}
-		t.Skip("there is no promtool on this machine")
-	}
-	if text, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+	if text, err := exec.Command(need(t, "promtool"), args...).CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, text)
 	}
 }

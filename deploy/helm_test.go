@@ -58,7 +58,7 @@ func runHelm(t *testing.T, program string, args ...string) (string, error) {
 func readAll(t *testing.T, folder string) {
 	t.Helper()
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
+		if err == nil && entry.Type().IsRegular() { // what links lead to is read by its own tests
 			_, err = os.ReadFile(path)
 		}
 		return err

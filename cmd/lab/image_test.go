@@ -106,7 +106,7 @@ func composed(t *testing.T, tree, dist string) {
 	up := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(compose, append([]string{"-f", filepath.Join(tree, "deploy/compose/compose.yaml"), "-p", "drp"}, args...)...)
 		cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+home+"/d.sock", "BREAKWATER_IMAGE=breakwater:test", "DATACENTER=drp1", "CONFIG="+config,
-			"DRAIN=1s", "NOFILE=1024", "EDGE_CPUS=1", "GSLB_CPUS=1")
+			"DRAIN=1s", "NOFILE=1024", "EDGE_CPUS=1")
 		return cmd
 	}
 	output(t, up("up", "-d"))

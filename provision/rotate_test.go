@@ -70,6 +70,11 @@ func pushAndPull(t *testing.T, h *lab.Harbor, image string) {
 // quiet waits until no Harbor replicates any more.
 func (f *testFleet) quiet(t *testing.T) {
 	t.Helper()
+	for range f.harbors { // what comes to one sets off others
+		for _, h := range f.harbors {
+			h.Idle()
+		}
+	}
 	for until := time.Now().Add(time.Minute); time.Now().Before(until); {
 		running := ""
 		for _, h := range f.harbors {

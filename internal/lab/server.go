@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -31,6 +32,8 @@ type server struct {
 	mu       sync.Mutex
 	requests map[string]int
 	sent     map[string]int64
+	active   int           // handlers that run
+	ended    chan struct{} // closed when none runs after Close; nil before
 }
 
 // start serves handler on the listener; nil is a free port of 127.0.0.1.
@@ -55,8 +58,14 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 		}
 		request := r.Method + " " + r.URL.Path
 		s.mu.Lock()
+		if s.ended != nil {
+			s.mu.Unlock()
+			return
+		}
+		s.active++
 		s.requests[request]++
 		s.mu.Unlock()
+		defer s.leave()
 		counting := &countingWriter{ResponseWriter: w, count: func(n int64) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -72,8 +81,38 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 // URL is the stand-in's address as a client writes it.
 func (s *server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Close stops the stand-in at once, whoever is being served.
-func (s *server) Close() error { return s.http.Close() }
+// leave notes that a handler has ended.
+func (s *server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active--; s.active == 0 && s.ended != nil {
+		close(s.ended)
+	}
+}
+
+// Close stops the stand-in at once, whoever is being served, and waits until what
+// served them has let go of the directory.
+func (s *server) Close() error {
+	err := s.http.Close()
+	s.mu.Lock()
+	again := s.ended != nil
+	if !again {
+		if s.ended = make(chan struct{}); s.active == 0 {
+			close(s.ended)
+		}
+	}
+	s.mu.Unlock()
+	if again {
+		return err
+	}
+	timer := time.NewTimer(5 * time.Second) // a handler that hangs is not waited for
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+	case <-timer.C:
+	}
+	return err
+}
 
 // Requests counts what the stand-in was asked since its start or the last
 // ResetRequests, by "METHOD path" without the query.

@@ -182,7 +182,12 @@ func in(dir string, words []string) []string {
 func (s nameServer) needPrograms(t *testing.T) {
 	t.Helper()
 	for _, command := range append(s.checks, s.command) {
-		need(t, command[0])
+		if _, err := exec.LookPath(command[0]); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("CI has no %s", command[0])
+			}
+			t.Skipf("there is no %s on this machine", command[0])
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -67,57 +66,6 @@ func hasHeading(t *testing.T, page, anchor string) bool {
 		}
 	}
 	return false
-}
-
-// TestCommandsInPages: every command that a page shows is one, with these flags.
-func TestCommandsInPages(t *testing.T) {
-	program := build(t)
-	help := map[string]string{}
-	helpOf := func(words ...string) string {
-		key := strings.Join(words, " ")
-		if _, ok := help[key]; !ok {
-			text, err := exec.Command(program, append(words, "--help")...).CombinedOutput()
-			if err != nil {
-				text = nil
-			}
-			help[key] = string(text)
-		}
-		return help[key]
-	}
-	command := regexp.MustCompile("(?m)(?:^|`|\\| |= )(?:[A-Z_]+=\\S+ )*(?:go run \\./cmd/)?breakwater ([a-z][^`\n|>;&#]*)")
-	seen := 0
-	for _, page := range pages(t) {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
-			words := strings.Fields(m[1])
-			n := 0
-			for n < len(words) && regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(words[n]) && strings.Contains(helpOf(words[:n]...), "\n  "+words[n]+" ") {
-				n++
-			}
-			if n == 0 {
-				if strings.Contains(m[0], "`") && len(words) > 1 { // a sentence in code marks
-					t.Errorf("%s: there is no command in %q", page, m[0])
-				}
-				continue
-			}
-			seen++
-			for _, w := range words[n:] {
-				flag, _, _ := strings.Cut(w, "=")
-				if strings.HasPrefix(flag, "--") && !regexp.MustCompile(regexp.QuoteMeta(flag)+`[ ,\n]`).MatchString(helpOf(words[:n]...)) {
-					t.Errorf("%s: %s is no flag of breakwater %s", page, flag, strings.Join(words[:n], " "))
-				}
-			}
-			if strings.Contains(helpOf(words[:n]...), "Available Commands:") && len(words) > n && regexp.MustCompile(`^[a-z-]+$`).MatchString(words[n]) && !strings.HasPrefix(words[n], "--") {
-				t.Errorf("%s: breakwater %s has no command %s", page, strings.Join(words[:n], " "), words[n])
-			}
-		}
-	}
-	if seen < 50 {
-		t.Errorf("only %d commands were found", seen)
-	}
 }
 
 // TestEveryAlertHasItsRunbook: and no runbook is of an alert that is gone.

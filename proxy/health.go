@@ -25,7 +25,7 @@ type Health struct {
 	Datacenter string    `json:"datacenter"`
 	Serving    bool      `json:"serving"` // the edge can do its job for what it holds, whatever its Harbor does
 	Harbor     string    `json:"harbor"`  // "up" or "down", by the body of Harbor's own health
-	Store      string    `json:"store"`   // "ok"
+	Store      string    `json:"store"`   // "ok", or "troubled" while the disk refuses what is pulled: pulls go on past it
 	Draining   bool      `json:"draining"`
 	Since      time.Time `json:"since"` // when this edge started
 }
@@ -41,6 +41,9 @@ func (h *Handler) health(x *exchange) error {
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
 	if h.seesHarbor() {
 		a.Harbor = "up"
+	}
+	if h.cfg.Store.Troubled() {
+		a.Store = "troubled"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
 	if !a.Serving {

@@ -1,9 +1,15 @@
 package proxy_test
 
 import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/internal/lab"
@@ -56,4 +62,26 @@ func value(t *testing.T, metrics *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("there is no %s", name)
 	return 0
+}
+
+// A disk that takes nothing costs the store, not the pulls, and health says so.
+func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 3)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	digest, layer := layerOf(t, img)
+	says := func(want string) {
+		t.Helper()
+		if a := s.do(t, http.MethodGet, "/breakwater/v1/health", nil); a.status != http.StatusOK || !strings.Contains(string(a.body), `"store":"`+want+`"`) {
+			t.Errorf("health is %d %s, want %q", a.status, a.body, want)
+		}
+	}
+	says("ok")
+	temporary := filepath.Join(s.dir, "tmp")
+	if err := errors.Join(os.RemoveAll(temporary), os.WriteFile(temporary, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	repo := "cache-dockerhub/library/app"
+	same(t, "past the store", s.do(t, http.MethodGet, "/v2/"+repo+"/blobs/"+digest, s.anonymous(t, repo)), layer)
+	says("troubled")
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,33 +12,60 @@ import (
 	"testing"
 )
 
-// fence is a block of a page: ```sh lab … are commands, ```text lab what is among what they print.
-var fence = regexp.MustCompile("(?ms)^ *```(sh|text) lab([^\n]*)\n(.*?)^ *```$")
+const runbooks = "../../deploy/runbooks/"
 
-// TestRunbooks runs, page by page, what the runbooks say, against a lab with the built
-// program. The words behind "lab" say on whose machine (par1's unless one is named), and
-// what is wrong meanwhile.
+// fence is a block of a page: ``` with what it is, indented as it may be.
+type fence struct {
+	what string // as "sh lab"
+	text string
+	line int
+}
+
+func fences(t *testing.T, file string) (all []fence) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, indent := -1, ""
+	for i, line := range strings.Split(string(text), "\n") {
+		before, what, is := strings.Cut(line, "```")
+		switch {
+		case is && strings.TrimSpace(before) == "" && open < 0:
+			all, open, indent = append(all, fence{what: what, line: i + 1}), len(all), before
+		case is && strings.TrimSpace(before) == "":
+			open = -1
+		case open >= 0:
+			all[open].text += strings.TrimPrefix(line, indent) + "\n"
+		}
+	}
+	if open >= 0 {
+		t.Errorf("%s:%d: this block has no end", file, all[open].line)
+	}
+	return all
+}
+
+// TestRunbooks does what the runbooks say, a page in a fresh lab each: every block of
+// "sh lab" works, and prints what the "text lab" below it says.
 func TestRunbooks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	need(t, "openssl")
-	pages, err := filepath.Glob("../../deploy/runbooks/*.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, client := range []string{"sh", "curl", "dig", "crane", "openssl"} {
+		need(t, client)
+	}
+	pages, err := filepath.Glob(runbooks + "*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("%d runbooks, %v", len(pages), err)
 	}
 	program, ran := bin(t, "breakwater"), 0
 	for _, page := range pages {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		blocks := fence.FindAllStringSubmatch(string(text), -1)
-		if blocks == nil {
+		blocks := fences(t, page)
+		if !slices.ContainsFunc(blocks, func(b fence) bool { return b.what == "sh lab" }) {
 			continue
 		}
 		ran++
-		t.Run(strings.TrimSuffix(filepath.Base(page), ".md"), func(t *testing.T) {
+		t.Run(filepath.Base(page), func(t *testing.T) {
 			t.Parallel() // each waits for replications most of the time
 			f := startLab(t)
 			if f.Datacenters[0].GSLB == "" {
@@ -45,71 +74,216 @@ func TestRunbooks(t *testing.T) {
 			for _, d := range f.Datacenters {
 				f.serving(t, program, d)
 			}
-			r := runbook{f: f, program: program, dir: t.TempDir()}
+			home, printed := t.TempDir(), ""
 			for _, b := range blocks {
-				if b[1] == "text" {
-					r.printed(t, b[3])
-				} else if !t.Run(strings.TrimSpace("block"+b[2]), func(t *testing.T) { r.run(t, strings.Fields(b[2]), b[3]) }) { // what is wrong is mended behind it
-					return
+				switch b.what {
+				case "sh lab":
+					cmd := clientCommand(t, home, need(t, "sh"), "-eu", "-c", b.text)
+					cmd.Env = append(cmd.Env, f.runbookEnv(program)...)
+					text, err := cmd.CombinedOutput()
+					if printed = string(text); err != nil {
+						t.Fatalf("%s:%d: %v\n%s\n%s", page, b.line, err, b.text, text)
+					}
+				case "text lab":
+					if !prints(printed, b.text) {
+						t.Fatalf("%s:%d: want\n%s\nit prints\n%s", page, b.line, b.text, printed)
+					}
 				}
 			}
 		})
 	}
-	if ran < 6 {
-		t.Errorf("only %d pages have commands that run", ran)
+	if ran == 0 {
+		t.Error("no runbook has a block to run")
 	}
 }
 
-type runbook struct {
-	f       *fleetUnderTest
-	program string
-	dir     string
-	output  string // of the last block
+// prints reports whether the parts of want, between … and line ends, are in the text,
+// in their order.
+func prints(text, want string) bool {
+	for part := range strings.SplitSeq(strings.ReplaceAll(strings.TrimSpace(want), "\n", "…"), "…") {
+		_, rest, ok := strings.Cut(text, strings.TrimSpace(part))
+		if !ok {
+			return false
+		}
+		text = rest
+	}
+	return true
 }
 
-// run runs a block as the page means it.
-func (r *runbook) run(t *testing.T, words []string, script string) {
+func TestPrints(t *testing.T) {
+	for want, is := range map[string]bool{"one": true, "one … three": true, "one\n…\nthree": true, "three … one": false, "four": false, "one\nthree": true} {
+		if prints("one two\nthree\n", want) != is {
+			t.Errorf("%q: want %v", want, is)
+		}
+	}
+}
+
+// runbookEnv are the runbooks' variables, as their README has them.
+func (f *fleetUnderTest) runbookEnv(program string) []string {
+	here := f.Datacenters[0]
+	host, port, _ := net.SplitHostPort(here.GSLB)
+	var fleets []string
+	for _, d := range f.Datacenters {
+		fleets = append(fleets, d.Fleet)
+	}
+	return []string{
+		"PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH"), "NO_PROXY=*", "LC_ALL=C.UTF-8",
+		"FLEET=" + here.Fleet, "FLEETS=" + strings.Join(fleets, " "),
+		"EDGE=" + f.edge(0), "HARBOR=" + here.Harbor, "METRICS=" + here.Metrics, "HTTP=http", "CRANE=crane --insecure",
+		"DNS=@" + host + " -p " + port, "DOMAIN=" + f.Domain, "CLIENT=10.1.2.3",
+		"HARBOR_PASSWORD=" + f.Admin.Password, "HARBORS=" + f.harbors(), "SECRETS=" + filepath.Dir(filepath.Dir(here.Fleet)),
+		"WRITER=" + f.Robots[1].Name, "WRITER_SECRET=" + f.Robots[1].Secret,
+	}
+}
+
+// harbors are the flags that say to export where the Harbors are.
+func (f *fleetUnderTest) harbors() string {
+	var flags []string
+	for _, d := range f.Datacenters {
+		flags = append(flags, "--harbor "+d.Name+"="+d.Harbor)
+	}
+	return strings.Join(flags, " ")
+}
+
+// TestCommandsInDocsExist: every command of ours in a runbook, a README or another
+// page below deploy is one that the program has, with these flags.
+func TestCommandsInDocsExist(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	h := &helps{program: bin(t, "breakwater"), text: map[string]string{}}
+	seen := 0
+	for _, page := range pages(t) {
+		for _, c := range commandsIn(t, page) {
+			seen++
+			if err := h.check(t, c.words); err != "" {
+				t.Errorf("%s:%d: breakwater %s: %s", page, c.line, strings.Join(c.words, " "), err)
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d commands were found", seen)
+	}
+	if h.check(t, []string{"gslb", "darin", "--config"}) == "" || h.check(t, []string{"gslb", "drain", "--fro", "1h"}) == "" || h.check(t, []string{"version", "old"}) == "" {
+		t.Error("it does not see what is wrong")
+	}
+}
+
+// pages are the documents of the repository.
+func pages(t *testing.T) (all []string) {
 	t.Helper()
-	at := 0
-	for _, word := range words {
-		if i := slices.IndexFunc(r.f.Datacenters, func(d datacenterReport) bool { return d.Name == word }); i >= 0 {
-			at = i
+	root := "../../"
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if d.Name() == "README.md" || strings.HasPrefix(path, runbooks) && strings.HasSuffix(path, ".md") {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+type docCommand struct {
+	words []string // after breakwater
+	line  int
+}
+
+var (
+	inlineCommand = regexp.MustCompile("`breakwater ([^`]+)`")
+	shellCommand  = regexp.MustCompile(`(?:^|[\s(;])(?:\./)?breakwater ([^|;&>#)]+)`)
+)
+
+// commandsIn are the commands of a page: in its code (indented, or between fences) and
+// in its text between back quotes.
+func commandsIn(t *testing.T, page string) (all []docCommand) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := ""
+	lines := strings.Split(strings.ReplaceAll(string(text), "\\\n", "  "), "\n")
+	for i, line := range lines {
+		if _, what, is := strings.Cut(line, "```"); is && strings.HasPrefix(strings.TrimSpace(line), "```") {
+			if inside == "" {
+				inside = what + "."
+			} else {
+				inside = ""
+			}
 			continue
 		}
-		switch word {
-		case "par1-down":
-			fault(t, r.f.Datacenters[0].Faults, `[{"name":"down"}]`)
-		case "provisioned":
-			output(t, exec.Command(r.program, "provision", "apply", "--yes", "--config", r.f.Datacenters[0].Fleet))
-		default:
-			t.Fatalf("nobody knows what %q means", word)
+		found := inlineCommand
+		if strings.HasPrefix(inside, "sh") || inside == "" && strings.HasPrefix(line, "    ") {
+			found = shellCommand
+		} else if inside != "" {
+			continue
+		}
+		for _, m := range found.FindAllStringSubmatch(line, -1) {
+			// "install breakwater /usr/bin/" is no command of ours.
+			if words := strings.Fields(m[1]); len(words) > 0 && words[0] != "…" && !strings.HasPrefix(words[0], "/") && !strings.HasPrefix(words[0], "./") {
+				all = append(all, docCommand{words, i + 1})
+			}
 		}
 	}
-	fleet := r.f.Datacenters[at].Fleet
-	there := []string{"/etc/breakwater/fleet.yaml", fleet, "/etc/breakwater/", filepath.Dir(filepath.Dir(fleet)) + "/", "harbor.example.org", r.f.Domain}
-	for _, d := range r.f.Datacenters {
-		there = append([]string{"https://harbor." + d.Name + ".example.org", d.Harbor}, there...)
-	}
-	cmd := exec.Command("sh", "-eu", "-c", strings.NewReplacer(there...).Replace(script))
-	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(r.program)+":"+os.Getenv("PATH"), "HARBOR_PASSWORD="+r.f.Admin.Password)
-	text, err := cmd.CombinedOutput()
-	r.output = string(text)
-	if err != nil {
-		t.Errorf("%v\n%s\n%s", err, script, text)
-	}
+	return all
 }
 
-// printed looks for what the page shows, whose … stands for anything.
-func (r *runbook) printed(t *testing.T, shown string) {
-	t.Helper()
-	rest := r.output
-	for _, part := range strings.Split(shown, "…") {
-		_, after, ok := strings.Cut(rest, strings.TrimSpace(part))
-		if !ok {
-			t.Errorf("%q is not in\n%s", strings.TrimSpace(part), r.output)
-			return
-		}
-		rest = after
+// helps is what the program says of its commands.
+type helps struct {
+	program string
+	text    map[string]string
+}
+
+func (h *helps) of(t *testing.T, words []string) string {
+	key := strings.Join(words, " ")
+	if _, ok := h.text[key]; !ok {
+		h.text[key] = output(t, exec.Command(h.program, append(slices.Clone(words), "--help")...))
 	}
+	return h.text[key]
+}
+
+var (
+	subcommands = regexp.MustCompile(`(?m)^Available Commands:\n((?:  .*\n)+)`)
+	flagWord    = regexp.MustCompile(`--[a-z][a-z-]*`)
+	usage       = regexp.MustCompile(`(?m)^Usage:\n  (.*)$`)
+	flagOfUsage = regexp.MustCompile(`--\S+( \S+)?|\[flags\]`)
+)
+
+// takesWords reports whether a command has more than flags, by its usage.
+func takesWords(help string) bool {
+	m := usage.FindStringSubmatch(help)
+	return m != nil && regexp.MustCompile(`\b[A-Z]{4,}\b`).MatchString(flagOfUsage.ReplaceAllString(m[1], ""))
+}
+
+// check says what the program has not of a command; "" when it has all.
+func (h *helps) check(t *testing.T, words []string) string {
+	t.Helper()
+	var command []string
+	for _, word := range words {
+		known := subcommands.FindStringSubmatch(h.of(t, command))
+		if known == nil || strings.HasPrefix(word, "-") || strings.HasPrefix(word, `"`) {
+			break
+		}
+		if !regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(word) + ` `).MatchString(known[1]) {
+			return fmt.Sprintf("there is no %q", strings.Join(append(command, word), " "))
+		}
+		command = append(command, word)
+	}
+	help := h.of(t, command)
+	if n := len(command); n > 0 && n < len(words) && !strings.HasPrefix(words[n], "-") && !takesWords(help) {
+		return fmt.Sprintf("there is no %q", strings.Join(words[:n+1], " "))
+	}
+	if len(command) > 0 {
+		for _, flag := range flagWord.FindAllString(strings.Join(words, " "), -1) {
+			if !regexp.MustCompile(regexp.QuoteMeta(flag) + `\b`).MatchString(help) {
+				return "there is no flag " + flag
+			}
+		}
+	}
+	return ""
 }

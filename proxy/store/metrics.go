@@ -32,7 +32,7 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 	}
 	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "breakwater_store_troubled", Help: "1 while the disk refuses what is pulled."}, func() float64 {
-			if s.troubled.Load() {
+			if s.Troubled() {
 				return 1
 			}
 			return 0

@@ -116,6 +116,9 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// Troubled reports whether the disk refused what was pulled last.
+func (s *Store) Troubled() bool { return s.troubled.Load() }
+
 func (s *Store) tempDir() string { return filepath.Join(s.cfg.Dir, "tmp") }
 func (s *Store) blobDir() string { return filepath.Join(s.cfg.Dir, "blobs") }
 

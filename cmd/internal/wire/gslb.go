@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,8 +35,10 @@ type GSLB struct {
 	*gslb.Node
 	Servers []daemon.Server // metrics and admin
 	cfg     GSLBFile
-	watched []string
 	daemon  daemon.Daemon
+
+	mu      sync.Mutex
+	watched []string
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
@@ -120,12 +123,19 @@ func (g *GSLB) Run(ctx context.Context) error {
 func (g *GSLB) watch(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	files := g.watched
+	files := g.files()
 	daemon.Watch(ctx, func() {
-		if g.reload(); !slices.Equal(files, g.watched) {
+		if g.reload(); !slices.Equal(files, g.files()) {
 			stop()
 		}
 	}, files...)
+}
+
+// files are those that are read again when they change.
+func (g *GSLB) files() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.watched
 }
 
 // reload takes what the files say now; with a fault, what they said before stays.
@@ -141,7 +151,9 @@ func (g *GSLB) reload() {
 		g.cfg.Log.Warn("files not taken, what they said before stays", "err", err.Error())
 		return
 	}
+	g.mu.Lock()
 	g.watched = watched(g.cfg.Fleet, f.GSLB)
+	g.mu.Unlock()
 	g.cfg.Log.Info("files read again")
 }
 

@@ -16,6 +16,7 @@ import (
 )
 
 func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	r := newRegion(t, freshFor(time.Minute))
 	s := r.sites[0]
 	mux := http.NewServeMux()

@@ -220,6 +220,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 // A Harbor that hangs delays a copy by a second at first; once its breaker is
 // open by nothing, and it is used again when it is back.
 func TestADeadSourceAddsNothingOnceItIsKnown(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	r := newRegion(t)
 	s := r.sites[0]
 	img := image(t, 1000, 1)
@@ -439,6 +440,7 @@ func TestOneQuestionForATagInAWindow(t *testing.T) {
 // The first pull after a push's 201 shows what was pushed, each time, while
 // others pull the same tag without a pause.
 func TestAPushIsSeenByTheNextPull(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	rounds := 1000
 	if testing.Short() {
 		rounds = 200

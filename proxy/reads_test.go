@@ -183,6 +183,7 @@ func TestABlobThatHarborDidNotAskItsUpstreamFor(t *testing.T) {
 }
 
 func TestALoneHarborThatIsKnownToHangDelaysNoCopy(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := newSite(t)
 	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", image(t, 1000, 1), s.admin())
 	h := s.as(t, reader, "multi-dc-demo/app")
@@ -259,6 +260,7 @@ func TestASlowRefusalByPolicyCountsForTheNext(t *testing.T) {
 }
 
 func TestListsWaitForNobodyWhoIsKnownToBeDown(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	r := newRegion(t, remembering(t))
 	s, mad1 := r.sites[0], r.sites[1]
 	img := image(t, 1000, 1)

@@ -100,6 +100,7 @@ func TestTokensComeFromAPeer(t *testing.T) {
 // While no Harbor of the fleet can say who may do what, those who were granted a
 // pull get it again: nothing else, nobody else, and not for longer than the grace.
 func TestOutageTokens(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for name, fault := range map[string]lab.Fault{"down": {Name: "down"}, "databases down": {Name: "db-down"}, "hanging": {Name: "hang"}} {
 		t.Run(name, func(t *testing.T) {
 			r, pass := outageClock(t)
@@ -361,6 +362,7 @@ func TestAFrontWithoutHarborRefusesNobody(t *testing.T) {
 // However many come for tokens while Harbor's database is silent, it is looked at for
 // all of them at once: nobody waits for the looks of those before.
 func TestManyComeForTokensWhileTheDatabaseIsSilent(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	r, _ := outageClock(t)
 	s := r.sites[0]
 	s.askToken(t, reader, secret, pullApp)

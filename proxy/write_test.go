@@ -123,6 +123,7 @@ func TestWhatIsPushedIsHeld(t *testing.T) {
 // While the local Harbor takes nothing, a push into a multi-dc- project goes to a
 // peer's, whole, and is pulled from there at once; one into another project is 503.
 func TestAPushGoesToAPeer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for name, fault := range map[string]lab.Fault{
 		"down": {Name: "down"}, "core down": {Name: "core-down"}, "its database is down": {Name: "db-down"},
 		"its registry is down": {Name: "registry-down"}, "hanging": {Name: "hang"},

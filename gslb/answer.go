@@ -25,6 +25,10 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 	if why, ok := strings.CutPrefix(name, explainLabel); ok && z.names[why] != nil && allowed(v.fleet.Explain, from) {
 		return z.why(v.fleet, z.names[why], q, c)
 	}
+	if of, ok := strings.CutPrefix(name, acmeLabel); ok && z.ACMEChallenge != "" && z.names[of] != nil {
+		// It is the answer to every type; where it leads is another zone's to say (RFC 1034, section 3.6.2).
+		return answer{auth: true, answers: []dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME, fixedTTL), Target: z.ACMEChallenge}}}
+	}
 	return z.fixed(q, name)
 }
 

@@ -32,6 +32,9 @@ type Zone struct {
 	Origin string // lower case, with the final dot
 	Mbox   string // of the SOA (RFC 1035, section 3.3.13), with the final dot
 	Names  []Name
+	// ACMEChallenge is where _acme-challenge.<name> leads for each of the names (a CNAME;
+	// RFC 8555, section 8.4): a name in another zone, with the final dot; "": nowhere.
+	ACMEChallenge string
 }
 
 // Name is one name that is answered with a datacenter's addresses.

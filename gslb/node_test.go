@@ -340,6 +340,36 @@ func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
 	}
 }
 
+// Who proves a name by ACME's dns-01 is led to a zone that takes records, whatever the
+// type and the case; without a target there is no such name.
+func TestTheProofOfANameIsElsewhere(t *testing.T) {
+	f := newFleetOfFiles(t)
+	r := f.run(t)
+	const name = "_acme-challenge.h.example."
+	if a := r.ask(name, "10.1.2.0/24", dns.TypeTXT); a.Rcode != dns.RcodeNameError {
+		t.Errorf("nobody has said where it is: %v", a)
+	}
+	f.cfg.Fleet.Zones[0].ACMEChallenge = "h.acme.example.net."
+	if err := r.Reload(f.cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, qtype := range []uint16{dns.TypeTXT, dns.TypeCNAME, dns.TypeA, dns.TypeANY} {
+		for _, asked := range []string{name, "_ACME-challenge.H.example."} {
+			a := r.ask(asked, "10.1.2.0/24", qtype)
+			if !a.Authoritative || a.Rcode != dns.RcodeSuccess || len(a.Answer) != 1 || a.Answer[0].Header().Name != asked {
+				t.Errorf("%s %s: %v", asked, dns.TypeToString[qtype], a)
+				continue
+			}
+			if to, ok := a.Answer[0].(*dns.CNAME); !ok || to.Target != "h.acme.example.net." {
+				t.Errorf("%s %s: %v", asked, dns.TypeToString[qtype], a)
+			}
+		}
+	}
+	if a := r.ask("_acme-challenge.ns-par1.h.example.", "10.1.2.0/24", dns.TypeTXT); a.Rcode != dns.RcodeNameError {
+		t.Errorf("name servers have no certificates: %v", a)
+	}
+}
+
 // A sentence that is longer than a string of a TXT record is said in several, and the
 // answer that is longer than a datagram over TCP.
 func TestWhyIsSaidWhole(t *testing.T) {

@@ -17,7 +17,8 @@ const (
 	soaRetry     = 600
 	soaExpire    = 7 * 24 * 3600
 	explainLabel = "_why." // before a name: its TXT says why
-	maxTXT       = 255     // bytes of a character-string (RFC 1035, section 3.3)
+	acmeLabel    = "_acme-challenge."
+	maxTXT       = 255 // bytes of a character-string (RFC 1035, section 3.3)
 )
 
 // zoneView is one zone at one moment.

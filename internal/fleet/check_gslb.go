@@ -29,6 +29,7 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
 		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)
 	}
+	f.checkACMEChallenge(d, g)
 	switch {
 	case g.Probe.Interval < Duration(100*time.Millisecond):
 		d.report("gslb.probe.interval", "%v is shorter than 100ms", time.Duration(g.Probe.Interval))
@@ -53,6 +54,23 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	for _, name := range sorted(f.Datacenters) {
 		if len(f.Datacenters[name].Addresses) == 0 {
 			d.report("datacenters."+name+".addresses", "there is none, so DNS would have nothing to answer with; write this datacenter's addresses")
+		}
+	}
+}
+
+// checkACMEChallenge: the records that prove a name are written by an ACME client, in a
+// zone that takes them; the fleet's own does not.
+func (f *Fleet) checkACMEChallenge(d *decoder, g *GSLB) {
+	to := g.ACMEChallenge
+	if to == "" {
+		return
+	}
+	if !hostname.MatchString(strings.ReplaceAll(to, "_", "a")) || !strings.Contains(to, ".") || len(to) > 250 {
+		d.report("gslb.acme_challenge", "%q is no name; write it whole, as harbor.acme.example.org", to)
+	}
+	for _, name := range append([]string{f.Domain}, sorted(g.Names)...) {
+		if to == name || strings.HasSuffix(to, "."+name) {
+			d.report("gslb.acme_challenge", "%s is below %s, whose name servers take no records; name one of a zone that your ACME client can write to", to, name)
 		}
 	}
 }

@@ -138,15 +138,16 @@ type GSLB struct {
 	SOA     struct {
 		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
 	} `yaml:"soa"`
-	Method       string               `yaml:"method"`        // nearest (or twrr) | failover | static; default nearest
-	Order        []string             `yaml:"order"`         // datacenters, for failover and for clients of whom nothing is known; absent: for failover as they stand in the file, and such clients are equally near to all
-	MinPrimaries int                  `yaml:"min_primaries"` // with fewer healthy, backups take clients too, by distance; default 1: backups when there is no primary
-	Names        map[string]*GSLBName `yaml:"names"`         // further names, with what differs from here; domain is always one
-	Topology     string               `yaml:"topology"`      // file: a network and its datacenters in order of preference on each line; read again when it changes
-	GeoIP        string               `yaml:"geoip"`         // a MaxMind database; networks and topology always win over it; read again when it changes
-	State        string               `yaml:"state"`         // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
-	Explain      []Network            `yaml:"explain"`       // who may ask for the TXT records that say why; default loopback
-	Probe        struct {
+	ACMEChallenge string               `yaml:"acme_challenge"` // a name in another zone, where _acme-challenge.<name> leads: certificates by ACME's dns-01
+	Method        string               `yaml:"method"`         // nearest (or twrr) | failover | static; default nearest
+	Order         []string             `yaml:"order"`          // datacenters, for failover and for clients of whom nothing is known; absent: for failover as they stand in the file, and such clients are equally near to all
+	MinPrimaries  int                  `yaml:"min_primaries"`  // with fewer healthy, backups take clients too, by distance; default 1: backups when there is no primary
+	Names         map[string]*GSLBName `yaml:"names"`          // further names, with what differs from here; domain is always one
+	Topology      string               `yaml:"topology"`       // file: a network and its datacenters in order of preference on each line; read again when it changes
+	GeoIP         string               `yaml:"geoip"`          // a MaxMind database; networks and topology always win over it; read again when it changes
+	State         string               `yaml:"state"`          // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
+	Explain       []Network            `yaml:"explain"`        // who may ask for the TXT records that say why; default loopback
+	Probe         struct {
 		Interval Duration `yaml:"interval"` // default 1s
 		Timeout  Duration `yaml:"timeout"`  // default 500ms
 		Fall     int      `yaml:"fall"`     // failures in a row until it is down; default 2

@@ -280,7 +280,7 @@ func zones(f *fleet.Fleet) (all []gslb.Zone) {
 		}
 		at := slices.IndexFunc(all, func(z gslb.Zone) bool { return z.Origin == origin+"." })
 		if at < 0 {
-			at, all = len(all), append(all, gslb.Zone{Origin: origin + ".", Mbox: g.SOA.Mbox + "."})
+			at, all = len(all), append(all, gslb.Zone{Origin: origin + ".", Mbox: g.SOA.Mbox + ".", ACMEChallenge: absolute(g.ACMEChallenge)})
 		}
 		all[at].Names = append(all[at].Names, own)
 	}
@@ -293,6 +293,14 @@ func zones(f *fleet.Fleet) (all []gslb.Zone) {
 		add(origin, name, *g.Names[name])
 	}
 	return all
+}
+
+// absolute is a name with its final dot; "" stays.
+func absolute(name string) string {
+	if name == "" {
+		return ""
+	}
+	return name + "."
 }
 
 func sortedNames(m map[string]*fleet.GSLBName) (names []string) {

@@ -145,7 +145,7 @@ read (the rest is planned), 1 failed.`,
 
 func provisionApplyCommand() *cobra.Command {
 	var o provisioning
-	var yes bool
+	var yes, unreachableOK bool
 	cmd := &cobra.Command{
 		Use:   "apply --config fleet.yaml",
 		Short: "Plan, ask, and do it",
@@ -193,6 +193,9 @@ says, 3 something waits for a Harbor, 1 failed.`,
 			case provision.AnyFailed(results):
 				return exitStatus(1)
 			case provision.Partial(plan, results):
+				if unreachableOK && cmd.Context().Err() == nil {
+					return nil
+				}
 				return exitPartial
 			}
 			return nil
@@ -200,6 +203,7 @@ says, 3 something waits for a Harbor, 1 failed.`,
 	}
 	o.register(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&unreachableOK, "unreachable-ok", false, "exit status 0, not 3, where all that is left waits for a Harbor that cannot be reached")
 	return cmd
 }
 

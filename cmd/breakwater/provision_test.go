@@ -125,6 +125,8 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	provisions(t, exitPartial, "plan", "--metrics", metrics, "--config", config)
+	provisions(t, exitPartial, "apply", "--yes", "--config", config)
+	provisions(t, 0, "apply", "--yes", "--unreachable-ok", "--config", config)
 	if text, err := os.ReadFile(metrics); err != nil || !strings.Contains(string(text), `breakwater_provision_faults{datacenter="mad1"} 1`) || !strings.Contains(string(text), lastSuccess+" 7") {
 		t.Errorf("%v %s", err, text)
 	}

@@ -5,14 +5,15 @@
 #
 # For each platform an archive of the binary, manual pages, completions and the files
 # that deployments need, with a software bill of materials beside it; checksums of all.
-# The same commit and the same Go make the same bytes, wherever and by whom.
+# The same commit and the same Go make the same bytes, wherever and by whom: of the
+# versions in the programs' go.mod, whatever workspace the tree is in.
 # The version is the commit's tag, else Go's pseudo-version.
 set -euo pipefail
 out="$(realpath -m "${1:?where to: deploy/release/build.sh DIRECTORY}")"
 cd "$(dirname "$0")/../.."
 platforms="${PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64}"
 date="$(git log -1 --format=%cI)"
-export CGO_ENABLED=0 LC_ALL=C
+export CGO_ENABLED=0 GOWORK=off LC_ALL=C
 mkdir -p "$out"
 
 build() { # os arch file

@@ -1,4 +1,4 @@
-package deploy_test
+package helm_test
 
 import (
 	"os"
@@ -60,7 +60,7 @@ func TestAutoscalingRefusesMistakes(t *testing.T) {
 
 // Harbor's values leave to the autoscalers what is theirs, and hold no secret.
 func TestHarborValuesFitTheAutoscalers(t *testing.T) {
-	data, err := os.ReadFile("helm/harbor-values.yaml")
+	data, err := os.ReadFile("harbor-values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

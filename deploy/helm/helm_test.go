@@ -1,4 +1,6 @@
-package deploy_test
+// Package helm_test holds what is true of the charts. It is of a module of its own: what
+// judges them, Kubernetes' own types first of all, is not what the programs are built of.
+package helm_test
 
 import (
 	"bytes"
@@ -17,6 +19,20 @@ var update = flag.Bool("update", false, "rewrite what charts are expected to ren
 // kubeVersion is what charts are rendered for: a helm without a cluster believes in an old one.
 const kubeVersion = "1.33.0"
 
+// need skips the test on a machine without the program, and fails it in CI.
+func need(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not installed", program)
+	}
+	t.Skipf("%s is not installed", program)
+	return ""
+}
+
 // rendering is a chart with values.
 type rendering struct {
 	name    string
@@ -28,20 +44,20 @@ type rendering struct {
 // renderings are the sets of values whose results are kept in testdata.
 var renderings = []rendering{
 	{name: "minimal", chart: "breakwater", release: "breakwater"},
-	{name: "production", chart: "breakwater", release: "bw", args: []string{"--set-file", "fleetFile=helm/testdata/production.fleet.yaml"}},
+	{name: "production", chart: "breakwater", release: "bw", args: []string{"--set-file", "fleetFile=testdata/production.fleet.yaml"}},
 	{name: "gateway", chart: "breakwater", release: "bw"},
 	{name: "ingress", chart: "breakwater", release: "front-breakwater"},
 	{name: "autoscaling", chart: "harbor-autoscaling", release: "harbor"},
 }
 
 func (r rendering) values() []string {
-	return append([]string{"--values", "helm/testdata/" + r.name + ".yaml"}, r.args...)
+	return append([]string{"--values", "testdata/" + r.name + ".yaml"}, r.args...)
 }
 
 // runHelm returns what helm prints, and what it says where it fails.
 func runHelm(t *testing.T, program string, args ...string) (string, error) {
 	t.Helper()
-	readAll(t, "helm")
+	readAll(t, ".")
 	home := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "XDG_DATA_HOME="+home, "KUBECONFIG="+filepath.Join(home, "none"))
@@ -54,11 +70,16 @@ func runHelm(t *testing.T, program string, args ...string) (string, error) {
 }
 
 // readAll reads all files below a folder: go test takes a result that it has kept for as good as a new
-// one, unless the test itself has read what is another now.
+// one, unless the test itself has read what is another now, by a path within its module. That is why
+// testdata has links to what the charts share with the rest of deploy.
 func readAll(t *testing.T, folder string) {
 	t.Helper()
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() { // what links lead to is read by its own tests
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() { // folders that links lead to are read by their own tests
 			_, err = os.ReadFile(path)
 		}
 		return err
@@ -71,14 +92,14 @@ func readAll(t *testing.T, folder string) {
 // render is helm template.
 func render(t *testing.T, program, chart, release string, args ...string) (string, error) {
 	t.Helper()
-	return runHelm(t, program, append([]string{"template", release, "helm/" + chart, "--namespace", "registry", "--kube-version", kubeVersion}, args...)...)
+	return runHelm(t, program, append([]string{"template", release, "./" + chart, "--namespace", "registry", "--kube-version", kubeVersion}, args...)...)
 }
 
 func TestChartsLint(t *testing.T) {
 	for _, program := range []string{"helm", "helm4"} {
 		for _, r := range renderings {
 			t.Run(program+" "+r.name, func(t *testing.T) {
-				args := append([]string{"lint", "--strict", "--kube-version", kubeVersion, "helm/" + r.chart}, r.values()...)
+				args := append([]string{"lint", "--strict", "--kube-version", kubeVersion, "./" + r.chart}, r.values()...)
 				if _, err := runHelm(t, need(t, program), args...); err != nil {
 					t.Error(err)
 				}
@@ -96,7 +117,7 @@ func TestChartsRender(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				compareGolden(t, "helm/testdata/"+r.name+".golden.yaml", got)
+				compareGolden(t, "testdata/"+r.name+".golden.yaml", got)
 			})
 		}
 	}
@@ -135,7 +156,7 @@ func TestChartsPackage(t *testing.T) {
 	for _, chart := range []string{"breakwater", "harbor-autoscaling"} {
 		t.Run(chart, func(t *testing.T) {
 			helm, dir := need(t, "helm"), t.TempDir()
-			if _, err := runHelm(t, helm, "package", "helm/"+chart, "--destination", dir); err != nil {
+			if _, err := runHelm(t, helm, "package", "./"+chart, "--destination", dir); err != nil {
 				t.Fatal(err)
 			}
 			archives, err := filepath.Glob(filepath.Join(dir, "*.tgz"))

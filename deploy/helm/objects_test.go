@@ -1,4 +1,4 @@
-package deploy_test
+package helm_test
 
 import (
 	"bytes"
@@ -150,7 +150,7 @@ func TestChartsAreWhatKubernetesKnows(t *testing.T) {
 // Names stay within what Kubernetes takes, also where pods and Jobs are named after them.
 func TestChartCutsNames(t *testing.T) {
 	release := "a-release-whose-name-is-as-long-as-helm-takes-one-xyz" // 53
-	rendered, err := render(t, need(t, "helm"), "breakwater", release, "--values", "helm/testdata/gateway.yaml",
+	rendered, err := render(t, need(t, "helm"), "breakwater", release, "--values", "testdata/gateway.yaml",
 		"--set", "fullnameOverride=,provision.cronJob.enabled=true,edge.tls.secretName=,serviceAccount.create=true")
 	if err != nil {
 		t.Fatal(err)

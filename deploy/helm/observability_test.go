@@ -1,4 +1,4 @@
-package deploy_test
+package helm_test
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 // The chart's alerts and dashboards are those of observability/, and its targets have
 // the labels that those rely on.
 func TestChartObserves(t *testing.T) {
-	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/minimal.yaml",
+	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml",
 		"--set", "prometheusRule.enabled=true,dashboards.enabled=true,serviceMonitor.enabled=true")
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestChartObserves(t *testing.T) {
 		switch of := o.of.(type) {
 		case *monitoring.PrometheusRule:
 			rules++
-			text, err := os.ReadFile("observability/rules.yaml")
+			text, err := os.ReadFile("testdata/observability/rules.yaml")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestChartObserves(t *testing.T) {
 					continue
 				}
 				dashboards++
-				want, err := os.ReadFile("observability/dashboards/" + strings.TrimPrefix(name, "breakwater-"))
+				want, err := os.ReadFile("testdata/observability/dashboards/" + strings.TrimPrefix(name, "breakwater-"))
 				if err != nil || !json.Valid([]byte(text)) || strings.TrimSpace(text) != strings.TrimSpace(string(want)) {
 					t.Errorf("%s is another: %v", name, err)
 				}

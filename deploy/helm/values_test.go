@@ -1,4 +1,4 @@
-package deploy_test
+package helm_test
 
 import (
 	"encoding/json"
@@ -59,7 +59,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 		"a command that is none":     {set("provision.cronJob.command=rotate"), "at '/provision/cronJob/command'"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append([]string{"--values", "helm/testdata/minimal.yaml"}, c.args...)
+			args := append([]string{"--values", "testdata/minimal.yaml"}, c.args...)
 			out, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
 			if err == nil {
 				t.Fatalf("it renders:\n%s", out)
@@ -87,7 +87,7 @@ func TestChartTakes(t *testing.T) {
 		"another's values in a parent": set("global.x=y"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := render(t, need(t, "helm"), "breakwater", "bw", append([]string{"--values", "helm/testdata/minimal.yaml"}, args...)...)
+			out, err := render(t, need(t, "helm"), "breakwater", "bw", append([]string{"--values", "testdata/minimal.yaml"}, args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func TestChartTakes(t *testing.T) {
 
 // The image that is taken where no tag is named is this program's.
 func TestChartIsOfThisVersion(t *testing.T) {
-	data, err := os.ReadFile("helm/breakwater/Chart.yaml")
+	data, err := os.ReadFile("breakwater/Chart.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func strictly(t *testing.T, path string, schema map[string]any, value any) {
 func TestChartDocumentsItsValues(t *testing.T) {
 	var values, schema map[string]any
 	for file, into := range map[string]*map[string]any{"values.yaml": &values, "values.schema.json": &schema} {
-		data, err := os.ReadFile("helm/breakwater/" + file)
+		data, err := os.ReadFile("breakwater/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestChartDocumentsItsValues(t *testing.T) {
 	want := map[string]any{}
 	leaves("", values, schema, want)
 
-	readme, err := os.ReadFile("helm/breakwater/README.md")
+	readme, err := os.ReadFile("breakwater/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package deploy_test
+package helm_test
 
 import (
 	"net"
@@ -18,14 +18,14 @@ import (
 // What the chart reads out of a fleet file is what the program does, defaults included.
 func TestChartFollowsTheFleetFile(t *testing.T) {
 	for name, args := range map[string][]string{
-		"minimal":    {"--values", "helm/testdata/minimal.yaml", "--set", "gslb.enabled=true,fleet.gslb.ttl=30s,fleet.datacenters.par1.addresses={192.0.2.10},fleet.datacenters.par1.gslb={192.0.2.53}"},
+		"minimal":    {"--values", "testdata/minimal.yaml", "--set", "gslb.enabled=true,fleet.gslb.ttl=30s,fleet.datacenters.par1.addresses={192.0.2.10},fleet.datacenters.par1.gslb={192.0.2.53}"},
 		"production": renderings[1].values(),
 		"gateway":    renderings[2].values(),
 		// The file that is in the repository as the example of everything. Its geographic database and DNSSEC key come by volumes.
-		"example": {"--set-file", "fleetFile=fleet.example.yaml", "--set", strings.Join([]string{"datacenter=par1", "gslb.enabled=true", "edge.tls.secretName=x",
+		"example": {"--set-file", "fleetFile=testdata/fleet.example.yaml", "--set", strings.Join([]string{"datacenter=par1", "gslb.enabled=true", "edge.tls.secretName=x",
 			"secrets[0].name=token", `secrets[0].files.\/etc\/breakwater\/harbor-token\.crt=tls.crt`}, ",")},
-		"plain HTTP":       {"--values", "helm/testdata/minimal.yaml", "--set", "fleet.edge.tls=null,fleet.edge.plain_http=true,edge.tls.secretName="},
-		"sizes of its own": {"--values", "helm/testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
+		"plain HTTP":       {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.tls=null,fleet.edge.plain_http=true,edge.tls.secretName="},
+		"sizes of its own": {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rendered, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
@@ -133,7 +133,7 @@ func checkProjected(t *testing.T, pod *core.PodTemplateSpec, file string) {
 
 // A pod leaves in the order that the program is made for: health says so, the drain passes, SIGTERM, what is in flight.
 func TestChartLetsPodsFinish(t *testing.T) {
-	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
+	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestChartLetsPodsFinish(t *testing.T) {
 // Another fleet file is new edges, which do not read it again; name servers do, and stay but for what they read at their start.
 func TestChartRollsWhatDoesNotRead(t *testing.T) {
 	pods := func(set string) map[string]string {
-		rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "helm/testdata/gateway.yaml", "--set", set)
+		rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/gateway.yaml", "--set", set)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,13 +43,15 @@ type listed struct {
 	ImportPath string
 	Imports    []string
 	Deps       []string
+	Module     *struct{ Path, Version string }
 }
 
-// list asks in the workspace that go.work makes of both modules.
-func list(t *testing.T, args ...string) []listed {
+// list asks in the workspace that go.work makes of both modules, or with "off" in
+// the programs' module alone.
+func list(t *testing.T, workspace string, args ...string) []listed {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps"}, args...)...)
-	cmd.Env = append(os.Environ(), "GOWORK=")
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps,Module"}, args...)...)
+	cmd.Env = append(os.Environ(), "GOWORK="+workspace)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func list(t *testing.T, args ...string) []listed {
 
 func TestImportsGoOneWay(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range list(t, "work") {
+	for _, p := range list(t, "", "work") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		if name+"/" == module {
 			continue // this test
@@ -94,11 +96,31 @@ func TestImportsGoOneWay(t *testing.T) {
 
 // The lab's stand-ins accept what no Harbor should: they are not to be in the daemon.
 func TestTheDaemonHasNoStandIn(t *testing.T) {
-	for _, p := range list(t, "./cmd/breakwater") {
+	for _, p := range list(t, "", "./cmd/breakwater") {
 		for _, dep := range p.Deps {
 			if strings.HasPrefix(dep, module+"internal/lab") || strings.HasPrefix(dep, "github.com/distribution/distribution/") {
 				t.Errorf("cmd/breakwater depends on %s", dep)
 			}
+		}
+	}
+}
+
+// Tests run in the workspace, and a release is made without: the programs are built of
+// the same versions in both, also where what judges the charts wants a newer one.
+func TestTheWorkspaceChangesNoVersion(t *testing.T) {
+	versions := func(workspace string) map[string]string {
+		all := map[string]string{}
+		for _, p := range list(t, workspace, "-deps", "./cmd/...") {
+			if p.Module != nil {
+				all[p.Module.Path] = p.Module.Version
+			}
+		}
+		return all
+	}
+	released, tested := versions("off"), versions("")
+	for path, version := range tested {
+		if released[path] != version {
+			t.Errorf("%s is tested at %q and released at %q: go work sync", path, version, released[path])
 		}
 	}
 }

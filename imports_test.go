@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/store":          {"registry"},
 	"proxy/access":         {"registry"},
+	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},

@@ -1,0 +1,76 @@
+// Package peer is how the edges of a fleet know each other: by a shared key, by
+// certificates, or by both.
+package peer
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"time"
+
+	"example.org/breakwater/registry"
+)
+
+// Path is where an edge answers its peers: below it lies the distribution API, of
+// its own store and Harbor alone.
+const Path = "/breakwater/v1/peer"
+
+// What else an edge asks of a peer.
+const (
+	TokenPath = Path + "/token" // GET: a token of that datacenter's Harbor
+	PurgePath = Path + "/purge" // POST: remove content from that edge's store
+)
+
+// The headers between edges.
+const (
+	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
+	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
+	PushHeader   = "Breakwater-Push"                 // a HEAD is that of a client who may push
+)
+
+// Peer is another datacenter's edge.
+type Peer struct {
+	Datacenter string
+	Edge       *registry.Source // its address with Path as prefix; no credentials: the key is shown
+}
+
+// Trust decides which requests are another edge's. Its zero value trusts nobody.
+type Trust struct {
+	Key   *Key           // nil: certificates alone
+	Roots *x509.CertPool // the authorities of the certificates that edges show each other; nil: the key alone
+	Peers []Peer
+	Now   func() time.Time
+}
+
+// Datacenter returns whose edge made the request. ok is false where neither its
+// token nor its certificate says that it is an edge's.
+func (t Trust) Datacenter(r *http.Request) (datacenter string, ok bool) {
+	if datacenter, ok = t.Key.Verify(r.Header.Get("Authorization")); ok {
+		return datacenter, true
+	}
+	return t.byCertificate(r.TLS)
+}
+
+// byCertificate returns whose edge showed a client certificate: one of the fleet's
+// authorities signed it, it is made for clients too, and it is for the host of a
+// peer's address.
+func (t Trust) byCertificate(state *tls.ConnectionState) (datacenter string, ok bool) {
+	if t.Roots == nil || state == nil || len(state.PeerCertificates) == 0 {
+		return "", false
+	}
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: t.Roots, Intermediates: between, CurrentTime: t.Now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return "", false
+	}
+	for _, peer := range t.Peers {
+		if leaf.VerifyHostname(peer.Edge.URL().Hostname()) == nil {
+			return peer.Datacenter, true
+		}
+	}
+	return "", false
+}

@@ -157,3 +157,9 @@ func RetryAfter(s string, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// StatusClass is the class of an HTTP status in metrics: "2xx" for 204, and "0xx"
+// where there was no answer.
+func StatusClass(status int) string {
+	return [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}[min(max(status, 0)/100, 5)]
+}

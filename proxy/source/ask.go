@@ -1,0 +1,173 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+)
+
+// Question is what sources are asked for, as far as the order of asking depends on it.
+type Question struct {
+	Namespace namespace.Namespace
+	Route     []Step
+	Tag       bool          // a tag is asked for: another source might hold an older one
+	Held      bool          // a copy is held here
+	Deadline  time.Duration // how long a source has before others are asked beside it
+}
+
+const (
+	patience   = 3 // times the deadline; then nobody can say
+	hedgeLeast = 200 * time.Millisecond
+)
+
+// Patience is how long an answer of several sources is waited for in all, by the
+// deadline of one.
+func Patience(deadline time.Duration) time.Duration { return patience * deadline }
+
+var (
+	// ErrDown is the cause of a don't-know about a source that was not asked.
+	ErrDown      = errors.New("it was not asked: it has been found down")
+	errRemembers = errors.New("it only remembers: its own Harbor cannot say")
+)
+
+// Ask finds an answer: the local Harbor is asked first, then all peers at once,
+// then the upstreams in turn. Sources that are known to be down are skipped where a
+// copy is held, and asked last where there is none. A slow source is not given up:
+// the next are asked beside it (a hedge). ask asks one of them; stale says that the
+// source, a peer, only remembers what it gave, because its own Harbor could not say.
+// The error is the outcome that all answers together make.
+func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step) (found T, stale bool, err error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience(q.Deadline))
+	defer cancel()
+	stages, skipped := Stages(q.Route, !q.Held)
+	type result struct {
+		found    T
+		refusals []Refusal
+		ok       bool
+	}
+	results := make(chan result, len(stages))
+	started := 0
+	next := func() {
+		stage := stages[started]
+		started++
+		go func() {
+			found, refusals, ok := askAll(ctx, q, stage, ask)
+			results <- result{found, refusals, ok}
+		}()
+	}
+	next()
+	var all []Refusal
+	for _, s := range skipped { // a source that is not asked has not said no
+		all = append(all, Refusal{s, outcome.DontKnow(ErrDown)})
+	}
+	var none T
+	for ended := 0; ended < started; {
+		timer := time.NewTimer(q.hedgeAfter(stages, started))
+		select {
+		case <-timer.C:
+			for _, s := range stages[started-1] {
+				s.Suspect()
+			}
+			if started < len(stages) {
+				next()
+			}
+			continue
+		case r := <-results:
+			timer.Stop()
+			ended++
+			if r.ok {
+				return r.found, nil
+			}
+			if err := LastWord(q.Namespace, r.refusals); err != nil {
+				return none, err
+			}
+			all = append(all, r.refusals...)
+		}
+		if started < len(stages) {
+			next()
+		}
+	}
+	return none, Verdict(all)
+}
+
+// hedgeAfter is how long the sources that were asked last have for themselves.
+// Peers are asked beside a source as soon as it takes longer than it usually does,
+// unless they might show an older tag. Upstreams count their requests, and get no
+// hedges; nor do peers for a cache, whose own Harbors would each ask the upstream
+// in turn.
+func (q Question) hedgeAfter(stages [][]Step, started int) time.Duration {
+	kind := q.Namespace.Kind
+	if started < len(stages) && stages[started][0].Kind == Peer && (kind == namespace.Repl || kind == namespace.MultiDC && !q.Tag) {
+		return min(q.Deadline, max(hedgeLeast, 2*stages[started-1][0].Usual()))
+	}
+	return q.Deadline
+}
+
+// Stages splits a route into the sources that are asked at once, in order: all
+// peers are one stage, every other source is one of its own. Sources that are known
+// to be down come last with lastResort, or where nobody else is left; else they are
+// skipped.
+func Stages(route []Step, lastResort bool) (stages [][]Step, skipped []Step) {
+	var peers []Step
+	for _, s := range route {
+		switch {
+		case !s.Usable():
+			skipped = append(skipped, s)
+			continue
+		case s.Kind == Peer:
+			peers = append(peers, s)
+			continue
+		case len(peers) > 0:
+			stages, peers = append(stages, peers), nil
+		}
+		stages = append(stages, []Step{s})
+	}
+	if len(peers) > 0 {
+		stages = append(stages, peers)
+	}
+	if lastResort || len(stages) == 0 {
+		for _, s := range skipped {
+			stages = append(stages, []Step{s})
+		}
+		return stages, nil
+	}
+	return stages, skipped
+}
+
+// askAll asks the sources of a stage at once. The first that has it wins. A source
+// that only remembers it wins when no other has it, and not over a copy that is
+// held here: nobody can say which of the two is older.
+func askAll[T any](ctx context.Context, q Question, stage []Step, ask func(context.Context, Step) (T, bool, error)) (found T, refusals []Refusal, ok bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		found T
+		stale bool
+		err   error
+		step  Step
+	}
+	answers := make(chan answer, len(stage))
+	for _, s := range stage {
+		go func() {
+			found, stale, err := ask(ctx, s)
+			answers <- answer{found, stale, err, s}
+		}()
+	}
+	for range stage {
+		a := <-answers
+		switch {
+		case a.err != nil:
+			refusals = append(refusals, Refusal{a.step, a.err})
+		case !a.stale:
+			return a.found, nil, true
+		case q.Held:
+			refusals = append(refusals, Refusal{a.step, outcome.DontKnow(errRemembers)})
+		default:
+			found, ok = a.found, true
+		}
+	}
+	return found, refusals, ok
+}

@@ -1,0 +1,73 @@
+package source
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+const (
+	probeDeadline = time.Second
+	probeFirst    = time.Second // between two probes of a source that is down; doubled up to
+	probeLast     = 15 * time.Second
+	probePause    = time.Second // between two suspicions that are probed
+)
+
+// Usable reports whether the source may be asked now without waiting in vain: its
+// circuit breaker is closed, and it has not asked for a pause.
+func (s *Source) Usable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.open && !s.Now().Before(s.paused)
+}
+
+// Suspect probes a source that failed a request. One repo's answer says nothing of
+// the source: a probe decides whether the circuit breaker opens, and more probes
+// decide when it closes again.
+func (s *Source) Suspect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probing || s.Now().Sub(s.probed) < probePause {
+		return
+	}
+	s.probing = true
+	go s.probeUntilUp()
+}
+
+func (s *Source) probeUntilUp() {
+	for wait := probeFirst; ; wait = min(2*wait, probeLast) {
+		up := s.probe()
+		s.mu.Lock()
+		s.open, s.probed, s.probing = !up, s.Now(), !up
+		s.mu.Unlock()
+		s.Metrics.breaker(s.Name, !up)
+		if up {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// probe asks for the registry's root (GET /v2/), which needs no repo, no
+// credentials and no database. Every answer short of a server error says that the
+// source is there.
+func (s *Source) probe() bool {
+	ctx, cancel := context.WithTimeout(s.ctx, probeDeadline)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Registry.URL().String()+"/v2/", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := s.Registry.Transport().RoundTrip(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode < 500
+}

@@ -1,0 +1,143 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/registry"
+)
+
+// Meaning is what the edge knows by a source's error: a no (404), a refusal by
+// Harbor's policy (412), too many requests (429), or don't-know (503).
+func (s Step) Meaning(e *registry.Error) *registry.Error {
+	switch {
+	case e.Status == http.StatusNotFound && s.knows(e):
+		return unknownOf(e)
+	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.Kind != Upstream:
+		return e // Harbor's policy: passed on, in its own words
+	case e.Status == http.StatusTooManyRequests:
+		limited := outcome.TooMany(e.RetryAfter)
+		limited.Cause = e
+		return limited
+	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
+		// Its token service has given us a token before: Docker Hub answers so for
+		// names that do not exist.
+		no := registry.Errorf(registry.CodeNameUnknown, "%s is not there, or needs credentials", s.Repo)
+		no.Cause = errors.Join(outcome.ErrRefused, e)
+		return no
+	case s.Kind != Harbor:
+		return outcome.DontKnow(e)
+	}
+	return outcome.MissingProject(e)
+}
+
+// knows reports whether a 404 comes from somebody who can know. In a proxy cache
+// Harbor says 404 too when its upstream is down or refuses; then it looks only at
+// what it has ("repository … not found", "artifact … not found"). Where the
+// upstream itself said no, Harbor's message begins with "resource not found" for a
+// manifest and with "http status code: 404" for a blob. BLOB_UNKNOWN is the word of
+// the registry behind Harbor, which does not ask an upstream that it holds for
+// unwell. A 404 that is not a registry's JSON is nobody's word.
+func (s Step) knows(e *registry.Error) bool {
+	if e.Code == "" {
+		return false
+	}
+	if s.Kind == Peer && s.Namespace.Kind == namespace.Cache && e.Code == registry.CodeNameUnknown {
+		return false // that datacenter has no such cache: the upstream said nothing
+	}
+	const harborsOwn = "NOT_FOUND"
+	if s.Kind != Harbor || s.Namespace.Kind != namespace.Cache || e.Code != harborsOwn && e.Code != registry.CodeBlobUnknown {
+		return true
+	}
+	return strings.HasPrefix(e.Message, "resource not found") || strings.HasPrefix(e.Message, "http status code: 404")
+}
+
+func unknownOf(e *registry.Error) *registry.Error {
+	no := registry.Errorf(registry.CodeManifestUnknown, "there is no such manifest")
+	switch {
+	case e.Code == registry.CodeBlobUnknown || strings.HasPrefix(e.Message, "http status code: 404"):
+		no = registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
+	case e.Code == registry.CodeNameUnknown || strings.HasPrefix(e.Message, "repository "):
+		no = registry.Errorf(registry.CodeNameUnknown, "there is no such repo")
+	}
+	no.Cause = e
+	return no
+}
+
+// Refusal is why one source gave nothing.
+type Refusal struct {
+	Step Step
+	Err  error
+}
+
+// Final reports whether an outcome is the last word, whatever others would say:
+// Harbor's policy; in a cache, a no, which only somebody who can know says.
+func Final(ns namespace.Namespace, err error) bool {
+	return outcome.IsPolicy(err) || ns.Kind == namespace.Cache && outcome.IsNo(err)
+}
+
+// LastWord returns the first outcome among the refusals that is final, nil where
+// none is.
+func LastWord(ns namespace.Namespace, all []Refusal) error {
+	for _, r := range all {
+		if Final(ns, r.Err) {
+			return r.Err
+		}
+	}
+	return nil
+}
+
+// Verdict makes one outcome of what all sources of a route said, none of which had
+// the content: a no only if all said no, too many requests only if all said that.
+// What Harbor's own cache of an upstream does not know counts for nothing where the
+// upstream itself said no.
+func Verdict(all []Refusal) error {
+	deniedBy := map[string]bool{} // projects of caches whose upstream said no
+	for _, r := range all {
+		if r.Step.Kind == Upstream && outcome.IsNo(r.Err) {
+			deniedBy[r.Step.Namespace.Project] = true
+		}
+	}
+	var no, limited *registry.Error
+	var causes []error
+	var wait time.Duration
+	unknown := 0
+	for _, r := range all {
+		var e *registry.Error
+		if !errors.As(r.Err, &e) {
+			e = outcome.DontKnow(r.Err)
+		}
+		causes = append(causes, fmt.Errorf("%s: %w", r.Step.Name, r.Err))
+		wait = max(wait, e.RetryAfter)
+		switch {
+		case e.Status == http.StatusPreconditionFailed:
+			return e
+		case e.Status == http.StatusNotFound:
+			if no == nil {
+				no = e
+			}
+		case r.Step.Kind == Harbor && r.Step.Namespace.Kind == namespace.Cache && deniedBy[r.Step.Namespace.Project]:
+		case e.Status == http.StatusTooManyRequests:
+			limited = e
+		default:
+			unknown++
+		}
+	}
+	wait = max(wait, outcome.RetryAfter)
+	switch {
+	case unknown == 0 && limited == nil && no != nil:
+		return no
+	case unknown == 0 && no == nil && limited != nil:
+		e := outcome.TooMany(wait)
+		e.Cause = errors.Join(causes...)
+		return e
+	}
+	e := outcome.DontKnow(errors.Join(causes...))
+	e.RetryAfter = wait
+	return e
+}

@@ -1,0 +1,52 @@
+package source
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/registry"
+)
+
+// Metrics of the sources; proxy/README.md lists them.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	down     *prometheus.GaugeVec
+	rateLeft *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them; nil: they are counted and not shown.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_requests_total",
+			Help: "Requests to a source by status class; 0xx: it did not answer."}, []string{"source", "status"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_source_bytes_total",
+			Help: "Bytes of bodies that came from a source."}, []string{"source"}),
+		down: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_source_down",
+			Help: "1 while the circuit breaker of a source is open: it is asked last, or not at all."}, []string{"source"}),
+		rateLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
+			Help: "Pulls that an upstream said are left of its limit."}, []string{"source"}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.bytes, m.down, m.rateLeft)
+	}
+	return m
+}
+
+func (m *Metrics) breaker(source string, open bool) {
+	value := 0.0
+	if open {
+		value = 1
+	}
+	m.down.WithLabelValues(source).Set(value)
+}
+
+// asked counts a request; answer is nil where there was none.
+func (m *Metrics) asked(source string, answer *http.Response) {
+	status := 0
+	if answer != nil {
+		status = answer.StatusCode
+	}
+	m.requests.WithLabelValues(source, registry.StatusClass(status)).Inc()
+}

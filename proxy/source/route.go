@@ -1,0 +1,111 @@
+package source
+
+import (
+	"slices"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/registry"
+)
+
+// Step is one source to ask for one repo, and what the source calls the repo.
+type Step struct {
+	*Source
+	Repo      string
+	Namespace namespace.Namespace // whose rules say what an answer means: a cache's 404 is not a Harbor project's
+}
+
+// Under is the request as the step's source knows it.
+func (s Step) Under(req registry.Request) registry.Request {
+	req.Repo, req.Query = s.Repo, nil
+	return req
+}
+
+// LeftOut reports whether the step's source is known to be down, and another one of
+// the route can be asked: nobody waits for a silence then. A source that asked for
+// a pause is not left out: it says so at once.
+func (s Step) LeftOut(route []Step) bool {
+	return !s.Usable() && s.Limited() == nil && AnyUsable(route)
+}
+
+// AnyUsable reports whether some source may be asked now. If not, the probes tell
+// when one is back.
+func AnyUsable(route []Step) bool {
+	return slices.ContainsFunc(route, func(s Step) bool { return s.Usable() })
+}
+
+// Routes knows from where each repo is read. Safe for concurrent use.
+type Routes struct {
+	Harbor     *Source
+	Peers      []*Source          // nearest first
+	Upstreams  map[string]*Source // by the project of the cache
+	Namespaces *namespace.Table
+
+	holders *lru.Cache[string, string] // the name of the source that gave something last, by repo
+}
+
+const maxHolders = 1 << 14
+
+// NewRoutes returns the routes over the sources.
+func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, namespaces *namespace.Table) *Routes {
+	r := &Routes{Harbor: harbor, Peers: peers, Upstreams: upstreams, Namespaces: namespaces}
+	r.holders, _ = lru.New[string, string](maxHolders) // the size is positive: no error
+	return r
+}
+
+// Of returns where a repo of a managed namespace is read from, in order
+// (proxy/README.md, "Namespaces"). tag is "" for a digest, which is looked for
+// under every rule that may have brought it.
+func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
+	steps := r.Own(ns, repo)
+	for _, peer := range r.Peers {
+		steps = append(steps, Step{peer, repo, ns})
+	}
+	switch ns.Kind {
+	case namespace.Cache:
+		if upstream := r.Upstreams[ns.Project]; upstream != nil {
+			steps = append(steps, Step{upstream, ns.Image(repo), ns})
+		}
+	case namespace.Repl:
+		for _, origin := range ns.Origins(repo, tag) {
+			cache := r.Namespaces.Of(origin.Cache)
+			steps = append(steps, Step{r.Harbor, origin.Cache + "/" + origin.Image, cache})
+			if upstream := r.Upstreams[origin.Cache]; upstream != nil {
+				steps = append(steps, Step{upstream, origin.Image, cache})
+			}
+		}
+	}
+	return steps
+}
+
+// Own is the route of a peer's request, which goes no further than this
+// datacenter's own Harbor: the peer asks the others itself.
+func (r *Routes) Own(ns namespace.Namespace, repo string) []Step {
+	return []Step{{r.Harbor, repo, ns}}
+}
+
+// Gave notes that the source gave something of the repo.
+func (r *Routes) Gave(repo string, s *Source) { r.holders.Add(repo, s.Name) }
+
+// ForBlobs sorts the route of a repo for its blobs: the source that gave something
+// of the repo last comes first, because what belongs to it is there too. The local
+// Harbor stays before it: it is near.
+func (r *Routes) ForBlobs(repo string, route []Step) []Step {
+	holder, ok := r.holders.Get(repo)
+	if !ok || holder == r.Harbor.Name {
+		return route
+	}
+	rank := func(s Step) int {
+		switch {
+		case s.Source == r.Harbor && s.Repo == repo:
+			return 0
+		case s.Name == holder:
+			return 1
+		}
+		return 2
+	}
+	route = slices.Clone(route)
+	slices.SortStableFunc(route, func(a, b Step) int { return rank(a) - rank(b) })
+	return route
+}

@@ -1,0 +1,178 @@
+// Package source is what content may be fetched from: the local Harbor, the other
+// datacenters' edges (peers), and the registries outside the fleet (upstreams). It
+// knows how each of them is doing, in which order the sources of a repo are asked,
+// and what their answers mean.
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/registry"
+)
+
+// Kind says what a source's answers mean.
+type Kind int
+
+// The kinds of sources.
+const (
+	Harbor   Kind = iota // the local Harbor
+	Peer                 // another datacenter's edge: its own store and Harbor
+	Upstream             // the registry outside the fleet that a cache is of
+)
+
+// Config is what one source is.
+type Config struct {
+	Name       string // in logs, Cache-Status and explanations: harbor, peer-mad1, upstream-quay.io
+	Kind       Kind
+	Datacenter string                 // of a peer
+	Registry   *registry.Source       // its address and the edge's own credentials there
+	Token      func() (string, error) // shown to a peer in place of credentials; nil: none
+	Relay      bool                   // requests carry the credentials of the client that asked, in place of the edge's own
+	Marks      http.Header            // sent with every request for content; nil: none
+	Now        func() time.Time       // nil: time.Now
+	Metrics    *Metrics               // nil: none
+}
+
+// Source is something that content may be fetched from, and how it has been doing.
+// Safe for concurrent use.
+type Source struct {
+	Config
+	ctx context.Context // of the probes
+
+	mu      sync.Mutex
+	probing bool
+	open    bool                 // the circuit breaker: the last probe failed
+	paused  time.Time            // no requests until then: an upstream has had enough
+	probed  time.Time            // when the last probe ended
+	took    [takes]time.Duration // until the headers of its last answers
+	answers int
+}
+
+// New returns a source. Its probes end with ctx.
+func New(ctx context.Context, cfg Config) *Source {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	return &Source{Config: cfg, ctx: ctx}
+}
+
+// Header returns what a request for content to the source carries beside the
+// edge's own credentials. authorization is the client's.
+func (s *Source) Header(authorization string) http.Header {
+	header := http.Header{}
+	if s.Relay && authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	for name, values := range s.Marks {
+		header[name] = values
+	}
+	return header
+}
+
+// Authorize adds what shows a peer that one of the fleet's edges asks. It adds
+// nothing where the edge's certificate does that.
+func (s *Source) Authorize(h http.Header) error {
+	if s.Token == nil {
+		return nil
+	}
+	token, err := s.Token()
+	if err == nil {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return err
+}
+
+// Do asks the source, and returns its answer as it is, or why there was none.
+// deadline bounds the wait for the answer's header; 0: as long as ctx allows. What
+// an answer says of the source as a whole is noted.
+func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
+	if s.Kind == Upstream {
+		if e := s.Limited(); e != nil {
+			return nil, e
+		}
+	}
+	if s.Token != nil {
+		header = header.Clone()
+		if err := s.Authorize(header); err != nil {
+			return nil, outcome.DontKnow(err)
+		}
+	}
+	bounded, cancel := context.WithCancelCause(ctx)
+	if deadline > 0 {
+		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%s did not answer for %v", s.Name, deadline)) })
+		defer timer.Stop()
+	}
+	begun := s.Now()
+	resp, err := s.Registry.Do(bounded, req, header)
+	s.Metrics.asked(s.Name, resp)
+	if err != nil {
+		cause := context.Cause(bounded)
+		cancel(nil)
+		if ctx.Err() == nil {
+			s.Suspect()
+		}
+		if cause != nil && ctx.Err() == nil {
+			return nil, outcome.DontKnow(cause)
+		}
+		return nil, err
+	}
+	s.remember(s.Now().Sub(begun))
+	s.Note(resp)
+	if IsPage(resp) {
+		resp.Body.Close()
+		cancel(nil)
+		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+	}
+	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
+	return resp, nil
+}
+
+// RoundTrip sends a request that is none for content to a peer, and shows that one
+// of the fleet's edges asks. The request's URL is in full.
+func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := s.Authorize(req.Header); err != nil {
+		return nil, err
+	}
+	resp, err := s.Registry.Transport().RoundTrip(req)
+	s.Metrics.asked(s.Name, resp)
+	return resp, err
+}
+
+// IsPage reports whether an answer is a login page or the like, whatever was asked
+// for. It is no registry's word, least of all that a repo holds something.
+func IsPage(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
+}
+
+// cancelingBody ends its request's context when it is closed, and counts what is read of it.
+type cancelingBody struct {
+	body   io.ReadCloser
+	cancel context.CancelCauseFunc
+	read   prometheus.Counter
+}
+
+// Read implements io.Reader.
+func (b *cancelingBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.read.Add(float64(n))
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *cancelingBody) Close() error {
+	err := b.body.Close()
+	b.cancel(nil)
+	return err
+}

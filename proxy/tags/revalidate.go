@@ -1,0 +1,123 @@
+package tags
+
+import (
+	"context"
+	"time"
+
+	"example.org/breakwater/proxy/outcome"
+)
+
+// Question is what a revalidation finds out. A peer's question is not a client's:
+// no other datacenter is asked for a peer, so that neither answer serves for the other.
+type Question struct {
+	Key
+	OwnOnly bool // a peer's
+}
+
+// Found is a manifest as somebody has it.
+type Found struct {
+	Entry Entry
+	Body  []byte // nil: the body that is held is still right
+	Stale bool   // the source only remembers it: good for those who wait, and no longer
+}
+
+// Revalidation asks once for what a reference is now; any number of requests wait for it.
+type Revalidation struct {
+	Done <-chan struct{} // closed when Found and Err are there to be read
+	Found
+	Err error
+
+	begun time.Time
+	done  chan struct{}
+}
+
+// negative is a no that is remembered.
+type negative struct {
+	err   error
+	begun time.Time // when the revalidation that said so began
+	until time.Time
+}
+
+const (
+	deadline = time.Minute     // of a revalidation
+	noFor    = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
+)
+
+// Negative returns the no that is remembered for a question, nil where there is none.
+func (c *Cache) Negative(q Question) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.negative(q)
+}
+
+func (c *Cache) negative(q Question) error {
+	no, ok := c.negatives.Get(q)
+	written, _ := c.writes.Get(q.Repo)
+	if !ok || !c.now().Before(no.until) || !no.begun.After(written) {
+		return nil
+	}
+	return no.err
+}
+
+// Revalidate joins the revalidation of q that is under way, or starts one. One that
+// began before the repo's last write is never joined, so that nobody is shown a tag
+// older than a push that was already answered. seen is what the caller read before:
+// a revalidation that has ended since is as good as one that is joined. ask is
+// called with what is remembered now; its error is an outcome.
+func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask func(ctx context.Context, old Entry) (Found, error)) (r *Revalidation, joined bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.revalidations[q]; ok {
+		return r, true
+	}
+	old, _ := c.recall(q.Key)
+	done := make(chan struct{})
+	r = &Revalidation{Done: done, begun: c.now(), done: done}
+	newer := old.Checked.After(seen.Checked) && c.fresh(q.Key, old, freshness)
+	if r.Err = c.negative(q); newer || r.Err != nil {
+		r.Entry = old
+		close(done)
+		return r, true
+	}
+	c.revalidations[q] = r
+	go func() {
+		ctx, cancel := context.WithTimeout(c.ctx, deadline)
+		defer cancel()
+		r.Found, r.Err = ask(ctx, old)
+		if r.Entry.Refused = false; !r.Stale {
+			r.Entry.Checked = r.begun
+		}
+		c.finish(q, r, min(freshness, noFor))
+	}()
+	return r, false
+}
+
+// finish takes the answer over, unless a write or a later answer has overtaken it.
+func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer close(r.done)
+	if c.revalidations[q] == r {
+		delete(c.revalidations, q)
+	}
+	newest, _ := c.entries.Get(q.Key)
+	written, _ := c.writes.Get(q.Repo)
+	switch {
+	case !r.begun.After(written): // it may have seen what was there before the write
+	case r.begun.Before(newest.Checked): // a later one has answered already
+	case r.Err == nil:
+		c.keep(q.Key, r.Entry)
+		c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry) // the client asks for it next
+	case outcome.IsPolicy(r.Err):
+		if newest.Refused = true; newest.Digest != "" {
+			c.entries.Add(q.Key, newest)
+		}
+	case outcome.IsNo(r.Err):
+		if !q.OwnOnly && outcome.IsFirmNo(r.Err) {
+			c.forget(q.Key)
+		}
+		if noFor > 0 {
+			c.negatives.Add(q, negative{r.Err, r.begun, c.now().Add(noFor)})
+		}
+	}
+}

@@ -1,0 +1,152 @@
+// Package tags knows what a reference of a repo is now: what was seen under it and
+// when, whether that is still fresh, and that it was not there a moment ago (the
+// negative cache). It joins the revalidations of one reference, and orders them with
+// the writes through this edge, so that a client reads its own writes. It knows
+// nothing of HTTP or of sources: it is given a function that asks.
+package tags
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+)
+
+// Key is a reference of a repo: a tag, or a digest as text.
+type Key struct{ Repo, Reference string }
+
+// Entry is what a repo was seen to hold under a reference.
+type Entry struct {
+	Digest    digest.Digest // "" in the zero Entry: nothing was seen
+	MediaType string
+	Source    string    // the name of the source that said so
+	Checked   time.Time // when the revalidation that said so began; zero: before this edge started, or never
+	Refused   bool      // by Harbor's policy, when it was last asked
+
+	saved time.Time // when it was last given to the Memory
+}
+
+// Memory keeps entries across restarts. An Entry from there is never fresh: what
+// was written since is not remembered.
+type Memory interface {
+	Tag(repo, reference string) (d digest.Digest, mediaType, source string, ok bool)
+	PutTag(repo, reference string, d digest.Digest, mediaType, source string, seen time.Time)
+	DropTag(repo, reference string)
+}
+
+// noMemory remembers nothing.
+type noMemory struct{}
+
+func (noMemory) Tag(string, string) (digest.Digest, string, string, bool)        { return "", "", "", false }
+func (noMemory) PutTag(string, string, digest.Digest, string, string, time.Time) {}
+func (noMemory) DropTag(string, string)                                          {}
+
+// Cache remembers manifests by repo and reference. Safe for concurrent use.
+type Cache struct {
+	ctx    context.Context // of every revalidation: it is nobody's request
+	now    func() time.Time
+	memory Memory
+
+	mu            sync.Mutex
+	entries       *lru.Cache[Key, Entry]
+	revalidations map[Question]*Revalidation // that are under way, and may be joined
+	writes        *lru.Cache[string, time.Time]
+	negatives     *lru.Cache[Question, negative]
+}
+
+const (
+	maxEntries   = 1 << 16
+	maxWrites    = 1 << 14 // repos
+	maxNegatives = 1 << 14
+	// An entry that says nothing new is saved again after a while, so that what is in
+	// use is told from what is old.
+	saveEvery = 24 * time.Hour
+)
+
+// New returns an empty Cache over a memory; nil: a restart forgets. Its
+// revalidations end with ctx.
+func New(ctx context.Context, now func() time.Time, memory Memory) *Cache {
+	if memory == nil {
+		memory = noMemory{}
+	}
+	c := &Cache{ctx: ctx, now: now, memory: memory, revalidations: map[Question]*Revalidation{}}
+	c.entries, _ = lru.New[Key, Entry](maxEntries) // the sizes are positive: no error
+	c.writes, _ = lru.New[string, time.Time](maxWrites)
+	c.negatives, _ = lru.New[Question, negative](maxNegatives)
+	return c
+}
+
+// Get returns what is remembered of a reference. fresh reports whether it may be
+// believed without asking, for an answer that is good for freshness.
+func (c *Cache) Get(key Key, freshness time.Duration) (e Entry, known, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, known = c.recall(key)
+	return e, known, known && c.fresh(key, e, freshness)
+}
+
+// fresh: an answer to a question from before the repo's last write may be older
+// than that write; c.mu is held.
+func (c *Cache) fresh(key Key, e Entry, freshness time.Duration) bool {
+	written, _ := c.writes.Get(key.Repo)
+	return c.now().Sub(e.Checked) < freshness && e.Checked.After(written)
+}
+
+// recall returns what is in memory, or was before a restart; c.mu is held.
+func (c *Cache) recall(key Key) (Entry, bool) {
+	if e, ok := c.entries.Get(key); ok {
+		return e, true
+	}
+	d, mediaType, source, ok := c.memory.Tag(key.Repo, key.Reference)
+	if !ok {
+		return Entry{}, false
+	}
+	e := Entry{Digest: d, MediaType: mediaType, Source: source}
+	c.entries.Add(key, e)
+	return e, true
+}
+
+// keep remembers an entry, and saves it where it says something new; c.mu is held.
+func (c *Cache) keep(key Key, e Entry) {
+	old, ok := c.entries.Peek(key)
+	e.saved = old.saved
+	if !ok || old.Digest != e.Digest || old.MediaType != e.MediaType || e.Checked.Sub(old.saved) > saveEvery {
+		e.saved = e.Checked
+		c.memory.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
+	}
+	c.entries.Add(key, e)
+}
+
+// forget drops what is remembered of a reference; c.mu is held.
+func (c *Cache) forget(key Key) {
+	c.entries.Remove(key)
+	c.memory.DropTag(key.Repo, key.Reference)
+}
+
+// Written notes that a client changed the repo through this edge. What was learned
+// before is not fresh any more, and a revalidation that is under way is not joined:
+// it may have seen what was there before the write. moved is the tag that certainly
+// changed, "" for none: no older copy of it is served again, whoever is down.
+func (c *Cache) Written(repo, moved string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes.Add(repo, c.now())
+	if moved != "" {
+		c.forget(Key{repo, moved})
+	}
+	for q := range c.revalidations {
+		if q.Repo == repo {
+			delete(c.revalidations, q)
+		}
+	}
+}
+
+// Pushed remembers what a client has pushed. It is revalidated like everything
+// else, and served when nobody can say.
+func (c *Cache) Pushed(key Key, e Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(key, e)
+}

@@ -1,4 +1,4 @@
-package proxy_test
+package state_test
 
 import (
 	"bytes"
@@ -10,28 +10,28 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/state"
 )
 
-func openMemory(t *testing.T, path string) *proxy.Memory {
+func open(t *testing.T, path string) *state.DB {
 	t.Helper()
-	m, err := proxy.OpenMemory(path, slog.New(slog.DiscardHandler))
+	m, err := state.Open(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-func isMember(m *proxy.Memory, repo string, d digest.Digest) bool {
+func isMember(m *state.DB, repo string, d digest.Digest) bool {
 	_, ok := m.Member(repo, d)
 	return ok
 }
 
 // What a repo was seen to hold is known also while it is being written down, and
 // a delete at that moment is not undone by what is on its way to the disk.
-func TestMemoryIsWholeWhileItIsWritten(t *testing.T) {
+func TestStateIsWholeWhileItIsWritten(t *testing.T) {
 	path := t.TempDir() + "/state.db"
-	m := openMemory(t, path)
+	m := open(t, path)
 	var all []digest.Digest
 	for i := range 2000 {
 		all = append(all, digest.FromString(fmt.Sprint(i)))
@@ -48,7 +48,7 @@ func TestMemoryIsWholeWhileItIsWritten(t *testing.T) {
 			t.Fatal("forgotten while it was written")
 		}
 		if isMember(m, "cache-x/left", all[i%len(all)]) == left {
-			t.Fatalf("left: %v, and the memory says the opposite", left)
+			t.Fatalf("left: %v, and the state says the opposite", left)
 		}
 		if i%len(all) > 0 {
 			continue
@@ -69,7 +69,7 @@ func TestMemoryIsWholeWhileItIsWritten(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m = openMemory(t, path)
+	m = open(t, path)
 	defer m.Close()
 	for _, d := range all {
 		if !isMember(m, "cache-x/kept", d) || isMember(m, "cache-x/left", d) {
@@ -80,13 +80,13 @@ func TestMemoryIsWholeWhileItIsWritten(t *testing.T) {
 
 // A file that the disk has damaged is put aside, whatever is wrong with it: it
 // does not end the edge, now or later.
-func TestADamagedMemoryIsPutAside(t *testing.T) {
-	if path := os.Getenv("BREAKWATER_DAMAGED_MEMORY"); path != "" { // a process of its own, which a fault would end
+func TestADamagedStateIsPutAside(t *testing.T) {
+	if path := os.Getenv("BREAKWATER_DAMAGED_STATE"); path != "" { // a process of its own, which a fault would end
 		useDamaged(t, path)
 		return
 	}
 	path := t.TempDir() + "/state.db"
-	m := openMemory(t, path)
+	m := open(t, path)
 	for i := range 20_000 {
 		m.Join("cache-x/app", digest.FromString(fmt.Sprint(i)), 1)
 	}
@@ -112,8 +112,8 @@ func TestADamagedMemoryIsPutAside(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestADamagedMemoryIsPutAside$")
-			cmd.Env = append(os.Environ(), "BREAKWATER_DAMAGED_MEMORY="+path)
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestADamagedStateIsPutAside$")
+			cmd.Env = append(os.Environ(), "BREAKWATER_DAMAGED_STATE="+path)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v: %.500s", err, out)
 			}
@@ -122,7 +122,7 @@ func TestADamagedMemoryIsPutAside(t *testing.T) {
 }
 
 func useDamaged(t *testing.T, path string) {
-	m := openMemory(t, path)
+	m := open(t, path)
 	for i := range 20_000 {
 		m.Member("cache-x/app", digest.FromString(fmt.Sprint(i)))
 	}
@@ -131,7 +131,7 @@ func useDamaged(t *testing.T, path string) {
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
-	m = openMemory(t, path)
+	m = open(t, path)
 	defer m.Close()
 	if !isMember(m, "cache-x/app", another) {
 		t.Error("nothing is remembered any more")

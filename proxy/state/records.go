@@ -1,0 +1,127 @@
+package state
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	bolt "go.etcd.io/bbolt"
+
+	"example.org/breakwater/registry"
+)
+
+// key separates the parts by NUL, which no repo and no reference has in it.
+func key(repo, reference string) string { return repo + "\x00" + reference }
+
+// Tag returns what a reference was last seen to be.
+func (s *DB) Tag(repo, reference string) (d digest.Digest, mediaType, source string, ok bool) {
+	if s == nil {
+		return "", "", "", false
+	}
+	r, ok := s.get(tagBucket, key(repo, reference))
+	if !ok {
+		return "", "", "", false
+	}
+	d, err := registry.ParseDigest(r.Digest)
+	return d, r.MediaType, r.Source, err == nil
+}
+
+// PutTag remembers what a reference was seen to be.
+func (s *DB) PutTag(repo, reference string, d digest.Digest, mediaType, source string, seen time.Time) {
+	if s != nil {
+		s.put(tagBucket, key(repo, reference), &record{Digest: d.String(), MediaType: mediaType, Source: source, Checked: seen.Unix()})
+	}
+}
+
+// DropTag forgets a reference.
+func (s *DB) DropTag(repo, reference string) {
+	if s != nil {
+		s.put(tagBucket, key(repo, reference), nil)
+	}
+}
+
+// TagList returns the tags that a repo was last seen to have, sorted.
+func (s *DB) TagList(repo string) []string {
+	if s == nil {
+		return nil
+	}
+	r, _ := s.get(listBucket, key(repo, ""))
+	return r.Tags
+}
+
+// PutTagList remembers the tags of a repo.
+func (s *DB) PutTagList(repo string, tags []string) {
+	if s != nil {
+		s.put(listBucket, key(repo, ""), &record{Tags: tags, Checked: time.Now().Unix()})
+	}
+}
+
+// Referrers returns the descriptors of what was last seen to refer to a manifest.
+func (s *DB) Referrers(repo string, d digest.Digest) []json.RawMessage {
+	if s == nil {
+		return nil
+	}
+	r, _ := s.get(listBucket, key(repo, d.String()))
+	return r.Referrers
+}
+
+// PutReferrers remembers the descriptors of what refers to a manifest.
+func (s *DB) PutReferrers(repo string, d digest.Digest, all []json.RawMessage) {
+	if s != nil {
+		s.put(listBucket, key(repo, d.String()), &record{Referrers: all, Checked: time.Now().Unix()})
+	}
+}
+
+// Join remembers that a repo of the project holds the digest.
+func (s *DB) Join(repo string, d digest.Digest, project int64) {
+	s.put(memberBucket, key(repo, d.String()), &record{Checked: time.Now().Unix(), Project: project})
+}
+
+// Member returns the id of the project in which the repo was seen to hold the digest.
+func (s *DB) Member(repo string, d digest.Digest) (project int64, ok bool) {
+	r, ok := s.get(memberBucket, key(repo, d.String()))
+	return r.Project, ok
+}
+
+// Leave forgets what a repo holds.
+func (s *DB) Leave(repo string) {
+	prefix := key(repo, "")
+	var gone []string
+	s.mu.Lock() // first what waits: by the time that the disk is read it may be there
+	for _, waits := range []changes{s.pending, s.writing} {
+		for k := range waits[memberBucket] {
+			if strings.HasPrefix(k, prefix) {
+				gone = append(gone, k)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
+		c := tx.Bucket([]byte(memberBucket)).Cursor()
+		for k, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
+			gone = append(gone, string(k))
+		}
+		return nil
+	})
+	for _, k := range gone {
+		s.put(memberBucket, k, nil)
+	}
+}
+
+// Grant remembers when Harbor last granted what the key, a keyed hash, stands for.
+func (s *DB) Grant(key string, at time.Time) {
+	s.put(grantBucket, key, &record{Checked: at.Unix()})
+}
+
+// Granted returns when that was.
+func (s *DB) Granted(key string) (time.Time, bool) {
+	r, ok := s.get(grantBucket, key)
+	if !ok {
+		return time.Time{}, false
+	}
+	return time.Unix(r.Checked, 0), true
+}
+
+// Revoke forgets a grant.
+func (s *DB) Revoke(key string) { s.put(grantBucket, key, nil) }

@@ -1,0 +1,116 @@
+// Package state is what an edge remembers across a restart, in one file: what tags
+// were seen to be, lists, which repo holds which content, and what Harbor granted.
+// Without it an edge that starts while Harbor is down could serve nothing. The rooms
+// that remember something declare the interface where they use it; DB implements all
+// of them.
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// DB is an open state file. Safe for concurrent use. A nil DB remembers no tags and
+// no lists.
+type DB struct {
+	db  *bolt.DB
+	log *slog.Logger
+
+	mu      sync.Mutex
+	pending changes // since the last write
+	writing changes // on their way to disk
+	wake    chan struct{}
+	done    chan struct{}
+	stop    context.CancelFunc
+	failed  bool
+}
+
+const openTimeout = time.Second
+
+// Open opens the file, or makes it. A file that is damaged is put aside: the edge
+// asks its sources again. A file of a newer format is an error, and stays as it is.
+func Open(path string, log *slog.Logger) (*DB, error) {
+	db, err := openSound(path)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open %s: another process uses it; one file serves one edge", path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNewer) {
+		log.Warn("the state file cannot be read; it is put aside", "file", path, "err", err.Error())
+		if err := os.Rename(path, path+".broken"); err != nil {
+			return nil, fmt.Errorf("open state: %w", err)
+		}
+		db, err = openSound(path)
+	}
+	if err == nil {
+		if err = prepare(db); err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open state %s: %w", path, err)
+	}
+	s := &DB{db: db, log: log, pending: noChanges(), writing: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.write(ctx)
+	return s, nil
+}
+
+// openSound opens a database and reads all of it once: bolt trusts what it
+// reads, and what is damaged would end the edge later, and again at every start.
+// A file of a newer format is not read further: its pages may mean something else.
+func openSound(path string) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that was cut short faults where it is mapped
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("it is damaged: %v", fault)
+		}
+		if err != nil && db != nil {
+			err, db = errors.Join(err, db.Close()), nil
+		}
+	}()
+	if db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}); err != nil {
+		return db, err
+	}
+	return db, db.View(func(tx *bolt.Tx) error {
+		if err := checkFormat(tx); err != nil {
+			return err
+		}
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(key, value []byte) error {
+				bytes.Count(value, key) // touches every byte
+				return nil
+			})
+		})
+	})
+}
+
+// prepare makes the buckets that are missing, and brings an older file to this format.
+func prepare(db *bolt.DB) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range buckets() {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return migrate(tx)
+	})
+}
+
+// Close saves what is not yet on disk.
+func (s *DB) Close() error {
+	s.stop()
+	<-s.done
+	return s.db.Close()
+}

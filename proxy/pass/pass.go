@@ -1,0 +1,126 @@
+// Package pass hands requests to a Harbor as they came, and its answers back: bodies
+// are streamed both ways, and where an answer names Harbor's own address, the client
+// reads the one that it used.
+package pass
+
+import (
+	"context"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/registry"
+)
+
+// TokenPath is where Harbor's token service is, and the edge's.
+const TokenPath = "/service/token"
+
+// Proxy hands requests to one Harbor.
+type Proxy struct {
+	Name    string   // of the source, in Cache-Status
+	Address *url.URL // scheme and host
+	proxy   *httputil.ReverseProxy
+}
+
+// Call is one request on its way through a Proxy.
+type Call struct {
+	Path     string                     // in place of the request's; "": the request's own
+	Answered func(*http.Response) error // is given the answer before the client has it; an error keeps it from the client. nil: nothing
+
+	in  *http.Request // the client's
+	err error
+}
+
+type callKey struct{}
+
+func callOf(r *http.Request) *Call {
+	call, _ := r.Context().Value(callKey{}).(*Call)
+	return call
+}
+
+// ToHarbor returns a Proxy to the local Harbor. Host and cookies are kept, and
+// upgrades are let through.
+func ToHarbor(name string, harbor *registry.Source) *Proxy {
+	p := &Proxy{Name: name, Address: harbor.URL()}
+	return p.over(harbor.Transport(), p.Rewrite, p.rewriteAnswer)
+}
+
+// ToPeer returns a Proxy to another datacenter's Harbor, through its edge. authorize
+// shows the edge who asks; Harbor is shown the client's own credentials. location
+// makes a Location of the peer's the client's.
+func ToPeer(name string, edge *registry.Source, authorize func(http.Header) error, location func(location, client string) string) *Proxy {
+	p := &Proxy{Name: name, Address: edge.URL()}
+	rewrite := func(pr *httputil.ProxyRequest) {
+		pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = p.Address.Scheme, p.Address.Host, ""
+		pr.Out.URL.Path, pr.Out.URL.RawPath = peer.Path+callOf(pr.In).Path, ""
+		for _, name := range []string{"Cookie", "Authorization", peer.ClientHeader} {
+			pr.Out.Header.Del(name)
+		}
+		authorize(pr.Out.Header) //nolint:errcheck // without it the peer refuses, and says so
+		if own := pr.In.Header.Get("Authorization"); own != "" {
+			pr.Out.Header.Set(peer.ClientHeader, own)
+		}
+	}
+	return p.over(edge.Transport(), rewrite, func(resp *http.Response, in *http.Request) {
+		resp.Header.Del("Cache-Status") // it is this edge's to say
+		if at := resp.Header.Get("Location"); at != "" {
+			resp.Header.Set("Location", location(at, ClientURL(in)))
+		}
+		p.OwnChallenge(resp.Header, in)
+	})
+}
+
+// over makes the reverse proxy. answer rewrites what the client, who sent in, reads.
+func (p *Proxy) over(transport http.RoundTripper, rewrite func(*httputil.ProxyRequest), answer func(_ *http.Response, in *http.Request)) *Proxy {
+	p.proxy = &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite:       rewrite,
+		ModifyResponse: func(resp *http.Response) error {
+			call := callOf(resp.Request)
+			if call.Answered != nil {
+				if err := call.Answered(resp); err != nil {
+					return err
+				}
+			}
+			answer(resp, call.in)
+			return nil
+		},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r).err = err },
+	}
+	return p
+}
+
+// Serve passes a request on, and its answer to w. The error is an answer for the
+// client: 503 when Harbor did not answer at all, or call.Answered kept the answer.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
+	call.in = r
+	w.Header().Set("Cache-Status", "breakwater; fwd=bypass; detail="+p.Name)
+	w.Header().Del("Docker-Distribution-Api-Version") // Harbor's own is passed on
+	p.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, &call)))
+	if call.err == nil {
+		return nil
+	}
+	e := registry.Errorf(registry.CodeUnavailable, "Harbor does not answer; try again")
+	e.RetryAfter, e.Cause = outcome.RetryAfter, call.err
+	return e
+}
+
+// Rewrite addresses a request to Harbor, and says for whom it is.
+func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.URL.Scheme, pr.Out.URL.Host = p.Address.Scheme, p.Address.Host
+	pr.Out.Host = pr.In.Host
+	if pr.In.TLS == nil { // what is before the edge has its place in the list
+		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
+	}
+	pr.Out.Header.Del(peer.AskedHeader)
+	pr.SetXForwarded()
+	scheme, _, _ := strings.Cut(ClientURL(pr.In), ":")
+	pr.Out.Header.Set("X-Forwarded-Proto", scheme)
+	if call := callOf(pr.In); call != nil && call.Path != "" {
+		pr.Out.URL.Path, pr.Out.URL.RawPath = call.Path, ""
+	}
+}

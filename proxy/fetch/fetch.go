@@ -1,0 +1,67 @@
+// Package fetch brings content from the sources of a repo into the store: manifests,
+// which are verified and kept whole, and blobs, whose transfers are shared. It also
+// finds out whether a repo holds a blob that the store has because of another one.
+package fetch
+
+import (
+	"context"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+	"go.opentelemetry.io/otel/trace"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// Question is what content is asked for, and where. It may outlive the request that
+// it came with.
+type Question struct {
+	Request       registry.Request
+	Namespace     namespace.Namespace
+	Route         []source.Step     // the local Harbor's own step comes first
+	Authorization string            // the client's, for a source that relays it
+	Span          trace.SpanContext // of the request: what is done for it belongs to its trace
+}
+
+// Fetcher brings content into one store. Safe for concurrent use.
+type Fetcher struct {
+	Routes   *source.Routes
+	Store    *store.Store
+	Access   *access.Checker
+	Deadline time.Duration // for an answer of a source where there is another one to ask
+
+	hot   *lru.Cache[digest.Digest, []byte]
+	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name
+}
+
+const (
+	// MaxManifest is the size of the largest manifest, in bytes: the OCI distribution
+	// specification's advice to registries.
+	MaxManifest = 4 << 20
+
+	maxHot     = 1024 // manifests in memory
+	maxHotSize = 32 << 10
+	maxSizes   = 1 << 17
+)
+
+// New returns a Fetcher.
+func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, deadline time.Duration) *Fetcher {
+	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline}
+	f.hot, _ = lru.New[digest.Digest, []byte](maxHot) // the sizes are positive: no error
+	f.sizes, _ = lru.New[named, int64](maxSizes)
+	return f
+}
+
+// inTrace puts work that outlives its request, and may serve others too, into the
+// trace of the request that began it.
+func inTrace(ctx context.Context, began trace.SpanContext) context.Context {
+	if !began.IsValid() {
+		return ctx
+	}
+	return trace.ContextWithSpanContext(ctx, began)
+}

@@ -1,0 +1,172 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/registry"
+)
+
+// ManifestTypes is what the edge accepts of sources (Accept): it keeps the bytes as
+// they are, whatever they mean.
+var ManifestTypes = strings.Join([]string{
+	"application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
+	"application/vnd.docker.distribution.manifest.v1+prettyjws", "*/*",
+}, ", ")
+
+// staleAnswer is in the Cache-Status of a peer whose own Harbor could not say.
+const staleAnswer = "hit; fwd=stale"
+
+// Manifest finds out what a reference is now, and keeps its manifest. old is what is
+// remembered of it: where the store still has that, a HEAD will do. The error is an
+// outcome.
+func (f *Fetcher) Manifest(ctx context.Context, q Question, old tags.Entry) (tags.Found, error) {
+	if old.Digest != "" && !f.Holds(old.Digest) {
+		old = tags.Entry{}
+	}
+	question := source.Question{Namespace: q.Namespace, Route: q.Route, Tag: q.Request.Tag != "", Held: old.Digest != "", Deadline: f.Deadline}
+	return source.Ask(inTrace(ctx, q.Span), question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
+		found, err := f.askManifest(ctx, q, s, old)
+		return found, found.Stale, err
+	})
+}
+
+// askManifest asks one source. With a copy in the store a HEAD will do when it names
+// the same digest.
+func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, old tags.Entry) (tags.Found, error) {
+	req, header := s.Under(q.Request), s.Header(q.Authorization)
+	header.Set("Accept", ManifestTypes)
+	if old.Digest != "" {
+		req.Method = http.MethodHead
+		resp, err := s.Do(ctx, req, header, 0)
+		if err != nil {
+			return tags.Found{}, err
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
+			old.Source = s.Name
+			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
+		}
+		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+			return tags.Found{}, s.Meaning(registry.ReadError(resp))
+		}
+	}
+	req.Method = http.MethodGet // anything else: the body says what it is
+	resp, err := s.Do(ctx, req, header, 0)
+	if err != nil {
+		return tags.Found{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return tags.Found{}, s.Meaning(registry.ReadError(resp))
+	}
+	defer resp.Body.Close()
+	e, body, err := f.keepManifest(q.Request, resp)
+	if e.Source = s.Name; err == nil {
+		f.Routes.Gave(q.Request.Repo, s.Source)
+	}
+	return tags.Found{Entry: e, Body: body, Stale: isStale(resp)}, err
+}
+
+// isStale reports whether a peer gave what it remembers because its own Harbor
+// could not say.
+func isStale(resp *http.Response) bool {
+	return strings.Contains(resp.Header.Get("Cache-Status"), staleAnswer)
+}
+
+// keepManifest reads, verifies and stores a source's manifest.
+func (f *Fetcher) keepManifest(req registry.Request, resp *http.Response) (tags.Entry, []byte, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxManifest+1))
+	if err != nil {
+		return tags.Entry{}, nil, outcome.DontKnow(fmt.Errorf("read manifest: %w", err))
+	}
+	if len(body) > MaxManifest {
+		return tags.Entry{}, nil, registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", MaxManifest)
+	}
+	d, err := manifestDigest(req, resp.Header.Get("Docker-Content-Digest"), body)
+	if err != nil {
+		return tags.Entry{}, nil, outcome.DontKnow(err)
+	}
+	mediaType, err := manifestType(resp.Header.Get("Content-Type"), body)
+	if err != nil {
+		return tags.Entry{}, nil, outcome.DontKnow(err)
+	}
+	if err := f.keep(req.Repo, d, body); err != nil {
+		return tags.Entry{}, nil, fmt.Errorf("keep manifest: %w", err)
+	}
+	return tags.Entry{Digest: d, MediaType: mediaType}, body, nil
+}
+
+// keep stores a manifest that the repo is known to hold.
+func (f *Fetcher) keep(repo string, d digest.Digest, body []byte) error {
+	if err := f.Store.Put(d, body); err != nil {
+		return err
+	}
+	f.Access.Join(repo, d)
+	f.learnSizes(repo, body)
+	return nil
+}
+
+// KeepPushed stores a manifest that Harbor has accepted from a client, and returns
+// the media type to serve it with. contentType is the client's.
+func (f *Fetcher) KeepPushed(repo string, d digest.Digest, body []byte, contentType string) (mediaType string, err error) {
+	if err := f.keep(repo, d, body); err != nil {
+		return "", err
+	}
+	return manifestType(contentType, body)
+}
+
+// Read reads a manifest from the store. Small ones that are asked for often are in
+// memory too, as long as the store has them.
+func (f *Fetcher) Read(d digest.Digest) ([]byte, error) {
+	if body, ok := f.hot.Get(d); ok && f.Store.Use(d) {
+		return body, nil
+	}
+	r, err := f.Store.Get(context.Background(), d)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, MaxManifest+1))
+	if err == nil && len(body) <= maxHotSize {
+		f.hot.Add(d, body)
+	}
+	return body, err
+}
+
+// Holds reports whether the store has the content.
+func (f *Fetcher) Holds(d digest.Digest) bool {
+	r, err := f.Store.Get(context.Background(), d)
+	if err == nil {
+		r.Close()
+	}
+	return err == nil
+}
+
+// manifestDigest returns the digest of body, which must be the one that was asked
+// for or, by tag, the one that the source named. Harbor leaves the header empty on a
+// cold tag of a proxy cache: then the digest is ours.
+func manifestDigest(req registry.Request, named string, body []byte) (digest.Digest, error) {
+	want := req.Digest
+	if want == "" && named != "" {
+		var err error
+		if want, err = registry.ParseDigest(named); err != nil {
+			return "", err
+		}
+	}
+	if want == "" {
+		return digest.FromBytes(body), nil
+	}
+	if got := want.Algorithm().FromBytes(body); got != want {
+		return "", fmt.Errorf("the source sent a manifest with digest %s as %s", got, want)
+	}
+	return want, nil
+}

@@ -1,0 +1,154 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// transfer asks the sources of one repo's route for one blob, long after the request
+// that began it may be gone, and notes what they say.
+type transfer struct {
+	f *Fetcher
+	q Question
+
+	mu       sync.Mutex
+	from     string // the source that answered last
+	refusals []source.Refusal
+}
+
+// transfer returns a transfer of the blob, and the sources of the request's route as
+// those of a fill.
+func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
+	t := &transfer{f: f, q: q}
+	route := f.Routes.ForBlobs(q.Request.Repo, q.Route)
+	var sources []store.Source
+	stages, _ := source.Stages(route, true)
+	for _, stage := range stages {
+		for _, s := range stage {
+			sources = append(sources, store.Source{
+				Name: s.Name, Owner: q.Namespace.Project,
+				Verified: func() { f.Access.Join(q.Request.Repo, q.Request.Digest) },
+				Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
+					return t.open(ctx, s, len(route) > 1, offset, length)
+				},
+			})
+		}
+	}
+	return t, sources
+}
+
+// open asks one source for the blob from an offset on. length is -1 for all that follows.
+func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset, length int64) (store.Body, error) {
+	if err := t.decided(); err != nil {
+		return store.Body{}, err
+	}
+	req, header := s.Under(t.q.Request), s.Header(t.q.Authorization)
+	req.Method = http.MethodGet
+	switch {
+	case length >= 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	deadline := time.Duration(0)
+	if others {
+		deadline = t.f.Deadline
+	}
+	body, err := openBody(s.Do(inTrace(ctx, t.q.Span), req, header, deadline))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		var e *registry.Error
+		if errors.As(err, &e) && e.Status < 500 {
+			err = s.Meaning(e)
+		}
+		t.refusals = append(t.refusals, source.Refusal{Step: s, Err: err})
+		return store.Body{}, err
+	}
+	t.from = s.Name
+	t.f.Routes.Gave(t.q.Request.Repo, s.Source)
+	if t.f.believes(s, t.q.Request) {
+		t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)
+	}
+	return body, nil
+}
+
+// decided returns the last word, if it has been spoken: no other source is asked then.
+func (t *transfer) decided() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.from != "" {
+		return nil
+	}
+	return source.LastWord(t.q.Namespace, t.refusals)
+}
+
+// source is the name of the source that answered; "" where another request began
+// the transfer.
+func (t *transfer) source() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.from
+}
+
+// verdict makes one outcome for the client of what all sources said.
+func (t *transfer) verdict(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if errors.Is(err, store.ErrWrongContent) || len(t.refusals) == 0 || t.from != "" {
+		return outcome.DontKnow(err)
+	}
+	if last := source.LastWord(t.q.Namespace, t.refusals); last != nil {
+		return last
+	}
+	return source.Verdict(t.refusals)
+}
+
+// openBody reads where in the blob a source's answer begins. Its error keeps the
+// source's own status and words.
+func openBody(resp *http.Response, err error) (store.Body, error) {
+	if err != nil {
+		return store.Body{}, err
+	}
+	body := store.Body{ReadCloser: resp.Body, Size: resp.ContentLength}
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		if body.Offset, body.Size, err = contentRange(resp.Header.Get("Content-Range")); err != nil {
+			resp.Body.Close()
+			return store.Body{}, outcome.DontKnow(err)
+		}
+	default:
+		return store.Body{}, registry.ReadError(resp)
+	}
+	return body, nil
+}
+
+// contentRange reads "bytes first-last/size" (RFC 9110, section 14.4). size is -1
+// where it is not said.
+func contentRange(s string) (first, size int64, err error) {
+	r, ok := strings.CutPrefix(s, "bytes ")
+	span, total, ok2 := strings.Cut(r, "/")
+	from, _, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, fmt.Errorf("the source sent the Content-Range %q", s)
+	}
+	if first, err = strconv.ParseInt(from, 10, 64); err != nil || first < 0 {
+		return 0, 0, fmt.Errorf("the source sent the Content-Range %q", s)
+	}
+	if size, err = strconv.ParseInt(total, 10, 64); err != nil || size < 0 {
+		size = -1
+	}
+	return first, size, nil
+}

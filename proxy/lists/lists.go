@@ -1,0 +1,139 @@
+// Package lists answers tags/list and referrers with whole lists: each source's is
+// read to its end, and what several say is merged. A list that lacks what was there
+// before, because a source is silent, is completed by what is remembered.
+package lists
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+// Memory keeps lists across restarts.
+type Memory interface {
+	TagList(repo string) []string // sorted
+	PutTagList(repo string, tags []string)
+	Referrers(repo string, d digest.Digest) []json.RawMessage
+	PutReferrers(repo string, d digest.Digest, all []json.RawMessage)
+}
+
+// Lists answers with whole lists. Safe for concurrent use.
+type Lists struct {
+	Memory   Memory
+	Deadline time.Duration // for an answer of a source
+}
+
+// List is a whole list, and how the edge came by it.
+type List[T any] struct {
+	All    []T
+	Source string // the name of the source that gave it; "" where it is Merged or Stale
+	Merged bool   // it is completed by what is remembered
+	Stale  bool   // it is what is remembered: nobody can say
+}
+
+const (
+	pageSize = 1000     // of what is asked of sources
+	maxPages = 100      // of one source's list
+	maxList  = 16 << 20 // bytes of one source's list
+	maxKnown = 10_000   // tags of a repo that are remembered
+)
+
+// answer is what one source gave.
+type answer[T any] struct {
+	all  []T
+	step source.Step
+	err  error
+}
+
+// askAll asks the sources at once, each for its whole list. A source that is known to
+// be down is not waited for where another one of the route can be asked.
+func askAll[T any](route, steps []source.Step, ask func(source.Step) ([]T, error)) <-chan answer[T] {
+	answers := make(chan answer[T], len(steps))
+	for _, s := range steps {
+		if s.LeftOut(route) {
+			answers <- answer[T]{nil, s, outcome.DontKnow(source.ErrDown)}
+			continue
+		}
+		go func() {
+			all, err := ask(s)
+			answers <- answer[T]{all, s, err}
+		}()
+	}
+	return answers
+}
+
+// readPages reads a source's list to its end, each page by the query that the one
+// before names, in whose words they may be: "last" is not what every registry says.
+// take is given each page.
+func readPages[P any](ctx context.Context, s source.Step, req registry.Request, header http.Header, deadline time.Duration, take func(P)) error {
+	left := int64(maxList)
+	for range maxPages {
+		var page P
+		next, err := getJSON(ctx, s, req, header, deadline, &left, &page)
+		if err != nil {
+			return err
+		}
+		if take(page); len(next) == 0 || next.Encode() == req.Query.Encode() {
+			break
+		}
+		req.Query = next
+	}
+	return nil
+}
+
+// getJSON reads a source's JSON, of at most left bytes, and the query of the next
+// page from its Link. left is what may come after it.
+func getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, deadline time.Duration, left *int64, to any) (next url.Values, err error) {
+	header = header.Clone()
+	if req.Kind == registry.KindManifest {
+		header.Set("Accept", fetch.ManifestTypes) // distribution 2 has no index for those who do not ask for one
+	}
+	resp, err := s.Do(ctx, req, header, deadline)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, s.Meaning(registry.ReadError(resp))
+	}
+	defer resp.Body.Close()
+	body := &io.LimitedReader{R: resp.Body, N: *left}
+	err = json.NewDecoder(body).Decode(to)
+	if *left = body.N; err != nil {
+		return nil, outcome.DontKnow(fmt.Errorf("%s sent something that is no list: %w", s.Name, err))
+	}
+	link, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")
+	u, err := url.Parse(link)
+	if err != nil {
+		return nil, nil
+	}
+	return u.Query(), nil
+}
+
+// union of two lists, sorted.
+func union(a, b []string) []string {
+	all := append(slices.Clone(a), b...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func containsAll(sorted, some []string) bool {
+	for _, s := range some {
+		if _, ok := slices.BinarySearch(sorted, s); !ok {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,112 @@
+package lists
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+// Tags returns the tags of a repo, sorted (OCI distribution specification, "Listing
+// Tags"). Harbor's list is the word for what is its own; a proxy cache's shrinks
+// without a sign when the upstream is away, and is completed then.
+func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
+	own, repo := q.Route[0], q.Request.Repo
+	known := l.Memory.TagList(repo)
+	first := <-askAll(q.Route, q.Route[:1], func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, q.Authorization) })
+	switch {
+	case ctx.Err() != nil:
+		return List[string]{}, ctx.Err()
+	case first.err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(first.all, known)):
+		return l.keepTags(repo, first.all, own.Name), nil
+	case first.err == nil:
+		return l.completeTags(ctx, q, first.all, known), nil
+	}
+	return l.tagsElsewhere(ctx, q, known, source.Refusal{Step: own, Err: first.err})
+}
+
+// completeTags makes a proxy cache's list whole that lacks what was there before: from
+// the upstream itself or, where that is silent, from what is remembered.
+func (l *Lists) completeTags(ctx context.Context, q fetch.Question, tags, known []string) List[string] {
+	for _, s := range q.Route {
+		if s.Kind != source.Upstream || !s.Usable() {
+			continue
+		}
+		upstream := <-askAll(q.Route, []source.Step{s}, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
+		if upstream.err == nil {
+			return l.keepTags(q.Request.Repo, union(tags, upstream.all), s.Name)
+		}
+		if outcome.IsFirmNo(upstream.err) {
+			return l.keepTags(q.Request.Repo, tags, q.Route[0].Name)
+		}
+	}
+	return List[string]{All: union(tags, known), Merged: true}
+}
+
+// tagsElsewhere asks everybody else when the local Harbor does not have the repo or
+// cannot say.
+func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, known []string, first source.Refusal) (List[string], error) {
+	if source.Final(q.Namespace, first.Err) {
+		return List[string]{}, first.Err
+	}
+	var others []source.Step
+	for _, s := range q.Route[1:] {
+		if s.Namespace.Project == q.Namespace.Project { // another project's tags are not this one's
+			others = append(others, s)
+		}
+	}
+	answers := askAll(q.Route, others, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
+	var all []string
+	refusals, found := []source.Refusal{first}, ""
+	for range others {
+		a := <-answers
+		if a.err != nil {
+			refusals = append(refusals, source.Refusal{Step: a.step, Err: a.err})
+			continue
+		}
+		all, found = union(all, a.all), a.step.Name
+	}
+	no := source.Verdict(refusals)
+	if outcome.IsDontKnow(no) { // a silent source may still have what was there
+		all = union(all, known)
+	}
+	switch {
+	case found != "":
+		return List[string]{All: all, Source: found}, nil
+	case outcome.IsFirmNo(no) || len(known) == 0:
+		return List[string]{}, no
+	}
+	return List[string]{All: all, Stale: true}, nil
+}
+
+// keepTags remembers a list that is known to be whole.
+func (l *Lists) keepTags(repo string, tags []string, from string) List[string] {
+	if len(tags) <= maxKnown {
+		l.Memory.PutTagList(repo, tags)
+	}
+	return List[string]{All: tags, Source: from}
+}
+
+// tagsOf reads one source's list to its end.
+func (l *Lists) tagsOf(ctx context.Context, s source.Step, authorization string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
+	defer cancel()
+	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
+	type page struct {
+		Tags []string `json:"tags"`
+	}
+	tags := []string{}
+	err := readPages(ctx, s, req, s.Header(authorization), l.Deadline, func(p page) { tags = append(tags, p.Tags...) })
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags), nil
+}

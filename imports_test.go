@@ -40,6 +40,7 @@ var imports = map[string][]string{
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/source", "proxy/store", "proxy/tags"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/source"},
+	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},

@@ -1,0 +1,180 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+const (
+	maxToken  = 1 << 20
+	maxScopes = 32
+)
+
+// question is a client's request for a token.
+type question struct {
+	in            *http.Request
+	query         url.Values
+	authorization string
+	repos         []string // those that it asks to pull from; access.Login where it names none
+}
+
+func newQuestion(r *http.Request, authorization string) question {
+	q := question{in: r, query: r.URL.Query(), authorization: authorization}
+	for _, scope := range strings.Fields(strings.Join(q.query["scope"], " ")) {
+		kind, rest, _ := strings.Cut(scope, ":")
+		if at := strings.LastIndexByte(rest, ':'); kind == "repository" && at > 0 && len(q.repos) < maxScopes {
+			q.repos = append(q.repos, rest[:at])
+		}
+	}
+	if len(q.query["scope"]) == 0 {
+		q.repos = []string{access.Login}
+	}
+	return q
+}
+
+// issued is what a token service said.
+type issued struct {
+	status  int
+	header  http.Header
+	body    []byte
+	token   string
+	subject string   // "" is anonymous
+	pull    []string // the repos that may be pulled from
+}
+
+// askHarbor asks the local Harbor. Its error is a don't-know: there was no answer, or
+// one that Harbor gives because its database is down.
+func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
+	if !s.Harbor.Usable() {
+		return issued{}, source.ErrDown
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Deadline)
+	defer cancel()
+	resp, err := s.Harbor.Registry.Transport().RoundTrip(s.forHarbor(ctx, q))
+	if err != nil {
+		s.Harbor.Suspect()
+		return issued{}, err
+	}
+	a, err := read(resp)
+	if err != nil {
+		s.Harbor.Note(resp)
+		return a, err
+	}
+	var believed time.Duration // how old a check of the database may be
+	switch {
+	case len(a.pull) < len(s.Access.Remembered(q.authorization, q.repos)): // it will be forgotten: check now
+	case a.subject == "" && (q.authorization != "" || a.status == http.StatusOK && len(a.pull) < len(q.repos)): // nobody, who may do less than asked for
+		believed = source.HealthFor
+	default:
+		return a, nil
+	}
+	if s.databaseIsDown(ctx, q, believed) {
+		return a, errors.New("it takes somebody for nobody, and its database does not answer")
+	}
+	return a, nil
+}
+
+// forHarbor is the client's request as Harbor gets it.
+func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
+	out := &httputil.ProxyRequest{In: q.in, Out: q.in.Clone(ctx)}
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.ClientHeader} {
+		out.Out.Header.Del(name)
+	}
+	s.Pass.Rewrite(out)
+	out.Out.URL.Path, out.Out.URL.RawPath = pass.TokenPath, ""
+	out.Out.Header.Set("Accept-Encoding", "identity")
+	if q.authorization != "" {
+		out.Out.Header.Set("Authorization", q.authorization)
+	}
+	return out.Out
+}
+
+// askPeer asks another datacenter's Harbor, through its edge.
+func (s *Service) askPeer(ctx context.Context, p *source.Source, q question) (issued, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Deadline)
+	defer cancel()
+	query := url.Values{"service": q.query["service"], "scope": q.query["scope"], "account": q.query["account"]}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Registry.URL().String()+peer.TokenPath+"?"+query.Encode(), nil)
+	if err != nil {
+		return issued{}, err
+	}
+	if q.authorization != "" {
+		req.Header.Set(peer.ClientHeader, q.authorization)
+	}
+	resp, err := p.RoundTrip(req)
+	if err != nil {
+		p.Suspect()
+		return issued{}, err
+	}
+	a, err := read(resp)
+	if err == nil && a.status != http.StatusOK && a.status != http.StatusUnauthorized {
+		err = fmt.Errorf("it answers %s", resp.Status)
+	}
+	return a, err
+}
+
+// read reads an answer that says something: a token, or a refusal.
+func read(resp *http.Response) (a issued, err error) {
+	defer resp.Body.Close()
+	a.status, a.header = resp.StatusCode, resp.Header
+	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxToken)); err != nil {
+		return a, err
+	}
+	// A token service is never elsewhere, or not found: a 404 or a redirect is of what stands before a Harbor that is gone.
+	if a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusNotFound || a.status/100 == 3 {
+		return a, fmt.Errorf("it answers %s", resp.Status)
+	}
+	if a.status != http.StatusOK {
+		return a, nil
+	}
+	var body struct {
+		Token       string `json:"token"`
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal(a.body, &body); err != nil {
+		return a, errors.New("it answers with something that is no token")
+	}
+	if a.token = body.Token; a.token == "" {
+		a.token = body.AccessToken
+	}
+	a.readClaims()
+	return a, nil
+}
+
+// readClaims reads whom the token is for, and what it grants. A registry whose tokens
+// are something else says neither.
+func (a *issued) readClaims() {
+	var claims struct {
+		jwt.RegisteredClaims
+		Access []registry.Access `json:"access"`
+	}
+	if _, _, err := jwt.NewParser().ParseUnverified(a.token, &claims); err != nil {
+		return
+	}
+	a.subject = claims.Subject
+	granted := registry.Token{Access: claims.Access}
+	for _, entry := range claims.Access {
+		if granted.Allows(entry.Name, "pull") {
+			a.pull = append(a.pull, entry.Name)
+		}
+	}
+	if a.subject != "" {
+		a.pull = append(a.pull, access.Login)
+	}
+}

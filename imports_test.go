@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/source", "proxy/store", "proxy/tags"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/source"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
+	"proxy/push":           {"registry", "proxy/access", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source", "proxy/store"},
 	"proxy":                {"proxy/store", "proxy/access", "registry", "internal/naming"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/store", "proxy/access", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},

@@ -1,0 +1,188 @@
+// Package push hands pushes and deletes to the Harbor that takes them: the local one
+// or, for pushes into multi-dc- projects while that is down, a peer's. What passes is
+// kept in the store, and is held when the push ends.
+package push
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
+)
+
+// Manifests is what writes change of what the edge knows.
+type Manifests interface {
+	// Written notes that a repo was written, before the client hears of it. moved is
+	// the tag that certainly changed; "": none did for certain.
+	Written(repo, moved string)
+	// Pushed keeps a manifest that a Harbor has accepted.
+	Pushed(repo, reference string, d digest.Digest, manifest []byte, contentType string, by *source.Source)
+	// Read returns a manifest that the edge holds.
+	Read(d digest.Digest) ([]byte, error)
+}
+
+// Config is what a Pusher needs.
+type Config struct {
+	Harbor    *source.Source
+	Peers     []*source.Source // nearest first
+	Pass      *pass.Proxy      // to the local Harbor
+	Store     *store.Store
+	Access    *access.Checker
+	Manifests Manifests
+	Deadline  time.Duration // for an answer of a Harbor where there is another one to ask
+	Log       *slog.Logger
+	Now       func() time.Time
+}
+
+// Pusher takes writes. Safe for concurrent use.
+type Pusher struct {
+	Config
+	targets  []target // the local Harbor, then the peers, nearest first
+	sessions *lru.Cache[string, *session]
+	sticky   *lru.Cache[string, sticky] // by repo
+}
+
+const (
+	maxSessions = 512
+	maxSticky   = 1 << 12
+)
+
+// New returns a Pusher.
+func New(cfg Config) *Pusher {
+	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}}
+	for _, s := range cfg.Peers {
+		p.targets = append(p.targets, toPeer(s))
+	}
+	p.sessions, _ = lru.NewWithEvict(maxSessions, func(_ string, s *session) { go s.discard() }) // the sizes are positive: no error
+	p.sticky, _ = lru.New[string, sticky](maxSticky)
+	return p
+}
+
+// Request is a write, or the question of a client who is about to write.
+type Request struct {
+	HTTP      *http.Request
+	Parsed    registry.Request // HTTP, parsed
+	Namespace namespace.Namespace
+	FromPeer  bool // another edge's: it is taken here, or not at all
+}
+
+// Write is one push or delete on its way to a Harbor.
+type Write struct {
+	Request
+	p        *Pusher
+	targets  []target // that may take it, in order
+	manifest []byte   // nil: the write is of something else
+}
+
+// errTryNext ends a try to write at a Harbor that cannot take anything now. The client
+// has heard nothing yet.
+var errTryNext = errors.New("this Harbor takes nothing now")
+
+// Begin returns the write of a request, or why it is refused here: 404
+// BLOB_UPLOAD_UNKNOWN for a session that no Harbor has, 400 or 413 MANIFEST_INVALID.
+func (p *Pusher) Begin(r Request) (*Write, error) {
+	w := &Write{Request: r, p: p}
+	var err error
+	if w.targets, err = p.targetsOf(&w.Request); err != nil {
+		return nil, err
+	}
+	return w, w.bufferManifest()
+}
+
+// bufferManifest reads the manifest that a client pushes: it is small, it can be
+// offered to another Harbor, and what was accepted is kept.
+func (w *Write) bufferManifest() error {
+	if w.Parsed.Kind != registry.KindManifest || w.HTTP.Method != http.MethodPut || w.Namespace.Kind == namespace.Plain {
+		return nil
+	}
+	tooLarge := registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", fetch.MaxManifest)
+	tooLarge.Status = http.StatusRequestEntityTooLarge
+	if w.HTTP.ContentLength > fetch.MaxManifest {
+		return tooLarge
+	}
+	body, err := io.ReadAll(io.LimitReader(w.HTTP.Body, fetch.MaxManifest+1))
+	if err != nil {
+		return registry.Errorf(registry.CodeManifestInvalid, "the manifest did not come whole: %v", err)
+	}
+	if len(body) > fetch.MaxManifest {
+		return tooLarge
+	}
+	r := *w.HTTP
+	r.ContentLength = int64(len(body))
+	w.HTTP, w.manifest = &r, body
+	return nil
+}
+
+// Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
+// the client hears of it, the edge forgets what the write may have changed, and keeps
+// what was written. The error is an answer for the client.
+func (w *Write) Serve(rw http.ResponseWriter) (err error) {
+	w.HTTP.Header.Set("Accept-Encoding", "identity") // the answer is read here too
+	repeatable := w.manifest != nil || w.HTTP.ContentLength == 0
+	for i, t := range w.targets {
+		more := i < len(w.targets)-1 && repeatable
+		if w.manifest != nil {
+			w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
+			if t.Kind == source.Peer {
+				if err := w.bring(w.HTTP.Context(), t, w.manifest, 0); err != nil {
+					w.p.Log.Warn("a push that began at Harbor could not be brought to a peer whole", "repo", w.Parsed.Repo, "to", t.Name, "err", err.Error())
+				}
+			}
+		}
+		if err = w.serveAt(rw, t, more); !more || !errors.Is(err, errTryNext) {
+			break
+		}
+	}
+	return err
+}
+
+// serveAt hands the write to one Harbor. With more to ask, the error for a Harbor that
+// cannot take anything now is errTryNext.
+func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
+	r, kept := w.beside(t)
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	timer := time.NewTimer(0)
+	timer.Stop()
+	if more || w.HTTP.ContentLength == 0 && !t.Usable() {
+		wait := w.p.Deadline
+		if w.manifest != nil {
+			wait = source.Patience(wait)
+		}
+		timer = time.AfterFunc(wait, func() { cancel(fmt.Errorf("%w: no answer for %v", errTryNext, wait)) })
+	}
+	answered := func(resp *http.Response) error {
+		timer.Stop()
+		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) {
+			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
+		}
+		w.written(t, resp, kept)
+		return nil
+	}
+	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
+	timer.Stop()
+	if err != nil {
+		kept.broken()
+		w.forget(false)
+		t.Suspect()
+		if more && w.HTTP.Context().Err() == nil {
+			return errors.Join(errTryNext, err)
+		}
+	}
+	return err
+}

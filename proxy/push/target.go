@@ -1,0 +1,190 @@
+package push
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+// target is a Harbor that takes writes: the local one, or a peer's behind its edge.
+type target struct {
+	*source.Source
+	pass *pass.Proxy
+}
+
+// datacenterParam marks the upload sessions that another datacenter's Harbor has opened.
+const datacenterParam = "_breakwater"
+
+// stickyFor is how long a repo's pushes go where its blobs went.
+const stickyFor = 15 * time.Minute
+
+// sticky says that a repo's blobs went to a peer, and its next writes go there too.
+type sticky struct {
+	to    *source.Source
+	until time.Time
+}
+
+func toPeer(s *source.Source) target {
+	return target{s, pass.ToPeer(s.Name, s.Registry, s.Authorize, func(location, client string) string {
+		return atPeer(location, client, s.Datacenter)
+	})}
+}
+
+// atPeer makes a peer's Location the client's. An upload session is marked with its
+// datacenter, so that what follows goes there.
+func atPeer(location, client, datacenter string) string {
+	u, err := url.Parse(location)
+	if err != nil {
+		return location
+	}
+	path := strings.TrimPrefix(u.EscapedPath(), peer.Path)
+	query := u.RawQuery
+	if strings.Contains(path, "/blobs/uploads/") {
+		if query != "" {
+			query += "&"
+		}
+		query += datacenterParam + "=" + url.QueryEscape(datacenter)
+	}
+	if query != "" {
+		query = "?" + query
+	}
+	return client + path + query
+}
+
+// targetsOf returns who may take the write, in the order in which they are asked. The
+// mark of an upload session is taken out of the request: it is the edge's own.
+func (p *Pusher) targetsOf(r *Request) ([]target, error) {
+	own := p.targets[:1]
+	query, kind := r.HTTP.URL.Query(), r.Parsed.Kind
+	if mark := query.Get(datacenterParam); mark != "" && !r.FromPeer {
+		at := slices.IndexFunc(p.targets, func(t target) bool { return t.Kind == source.Peer && t.Datacenter == mark })
+		if at < 0 || kind != registry.KindUpload {
+			return nil, registry.Errorf(registry.CodeBlobUploadUnknown, "there is no such upload session")
+		}
+		query.Del(datacenterParam)
+		u, unmarked := *r.HTTP.URL, *r.HTTP
+		u.RawQuery = query.Encode()
+		unmarked.URL = &u
+		r.HTTP = &unmarked
+		return p.targets[at : at+1], nil
+	}
+	push := kind == registry.KindUploads || kind == registry.KindManifest || kind == registry.KindBlob
+	if r.Namespace.Kind != namespace.MultiDC || r.FromPeer || !push || r.Parsed.Method == http.MethodDelete {
+		return own, nil
+	}
+	var up, down []target
+	for _, t := range p.targets {
+		if t.Usable() {
+			up = append(up, t)
+		} else {
+			down = append(down, t)
+		}
+	}
+	all := append(up, down...)
+	if to := p.stuckTo(r.Parsed.Repo); to != nil && kind != registry.KindUploads { // a push goes on where its blobs went, though the local Harbor is back
+		first := func(t target) int {
+			if t.Source == to {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(all, func(a, b target) int { return first(a) - first(b) })
+	}
+	return all, nil
+}
+
+// stuckTo is the peer that the repo's pushes go to for now, nil for none.
+func (p *Pusher) stuckTo(repo string) *source.Source {
+	if last, ok := p.sticky.Get(repo); ok && p.Now().Before(last.until) {
+		return last.to
+	}
+	return nil
+}
+
+// isNobodys reports whether an answer to a write is of what stands before a Harbor that
+// is gone: a page, a redirect to one, or a 404 that is not a registry's JSON.
+func isNobodys(resp *http.Response) bool {
+	return source.IsPage(resp) || resp.StatusCode/100 == 3 ||
+		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+}
+
+// refusesEdge reports whether a peer refuses this edge, not the client: the answer is
+// not its Harbor's (their keys or clocks differ).
+func refusesEdge(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && strings.Contains(resp.Header.Get("Cache-Status"), "detail=edge")
+}
+
+// takesNothing reports whether an answer says that the Harbor is down, its database, or
+// its registry: nothing about this write. What was read of the body is put back.
+func takesNothing(resp *http.Response) bool {
+	switch {
+	case resp.StatusCode >= 500:
+		return true
+	case resp.StatusCode != http.StatusUnauthorized || len(registry.ParseChallenges(resp.Header.Values("Www-Authenticate"))) > 0:
+		return false
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return true
+	}
+	copied := *resp
+	copied.Body = io.NopCloser(bytes.NewReader(head))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	return outcome.MissingProject(registry.ReadError(&copied)).Code == registry.CodeUnavailable
+}
+
+// Head tells somebody who may push whether an upload can be spared: that is so only if
+// the Harbor that will take the push holds the blob, whatever this edge or others hold.
+// size is the blob's length in bytes, and from the name of the source that said so. It
+// also tells whether a manifest is there when nobody else can say: clients look before
+// they push, and the Harbor that takes the push knows. The error is an outcome.
+func (p *Pusher) Head(r Request) (size int64, from string, err error) {
+	targets, err := p.targetsOf(&r)
+	if err != nil {
+		return 0, "", err
+	}
+	kind := r.Parsed.Kind
+	var all []error
+	for _, t := range targets {
+		s := source.Step{Source: t.Source, Repo: r.Parsed.Repo, Namespace: r.Namespace}
+		header := s.Header(r.HTTP.Header.Get("Authorization"))
+		if t.Kind == source.Peer {
+			header.Set(peer.PushHeader, "true")
+		}
+		resp, err := t.Do(r.HTTP.Context(), s.Under(r.Parsed), header, p.Deadline)
+		if err != nil {
+			all = append(all, err)
+			continue
+		}
+		resp.Body.Close()
+		switch {
+		case kind == registry.KindManifest && resp.StatusCode == http.StatusNotFound:
+			return 0, "", registry.Errorf(registry.CodeManifestUnknown, "there is no such manifest where pushes go now")
+		case kind == registry.KindBlob && resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
+			if t.Kind == source.Harbor {
+				p.Access.Join(r.Parsed.Repo, r.Parsed.Digest)
+			}
+			return resp.ContentLength, t.Name, nil
+		case kind == registry.KindBlob && resp.StatusCode == http.StatusNotFound:
+			return 0, "", registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
+		}
+		all = append(all, fmt.Errorf("%s answers %s", t.Name, resp.Status))
+	}
+	return 0, "", outcome.DontKnow(errors.Join(all...))
+}

@@ -1,0 +1,70 @@
+package push
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+// written takes note of a Harbor's answer to a write, before the client has it.
+func (w *Write) written(t target, resp *http.Response, kept *keeping) {
+	req := w.Parsed
+	if resp.StatusCode >= 300 {
+		kept.broken()
+		if resp.StatusCode >= 500 { // what gave up before Harbor may hide that it was done
+			w.forget(false)
+		}
+		return
+	}
+	w.forget(true)
+	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else a busy repo would stay there
+		w.p.sticky.Add(req.Repo, sticky{t.Source, w.p.Now().Add(stickyFor)})
+	}
+	if w.Namespace.Kind == namespace.Plain {
+		return
+	}
+	switch {
+	case req.Method == http.MethodDelete: // of a session, among others
+		kept.broken()
+	case w.manifest != nil && resp.StatusCode == http.StatusCreated:
+		d := req.Digest
+		if d == "" {
+			d = digest.FromBytes(w.manifest)
+		}
+		w.p.Manifests.Pushed(req.Repo, req.Reference(), d, w.manifest, w.HTTP.Header.Get("Content-Type"), t.Source)
+	case req.Kind == registry.KindUploads && resp.StatusCode == http.StatusAccepted:
+		kept.broken() // a session begins empty, whatever the POST carried
+		w.p.openSession(t, resp.Header.Get("Location"))
+	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
+		// Which blob that is, is Harbor's word: the query could name another beside.
+		_, named, _ := strings.Cut(resp.Header.Get("Location"), "/blobs/")
+		if d, err := registry.ParseDigest(named); err == nil {
+			kept.commit(w.p, d)
+			w.p.Access.Join(req.Repo, d)
+		} else {
+			kept.broken()
+		}
+	default:
+		kept.accepted()
+	}
+}
+
+// forget drops what a write has changed, or may have changed where that is not certain.
+func (w *Write) forget(certain bool) {
+	req := w.Parsed
+	if req.Kind == registry.KindManifest {
+		moved := ""
+		if certain {
+			moved = req.Tag
+		}
+		w.p.Manifests.Written(req.Repo, moved)
+	}
+	if req.Method == http.MethodDelete && req.Kind != registry.KindUpload {
+		w.p.Access.Leave(req.Repo)
+	}
+}

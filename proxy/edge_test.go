@@ -29,6 +29,7 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
@@ -56,7 +57,7 @@ func withoutRobot(_ *access.Config, p *proxy.Config, s *registry.SourceConfig) {
 
 func freshFor(d time.Duration) option {
 	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.Freshness = func(proxy.Kind) time.Duration { return d }
+		p.Freshness = func(namespace.Kind) time.Duration { return d }
 	}
 }
 
@@ -97,7 +98,7 @@ func startEdge(t *testing.T, harborURL, dir string, key *rsa.PublicKey, options 
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
 	p := proxy.Config{
 		Datacenter: "par1", OwnRobot: true, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Namespaces: []proxy.Namespace{{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true}},
+		Namespaces: []namespace.Namespace{{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true}},
 	}
 	for _, o := range options {
 		o(&a, &p, &source)

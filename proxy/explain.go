@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/registry"
 )
 
@@ -26,13 +29,13 @@ type explanation struct {
 	Route     []explainedStep `json:"route"`  // in the order in which they would be asked
 }
 
-// explainedStep is one place of a route.
+// explainedStep is one source of a route.
 type explainedStep struct {
-	Place string  `json:"place"`
-	Repo  string  `json:"repo"`                 // as it is called there
-	State string  `json:"state"`                // up, down or paused
-	Usual float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
-	Left  float64 `json:"paused_for,omitempty"` // s
+	Source string  `json:"source"`
+	Repo   string  `json:"repo"`                 // as it is called there
+	State  string  `json:"state"`                // up, down or paused
+	Usual  float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
+	Paused float64 `json:"paused_for,omitempty"` // s
 }
 
 // parseReference reads repo:tag, repo@digest or repo, with or without the
@@ -72,31 +75,31 @@ func (h *Handler) explain(ref string) (explanation, error) {
 	if err != nil {
 		return explanation{}, err
 	}
-	ns := resolve(h.namespaces, req.Project())
-	req.Repo = ns.fullRepo(req.Repo)
+	ns := h.namespaces.Of(req.Project())
+	req.Repo = ns.FullRepo(req.Repo)
 	freshness := h.cfg.Freshness(ns.Kind)
 	separator := ":"
 	if req.Digest != "" {
 		separator = "@"
 	}
 	x := explanation{Reference: req.Repo + separator + req.Reference(), Project: ns.Project, Kind: ns.Kind.String(), Freshness: freshness.Seconds()}
-	if ns.Kind == KindPlain {
+	if ns.Kind == namespace.Plain {
 		x.Answer = "A plain project: the request is passed to the local Harbor, with the client's own credentials."
-		x.Route = []explainedStep{h.harbor.explain(req.Repo)}
+		x.Route = []explainedStep{explainStep(h.routes.Own(ns, req.Repo)[0])}
 		return x, nil
 	}
-	for _, s := range h.route(ns, req.Repo, req.Tag) {
-		x.Route = append(x.Route, s.place.explain(s.repo))
+	for _, s := range h.routes.Of(ns, req.Repo, req.Tag) {
+		x.Route = append(x.Route, explainStep(s))
 	}
-	key := tagKey{req.Repo, req.Reference()}
-	e, known, fresh := h.tags.get(key, freshness)
+	key := tags.Key{Repo: req.Repo, Reference: req.Reference()}
+	e, known, fresh := h.tags.Get(key, freshness)
 	if known {
-		x.Digest, x.Source, x.Held = e.digest.String(), e.source, h.holds(e.digest)
-		if !e.checked.IsZero() {
-			x.Age = h.cfg.Now().Sub(e.checked).Seconds()
+		x.Digest, x.Source, x.Held = e.Digest.String(), e.Source, h.fetch.Holds(e.Digest)
+		if !e.Checked.IsZero() {
+			x.Age = h.cfg.Now().Sub(e.Checked).Seconds()
 		}
 	}
-	if err := h.tags.refused(lookKey{key, false}); err != nil {
+	if err := h.tags.Negative(tags.Question{Key: key}); err != nil {
 		x.Refused = err.Error()
 	}
 	x.Answer = x.sentence(fresh)
@@ -107,7 +110,7 @@ func (x explanation) sentence(fresh bool) string {
 	first := "nobody"
 	for _, s := range x.Route {
 		if s.State == "up" {
-			first = s.Place
+			first = s.Source
 			break
 		}
 	}
@@ -130,17 +133,16 @@ func seconds(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
 }
 
-func (p *place) explain(repo string) explainedStep {
-	s := explainedStep{Place: p.name, Repo: repo, State: "up", Usual: p.usual().Seconds()}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if left := p.paused.Sub(p.now()); left > 0 {
-		s.State, s.Left = "paused", left.Seconds()
+func explainStep(s source.Step) explainedStep {
+	state := s.State()
+	e := explainedStep{Source: s.Name, Repo: s.Repo, State: "up", Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
+	switch {
+	case !state.Up:
+		e.State = "down"
+	case state.Paused > 0:
+		e.State = "paused"
 	}
-	if p.open {
-		s.State = "down"
-	}
-	return s
+	return e
 }
 
 // adminExplain answers GET /explain?ref=….

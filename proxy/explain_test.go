@@ -26,7 +26,7 @@ func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
 	explain := func(ref string) (status int, x struct {
 		Reference, Kind, Digest, Source, Answer string
 		Held                                    bool
-		Route                                   []struct{ Place, Repo, State string }
+		Route                                   []struct{ Source, Repo, State string }
 	}) {
 		t.Helper()
 		resp, err := http.Get(admin.URL + "/explain?ref=" + url.QueryEscape(ref))
@@ -57,7 +57,7 @@ func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
 		return x.Route[0].State == "down" && strings.Contains(x.Answer, "peer-mad1 is asked first")
 	})
 	// A rule brings what a repl- project lacks, and only for the tags that it is for.
-	if _, x := explain("repl-core/app:v1"); len(x.Route) != 5 || x.Route[3].Repo != "cache-dockerhub/library/app" || x.Route[4].Place != "upstream-dockerhub" {
+	if _, x := explain("repl-core/app:v1"); len(x.Route) != 5 || x.Route[3].Repo != "cache-dockerhub/library/app" || x.Route[4].Source != "upstream-dockerhub" {
 		t.Errorf("%+v", x)
 	}
 	if _, x := explain("repl-core/app:latest"); len(x.Route) != 3 {

@@ -19,6 +19,8 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/registry"
 )
 
@@ -133,7 +135,7 @@ func TestAPurgeOfTheFleet(t *testing.T) {
 		t.Error(got)
 	}
 	for name, authorization := range map[string]string{"nobody": "", "a client": s.as(t, reader, "multi-dc-demo/app")["Authorization"]} {
-		if a := s.do(t, http.MethodPost, proxy.PeerPath+"/purge?digest="+digest, map[string]string{"Authorization": authorization}); a.status != http.StatusForbidden {
+		if a := s.do(t, http.MethodPost, peer.Path+"/purge?digest="+digest, map[string]string{"Authorization": authorization}); a.status != http.StatusForbidden {
 			t.Errorf("%s: %d", name, a.status)
 		}
 	}
@@ -178,24 +180,24 @@ func TestForgedPeers(t *testing.T) {
 		"of nobody": sign(peerSecret, jwt.SigningMethodHS256, with("sub", nil)), "Basic": "Basic cm9ib3Q6eA==",
 	} {
 		for _, path := range []string{manifests("multi-dc-demo/app"), "/v2/multi-dc-demo/app/blobs/" + digest} {
-			a := s.do(t, http.MethodGet, proxy.PeerPath+path, map[string]string{"Authorization": authorization})
+			a := s.do(t, http.MethodGet, peer.Path+path, map[string]string{"Authorization": authorization})
 			if a.status != http.StatusForbidden || strings.Contains(string(a.body), digest) {
 				t.Errorf("%s: %d %.100s", name, a.status, a.body)
 			}
 		}
 	}
-	peer := map[string]string{"Authorization": sign(peerSecret, jwt.SigningMethodHS256, good)}
-	if a := s.do(t, http.MethodGet, proxy.PeerPath+manifests("multi-dc-demo/app"), peer); a.status != http.StatusOK {
+	mad1s := map[string]string{"Authorization": sign(peerSecret, jwt.SigningMethodHS256, good)}
+	if a := s.do(t, http.MethodGet, peer.Path+manifests("multi-dc-demo/app"), mad1s); a.status != http.StatusOK {
 		t.Errorf("the real one: %d %s", a.status, a.body)
 	}
 	// Neither pushes nor plain projects, and no question goes further.
 	for _, c := range []struct{ method, path string }{{http.MethodPut, manifests("multi-dc-demo/app")}, {http.MethodDelete, manifests("multi-dc-demo/app")}, {http.MethodGet, manifests("plain/app")}, {http.MethodGet, "/v2/_catalog"}} {
-		if a := s.do(t, c.method, proxy.PeerPath+c.path, peer); a.status < 400 {
+		if a := s.do(t, c.method, peer.Path+c.path, mad1s); a.status < 400 {
 			t.Errorf("%s %s: %d", c.method, c.path, a.status)
 		}
 	}
 	mad1.harbor.ResetRequests()
-	if a := s.do(t, http.MethodGet, proxy.PeerPath+manifests("multi-dc-demo/nothing"), peer); a.status != http.StatusNotFound || len(mad1.harbor.Requests()) > 0 {
+	if a := s.do(t, http.MethodGet, peer.Path+manifests("multi-dc-demo/nothing"), mad1s); a.status != http.StatusNotFound || len(mad1.harbor.Requests()) > 0 {
 		t.Errorf("%d; the next peer was asked: %v", a.status, mad1.harbor.Requests())
 	}
 	// A client's own word that others have been asked changes nothing.
@@ -376,14 +378,14 @@ func TestARestartWhileEverythingIsDead(t *testing.T) {
 	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
 	raw, _ := img.RawManifest()
 	digest, layer := layerOf(t, img)
-	state := t.TempDir() + "/state.db"
-	var memory *proxy.Memory
+	path := t.TempDir() + "/state.db"
+	var remembered *state.DB
 	remembering := func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		var err error
-		if memory, err = proxy.OpenMemory(state, p.Log); err != nil {
+		if remembered, err = state.Open(path, p.Log); err != nil {
 			t.Fatal(err)
 		}
-		a.Members, p.Memory = memory, memory
+		a.Members, p.State = remembered, remembered
 	}
 	dir := t.TempDir()
 	h := s.as(t, reader, "multi-dc-demo/app")
@@ -396,14 +398,14 @@ func TestARestartWhileEverythingIsDead(t *testing.T) {
 		s.edge = startEdge(t, s.harbor.URL(), dir, &s.harbor.Key().PublicKey, remembering)
 		pull("before")
 	})
-	if err := memory.Close(); err != nil {
+	if err := remembered.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
 		t.Fatal(err)
 	}
 	s.edge = startEdge(t, s.harbor.URL(), dir, &s.harbor.Key().PublicKey, remembering)
-	t.Cleanup(func() { memory.Close() })
+	t.Cleanup(func() { remembered.Close() })
 	pull("after")
 	if a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+digest, nil); a.status != http.StatusUnauthorized {
 		t.Errorf("without a login: %d", a.status)

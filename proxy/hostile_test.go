@@ -22,6 +22,8 @@ import (
 
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/registry"
 )
 
@@ -57,7 +59,8 @@ func TestALyingUpstreamIsNoKeyToPrivateContent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Namespaces = append(p.Namespaces, proxy.Namespace{Project: "cache-evil", Kind: proxy.KindCache, Upstream: upstream})
+		p.Namespaces = append(p.Namespaces, namespace.Namespace{Project: "cache-evil", Kind: namespace.Cache})
+		p.Upstreams = map[string]*registry.Source{"cache-evil": upstream}
 	})
 	if err := s.harbor.CreateCache("cache-evil", "docker-registry", evil.URL, true); err != nil {
 		t.Fatal(err)
@@ -274,7 +277,7 @@ func TestAttacks(t *testing.T) {
 		{"a length and chunks", h.raw(t, request("POST /v2/"+mine+"/blobs/uploads/", token, "Content-Length: 5", "Transfer-Encoding: chunked")+"0\r\n\r\n"+request("GET /v2/"+theirs+"/blobs/"+h.digest))},
 		{"a line end in a header's name", h.raw(t, request("GET /v2/"+mine+"/manifests/v1", token, "X\r: a"))},
 		{"a peer's marks", h.get(t, theirs, map[string]string{"Authorization": own["Authorization"], "Breakwater-Asked": "mad1", "Breakwater-Push": "true", "Breakwater-Client-Authorization": "Basic x"})},
-		{"the peers' path", h.raw(t, request("GET "+proxy.PeerPath+"/v2/"+theirs+"/blobs/"+h.digest, token))},
+		{"the peers' path", h.raw(t, request("GET "+peer.Path+"/v2/"+theirs+"/blobs/"+h.digest, token))},
 		{"a mirror's `ns` that is an address", h.raw(t, request("GET /v2/app/manifests/v1?ns=127.0.0.1:1", token))},
 	}
 	var table strings.Builder

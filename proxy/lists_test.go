@@ -16,17 +16,18 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/registry"
 )
 
 func remembering(t *testing.T) option {
 	return func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		memory, err := proxy.OpenMemory(t.TempDir()+"/state.db", p.Log)
+		memory, err := state.Open(t.TempDir()+"/state.db", p.Log)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { memory.Close() })
-		a.Members, p.Memory = memory, memory
+		a.Members, p.State = memory, memory
 	}
 }
 

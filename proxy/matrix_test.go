@@ -22,6 +22,8 @@ import (
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
@@ -81,8 +83,8 @@ func (r *region) startEdge(t *testing.T, i int, names []string, key *rsa.PublicK
 	source := registry.SourceConfig{URL: s.harbor.URL(), Trusted: true, Username: "robot$edge", Password: secret}
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
 	p := proxy.Config{Datacenter: names[i], OwnRobot: true, PeerSecret: peerSecret, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond,
-		Freshness: func(k proxy.Kind) time.Duration {
-			if k == proxy.KindMultiDC {
+		Freshness: func(k namespace.Kind) time.Duration {
+			if k == namespace.MultiDC {
 				return 0
 			}
 			return time.Nanosecond
@@ -91,20 +93,21 @@ func (r *region) startEdge(t *testing.T, i int, names []string, key *rsa.PublicK
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Namespaces = []proxy.Namespace{
-		{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true, Upstream: upstream},
-		{Project: "repl-core", Kind: proxy.KindRepl, Rules: []proxy.Rule{{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll}}},
-		{Project: "multi-dc-demo", Kind: proxy.KindMultiDC},
+	p.Namespaces = []namespace.Namespace{
+		{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true},
+		{Project: "repl-core", Kind: namespace.Repl, Rules: []namespace.Rule{{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll}}},
+		{Project: "multi-dc-demo", Kind: namespace.MultiDC},
 	}
-	for j, peer := range r.sites {
+	p.Upstreams = map[string]*registry.Source{"cache-dockerhub": upstream}
+	for j, other := range r.sites {
 		if j == i {
 			continue
 		}
-		edge, err := registry.NewSource(registry.SourceConfig{URL: "http://" + peer.edge.Listener.Addr().String(), Prefix: proxy.PeerPath, Trusted: true})
+		edge, err := registry.NewSource(registry.SourceConfig{URL: "http://" + other.edge.Listener.Addr().String(), Prefix: peer.Path, Trusted: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Peers = append(p.Peers, proxy.Peer{Datacenter: names[j], Edge: edge})
+		p.Peers = append(p.Peers, peer.Peer{Datacenter: names[j], Edge: edge})
 	}
 	for _, o := range options {
 		o(&a, &p, &source)

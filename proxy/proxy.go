@@ -1,75 +1,79 @@
 // Package proxy is the edge: it stands in front of one datacenter's Harbor, on
 // the name that every client uses, and answers reads of the managed namespaces
 // from its own store. README.md lists the rules in the order in which a request
-// meets them.
+// meets them. This package is the rim: it reads requests, asks the rooms below it in
+// that order, and writes responses, metrics and the log.
 package proxy
 
 import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
-	pathpkg "path"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/lists"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/push"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/registry"
 )
 
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
-	Datacenter string           // this edge's, in health and logs
-	Namespaces []Namespace      // the declared ones; others are told by their prefixes
-	Harbor     *registry.Source // the local Harbor, with the edge's own robot
-	Peers      []Peer           // the other datacenters' edges, nearest first
-	PeerSecret string           // shared by all edges; "": PeerRoots alone
-	PeerRoots  *x509.CertPool   // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
-	OwnRobot   bool             // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
+	Datacenter string                      // this edge's, in health and logs
+	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
+	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
+	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
+	Peers      []peer.Peer                 // the other datacenters' edges, nearest first
+	PeerSecret string                      // shared by all edges; "": PeerRoots alone
+	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
+	OwnRobot   bool                        // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
-	Memory     *Memory                  // nil: a restart forgets tags
-	Freshness  func(Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	Stalled    time.Duration            // how long a client may take nothing of an answer; 0: 5 min
-	Deadline   time.Duration            // for an answer of a source where there is another one to ask; 0: 5 s
+	State      *state.DB                          // nil: a restart forgets tags
+	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Stalled    time.Duration                      // how long a client may take nothing of an answer; 0: 5 min
+	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
 	Tracer     trace.Tracer          // nil: no spans
 	Now        func() time.Time      // nil: time.Now
 }
 
+const sourceDeadline = 5 * time.Second
+
 // Handler serves the edge's public listener.
 type Handler struct {
 	cfg        Config
-	namespaces map[string]Namespace
-	tags       *tags
-	hot        *lru.Cache[digest.Digest, []byte]
-	sizes      *lru.Cache[named, int64]   // of the blobs that a repo's manifests name
-	holders    *lru.Cache[string, string] // the name of the place that gave something last, by repo
-	pass       *passer
-	writes     *writes
+	namespaces *namespace.Table
+	trust      peer.Trust
+	routes     *source.Routes
+	health     *source.Health
+	tags       *tags.Cache
+	fetch      *fetch.Fetcher
+	lists      *lists.Lists
+	pass       *pass.Proxy
+	pusher     *push.Pusher
+	tokens     *token.Service
 	metrics    *metrics
-	harbor     *place
-	peers      []*place
-	upstreams  map[string]*place // by the project of the cache
-	peerKey    *peerKey
-	mirrors    map[string]string // the project of a cache, by the names that mirrors' clients have for it
 	started    time.Time
-	leaving    atomic.Bool     // the process ends
-	drained    atomic.Bool     // an operator says so
-	ctx        context.Context // of the work beside requests
-	harborSeen watched
-	unwellSeen lastLook
-	watching   atomic.Bool // whether Harbor is well again
+	leaving    atomic.Bool // the process ends
+	drained    atomic.Bool // an operator says so
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -84,47 +88,44 @@ func New(ctx context.Context, cfg Config) *Handler {
 		cfg.Stalled = stalledDeadline
 	}
 	if cfg.Freshness == nil {
-		cfg.Freshness = func(Kind) time.Duration { return 0 }
+		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, ctx: ctx, namespaces: map[string]Namespace{}, started: cfg.Now()}
-	h.metrics = newMetrics(cfg.Metrics, h.draining)
-	for _, ns := range cfg.Namespaces {
-		h.namespaces[ns.Project] = ns
-	}
-	h.tags = newTags(ctx, cfg.Now, cfg.Memory)
-	h.hot, _ = lru.New[digest.Digest, []byte](maxHot)
-	h.sizes, _ = lru.New[named, int64](maxSizes) // fails for no size alone
-	h.holders, _ = lru.New[string, string](maxHolders)
-	h.pass = newPasser(cfg.Harbor)
-	h.peerKey = newPeerKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
-	h.mirrors = newMirrors(h.namespaces)
-	h.newPlaces(ctx)
-	h.newWrites()
-	h.gaugeHarbor()
+	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces)}
+	h.trust = peer.Trust{Key: peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
+	h.routes = h.newRoutes(ctx)
+	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
+	h.metrics = newMetrics(cfg.Metrics, h)
+	h.tags = tags.New(ctx, cfg.Now, cfg.State)
+	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline)
+	h.lists = &lists.Lists{Memory: cfg.State, Deadline: cfg.Deadline}
+	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
+	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
+		Manifests: manifests{h.tags, h.fetch}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})
+	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
+		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	return h
 }
 
-// newPlaces makes a place of everything that content may come from.
-func (h *Handler) newPlaces(ctx context.Context) {
-	at := func(name string, kind placeKind, r *registry.Source) *place {
-		return &place{name: name, kind: kind, registry: r, now: h.cfg.Now, ctx: ctx, metrics: h.metrics}
+// newRoutes makes a source of everything that content may come from.
+func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
+	counted := source.NewMetrics(h.cfg.Metrics)
+	at := func(cfg source.Config) *source.Source {
+		cfg.Now, cfg.Metrics = h.cfg.Now, counted
+		return source.New(ctx, cfg)
 	}
-	h.harbor = at("harbor", placeHarbor, h.cfg.Harbor)
-	if h.peerKey != nil || h.cfg.PeerRoots != nil {
-		for _, peer := range h.cfg.Peers {
-			p := at("peer-"+peer.Datacenter, placePeer, peer.Edge)
-			if h.peerKey != nil {
-				p.token = h.peerKey.tokens(peer.Datacenter)
-			}
-			h.peers = append(h.peers, p)
+	harbor := at(source.Config{Name: "harbor", Kind: source.Harbor, Registry: h.cfg.Harbor, Relay: !h.cfg.OwnRobot})
+	var peers []*source.Source
+	if h.trust.Key != nil || h.trust.Roots != nil {
+		for _, p := range h.cfg.Peers {
+			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
+				Token: h.trust.Key.Tokens(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
-	h.upstreams = map[string]*place{}
-	for project, ns := range h.namespaces {
-		if ns.Upstream != nil {
-			h.upstreams[project] = at("upstream-"+strings.TrimPrefix(project, "cache-"), placeUpstream, ns.Upstream)
-		}
+	upstreams := map[string]*source.Source{}
+	for project, upstream := range h.cfg.Upstreams {
+		upstreams[project] = at(source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream})
 	}
+	return source.NewRoutes(harbor, peers, upstreams, h.namespaces)
 }
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.
@@ -141,146 +142,90 @@ func (h *Handler) Ready() error {
 	return nil
 }
 
-// exchange is one request on its way through the edge, and what the log says of it.
-type exchange struct {
-	w       *responseWriter
-	r       *http.Request
-	begun   time.Time
-	req     registry.Request
-	ns      Namespace
-	kind    string // end point, for logs and metrics
-	query   access.Query
-	mirror  bool   // a mirror's client: names are taken as they come
-	peer    string // the datacenter of the edge that asks; "" for clients
-	pushing bool   // that edge's client may push
-
-	answered func(*http.Response) error // of a write: called with Harbor's answer, before the client has it
-	who      string                     // by the credential that was accepted; "" for nobody
-	outcome  string                     // hit, stale, fill, join, pass, …: see cacheStatus
-	err      error
-}
-
 // ServeHTTP follows README.md, "A request, in order".
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r = h.beginSpan(r)
-	x := &exchange{w: &responseWriter{ResponseWriter: w, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: r.ProtoMajor >= 2}, r: r, begun: h.cfg.Now(), kind: "other", outcome: "pass"}
-	defer h.finish(x)
-	x.err = h.serve(x)
-	defer x.w.hurry() // what is left in buffers
+func (h *Handler) ServeHTTP(rw http.ResponseWriter, in *http.Request) {
+	begun := h.cfg.Now()
+	r, err := h.read(h.beginSpan(in))
+	w := h.newResponse(rw, r, begun)
+	defer h.finish(w, r)
+	if w.err = err; err == nil {
+		w.err = h.serve(w, r)
+	} else {
+		w.outcome = outcomeOwn
+	}
+	defer w.hurry() // what is left in buffers
 	switch {
-	case x.err == nil:
-	case x.w.status == 0:
-		if x.outcome != "own" && x.w.Header().Get("Cache-Status") == "" {
-			x.cacheStatus("fwd=miss", "detail=error")
+	case w.err == nil:
+	case w.status == 0:
+		if w.outcome != outcomeOwn && w.Header().Get("Cache-Status") == "" {
+			w.cacheStatus("fwd=miss", "detail=error")
 		}
-		registry.WriteError(x.w, x.err)
+		registry.WriteError(w, w.err)
 	default: // after the first byte the client must see a cut, not a short success
 		panic(http.ErrAbortHandler)
 	}
 }
 
-func (h *Handler) serve(x *exchange) (err error) {
-	if x.r, x.mirror, err = h.mirrored(x.r); err != nil {
-		x.outcome = "own"
-		return err
+// serve answers a request by its end point.
+func (h *Handler) serve(w *response, r *request) error {
+	switch r.endpoint {
+	case endpointHealth:
+		return h.serveHealth(w, r)
+	case endpointPeer:
+		return h.servePeer(w, r)
+	case endpointToken:
+		return h.serveToken(w, r)
+	case endpointOther:
+		return h.pass.Serve(w, r.http, pass.Call{})
 	}
-	path := x.r.URL.Path
-	switch {
-	case path == livenessPath:
-		x.kind, x.outcome = "health", "own"
-		return liveness(x.w)
-	case path == healthPath:
-		x.kind, x.outcome = "health", "own"
-		return h.health(x)
-	case strings.HasPrefix(path, PeerPath+"/v2/"):
-		return h.servePeer(x)
-	case path == peerTokenPath:
-		return h.tokenForPeer(x)
-	case path == peerPurgePath:
-		return h.purgeForPeer(x)
-	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
-		x.outcome = "own"
-		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
-	case path == tokenPath:
-		return h.serveToken(x)
-	case isRegistryPath(path):
-		return h.serveRegistry(x)
-	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
-		x.kind, x.outcome = "invalid", "own"
-		return registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
-	}
-	return h.pass.serve(x)
+	return h.serveRegistry(w, r)
 }
 
-func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
-
-// serveRegistry answers the OCI distribution API.
-func (h *Handler) serveRegistry(x *exchange) (err error) {
-	if x.req, err = registry.ParseRequest(x.r.Method, x.r.URL); err != nil {
-		x.kind, x.outcome = "invalid", "own"
-		return err
-	}
-	x.kind = x.req.Kind.String()
-	x.w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	x.ns = resolve(h.namespaces, x.req.Project())
-	if !x.mirror {
-		x.req.Repo = x.ns.fullRepo(x.req.Repo)
-	}
-	x.query = access.Query{
-		Authorization: x.r.Header.Get("Authorization"), Repos: []string{x.req.Repo, x.ns.shortRepo(x.req.Repo)},
-		Action: x.req.Action(), Scope: x.req.Scope(), BaseURL: baseURL(x.r),
-	}
-	if x.req.Kind == registry.KindBase {
-		if who, ok := h.cfg.Access.Knows(x.query.Authorization); ok {
-			x.who, x.outcome = who, "own"
-			x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
-			_, err := io.WriteString(x.w, "{}")
-			return err
+// serveRegistry answers a client's request of the OCI distribution API.
+func (h *Handler) serveRegistry(w *response, r *request) (err error) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if r.Kind == registry.KindBase {
+		if who, ok := h.cfg.Access.Knows(r.query.Authorization); ok {
+			w.who, w.outcome = who, outcomeOwn
+			return w.writeJSON(r, "application/json; charset=utf-8", struct{}{})
 		}
 	}
-	content := x.req.Kind == registry.KindManifest || x.req.Kind == registry.KindBlob || x.req.Kind == registry.KindTags || x.req.Kind == registry.KindReferrers
-	harborDecides := x.ns.Kind == KindPlain || !x.req.Read() || !content // by the client's own credentials
+	harborDecides := r.ns.Kind == namespace.Plain || !r.Read() || !r.content() // by the client's own credentials
 	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
 	// The edge's own tokens say nothing to Harbor.
-	if !harborDecides || x.query.Authorization == "" && x.req.Kind != registry.KindCatalog || h.cfg.Access.Own(x.query.Authorization) {
-		if x.who, err = h.cfg.Access.Allow(x.r.Context(), x.query); err != nil {
-			x.outcome = "own"
+	if !harborDecides || r.query.Authorization == "" && r.Kind != registry.KindCatalog || h.cfg.Access.Own(r.query.Authorization) {
+		if w.who, err = h.cfg.Access.Allow(r.http.Context(), r.query); err != nil {
+			w.outcome = outcomeOwn
 			return err
 		}
 	}
 	switch {
-	case x.ns.Kind == KindCache && !x.req.Read() && x.req.Method != http.MethodDelete:
-		x.outcome = "own"
-		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc- or a plain project", x.ns.Project)
-	case !x.req.Read(): // GET of an upload session is one of its writes
-		return h.write(x)
-	case x.ns.Kind == KindPlain || !content:
-		return h.pass.serve(x)
+	case r.ns.Kind == namespace.Cache && !r.Read() && r.Method != http.MethodDelete:
+		w.outcome = outcomeOwn
+		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc- or a plain project", r.ns.Project)
+	case !r.Read(): // GET of an upload session is one of its writes
+		return h.serveWrite(w, r)
+	case r.ns.Kind == namespace.Plain || !r.content():
+		path := ""
+		if r.Repo != "" {
+			path = r.Path()
+		}
+		return h.pass.Serve(w, r.http, pass.Call{Path: path})
 	}
-	return h.read(x)
+	return h.serveContent(w, r)
 }
 
-// read answers a read of a managed namespace.
-func (h *Handler) read(x *exchange) error {
-	switch x.req.Kind {
+// serveContent answers a read of a managed namespace.
+func (h *Handler) serveContent(w *response, r *request) error {
+	switch r.Kind {
 	case registry.KindManifest:
-		return h.serveManifest(x)
+		return h.serveManifest(w, r)
 	case registry.KindTags:
-		return h.serveTags(x)
+		return h.serveTags(w, r)
 	case registry.KindReferrers:
-		return h.serveReferrers(x)
+		return h.serveReferrers(w, r)
 	}
-	return h.serveBlob(x)
-}
-
-// baseURL is the scheme and host under which the client reached the edge. An
-// edge without TLS believes what terminates it before the edge; a client that
-// says so itself misleads nobody but itself.
-func baseURL(r *http.Request) string {
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
+	return h.serveBlob(w, r)
 }
 
 // aborted reports whether err only says that the client went away.

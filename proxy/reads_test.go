@@ -14,6 +14,7 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/registry"
 )
 
@@ -36,7 +37,8 @@ func withUpstream(t *testing.T, url string) option {
 		t.Fatal(err)
 	}
 	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.Namespaces = []proxy.Namespace{{Project: "cache-dockerhub", Kind: proxy.KindCache, DockerHub: true, Host: "docker.io", Upstream: upstream}}
+		p.Namespaces = []namespace.Namespace{{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true, Host: "docker.io"}}
+		p.Upstreams = map[string]*registry.Source{"cache-dockerhub": upstream}
 	}
 }
 

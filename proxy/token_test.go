@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/registry"
 )
 
@@ -190,12 +192,12 @@ func TestARobotThatWasRefusedGetsNoOutageToken(t *testing.T) {
 func TestAnOutageOutlastsARestart(t *testing.T) {
 	var passed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
-	state := t.TempDir() + "/state.db"
-	var memory *proxy.Memory
+	path := t.TempDir() + "/state.db"
+	var remembered *state.DB
 	start := func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		memory = openMemory(t, state)
-		a.OutageGrace, a.Secret, a.Now, a.Grants = time.Hour, peerSecret, now, memory
-		p.Now, p.Memory = now, memory
+		remembered = openState(t, path)
+		a.OutageGrace, a.Secret, a.Now, a.Grants = time.Hour, peerSecret, now, remembered
+		p.Now, p.State = now, remembered
 	}
 	s := newSite(t)
 	life := func(name string, want int) {
@@ -205,7 +207,7 @@ func TestAnOutageOutlastsARestart(t *testing.T) {
 				t.Errorf("%d, want %d", status, want)
 			}
 		})
-		if err := memory.Close(); err != nil {
+		if err := remembered.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -443,4 +445,13 @@ func grants(t *testing.T, token, repo string) bool {
 	}
 	granted := registry.Token{Access: claims.Access}
 	return granted.Allows(repo, "pull")
+}
+
+func openState(t *testing.T, path string) *state.DB {
+	t.Helper()
+	s, err := state.Open(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

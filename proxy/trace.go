@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,28 +23,19 @@ func (h *Handler) beginSpan(r *http.Request) *http.Request {
 
 // endSpan ends it with what became of the request. Its name has the end point in it,
 // which was not known before.
-func (x *exchange) endSpan() {
-	span := trace.SpanFromContext(x.r.Context())
+func endSpan(w *response, r *request) {
+	span := trace.SpanFromContext(r.http.Context())
 	if !span.IsRecording() {
 		return
 	}
-	span.SetName(x.r.Method + " " + x.kind)
-	span.SetAttributes(attribute.Int("http.response.status_code", x.w.status), attribute.Int64("http.response.body.size", x.w.bytes),
-		attribute.String("breakwater.endpoint", x.kind), attribute.String("breakwater.outcome", x.outcome), attribute.String("breakwater.repo", x.req.Repo))
-	if x.peer != "" {
-		span.SetAttributes(attribute.String("breakwater.peer", x.peer))
+	span.SetName(r.http.Method + " " + r.endpoint)
+	span.SetAttributes(attribute.Int("http.response.status_code", w.status), attribute.Int64("http.response.body.size", w.bytes),
+		attribute.String("breakwater.endpoint", r.endpoint), attribute.String("breakwater.outcome", w.outcome), attribute.String("breakwater.repo", r.Repo))
+	if r.peer != "" {
+		span.SetAttributes(attribute.String("breakwater.peer", r.peer))
 	}
-	if x.err != nil && (x.w.status == 0 || x.w.status >= 500) {
-		span.SetStatus(codes.Error, x.err.Error())
+	if w.err != nil && (w.status == 0 || w.status >= 500) {
+		span.SetStatus(codes.Error, w.err.Error())
 	}
 	span.End()
-}
-
-// inTrace puts work that outlives its request, and may serve others too, into the
-// trace of the request that began it.
-func inTrace(ctx context.Context, began trace.SpanContext) context.Context {
-	if !began.IsValid() {
-		return ctx
-	}
-	return trace.ContextWithSpanContext(ctx, began)
 }

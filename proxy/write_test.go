@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
-	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/peer"
 )
 
 // send sends a request with a body to the edge, and follows its Location.
@@ -318,7 +318,7 @@ func TestARefusedPushIsNotTakenElsewhere(t *testing.T) {
 	if n := count(mad1.harbor.Requests(), "POST "); n != 0 {
 		t.Errorf("a peer's Harbor was asked %d times", n)
 	}
-	if status, _ := s.send(t, http.MethodPost, proxy.PeerPath+"/v2/multi-dc-demo/app/blobs/uploads/", s.asWriter(t, "multi-dc-demo/app"), nil); status != http.StatusForbidden {
+	if status, _ := s.send(t, http.MethodPost, peer.Path+"/v2/multi-dc-demo/app/blobs/uploads/", s.asWriter(t, "multi-dc-demo/app"), nil); status != http.StatusForbidden {
 		t.Errorf("a client as a peer: %d", status)
 	}
 }

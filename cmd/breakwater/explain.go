@@ -49,8 +49,8 @@ func printExplanation(out io.Writer, body []byte) error {
 		Held                                             bool
 		Age                                              float64 `json:"age_seconds"`
 		Route                                            []struct {
-			Place, Repo, State string
-			Usual              float64 `json:"usual_seconds"`
+			Source, Repo, State string
+			Usual               float64 `json:"usual_seconds"`
 		}
 	}
 	if err := json.Unmarshal(body, &x); err != nil {
@@ -77,7 +77,7 @@ func printExplanation(out io.Writer, body []byte) error {
 		if s.Usual > 0 {
 			usual = duration(s.Usual).String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Place, s.State, usual, s.Repo)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Source, s.State, usual, s.Repo)
 	}
 	return w.Flush()
 }

@@ -19,6 +19,8 @@ import (
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
@@ -40,7 +42,7 @@ type Edge struct {
 	Daemon  *daemon.Daemon
 	Servers []daemon.Server
 	store   *store.Store
-	memory  *proxy.Memory
+	state   *state.DB
 	tracing *tracing
 }
 
@@ -74,7 +76,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edge.peers.key: %w", err)
 	}
-	all, err := namespaces(ctx, cfg)
+	upstreams, err := upstreams(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +94,11 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	edge := &Edge{store: blobs, tracing: cfg.tracing, Daemon: &daemon.Daemon{Log: cfg.Log}}
-	if edge.memory, err = proxy.OpenMemory(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
+	if edge.state, err = state.Open(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	checker, err := access.New(access.Config{
-		Harbor: harbor, Verifier: verifier, Members: edge.memory, Grants: edge.memory,
+		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state,
 		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
 	})
 	if err != nil {
@@ -104,8 +106,8 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: all, Harbor: harbor, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
+		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	if certificate != nil {
@@ -125,8 +127,8 @@ func (e *Edge) Close() error {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
 	var err error
-	if e.memory != nil {
-		err = e.memory.Close()
+	if e.state != nil {
+		err = e.state.Close()
 	}
 	return errors.Join(err, e.store.Close(), e.tracing.close())
 }
@@ -189,14 +191,14 @@ func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
 	return certificate, nil
 }
 
-func freshness(e *fleet.Edge) func(proxy.Kind) time.Duration {
-	return func(k proxy.Kind) time.Duration {
+func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {
+	return func(k namespace.Kind) time.Duration {
 		switch k {
-		case proxy.KindCache:
+		case namespace.Cache:
 			return time.Duration(*e.Freshness.Cache)
-		case proxy.KindRepl:
+		case namespace.Repl:
 			return time.Duration(*e.Freshness.Repl)
-		case proxy.KindMultiDC:
+		case namespace.MultiDC:
 			return time.Duration(*e.Freshness.MultiDC)
 		}
 		return 0

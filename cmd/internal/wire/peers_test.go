@@ -30,7 +30,7 @@ import (
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
-	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/peer"
 )
 
 // authority is a private CA that makes certificates in a directory.
@@ -144,7 +144,7 @@ edge:
 	// What mad1's Harbor alone has is served by par1's edge.
 	blob := "what mad1 has"
 	path := "/v2/multi-dc-demo/app/blobs/" + push(t, harbors["mad1"], "multi-dc-demo/app", blob)
-	par1, mad1 := "https://"+addresses["par1"], "https://"+addresses["mad1"]+proxy.PeerPath
+	par1, mad1 := "https://"+addresses["par1"], "https://"+addresses["mad1"]+peer.Path
 	if status, body := get(t, ca, harbors["par1"], "", par1+path); status != http.StatusOK || body != blob {
 		t.Errorf("through par1: %d %q", status, body)
 	}

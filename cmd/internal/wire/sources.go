@@ -16,7 +16,8 @@ import (
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/naming"
-	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/registry"
 )
 
@@ -73,7 +74,7 @@ func addTo(pool *x509.CertPool, file string) error {
 
 // peers are the other datacenters' edges, nearest first, and the authorities of
 // the certificates that they show. Edges without an address are left out.
-func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, roots *x509.CertPool, err error) {
+func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []peer.Peer, roots *x509.CertPool, err error) {
 	f, own := cfg.Fleet, cfg.Fleet.Datacenters[cfg.Datacenter]
 	var names []string
 	for name, dc := range f.Datacenters {
@@ -85,7 +86,7 @@ func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, r
 		return cmp.Or(cmp.Compare(distance(own, f.Datacenters[a]), distance(own, f.Datacenters[b])), cmp.Compare(a, b))
 	})
 	for _, name := range names {
-		source := registry.SourceConfig{URL: string(f.Datacenters[name].Edge), Prefix: proxy.PeerPath, Trusted: true, Header: cfg.userAgent()}
+		source := registry.SourceConfig{URL: string(f.Datacenters[name].Edge), Prefix: peer.Path, Trusted: true, Header: cfg.userAgent()}
 		if source.TLS, err = trust(f.Harbor.CA); err != nil {
 			return nil, nil, fmt.Errorf("harbor.ca: %w", err)
 		}
@@ -106,7 +107,7 @@ func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []proxy.Peer, r
 		if err != nil {
 			return nil, nil, fmt.Errorf("datacenters.%s.edge: %w", name, err)
 		}
-		all = append(all, proxy.Peer{Datacenter: name, Edge: edge})
+		all = append(all, peer.Peer{Datacenter: name, Edge: edge})
 	}
 	return all, roots, nil
 }
@@ -152,25 +153,36 @@ func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cac
 	return s, nil
 }
 
-// namespaces are the managed projects of the fleet file.
-func namespaces(ctx context.Context, cfg EdgeConfig) (all []proxy.Namespace, err error) {
-	f := cfg.Fleet
-	for name := range f.Projects.MultiDC.Items {
-		all = append(all, proxy.Namespace{Project: naming.MultiDC + name, Kind: proxy.KindMultiDC})
-	}
-	for name, cache := range f.Projects.Cache.Items {
-		ns := proxy.Namespace{Project: naming.Cache + name, Kind: proxy.KindCache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
-		if ns.Upstream, err = upstream(ctx, cfg, name, cache); err != nil {
+// upstreams are the registries that the edge can reach itself, by the project of
+// their cache.
+func upstreams(ctx context.Context, cfg EdgeConfig) (map[string]*registry.Source, error) {
+	all := map[string]*registry.Source{}
+	for name, cache := range cfg.Fleet.Projects.Cache.Items {
+		s, err := upstream(ctx, cfg, name, cache)
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, ns)
+		if s != nil {
+			all[naming.Cache+name] = s
+		}
+	}
+	return all, nil
+}
+
+// namespaces are the managed projects of the fleet file.
+func namespaces(f *fleet.Fleet) (all []namespace.Namespace) {
+	for name := range f.Projects.MultiDC.Items {
+		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
+	}
+	for name, cache := range f.Projects.Cache.Items {
+		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {
-		ns := proxy.Namespace{Project: naming.Repl + name, Kind: proxy.KindRepl}
+		ns := namespace.Namespace{Project: naming.Repl + name, Kind: namespace.Repl}
 		for _, image := range repl.Images {
-			ns.Rules = append(ns.Rules, proxy.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
+			ns.Rules = append(ns.Rules, namespace.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
 		}
 		all = append(all, ns)
 	}
-	return all, nil
+	return all
 }

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
+)
+
+// metrics of the public listener; README.md lists them.
+type metrics struct {
+	requests *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	first    *prometheus.HistogramVec
+}
+
+// newMetrics makes the metrics and registers them; nil: they are counted and not shown.
+func newMetrics(r prometheus.Registerer, h *Handler) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_requests_total",
+			Help: "Requests by end point, kind of namespace, outcome and status class."}, []string{"endpoint", "namespace", "outcome", "status"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_response_bytes_total",
+			Help: "Bytes of response bodies by kind of namespace and outcome."}, []string{"namespace", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_request_duration_seconds",
+			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
+		first: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_time_to_first_byte_seconds",
+			Help: "Time to the response's header by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)}, []string{"endpoint", "outcome"}),
+	}
+	if r != nil {
+		// The circuit breaker of Harbor would not do: it opens only when somebody asks for
+		// something, and not when the database alone is down.
+		r.MustRegister(m.requests, m.bytes, m.seconds, m.first,
+			gauge("breakwater_edge_draining", "1 while the health says that this edge leaves.", h.draining),
+			gauge("breakwater_edge_harbor_up", "Whether the local Harbor says that it is healthy: core, registry, database, redis.", h.health.Up))
+	}
+	return m
+}
+
+// gauge is 1 while is says so.
+func gauge(name, help string, is func() bool) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+		if is() {
+			return 1
+		}
+		return 0
+	})
+}
+
+// finish counts the request and writes its log line, also when the handler panics.
+func (h *Handler) finish(w *response, r *request) {
+	status, took := w.status, h.cfg.Now().Sub(w.begun)
+	if w.err != nil && aborted(r.http, w.err) {
+		w.outcome = outcomeGone
+	}
+	endSpan(w, r)
+	kind := r.ns.Kind.String()
+	h.metrics.requests.WithLabelValues(r.endpoint, kind, w.outcome, registry.StatusClass(status)).Inc()
+	h.metrics.bytes.WithLabelValues(kind, w.outcome).Add(float64(w.bytes))
+	h.metrics.seconds.WithLabelValues(r.endpoint, w.outcome).Observe(took.Seconds())
+	if status > 0 {
+		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.headed.Sub(w.begun).Seconds())
+	}
+	if r.endpoint == endpointHealth {
+		return
+	}
+	client, _, _ := net.SplitHostPort(r.http.RemoteAddr)
+	attrs := []slog.Attr{
+		slog.String("method", r.http.Method), slog.String("endpoint", r.endpoint), slog.String("repo", r.Repo),
+		slog.String("reference", r.Reference()), slog.Int("status", status), slog.String("outcome", w.outcome),
+		slog.Int64("bytes", w.bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", client),
+	}
+	who := w.who
+	if w.outcome == outcomePass && status > 0 && status < 400 && r.peer == "" { // Harbor has accepted it
+		who = access.Claimed(r.http.Header.Get("Authorization"))
+	}
+	if who != "" {
+		attrs = append(attrs, slog.String("who", who))
+	}
+	if r.peer != "" {
+		attrs = append(attrs, slog.String("peer", r.peer))
+	}
+	if r.Repo == "" {
+		attrs = append(attrs, slog.String("path", r.http.URL.Path))
+	}
+	if w.err != nil {
+		attrs = append(attrs, slog.String("err", w.err.Error()))
+	}
+	h.cfg.Log.LogAttrs(r.http.Context(), slog.LevelInfo, "request", attrs...)
+}

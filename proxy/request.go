@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"net/http"
+	pathpkg "path"
+	"strings"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/push"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
+)
+
+// The end points in logs and metrics, beside the kinds of the distribution API.
+const (
+	endpointHealth  = "health"
+	endpointPeer    = "peer"
+	endpointToken   = "token"
+	endpointInvalid = "invalid"
+	endpointOther   = "other"
+)
+
+// request is what is known of a request. It is made once, before anything is answered,
+// and only read then.
+type request struct {
+	registry.Request // of the distribution API; zero for other end points
+	http             *http.Request
+	endpoint         string
+	ns               namespace.Namespace
+	query            access.Query // what a client has to be allowed
+	peer             string       // the datacenter of the edge that asks; "" for clients
+	mayPush          bool         // of a peer's HEAD: its client may
+}
+
+// read makes the request. The error is its answer.
+func (h *Handler) read(in *http.Request) (*request, error) {
+	r := &request{http: in, endpoint: endpointOther}
+	u, mirror, err := h.namespaces.Mirrored(in.URL)
+	if err != nil {
+		return r, err
+	}
+	if mirror {
+		mirrored := *in
+		mirrored.URL = u
+		r.http = &mirrored
+	}
+	path := u.Path
+	switch {
+	case path == livenessPath || path == healthPath:
+		r.endpoint = endpointHealth
+	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath:
+		return r, h.readPeer(r)
+	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
+		return r, registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
+	case path == pass.TokenPath:
+		r.endpoint = endpointToken
+	case isRegistryPath(path):
+		return r, h.readRegistry(r, mirror)
+	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
+		r.endpoint = endpointInvalid
+		return r, registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
+	}
+	return r, nil
+}
+
+func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
+
+// readRegistry reads a client's request of the distribution API. A mirror's client
+// names images as their upstream does.
+func (h *Handler) readRegistry(r *request, mirror bool) (err error) {
+	if r.Request, err = registry.ParseRequest(r.http.Method, r.http.URL); err != nil {
+		r.endpoint = endpointInvalid
+		return err
+	}
+	r.endpoint = r.Kind.String()
+	r.ns = h.namespaces.Of(r.Project())
+	if !mirror {
+		r.Repo = r.ns.FullRepo(r.Repo)
+	}
+	r.query = access.Query{
+		Authorization: r.http.Header.Get("Authorization"), Repos: []string{r.Repo, r.ns.ShortRepo(r.Repo)},
+		Action: r.Action(), Scope: r.Scope(), BaseURL: pass.ClientURL(r.http),
+	}
+	return nil
+}
+
+// content reports whether the request is for what the edge keeps.
+func (r *request) content() bool {
+	return r.Kind == registry.KindManifest || r.Kind == registry.KindBlob || r.Kind == registry.KindTags || r.Kind == registry.KindReferrers
+}
+
+// question is the request as the rooms that ask sources know it.
+func (h *Handler) question(r *request) fetch.Question {
+	q := fetch.Question{Request: r.Request, Namespace: r.ns, Authorization: r.http.Header.Get("Authorization"),
+		Span: trace.SpanContextFromContext(r.http.Context())}
+	q.Route = h.route(r)
+	return q
+}
+
+func (h *Handler) route(r *request) []source.Step {
+	if r.peer != "" {
+		return h.routes.Own(r.ns, r.Repo)
+	}
+	return h.routes.Of(r.ns, r.Repo, r.Tag)
+}
+
+// write is the request as the room that takes writes knows it.
+func (r *request) write() push.Request {
+	return push.Request{HTTP: r.http, Parsed: r.Request, Namespace: r.ns, FromPeer: r.peer != ""}
+}
+
+// pushes reports whether a HEAD comes from somebody who may push here: the Harbor that
+// takes the push answers it then.
+func (h *Handler) pushes(r *request) bool {
+	if r.http.Method != http.MethodHead || r.ns.Kind == namespace.Cache || r.peer != "" {
+		return r.mayPush
+	}
+	query := r.query
+	query.Action = "push"
+	_, err := h.cfg.Access.Allow(r.http.Context(), query)
+	return err == nil
+}

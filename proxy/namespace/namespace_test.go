@@ -1,0 +1,119 @@
+package namespace_test
+
+import (
+	"net/url"
+	"reflect"
+	"testing"
+
+	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/proxy/namespace"
+)
+
+func table() *namespace.Table {
+	return namespace.NewTable([]namespace.Namespace{
+		{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true, Host: "docker.io"},
+		{Project: "cache-quay", Kind: namespace.Cache, Host: "quay.io"},
+		{Project: "cache-nameless", Kind: namespace.Cache},
+		{Project: "platform", Kind: namespace.MultiDC},
+		{Project: "repl-core", Kind: namespace.Repl, Rules: []namespace.Rule{
+			{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll},
+			{From: "cache-quay", Name: "{org,other}/app", Flatten: 1},
+		}},
+	})
+}
+
+func TestAProjectIsWhatIsDeclaredElseWhatItsPrefixSays(t *testing.T) {
+	for project, want := range map[string]namespace.Kind{
+		"cache-dockerhub": namespace.Cache, "platform": namespace.MultiDC, "repl-core": namespace.Repl,
+		"cache-discovered": namespace.Cache, "repl-x": namespace.Repl, "multi-dc-x": namespace.MultiDC,
+		"library": namespace.Plain, "cache-": namespace.Plain, "multi-dc-": namespace.Plain, "multi-dc": namespace.Plain, "xcache-y": namespace.Plain, "": namespace.Plain,
+	} {
+		if ns := table().Of(project); ns.Kind != want || ns.Project != project {
+			t.Errorf("%q is %v of %q, want %v", project, ns.Kind, ns.Project, want)
+		}
+	}
+}
+
+func TestOfficialImagesOfDockerHubHaveTwoNames(t *testing.T) {
+	for _, c := range []struct{ short, full string }{
+		{"cache-dockerhub/nginx", "cache-dockerhub/library/nginx"},
+		{"cache-dockerhub/org/app", "cache-dockerhub/org/app"},
+		{"cache-quay/app", "cache-quay/app"}, // no cache of Docker Hub
+		{"cache-dockerhub/a/b/c", "cache-dockerhub/a/b/c"},
+	} {
+		ns := table().Of(c.short[:len("cache-quay")])
+		if c.short != "cache-quay/app" {
+			ns = table().Of("cache-dockerhub")
+		}
+		if full := ns.FullRepo(c.short); full != c.full {
+			t.Errorf("%s in full is %s, want %s", c.short, full, c.full)
+		}
+		if full := ns.FullRepo(c.full); full != c.full {
+			t.Errorf("%s in full is %s", c.full, full)
+		}
+		if short := ns.ShortRepo(c.full); short != c.short {
+			t.Errorf("%s is %s for short, want %s", c.full, short, c.short)
+		}
+	}
+}
+
+func TestAReplicatedImageIsFollowedBackThroughItsRules(t *testing.T) {
+	core := table().Of("repl-core")
+	hub := namespace.Origin{Cache: "cache-dockerhub", Image: "library/app"}
+	quay := []namespace.Origin{{Cache: "cache-quay", Image: "org/app"}, {Cache: "cache-quay", Image: "other/app"}}
+	for _, c := range []struct {
+		repo, tag string
+		want      []namespace.Origin
+	}{
+		{"repl-core/app", "v1", append([]namespace.Origin{hub}, quay...)},
+		{"repl-core/app", "latest", quay}, // the first rule is for v* alone
+		{"repl-core/app", "", append([]namespace.Origin{hub}, quay...)},
+		{"repl-core/nginx", "v1", []namespace.Origin{{Cache: "cache-dockerhub", Image: "library/nginx"}}},
+		{"repl-core/deep/app", "v1", nil}, // nothing flattens to it
+	} {
+		if got := core.Origins(c.repo, c.tag); len(got)+len(c.want) > 0 && !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s:%s comes from %v, want %v", c.repo, c.tag, got, c.want)
+		}
+	}
+}
+
+// The table of mirrors is closed: what it does not name is no registry to dial.
+func TestMirrorsMeanACache(t *testing.T) {
+	for _, c := range []struct {
+		in, want string
+		mirror   bool
+		refused  bool
+	}{
+		{"/v2/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
+		{"/v2/org/app/blobs/sha256:aa?ns=quay.io&x=1", "/v2/cache-quay/org/app/blobs/sha256:aa?x=1", true, false},
+		{"/v2/org/app/manifests/1?ns=cache-nameless", "/v2/cache-nameless/org/app/manifests/1", true, false},
+		{"/v2/cache-dockerhub/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
+		{"/v2/?ns=docker.io", "/v2/", true, false},
+		{"/v2/_catalog?ns=docker.io", "/v2/_catalog", true, false},
+		{"/docker.io/v2/library/nginx/manifests/1", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
+		{"/cache-quay/v2/org/app/tags/list?n=3", "/v2/cache-quay/org/app/tags/list?n=3", true, false},
+		{"/cache-quay/v2/", "/v2/", true, false},
+		{"/cache-quay/v2", "/v2", true, false},
+		{"/v2/app/manifests/1?ns=example.com", "", true, true},
+		{"/v2/app/manifests/1?ns=10.0.0.1:80", "", true, true},
+		{"/v2/app/manifests/1?ns=platform", "", true, true}, // no cache
+		{"/v2/app/manifests/1", "/v2/app/manifests/1", false, false},
+		{"/example.com/v2/app/manifests/1", "/example.com/v2/app/manifests/1", false, false}, // somebody else's path
+		{"/api/v2.0/health?ns=docker.io", "/api/v2.0/health?ns=docker.io", false, false},
+	} {
+		u, err := url.Parse(c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, mirror, err := table().Mirrored(u)
+		switch {
+		case mirror != c.mirror || (err != nil) != c.refused:
+			t.Errorf("%s: mirror %v, %v", c.in, mirror, err)
+		case err == nil && got.String() != c.want:
+			t.Errorf("%s is %s, want %s", c.in, got, c.want)
+		}
+		if u.String() != c.in {
+			t.Errorf("%s was changed to %s", c.in, u)
+		}
+	}
+}

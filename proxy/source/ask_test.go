@@ -60,52 +60,56 @@ const (
 	moment     = time.Millisecond // in which the others of a stage are asked too
 )
 
+var no = status(404)
+
+// asks are questions, what the sources say, and what becomes of it.
+var asks = map[string]struct {
+	repo, tag string
+	held      bool
+	replies   map[string]reply
+	down      []string
+	found     string
+	status    int // of the error
+	asked     string
+	within    time.Duration
+}{
+	"Harbor has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own"}}, found: "own", asked: "harbor"},
+	"a peer has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: no}, "peer-drp1": {found: "drp1", after: moment}},
+		found: "drp1", asked: "harbor peer-drp1 peer-mad1", within: moment},
+	"nobody has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		status: 404, asked: "harbor peer-drp1 peer-mad1"},
+	"somebody cannot say": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: status(500)}, "peer-drp1": {err: no}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1"},
+	"Harbor is slow, and a tag might be older elsewhere": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
+		found: "own", asked: "harbor", within: 4 * time.Second},
+	"Harbor is slow, and a digest is the same everywhere": {repo: replicated, replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
+		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: 200*time.Millisecond + moment},
+	"Harbor hangs": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
+		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: deadline + moment},
+	"a slow Harbor is not given up": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 7 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1", within: 7 * time.Second},
+	"all hang": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1", within: 3 * deadline},
+	"in a cache no upstream is hedged": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
+		found: "own", asked: "harbor", within: 4 * time.Second},
+	"in a cache a no is the last word": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {found: "mad1"}}, status: 404, asked: "harbor"},
+	"policy is the last word":          {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(412)}, "peer-mad1": {found: "mad1"}}, status: 412, asked: "harbor"},
+	"what a peer only remembers": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {err: status(503)}},
+		found: "mad1", asked: "harbor peer-drp1 peer-mad1"},
+	"what a peer knows goes before what another remembers": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {found: "drp1", after: time.Second}},
+		found: "drp1", asked: "harbor peer-drp1 peer-mad1", within: time.Second},
+	"what a peer only remembers replaces no copy": {repo: replicated, tag: "v1", held: true, replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {err: status(503)}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1"},
+	"who is down is skipped with a copy": {repo: replicated, tag: "v1", held: true, down: []string{"harbor"}, replies: map[string]reply{"peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		status: 503, asked: "peer-drp1 peer-mad1"},
+	"who is down is asked last without one": {repo: replicated, tag: "v1", down: []string{"harbor"}, replies: map[string]reply{"harbor": {found: "own"}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		found: "own", asked: "peer-drp1 peer-mad1 harbor"},
+	"all are down, and asked all the same": {repo: replicated, tag: "v1", held: true, down: []string{"harbor", "peer-mad1", "peer-drp1"}, replies: map[string]reply{"harbor": {found: "own"}},
+		found: "own", asked: "harbor"},
+}
+
 func TestSourcesAreAskedInOrderUntilOneHasIt(t *testing.T) {
-	no := status(404)
-	for name, c := range map[string]struct {
-		repo, tag string
-		held      bool
-		replies   map[string]reply
-		down      []string
-		found     string
-		status    int // of the error
-		asked     string
-		within    time.Duration
-	}{
-		"Harbor has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own"}}, found: "own", asked: "harbor"},
-		"a peer has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: no}, "peer-drp1": {found: "drp1", after: moment}},
-			found: "drp1", asked: "harbor peer-drp1 peer-mad1", within: moment},
-		"nobody has it": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
-			status: 404, asked: "harbor peer-drp1 peer-mad1"},
-		"somebody cannot say": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {err: status(500)}, "peer-drp1": {err: no}},
-			status: 503, asked: "harbor peer-drp1 peer-mad1"},
-		"Harbor is slow, and a tag might be older elsewhere": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
-			found: "own", asked: "harbor", within: 4 * time.Second},
-		"Harbor is slow, and a digest is the same everywhere": {repo: replicated, replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
-			found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: 200*time.Millisecond + moment},
-		"Harbor hangs": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
-			found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: deadline + moment},
-		"a slow Harbor is not given up": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 7 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
-			found: "own", asked: "harbor peer-drp1 peer-mad1", within: 7 * time.Second},
-		"all hang": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}},
-			status: 503, asked: "harbor peer-drp1 peer-mad1", within: 3 * deadline},
-		"in a cache no upstream is hedged": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
-			found: "own", asked: "harbor", within: 4 * time.Second},
-		"in a cache a no is the last word": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {found: "mad1"}}, status: 404, asked: "harbor"},
-		"policy is the last word":          {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(412)}, "peer-mad1": {found: "mad1"}}, status: 412, asked: "harbor"},
-		"what a peer only remembers": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {err: status(503)}},
-			found: "mad1", asked: "harbor peer-drp1 peer-mad1"},
-		"what a peer knows goes before what another remembers": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {found: "drp1", after: time.Second}},
-			found: "drp1", asked: "harbor peer-drp1 peer-mad1", within: time.Second},
-		"what a peer only remembers replaces no copy": {repo: replicated, tag: "v1", held: true, replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {found: "mad1", stale: true}, "peer-drp1": {err: status(503)}},
-			status: 503, asked: "harbor peer-drp1 peer-mad1"},
-		"who is down is skipped with a copy": {repo: replicated, tag: "v1", held: true, down: []string{"harbor"}, replies: map[string]reply{"peer-mad1": {err: no}, "peer-drp1": {err: no}},
-			status: 503, asked: "peer-drp1 peer-mad1"},
-		"who is down is asked last without one": {repo: replicated, tag: "v1", down: []string{"harbor"}, replies: map[string]reply{"harbor": {found: "own"}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
-			found: "own", asked: "peer-drp1 peer-mad1 harbor"},
-		"all are down, and asked all the same": {repo: replicated, tag: "v1", held: true, down: []string{"harbor", "peer-mad1", "peer-drp1"}, replies: map[string]reply{"harbor": {found: "own"}},
-			found: "own", asked: "harbor"},
-	} {
+	for name, c := range asks {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fleet) {
 				for _, name := range c.down {

@@ -110,10 +110,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
-	if certificate != nil {
-		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(certificate.Expires().Unix()) }))
-	}
+	watchExpiry(certificate, metrics)
 	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
@@ -189,6 +186,14 @@ func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
 	}
 	certificate.AskClients = e.Peers.CA != ""
 	return certificate, nil
+}
+
+// watchExpiry shows when the edge's own certificate ends; nil: it has none.
+func watchExpiry(certificate *daemon.Certificate, metrics prometheus.Registerer) {
+	if certificate != nil {
+		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
+			Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(certificate.Expires().Unix()) }))
+	}
 }
 
 func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {

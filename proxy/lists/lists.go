@@ -63,7 +63,7 @@ type answer[T any] struct {
 func askAll[T any](route, steps []source.Step, ask func(source.Step) ([]T, error)) <-chan answer[T] {
 	answers := make(chan answer[T], len(steps))
 	for _, s := range steps {
-		if s.LeftOut(route) {
+		if s.Skipped(route) {
 			answers <- answer[T]{nil, s, outcome.DontKnow(source.ErrDown)}
 			continue
 		}

@@ -78,7 +78,7 @@ func anySilent(refusals []source.Refusal) bool {
 	})
 }
 
-// byKind splits a route. The steps of other projects are left out, but for upstreams.
+// byKind splits a route. The steps of other projects are skipped, but for upstreams.
 func byKind(q fetch.Question) (own, peers, upstreams []source.Step) {
 	for _, s := range q.Route {
 		switch {

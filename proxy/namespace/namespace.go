@@ -44,7 +44,7 @@ type Rule struct {
 	Flatten naming.Flatten // how the name becomes the repo's
 }
 
-// Origin is a place that an image of a repl- project may have been replicated from.
+// Origin is where an image of a repl- project may have been replicated from.
 type Origin struct {
 	Cache string // the project of the cache of the upstream, as cache-dockerhub
 	Image string // the image's name at the upstream

@@ -22,10 +22,10 @@ func (s Step) Under(req registry.Request) registry.Request {
 	return req
 }
 
-// LeftOut reports whether the step's source is known to be down, and another one of
+// Skipped reports whether the step's source is known to be down, and another one of
 // the route can be asked: nobody waits for a silence then. A source that asked for
-// a pause is not left out: it says so at once.
-func (s Step) LeftOut(route []Step) bool {
+// a pause is not skipped: it says so at once.
+func (s Step) Skipped(route []Step) bool {
 	return !s.Usable() && s.Limited() == nil && AnyUsable(route)
 }
 

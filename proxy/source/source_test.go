@@ -247,14 +247,14 @@ func TestASourceThatIsDownIsWaitedForByNobodyElse(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fleet) {
 		route := f.route("cache-dockerhub/library/app", "v1")
 		down(t, f.harbor, f.harborFar)
-		if !route[0].LeftOut(route) || route[1].LeftOut(route) {
+		if !route[0].Skipped(route) || route[1].Skipped(route) {
 			t.Error("the source that is down is waited for, or one that is up is not")
 		}
 		f.hub.Note(&http.Response{StatusCode: 429})
-		if route[3].LeftOut(route) {
+		if route[3].Skipped(route) {
 			t.Error("an upstream that asked for a pause says so at once")
 		}
-		if own := route[:1]; own[0].LeftOut(own) || source.AnyUsable(own) {
+		if own := route[:1]; own[0].Skipped(own) || source.AnyUsable(own) {
 			t.Error("the only source of a route is left out")
 		}
 	})

@@ -23,7 +23,7 @@ var (
 // errNewer is of a file that a newer program has written.
 var errNewer = errors.New("a newer breakwater has written it")
 
-// migrations bring a file from the format of their place to the next.
+// migrations has at n what brings a file from format n to the next.
 var migrations = [format]func(*bolt.Tx) error{
 	func(*bolt.Tx) error { return nil }, // the number itself
 }

@@ -23,7 +23,7 @@ func (h *Handler) serveBlob(w *response, r *request) error {
 			return err
 		} // nobody takes a push now: it may as well be a reader
 	}
-	b, err := h.fetch.Blob(r.http.Context(), h.question(r))
+	b, err := h.fetch.Blob(r.http.Context(), r.question())
 	if err != nil {
 		return err
 	}

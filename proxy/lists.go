@@ -13,7 +13,7 @@ const indexType = "application/vnd.oci.image.index.v1+json"
 
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
 func (h *Handler) serveTags(w *response, r *request) error {
-	list, err := h.lists.Tags(r.http.Context(), h.question(r))
+	list, err := h.lists.Tags(r.http.Context(), r.question())
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (h *Handler) serveTags(w *response, r *request) error {
 // serveReferrers answers the referrers API (OCI distribution specification, "Listing
 // Referrers").
 func (h *Handler) serveReferrers(w *response, r *request) error {
-	list, err := h.lists.Referrers(r.http.Context(), h.question(r))
+	list, err := h.lists.Referrers(r.http.Context(), r.question())
 	if err != nil {
 		return err
 	}

@@ -48,8 +48,8 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		w.cacheStatus("hit", "detail=negative")
 		return err
 	}
-	q := h.question(r)
-	if held && !source.AnyUsable(q.Route) { // nor is a revalidation waited for that began before that was known
+	q := r.question()
+	if held && !source.AnyUsable(q.Route(h.routes)) { // nor is a revalidation waited for that began before that was known
 		return stale()
 	}
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {

@@ -97,7 +97,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline)
-	h.lists = &lists.Lists{Memory: cfg.State, Deadline: cfg.Deadline}
+	h.lists = &lists.Lists{Routes: h.routes, Memory: cfg.State, Deadline: cfg.Deadline}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
 		Manifests: manifests{h.tags, h.fetch}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})

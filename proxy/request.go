@@ -13,7 +13,6 @@ import (
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
-	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
@@ -96,18 +95,9 @@ func (r *request) content() bool {
 }
 
 // question is the request as the rooms that ask sources know it.
-func (h *Handler) question(r *request) fetch.Question {
-	q := fetch.Question{Request: r.Request, Namespace: r.ns, Authorization: r.http.Header.Get("Authorization"),
+func (r *request) question() fetch.Question {
+	return fetch.Question{Request: r.Request, Namespace: r.ns, OwnOnly: r.peer != "", Authorization: r.http.Header.Get("Authorization"),
 		Span: trace.SpanContextFromContext(r.http.Context())}
-	q.Route = h.route(r)
-	return q
-}
-
-func (h *Handler) route(r *request) []source.Step {
-	if r.peer != "" {
-		return h.routes.Own(r.ns, r.Repo)
-	}
-	return h.routes.Of(r.ns, r.Repo, r.Tag)
 }
 
 // write is the request as the room that takes writes knows it.

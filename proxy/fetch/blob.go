@@ -47,7 +47,7 @@ func (f *Fetcher) Blob(ctx context.Context, q Question) (*Blob, error) {
 		return nil, err
 	case q.Request.Method == http.MethodHead:
 		if size, ok, err := f.tell(ctx, q); err != nil || ok {
-			return &Blob{Origin: Told, Source: q.Route[0].Name, Length: size}, err
+			return &Blob{Origin: Told, Source: f.Routes.Harbor.Name, Length: size}, err
 		}
 	}
 	return f.fill(ctx, q)
@@ -112,7 +112,8 @@ func (f *Fetcher) checked(ctx context.Context, q Question, b *Blob) (*Blob, erro
 // answer is not the last word: a proxy cache answers 404 to the HEAD of every blob
 // that it has not pulled yet, and a peer may hold what Harbor does not.
 func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, err error) {
-	own, alone := q.Route[0], len(q.Route) == 1
+	route := q.Route(f.Routes)
+	own, alone := route[0], len(route) == 1
 	if !own.Usable() && !alone {
 		return 0, false, nil
 	}

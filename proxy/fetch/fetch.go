@@ -23,9 +23,17 @@ import (
 type Question struct {
 	Request       registry.Request
 	Namespace     namespace.Namespace
-	Route         []source.Step     // the local Harbor's own step comes first
+	OwnOnly       bool              // a peer's: no other datacenter is asked for it
 	Authorization string            // the client's, for a source that relays it
 	Span          trace.SpanContext // of the request: what is done for it belongs to its trace
+}
+
+// Route returns the sources to ask, in order. The local Harbor's own step comes first.
+func (q Question) Route(routes *source.Routes) []source.Step {
+	if q.OwnOnly {
+		return routes.Own(q.Namespace, q.Request.Repo)
+	}
+	return routes.Of(q.Namespace, q.Request.Repo, q.Request.Tag)
 }
 
 // Fetcher brings content into one store. Safe for concurrent use.

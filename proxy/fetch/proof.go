@@ -25,7 +25,7 @@ func (f *Fetcher) believes(s source.Step, req registry.Request) bool {
 // the price of one byte.
 func (f *Fetcher) proveMember(ctx context.Context, q Question) error {
 	var all []source.Refusal
-	stages, _ := source.Stages(f.Routes.ForBlobs(q.Request.Repo, q.Route), true)
+	stages, _ := source.Stages(f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes)), true)
 	for _, stage := range stages {
 		for _, s := range stage {
 			err := f.proveAt(ctx, q, s)

@@ -31,7 +31,7 @@ type transfer struct {
 // those of a fill.
 func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
 	t := &transfer{f: f, q: q}
-	route := f.Routes.ForBlobs(q.Request.Repo, q.Route)
+	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
 	var sources []store.Source
 	stages, _ := source.Stages(route, true)
 	for _, stage := range stages {

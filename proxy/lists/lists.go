@@ -32,6 +32,7 @@ type Memory interface {
 
 // Lists answers with whole lists. Safe for concurrent use.
 type Lists struct {
+	Routes   *source.Routes
 	Memory   Memory
 	Deadline time.Duration // for an answer of a source
 }

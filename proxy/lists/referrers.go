@@ -28,12 +28,12 @@ type Index struct {
 // specification, "Listing Referrers"). An empty list means that nobody knows of any,
 // and is returned only when somebody could tell: a verifier takes it for "not signed".
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
-	repo, d := q.Request.Repo, q.Request.Digest
+	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
 	var all []json.RawMessage
 	var refusals []source.Refusal
 	found := ""
 	ask := func(steps []source.Step) {
-		answers := askAll(q.Route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s) })
+		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s) })
 		for range steps {
 			a := <-answers
 			if a.err != nil {
@@ -43,7 +43,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 			all, found = merge(all, a.all), a.step.Name
 		}
 	}
-	own, peers, upstreams := byKind(q)
+	own, peers, upstreams := byKind(q.Namespace.Project, route)
 	ask(append(own, upstreams...))
 	if len(all) == 0 || found == "" {
 		ask(peers)
@@ -78,13 +78,13 @@ func anySilent(refusals []source.Refusal) bool {
 	})
 }
 
-// byKind splits a route. The steps of other projects are skipped, but for upstreams.
-func byKind(q fetch.Question) (own, peers, upstreams []source.Step) {
-	for _, s := range q.Route {
+// byKind splits a project's route. The steps of other projects are skipped, but for upstreams.
+func byKind(project string, route []source.Step) (own, peers, upstreams []source.Step) {
+	for _, s := range route {
 		switch {
 		case s.Kind == source.Upstream:
 			upstreams = append(upstreams, s)
-		case s.Namespace.Project != q.Namespace.Project:
+		case s.Namespace.Project != project:
 		case s.Kind == source.Peer:
 			peers = append(peers, s)
 		default:

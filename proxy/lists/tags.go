@@ -18,33 +18,33 @@ import (
 // Tags"). Harbor's list is the word for what is its own; a proxy cache's shrinks
 // without a sign when the upstream is away, and is completed then.
 func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
-	own, repo := q.Route[0], q.Request.Repo
-	known := l.Memory.TagList(repo)
-	first := <-askAll(q.Route, q.Route[:1], func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, q.Authorization) })
+	route, repo := q.Route(l.Routes), q.Request.Repo
+	own, known := route[0], l.Memory.TagList(repo)
+	first := <-askAll(route, route[:1], func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, q.Authorization) })
 	switch {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
 	case first.err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(first.all, known)):
 		return l.keepTags(repo, first.all, own.Name), nil
 	case first.err == nil:
-		return l.completeTags(ctx, q, first.all, known), nil
+		return l.completeTags(ctx, q, route, first.all, known), nil
 	}
-	return l.tagsElsewhere(ctx, q, known, source.Refusal{Step: own, Err: first.err})
+	return l.tagsElsewhere(ctx, q, route, known, source.Refusal{Step: own, Err: first.err})
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
 // the upstream itself or, where that is silent, from what is remembered.
-func (l *Lists) completeTags(ctx context.Context, q fetch.Question, tags, known []string) List[string] {
-	for _, s := range q.Route {
+func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []source.Step, tags, known []string) List[string] {
+	for _, s := range route {
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream := <-askAll(q.Route, []source.Step{s}, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
+		upstream := <-askAll(route, []source.Step{s}, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
 		if upstream.err == nil {
 			return l.keepTags(q.Request.Repo, union(tags, upstream.all), s.Name)
 		}
 		if outcome.IsFirmNo(upstream.err) {
-			return l.keepTags(q.Request.Repo, tags, q.Route[0].Name)
+			return l.keepTags(q.Request.Repo, tags, route[0].Name)
 		}
 	}
 	return List[string]{All: union(tags, known), Merged: true}
@@ -52,17 +52,17 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, tags, known 
 
 // tagsElsewhere asks everybody else when the local Harbor does not have the repo or
 // cannot say.
-func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, known []string, first source.Refusal) (List[string], error) {
+func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []source.Step, known []string, first source.Refusal) (List[string], error) {
 	if source.Final(q.Namespace, first.Err) {
 		return List[string]{}, first.Err
 	}
 	var others []source.Step
-	for _, s := range q.Route[1:] {
+	for _, s := range route[1:] {
 		if s.Namespace.Project == q.Namespace.Project { // another project's tags are not this one's
 			others = append(others, s)
 		}
 	}
-	answers := askAll(q.Route, others, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
+	answers := askAll(route, others, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
 	var all []string
 	refusals, found := []source.Refusal{first}, ""
 	for range others {

@@ -13,26 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markEvery is how often the use of a blob is written to disk, as its file's
-// time: often enough for the order to survive a restart by and large.
-const markEvery = time.Hour
-
-// mark writes down that a blob is used, and returns its file's time, which was
-// fileTime before; s.mu is held.
-func (s *Store) mark(b *held, fileTime time.Time) time.Time {
-	now := time.Now()
-	if now.Sub(time.Unix(int64(b.marked), 0)) < markEvery {
-		return fileTime
-	}
-	b.marked = uint32(now.Unix())
-	path := s.path(s.blobs.digest(b))
-	os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
-	if info, err := os.Stat(path); err == nil {
-		return info.ModTime()
-	}
-	return fileTime
-}
-
 func (s *Store) isScanned() bool {
 	select {
 	case <-s.scanned:

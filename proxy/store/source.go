@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Source is one place that may have a blob.
@@ -44,80 +41,6 @@ const (
 	// A source that sends less than this within the store's Idle counts as silent.
 	leastProgress = 32 << 10
 )
-
-// suspect is a source that sent something else as the blob.
-type suspect struct {
-	source string
-	digest digest.Digest
-}
-
-// inOrder returns the sources as they are to be asked: those put aside last.
-func (s *Store) inOrder(d digest.Digest, sources []Source) []Source {
-	var good, bad []Source
-	for _, src := range sources {
-		if since, ok := s.aside.Get(suspect{src.Name, d}); ok && time.Since(since) < asideFor {
-			bad = append(bad, src)
-		} else {
-			good = append(good, src)
-		}
-	}
-	return append(good, bad...)
-}
-
-func (s *Store) putAside(d digest.Digest, src Source) {
-	s.aside.Add(suspect{src.Name, d}, time.Now())
-	s.cfg.Log.Warn("a source sent wrong content; it is asked last for this blob", "source", src.Name, "digest", d.String(), "for", asideFor.String())
-}
-
-// rota is whose turn it is of a transfer's sources: the first, until it refuses
-// or breaks off.
-type rota struct {
-	sources []Source
-	at      int
-	brought []int // which of them had a part in the body
-	idle    int   // attempts since the last byte
-}
-
-func (r *rota) current() Source { return r.sources[r.at%len(r.sources)] }
-
-// progress notes what an attempt at the current source brought: n bytes.
-func (r *rota) progress(n int64) {
-	if n == 0 {
-		r.idle++
-		return
-	}
-	r.idle = 0
-	r.takePart()
-}
-
-// takePart notes that the current source sent some of the body, or put its end
-// where it is: that may be the lie.
-func (r *rota) takePart() {
-	if at := r.at % len(r.sources); !slices.Contains(r.brought, at) {
-		r.brought = append(r.brought, at)
-	}
-}
-
-// next says whose turn it is after an attempt that brought n bytes, and whether
-// a moment is to pass before: the source is the same, or all have been asked
-// since the last byte. A source that made way is asked again. ok is false when
-// all have been asked often enough in vain.
-func (r *rota) next(n int64) (wait, ok bool) {
-	same := n >= farAhead || len(r.sources) == 1
-	if !same {
-		r.at++
-	}
-	return same || r.idle > 0 && r.idle%len(r.sources) == 0, r.idle <= maxResumes*len(r.sources)
-}
-
-// verified tells those who brought something that it was right.
-func (r *rota) verified() {
-	for _, at := range r.brought {
-		if tell := r.sources[at].Verified; tell != nil {
-			tell()
-		}
-	}
-}
 
 // openSource asks src for the bytes from offset on. The answer gives up when too
 // little comes within the store's Idle.

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Put stores content that is in memory, as a manifest. Content that does not
+// match its digest is ErrWrongContent. A disk that refuses is not the caller's
+// trouble: it is noted, and the content is not held.
+func (s *Store) Put(d digest.Digest, content []byte) error {
+	if err := checkDigest(d); err != nil {
+		return err
+	}
+	if d.Algorithm().FromBytes(content) != d {
+		return ErrWrongContent
+	}
+	s.mu.Lock()
+	held := s.blobs.get(d) != nil
+	s.mu.Unlock()
+	if held || !s.admits(int64(len(content))) {
+		return nil
+	}
+	file, err := s.newTemp()
+	if err != nil {
+		s.trouble(err)
+		return nil
+	}
+	defer file.Close()
+	if _, err = file.Write(content); err == nil {
+		err = s.commit(d, file, int64(len(content)), 0)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		s.trouble(err)
+	}
+	return nil
+}
+
+// trouble notes that the disk refused: one warning until it takes something again.
+func (s *Store) trouble(err error) {
+	if !s.troubled.Swap(true) {
+		s.cfg.Log.Warn("the store cannot keep what is pulled; pulls go on without it", "err", err.Error())
+	}
+}
+
+func (s *Store) newTemp() (*os.File, error) {
+	file, err := os.CreateTemp(s.tempDir(), "fill-")
+	if err != nil {
+		return nil, fmt.Errorf("open a file for a fill: %w", err)
+	}
+	return file, nil
+}
+
+// commit makes a temporary file the blob: fsync of the file, rename, fsync of
+// the directory. A crash between any two leaves a store that opens. What was
+// reserved for it is given back when it is listed.
+func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
+	path := s.path(d)
+	if err := s.makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		os.Remove(path)
+		return err
+	}
+	if s.troubled.Swap(false) {
+		s.cfg.Log.Info("the store keeps what is pulled again")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved -= reserved
+	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
+	s.makeRoom(0)
+	return nil
+}
+
+// makeDir makes a directory of blobs, and its name last, where it is not there.
+func (s *Store) makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for parent := filepath.Dir(dir); strings.HasPrefix(parent, s.blobDir()); parent = filepath.Dir(parent) {
+		if err := syncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

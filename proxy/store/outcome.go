@@ -1,0 +1,73 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// keep commits the file, unless it is not admitted: then it is left to the
+// readers that have it open.
+func (f *fill) keep() {
+	s := f.store
+	s.mu.Lock()
+	wanted := !f.purged && s.admits(f.written)
+	s.mu.Unlock()
+	if wanted {
+		err := s.commit(f.digest, f.file, f.written, f.kept)
+		if err == nil {
+			f.committed()
+			return
+		}
+		s.trouble(err)
+	}
+	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.trouble(err)
+	}
+}
+
+// committed notes that the store has the file's bytes on its own account now,
+// and removes what was purged meanwhile.
+func (f *fill) committed() {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.kept = 0
+	if b := s.blobs.get(f.digest); f.purged && b != nil {
+		s.drop(b)
+	}
+}
+
+// successor puts aside whoever sent wrong content, and returns a fill that asks
+// the others; nil where nobody is left. Where several sent parts of it nobody
+// knows whose was wrong: then one after the other is asked for the whole.
+func (f *fill) successor(err error) *fill {
+	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
+	switch {
+	case wrong && len(brought) == 1:
+		liar := brought[0]
+		f.store.putAside(f.digest, sources[liar])
+		sources = slices.Delete(slices.Clone(sources), liar, liar+1)
+	case wrong && len(brought) > 1:
+		sources, others = nil, sources
+	case f.cause == nil || errors.Is(err, errUnkept) || errors.Is(err, errBehind):
+		return nil
+	default:
+		sources = nil
+	}
+	if len(sources) == 0 && len(others) > 0 {
+		sources, others = others[:1], others[1:]
+	}
+	if len(sources) == 0 || f.store.ctx.Err() != nil {
+		return nil
+	}
+	next, failed := f.store.newFill(f.digest, sources)
+	if failed != nil {
+		return nil
+	}
+	next.users++ // f's, whose readers may come over
+	next.others, next.cause, next.purged = others, err, f.purged
+	next.wary = f.wary || wrong && len(brought) > 1
+	return next
+}

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// transfer copies the body into the file, and asks for the rest of a body that
+// broke off.
+func (f *fill) transfer() error {
+	var refusals []error
+	for {
+		before := f.written
+		err := f.attempt(f.rota.current())
+		var final finalError
+		switch {
+		case err == nil:
+			f.rota.takePart()
+			return nil
+		case f.store.ctx.Err() != nil:
+			return f.store.ctx.Err()
+		case errors.As(err, &final):
+			f.rota.takePart()
+			return final.error
+		case !f.started: // each is asked once
+			refusals = append(refusals, err)
+			if f.rota.at++; f.rota.at == len(f.rota.sources) {
+				return errors.Join(refusals...)
+			}
+			continue
+		}
+		f.rota.progress(f.written - before)
+		wait, ok := f.rota.next(f.written - before)
+		if !ok {
+			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
+		}
+		if wait {
+			pause(f.store.ctx)
+		}
+	}
+}
+
+// errUnkept ends a fill whose file takes no more. Its readers go on without it.
+var errUnkept = errors.New("the store cannot keep what is pulled")
+
+// errBehind ends a fill whose source answered after another's.
+var errBehind = errors.New("another fill of the blob is ahead")
+
+// finalError marks what another attempt would not cure.
+type finalError struct{ error }
+
+// attempt asks a source once, and copies what it sends. nil means that the
+// whole body is in the file; it is not verified yet.
+func (f *fill) attempt(src Source) error {
+	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := f.begin(src, body); err != nil {
+		return err
+	}
+	return f.copy(body)
+}
+
+// begin takes what the source says of the blob, and skips what is there already.
+func (f *fill) begin(src Source, body Body) error {
+	known := f.size >= 0 && f.written > 0 // a length that no byte followed binds nobody
+	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
+		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
+	}
+	if err := f.start(src, body.Size); err != nil {
+		return err
+	}
+	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
+	return err
+}
+
+// start makes the fill the one that its digest's readers share, unless another
+// one's source has answered sooner.
+func (f *fill) start(src Source, size int64) error {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.started {
+		other := s.fills[f.digest]
+		if s.blobs.get(f.digest) != nil || other != nil && other != f && other.hasStarted() {
+			return finalError{errBehind}
+		}
+		if !f.purged {
+			s.fills[f.digest] = f
+		}
+	}
+	f.update(func() {
+		f.started, f.asked = true, src
+		if size >= 0 || f.written == 0 {
+			f.size = size
+		}
+	})
+	if size < 0 {
+		return nil
+	}
+	return f.reserve(size)
+}
+
+// reserve sees that the store has room for the file's first n bytes; store.mu is held.
+func (f *fill) reserve(n int64) error {
+	if n <= f.kept {
+		return nil
+	}
+	if !f.store.reserve(n-f.kept, f.store.admits(n)) {
+		return finalError{errUnkept}
+	}
+	f.kept = n
+	return nil
+}
+
+func (f *fill) copy(body io.Reader) error {
+	for {
+		buf := f.store.chunks.get()
+		n, err := body.Read(buf)
+		if f.size >= 0 && f.written+int64(n) > f.size {
+			f.store.chunks.put(buf)
+			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
+		}
+		if failed := f.write(buf[:n]); failed != nil {
+			return failed
+		}
+		switch {
+		case err == io.EOF && f.size >= 0 && f.written < f.size:
+			return io.ErrUnexpectedEOF
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// write takes a chunk over.
+func (f *fill) write(b []byte) error {
+	if len(b) == 0 {
+		f.store.chunks.put(b)
+		return nil
+	}
+	if end := f.written + int64(len(b)); end > f.kept { // nobody has said how much comes
+		f.store.mu.Lock()
+		err := f.reserve(end + farAhead - end%farAhead)
+		f.store.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := f.file.Write(b); err != nil {
+		f.store.trouble(err)
+		return finalError{errUnkept}
+	}
+	before := f.written
+	f.update(func() { f.written += int64(len(b)) })
+	f.hash.add(b)
+	if from := before - before%writeback; f.written-from >= writeback {
+		startWriteback(f.file, from, writeback)
+	}
+	return nil
+}
+
+func (f *fill) verify() error {
+	if got := digest.NewDigest(f.digest.Algorithm(), f.hash.wait()); got != f.digest {
+		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)
+	}
+	return nil
+}

@@ -163,3 +163,53 @@ func mostOnDisk(s *Store, stop <-chan struct{}) (most int64) {
 		}
 	}
 }
+
+func TestBudget(t *testing.T) {
+	s := open(t, Config{Size: 1000})
+	put := func(n int) digest.Digest {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	held := func(d digest.Digest) bool {
+		r, err := s.Get(t.Context(), d)
+		if err == nil {
+			r.Close()
+		}
+		return err == nil
+	}
+	oldest, pinned := put(400), put(401)
+	reader, err := s.Get(t.Context(), pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !held(oldest) {
+		t.Fatal("evicted below the budget")
+	}
+	third := put(402)
+	if held(oldest) || !held(third) {
+		t.Error("the least recently used blob was to go: the older one of those that nobody reads")
+	}
+	fourth := put(403)
+	if held(third) || !held(pinned) || !held(fourth) {
+		t.Error("a blob that is being read was to stay")
+	}
+	if got, err := io.ReadAll(reader); err != nil || len(got) != 401 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	reader.Close()
+
+	b, d := content(501)
+	r := mustFetch(t, s, d, whole(b, new(atomic.Int64), int64(len(b))))
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("a blob larger than its share: %d bytes, %v", len(got), err)
+	}
+	if held(d) || !held(fourth) {
+		t.Error("a blob larger than its share was kept, or flushed others")
+	}
+	if s.blobs.bytes > 1000 {
+		t.Errorf("%d bytes held", s.blobs.bytes)
+	}
+}

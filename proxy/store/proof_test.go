@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // A changed blob is no more trusted because its first reader left early, also
@@ -122,5 +126,126 @@ func TestParallelRangesShareOneProof(t *testing.T) {
 		if err := r.direct.proof.whole(); err != nil {
 			t.Errorf("hashed again: %v", err)
 		}
+	}
+}
+
+// Twenty blobs with a flipped bit, some of them while the store is open, some
+// while it is not: none is read to its end, all are fetched again.
+func TestRottenBlobsAreNotServed(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, ranged := range []bool{false, true} {
+			dir := t.TempDir()
+			s := open(t, Config{Dir: dir})
+			type rotten struct {
+				content []byte
+				digest  digest.Digest
+			}
+			var all []rotten
+			for i := range 20 {
+				b, d := content(1 + i*i*1000)
+				if err := s.Put(d, b); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, rotten{b, d})
+				flipped := bytes.Clone(b)
+				flipped[len(b)/2] ^= 1
+				if err := os.WriteFile(s.path(d), flipped, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				later := time.Now().Add(time.Duration(i+1) * time.Second)
+				if err := os.Chtimes(s.path(d), later, later); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if restart {
+				s.Close()
+				s = open(t, Config{Dir: dir})
+			}
+			for _, blob := range all {
+				r, err := s.Get(t.Context(), blob.digest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ranged {
+					if _, err := r.Seek(int64(len(blob.content)-1), io.SeekStart); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := io.ReadAll(r)
+				r.Close()
+				if !errors.Is(err, ErrWrongContent) || len(got) > max(0, len(blob.content)-holdBack) {
+					t.Errorf("restart %v, range %v: %d of %d bytes served, %v", restart, ranged, len(got), len(blob.content), err)
+				}
+				again := mustFetch(t, s, blob.digest, whole(blob.content, new(atomic.Int64), -1))
+				if got, err := io.ReadAll(again); err != nil || !bytes.Equal(got, blob.content) {
+					t.Errorf("fetched again: %d bytes, %v", len(got), err)
+				}
+			}
+		}
+	}
+}
+
+// A blob that is still what it was is checked once after a start, and then
+// handed over as a file again.
+func TestABlobIsProvenOnceAfterAStart(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir})
+	b, d := content(300 << 10)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	file := func(want bool, from int64) {
+		t.Helper()
+		r, err := s.Get(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, bare := r.File(); bare != want {
+			t.Errorf("handed over as a file: %v", bare)
+		}
+		if _, err := r.Seek(from, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b[from:]) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+	file(true, 0)
+	for _, from := range []int64{0, 1000} {
+		s.Close()
+		s = open(t, Config{Dir: dir})
+		file(false, from)
+		file(true, from)
+	}
+}
+
+func TestTheScrubFindsWhatNobodyReads(t *testing.T) {
+	s := open(t, Config{Scrub: time.Millisecond})
+	b, d := content(1000)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(s.path(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if err := os.WriteFile(s.path(d), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Put the time back, so that only the scrub can tell; it may have been faster.
+	if err := os.Chtimes(s.path(d), info.ModTime(), info.ModTime()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for {
+		r, err := s.Get(t.Context(), d)
+		if errors.Is(err, fs.ErrNotExist) {
+			break // the test's own deadline ends this, if nothing else does
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
 	}
 }

@@ -25,7 +25,7 @@ type Health struct {
 	Datacenter string    `json:"datacenter"`
 	Serving    bool      `json:"serving"` // the edge can do its job for what it holds, whatever its Harbor does
 	Harbor     string    `json:"harbor"`  // "up" or "down", by the body of Harbor's own health
-	Store      string    `json:"store"`   // "ok", or "troubled" while the disk refuses what is pulled: pulls go on past it
+	Store      string    `json:"store"`   // "ok", or "degraded" while the disk refuses what is pulled: pulls go on past it
 	Draining   bool      `json:"draining"`
 	Since      time.Time `json:"since"` // when this edge started
 }
@@ -42,8 +42,8 @@ func (h *Handler) health(x *exchange) error {
 	if h.seesHarbor() {
 		a.Harbor = "up"
 	}
-	if h.cfg.Store.Troubled() {
-		a.Store = "troubled"
+	if h.cfg.Store.Degraded() {
+		a.Store = "degraded"
 	}
 	x.w.Header().Set("Content-Type", "application/json")
 	if !a.Serving {

@@ -83,5 +83,5 @@ func TestHealthSaysThatTheDiskRefuses(t *testing.T) {
 	}
 	repo := "cache-dockerhub/library/app"
 	same(t, "past the store", s.do(t, http.MethodGet, "/v2/"+repo+"/blobs/"+digest, s.anonymous(t, repo)), layer)
-	says("troubled")
+	says("degraded")
 }

@@ -12,7 +12,7 @@ import (
 
 // Put stores content that is in memory, as a manifest. Content that does not
 // match its digest is ErrWrongContent. A disk that refuses is not the caller's
-// trouble: it is noted, and the content is not held.
+// fault: the store is degraded then, and the content is not held.
 func (s *Store) Put(d digest.Digest, content []byte) error {
 	if err := checkDigest(d); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	file, err := s.newTemp()
 	if err != nil {
-		s.trouble(err)
+		s.degrade(err)
 		return nil
 	}
 	defer file.Close()
@@ -37,15 +37,15 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	if err != nil {
 		os.Remove(file.Name())
-		s.trouble(err)
+		s.degrade(err)
 	}
 	return nil
 }
 
-// trouble notes that the disk refused: one warning until it takes something again.
-func (s *Store) trouble(err error) {
-	if !s.troubled.Swap(true) {
-		s.cfg.Log.Warn("the store cannot keep what is pulled; pulls go on without it", "err", err.Error())
+// degrade notes that the disk refused: one warning until it takes something again.
+func (s *Store) degrade(err error) {
+	if !s.degraded.Swap(true) {
+		s.cfg.Log.Warn("the store is degraded: the disk refuses what is pulled; pulls go on from the sources", "err", err.Error())
 	}
 }
 
@@ -79,8 +79,8 @@ func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) err
 		os.Remove(path)
 		return err
 	}
-	if s.troubled.Swap(false) {
-		s.cfg.Log.Info("the store keeps what is pulled again")
+	if s.degraded.Swap(false) {
+		s.cfg.Log.Info("the store is no longer degraded: the disk takes what is pulled again")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

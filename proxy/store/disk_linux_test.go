@@ -57,7 +57,7 @@ func metric(t *testing.T, r *prometheus.Registry, name string) float64 {
 // warning, a metric, and what was half-written is gone.
 func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 	b, d := content(4 << 20)
-	for _, trouble := range []string{"full", "read-only"} {
+	for _, state := range []string{"full", "read-only"} {
 		for _, said := range []int64{int64(len(b)), -1} {
 			dir, readOnly := smallDisk(t)
 			var log bytes.Buffer
@@ -66,13 +66,13 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			readOnly(trouble == "read-only")
+			readOnly(state == "read-only")
 			var all sync.WaitGroup
 			for i := range 8 {
 				all.Go(func() {
 					r, err := s.Fetch(t.Context(), d, whole(b, new(atomic.Int64), said))
 					if err != nil {
-						t.Errorf("%s: %v", trouble, err)
+						t.Errorf("%s: %v", state, err)
 						return
 					}
 					defer r.Close()
@@ -84,27 +84,27 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 						}
 					}
 					if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b[from:]) {
-						t.Errorf("%s, length %d: %d bytes from %d, %v", trouble, said, len(got), from, err)
+						t.Errorf("%s, length %d: %d bytes from %d, %v", state, said, len(got), from, err)
 					}
 				})
 			}
 			all.Wait()
 			if err := s.Put(d, b); err != nil {
-				t.Errorf("%s: Put: %v", trouble, err)
+				t.Errorf("%s: Put: %v", state, err)
 			}
 			if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-				t.Errorf("%s: %d warnings\n%s", trouble, n, &log)
+				t.Errorf("%s: %d warnings\n%s", state, n, &log)
 			}
-			if metric(t, metrics, "breakwater_store_troubled") != 1 || metric(t, metrics, "breakwater_store_passed_total") == 0 {
-				t.Errorf("%s: the metrics do not say so", trouble)
+			if metric(t, metrics, "breakwater_store_degraded") != 1 || metric(t, metrics, "breakwater_store_passed_total") == 0 {
+				t.Errorf("%s: the metrics do not say so", state)
 			}
 			if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
-				t.Errorf("%s: left behind: %v, %v", trouble, left, err)
+				t.Errorf("%s: left behind: %v, %v", state, left, err)
 			}
 			readOnly(false)
 			small, sd := content(1000)
-			if err := s.Put(sd, small); err != nil || metric(t, metrics, "breakwater_store_troubled") != 0 {
-				t.Errorf("%s: it keeps nothing again: %v", trouble, err)
+			if err := s.Put(sd, small); err != nil || metric(t, metrics, "breakwater_store_degraded") != 0 {
+				t.Errorf("%s: it keeps nothing again: %v", state, err)
 			}
 			s.Close()
 			unix.Unmount(dir, unix.MNT_DETACH)

@@ -121,7 +121,7 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
 	file, err := s.newTemp()
 	if err != nil {
-		s.trouble(err)
+		s.degrade(err)
 		return nil, errUnkept
 	}
 	s.metrics.open.Inc()

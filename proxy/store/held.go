@@ -66,7 +66,7 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 			s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
 			s.drop(b)
 		case !gone: // out of file descriptors, say: no reason to lose what is there
-			s.trouble(err)
+			s.degrade(err)
 		}
 		return nil, fs.ErrNotExist
 	}

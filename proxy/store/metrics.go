@@ -31,8 +31,8 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		m.fills.WithLabelValues(result)
 	}
 	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "breakwater_store_troubled", Help: "1 while the disk refuses what is pulled."}, func() float64 {
-			if s.Troubled() {
+		prometheus.GaugeOpts{Name: "breakwater_store_degraded", Help: "1 while the disk refuses what is pulled."}, func() float64 {
+			if s.Degraded() {
 				return 1
 			}
 			return 0

@@ -20,10 +20,10 @@ func (f *fill) keep() {
 			f.committed()
 			return
 		}
-		s.trouble(err)
+		s.degrade(err)
 	}
 	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.trouble(err)
+		s.degrade(err)
 	}
 }
 

@@ -49,7 +49,7 @@ type Store struct {
 
 	aside    *lru.Cache[suspect, time.Time] // sources that sent wrong content, and when
 	scanned  chan struct{}                  // closed when blobs lists all that is on disk
-	troubled atomic.Bool                    // the disk refused the last blob
+	degraded atomic.Bool                    // the disk refused the last blob
 }
 
 const defaultIdle = 30 * time.Second
@@ -114,8 +114,8 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Troubled reports whether the disk refused what was pulled last.
-func (s *Store) Troubled() bool { return s.troubled.Load() }
+// Degraded reports whether the disk refused what was pulled last.
+func (s *Store) Degraded() bool { return s.degraded.Load() }
 
 func (s *Store) tempDir() string { return filepath.Join(s.cfg.Dir, "tmp") }
 func (s *Store) blobDir() string { return filepath.Join(s.cfg.Dir, "blobs") }

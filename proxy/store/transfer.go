@@ -155,7 +155,7 @@ func (f *fill) write(b []byte) error {
 		}
 	}
 	if _, err := f.file.Write(b); err != nil {
-		f.store.trouble(err)
+		f.store.degrade(err)
 		return finalError{errUnkept}
 	}
 	before := f.written

@@ -28,7 +28,7 @@ func (s *Store) NewUpload() *Upload {
 	u := &Upload{store: s, hash: hasher{hash: digest.SHA256.Hash(), pool: &s.chunks}}
 	var err error
 	if u.file, err = s.newTemp(); err != nil {
-		s.trouble(err)
+		s.degrade(err)
 	}
 	return u
 }
@@ -56,7 +56,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 		}
 		if _, err := u.file.Write(buf[:part]); err != nil {
 			u.store.chunks.put(buf)
-			u.store.trouble(err)
+			u.store.degrade(err)
 			u.discard()
 			break
 		}
@@ -101,7 +101,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if d.Algorithm() != digest.SHA256 {
 		var err error
 		if got, err = d.Algorithm().FromReader(io.NewSectionReader(u.file, 0, u.written)); err != nil {
-			u.store.trouble(err)
+			u.store.degrade(err)
 			return nil
 		}
 	}
@@ -115,7 +115,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 		return nil
 	}
 	if err := u.store.commit(d, u.file, u.written, u.reserved); err != nil {
-		u.store.trouble(err)
+		u.store.degrade(err)
 		return nil
 	}
 	u.reserved = 0

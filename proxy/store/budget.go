@@ -13,9 +13,9 @@ func (s *Store) makeRoom(n int64) {
 		return
 	}
 	room := s.cfg.Size - min(s.reserved+n, s.cfg.Size/2)
-	for place := s.blobs.oldest; place != none && s.blobs.bytes > room; {
-		b := s.blobs.at(place)
-		place = b.next
+	for slot := s.blobs.oldest; slot != none && s.blobs.bytes > room; {
+		b := s.blobs.at(slot)
+		slot = b.next
 		if s.pins[s.blobs.digest(b)] == 0 {
 			s.drop(b)
 			s.metrics.evictions.Inc()

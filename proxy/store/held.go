@@ -132,7 +132,7 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 }
 
 // drop removes a committed blob; s.mu is held.
-func (s *Store) drop(b *held) {
+func (s *Store) drop(b *entry) {
 	d := s.blobs.digest(b)
 	s.blobs.remove(b)
 	if err := os.Remove(s.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -146,7 +146,7 @@ const markEvery = time.Hour
 
 // mark writes down that a blob is used, and returns its file's time, which was
 // fileTime before; s.mu is held.
-func (s *Store) mark(b *held, fileTime time.Time) time.Time {
+func (s *Store) mark(b *entry, fileTime time.Time) time.Time {
 	now := time.Now()
 	if now.Sub(time.Unix(int64(b.marked), 0)) < markEvery {
 		return fileTime

@@ -13,10 +13,10 @@ import (
 // hold a million, so a blob costs it ninety bytes and no pointer.
 type index struct {
 	seed   maphash.Seed
-	places map[uint64]int32      // by hash
-	clash  map[sum]int32         // places of those whose hash is another's
-	pages  [][]held              // by place: what is there stays there
-	free   []int32               // places that nothing is in
+	slots  map[uint64]int32      // by hash
+	clash  map[sum]int32         // slots of those whose hash is another's
+	pages  [][]entry             // by slot: what is there stays there
+	free   []int32               // slots that nothing is in
 	oldest int32                 // used longest ago; none: the index is empty
 	newest int32                 // used last
 	bytes  int64                 // of all blobs
@@ -26,7 +26,7 @@ type index struct {
 // sum is a digest's first 32 bytes: of SHA-256 all there are.
 type sum [32]byte
 
-type held struct {
+type entry struct {
 	sum         sum
 	size        int64
 	proven      int64  // its file's time, in ns, when its digest was last seen to match; 0: not since the start
@@ -39,11 +39,11 @@ const (
 	pageSize = 4096 // blobs
 )
 
-// at returns the blob at a place.
-func (x *index) at(place int32) *held { return &x.pages[place/pageSize][place%pageSize] }
+// at returns the blob at a slot.
+func (x *index) at(slot int32) *entry { return &x.pages[slot/pageSize][slot%pageSize] }
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), places: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
+	return index{seed: maphash.MakeSeed(), slots: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
 }
 
 func sumOf(d digest.Digest) (s sum) {
@@ -51,9 +51,9 @@ func sumOf(d digest.Digest) (s sum) {
 	return s
 }
 
-func (x *index) len() int { return len(x.places) + len(x.clash) }
+func (x *index) len() int { return len(x.slots) + len(x.clash) }
 
-func (x *index) digest(b *held) digest.Digest {
+func (x *index) digest(b *entry) digest.Digest {
 	if d, ok := x.others[b.sum]; ok {
 		return d
 	}
@@ -62,30 +62,30 @@ func (x *index) digest(b *held) digest.Digest {
 
 // get returns the blob, nil where it is not held. The pointer is good until it
 // is removed.
-func (x *index) get(d digest.Digest) *held {
-	place := x.find(sumOf(d))
-	if place == none {
+func (x *index) get(d digest.Digest) *entry {
+	slot := x.find(sumOf(d))
+	if slot == none {
 		return nil
 	}
-	b := x.at(place)
+	b := x.at(slot)
 	if x.digest(b) != d { // anybody can name a digest that begins as this one does
 		return nil
 	}
 	return b
 }
 
-func (x *index) find(s sum) (place int32) {
-	if place, ok := x.places[maphash.Comparable(x.seed, s)]; ok && x.at(place).sum == s {
-		return place
+func (x *index) find(s sum) (slot int32) {
+	if slot, ok := x.slots[maphash.Comparable(x.seed, s)]; ok && x.at(slot).sum == s {
+		return slot
 	}
-	if place, ok := x.clash[s]; ok {
-		return place
+	if slot, ok := x.clash[s]; ok {
+		return slot
 	}
 	return none
 }
 
 // add lists a blob as the one used last.
-func (x *index) add(d digest.Digest, size int64, used time.Time) *held {
+func (x *index) add(d digest.Digest, size int64, used time.Time) *entry {
 	s := sumOf(d)
 	if d.Algorithm() != digest.SHA256 {
 		x.others[s] = d
@@ -93,80 +93,80 @@ func (x *index) add(d digest.Digest, size int64, used time.Time) *held {
 	return x.addSum(s, size, used.Unix())
 }
 
-func (x *index) addSum(s sum, size, used int64) *held {
-	place := x.find(s)
-	if place == none {
-		place = x.place(s)
+func (x *index) addSum(s sum, size, used int64) *entry {
+	slot := x.find(s)
+	if slot == none {
+		slot = x.assign(s)
 	} else {
-		x.unlink(place)
-		x.bytes -= x.at(place).size
+		x.unlink(slot)
+		x.bytes -= x.at(slot).size
 	}
-	b := x.at(place)
-	*b = held{sum: s, size: size, marked: uint32(used)}
+	b := x.at(slot)
+	*b = entry{sum: s, size: size, marked: uint32(used)}
 	x.bytes += size
-	x.link(place)
+	x.link(slot)
 	return b
 }
 
-// place gives a blob a place that nothing is in.
-func (x *index) place(s sum) int32 {
-	place := x.empty()
+// assign gives a blob a slot that nothing is in.
+func (x *index) assign(s sum) int32 {
+	slot := x.empty()
 	hash := maphash.Comparable(x.seed, s)
-	if _, taken := x.places[hash]; taken {
-		x.clash[s] = place
+	if _, taken := x.slots[hash]; taken {
+		x.clash[s] = slot
 	} else {
-		x.places[hash] = place
+		x.slots[hash] = slot
 	}
-	return place
+	return slot
 }
 
 func (x *index) empty() int32 {
 	if n := len(x.free); n > 0 {
-		place := x.free[n-1]
+		slot := x.free[n-1]
 		x.free = x.free[:n-1]
-		return place
+		return slot
 	}
 	last := len(x.pages) - 1
 	if last < 0 || len(x.pages[last]) == pageSize {
-		x.pages = append(x.pages, make([]held, 0, pageSize))
+		x.pages = append(x.pages, make([]entry, 0, pageSize))
 		last++
 	}
-	x.pages[last] = append(x.pages[last], held{})
+	x.pages[last] = append(x.pages[last], entry{})
 	return int32(last*pageSize + len(x.pages[last]) - 1)
 }
 
-func (x *index) remove(b *held) {
-	place := x.find(b.sum)
-	x.unlink(place)
+func (x *index) remove(b *entry) {
+	slot := x.find(b.sum)
+	x.unlink(slot)
 	x.bytes -= b.size
-	if hash := maphash.Comparable(x.seed, b.sum); x.places[hash] == place {
-		delete(x.places, hash)
+	if hash := maphash.Comparable(x.seed, b.sum); x.slots[hash] == slot {
+		delete(x.slots, hash)
 	}
 	delete(x.clash, b.sum)
 	delete(x.others, b.sum)
-	x.free = append(x.free, place)
+	x.free = append(x.free, slot)
 }
 
 // use makes the blob the one used last.
-func (x *index) use(b *held) {
-	place := x.find(b.sum)
-	x.unlink(place)
-	x.link(place)
+func (x *index) use(b *entry) {
+	slot := x.find(b.sum)
+	x.unlink(slot)
+	x.link(slot)
 }
 
-func (x *index) link(place int32) {
-	b := x.at(place)
+func (x *index) link(slot int32) {
+	b := x.at(slot)
 	b.older, b.next = x.newest, none
 	if x.newest == none {
-		x.oldest = place
+		x.oldest = slot
 	} else {
-		x.at(x.newest).next = place
+		x.at(x.newest).next = slot
 	}
-	x.newest = place
+	x.newest = slot
 }
 
-func (x *index) unlink(place int32) {
-	b := x.at(place)
+func (x *index) unlink(slot int32) {
+	b := x.at(slot)
 	if b.older == none {
 		x.oldest = b.next
 	} else {
@@ -182,13 +182,13 @@ func (x *index) unlink(place int32) {
 // sort puts the blobs in the order of the marks on disk, which is how the order
 // of use survives a restart.
 func (x *index) sort() {
-	places := make([]int32, 0, x.len())
-	for place := x.oldest; place != none; place = x.at(place).next {
-		places = append(places, place)
+	slots := make([]int32, 0, x.len())
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		slots = append(slots, slot)
 	}
-	slices.SortStableFunc(places, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
+	slices.SortStableFunc(slots, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
 	x.oldest, x.newest = none, none
-	for _, place := range places {
-		x.link(place)
+	for _, slot := range slots {
+		x.link(slot)
 	}
 }

@@ -25,7 +25,7 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 		if bystander == none {
 			bystander = x.empty()
 		}
-		x.places[maphash.Comparable(x.seed, sumOf(d))] = bystander
+		x.slots[maphash.Comparable(x.seed, sumOf(d))] = bystander
 	}
 	sizes := map[digest.Digest]int64{}
 	var model []digest.Digest // oldest first
@@ -56,27 +56,27 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 	}
 	var all []digest.Digest
 	var bytes int64
-	for place := x.oldest; place != none; place = x.at(place).next {
-		d := x.digest(x.at(place))
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		d := x.digest(x.at(slot))
 		all = append(all, d)
 		bytes += sizes[d]
-		if x.at(place).size != sizes[d] {
-			t.Errorf("%s has %d bytes instead of %d", d, x.at(place).size, sizes[d])
+		if x.at(slot).size != sizes[d] {
+			t.Errorf("%s has %d bytes instead of %d", d, x.at(slot).size, sizes[d])
 		}
 	}
 	if !slices.Equal(all, model) || bytes != x.bytes {
 		t.Errorf("%d listed, %d in the model; %d bytes, %d counted", len(all), len(model), bytes, x.bytes)
 	}
-	for place := x.oldest; place != none; place = x.at(place).next {
-		x.at(place).marked = uint32(rand.IntN(50))
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		x.at(slot).marked = uint32(rand.IntN(50))
 	}
 	x.sort()
 	n, last := 0, uint32(0)
-	for place := x.oldest; place != none; place = x.at(place).next {
-		if n++; x.at(place).marked < last {
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		if n++; x.at(slot).marked < last {
 			t.Error("not in the order of the marks")
 		}
-		last = x.at(place).marked
+		last = x.at(slot).marked
 	}
 	if n != len(model) {
 		t.Errorf("%d of %d after sorting", n, len(model))

@@ -131,8 +131,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		r.Close()
 	}
 	<-s.scanned
-	for _, place := range s.blobs.places { // also those of which nobody heard
-		d := s.blobs.digest(s.blobs.at(place))
+	for _, slot := range s.blobs.slots { // also those of which nobody heard
+		d := s.blobs.digest(s.blobs.at(slot))
 		text, err := os.ReadFile(s.path(d))
 		if err != nil || digest.FromBytes(text) != d {
 			t.Errorf("%s is something else: %v", d, err)

@@ -114,7 +114,7 @@ func (p *proof) note(right bool) bool {
 }
 
 // isFileOf reports whether the file that was checked is still the blob's.
-func (p *proof) isFileOf(b *held) bool {
+func (p *proof) isFileOf(b *entry) bool {
 	checked, err := p.file.Stat()
 	if err != nil {
 		return false

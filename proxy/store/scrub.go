@@ -69,8 +69,8 @@ func (s *Store) scrubOne() {
 func (s *Store) sample() (digest.Digest, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, place := range s.blobs.places {
-		return s.blobs.digest(s.blobs.at(place)), true
+	for _, slot := range s.blobs.slots {
+		return s.blobs.digest(s.blobs.at(slot)), true
 	}
 	return "", false
 }

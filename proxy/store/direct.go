@@ -205,7 +205,7 @@ func (d *direct) finish() error {
 		}
 		if !right {
 			if d.proof == nil && len(d.sources) == 1 {
-				d.store.putAside(d.digest, d.sources[0])
+				d.store.quarantineSource(d.digest, d.sources[0])
 			}
 			return ErrWrongContent
 		}

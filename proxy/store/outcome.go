@@ -39,16 +39,17 @@ func (f *fill) committed() {
 	}
 }
 
-// successor puts aside whoever sent wrong content, and returns a fill that asks
-// the others; nil where nobody is left. Where several sent parts of it nobody
-// knows whose was wrong: then one after the other is asked for the whole.
+// successor puts the source of wrong content into quarantine, and returns a fill
+// that asks the other sources. It returns nil where no source is left. Where
+// several sources sent parts of the body, it cannot tell which part was wrong:
+// then the successors ask one source after the other for the whole blob.
 func (f *fill) successor(err error) *fill {
 	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
 	switch {
 	case wrong && len(brought) == 1:
-		liar := brought[0]
-		f.store.putAside(f.digest, sources[liar])
-		sources = slices.Delete(slices.Clone(sources), liar, liar+1)
+		at := brought[0]
+		f.store.quarantineSource(f.digest, sources[at])
+		sources = slices.Delete(slices.Clone(sources), at, at+1)
 	case wrong && len(brought) > 1:
 		sources, others = nil, sources
 	case f.cause == nil || errors.Is(err, errUnkept) || errors.Is(err, errBehind):

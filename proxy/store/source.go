@@ -33,14 +33,9 @@ type Body struct {
 	Offset int64 // where these bytes begin: 0 from a source that ignores ranges
 }
 
-const (
-	// A source that sent a wrong body of a blob is asked for that blob after all
-	// others, for a while: it may have been a bad moment, or the only source.
-	asideFor = 10 * time.Minute
-	maxAside = 10_000
-	// A source that sends less than this within the store's Idle counts as silent.
-	leastProgress = 32 << 10
-)
+// leastProgress is how many bytes a source must send within Config.Idle. One that
+// sends fewer counts as silent.
+const leastProgress = 32 << 10
 
 // openSource asks src for the bytes from offset on. The answer gives up when too
 // little comes within the store's Idle.

@@ -202,7 +202,7 @@ func TestThreeBrokenSourcesMakeOneBlob(t *testing.T) {
 	}
 }
 
-// A source that lies is put aside for that blob, and the next one is asked: a
+// A source that lies is in quarantine for that blob, and the next one is asked: a
 // reader that has nothing of the lie yet gets the right bytes, one that has is
 // cut off; nobody gets a completed wrong body.
 func TestALiarIsPutAside(t *testing.T) {

@@ -47,9 +47,9 @@ type Store struct {
 	fills    map[digest.Digest]*fill // that new readers join
 	reserved int64                   // bytes that all fills' files have, or will have
 
-	aside    *lru.Cache[suspect, time.Time] // sources that sent wrong content, and when
-	scanned  chan struct{}                  // closed when blobs lists all that is on disk
-	degraded atomic.Bool                    // the disk refused the last blob
+	quarantine *lru.Cache[quarantineKey, time.Time] // sources that sent wrong content, and when
+	scanned    chan struct{}                        // closed when blobs lists all that is on disk
+	degraded   atomic.Bool                          // the disk refused the last blob
 }
 
 const defaultIdle = 30 * time.Second
@@ -67,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]int{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
 		scanned: make(chan struct{}),
 	}
-	s.aside, _ = lru.New[suspect, time.Time](maxAside) // fails for no size alone
+	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // fails for no size alone
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, dir := range []string{cfg.Dir, s.tempDir(), s.blobDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -88,7 +88,7 @@ func (d *direct) open() error {
 	passed := d.hash != nil && body.Size < from // by what has left already, and not by a reader that begins there
 	if body.Offset > from || body.Size >= 0 && (passed || d.size >= 0 && body.Size != d.size) {
 		body.Close()
-		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
+		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
 	if d.proof == nil && d.limit == 0 {
 		d.store.metrics.passed.Inc()

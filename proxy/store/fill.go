@@ -35,17 +35,17 @@ const (
 
 // fill is one transfer of one blob into one file, and its readers.
 type fill struct {
-	store  *Store
-	digest digest.Digest
-	rota   rota
-	others []Source // whom the successor asks
-	wary   bool     // nothing is given to readers before the whole is verified
-	cause  error    // why there was a fill before this one
-	file   *os.File
-	hash   hasher
-	purged bool          // not to be kept; store.mu
-	kept   int64         // bytes reserved in the store; store.mu
-	ended  chan struct{} // closed when all is done, the file committed or removed
+	store    *Store
+	digest   digest.Digest
+	rota     rota
+	others   []Source // whom the successor asks
+	wary     bool     // nothing is given to readers before the whole is verified
+	cause    error    // why there was a fill before this one
+	file     *os.File
+	hash     hasher
+	purged   bool          // not to be kept; store.mu
+	reserved int64         // bytes reserved in the store; store.mu
+	ended    chan struct{} // closed when all is done, the file committed or removed
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever something below changes
@@ -71,7 +71,7 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (
 	}
 	for first := true; ; first = false {
 		r, own, err := s.attach(ctx, d, sources, first)
-		if errors.Is(err, errUnkept) {
+		if errors.Is(err, errNotKept) {
 			return s.passThrough(ctx, d, sources)
 		}
 		if err != nil || r.fill == nil {
@@ -122,7 +122,7 @@ func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
 	file, err := s.newTemp()
 	if err != nil {
 		s.degrade(err)
-		return nil, errUnkept
+		return nil, errNotKept
 	}
 	s.metrics.open.Inc()
 	return &fill{
@@ -178,7 +178,7 @@ func (f *fill) run() {
 		next = f.successor(err)
 	}
 	s.mu.Lock()
-	s.reserved -= f.kept
+	s.reserved -= f.reserved
 	switch {
 	case s.fills[f.digest] != f:
 	case next != nil:

@@ -15,7 +15,7 @@ func (f *fill) keep() {
 	wanted := !f.purged && s.admits(f.written)
 	s.mu.Unlock()
 	if wanted {
-		err := s.commit(f.digest, f.file, f.written, f.kept)
+		err := s.commit(f.digest, f.file, f.written, f.reserved)
 		if err == nil {
 			f.committed()
 			return
@@ -33,7 +33,7 @@ func (f *fill) committed() {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.kept = 0
+	f.reserved = 0
 	if b := s.blobs.get(f.digest); f.purged && b != nil {
 		s.drop(b)
 	}
@@ -52,7 +52,7 @@ func (f *fill) successor(err error) *fill {
 		sources = slices.Delete(slices.Clone(sources), at, at+1)
 	case wrong && len(brought) > 1:
 		sources, others = nil, sources
-	case f.cause == nil || errors.Is(err, errUnkept) || errors.Is(err, errBehind):
+	case f.cause == nil || errors.Is(err, errNotKept) || errors.Is(err, errBehind):
 		return nil
 	default:
 		sources = nil

@@ -30,7 +30,7 @@ func (r *Reader) readFill(p []byte) (int, error) {
 		}
 		f.mu.Unlock()
 		switch {
-		case errors.Is(err, errUnkept):
+		case errors.Is(err, errNotKept):
 			return r.readOn(p)
 		case err != nil && r.follow(next):
 			continue
@@ -75,7 +75,7 @@ func (r *Reader) waitReadable() error {
 		ready, err, next, changed := r.fill.done || r.fill.readable() > 0, r.fill.err, r.fill.next, r.fill.changed
 		r.fill.mu.Unlock()
 		switch {
-		case errors.Is(err, errUnkept): // the reader goes on without the fill
+		case errors.Is(err, errNotKept): // the reader goes on without the fill
 			return nil
 		case err != nil && r.follow(next):
 			continue

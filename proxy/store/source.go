@@ -8,21 +8,26 @@ import (
 	"time"
 )
 
-// Source is one place that may have a blob.
+// Source is a registry, or another edge, that may have a blob.
 type Source struct {
-	// Name is the place's, the same for every blob: "harbor", "peer mad1".
+	// Name names the source, for example "harbor" or "peer mad1". It is the same
+	// for every blob.
 	Name string
-	// Owner is in whose name the place is asked: a Reader tells whose sources its
-	// bytes come from. All sources of one call have the same.
+	// Owner names on whose behalf the source is asked: the edge sets the project.
+	// Reader.Owner returns it, so that a caller sees for whom the fill that it
+	// shares was started. All sources of one call have the same Owner.
 	Owner string
-	// Verified is called when a whole blob, of which this source brought some, has
-	// proven right, and before it is held; nil: nothing.
+	// Verified is called when a blob's digest has been verified and this source
+	// sent at least a part of the blob. It is called before the store holds the
+	// blob. nil: nothing is called.
 	Verified func()
-	// Open answers with the blob's bytes from offset on, length of them (negative:
-	// to the end), or with the error that the reader's client is to hear. A fill
-	// calls it with a context of its own, never a client's, and again after a body
-	// that broke off; windows and streams past the disk call it at the same time.
-	// It may send more than it was asked for.
+	// Open returns the blob's bytes from offset on: length of them, or all where
+	// length is negative. Its error is what the reader's client is told. The body
+	// may have more bytes than were asked for.
+	//
+	// A fill calls Open with its own context, never with a client's. It calls Open
+	// again after a body that broke off. Windows and direct streams may call Open
+	// at the same time.
 	Open func(ctx context.Context, offset, length int64) (Body, error)
 }
 

@@ -43,8 +43,8 @@ func (f *fill) transfer() error {
 	}
 }
 
-// errUnkept ends a fill whose file takes no more. Its readers go on without it.
-var errUnkept = errors.New("the store cannot keep what is pulled")
+// errNotKept ends a fill whose file takes no more. Its readers go on without it.
+var errNotKept = errors.New("the store cannot keep the blob")
 
 // errBehind ends a fill whose source answered after another's.
 var errBehind = errors.New("another fill of the blob is ahead")
@@ -70,7 +70,7 @@ func (f *fill) attempt(src Source) error {
 func (f *fill) begin(src Source, body Body) error {
 	known := f.size >= 0 && f.written > 0 // a length that no byte followed binds nobody
 	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
-		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
+		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
 	if err := f.start(src, body.Size); err != nil {
 		return err
@@ -108,13 +108,13 @@ func (f *fill) start(src Source, size int64) error {
 
 // reserve sees that the store has room for the file's first n bytes; store.mu is held.
 func (f *fill) reserve(n int64) error {
-	if n <= f.kept {
+	if n <= f.reserved {
 		return nil
 	}
-	if !f.store.reserve(n-f.kept, f.store.admits(n)) {
-		return finalError{errUnkept}
+	if !f.store.reserve(n-f.reserved, f.store.admits(n)) {
+		return finalError{errNotKept}
 	}
-	f.kept = n
+	f.reserved = n
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (f *fill) write(b []byte) error {
 		f.store.chunks.put(b)
 		return nil
 	}
-	if end := f.written + int64(len(b)); end > f.kept { // nobody has said how much comes
+	if end := f.written + int64(len(b)); end > f.reserved { // nobody has said how much comes
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
 		f.store.mu.Unlock()
@@ -156,7 +156,7 @@ func (f *fill) write(b []byte) error {
 	}
 	if _, err := f.file.Write(b); err != nil {
 		f.store.degrade(err)
-		return finalError{errUnkept}
+		return finalError{errNotKept}
 	}
 	before := f.written
 	f.update(func() { f.written += int64(len(b)) })

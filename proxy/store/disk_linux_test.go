@@ -172,3 +172,53 @@ func TestAnUploadOntoAFullDisk(t *testing.T) {
 	}
 	empty(t, s)
 }
+
+// A store from before there were format numbers opens on a disk that takes nothing,
+// and serves what it holds. The number is written by the first start that can.
+func TestAFullDiskDoesNotKeepAnOldStoreShut(t *testing.T) {
+	for _, state := range []string{"full", "read-only"} {
+		dir, readOnly := smallDisk(t)
+		s := open(t, Config{Dir: dir})
+		b, d := content(1000)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		number, ballast := filepath.Join(dir, "format"), filepath.Join(dir, "ballast")
+		if err := os.Remove(number); err != nil {
+			t.Fatal(err)
+		}
+		if state == "full" {
+			if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+				t.Fatal(err)
+			}
+		}
+		readOnly(state == "read-only")
+		var log bytes.Buffer
+		s, err := Open(Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		r, err := s.Get(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes, %v", state, len(got), err)
+		}
+		r.Close()
+		s.Close()
+		if n := strings.Count(log.String(), "format number is not written"); n != 1 {
+			t.Errorf("%s: %d warnings\n%s", state, n, &log)
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+			t.Errorf("%s: left behind: %v, %v", state, left, err)
+		}
+		readOnly(false)
+		os.Remove(ballast)
+		open(t, Config{Dir: dir}).Close()
+		if text, err := os.ReadFile(number); err != nil || string(text) != "1\n" {
+			t.Errorf("%s: the number is %q, %v", state, text, err)
+		}
+	}
+}

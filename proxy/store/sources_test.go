@@ -136,11 +136,12 @@ func pull(t *testing.T, s *store.Store, p *registries) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// files returns what lies in the store's directory beside its lock.
+// files returns what lies in the store's directory beside its lock and its format
+// number.
 func files(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { //nolint:errcheck // never an error
-		if err == nil && !e.IsDir() && e.Name() != "lock" {
+		if err == nil && !e.IsDir() && e.Name() != "lock" && e.Name() != "format" {
 			all = append(all, path)
 		}
 		return nil

@@ -54,8 +54,9 @@ type Store struct {
 
 const defaultIdle = 30 * time.Second
 
-// Open opens the store in cfg.Dir. A store that another process has open is
-// refused; what a crash left half-written is removed.
+// Open opens the store in cfg.Dir. It refuses a store that another process has
+// open, and, before it changes anything, one whose format is newer than this
+// program's or cannot be read. It removes what a crash left half-written.
 func Open(cfg Config) (*Store, error) {
 	if cfg.Idle == 0 {
 		cfg.Idle = defaultIdle
@@ -69,26 +70,44 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // fails for no size alone
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	for _, dir := range []string{cfg.Dir, s.tempDir(), s.blobDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("open store: %w", err)
-		}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	var err error
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
-		return nil, err
-	}
-	if err := s.clearTemp(); err != nil {
-		s.lock.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if s.metrics, err = newMetrics(cfg.Metrics, s); err != nil {
+	if err := s.prepare(); err != nil {
 		s.lock.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.running.Go(s.scan)
 	s.running.Go(s.scrub)
 	return s, nil
+}
+
+// prepare makes the directory ready for this program. The lock is held. The format
+// is checked first, so that a store of another program is left as it is.
+func (s *Store) prepare() error {
+	from, err := s.readFormat()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{s.tempDir(), s.blobDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := s.clearTemp(); err != nil {
+		return err
+	}
+	// A full or read-only disk must not keep an edge from starting. Without the file
+	// the layout is that of format 1 too, so the next start can write it.
+	if err := s.migrate(from); err != nil {
+		s.cfg.Log.Warn("the store's format number is not written; the next start tries again", "err", err.Error())
+	}
+	s.metrics, err = newMetrics(s.cfg.Metrics, s)
+	return err
 }
 
 // Close gives up every fill, waits for them, and lets the next process in.
@@ -105,11 +124,11 @@ func (s *Store) Close() error {
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("open store: another process uses %s; one store serves one edge", dir)
+		return nil, fmt.Errorf("another process uses %s; one store serves one edge", dir)
 	}
 	return f, nil
 }

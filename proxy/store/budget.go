@@ -1,13 +1,13 @@
 package store
 
-// admits reports whether a blob of this size may be kept: one that is larger
-// than half of the budget would flush what many others need.
+// admits reports whether the store may keep a blob of this size. A blob that is
+// larger than half of the budget is not kept, because it would evict too many others.
 func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }
 
-// makeRoom evicts the least recently used blobs that nobody reads until what is
-// held, what is coming and n bytes more fit into the budget, or nothing is left
-// to evict. What is coming never takes more than half of the budget from what is
-// held; s.mu is held.
+// makeRoom evicts blobs, the least recently used first, until the held blobs, the
+// reservations and n more bytes fit into the budget. It does not evict a pinned
+// blob, so there may be too little room at the end. Reservations never take more
+// than half of the budget from held blobs. s.mu is locked.
 func (s *Store) makeRoom(n int64) {
 	if s.cfg.Size <= 0 {
 		return
@@ -23,10 +23,11 @@ func (s *Store) makeRoom(n int64) {
 	}
 }
 
-// reserve sets n bytes aside for a fill's file; false means that the disk has no
-// room for them. What comes may take half of the budget beside what is held, so
-// that also the readers of what is too large to be kept share one transfer;
-// s.mu is held.
+// reserve reserves n bytes for the file of a fill or an upload. It returns false
+// where there is no room. All files together may have one and a half times the
+// budget: the half more lets readers share the fill of a blob that is too large to
+// be kept. keep says that the blob is to be kept, so others are evicted for it.
+// s.mu is locked.
 func (s *Store) reserve(n int64, keep bool) bool {
 	if keep {
 		s.makeRoom(n)

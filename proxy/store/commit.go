@@ -10,9 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Put stores content that is in memory, as a manifest. Content that does not
-// match its digest is ErrWrongContent. A disk that refuses is not the caller's
-// fault: the store is degraded then, and the content is not held.
+// Put stores content that the caller has in memory, such as a manifest. Content that
+// does not match its digest is refused with ErrWrongContent. Where the disk refuses
+// the content, Put returns no error: the store is degraded, and does not hold it.
 func (s *Store) Put(d digest.Digest, content []byte) error {
 	if err := checkDigest(d); err != nil {
 		return err
@@ -42,13 +42,15 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	return nil
 }
 
-// degrade notes that the disk refused: one warning until it takes something again.
+// degrade notes that the disk refused something. It logs one warning, and no further
+// one until the disk has taken a blob again.
 func (s *Store) degrade(err error) {
 	if !s.degraded.Swap(true) {
 		s.cfg.Log.Warn("the store is degraded: the disk refuses what is pulled; pulls go on from the sources", "err", err.Error())
 	}
 }
 
+// newTemp makes an empty temporary file, which commit can make a blob.
 func (s *Store) newTemp() (*os.File, error) {
 	file, err := os.CreateTemp(s.tempDir(), "fill-")
 	if err != nil {
@@ -57,9 +59,9 @@ func (s *Store) newTemp() (*os.File, error) {
 	return file, nil
 }
 
-// commit makes a temporary file the blob: fsync of the file, rename, fsync of
-// the directory. A crash between any two leaves a store that opens. What was
-// reserved for it is given back when it is listed.
+// commit makes a temporary file the blob: fsync of the file, rename, fsync of the
+// directory. A crash between any two of them leaves a store that opens. The
+// reservation ends when the index lists the blob.
 func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
 	path := s.path(d)
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
@@ -90,7 +92,8 @@ func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) err
 	return nil
 }
 
-// makeDir makes a directory of blobs, and its name last, where it is not there.
+// makeDir makes a directory of blobs where it is missing, and syncs the directories
+// above it, so that a crash does not lose it.
 func (s *Store) makeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -106,6 +109,7 @@ func (s *Store) makeDir(dir string) error {
 	return nil
 }
 
+// syncDir writes a directory's names to disk.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

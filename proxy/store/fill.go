@@ -11,60 +11,62 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ErrWrongContent is what readers get instead of the last bytes of a body that
-// is not what its digest says. Nothing of it is kept.
+// ErrWrongContent says that a body does not match its digest. A reader gets it in
+// place of the body's last bytes. The store keeps nothing of such a body.
 var ErrWrongContent = errors.New("the source sent wrong content")
 
 const (
-	chunk = 128 << 10
-	// holdBack is how much of an unverified body its readers do not get: with
-	// the last bytes missing no client takes a wrong body for a right one.
+	chunk = 128 << 10 // the size of a receive buffer
+	// holdBack is how many bytes at the end of a body readers get only after the
+	// digest is verified. Without them, no client takes a wrong body for a right one.
 	holdBack   = 64 << 10
-	maxResumes = 3 // without a byte of progress between them
-	// A reader so far ahead of the fill does not wait for it: it gets windows of
-	// its own, as long as all of them are a small part of the blob.
+	maxResumes = 3 // how often each source is asked again without one more byte
+	// A reader that is at least farAhead bytes ahead of the fill does not wait for it.
+	// It gets windows of at most windowSize bytes, as long as all windows of the fill
+	// together are at most one windowShare-th of the blob.
 	farAhead    = 8 << 20
 	windowSize  = 2 << 20
 	windowShare = 10
-	resumeWait  = 200 * time.Millisecond
-	// The last bytes of a right body wait for its commit, so that what a client
-	// has seen whole is held; but not long for a slow disk.
+	resumeWait  = 200 * time.Millisecond // the pause before the same source is asked again
+	// commitWait is how long readers wait for the commit before they get the last
+	// bytes. They wait so that the store holds a blob that a client has read to its
+	// end. They do not wait longer, because the disk may be slow.
 	commitWait = 250 * time.Millisecond
-	writeback  = 8 << 20 // what the disk is told to begin with at once
+	writeback  = 8 << 20 // after so many bytes the kernel is told to write them to disk
 )
 
-// fill is one transfer of one blob into one file, and its readers.
+// fill is one transfer of one blob into one file. Its readers share the file.
 type fill struct {
-	store    *Store
-	digest   digest.Digest
-	rota     rota
-	others   []Source // whom the successor asks
-	wary     bool     // nothing is given to readers before the whole is verified
-	cause    error    // why there was a fill before this one
-	file     *os.File
-	hash     hasher
-	purged   bool          // not to be kept; store.mu
-	reserved int64         // bytes reserved in the store; store.mu
-	ended    chan struct{} // closed when all is done, the file committed or removed
+	store       *Store
+	digest      digest.Digest
+	rota        rota
+	others      []Source // the sources that further successors ask
+	verifyFirst bool     // readers get nothing before the whole blob is verified
+	cause       error    // the error that ended the fill before this one; nil: there was none
+	file        *os.File
+	hash        hasher
+	purged      bool          // the blob must not be kept; guarded by store.mu
+	reserved    int64         // bytes reserved in the store; guarded by store.mu
+	ended       chan struct{} // closed when the file has been committed or removed
 
 	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced whenever something below changes
+	changed  chan struct{} // closed and replaced whenever a field below changes
 	started  bool          // a source has answered
-	asked    Source        // the one that answered last, which windows ask too
+	asked    Source        // the source that answered last; windows ask it too
 	written  int64
-	size     int64 // -1: not known yet
-	done     bool  // all is there, and right
+	size     int64 // -1: not known
+	done     bool  // the file has the whole blob, and it is verified
 	err      error
-	next     *fill // after wrong content: the one that asks the other sources
-	users    int   // readers, and the transfer itself: the last one closes the file
-	windows  int64 // bytes that were asked for ahead of the transfer
+	next     *fill // the successor, which asks the other sources after wrong content
+	users    int   // the readers and the transfer; the last of them closes the file
+	windows  int64 // bytes of all windows
 	noWindow bool  // the source ignores ranges
 }
 
-// Fetch returns a reader of the blob: of what is held, of the fill that is under
-// way, or of one that it starts, which asks the sources in order. It returns when
-// there is something to read, or with the sources' own error where all refuse. ctx
-// bounds this caller's waits alone: the fill goes on when its first reader leaves.
+// Fetch returns a reader of a blob. It reads the held blob, or shares the fill that is
+// under way, or starts a fill, which asks the sources in order. Fetch returns when
+// there is something to read. Where every source refuses, it returns their errors,
+// joined. ctx ends this caller's waits only: a fill goes on without its readers.
 func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
@@ -84,15 +86,15 @@ func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (
 		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
 			return nil, err
 		}
-		// Another caller's sources refused: that is no answer to this one, whose
-		// source may be another repo. It asks its own now, and does not queue
-		// behind the next one that may refuse.
+		// The sources of another caller refused. That is no answer for this caller,
+		// whose sources may ask for another repo. It asks its own sources now, and does
+		// not wait for a further caller's, which may refuse too.
 	}
 }
 
-// attach returns a reader of what is held, or of a fill: of the one under way,
-// or of one of its own. One that no source has answered yet is joined only if
-// asked for.
+// attach returns a reader of the held blob, of the fill that is under way, or of a new
+// fill. own says that the fill is new. A fill that no source has answered yet is
+// joined only where joinUnanswered is true.
 func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (r *Reader, own bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +119,7 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 	return r, true, nil
 }
 
-// newFill makes a fill that is not running yet, with an empty file.
+// newFill makes a fill with an empty file. The caller starts it.
 func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
 	file, err := s.newTemp()
 	if err != nil {
@@ -131,19 +133,21 @@ func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
 	}, nil
 }
 
+// join returns a reader of the fill.
 func (f *fill) join(ctx context.Context) *Reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.reader(ctx)
 }
 
+// hasStarted reports whether a source has answered and the fill has not failed.
 func (f *fill) hasStarted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.started && f.err == nil
 }
 
-// update changes the fill's state and wakes all who wait for it.
+// update changes the fill's state, and wakes every reader that waits for a change.
 func (f *fill) update(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +156,8 @@ func (f *fill) update(change func()) {
 	f.changed = make(chan struct{})
 }
 
-// run is the transfer. It belongs to the store, not to a request.
+// run does the transfer and ends the fill. It runs in a goroutine of the store, so no
+// request ends it.
 func (f *fill) run() {
 	defer f.leave()
 	err := f.transfer()
@@ -161,11 +166,11 @@ func (f *fill) run() {
 		err = f.verify()
 	}
 	if err != nil && !f.started && f.cause != nil {
-		err = f.cause // "not there" is no news after a wrong body
+		err = f.cause // readers are told of the wrong body, not that no other source has the blob
 	}
 	s := f.store
 	var next *fill
-	if err == nil { // the readers have it, whatever the disk says
+	if err == nil { // readers get the whole blob, even where the disk refuses the commit
 		f.rota.verified()
 		release := func() { f.update(func() { f.done = true }) }
 		slowDisk := time.AfterFunc(commitWait, release)
@@ -196,12 +201,12 @@ func (f *fill) run() {
 	close(f.ended)
 }
 
-// readable is how far readers may read now; f.mu is held.
+// readable returns the offset up to which readers may read now. f.mu is locked.
 func (f *fill) readable() int64 {
 	switch {
 	case f.done:
 		return f.written
-	case f.wary:
+	case f.verifyFirst:
 		return 0
 	}
 	end := f.written
@@ -211,10 +216,10 @@ func (f *fill) readable() int64 {
 	return max(0, min(f.written, end-holdBack))
 }
 
-// claim grants a reader at the offset a window ahead of the transfer: how many
-// bytes, 0 for none. f.mu is held.
+// claim grants a window to a reader at the offset. It returns the window's length, or
+// 0 where the reader must wait for the fill. f.mu is locked.
 func (f *fill) claim(offset int64) int64 {
-	if f.done || f.err != nil || f.wary || f.noWindow || f.size < 0 || offset-f.written < farAhead {
+	if f.done || f.err != nil || f.verifyFirst || f.noWindow || f.size < 0 || offset-f.written < farAhead {
 		return 0
 	}
 	n := min(windowSize, f.size-offset)
@@ -226,6 +231,7 @@ func (f *fill) claim(offset int64) int64 {
 	return n
 }
 
+// leave ends one use of the fill. The last one closes the file.
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

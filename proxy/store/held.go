@@ -11,8 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Get returns a reader of a blob that is held, or being filled; fs.ErrNotExist
-// where it is neither. ctx ends the reader's waits for bytes to come.
+// Get returns a reader of a blob that the store holds, or that a fill is bringing.
+// Where there is neither, the error is fs.ErrNotExist. When ctx ends, the reader
+// stops waiting for bytes.
 func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
@@ -32,8 +33,8 @@ func (s *Store) Get(ctx context.Context, d digest.Digest) (*Reader, error) {
 	return nil, fs.ErrNotExist
 }
 
-// Use counts as a read of a blob whose bytes the caller has in memory. It reports
-// whether the store still lists it.
+// Use notes that a blob was used by a caller that has its bytes in memory, so that
+// eviction sees it as used. It reports whether the store still lists the blob.
 func (s *Store) Use(d digest.Digest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,8 +49,9 @@ func (s *Store) Use(d digest.Digest) bool {
 	return true
 }
 
-// openHeld opens a committed blob; s.mu is held. Until the scan is through, the
-// disk knows more than the index does.
+// openHeld opens a blob that the store holds, and pins it. Until the scan has ended,
+// a blob that the index does not list may still be on disk, so the file is tried.
+// s.mu is locked.
 func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) {
 	b := s.blobs.get(d)
 	if b == nil && s.isScanned() {
@@ -62,10 +64,10 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 	}
 	if err != nil {
 		switch gone := errors.Is(err, fs.ErrNotExist); {
-		case gone && b != nil: // somebody else's hand was in the directory
+		case gone && b != nil: // another program changed the directory
 			s.cfg.Log.Warn("blob dropped from the store", "digest", d.String(), "err", err.Error())
 			s.drop(b)
-		case !gone: // out of file descriptors, say: no reason to lose what is there
+		case !gone: // for example, no file descriptor is free; the blob itself may be intact
 			s.degrade(err)
 		}
 		return nil, fs.ErrNotExist
@@ -85,6 +87,7 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 	return r, nil
 }
 
+// openFile opens a file and returns what Stat says of it.
 func openFile(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -97,6 +100,7 @@ func openFile(path string) (*os.File, fs.FileInfo, error) {
 	return file, info, err
 }
 
+// unpin ends one reader's pin of a blob. The blob may have to be evicted now.
 func (s *Store) unpin(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +110,9 @@ func (s *Store) unpin(d digest.Digest) {
 	s.makeRoom(0)
 }
 
-// Purge removes a blob, and keeps what a fill is bringing of it from being held.
-// Those who read it now read on. It reports whether there was anything.
+// Purge removes a blob. Where a fill is bringing the blob, the fill goes on for its
+// readers, but the store does not keep it. Present readers read on. was reports
+// whether there was a blob or a fill.
 func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 	if err := checkDigest(d); err != nil {
 		return false, err
@@ -131,7 +136,7 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 	}
 }
 
-// drop removes a committed blob; s.mu is held.
+// drop removes a held blob from the index and from the disk. s.mu is locked.
 func (s *Store) drop(b *entry) {
 	d := s.blobs.digest(b)
 	s.blobs.remove(b)
@@ -141,11 +146,11 @@ func (s *Store) drop(b *entry) {
 }
 
 // markEvery is how often the use of a blob is written to disk, as its file's
-// time: often enough for the order to survive a restart by and large.
+// modification time. An hour is exact enough for the order of use after a restart.
 const markEvery = time.Hour
 
-// mark writes down that a blob is used, and returns its file's time, which was
-// fileTime before; s.mu is held.
+// mark writes the use of a blob to disk, unless it did so within markEvery. It
+// returns the file's modification time, which was fileTime before. s.mu is locked.
 func (s *Store) mark(b *entry, fileTime time.Time) time.Time {
 	now := time.Now()
 	if now.Sub(time.Unix(int64(b.marked), 0)) < markEvery {
@@ -153,7 +158,7 @@ func (s *Store) mark(b *entry, fileTime time.Time) time.Time {
 	}
 	b.marked = uint32(now.Unix())
 	path := s.path(s.blobs.digest(b))
-	os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
+	os.Chtimes(path, now, now) //nolint:errcheck // a failure costs the order of use only
 	if info, err := os.Stat(path); err == nil {
 		return info.ModTime()
 	}

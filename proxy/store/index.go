@@ -9,29 +9,31 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// index lists the blobs that are held, in the order of their use. A store may
-// hold a million, so a blob costs it ninety bytes and no pointer.
+// index lists the held blobs in the order of their use. A store may hold a million
+// blobs, so an entry takes about ninety bytes and has no pointers, which the garbage
+// collector would have to follow. Entries lie in numbered slots.
 type index struct {
 	seed   maphash.Seed
-	slots  map[uint64]int32      // by hash
-	clash  map[sum]int32         // slots of those whose hash is another's
-	pages  [][]entry             // by slot: what is there stays there
-	free   []int32               // slots that nothing is in
-	oldest int32                 // used longest ago; none: the index is empty
-	newest int32                 // used last
-	bytes  int64                 // of all blobs
-	others map[sum]digest.Digest // of algorithms other than SHA-256
+	slots  map[uint64]int32      // the slot of an entry, by the hash of its sum
+	clash  map[sum]int32         // the slots of entries whose hash another entry has
+	pages  [][]entry             // the entries by slot; an entry never moves
+	free   []int32               // empty slots
+	oldest int32                 // the slot of the least recently used blob; none: the index is empty
+	newest int32                 // the slot of the most recently used blob
+	bytes  int64                 // the size of all blobs together
+	others map[sum]digest.Digest // the digests of algorithms other than SHA-256
 }
 
-// sum is a digest's first 32 bytes: of SHA-256 all there are.
+// sum is the first 32 bytes of a digest. A SHA-256 digest has no more.
 type sum [32]byte
 
+// entry describes one held blob.
 type entry struct {
 	sum         sum
 	size        int64
-	proven      int64  // its file's time, in ns, when its digest was last seen to match; 0: not since the start
+	proven      int64  // the file's modification time, in ns, when its digest was last verified; 0: not since the start
 	marked      uint32 // when its use was last written to disk, in s
-	older, next int32
+	older, next int32  // the slots of the blobs that were used just before and just after it
 }
 
 const (
@@ -39,20 +41,23 @@ const (
 	pageSize = 4096 // blobs
 )
 
-// at returns the blob at a slot.
+// at returns the entry in a slot.
 func (x *index) at(slot int32) *entry { return &x.pages[slot/pageSize][slot%pageSize] }
 
 func newIndex() index {
 	return index{seed: maphash.MakeSeed(), slots: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
 }
 
+// sumOf returns a digest's sum.
 func sumOf(d digest.Digest) (s sum) {
-	hex.Decode(s[:], []byte(d.Encoded()[:2*len(s)])) //nolint:errcheck // a digest is hex
+	hex.Decode(s[:], []byte(d.Encoded()[:2*len(s)])) //nolint:errcheck // a valid digest is hexadecimal
 	return s
 }
 
+// len returns the number of held blobs.
 func (x *index) len() int { return len(x.slots) + len(x.clash) }
 
+// digest returns the digest of an entry's blob.
 func (x *index) digest(b *entry) digest.Digest {
 	if d, ok := x.others[b.sum]; ok {
 		return d
@@ -60,20 +65,21 @@ func (x *index) digest(b *entry) digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, b.sum[:])
 }
 
-// get returns the blob, nil where it is not held. The pointer is good until it
-// is removed.
+// get returns the entry of a blob, or nil where the blob is not held. The pointer is
+// valid until the entry is removed.
 func (x *index) get(d digest.Digest) *entry {
 	slot := x.find(sumOf(d))
 	if slot == none {
 		return nil
 	}
 	b := x.at(slot)
-	if x.digest(b) != d { // anybody can name a digest that begins as this one does
+	if x.digest(b) != d { // a client can name another digest with the same first 32 bytes
 		return nil
 	}
 	return b
 }
 
+// find returns the slot of the entry with a sum, or none.
 func (x *index) find(s sum) (slot int32) {
 	if slot, ok := x.slots[maphash.Comparable(x.seed, s)]; ok && x.at(slot).sum == s {
 		return slot
@@ -84,7 +90,7 @@ func (x *index) find(s sum) (slot int32) {
 	return none
 }
 
-// add lists a blob as the one used last.
+// add lists a blob as the most recently used one.
 func (x *index) add(d digest.Digest, size int64, used time.Time) *entry {
 	s := sumOf(d)
 	if d.Algorithm() != digest.SHA256 {
@@ -93,6 +99,7 @@ func (x *index) add(d digest.Digest, size int64, used time.Time) *entry {
 	return x.addSum(s, size, used.Unix())
 }
 
+// addSum is add for a digest's sum. used is in s.
 func (x *index) addSum(s sum, size, used int64) *entry {
 	slot := x.find(s)
 	if slot == none {
@@ -108,7 +115,7 @@ func (x *index) addSum(s sum, size, used int64) *entry {
 	return b
 }
 
-// assign gives a blob a slot that nothing is in.
+// assign gives a sum an empty slot.
 func (x *index) assign(s sum) int32 {
 	slot := x.empty()
 	hash := maphash.Comparable(x.seed, s)
@@ -120,6 +127,7 @@ func (x *index) assign(s sum) int32 {
 	return slot
 }
 
+// empty returns an empty slot.
 func (x *index) empty() int32 {
 	if n := len(x.free); n > 0 {
 		slot := x.free[n-1]
@@ -135,6 +143,7 @@ func (x *index) empty() int32 {
 	return int32(last*pageSize + len(x.pages[last]) - 1)
 }
 
+// remove removes an entry.
 func (x *index) remove(b *entry) {
 	slot := x.find(b.sum)
 	x.unlink(slot)
@@ -147,13 +156,14 @@ func (x *index) remove(b *entry) {
 	x.free = append(x.free, slot)
 }
 
-// use makes the blob the one used last.
+// use makes a blob the most recently used one.
 func (x *index) use(b *entry) {
 	slot := x.find(b.sum)
 	x.unlink(slot)
 	x.link(slot)
 }
 
+// link makes the entry in a slot the most recently used one. It must not be linked.
 func (x *index) link(slot int32) {
 	b := x.at(slot)
 	b.older, b.next = x.newest, none
@@ -165,6 +175,7 @@ func (x *index) link(slot int32) {
 	x.newest = slot
 }
 
+// unlink takes the entry in a slot out of the order of use.
 func (x *index) unlink(slot int32) {
 	b := x.at(slot)
 	if b.older == none {
@@ -179,8 +190,8 @@ func (x *index) unlink(slot int32) {
 	}
 }
 
-// sort puts the blobs in the order of the marks on disk, which is how the order
-// of use survives a restart.
+// sort orders the blobs by the times of use that are on disk. So the order of use
+// survives a restart.
 func (x *index) sort() {
 	slots := make([]int32, 0, x.len())
 	for slot := x.oldest; slot != none; slot = x.at(slot).next {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// keep commits the file, unless it is not admitted: then it is left to the
-// readers that have it open.
+// keep commits the file. Where the blob is purged or too large to be kept, keep
+// removes the file's name instead; readers that have the file open read on.
 func (f *fill) keep() {
 	s := f.store
 	s.mu.Lock()
@@ -27,8 +27,8 @@ func (f *fill) keep() {
 	}
 }
 
-// committed notes that the store has the file's bytes on its own account now,
-// and removes what was purged meanwhile.
+// committed notes that commit has ended the fill's reservation. It removes the blob
+// where Purge was called during the commit.
 func (f *fill) committed() {
 	s := f.store
 	s.mu.Lock()
@@ -67,8 +67,8 @@ func (f *fill) successor(err error) *fill {
 	if failed != nil {
 		return nil
 	}
-	next.users++ // f's, whose readers may come over
+	next.users++ // f itself uses its successor, so that f's readers can move to it
 	next.others, next.cause, next.purged = others, err, f.purged
-	next.wary = f.wary || wrong && len(brought) > 1
+	next.verifyFirst = f.verifyFirst || wrong && len(brought) > 1
 	return next
 }

@@ -9,28 +9,28 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// proof is the check of one held blob's bytes against its digest. A blob is
-// proven when it comes, and again on its first use after a start and whenever
-// its file's time is not what it was; the scrub proves the others by and by.
+// proof is one check of a held blob's bytes against its digest. A blob is proven when it
+// arrives, again on its first use after a start, and again when its file's modification
+// time has changed. The scrub proves the other blobs over time.
 type proof struct {
 	store  *Store
 	digest digest.Digest
 	size   int64
 	ctx    context.Context // of the reader
 	file   *os.File
-	time   time.Time // the file's
+	time   time.Time // the file's modification time
 	turn   *turn
 	done   bool
 }
 
-// turn is had by the one of a blob's readers that proves the whole.
+// turn lets one of a blob's readers at a time prove the whole blob.
 type turn struct {
 	taken chan struct{}
 	users int
 }
 
-// proving turns the reader of a held blob into one that checks the blob as it
-// reads: its last bytes are held back until the digest matches; s.mu is held.
+// proving returns a reader that proves the held blob while it reads it: the last bytes
+// are held back until the digest is verified. s.mu is locked.
 func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, fileTime time.Time) *Reader {
 	file, size := held.file, held.size
 	src := Source{Open: func(_ context.Context, offset, _ int64) (Body, error) {
@@ -55,8 +55,8 @@ func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, file
 	}}
 }
 
-// whole proves the blob before a part of it is read. Of the readers of one blob
-// one does, and the others wait.
+// whole proves the whole blob before a range of it is read. One of the blob's readers
+// does it; the others wait for its result.
 func (p *proof) whole() error {
 	if p.done {
 		return nil
@@ -85,6 +85,7 @@ func (p *proof) whole() error {
 	return nil
 }
 
+// isProven reports whether another reader has proven the blob.
 func (p *proof) isProven() bool {
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
@@ -93,8 +94,8 @@ func (p *proof) isProven() bool {
 	return p.done
 }
 
-// note keeps the result: a blob that is something else now is dropped, so that
-// the next request fetches it again.
+// note records the result of a proof. A blob that does not match its digest is dropped,
+// so that the next request fetches it again. note returns right.
 func (p *proof) note(right bool) bool {
 	s := p.store
 	s.mu.Lock()
@@ -102,18 +103,18 @@ func (p *proof) note(right bool) bool {
 	p.done = right
 	b := s.blobs.get(p.digest)
 	switch {
-	case b == nil || !p.isFileOf(b): // it was fetched again meanwhile
+	case b == nil || !p.isFileOf(b): // it was dropped or fetched again meanwhile
 	case right:
 		b.proven = p.time.UnixNano()
 	default:
 		s.metrics.rotten.Inc()
-		s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.digest.String())
+		s.cfg.Log.Error("a held blob no longer matches its digest; it is dropped", "digest", p.digest.String())
 		s.drop(b)
 	}
 	return right
 }
 
-// isFileOf reports whether the file that was checked is still the blob's.
+// isFileOf reports whether the file that was checked is still the blob's file.
 func (p *proof) isFileOf(b *entry) bool {
 	checked, err := p.file.Stat()
 	if err != nil {

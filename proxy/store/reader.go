@@ -8,28 +8,33 @@ import (
 	"sync"
 )
 
-// Reader reads one blob from any offset, also while it is still arriving: then
-// Read waits for its bytes. A Reader is for one goroutine; any number of Readers
-// share a blob, and a slow one holds up nobody.
+// Reader reads one blob, from any offset. While a fill is bringing the blob, Read
+// waits for bytes. A Reader is for one goroutine. Any number of Readers may read the
+// same blob; a slow one does not hold up the others.
+//
+// A Reader has a file, a fill or a direct stream. It has a fill and a direct stream
+// where the fill ended with errNotKept.
 type Reader struct {
-	file    *os.File // a held blob
-	fill    *fill    // else the transfer
-	own     *os.File // the transfer's file, opened for this reader's Send
-	direct  *direct  // else, or after the transfer's disk failed, a stream of this reader's own
-	window  *direct  // beside the transfer: a part that is far ahead of it
-	waits   bool     // windows have failed: the transfer is waited for
-	gave    bool     // bytes of the transfer, or of a window
-	told    int64    // the length that was given out; -1: none was
-	expects int64    // the length by what names the blob; -1: not known
+	file    *os.File // a held blob's file
+	fill    *fill
+	direct  *direct
+	own     *os.File // the fill's file, opened again for this reader's Send
+	window  *direct  // a part of the blob far ahead of the fill; nil: none
+	waits   bool     // a window has failed; the reader waits for the fill from now on
+	gave    bool     // Read or Send has given bytes of the fill, or of a window
+	told    int64    // the length that Size has returned; -1: none
+	expects int64    // the length that Expect was given; -1: none
 	ctx     context.Context
-	size    int64
-	offset  int64
-	err     error
+	size    int64 // of the file
+	offset  int64 // of the next byte, but for a file, which has its own
+	err     error // see Err
 	release func()
-	once    sync.Once
+	once    sync.Once // Close's
 }
 
-// reader returns a reader of the fill; f.mu is held.
+var _ io.ReadSeekCloser = (*Reader)(nil)
+
+// reader returns a reader of the fill. f.mu is locked.
 func (f *fill) reader(ctx context.Context) *Reader {
 	f.users++
 	r := &Reader{fill: f, ctx: ctx, told: -1, expects: -1}
@@ -37,7 +42,7 @@ func (f *fill) reader(ctx context.Context) *Reader {
 	return r
 }
 
-// Owner is the owner of the sources that the bytes come from; "" for those of a
+// Owner returns the Owner of the sources that the bytes come from. It returns "" for a
 // held blob.
 func (r *Reader) Owner() string {
 	var sources []Source
@@ -53,9 +58,9 @@ func (r *Reader) Owner() string {
 	return sources[0].Owner
 }
 
-// Expect says how long the blob is by what names it, for a source that does not
-// say. It is this reader's alone: a blob of another length is ErrWrongContent to
-// it, and to nobody else.
+// Expect sets the blob's length, as the manifest that names the blob says it, for a
+// source that does not say it. It holds for this Reader only: where the blob turns out
+// to have another length, this Reader fails with ErrWrongContent and no other does.
 func (r *Reader) Expect(size int64) {
 	r.expects = size
 	if r.direct != nil && r.direct.size < 0 {
@@ -63,8 +68,8 @@ func (r *Reader) Expect(size int64) {
 	}
 }
 
-// Size returns the blob's length in bytes; known is false while the source of a
-// running fill has not said it.
+// Size returns the blob's length in bytes. known is false while the source of a running
+// fill has not said the length, and Expect was not called.
 func (r *Reader) Size() (n int64, known bool) {
 	if r.file != nil {
 		return r.size, true
@@ -89,11 +94,11 @@ func (r *Reader) Size() (n int64, known bool) {
 	return n, n >= 0
 }
 
-// File returns the bare file of a held blob, which a server can hand to the
-// kernel. It belongs to the Reader.
+// File returns the file of a held and verified blob. A server can let the kernel send
+// it. The file belongs to the Reader, which closes it.
 func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != nil }
 
-// Filling reports whether the blob is still arriving.
+// Filling reports whether a fill is still bringing the blob.
 func (r *Reader) Filling() bool {
 	if r.fill == nil {
 		return false
@@ -103,8 +108,8 @@ func (r *Reader) Filling() bool {
 	return !r.fill.done
 }
 
-// Err is what ended the reading before its time, nil where nothing did.
-// http.ServeContent keeps such errors to itself.
+// Err returns the error that ended reading before the blob's end, or nil.
+// http.ServeContent does not return such errors, so its caller asks here.
 func (r *Reader) Err() error { return r.err }
 
 // Read implements io.Reader.
@@ -125,6 +130,7 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// wait waits for a change of the fill.
 func (r *Reader) wait(changed <-chan struct{}) error {
 	select {
 	case <-changed:
@@ -134,7 +140,7 @@ func (r *Reader) wait(changed <-chan struct{}) error {
 	}
 }
 
-// Seek implements io.Seeker. From the end it waits until the length is known.
+// Seek implements io.Seeker. A seek from the end waits until the length is known.
 func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	if r.file != nil {
 		return r.file.Seek(offset, whence)
@@ -157,6 +163,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
+// waitSize waits until the length is known, and returns it.
 func (r *Reader) waitSize() (int64, error) {
 	for {
 		if size, known := r.Size(); known {
@@ -180,7 +187,8 @@ func (r *Reader) waitSize() (int64, error) {
 	}
 }
 
-// Close implements io.Closer.
+// Close implements io.Closer. It ends the reader's use of the fill or its pin of the
+// blob. It may be called again.
 func (r *Reader) Close() error {
 	var err error
 	r.once.Do(func() {

@@ -6,6 +6,9 @@ import (
 	"io"
 )
 
+// readFill reads the fill's next bytes, and waits for them where they have not come.
+// It moves the reader to what serves it best: a window, the successor of a failed
+// fill, or a direct stream.
 func (r *Reader) readFill(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -42,7 +45,7 @@ func (r *Reader) readFill(p []byte) (int, error) {
 			n, err := f.file.ReadAt(p[:min(int64(len(p)), end-r.offset)], r.offset)
 			r.offset += int64(n)
 			if n > 0 {
-				r.gave, err = true, nil // the end of the file is not the end of the fill
+				r.gave, err = true, nil // more bytes may come after the end of the file
 			}
 			return n, err
 		case done, atEnd:
@@ -57,8 +60,8 @@ func (r *Reader) readFill(p []byte) (int, error) {
 	}
 }
 
-// otherSize is an error when the transfer has shown the blob to have another
-// length than was given out; fill.mu is held.
+// otherSize returns an error where the fill has shown that the blob's length is not the
+// one that Size returned. fill.mu is locked.
 func (r *Reader) otherSize() error {
 	f := r.fill
 	if r.told >= 0 && (f.size >= 0 && f.size != r.told || f.done && f.written != r.told || f.written > r.told) {
@@ -67,15 +70,15 @@ func (r *Reader) otherSize() error {
 	return nil
 }
 
-// waitReadable waits until there is something to read: the source has answered,
-// and what came of a short body is verified.
+// waitReadable waits until there is something to read. A body that is shorter than
+// holdBack can be read only when it is verified.
 func (r *Reader) waitReadable() error {
 	for {
 		r.fill.mu.Lock()
 		ready, err, next, changed := r.fill.done || r.fill.readable() > 0, r.fill.err, r.fill.next, r.fill.changed
 		r.fill.mu.Unlock()
 		switch {
-		case errors.Is(err, errNotKept): // the reader goes on without the fill
+		case errors.Is(err, errNotKept): // Read goes on with a direct stream
 			return nil
 		case err != nil && r.follow(next):
 			continue
@@ -90,8 +93,9 @@ func (r *Reader) waitReadable() error {
 	}
 }
 
-// follow moves the reader on to the fill that comes after a wrong body, unless
-// it has given away something of that.
+// follow moves the reader to the successor of a fill that failed. It returns false
+// where there is no successor, or where the reader has given away bytes of the failed
+// fill, which may be wrong.
 func (r *Reader) follow(next *fill) bool {
 	if next == nil || r.gave {
 		return false
@@ -105,8 +109,8 @@ func (r *Reader) follow(next *fill) bool {
 	return true
 }
 
-// readWindow reads from the window; nothing and no error means that there is
-// none any more.
+// readWindow reads from the window. Where it returns no byte and no error, the window
+// is closed.
 func (r *Reader) readWindow(p []byte) (int, error) {
 	if r.window.offset == r.offset {
 		n, err := r.window.read(p)
@@ -127,11 +131,11 @@ func (r *Reader) readWindow(p []byte) (int, error) {
 	return 0, nil
 }
 
-// readOn reads on after the disk refused to take more of the fill: what the file
-// has, then from the source again, on this reader's own account.
+// readOn reads on after a fill that ended with errNotKept: first what the file has, then
+// a direct stream from the sources.
 func (r *Reader) readOn(p []byte) (int, error) {
 	f := r.fill
-	if r.offset < f.written { // the fill has ended: nobody writes these any more
+	if r.offset < f.written { // the fill has ended, so written no longer changes
 		n, err := f.file.ReadAt(p[:min(int64(len(p)), f.written-r.offset)], r.offset)
 		r.offset += int64(n)
 		return n, err

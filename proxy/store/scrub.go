@@ -10,10 +10,10 @@ import (
 const (
 	defaultScrub = time.Minute
 	scrubChunk   = 1 << 20
-	scrubRate    = 16 << 20 // bytes per second: it is to be nobody's rival for the disk
+	scrubRate    = 16 << 20 // bytes per second: low, so that the scrub does not slow requests down
 )
 
-// scrub reads blobs again, one at a time, in no order.
+// scrub checks held blobs, one at a time, in no particular order.
 func (s *Store) scrub() {
 	every := s.cfg.Scrub
 	if every == 0 {
@@ -34,6 +34,7 @@ func (s *Store) scrub() {
 	}
 }
 
+// scrubOne checks one blob.
 func (s *Store) scrubOne() {
 	d, ok := s.sample()
 	if !ok {
@@ -41,7 +42,7 @@ func (s *Store) scrubOne() {
 	}
 	file, info, err := openFile(s.path(d))
 	if err != nil {
-		return // evicted meanwhile
+		return // it was evicted meanwhile
 	}
 	defer file.Close()
 	h := d.Algorithm().Hash()
@@ -65,7 +66,7 @@ func (s *Store) scrubOne() {
 	(&proof{store: s, digest: d, file: file, time: info.ModTime()}).note(digest.NewDigest(d.Algorithm(), h) == d)
 }
 
-// sample picks a blob: a map's order is the sample's.
+// sample returns any held blob. The order of a map's iteration makes the choice.
 func (s *Store) sample() (digest.Digest, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

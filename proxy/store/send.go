@@ -5,8 +5,9 @@ import (
 	"os"
 )
 
-// Send writes the next n bytes to w, as they come. What has come leaves by the
-// kernel where w can have it so (io.ReaderFrom, as a plain HTTP response's).
+// Send writes the blob's next n bytes to w as they come. Where w is an io.ReaderFrom, as
+// the response of a plain HTTP request is, the kernel copies the bytes that are in the
+// fill's file already.
 func (r *Reader) Send(w io.Writer, n int64) (sent int64, err error) {
 	var buf []byte
 	for sent < n && err == nil {
@@ -30,10 +31,11 @@ func (r *Reader) Send(w io.Writer, n int64) (sent int64, err error) {
 	return sent, err
 }
 
+// sendBuffer is the size of Send's buffer for bytes that the kernel cannot copy.
 const sendBuffer = 64 << 10
 
-// inFile returns how many bytes from the reader's offset on are in the
-// transfer's file, which is at that offset then; 0 where Read has to see to it.
+// inFile returns how many bytes from the reader's offset on can be sent from the fill's
+// file, and moves r.own to that offset. It returns 0 where Send must use Read.
 func (r *Reader) inFile() int64 {
 	f := r.fill
 	if f == nil || r.direct != nil || r.window != nil {
@@ -47,7 +49,7 @@ func (r *Reader) inFile() int64 {
 	}
 	if r.own == nil {
 		if r.own, err = os.Open(f.file.Name()); err != nil {
-			r.own, err = os.Open(f.store.path(f.digest)) // committed meanwhile: the same bytes
+			r.own, err = os.Open(f.store.path(f.digest)) // it was committed meanwhile, with the same bytes
 		}
 	}
 	if err == nil {
@@ -60,6 +62,7 @@ func (r *Reader) inFile() int64 {
 	return come
 }
 
+// closeOwn closes r.own where it is open.
 func (r *Reader) closeOwn() {
 	if r.own != nil {
 		r.own.Close()

@@ -31,19 +31,19 @@ type Source struct {
 	Open func(ctx context.Context, offset, length int64) (Body, error)
 }
 
-// Body is a source's answer.
+// Body is what a source sends of a blob.
 type Body struct {
 	io.ReadCloser
-	Size   int64 // of the whole blob; -1: the source does not say
-	Offset int64 // where these bytes begin: 0 from a source that ignores ranges
+	Size   int64 // the length of the whole blob; -1: the source does not say it
+	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
 }
 
 // leastProgress is how many bytes a source must send within Config.Idle. One that
 // sends fewer counts as silent.
 const leastProgress = 32 << 10
 
-// openSource asks src for the bytes from offset on. The answer gives up when too
-// little comes within the store's Idle.
+// openSource asks src for the bytes from offset on. The body fails when the source sends
+// fewer than leastProgress bytes within Config.Idle.
 func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("%s sent too little for %v", src.Name, s.cfg.Idle)) })
@@ -66,15 +66,16 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 	return body, nil
 }
 
-// guarded is a body whose reads may wait for patience together, until enough has
-// come: then anew. The time between reads is the reader's own.
+// guarded is a body that fails when its reads together have waited for patience without
+// leastProgress bytes. After so many bytes the count begins again. Time between reads
+// does not count, because the reader spends it.
 type guarded struct {
 	io.ReadCloser
 	ctx      context.Context
 	timer    *time.Timer
 	patience time.Duration
-	waited   time.Duration
-	came     int
+	waited   time.Duration // by all reads since the last leastProgress bytes
+	came     int           // bytes since then
 	release  func()
 }
 
@@ -100,7 +101,7 @@ func (g *guarded) Close() error {
 	return g.ReadCloser.Close()
 }
 
-// pause lets a moment pass before a source is asked again.
+// pause waits for resumeWait, or until ctx ends.
 func pause(ctx context.Context) {
 	timer := time.NewTimer(resumeWait)
 	defer timer.Stop()

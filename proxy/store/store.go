@@ -1,12 +1,12 @@
-// Package store keeps verified content on disk. A transfer into it is an object
-// of its own, a fill, that any number of readers share. README.md lists the rules.
+// Package store keeps verified blobs on disk. It brings a missing blob by a fill:
+// one transfer from the blob's sources, which any number of readers share.
+// README.md lists the rules.
 package store
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,36 +20,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config says where the store is and how much it may hold.
+// Config is the configuration of a store.
 type Config struct {
-	Dir     string                // made when absent; one process at a time
-	Size    int64                 // budget in bytes; 0: no limit
-	Idle    time.Duration         // a fill without a byte for so long is given up; 0: 30 s
-	Scrub   time.Duration         // between two blobs that are read again and checked; 0: a minute; negative: never
-	Log     *slog.Logger          // nil: discarded
-	Metrics prometheus.Registerer // nil: none
+	Dir     string                // the store's directory; Open makes it where it is missing
+	Size    int64                 // the budget in bytes; 0: no limit
+	Idle    time.Duration         // how long a source may send too little before it is given up; 0: 30 s
+	Scrub   time.Duration         // the time between two blobs that the scrub checks; 0: a minute; negative: no scrub
+	Log     *slog.Logger          // nil: nothing is logged
+	Metrics prometheus.Registerer // nil: nothing is measured
 }
 
-// Store is an open store. Safe for concurrent use.
+// Store is an open store. It is safe for concurrent use.
 type Store struct {
 	cfg     Config
 	lock    *os.File
 	metrics *metrics
-	ctx     context.Context // of every fill
+	ctx     context.Context // of every fill; Close cancels it
 	cancel  context.CancelFunc
-	running sync.WaitGroup
+	running sync.WaitGroup // fills, the scan and the scrub
 	chunks  chunkPool
 
 	mu       sync.Mutex
 	blobs    index
-	pins     map[digest.Digest]int // readers of held blobs
-	turns    map[digest.Digest]*turn
-	fills    map[digest.Digest]*fill // that new readers join
-	reserved int64                   // bytes that all fills' files have, or will have
+	pins     map[digest.Digest]int   // how many readers each held blob has
+	turns    map[digest.Digest]*turn // which reader proves a blob
+	fills    map[digest.Digest]*fill // the fills that new readers join
+	reserved int64                   // bytes that the files of all fills and uploads have, or will have
 
-	quarantine *lru.Cache[quarantineKey, time.Time] // sources that sent wrong content, and when
-	scanned    chan struct{}                        // closed when blobs lists all that is on disk
-	degraded   atomic.Bool                          // the disk refused the last blob
+	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
+	scanned    chan struct{}                        // closed when blobs lists every blob on disk
+	degraded   atomic.Bool                          // the disk refused something, and has taken no blob since
 }
 
 const defaultIdle = 30 * time.Second
@@ -68,7 +68,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]int{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
 		scanned: make(chan struct{}),
 	}
-	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // fails for no size alone
+	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // New fails only for a size of 0
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -110,10 +110,10 @@ func (s *Store) prepare() error {
 	return err
 }
 
-// Close gives up every fill, waits for them, and lets the next process in.
-// Readers of complete blobs may go on.
+// Close cancels every fill, waits until all have ended, and unlocks the directory.
+// Readers of held blobs may read on.
 func (s *Store) Close() error {
-	s.mu.Lock() // no fill begins after this
+	s.mu.Lock() // attach checks ctx under this lock, so no fill starts after this
 	s.cancel()
 	s.mu.Unlock()
 	s.running.Wait()
@@ -121,6 +121,8 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
+// lockDir locks the directory for this process. The lock ends with the process, so a
+// crash leaves nothing locked.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
@@ -133,19 +135,21 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Degraded reports whether the disk refused what was pulled last.
+// Degraded reports whether the store is degraded: the disk refused something, and has
+// taken no blob since. Pulls go on from the sources meanwhile.
 func (s *Store) Degraded() bool { return s.degraded.Load() }
 
 func (s *Store) tempDir() string { return filepath.Join(s.cfg.Dir, "tmp") }
 func (s *Store) blobDir() string { return filepath.Join(s.cfg.Dir, "blobs") }
 
-// path is where a blob lies: blobs/<algorithm>/<first two>/<hex>. Digests reach
-// the store parsed, so nothing of a client's own is in it.
+// path returns the path of a blob's file: blobs/<algorithm>/<first two>/<hex>. The
+// digest must be valid (checkDigest), so a client cannot name any other path.
 func (s *Store) path(d digest.Digest) string {
 	hex := d.Encoded()
 	return filepath.Join(s.blobDir(), d.Algorithm().String(), hex[:2], hex)
 }
 
+// clearTemp removes the temporary files of the process that had the store before.
 func (s *Store) clearTemp() error {
 	left, err := os.ReadDir(s.tempDir())
 	for _, f := range left {
@@ -160,5 +164,3 @@ func checkDigest(d digest.Digest) error {
 	}
 	return nil
 }
-
-var _ io.ReadSeekCloser = (*Reader)(nil)

@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// transfer copies the body into the file, and asks for the rest of a body that
-// broke off.
+// transfer copies the blob from its sources into the file. Where a body breaks off, it
+// asks for the rest.
 func (f *fill) transfer() error {
 	var refusals []error
 	for {
@@ -25,7 +25,7 @@ func (f *fill) transfer() error {
 		case errors.As(err, &final):
 			f.rota.takePart()
 			return final.error
-		case !f.started: // each is asked once
+		case !f.started: // until a source answers, each is asked once
 			refusals = append(refusals, err)
 			if f.rota.at++; f.rota.at == len(f.rota.sources) {
 				return errors.Join(refusals...)
@@ -43,17 +43,19 @@ func (f *fill) transfer() error {
 	}
 }
 
-// errNotKept ends a fill whose file takes no more. Its readers go on without it.
+// errNotKept ends a fill whose file the disk or the budget has no room for. Its
+// readers go on with direct streams.
 var errNotKept = errors.New("the store cannot keep the blob")
 
-// errBehind ends a fill whose source answered after another's.
+// errBehind ends a fill whose source answered later than the source of another fill
+// of the same blob.
 var errBehind = errors.New("another fill of the blob is ahead")
 
-// finalError marks what another attempt would not cure.
+// finalError marks an error that another attempt would not cure.
 type finalError struct{ error }
 
-// attempt asks a source once, and copies what it sends. nil means that the
-// whole body is in the file; it is not verified yet.
+// attempt asks a source once, and copies what it sends. It returns nil when the whole
+// body is in the file. The body is not verified yet then.
 func (f *fill) attempt(src Source) error {
 	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
 	if err != nil {
@@ -66,9 +68,10 @@ func (f *fill) attempt(src Source) error {
 	return f.copy(body)
 }
 
-// begin takes what the source says of the blob, and skips what is there already.
+// begin checks what the source says of the blob against what is known, and skips the
+// bytes that the file has already.
 func (f *fill) begin(src Source, body Body) error {
-	known := f.size >= 0 && f.written > 0 // a length that no byte followed binds nobody
+	known := f.size >= 0 && f.written > 0 // a length without a byte after it proves nothing
 	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
 		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
@@ -79,8 +82,8 @@ func (f *fill) begin(src Source, body Body) error {
 	return err
 }
 
-// start makes the fill the one that its digest's readers share, unless another
-// one's source has answered sooner.
+// start makes this fill the one that new readers of the blob join. Where the source of
+// another fill has answered sooner, it returns errBehind.
 func (f *fill) start(src Source, size int64) error {
 	s := f.store
 	s.mu.Lock()
@@ -106,7 +109,7 @@ func (f *fill) start(src Source, size int64) error {
 	return f.reserve(size)
 }
 
-// reserve sees that the store has room for the file's first n bytes; store.mu is held.
+// reserve reserves room in the store for the file's first n bytes. store.mu is locked.
 func (f *fill) reserve(n int64) error {
 	if n <= f.reserved {
 		return nil
@@ -118,6 +121,7 @@ func (f *fill) reserve(n int64) error {
 	return nil
 }
 
+// copy writes the body to the file, to the body's end.
 func (f *fill) copy(body io.Reader) error {
 	for {
 		buf := f.store.chunks.get()
@@ -140,13 +144,13 @@ func (f *fill) copy(body io.Reader) error {
 	}
 }
 
-// write takes a chunk over.
+// write appends a chunk to the file. The chunk's buffer belongs to write then.
 func (f *fill) write(b []byte) error {
 	if len(b) == 0 {
 		f.store.chunks.put(b)
 		return nil
 	}
-	if end := f.written + int64(len(b)); end > f.reserved { // nobody has said how much comes
+	if end := f.written + int64(len(b)); end > f.reserved { // the source has not said how much it sends
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
 		f.store.mu.Unlock()
@@ -167,6 +171,7 @@ func (f *fill) write(b []byte) error {
 	return nil
 }
 
+// verify compares the digest of all received bytes with the blob's.
 func (f *fill) verify() error {
 	if got := digest.NewDigest(f.digest.Algorithm(), f.hash.wait()); got != f.digest {
 		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)

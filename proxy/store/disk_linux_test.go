@@ -17,8 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallDisk mounts a file system of its own that is too small, and returns it
-// and a way to make it read-only.
+// smallDisk mounts a file system of 1 MiB. readOnly makes it read-only, or writable again.
 func smallDisk(t *testing.T) (dir string, readOnly func(bool)) {
 	t.Helper()
 	dir = t.TempDir()
@@ -53,8 +52,8 @@ func metric(t *testing.T, r *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// A disk that is full, or read-only, costs the cache and not the pulls: one
-// warning, a metric, and what was half-written is gone.
+// Pulls succeed although the disk is full or read-only. One warning and a metric say so,
+// and no temporary file stays.
 func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 	b, d := content(4 << 20)
 	for _, state := range []string{"full", "read-only"} {
@@ -112,7 +111,7 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 	}
 }
 
-// Without the disk a wrong body is no more completed than with it.
+// Also without the disk, no reader gets a complete wrong body.
 func TestWrongBodiesWithoutTheDisk(t *testing.T) {
 	b, d := content(4 << 20)
 	wrong := bytes.Clone(b)
@@ -135,7 +134,7 @@ func TestWrongBodiesWithoutTheDisk(t *testing.T) {
 	}
 }
 
-// A stream past the disk that breaks off goes on where it was.
+// A direct stream that breaks off is resumed.
 func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	b, d := content(4 << 20)
 	dir, readOnly := smallDisk(t)
@@ -157,7 +156,7 @@ func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	}
 }
 
-// A disk that is full costs the keeping of an upload, not the push.
+// An upload onto a full disk succeeds, but is not kept.
 func TestAnUploadOntoAFullDisk(t *testing.T) {
 	dir, _ := smallDisk(t)
 	s := open(t, Config{Dir: dir})

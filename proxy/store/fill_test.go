@@ -57,7 +57,7 @@ func TestManyReadersShareOneFill(t *testing.T) {
 					if _, err := io.ReadFull(resp.Body, first); err != nil {
 						t.Error(err)
 					}
-					opened.Do(func() { close(gate) }) // bytes are here before the fill can end
+					opened.Do(func() { close(gate) }) // readers have bytes before the fill can end
 					rest, err := io.ReadAll(resp.Body)
 					if err != nil || !bytes.Equal(append(first, rest...), b) {
 						t.Errorf("%d bytes, %v", len(first)+len(rest), err)
@@ -177,8 +177,8 @@ func TestARefusalReachesTheCallerAsItIs(t *testing.T) {
 	empty(t, s)
 }
 
-// A client of one repo asks for a digest that only another repo holds: its
-// refusal is not to become the other repo's.
+// A client asks one repo for a digest that only another repo holds. A client of the
+// other repo must not get that refusal.
 func TestARefusalIsNotSharedWithOtherCallers(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(1000)
@@ -235,7 +235,7 @@ func TestALeavingReaderIsNotKeptWaiting(t *testing.T) {
 	}
 	defer r.Close()
 	leave()
-	if _, err := r.Seek(1000, io.SeekStart); err != nil { // where there are no bytes yet
+	if _, err := r.Seek(1000, io.SeekStart); err != nil { // no byte has arrived there
 		t.Fatal(err)
 	}
 	if _, err := r.Read(make([]byte, 10)); !errors.Is(err, context.Canceled) {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// FuzzReader holds readers of a running fill to a slice of bytes.
+// FuzzReader compares what a reader of a running fill reads with a slice of bytes.
 func FuzzReader(f *testing.F) {
 	f.Add(uint32(200<<10), uint32(100), uint16(4000), true)
 	f.Add(uint32(1), uint32(0), uint16(1), false)
@@ -50,9 +50,9 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// FuzzRanges holds many readers, each with ranges of its own, to a slice of
-// bytes, while the blob arrives in pieces, its source breaks off now and then,
-// and the disk takes it or not.
+// FuzzRanges compares what several readers read, each its own ranges, with a slice of
+// bytes. Meanwhile the blob arrives in pieces, its source breaks off several times, and
+// the disk takes the fill or refuses it.
 func FuzzRanges(f *testing.F) {
 	f.Add(uint64(1), uint32(200<<10), uint8(0), true, false, true)
 	f.Add(uint64(2), uint32(700<<10), uint8(3), true, true, true)
@@ -104,8 +104,8 @@ func checkRange(r *Reader, b []byte, random *rand.Rand) error {
 	return nil
 }
 
-// breaking is a source of b in pieces, with a pause before each, that breaks off
-// so often.
+// breaking returns a source that sends b in pieces, with a pause before each piece, and
+// breaks off cuts times.
 func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(seed, 99))

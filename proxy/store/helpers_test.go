@@ -33,12 +33,13 @@ func content(n int) ([]byte, digest.Digest) {
 	return b, digest.FromBytes(b)
 }
 
-// from is a source that answers so.
+// from returns a source with this Open.
 func from(open func(ctx context.Context, offset, length int64) (Body, error)) Source {
 	return Source{Name: "test", Open: open}
 }
 
-// whole is a source that sends b, its length said or not.
+// whole returns a source that sends b and says that the blob's length is size. It counts
+// how often it is asked.
 func whole(b []byte, calls *atomic.Int64, size int64) Source {
 	return from(func(_ context.Context, offset, _ int64) (Body, error) {
 		calls.Add(1)
@@ -46,7 +47,8 @@ func whole(b []byte, calls *atomic.Int64, size int64) Source {
 	})
 }
 
-// gated sends the first part at once and the rest when the gate opens.
+// gated returns a source that sends the first bytes at once, and the rest when the gate
+// opens. It counts how often it is asked.
 func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Source {
 	return from(func(ctx context.Context, _, _ int64) (Body, error) {
 		calls.Add(1)
@@ -67,7 +69,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// settle waits until the fill of d, if there is one, has been committed.
+// settle waits until the fill of d, if there is one, has ended.
 func settle(s *Store, d digest.Digest) {
 	s.mu.Lock()
 	f := s.fills[d]
@@ -77,7 +79,7 @@ func settle(s *Store, d digest.Digest) {
 	}
 }
 
-// empty fails the test when the store keeps anything, whole or half.
+// empty fails the test when the store has a blob or a temporary file.
 func empty(t *testing.T, s *Store) {
 	t.Helper()
 	filepath.WalkDir(s.cfg.Dir, func(path string, e fs.DirEntry, err error) error {

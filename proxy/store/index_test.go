@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The index behaves as a plain list of digests in the order of their use, also
-// for those whose hashes are the same, and for long digests.
+// The index behaves as a plain list of digests in the order of their use. Some of the
+// digests have the same hash, and some are longer than 32 bytes.
 func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 	x := newIndex()
 	var digests []digest.Digest
@@ -19,7 +19,7 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 		algorithm := []digest.Algorithm{digest.SHA256, digest.SHA256, digest.SHA512}[i%3]
 		digests = append(digests, algorithm.FromBytes([]byte{byte(i), byte(i >> 8)}))
 	}
-	// Some find their places in the table taken, as by another digest with their hash.
+	// For some digests, another entry has their hash.
 	var bystander int32 = none
 	for _, d := range digests[:30] {
 		if bystander == none {

@@ -31,7 +31,7 @@ func traced(t *testing.T) (dir string, calls []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begins := regexp.MustCompile(`^\d+ +(\w.*)`) // not the end of a call that began on another line
+	begins := regexp.MustCompile(`^\d+ +(\w.*)`) // a line that ends an earlier call begins with <...
 	for line := range strings.Lines(string(text)) {
 		if call := begins.FindStringSubmatch(line); call != nil {
 			calls = append(calls, call[1])
@@ -40,8 +40,8 @@ func traced(t *testing.T) (dir string, calls []string) {
 	return dir, calls
 }
 
-// A commit's system calls are in the order that survives a crash: the bytes are
-// written and synced before the name is there, and the name is synced then.
+// A commit makes its system calls in the order that survives a crash: it writes and syncs
+// the bytes, then renames the file, then syncs the directory.
 func TestOrderOfACommit(t *testing.T) {
 	dir, calls := traced(t)
 	_, d := content(300 << 10)

@@ -14,8 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A changed blob is no more trusted because its first reader left early, also
-// when the time had come to write its use down.
+// A changed blob is not trusted after its first reader left early. That also holds where
+// the first use is written to disk, which changes the file's time.
 func TestAChangedBlobIsNotTrustedBeforeItIsProven(t *testing.T) {
 	s := open(t, Config{Scrub: -1})
 	b, d := content(300 << 10)
@@ -46,7 +46,7 @@ func TestAChangedBlobIsNotTrustedBeforeItIsProven(t *testing.T) {
 	}
 }
 
-// A blob that was used before the last hour is proven once after a start too.
+// A blob whose last use was more than an hour ago is proven only once after a start.
 func TestABlobOfYesterdayIsProvenOnceAfterAStart(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir, Scrub: -1})
@@ -79,8 +79,8 @@ func TestABlobOfYesterdayIsProvenOnceAfterAStart(t *testing.T) {
 	}
 }
 
-// Ranges of a blob that is to be proven share one proof: a client that takes a
-// layer in parallel does not have it hashed once for each part.
+// Ranges of a blob share one proof. So a layer that a client pulls in parallel is hashed
+// once, and not once for each range.
 func TestParallelRangesShareOneProof(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir, Scrub: -1})
@@ -112,7 +112,7 @@ func TestParallelRangesShareOneProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	turn := readers[0].direct.proof.turn.taken
-	turn <- struct{}{} // somebody proves it
+	turn <- struct{}{} // another reader proves the blob
 	cancel()
 	if _, err := left.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that left waits: %v", err)
@@ -122,15 +122,15 @@ func TestParallelRangesShareOneProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range readers[1:] {
-		r.direct.proof.file.Close() // none of these has anything to hash
+		r.direct.proof.file.Close() // none of these readers can hash the file
 		if err := r.direct.proof.whole(); err != nil {
 			t.Errorf("hashed again: %v", err)
 		}
 	}
 }
 
-// Twenty blobs with a flipped bit, some of them while the store is open, some
-// while it is not: none is read to its end, all are fetched again.
+// Twenty held blobs get a flipped bit, and are read by the same process or after a
+// restart, whole or by a range. None is read to its end, and all are fetched again.
 func TestRottenBlobsAreNotServed(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		for _, ranged := range []bool{false, true} {
@@ -185,8 +185,7 @@ func TestRottenBlobsAreNotServed(t *testing.T) {
 	}
 }
 
-// A blob that is still what it was is checked once after a start, and then
-// handed over as a file again.
+// An unchanged blob is proven once after a start, and then handed over as a file.
 func TestABlobIsProvenOnceAfterAStart(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
@@ -234,14 +233,15 @@ func TestTheScrubFindsWhatNobodyReads(t *testing.T) {
 	if err := os.WriteFile(s.path(d), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Put the time back, so that only the scrub can tell; it may have been faster.
+	// With its old time the change is visible to the scrub only. The scrub may have
+	// dropped the blob already.
 	if err := os.Chtimes(s.path(d), info.ModTime(), info.ModTime()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	for {
 		r, err := s.Get(t.Context(), d)
 		if errors.Is(err, fs.ErrNotExist) {
-			break // the test's own deadline ends this, if nothing else does
+			break // if this never happens, the test's deadline ends the loop
 		}
 		if err != nil {
 			t.Fatal(err)

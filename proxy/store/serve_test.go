@@ -40,7 +40,7 @@ func server(t *testing.T, proto string, fetch func(context.Context) (*Reader, er
 	return srv
 }
 
-// What lies before the bytes that are still to come is answered at once, over
+// While a blob is arriving, requests that need no later byte are answered at once, over
 // every protocol: the length, ranges, conditions.
 func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 	b, d := content(1 << 20)
@@ -58,7 +58,7 @@ func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 				method, header string
 				status         int
 				body           []byte
-				after          bool // the rest has arrived
+				after          bool // send the rest of the blob before
 			}{
 				{"HEAD", "", 200, nil, false},
 				{"GET", "Range: bytes=0-0", 206, b[:1], false},
@@ -102,8 +102,8 @@ func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 	}
 }
 
-// A client that leaves at a tenth of a cold blob does not end the transfer; 31
-// others get the same bytes out of it.
+// A client that leaves after a tenth of a cold blob does not end the fill. 31 other
+// clients share it.
 func TestManyClientsOfALargeColdBlob(t *testing.T) {
 	size := 64 << 20
 	if testing.Short() {

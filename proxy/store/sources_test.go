@@ -149,8 +149,8 @@ func files(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// Each of three sources in turn breaks off at a byte: the reader has the right
-// bytes in one answer, and nothing is sent twice.
+// Each of three sources in turn breaks off at a byte. The reader gets the right bytes in
+// one answer, and no byte is sent twice.
 func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 	const size = 3 << 20
 	for _, n := range []int64{0, 1, size / 2, size - 1} {
@@ -162,7 +162,7 @@ func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 					p.all[i].ResetRequests()
 					p.all[i].ClearFaults()
 				}
-				for i := range broken { // those before it are down
+				for i := range broken { // the sources before it are down
 					p.faults(t, i, lab.Fault{Name: "down"})
 				}
 				p.faults(t, broken, lab.Fault{Name: "cut", Bytes: n, Times: 1})
@@ -181,7 +181,7 @@ func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 	}
 }
 
-// All three break off one after the other, each further on.
+// All three sources break off one after the other, each at a later byte.
 func TestThreeBrokenSourcesMakeOneBlob(t *testing.T) {
 	const size = 3 << 20
 	p := newRegistries(t, 3, size)
@@ -203,18 +203,18 @@ func TestThreeBrokenSourcesMakeOneBlob(t *testing.T) {
 	}
 }
 
-// A source that lies is in quarantine for that blob, and the next one is asked: a
-// reader that has nothing of the lie yet gets the right bytes, one that has is
-// cut off; nobody gets a completed wrong body.
+// A source of wrong content is put into quarantine for that blob, and the next source is
+// asked. A reader without bytes of the wrong body gets the right ones; a reader that has
+// some is cut off. No reader gets a complete wrong body.
 func TestALiarIsPutAside(t *testing.T) {
-	for _, size := range []int{20 << 10, 3 << 20} { // the first is held back whole until it is verified
+	for _, size := range []int{20 << 10, 3 << 20} { // the first is held back to its end until it is verified
 		for _, fault := range []lab.Fault{{Name: "wrong-digest"}, {Name: "truncate", Bytes: 7}, {Name: "extra", Bytes: 7}, {Name: "html"}, {Name: "gzip"}} {
 			t.Run(fmt.Sprintf("%s of %d bytes", fault.Name, size), func(t *testing.T) {
 				p := newRegistries(t, 2, size)
 				s, dir := openStore(t, store.Config{})
 				p.faults(t, 0, fault)
 				got, err := pull(t, s, p)
-				unseen := size < 64<<10 || fault.Name == "html" || fault.Name == "gzip" // nothing of the lie was readable
+				unseen := size < 64<<10 || fault.Name == "html" || fault.Name == "gzip" // the reader has no byte of the wrong body
 				if err == nil && !bytes.Equal(got, p.content) || unseen && err != nil {
 					t.Errorf("%d bytes, %v", len(got), err)
 				}
@@ -244,8 +244,8 @@ func TestALiarIsPutAside(t *testing.T) {
 	}
 }
 
-// Where nobody knows which of two sources sent the wrong part, each is asked for
-// the whole; what the readers have cannot be taken back, but the next one is served.
+// Two sources sent parts of a wrong body, and either may have sent the wrong part. Each
+// is asked for the whole blob. The present readers are cut off, and the next is served.
 func TestALieInTwoPartsIsFoundOut(t *testing.T) {
 	const size = 3 << 20
 	for liar := range 2 {
@@ -262,7 +262,7 @@ func TestALieInTwoPartsIsFoundOut(t *testing.T) {
 	}
 }
 
-// The only source there is may lie once and be right the next time.
+// The only source is asked again after it sent wrong content once.
 func TestTheOnlySourceIsAskedAgain(t *testing.T) {
 	p := newRegistries(t, 1, 3<<20)
 	s, dir := openStore(t, store.Config{})
@@ -278,7 +278,7 @@ func TestTheOnlySourceIsAskedAgain(t *testing.T) {
 	}
 }
 
-// All refuse: the reader hears what each said.
+// Every source refuses: the error has every refusal.
 func TestEveryRefusalIsHeard(t *testing.T) {
 	p := newRegistries(t, 3, 1000)
 	s, _ := openStore(t, store.Config{})
@@ -302,7 +302,7 @@ func TestEveryRefusalIsHeard(t *testing.T) {
 	}
 }
 
-// A source that sends a trickle is left for the next one, with what it has sent.
+// A source that sends too slowly is given up, and the next one is asked for the rest.
 func TestATrickleIsLeftForAnotherSource(t *testing.T) {
 	p := newRegistries(t, 2, 1<<20)
 	s, _ := openStore(t, store.Config{Idle: 300 * time.Millisecond})
@@ -316,7 +316,7 @@ func TestATrickleIsLeftForAnotherSource(t *testing.T) {
 	}
 }
 
-// containerd's parallel fetch opens ranges to the end and closes them early.
+// containerd's parallel fetch asks for ranges without an end, and closes them early.
 func TestWideOpenRangesClosedEarly(t *testing.T) {
 	const size, parts = 256 << 20, 8
 	p := newRegistries(t, 1, size)

@@ -74,8 +74,7 @@ func TestPutRefusesWrongContent(t *testing.T) {
 	empty(t, s)
 }
 
-// What was used last before a restart is evicted last after it, and a blob is
-// served although the store has not been listed yet.
+// The blobs that were used last before a restart are evicted last after it.
 func TestTheOrderOfUseSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
@@ -94,7 +93,7 @@ func TestTheOrderOfUseSurvivesARestart(t *testing.T) {
 	s.Close()
 	s = open(t, Config{Dir: dir})
 	<-s.scanned
-	r, err := s.Get(t.Context(), all[0]) // the oldest is used: that is written down
+	r, err := s.Get(t.Context(), all[0]) // the use of the oldest is written to disk
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +122,7 @@ func TestABlobIsServedBeforeTheStoreIsListed(t *testing.T) {
 	s.Close()
 	s = open(t, Config{Dir: dir})
 	<-s.scanned
-	s.mu.Lock() // as if it had not been
+	s.mu.Lock() // as if the scan had not ended
 	s.blobs, s.scanned = newIndex(), make(chan struct{})
 	s.mu.Unlock()
 	r, err := s.Get(t.Context(), d)

@@ -1,6 +1,6 @@
-// Package access decides who may do what: permission is per repo, it is asked
-// for on every request before a byte is sent, and it is never wider than
-// Harbor's. README.md lists the rules.
+// Package access decides whether a request may go on. It checks the permission for the
+// repo on every request, before a byte is sent. What it permits, Harbor would permit
+// too, but for outage tokens. README.md lists the rules.
 package access
 
 import (
@@ -21,56 +21,62 @@ import (
 )
 
 const (
-	maxRemembered = 1 << 16
-	maxTokens     = 1 << 14
-	rememberFor   = 5 * time.Minute
+	maxRemembered = 1 << 16         // permissions, and memberships, in memory
+	maxTokens     = 1 << 14         // verified tokens in memory
+	rememberFor   = 5 * time.Minute // how long Harbor's yes is remembered
 	askDeadline   = 10 * time.Second
 )
 
-// Config says whom to believe.
+// Config is the configuration of a Checker.
 type Config struct {
-	Harbor   *registry.Source   // the local Harbor: asked about what cannot be verified here
-	Verifier *registry.Verifier // the fleet's token certificates; nil: every token is shown to the local Harbor
-	Members  Members            // nil: a restart forgets who holds what
-	Grants   Grants             // nil: a restart forgets what Harbor granted
-	// OutageGrace is how long what Harbor granted holds while no Harbor of the
-	// fleet can answer; 0: not at all.
+	Harbor   *registry.Source   // the local Harbor, which is asked about credentials that cannot be verified here
+	Verifier *registry.Verifier // verifies tokens by the fleet's token certificates; nil: the local Harbor is asked about every token
+	Members  Members            // nil: memberships do not outlast a restart
+	Grants   Grants             // nil: grants do not outlast a restart
+	// OutageGrace is how long after the beginning of an outage the edge may give tokens
+	// for what Harbor granted before. An outage is the time when no Harbor of the fleet
+	// answers. 0: the edge gives no tokens.
 	OutageGrace time.Duration
-	Secret      string           // the fleet's, from which edges' own tokens are signed; "": they are good here alone, until the end
-	Now         func() time.Time // nil: time.Now
+	// Secret is the fleet's secret, from which the key of the edges' own tokens is
+	// derived. "": this process makes a key of its own, so its tokens are valid here only
+	// and Grants is not used.
+	Secret string
+	Now    func() time.Time // nil: time.Now
 }
 
-// Checker answers whether a request may go on. Safe for concurrent use.
+// Checker decides whether a request may go on. It is safe for concurrent use.
 type Checker struct {
 	cfg    Config
-	keys   atomic.Pointer[registry.Verifier] // in place of cfg.Verifier
-	secret []byte                            // keys the hashes below: a core dump holds no credential
-	grants *lru.Cache[grantKey, time.Time]
-	tokens *lru.Cache[grantKey, registry.Token] // that were verified
+	keys   atomic.Pointer[registry.Verifier]    // used in place of cfg.Verifier
+	secret []byte                               // keys the hashes in grants and tokens, so that memory holds no credential
+	grants *lru.Cache[grantKey, time.Time]      // until when Harbor's yes is remembered
+	tokens *lru.Cache[grantKey, registry.Token] // tokens that were verified
 	open   openness
-	member *lru.Cache[memberKey, int64] // the project's id
+	member *lru.Cache[memberKey, int64] // memberships, each with the project's id
 	outage *outage
 
 	projects *projects
 }
 
+// grantKey is a keyed hash of a credential and of what it was used for.
 type grantKey [sha256.Size]byte
 
+// memberKey is a repo, or a whole project, and a digest that it holds.
 type memberKey struct {
 	repo   string
 	digest digest.Digest
 }
 
-// Query is one question: may these credentials do this to that repo?
+// Query asks whether credentials permit an action on a repo.
 type Query struct {
-	Authorization string   // the request's header, as it came
-	Repos         []string // the repo; behind it, other spellings of it that a token may name
+	Authorization string   // the request's Authorization header, unchanged
+	Repos         []string // the repo first, then other spellings of it that a token may name
 	Action        string   // pull, push or delete
-	Scope         string   // what the challenge asks a client to get, "" for none
-	BaseURL       string   // scheme and host that the client used: where its token service is
+	Scope         string   // the scope in the challenge; "": the challenge has none
+	BaseURL       string   // the scheme and host that the client used, where its token service is
 }
 
-// New returns a Checker.
+// New returns a Checker. Its error says that a cache could not be made.
 func New(cfg Config) (*Checker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -95,9 +101,10 @@ func New(cfg Config) (*Checker, error) {
 	return c, err
 }
 
-// Allow returns who asks, "" for nobody, when the request may go on; else the
-// answer for the client: 401 with a challenge, 403, 404 for a project that is not
-// there, or 503 when nobody can say.
+// Allow decides whether a request may go on. Where it may, Allow returns the user's name,
+// or "" for a client without credentials. Where it may not, the error is the answer for
+// the client: 401 with a challenge, 403, 404 where the project does not exist, or 503
+// where no Harbor can decide.
 func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	scheme, credential, _ := strings.Cut(q.Authorization, " ")
 	switch {
@@ -126,6 +133,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	return Claimed(q.Authorization), c.ask(ctx, q)
 }
 
+// challenge returns a 401 that names the token service of the client's own base URL.
 func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 	e := registry.Errorf(registry.CodeUnauthorized, "%s", message)
 	params := map[string]string{"realm": q.BaseURL + "/service/token", "service": registry.HarborService}
@@ -139,7 +147,8 @@ func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 	return e
 }
 
-// keyedHash is what is remembered of a credential.
+// keyedHash returns a hash of the parts (HMAC-SHA256). It stands for a credential in
+// memory and on disk.
 func keyedHash(secret []byte, parts ...string) (key grantKey) {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range parts {
@@ -150,9 +159,9 @@ func keyedHash(secret []byte, parts ...string) (key grantKey) {
 	return key
 }
 
-// MissingProject reads Harbor's 401 with an empty challenge: by its body the
-// project does not exist (NAME_UNKNOWN), or Harbor's database is down, which
-// like every other failure to answer is UNAVAILABLE.
+// MissingProject translates Harbor's 401 with an empty challenge. Where its body says that
+// the project does not exist, the result is NAME_UNKNOWN. Otherwise Harbor's database is
+// down. That is UNAVAILABLE, as is every other error of Harbor's.
 func MissingProject(e *registry.Error) *registry.Error {
 	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
 		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")

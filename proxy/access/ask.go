@@ -10,8 +10,9 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// ask shows the client's credentials to the local Harbor, and remembers a yes.
-// A no is never remembered: it costs the one who asks for it, nobody else.
+// ask asks the local Harbor whether the client's credentials permit the action, and
+// remembers a yes. It does not remember a no, so that a permission that is granted later
+// counts at once. A client with wrong credentials costs itself the requests only.
 func (c *Checker) ask(ctx context.Context, q Query) error {
 	key := keyedHash(c.secret, q.Repos[0], q.Action, q.Authorization)
 	now := c.cfg.Now()
@@ -25,24 +26,24 @@ func (c *Checker) ask(ctx context.Context, q Query) error {
 	}
 	c.grants.Add(key, now.Add(min(rememberFor, lifetime(q.Authorization, now))))
 	project, _, _ := strings.Cut(q.Repos[0], "/")
-	c.projects.get(ctx, project) // so that its memberships are known to be its own
+	c.projects.get(ctx, project) // learn the project's id, to which memberships are bound
 	return nil
 }
 
-// nobodyHas is a digest without content. Asking for it in a repo costs Harbor
-// its permission check and nothing else: a HEAD is not passed to an upstream.
+// nobodyHas is the digest of no content. A HEAD of it in a repo makes Harbor check the
+// permission and do nothing else: Harbor does not pass a HEAD on to an upstream.
 const nobodyHas = digest.Digest("sha256:0000000000000000000000000000000000000000000000000000000000000000")
 
-// AskHarbor shows credentials to the local Harbor: may they pull from the repo? An
-// error of code UNAVAILABLE says that it could not tell.
+// AskHarbor asks the local Harbor whether the credentials permit a pull from the repo. An
+// error with the code UNAVAILABLE says that Harbor could not decide.
 func (c *Checker) AskHarbor(ctx context.Context, repo, authorization string) error {
 	return c.askHarbor(ctx, Query{Repos: []string{repo}, Action: "pull", Authorization: authorization}, http.MethodHead)
 }
 
-// askHarbor asks whether the credentials may pull from the repo. The answer is
-// in how Harbor refuses: its 404 comes after its permission check. A 404 that is
-// no registry's, as of an ingress whose Harbor is gone, permits nothing, nor does
-// a page with status 200: there is no such content.
+// askHarbor asks the local Harbor for a blob that no repo holds. Harbor checks the
+// permission first, so its 404 means yes. A 404 without a registry's error, as an ingress
+// sends it when its Harbor is gone, permits nothing. Neither does a 200, because no such
+// blob exists.
 func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	r := registry.Request{Method: method, Kind: registry.KindBlob, Repo: q.Repos[0], Digest: nobodyHas}
 	resp, err := c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {q.Authorization}})
@@ -54,7 +55,7 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && isJSON(resp)):
 		return nil
 	case e.Status == http.StatusNotFound && method == http.MethodHead:
-		return c.askHarbor(ctx, q, http.MethodGet) // the body says whose word it is
+		return c.askHarbor(ctx, q, http.MethodGet) // only a body shows whether Harbor sent the 404
 	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(resp.Header.Values("WWW-Authenticate"))) > 0:
 		if scheme, _, _ := strings.Cut(q.Authorization, " "); strings.EqualFold(scheme, "Basic") {
 			refused := registry.Errorf(registry.CodeUnauthorized, "wrong user or password, or no permission to %s here", q.Action)
@@ -63,13 +64,14 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 		}
 		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	case e.Status == http.StatusUnauthorized && method == http.MethodHead:
-		return c.askHarbor(ctx, q, http.MethodGet) // an empty challenge: the body says which
+		return c.askHarbor(ctx, q, http.MethodGet) // an empty challenge: the body says whether the project is missing
 	case e.Status == http.StatusForbidden:
 		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
 	}
 	return MissingProject(e)
 }
 
+// isJSON reports whether the response's content is JSON, by its header.
 func isJSON(resp *http.Response) bool {
 	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }

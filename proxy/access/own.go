@@ -12,13 +12,20 @@ import (
 	"example.org/breakwater/registry"
 )
 
+const (
+	ownTokenFor = 5 * time.Minute
+	ownIssuer   = "breakwater-edge"
+	ownLeeway   = 30 * time.Second // how far the edges' clocks may differ
+)
+
+// ownClaims are the claims of an edge's own token.
 type ownClaims struct {
 	jwt.RegisteredClaims
 	Access []registry.Access `json:"access"`
 }
 
-// OwnToken signs a short token for pulls of the repos, which only the fleet's
-// edges accept (HS256).
+// OwnToken signs a token that grants pulls from the repos for ownTokenFor (HS256). Only the
+// fleet's edges accept it.
 func (c *Checker) OwnToken(subject string, repos []string) (raw string, lifetime time.Duration, err error) {
 	now := c.cfg.Now()
 	claims := ownClaims{RegisteredClaims: jwt.RegisteredClaims{
@@ -34,7 +41,7 @@ func (c *Checker) OwnToken(subject string, repos []string) (raw string, lifetime
 	return raw, ownTokenFor, err
 }
 
-// verifyOwn verifies a token of an edge. ours is false for those of a Harbor.
+// verifyOwn verifies an edge's own token. ours is false for a Harbor's token.
 func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err error) {
 	var header struct {
 		jwt.RegisteredClaims
@@ -50,7 +57,7 @@ func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err er
 	if err != nil {
 		return token, true, fmt.Errorf("verify an edge's token: %w", err)
 	}
-	for _, a := range claims.Access { // never more, whoever has the key
+	for _, a := range claims.Access { // an edge never signs more, so someone else has the key
 		if slices.ContainsFunc(a.Actions, func(action string) bool { return action != "pull" }) {
 			return token, true, errors.New("verify an edge's token: it grants more than pulls")
 		}
@@ -58,7 +65,8 @@ func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err er
 	return registry.Token{Subject: claims.Subject, IssuedAt: claims.IssuedAt.Time, ExpiresAt: claims.ExpiresAt.Time, Access: claims.Access}, true, nil
 }
 
-// Own reports whether the credential is an edge's own token, which no Harbor would accept.
+// Own reports whether the credential is an edge's own token, by its issuer and algorithm. It
+// may be invalid. No Harbor accepts one.
 func (c *Checker) Own(authorization string) bool {
 	scheme, raw, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {

@@ -12,8 +12,8 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// Knows returns whose token it is, if it is somebody's and can be verified here: a
-// login with it needs no Harbor.
+// Knows returns the user whose token it is. ok is false where the token cannot be verified
+// here, or is an anonymous one. A login with a token that Knows needs no Harbor.
 func (c *Checker) Knows(authorization string) (who string, ok bool) {
 	scheme, raw, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -23,8 +23,8 @@ func (c *Checker) Knows(authorization string) (who string, ok bool) {
 	return token.Subject, err == nil && token.Subject != ""
 }
 
-// Claimed is who a credential says it is: a Basic one's user, a token's subject. It
-// is true where somebody has accepted the credential.
+// Claimed returns the user that a credential names: the user of a Basic one, the subject of
+// a token. It verifies nothing: the name is true only where the credential was accepted.
 func Claimed(authorization string) string {
 	scheme, credential, _ := strings.Cut(authorization, " ")
 	credential = strings.TrimSpace(credential)
@@ -45,11 +45,11 @@ func Claimed(authorization string) string {
 	return ""
 }
 
-// errNotOurs is of a Harbor's token where there are no certificates: its Harbor
-// is to be asked.
+// errNotOurs says that a token is Harbor's and there are no certificates to verify it.
+// Then the local Harbor has to be asked.
 var errNotOurs = errors.New("only Harbor can verify the token")
 
-// verify verifies a token; one that was verified before is good until it expires.
+// verify verifies a token. A token that was verified before is valid until it expires.
 func (c *Checker) verify(raw string) (registry.Token, error) {
 	key := keyedHash(c.secret, raw)
 	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
@@ -67,14 +67,13 @@ func (c *Checker) verify(raw string) (registry.Token, error) {
 	if err == nil {
 		c.tokens.Add(key, token)
 	}
-	if c.keys.Load() != verifier { // by keys that may count no longer
+	if c.keys.Load() != verifier { // UseKeys was called meanwhile, and these keys may no longer count
 		c.tokens.Remove(key)
 	}
 	return token, err
 }
 
-// UseKeys puts the keys that count from now on in place of the Verifier's. What
-// was verified by those of before is verified again.
+// UseKeys replaces the Verifier's keys. Every token is verified again by the new keys.
 func (c *Checker) UseKeys(keys []*rsa.PublicKey) {
 	next := registry.Verifier{Keys: keys}
 	if before := c.keys.Load(); before != nil {
@@ -84,8 +83,9 @@ func (c *Checker) UseKeys(keys []*rsa.PublicKey) {
 	c.tokens.Purge()
 }
 
-// lifetime is how long a bearer token has left by its own word, which counts
-// only against itself: it can shorten what is remembered.
+// lifetime returns how long a bearer token says that it is still valid. That is not
+// verified. It only shortens the time for which Harbor's yes is remembered, so a false
+// one gains nothing.
 func lifetime(authorization string, now time.Time) time.Duration {
 	_, raw, _ := strings.Cut(authorization, " ")
 	var claims jwt.RegisteredClaims
@@ -95,7 +95,8 @@ func lifetime(authorization string, now time.Time) time.Duration {
 	return claims.ExpiresAt.Sub(now)
 }
 
-// Verifies reports whether a Harbor's token is good here as it is.
+// Verifies reports whether a Harbor's token can be verified here. Then a client needs no
+// other token.
 func (c *Checker) Verifies(raw string) bool {
 	if c.keys.Load() == nil {
 		return false

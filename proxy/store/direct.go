@@ -38,7 +38,7 @@ type direct struct {
 }
 
 // Stream returns a reader that reads a blob from the sources directly, whether the store
-// holds the blob or not.
+// holds the blob or not. There must be at least one source.
 func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err

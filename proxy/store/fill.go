@@ -66,7 +66,8 @@ type fill struct {
 // Fetch returns a reader of a blob. It reads the held blob, or shares the fill that is
 // under way, or starts a fill, which asks the sources in order. Fetch returns when
 // there is something to read. Where every source refuses, it returns their errors,
-// joined. ctx ends this caller's waits only: a fill goes on without its readers.
+// joined. ctx ends this caller's waits only: a fill goes on without its readers. There must
+// be at least one source, unless the blob is held or a fill of it succeeds.
 func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err

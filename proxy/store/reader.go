@@ -170,7 +170,7 @@ func (r *Reader) waitSize() (int64, error) {
 			return size, nil
 		}
 		if r.fill == nil {
-			return 0, errors.New("nobody has said how long the blob is")
+			return 0, errors.New("the length of the blob is not known")
 		}
 		r.fill.mu.Lock()
 		err, next, changed := r.fill.err, r.fill.next, r.fill.changed

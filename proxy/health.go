@@ -35,7 +35,7 @@ func (h *Handler) serveHealth(w *response, r *request) error {
 	if h.health.Up() {
 		a.Harbor = "up"
 	}
-	if h.cfg.Store.Troubled() {
+	if h.cfg.Store.Degraded() {
 		a.Store = "degraded"
 	}
 	w.Header().Set("Content-Type", "application/json")

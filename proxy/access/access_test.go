@@ -17,11 +17,11 @@ import (
 
 const secret = "Some1Secret"
 
-// fixture is a Harbor with one private project and a robot in it, and a checker before it.
+// fixture is a Harbor with one private project and its robot, and a Checker in front.
 type fixture struct {
 	harbor *lab.Harbor
 	check  *access.Checker
-	later  *atomic.Int64 // nanoseconds that have passed for the checker
+	later  *atomic.Int64 // nanoseconds by which the Checker's clock is ahead
 }
 
 func newFixture(t *testing.T, certificates bool) *fixture {

@@ -7,26 +7,30 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Members remembers across restarts which repo holds which content, and the
-// project's id when it was seen to (0: not known).
+// Members remembers across restarts which repo holds which digest, and the id that the
+// repo's project had then. The id is 0 where it was not known.
 type Members interface {
+	// Join remembers that the repo holds the digest.
 	Join(repo string, d digest.Digest, project int64)
+	// Member returns the project's id of a membership. ok is false where there is none.
 	Member(repo string, d digest.Digest) (project int64, ok bool)
+	// Leave forgets everything that the repo holds.
 	Leave(repo string)
 }
 
-// Join records that a repo holds a digest: a source answered 200 for it there,
-// or Harbor accepted its push there. A mention in a manifest is no such proof:
-// anyone can write a manifest that names a digest.
+// Join records that a repo holds a digest. The caller must have proof: a source answered
+// 200 for the digest in that repo, or Harbor accepted its push there. A manifest that
+// names the digest is no proof, because any client can write one.
 func (c *Checker) Join(repo string, d digest.Digest) {
 	project, _, _ := strings.Cut(repo, "/")
-	if !c.projects.seen.Contains(project) { // a push is Harbor's to permit, and may be the first to name it
+	if !c.projects.seen.Contains(project) { // Harbor permits a push, so the project may be unknown here
 		c.projects.get(context.Background(), project)
 	}
 	c.join(repo, d)
 	c.join(project, d)
 }
 
+// join records the membership of a repo, or of a whole project.
 func (c *Checker) join(name string, d digest.Digest) {
 	key, project := memberKey{name, d}, c.projectOf(name)
 	before, known := c.member.Get(key)
@@ -36,14 +40,14 @@ func (c *Checker) join(name string, d digest.Digest) {
 	}
 }
 
-// ProjectHolds reports whether some repo of the project holds the digest, or did:
-// who may read one repo of a project may read all.
+// ProjectHolds reports whether a repo of the project holds the digest, or did before. A
+// client that may read one repo of a project may read all of them.
 func (c *Checker) ProjectHolds(project string, d digest.Digest) bool { return c.Member(project, d) }
 
-// Member reports whether the repo is known to hold the digest. A digest that
-// is known from another repo is no key to its content, nor one from another
-// project of the same name. What was joined while the project's id was not to be had
-// is proven again once it is.
+// Member reports whether the repo is known to hold the digest. A membership of another
+// repo does not count, and neither does one of an earlier project with the same name. A
+// membership that was recorded without the project's id no longer counts when the id is
+// known, and has to be proven again.
 func (c *Checker) Member(repo string, d digest.Digest) bool {
 	key := memberKey{repo, d}
 	project, ok := c.member.Get(key)
@@ -56,15 +60,15 @@ func (c *Checker) Member(repo string, d digest.Digest) bool {
 	return ok && (project == now || now == 0)
 }
 
-// projectOf is the id of the repo's project, as far as it is known.
+// projectOf returns the id of the repo's project, or 0 where it is not known.
 func (c *Checker) projectOf(repo string) int64 {
 	name, _, _ := strings.Cut(repo, "/")
 	seen, _ := c.projects.seen.Get(name)
 	return seen.id
 }
 
-// Leave forgets what the repo holds, as after a delete there: what it still
-// holds is proven again when it is asked for.
+// Leave forgets what the repo holds. The edge calls it after a delete. What the repo still
+// holds is proven again when a client asks for it.
 func (c *Checker) Leave(repo string) {
 	for _, key := range c.member.Keys() {
 		if key.repo == repo {

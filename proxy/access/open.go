@@ -11,18 +11,18 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// openness knows whether the registry behind the edge asks anybody for
-// anything. Harbor always does; a plain registry often does not, and then there
-// is no permission to check. The last answer holds while there is no new one.
+// openness knows whether the registry behind the edge is open: whether it answers clients
+// without credentials. Harbor does not. A plain registry often does, and then there is no
+// permission to check. The last answer holds until there is a new one.
 type openness struct {
 	harbor *registry.Source
 	now    func() time.Time
 
 	mu      sync.Mutex
 	open    bool
-	decided bool // it has answered once
-	probing bool
-	until   time.Time
+	decided bool      // the registry has answered once
+	probing bool      // a probe is under way
+	until   time.Time // when the next probe is due
 }
 
 const (
@@ -32,8 +32,8 @@ const (
 	probeDeadline = 2 * time.Second
 )
 
-// known answers at once with what was last seen, and looks again behind the
-// request's back; only before the first answer does a request wait for it.
+// known returns at once what the last probe found, and starts a new probe in the background
+// when one is due. Only before the registry's first answer does a request wait for a probe.
 func (o *openness) known(ctx context.Context) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,6 +55,7 @@ func (o *openness) known(ctx context.Context) bool {
 	return o.open
 }
 
+// note records a probe's status. o.mu is locked.
 func (o *openness) note(status int) {
 	switch status {
 	case http.StatusOK:
@@ -66,9 +67,9 @@ func (o *openness) note(status int) {
 	}
 }
 
-// probe asks for the API's root without credentials, and believes a 200 only
-// with the JSON object that the distribution API answers there: a login page is
-// no open registry.
+// probe asks for the API's root without credentials, and returns the status, or 0 for no
+// answer. A 200 counts only with the JSON object that the distribution API sends there,
+// because a login page is no open registry.
 func (o *openness) probe(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
 	defer cancel()

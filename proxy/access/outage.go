@@ -4,57 +4,52 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
-
-	"example.org/breakwater/registry"
 )
 
-// Grants remembers across restarts what Harbor granted, under keys that say
-// nothing to a reader.
+// Grants remembers across restarts what Harbor granted. A key is a keyed hash, which
+// shows a reader neither the credential nor the repo.
 type Grants interface {
+	// Grant remembers that Harbor granted the key at a time.
 	Grant(key string, at time.Time)
+	// Granted returns when Harbor last granted the key. ok is false where it did not.
 	Granted(key string) (at time.Time, ok bool)
+	// Revoke forgets the key.
 	Revoke(key string)
 }
 
-// outage is what the edge knows for the time when no Harbor of the fleet can
-// answer: who was last granted what, and since when nobody has answered.
+// outage has what the edge needs when no Harbor of the fleet answers: which credentials
+// were granted what, and when the outage began.
 type outage struct {
-	grace   time.Duration // 0: never
+	grace   time.Duration // 0: the edge remembers nothing and gives no tokens
 	now     func() time.Time
-	sign    []byte // signs tokens that edges alone accept
-	hide    []byte // keys the hashes of credentials
-	recent  *lru.Cache[string, time.Time]
-	lasting Grants // nil: a restart forgets
+	sign    []byte                        // the key of the edges' own tokens
+	hide    []byte                        // keys the hashes of credentials
+	recent  *lru.Cache[string, time.Time] // when Harbor granted a key
+	lasting Grants                        // the same across restarts; nil: nothing is
 
 	mu    sync.Mutex
-	since time.Time // zero: some Harbor answers
+	since time.Time // when the outage began; zero: there is none
 }
 
 const (
 	maxGrants = 1 << 16
-	// A grant that is older does not count in an outage: who has not been here for
-	// so long may have lost the permission unseen.
+	// grantFor is how long a grant counts in an outage. Harbor may have taken an older
+	// permission back without this edge's seeing it.
 	grantFor     = 24 * time.Hour
-	grantAgain   = 10 * time.Minute // then it is written down anew
-	ownTokenFor  = 5 * time.Minute
-	ownIssuer    = "breakwater-edge"
-	ownLeeway    = 30 * time.Second // of the edges' clocks
-	outageRecord = "outage"
+	grantAgain   = 10 * time.Minute // a grant that is remembered is renewed after this time
+	outageRecord = "outage"         // the key under which Grants has the outage's beginning
 )
 
+// newOutage returns what is known of an outage that a process before has seen.
 func newOutage(cfg Config) (*outage, error) {
 	o := &outage{grace: cfg.OutageGrace, now: cfg.Now}
 	secret := cfg.Secret
-	if secret == "" { // nobody else's, and of this life only
+	if secret == "" { // no other edge knows this secret, and the next process has another
 		secret = rand.Text()
 	} else {
 		o.lasting = cfg.Grants
@@ -68,17 +63,19 @@ func newOutage(cfg Config) (*outage, error) {
 	return o, err
 }
 
+// derive returns the key for a purpose.
 func derive(purpose, secret string) []byte {
 	sum := sha256.Sum256([]byte("breakwater " + purpose + "\x00" + secret))
 	return sum[:]
 }
 
-// key is what a grant is remembered by.
+// key returns the key under which a grant is remembered.
 func (o *outage) key(authorization, repo string) string {
 	h := keyedHash(o.hide, authorization, repo)
 	return hex.EncodeToString(h[:])
 }
 
+// granted reports whether Harbor granted the key within grantFor.
 func (o *outage) granted(key string) bool {
 	at, ok := o.recent.Get(key)
 	if !ok && o.lasting != nil {
@@ -87,6 +84,7 @@ func (o *outage) granted(key string) bool {
 	return ok && o.now().Sub(at) < grantFor
 }
 
+// revoke forgets a grant.
 func (o *outage) revoke(key string) {
 	o.recent.Remove(key)
 	if o.lasting != nil {
@@ -94,11 +92,11 @@ func (o *outage) revoke(key string) {
 	}
 }
 
-// Login is, among repos, the permission to log in without asking for any.
+// Login stands in a list of repos for the permission to log in, which needs no repo.
 const Login = ""
 
-// Learn takes what a Harbor that is well said to a credential ("" is nobody's):
-// of the repos that were asked for it may pull those in given, and no others.
+// Learn remembers what a healthy Harbor granted to a credential ("" for none): it may pull
+// from the repos in given, and from no other repo in asked.
 func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	o := c.outage
 	if o.grace == 0 {
@@ -122,7 +120,8 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	}
 }
 
-// Remembered returns those of the repos that a Harbor lately granted to the credential.
+// Remembered returns the repos in asked that a Harbor granted to the credential within
+// grantFor.
 func (c *Checker) Remembered(authorization string, asked []string) (given []string) {
 	for _, repo := range asked {
 		if c.outage.grace > 0 && c.outage.granted(c.outage.key(authorization, repo)) {
@@ -132,7 +131,7 @@ func (c *Checker) Remembered(authorization string, asked []string) (given []stri
 	return given
 }
 
-// HarborAnswers notes that some Harbor of the fleet can say who may do what.
+// HarborAnswers notes that a Harbor of the fleet answers: there is no outage.
 func (c *Checker) HarborAnswers() {
 	o := c.outage
 	o.mu.Lock()
@@ -143,8 +142,8 @@ func (c *Checker) HarborAnswers() {
 	o.since = time.Time{}
 }
 
-// InGrace notes that no Harbor of the fleet answers, and reports whether that is
-// so for no longer than the grace.
+// InGrace notes that no Harbor of the fleet answers. It reports whether the outage has
+// lasted less than Config.OutageGrace.
 func (c *Checker) InGrace() bool {
 	o := c.outage
 	o.mu.Lock()
@@ -156,69 +155,4 @@ func (c *Checker) InGrace() bool {
 		}
 	}
 	return o.now().Sub(o.since) < o.grace
-}
-
-type ownClaims struct {
-	jwt.RegisteredClaims
-	Access []registry.Access `json:"access"`
-}
-
-// OwnToken signs a short token for pulls of the repos, which only the fleet's
-// edges accept (HS256).
-func (c *Checker) OwnToken(subject string, repos []string) (raw string, lifetime time.Duration, err error) {
-	now := c.cfg.Now()
-	claims := ownClaims{RegisteredClaims: jwt.RegisteredClaims{
-		Issuer: ownIssuer, Subject: subject, Audience: jwt.ClaimStrings{registry.HarborService},
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ownTokenFor)),
-	}}
-	for _, repo := range repos {
-		if repo != Login {
-			claims.Access = append(claims.Access, registry.Access{Type: "repository", Name: repo, Actions: []string{"pull"}})
-		}
-	}
-	raw, err = jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(c.outage.sign)
-	return raw, ownTokenFor, err
-}
-
-// verifyOwn verifies a token of an edge. ours is false for those of a Harbor.
-func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err error) {
-	var header struct {
-		jwt.RegisteredClaims
-	}
-	parsed, _, err := jwt.NewParser().ParseUnverified(raw, &header)
-	if err != nil || parsed.Method.Alg() != jwt.SigningMethodHS256.Alg() || header.Issuer != ownIssuer {
-		return token, false, nil
-	}
-	var claims ownClaims
-	_, err = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(ownIssuer), jwt.WithAudience(registry.HarborService),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(ownLeeway), jwt.WithTimeFunc(c.cfg.Now)).
-		ParseWithClaims(raw, &claims, func(*jwt.Token) (any, error) { return c.outage.sign, nil })
-	if err != nil {
-		return token, true, fmt.Errorf("verify an edge's token: %w", err)
-	}
-	for _, a := range claims.Access { // never more, whoever has the key
-		if slices.ContainsFunc(a.Actions, func(action string) bool { return action != "pull" }) {
-			return token, true, errors.New("verify an edge's token: it grants more than pulls")
-		}
-	}
-	return registry.Token{Subject: claims.Subject, IssuedAt: claims.IssuedAt.Time, ExpiresAt: claims.ExpiresAt.Time, Access: claims.Access}, true, nil
-}
-
-// Own reports whether the credential is an edge's own token, which no Harbor would accept.
-func (c *Checker) Own(authorization string) bool {
-	scheme, raw, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	_, own, _ := c.verifyOwn(strings.TrimSpace(raw))
-	return own
-}
-
-// Verifies reports whether a Harbor's token is good here as it is.
-func (c *Checker) Verifies(raw string) bool {
-	if c.keys.Load() == nil {
-		return false
-	}
-	_, err := c.verify(strings.TrimSpace(raw))
-	return err == nil
 }

@@ -16,9 +16,9 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// projects knows which Harbor project a name is, and since when: one that was
-// deleted and made again is another. The local Harbor is asked, with the edge's
-// own robot; where it cannot be, or does not say, nothing is known.
+// projects knows the id and the creation time of Harbor projects. A project that was
+// deleted and made again has another id. projects asks the local Harbor with the edge's
+// own robot. Where Harbor does not answer or does not say, nothing is known.
 type projects struct {
 	harbor *registry.Source
 	now    func() time.Time
@@ -26,17 +26,18 @@ type projects struct {
 	seen   *lru.Cache[string, seenProject]
 }
 
+// seenProject is what is known of a project.
 type seenProject struct {
 	id      int64 // 0: not known
 	created time.Time
-	asked   time.Time
+	asked   time.Time // when Harbor was last asked
 }
 
 const (
 	maxProjects   = 1 << 12
-	projectFor    = 30 * time.Second // how long what is known of a project is believed
-	projectWait   = 500 * time.Millisecond
-	projectLeeway = 60 * time.Second // Harbor's, of a token's iat
+	projectFor    = 30 * time.Second       // how long it is used before Harbor is asked again
+	projectWait   = 500 * time.Millisecond // how long a request waits for Harbor's answer
+	projectLeeway = 60 * time.Second       // how much older than its project a token may be, as in Harbor
 )
 
 func newProjects(cfg Config) (*projects, error) {
@@ -44,8 +45,8 @@ func newProjects(cfg Config) (*projects, error) {
 	return &projects{harbor: cfg.Harbor, now: cfg.Now, seen: seen}, err
 }
 
-// get returns what is known of a project. Who finds it old waits a moment for what
-// is new, and the others do not.
+// get returns what is known of a project. Where that is older than projectFor, one caller
+// asks Harbor and waits for at most projectWait. The other callers get the old answer.
 func (p *projects) get(ctx context.Context, name string) seenProject {
 	old, ok := p.seen.Get(name)
 	if ok && p.now().Sub(old.asked) < projectFor {
@@ -58,7 +59,7 @@ func (p *projects) get(ctx context.Context, name string) seenProject {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askDeadline)
 		defer cancel()
 		fresh, err := p.ask(ctx, name)
-		if err != nil || fresh.id == 0 { // it may be the same
+		if err != nil || fresh.id == 0 { // Harbor did not say, so the project may be the same
 			fresh = old
 		}
 		fresh.asked = p.now()
@@ -76,8 +77,8 @@ func (p *projects) get(ctx context.Context, name string) seenProject {
 	return old
 }
 
-// ask finds the project (GET /api/v2.0/projects?q=name=…): a robot of all projects
-// may list them with no more than its permission to pull.
+// ask asks Harbor for a project (GET /api/v2.0/projects?q=name=…). A robot of all projects
+// may list them with its permission to pull.
 func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err error) {
 	resp, err := p.harbor.API(ctx, "/api/v2.0/projects", url.Values{"q": {"name=" + name}, "page_size": {"1"}})
 	if err != nil {
@@ -103,7 +104,8 @@ func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err 
 	return seen, nil
 }
 
-// isOfProject reports whether a token was issued for the repo's project as it is now.
+// isOfProject reports whether a token is not older than the repo's project. An older one
+// was issued for an earlier project with the same name.
 func (c *Checker) isOfProject(ctx context.Context, token registry.Token, repo string) bool {
 	name, _, _ := strings.Cut(repo, "/")
 	return !token.IssuedAt.Add(projectLeeway).Before(c.projects.get(ctx, name).created)

@@ -18,7 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// sliceServer is a server of blobs that are slices of one buffer.
+// sliceServer is an HTTP server of blobs that are slices of one buffer.
 type sliceServer struct {
 	buffer []byte
 	url    string
@@ -35,7 +35,7 @@ func newSliceServer(t *testing.T, size int) *sliceServer {
 	s.buffer, _ = content(size)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var from, n int
-		fmt.Sscanf(r.URL.Path, "/%d/%d", &from, &n) //nolint:errcheck // made below
+		fmt.Sscanf(r.URL.Path, "/%d/%d", &from, &n) //nolint:errcheck // source makes the paths
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.buffer[from:from+n]))
 	}))
 	t.Cleanup(srv.Close)
@@ -62,9 +62,9 @@ func (s *sliceServer) source(b slice) Source {
 	}}
 }
 
-// Many clients pull ten times what the store may hold: what is on disk is never
-// more than the budget and what is read or coming, and that is bounded too; a
-// blob that is larger than its share is served, and flushes nothing.
+// Many clients pull ten times as many bytes as the store may hold. The files never take
+// more than one and a half times the budget. A blob that is larger than its share is
+// served, and a blob that is being read is not evicted.
 func TestTenTimesTheBudget(t *testing.T) {
 	budget := 128 << 20
 	if testing.Short() {
@@ -83,7 +83,7 @@ func TestTenTimesTheBudget(t *testing.T) {
 	for total := 0; total < 10*budget; {
 		n := 1 + rand.IntN(budget/8)
 		if len(blobs)%40 == 20 {
-			n = budget * 3 / 4 // more than its share
+			n = budget * 3 / 4 // larger than its share
 		}
 		blobs = append(blobs, origin.blob(rand.IntN(budget-n), n))
 		total += n
@@ -161,5 +161,55 @@ func mostOnDisk(s *Store, stop <-chan struct{}) (most int64) {
 			return most
 		case <-time.After(5 * time.Millisecond):
 		}
+	}
+}
+
+func TestBudget(t *testing.T) {
+	s := open(t, Config{Size: 1000})
+	put := func(n int) digest.Digest {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	held := func(d digest.Digest) bool {
+		r, err := s.Get(t.Context(), d)
+		if err == nil {
+			r.Close()
+		}
+		return err == nil
+	}
+	oldest, pinned := put(400), put(401)
+	reader, err := s.Get(t.Context(), pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !held(oldest) {
+		t.Fatal("evicted below the budget")
+	}
+	third := put(402)
+	if held(oldest) || !held(third) {
+		t.Error("the least recently used blob was to go: the older one of those that nobody reads")
+	}
+	fourth := put(403)
+	if held(third) || !held(pinned) || !held(fourth) {
+		t.Error("a blob that is being read was to stay")
+	}
+	if got, err := io.ReadAll(reader); err != nil || len(got) != 401 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	reader.Close()
+
+	b, d := content(501)
+	r := mustFetch(t, s, d, whole(b, new(atomic.Int64), int64(len(b))))
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("a blob larger than its share: %d bytes, %v", len(got), err)
+	}
+	if held(d) || !held(fourth) {
+		t.Error("a blob larger than its share was kept, or flushed others")
+	}
+	if s.blobs.bytes > 1000 {
+		t.Errorf("%d bytes held", s.blobs.bytes)
 	}
 }

@@ -11,31 +11,34 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// direct streams a blob from its source to one reader, past a disk that keeps
-// nothing. Read from its beginning, or from where a fill ended, it is verified
-// like a fill, and its last bytes are held back until it is; from elsewhere it
-// cannot be.
+// direct streams a blob from its sources to one reader, without the store. A stream
+// that is read from the beginning, or from where a fill ended, is verified as a fill
+// is: its last bytes are held back until its digest is verified. A stream that is read
+// from elsewhere cannot be verified.
+//
+// The windows of a fill are direct streams, and so is the reader of a held blob that
+// has to be verified.
 type direct struct {
 	store   *Store
 	ctx     context.Context
 	digest  digest.Digest
 	sources []Source
-	at      int // whose turn it is
-	size    int64
+	at      int    // the number of the source to ask, modulo their number
+	size    int64  // -1: not known
 	offset  int64  // of the next byte for the reader
-	limit   int64  // of a window: where it ends; 0: at the end of the blob
-	proof   *proof // of a held blob that is its own source; nil: a source elsewhere
+	limit   int64  // the offset at which a window ends; 0: no window, the stream ends with the blob
+	proof   *proof // the check of a held blob, whose file is the only source; nil: no held blob
 
-	body     io.ReadCloser // nil until the first read
-	arrived  int64         // offset behind the last byte from the source
-	held     []byte        // arrived, and not given away yet
-	hash     hash.Hash     // of all that arrived; nil: not verified
-	verified bool          // the end has come, and the digest is right
-	failures int
+	body     io.ReadCloser // nil: no source is sending
+	arrived  int64         // the offset after the last byte from the source
+	held     []byte        // bytes that arrived and that the reader does not have yet
+	hash     hash.Hash     // of all bytes that arrived; nil: the stream cannot be verified
+	verified bool          // the end has arrived, and the digest matches where there is a hash
+	failures int           // attempts since the last byte
 }
 
-// Stream returns a reader of the blob past the store: of what the sources send to
-// it alone, whatever is held.
+// Stream returns a reader that reads a blob from the sources directly, whether the store
+// holds the blob or not. There must be at least one source.
 func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
@@ -43,7 +46,7 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 	return s.passThrough(ctx, d, sources)
 }
 
-// passThrough opens a blob past the store.
+// passThrough returns a reader with a direct stream, from the first source that answers.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, sources: s.inOrder(d, sources), size: -1, hash: d.Algorithm().Hash()}
 	var refusals []error
@@ -58,10 +61,10 @@ func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Sour
 	return nil, errors.Join(refusals...)
 }
 
-// errNoRange is what a window hears of a source that sends the whole instead.
+// errNoRange ends a window whose source sends the whole blob in place of the range.
 var errNoRange = errors.New("the source ignores ranges")
 
-// cloneHash gives the stream a hash of its own, as the fill left it.
+// cloneHash replaces the hash, which belongs to a fill, with a copy in the same state.
 func (d *direct) cloneHash() error {
 	state, err := d.hash.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
@@ -71,6 +74,7 @@ func (d *direct) cloneHash() error {
 	return d.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
 }
 
+// open asks the source whose turn it is for the rest of the stream.
 func (d *direct) open() error {
 	from := d.offset + int64(len(d.held))
 	length := int64(-1)
@@ -81,14 +85,17 @@ func (d *direct) open() error {
 	if err != nil {
 		return err
 	}
-	if d.limit > 0 && body.Offset != from { // the way there is what a window saves
+	if d.limit > 0 && body.Offset != from { // a window is there to save the bytes before it
 		body.Close()
 		return errNoRange
 	}
-	passed := d.hash != nil && body.Size < from // by what has left already, and not by a reader that begins there
+	// A stream with a hash began at byte 0 or where a fill ended, so its reader has all
+	// bytes before from: a length below that is wrong. Without a hash the reader has just
+	// moved to from, which may lie behind the blob's end.
+	passed := d.hash != nil && body.Size < from
 	if body.Offset > from || body.Size >= 0 && (passed || d.size >= 0 && body.Size != d.size) {
 		body.Close()
-		return fmt.Errorf("%w: it names another size or place than before", ErrWrongContent)
+		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
 	if d.proof == nil && d.limit == 0 {
 		d.store.metrics.passed.Inc()
@@ -104,7 +111,8 @@ func (d *direct) open() error {
 	return nil
 }
 
-// seek goes elsewhere, from where nothing can be verified unless it is the beginning.
+// seek moves the stream to another offset. From there it cannot be verified, unless the
+// offset is 0.
 func (d *direct) seek(offset int64) {
 	if offset == d.offset {
 		return
@@ -116,6 +124,7 @@ func (d *direct) seek(offset int64) {
 	}
 }
 
+// close closes the source's body.
 func (d *direct) close() {
 	if d.body != nil {
 		d.body.Close()
@@ -123,6 +132,7 @@ func (d *direct) close() {
 	}
 }
 
+// read reads the stream's next bytes.
 func (d *direct) read(p []byte) (int, error) {
 	if d.proof != nil && d.hash == nil {
 		if err := d.proof.whole(); err != nil {
@@ -149,7 +159,8 @@ func (d *direct) read(p []byte) (int, error) {
 	}
 }
 
-// receive takes more from the source, and asks it again where it breaks off.
+// receive receives more bytes. Where the source breaks off, the next call asks the next
+// source.
 func (d *direct) receive() error {
 	var err error
 	if d.body == nil {
@@ -183,7 +194,7 @@ func (d *direct) receive() error {
 		return d.finish()
 	case d.ctx.Err() != nil:
 		return d.ctx.Err()
-	case d.limit > 0 && d.body == nil: // a window is refused; the transfer brings the bytes too
+	case d.limit > 0 && d.body == nil: // a window that is refused is not asked for again: the fill brings its bytes
 		return err
 	}
 	d.close()
@@ -197,6 +208,7 @@ func (d *direct) receive() error {
 	return nil
 }
 
+// finish verifies the stream at its end, where it can be verified.
 func (d *direct) finish() error {
 	if d.hash != nil {
 		right := digest.NewDigest(d.digest.Algorithm(), d.hash) == d.digest
@@ -205,7 +217,7 @@ func (d *direct) finish() error {
 		}
 		if !right {
 			if d.proof == nil && len(d.sources) == 1 {
-				d.store.putAside(d.digest, d.sources[0])
+				d.store.quarantineSource(d.digest, d.sources[0])
 			}
 			return ErrWrongContent
 		}

@@ -17,8 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallDisk mounts a file system of its own that is too small, and returns it
-// and a way to make it read-only.
+// smallDisk mounts a file system of 1 MiB. readOnly makes it read-only, or writable again.
 func smallDisk(t *testing.T) (dir string, readOnly func(bool)) {
 	t.Helper()
 	dir = t.TempDir()
@@ -53,11 +52,11 @@ func metric(t *testing.T, r *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// A disk that is full, or read-only, costs the cache and not the pulls: one
-// warning, a metric, and what was half-written is gone.
+// Pulls succeed although the disk is full or read-only. One warning and a metric say so,
+// and no temporary file stays.
 func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 	b, d := content(4 << 20)
-	for _, trouble := range []string{"full", "read-only"} {
+	for _, state := range []string{"full", "read-only"} {
 		for _, said := range []int64{int64(len(b)), -1} {
 			dir, readOnly := smallDisk(t)
 			var log bytes.Buffer
@@ -66,13 +65,13 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			readOnly(trouble == "read-only")
+			readOnly(state == "read-only")
 			var all sync.WaitGroup
 			for i := range 8 {
 				all.Go(func() {
 					r, err := s.Fetch(t.Context(), d, whole(b, new(atomic.Int64), said))
 					if err != nil {
-						t.Errorf("%s: %v", trouble, err)
+						t.Errorf("%s: %v", state, err)
 						return
 					}
 					defer r.Close()
@@ -84,27 +83,27 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 						}
 					}
 					if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b[from:]) {
-						t.Errorf("%s, length %d: %d bytes from %d, %v", trouble, said, len(got), from, err)
+						t.Errorf("%s, length %d: %d bytes from %d, %v", state, said, len(got), from, err)
 					}
 				})
 			}
 			all.Wait()
 			if err := s.Put(d, b); err != nil {
-				t.Errorf("%s: Put: %v", trouble, err)
+				t.Errorf("%s: Put: %v", state, err)
 			}
 			if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-				t.Errorf("%s: %d warnings\n%s", trouble, n, &log)
+				t.Errorf("%s: %d warnings\n%s", state, n, &log)
 			}
-			if metric(t, metrics, "breakwater_store_troubled") != 1 || metric(t, metrics, "breakwater_store_passed_total") == 0 {
-				t.Errorf("%s: the metrics do not say so", trouble)
+			if metric(t, metrics, "breakwater_store_degraded") != 1 || metric(t, metrics, "breakwater_store_passed_total") == 0 {
+				t.Errorf("%s: the metrics do not say so", state)
 			}
 			if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
-				t.Errorf("%s: left behind: %v, %v", trouble, left, err)
+				t.Errorf("%s: left behind: %v, %v", state, left, err)
 			}
 			readOnly(false)
 			small, sd := content(1000)
-			if err := s.Put(sd, small); err != nil || metric(t, metrics, "breakwater_store_troubled") != 0 {
-				t.Errorf("%s: it keeps nothing again: %v", trouble, err)
+			if err := s.Put(sd, small); err != nil || metric(t, metrics, "breakwater_store_degraded") != 0 {
+				t.Errorf("%s: it keeps nothing again: %v", state, err)
 			}
 			s.Close()
 			unix.Unmount(dir, unix.MNT_DETACH)
@@ -112,7 +111,7 @@ func TestPullsGoOnWithoutTheDisk(t *testing.T) {
 	}
 }
 
-// Without the disk a wrong body is no more completed than with it.
+// Also without the disk, no reader gets a complete wrong body.
 func TestWrongBodiesWithoutTheDisk(t *testing.T) {
 	b, d := content(4 << 20)
 	wrong := bytes.Clone(b)
@@ -135,7 +134,7 @@ func TestWrongBodiesWithoutTheDisk(t *testing.T) {
 	}
 }
 
-// A stream past the disk that breaks off goes on where it was.
+// A direct stream that breaks off is resumed.
 func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	b, d := content(4 << 20)
 	dir, readOnly := smallDisk(t)
@@ -157,7 +156,7 @@ func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	}
 }
 
-// A disk that is full costs the keeping of an upload, not the push.
+// An upload onto a full disk succeeds, but is not kept.
 func TestAnUploadOntoAFullDisk(t *testing.T) {
 	dir, _ := smallDisk(t)
 	s := open(t, Config{Dir: dir})
@@ -171,4 +170,54 @@ func TestAnUploadOntoAFullDisk(t *testing.T) {
 		t.Error("it is held")
 	}
 	empty(t, s)
+}
+
+// A store from before there were format numbers opens on a disk that takes nothing,
+// and serves what it holds. The number is written by the first start that can.
+func TestAFullDiskDoesNotKeepAnOldStoreShut(t *testing.T) {
+	for _, state := range []string{"full", "read-only"} {
+		dir, readOnly := smallDisk(t)
+		s := open(t, Config{Dir: dir})
+		b, d := content(1000)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		number, ballast := filepath.Join(dir, "format"), filepath.Join(dir, "ballast")
+		if err := os.Remove(number); err != nil {
+			t.Fatal(err)
+		}
+		if state == "full" {
+			if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+				t.Fatal(err)
+			}
+		}
+		readOnly(state == "read-only")
+		var log bytes.Buffer
+		s, err := Open(Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		r, err := s.Get(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes, %v", state, len(got), err)
+		}
+		r.Close()
+		s.Close()
+		if n := strings.Count(log.String(), "format number is not written"); n != 1 {
+			t.Errorf("%s: %d warnings\n%s", state, n, &log)
+		}
+		if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+			t.Errorf("%s: left behind: %v, %v", state, left, err)
+		}
+		readOnly(false)
+		os.Remove(ballast)
+		open(t, Config{Dir: dir}).Close()
+		if text, err := os.ReadFile(number); err != nil || string(text) != "1\n" {
+			t.Errorf("%s: the number is %q, %v", state, text, err)
+		}
+	}
 }

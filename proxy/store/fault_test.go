@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noFills makes the disk refuse every fill, and leaves what is held.
+// noFills makes the disk refuse every fill. Held blobs stay.
 func noFills(t *testing.T, s *Store) {
 	t.Helper()
 	if err := os.Remove(s.tempDir()); err != nil {
@@ -56,7 +56,7 @@ func TestAHitDoesNotWaitForTheSourceOfAnotherBlob(t *testing.T) {
 		}
 	})
 	<-asked
-	r, err := s.Get(t.Context(), d) // hangs where the source is asked under a lock
+	r, err := s.Get(t.Context(), d) // this hangs if the source is asked under a lock
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +131,8 @@ func TestContentLargerThanItsShareFlushesNothing(t *testing.T) {
 	}
 }
 
-// A hundred clients of repos that do not hold the blob hear so at once, and not
-// one after the other.
+// A hundred clients ask repos that do not hold the blob. They are refused at the same
+// time, and not one after the other.
 func TestRefusalsDoNotQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, Config{})
@@ -158,8 +158,8 @@ func TestRefusalsDoNotQueue(t *testing.T) {
 	})
 }
 
-// After a refusal all who waited ask their own sources at once: one body is
-// taken, the rest of them share it.
+// After a refusal every waiting caller asks its own source at once. One body is read,
+// and all callers share it.
 func TestOneOfManyAnswersIsTakenAfterARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, Config{})
@@ -169,7 +169,7 @@ func TestOneOfManyAnswersIsTakenAfterARefusal(t *testing.T) {
 		for i := range 50 {
 			all.Go(func() {
 				if i > 0 {
-					<-time.After(time.Millisecond) // behind the one that is refused
+					<-time.After(time.Millisecond) // after the caller that is refused
 				}
 				r, err := s.Fetch(t.Context(), d, from(func(ctx context.Context, _, _ int64) (Body, error) {
 					<-time.After(time.Second)
@@ -203,9 +203,9 @@ func TestOneOfManyAnswersIsTakenAfterARefusal(t *testing.T) {
 	})
 }
 
-// A source that names one length, and a longer one when it is asked for the
-// rest, would shift the bytes that are held back behind the end that the
-// client was told.
+// A source says one length first, and a longer one when it is asked for the rest. If the
+// longer one counted, the bytes that are held back would lie behind the end that the
+// client was told, and the client would get a complete wrong body.
 func TestAnotherLengthPastTheDiskIsWrong(t *testing.T) {
 	b, d := content(2 << 20)
 	wrong := append(bytes.Clone(b), make([]byte, 1<<20)...)
@@ -224,7 +224,8 @@ func TestAnotherLengthPastTheDiskIsWrong(t *testing.T) {
 	}
 }
 
-// A server looks for the length first: that is no second request to the source.
+// A server seeks to the end first to learn the length. That must not ask the source a
+// second time.
 func TestAStreamPastTheDiskAsksOnce(t *testing.T) {
 	b, d := content(1 << 20)
 	s := open(t, Config{})
@@ -277,11 +278,11 @@ func TestTheStoreIsOpenedAgainInOneProcess(t *testing.T) {
 		t.Fatal("two stores count in one place")
 	}
 	other.Metrics = nil
-	open(t, other) // the refusal left no lock
+	open(t, other) // the refused Open left no lock behind
 }
 
-// A fill that begins while the store closes is given up, or never begins; Close
-// does not return before it has ended.
+// A fill that starts while the store closes is cancelled, or does not start. Close
+// returns only when it has ended.
 func TestCloseEndsTheFillsThatBegin(t *testing.T) {
 	for range 200 {
 		s, err := Open(Config{Dir: t.TempDir()})
@@ -342,7 +343,7 @@ func TestReadsWithoutBytesDoNotPutOffTheDeadline(t *testing.T) {
 	})
 }
 
-// Anybody can name a digest that begins as another one's does.
+// A client can name a digest whose first 32 bytes are another digest's.
 func TestADigestThatBeginsAsAnotherIsAnother(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(100)

@@ -5,21 +5,22 @@ import (
 	"sync"
 )
 
-// hasher hashes a transfer's bytes beside the transfer: the next are received
-// and written meanwhile. It is for one goroutine.
+// hasher hashes the bytes of a transfer in a goroutine of its own, so that the next
+// bytes are received and written meanwhile. Its methods are for one goroutine.
 type hasher struct {
 	hash hash.Hash
 	pool *chunkPool
-	full chan []byte // to be hashed; nil: nothing is under way
-	done chan struct{}
+	full chan []byte   // chunks to be hashed; nil: the goroutine does not run
+	done chan struct{} // closed when the goroutine has ended
 }
 
-// ahead is how many chunks wait to be hashed at most.
+// ahead is how many chunks may wait to be hashed.
 const ahead = 2
 
-// chunkPool has the buffers that transfers receive into.
+// chunkPool is a pool of the buffers that transfers receive into.
 type chunkPool struct{ pool sync.Pool }
 
+// get returns a buffer of chunk bytes.
 func (p *chunkPool) get() []byte {
 	if c, ok := p.pool.Get().(*[chunk]byte); ok {
 		return c[:]
@@ -27,9 +28,10 @@ func (p *chunkPool) get() []byte {
 	return new([chunk]byte)[:]
 }
 
+// put returns a buffer that get returned, however much of it is used.
 func (p *chunkPool) put(b []byte) { p.pool.Put((*[chunk]byte)(b[:chunk])) }
 
-// add takes the chunk over.
+// add hashes a chunk, and puts its buffer back into the pool.
 func (h *hasher) add(b []byte) {
 	if h.full == nil {
 		h.full, h.done = make(chan []byte, ahead), make(chan struct{})
@@ -44,7 +46,7 @@ func (h *hasher) add(b []byte) {
 	h.full <- b
 }
 
-// wait returns the hash of all that was added.
+// wait waits until every chunk is hashed, and returns the hash.
 func (h *hasher) wait() hash.Hash {
 	if h.full != nil {
 		close(h.full)

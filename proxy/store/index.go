@@ -9,29 +9,31 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// index lists the blobs that are held, in the order of their use. A store may
-// hold a million, so a blob costs it ninety bytes and no pointer.
+// index lists the held blobs in the order of their use. A store may hold a million
+// blobs, so an entry takes about ninety bytes and has no pointers, which the garbage
+// collector would have to follow. Entries lie in numbered slots.
 type index struct {
 	seed   maphash.Seed
-	places map[uint64]int32      // by hash
-	clash  map[sum]int32         // places of those whose hash is another's
-	pages  [][]held              // by place: what is there stays there
-	free   []int32               // places that nothing is in
-	oldest int32                 // used longest ago; none: the index is empty
-	newest int32                 // used last
-	bytes  int64                 // of all blobs
-	others map[sum]digest.Digest // of algorithms other than SHA-256
+	slots  map[uint64]int32      // the slot of an entry, by the hash of its sum
+	clash  map[sum]int32         // the slots of entries whose hash another entry has
+	pages  [][]entry             // the entries by slot; an entry never moves
+	free   []int32               // empty slots
+	oldest int32                 // the slot of the least recently used blob; none: the index is empty
+	newest int32                 // the slot of the most recently used blob
+	bytes  int64                 // the size of all blobs together
+	others map[sum]digest.Digest // the digests of algorithms other than SHA-256
 }
 
-// sum is a digest's first 32 bytes: of SHA-256 all there are.
+// sum is the first 32 bytes of a digest. A SHA-256 digest has no more.
 type sum [32]byte
 
-type held struct {
+// entry describes one held blob.
+type entry struct {
 	sum         sum
 	size        int64
-	proven      int64  // its file's time, in ns, when its digest was last seen to match; 0: not since the start
+	proven      int64  // the file's modification time, in ns, when its digest was last verified; 0: not since the start
 	marked      uint32 // when its use was last written to disk, in s
-	older, next int32
+	older, next int32  // the slots of the blobs that were used just before and just after it
 }
 
 const (
@@ -39,53 +41,57 @@ const (
 	pageSize = 4096 // blobs
 )
 
-// at returns the blob at a place.
-func (x *index) at(place int32) *held { return &x.pages[place/pageSize][place%pageSize] }
+// at returns the entry in a slot.
+func (x *index) at(slot int32) *entry { return &x.pages[slot/pageSize][slot%pageSize] }
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), places: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
+	return index{seed: maphash.MakeSeed(), slots: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
 }
 
+// sumOf returns a digest's sum.
 func sumOf(d digest.Digest) (s sum) {
-	hex.Decode(s[:], []byte(d.Encoded()[:2*len(s)])) //nolint:errcheck // a digest is hex
+	hex.Decode(s[:], []byte(d.Encoded()[:2*len(s)])) //nolint:errcheck // a valid digest is hexadecimal
 	return s
 }
 
-func (x *index) len() int { return len(x.places) + len(x.clash) }
+// len returns the number of held blobs.
+func (x *index) len() int { return len(x.slots) + len(x.clash) }
 
-func (x *index) digest(b *held) digest.Digest {
+// digest returns the digest of an entry's blob.
+func (x *index) digest(b *entry) digest.Digest {
 	if d, ok := x.others[b.sum]; ok {
 		return d
 	}
 	return digest.NewDigestFromBytes(digest.SHA256, b.sum[:])
 }
 
-// get returns the blob, nil where it is not held. The pointer is good until it
-// is removed.
-func (x *index) get(d digest.Digest) *held {
-	place := x.find(sumOf(d))
-	if place == none {
+// get returns the entry of a blob, or nil where the blob is not held. The pointer is
+// valid until the entry is removed.
+func (x *index) get(d digest.Digest) *entry {
+	slot := x.find(sumOf(d))
+	if slot == none {
 		return nil
 	}
-	b := x.at(place)
-	if x.digest(b) != d { // anybody can name a digest that begins as this one does
+	b := x.at(slot)
+	if x.digest(b) != d { // a client can name another digest with the same first 32 bytes
 		return nil
 	}
 	return b
 }
 
-func (x *index) find(s sum) (place int32) {
-	if place, ok := x.places[maphash.Comparable(x.seed, s)]; ok && x.at(place).sum == s {
-		return place
+// find returns the slot of the entry with a sum, or none.
+func (x *index) find(s sum) (slot int32) {
+	if slot, ok := x.slots[maphash.Comparable(x.seed, s)]; ok && x.at(slot).sum == s {
+		return slot
 	}
-	if place, ok := x.clash[s]; ok {
-		return place
+	if slot, ok := x.clash[s]; ok {
+		return slot
 	}
 	return none
 }
 
-// add lists a blob as the one used last.
-func (x *index) add(d digest.Digest, size int64, used time.Time) *held {
+// add lists a blob as the most recently used one.
+func (x *index) add(d digest.Digest, size int64, used time.Time) *entry {
 	s := sumOf(d)
 	if d.Algorithm() != digest.SHA256 {
 		x.others[s] = d
@@ -93,80 +99,85 @@ func (x *index) add(d digest.Digest, size int64, used time.Time) *held {
 	return x.addSum(s, size, used.Unix())
 }
 
-func (x *index) addSum(s sum, size, used int64) *held {
-	place := x.find(s)
-	if place == none {
-		place = x.place(s)
+// addSum is add for a digest's sum. used is in s.
+func (x *index) addSum(s sum, size, used int64) *entry {
+	slot := x.find(s)
+	if slot == none {
+		slot = x.assign(s)
 	} else {
-		x.unlink(place)
-		x.bytes -= x.at(place).size
+		x.unlink(slot)
+		x.bytes -= x.at(slot).size
 	}
-	b := x.at(place)
-	*b = held{sum: s, size: size, marked: uint32(used)}
+	b := x.at(slot)
+	*b = entry{sum: s, size: size, marked: uint32(used)}
 	x.bytes += size
-	x.link(place)
+	x.link(slot)
 	return b
 }
 
-// place gives a blob a place that nothing is in.
-func (x *index) place(s sum) int32 {
-	place := x.empty()
+// assign gives a sum an empty slot.
+func (x *index) assign(s sum) int32 {
+	slot := x.empty()
 	hash := maphash.Comparable(x.seed, s)
-	if _, taken := x.places[hash]; taken {
-		x.clash[s] = place
+	if _, taken := x.slots[hash]; taken {
+		x.clash[s] = slot
 	} else {
-		x.places[hash] = place
+		x.slots[hash] = slot
 	}
-	return place
+	return slot
 }
 
+// empty returns an empty slot.
 func (x *index) empty() int32 {
 	if n := len(x.free); n > 0 {
-		place := x.free[n-1]
+		slot := x.free[n-1]
 		x.free = x.free[:n-1]
-		return place
+		return slot
 	}
 	last := len(x.pages) - 1
 	if last < 0 || len(x.pages[last]) == pageSize {
-		x.pages = append(x.pages, make([]held, 0, pageSize))
+		x.pages = append(x.pages, make([]entry, 0, pageSize))
 		last++
 	}
-	x.pages[last] = append(x.pages[last], held{})
+	x.pages[last] = append(x.pages[last], entry{})
 	return int32(last*pageSize + len(x.pages[last]) - 1)
 }
 
-func (x *index) remove(b *held) {
-	place := x.find(b.sum)
-	x.unlink(place)
+// remove removes an entry.
+func (x *index) remove(b *entry) {
+	slot := x.find(b.sum)
+	x.unlink(slot)
 	x.bytes -= b.size
-	if hash := maphash.Comparable(x.seed, b.sum); x.places[hash] == place {
-		delete(x.places, hash)
+	if hash := maphash.Comparable(x.seed, b.sum); x.slots[hash] == slot {
+		delete(x.slots, hash)
 	}
 	delete(x.clash, b.sum)
 	delete(x.others, b.sum)
-	x.free = append(x.free, place)
+	x.free = append(x.free, slot)
 }
 
-// use makes the blob the one used last.
-func (x *index) use(b *held) {
-	place := x.find(b.sum)
-	x.unlink(place)
-	x.link(place)
+// use makes a blob the most recently used one.
+func (x *index) use(b *entry) {
+	slot := x.find(b.sum)
+	x.unlink(slot)
+	x.link(slot)
 }
 
-func (x *index) link(place int32) {
-	b := x.at(place)
+// link makes the entry in a slot the most recently used one. It must not be linked.
+func (x *index) link(slot int32) {
+	b := x.at(slot)
 	b.older, b.next = x.newest, none
 	if x.newest == none {
-		x.oldest = place
+		x.oldest = slot
 	} else {
-		x.at(x.newest).next = place
+		x.at(x.newest).next = slot
 	}
-	x.newest = place
+	x.newest = slot
 }
 
-func (x *index) unlink(place int32) {
-	b := x.at(place)
+// unlink takes the entry in a slot out of the order of use.
+func (x *index) unlink(slot int32) {
+	b := x.at(slot)
 	if b.older == none {
 		x.oldest = b.next
 	} else {
@@ -179,16 +190,16 @@ func (x *index) unlink(place int32) {
 	}
 }
 
-// sort puts the blobs in the order of the marks on disk, which is how the order
-// of use survives a restart.
+// sort orders the blobs by the times of use that are on disk. So the order of use
+// survives a restart.
 func (x *index) sort() {
-	places := make([]int32, 0, x.len())
-	for place := x.oldest; place != none; place = x.at(place).next {
-		places = append(places, place)
+	slots := make([]int32, 0, x.len())
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		slots = append(slots, slot)
 	}
-	slices.SortStableFunc(places, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
+	slices.SortStableFunc(slots, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
 	x.oldest, x.newest = none, none
-	for _, place := range places {
-		x.link(place)
+	for _, slot := range slots {
+		x.link(slot)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The index behaves as a plain list of digests in the order of their use, also
-// for those whose hashes are the same, and for long digests.
+// The index behaves as a plain list of digests in the order of their use. Some of the
+// digests have the same hash, and some are longer than 32 bytes.
 func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 	x := newIndex()
 	var digests []digest.Digest
@@ -19,13 +19,13 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 		algorithm := []digest.Algorithm{digest.SHA256, digest.SHA256, digest.SHA512}[i%3]
 		digests = append(digests, algorithm.FromBytes([]byte{byte(i), byte(i >> 8)}))
 	}
-	// Some find their places in the table taken, as by another digest with their hash.
+	// For some digests, another entry has their hash.
 	var bystander int32 = none
 	for _, d := range digests[:30] {
 		if bystander == none {
 			bystander = x.empty()
 		}
-		x.places[maphash.Comparable(x.seed, sumOf(d))] = bystander
+		x.slots[maphash.Comparable(x.seed, sumOf(d))] = bystander
 	}
 	sizes := map[digest.Digest]int64{}
 	var model []digest.Digest // oldest first
@@ -56,27 +56,27 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 	}
 	var all []digest.Digest
 	var bytes int64
-	for place := x.oldest; place != none; place = x.at(place).next {
-		d := x.digest(x.at(place))
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		d := x.digest(x.at(slot))
 		all = append(all, d)
 		bytes += sizes[d]
-		if x.at(place).size != sizes[d] {
-			t.Errorf("%s has %d bytes instead of %d", d, x.at(place).size, sizes[d])
+		if x.at(slot).size != sizes[d] {
+			t.Errorf("%s has %d bytes instead of %d", d, x.at(slot).size, sizes[d])
 		}
 	}
 	if !slices.Equal(all, model) || bytes != x.bytes {
 		t.Errorf("%d listed, %d in the model; %d bytes, %d counted", len(all), len(model), bytes, x.bytes)
 	}
-	for place := x.oldest; place != none; place = x.at(place).next {
-		x.at(place).marked = uint32(rand.IntN(50))
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		x.at(slot).marked = uint32(rand.IntN(50))
 	}
 	x.sort()
 	n, last := 0, uint32(0)
-	for place := x.oldest; place != none; place = x.at(place).next {
-		if n++; x.at(place).marked < last {
+	for slot := x.oldest; slot != none; slot = x.at(slot).next {
+		if n++; x.at(slot).marked < last {
 			t.Error("not in the order of the marks")
 		}
-		last = x.at(place).marked
+		last = x.at(slot).marked
 	}
 	if n != len(model) {
 		t.Errorf("%d of %d after sorting", n, len(model))

@@ -18,14 +18,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// victimDir names, in the environment of a process that is to be killed, the
-// store that it fills.
+// victimDir is the environment variable with the store's directory, in a process that is
+// to be killed.
 const victimDir = "BREAKWATER_TEST_VICTIM"
 
-// traceeDir does for a process that is to be traced.
+// traceeDir is the same in a process that is to be traced.
 const traceeDir = "BREAKWATER_TEST_TRACEE"
 
-// TestMain lets the test binary be that process.
+// TestMain lets the test binary be such a process.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
 		victim(dir)
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim fills a store with blobs of all sizes, four at a time, for ever, and
-// prints the size of each that it has read to its end.
+// victim fetches blobs of all sizes into a store, four at a time, without end. It prints
+// the size of each blob that the store holds.
 func victim(dir string) {
 	s, err := Open(Config{Dir: dir})
 	if err != nil {
@@ -47,7 +47,7 @@ func victim(dir string) {
 		os.Exit(1)
 	}
 	var all sync.WaitGroup
-	start := rand.IntN(1 << 20) // elsewhere than those who were killed before
+	start := rand.IntN(1 << 20) // other sizes than the victims before it
 	for worker := range 4 {
 		all.Go(func() {
 			for n := start + worker; ; n += 4 {
@@ -64,7 +64,7 @@ func victim(dir string) {
 					fmt.Println("fetch:", err)
 					os.Exit(1)
 				}
-				settle(s, d) // complete to others only when it is committed
+				settle(s, d) // the store holds the blob only when it is committed
 				fmt.Println(len(b))
 			}
 		})
@@ -72,7 +72,7 @@ func victim(dir string) {
 	all.Wait()
 }
 
-// tracee keeps one blob by a fill, in a process of its own.
+// tracee opens a store and fetches one blob into it, and exits.
 func tracee(dir string) {
 	s, err := Open(Config{Dir: dir, Scrub: -1})
 	if err == nil {
@@ -93,8 +93,8 @@ func tracee(dir string) {
 	os.Exit(0)
 }
 
-// TestKilledAtAnyMoment kills a process in the middle of its fills, again and
-// again: the store opens, holds what was complete, and nothing half-done.
+// TestKilledAtAnyMoment kills a process during its fills, many times. Each time the store
+// opens, holds every blob that was complete, and has no temporary file.
 func TestKilledAtAnyMoment(t *testing.T) {
 	rounds := 50
 	if testing.Short() {
@@ -131,8 +131,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		r.Close()
 	}
 	<-s.scanned
-	for _, place := range s.blobs.places { // also those of which nobody heard
-		d := s.blobs.digest(s.blobs.at(place))
+	for _, slot := range s.blobs.slots { // also blobs that the victim did not print
+		d := s.blobs.digest(s.blobs.at(slot))
 		text, err := os.ReadFile(s.path(d))
 		if err != nil || digest.FromBytes(text) != d {
 			t.Errorf("%s is something else: %v", d, err)
@@ -141,8 +141,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Logf("%d blobs were complete", len(complete))
 }
 
-// killed runs a victim, kills it once it has completed that many blobs, and
-// returns the sizes that it had printed.
+// killed runs a victim, kills it when it has printed that many sizes, and returns all
+// sizes that it printed.
 func killed(t *testing.T, dir string, after int) map[string]bool {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -158,7 +158,7 @@ func killed(t *testing.T, dir string, after int) map[string]bool {
 	lines := bufio.NewReader(stdout)
 	for {
 		line, err := lines.ReadString('\n')
-		if err != nil { // what was printed before the kill is read to its end
+		if err != nil { // the pipe ends after everything that was printed before the kill
 			break
 		}
 		if strings.Contains(line, ":") {
@@ -175,8 +175,8 @@ func killed(t *testing.T, dir string, after int) map[string]bool {
 	return sizes
 }
 
-// A reader that takes its time keeps nobody waiting: the others are through
-// while it has not read a byte.
+// A slow reader does not hold up the others: they read the whole blob before it has read
+// a byte.
 func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(2 << 20)

@@ -10,13 +10,13 @@ import (
 	"testing/iotest"
 )
 
-// named is a source of a name.
+// named returns the source with this name.
 func named(name string, src Source) Source {
 	src.Name = name
 	return src
 }
 
-// Sources that send nothing, or too much at once, as a blob are liars as others.
+// A source that sends no byte, or too many at once, sent wrong content too.
 func TestALieWithoutAByteIsALie(t *testing.T) {
 	b, d := content(1 << 20)
 	for name, lie := range map[string]Source{
@@ -40,8 +40,8 @@ func TestALieWithoutAByteIsALie(t *testing.T) {
 	}
 }
 
-// Who sent the first part of a body is not the one to blame for the end that
-// another source put to it.
+// One source sends the first part of a body, and another ends it in the wrong place. The
+// first source is not blamed alone.
 func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
 	b, d := content(1 << 20)
 	for name, end := range map[string]Source{
@@ -69,8 +69,9 @@ func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
 	}
 }
 
-// A stream whose length nobody has said does not end where a source that is asked
-// for the rest says that the whole ends: more than that has left already.
+// No source has said the blob's length, and the reader has a part of it. A source that is
+// asked for the rest says a length that is below that part. The stream does not end
+// there.
 func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
 	b, d := content(12 << 20)
 	short := from(func(context.Context, int64, int64) (Body, error) {
@@ -103,7 +104,7 @@ func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
 	}
 }
 
-// A source that names a length and sends no byte has said nothing.
+// A length that a source says counts only if the source sends a byte.
 func TestALengthWithoutAByteBindsNobody(t *testing.T) {
 	b, d := content(1 << 20)
 	for _, said := range []int64{int64(len(b)), -1} {

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of the store; README.md lists them.
+// metrics are the store's metrics. README.md lists them.
 type metrics struct {
 	open      prometheus.Gauge
 	fills     *prometheus.CounterVec
@@ -18,21 +18,22 @@ type metrics struct {
 	all       []prometheus.Collector
 }
 
+// newMetrics makes the store's metrics, and registers them with r unless r is nil.
 func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 	m := &metrics{
 		open:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_store_fills_open", Help: "Transfers into the store that are under way."}),
 		fills:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_store_fills_total", Help: "Transfers that ended, by result."}, []string{"result"}),
-		passed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_passed_total", Help: "Streams past the store, because the disk refused."}),
-		windows:   prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_windows_total", Help: "Parts of blobs asked for far ahead of their transfer."}),
-		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Blobs on disk that were found to be something else, and dropped."}),
+		passed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_passed_total", Help: "Streams past the store, because it has no room or its disk refuses."}),
+		windows:   prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_windows_total", Help: "Parts of blobs that were asked for far ahead of their fill."}),
+		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Held blobs that no longer matched their digest, and were dropped."}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_evictions_total", Help: "Blobs removed to stay within the budget."}),
 	}
-	for _, result := range []string{"kept", "wrong", "failed"} { // counted from 0: a series that begins with 1 has not increased
+	for _, result := range []string{"kept", "wrong", "failed"} { // a series that begins with 1 shows no increase, so each begins with 0
 		m.fills.WithLabelValues(result)
 	}
 	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "breakwater_store_troubled", Help: "1 while the disk refuses what is pulled."}, func() float64 {
-			if s.Troubled() {
+		prometheus.GaugeOpts{Name: "breakwater_store_degraded", Help: "1 while the disk refuses what is pulled."}, func() float64 {
+			if s.Degraded() {
 				return 1
 			}
 			return 0
@@ -56,7 +57,8 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 	return m, nil
 }
 
-// unregister lets the next store that is opened count in the same place.
+// unregister unregisters the metrics, so that another store can be opened with the same
+// Registerer.
 func (m *metrics) unregister(r prometheus.Registerer) {
 	if r == nil {
 		return
@@ -66,10 +68,11 @@ func (m *metrics) unregister(r prometheus.Registerer) {
 	}
 }
 
+// count counts a fill that ended with err.
 func (m *metrics) count(err error) {
 	result := "kept"
 	switch {
-	case errors.Is(err, errBehind): // it brought nothing
+	case errors.Is(err, errBehind): // it brought no byte
 		return
 	case errors.Is(err, ErrWrongContent):
 		result = "wrong"

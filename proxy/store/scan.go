@@ -13,26 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markEvery is how often the use of a blob is written to disk, as its file's
-// time: often enough for the order to survive a restart by and large.
-const markEvery = time.Hour
-
-// mark writes down that a blob is used, and returns its file's time, which was
-// fileTime before; s.mu is held.
-func (s *Store) mark(b *held, fileTime time.Time) time.Time {
-	now := time.Now()
-	if now.Sub(time.Unix(int64(b.marked), 0)) < markEvery {
-		return fileTime
-	}
-	b.marked = uint32(now.Unix())
-	path := s.path(s.blobs.digest(b))
-	os.Chtimes(path, now, now) //nolint:errcheck // a disk that refuses loses the order, and nothing else
-	if info, err := os.Stat(path); err == nil {
-		return info.ModTime()
-	}
-	return fileTime
-}
-
+// isScanned reports whether the scan has listed every blob on disk.
 func (s *Store) isScanned() bool {
 	select {
 	case <-s.scanned:
@@ -42,12 +23,12 @@ func (s *Store) isScanned() bool {
 	}
 }
 
-// found is a blob that the scan came upon.
+// found is a blob that the scan found.
 type found struct {
 	sum   sum
-	other digest.Digest // where it is not SHA-256
+	other digest.Digest // the digest, where its algorithm is not SHA-256
 	size  int64
-	used  int64 // s
+	used  int64 // when the blob was last used, in s
 }
 
 const (
@@ -55,12 +36,13 @@ const (
 	scanParts = 4    // directories that are read at once
 )
 
-// scan lists what is on disk, behind the back of the first requests: the start
-// does not wait for it, only the budget does.
+// scan lists the blobs that are on disk. It runs beside the first requests, so that
+// Open does not wait for it. The store keeps to its budget only when the scan has
+// ended.
 func (s *Store) scan() {
 	begun := time.Now()
 	err := s.scanAll()
-	if s.ctx.Err() != nil { // the store closes: nobody needs the list
+	if s.ctx.Err() != nil { // the store is closing
 		return
 	}
 	if err != nil {
@@ -75,6 +57,7 @@ func (s *Store) scan() {
 	s.cfg.Log.Info("the store is listed", "blobs", s.blobs.len(), "bytes", s.blobs.bytes, "seconds", time.Since(begun).Seconds())
 }
 
+// scanAll lists all directories of blobs, scanParts at a time.
 func (s *Store) scanAll() error {
 	algorithms, err := os.ReadDir(s.blobDir())
 	if err != nil {
@@ -114,11 +97,11 @@ func (s *Store) scanDir(algorithm, prefix string) error {
 		for _, name := range names {
 			f, ok := parseName(algorithm, prefix, name)
 			if !ok {
-				s.cfg.Log.Warn("file in the store that is no blob left alone", "path", filepath.Join(dir.Name(), name))
+				s.cfg.Log.Warn("a file in the store is no blob; it is left alone", "path", filepath.Join(dir.Name(), name))
 				continue
 			}
 			var stat unix.Stat_t
-			if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // else it was evicted meanwhile
+			if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // otherwise it was evicted meanwhile
 				f.size, f.used = stat.Size, stat.Mtim.Sec
 				batch = append(batch, f)
 			}
@@ -127,8 +110,8 @@ func (s *Store) scanDir(algorithm, prefix string) error {
 	}
 }
 
-// parseName reads the digest off a file's name. A million of them are to be read
-// at a start, so it makes no strings.
+// parseName parses the digest in a file's name. A start may parse a million names, so
+// it allocates nothing for SHA-256.
 func parseName(algorithm, prefix, name string) (f found, ok bool) {
 	if !strings.HasPrefix(name, prefix) || len(prefix) != 2 || len(name) < 2*len(f.sum) {
 		return f, false
@@ -150,11 +133,12 @@ func parseName(algorithm, prefix, name string) (f found, ok bool) {
 	return f, true
 }
 
+// list adds blobs to the index.
 func (s *Store) list(all []found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range all {
-		if s.blobs.find(f.sum) != none { // it was used meanwhile
+		if s.blobs.find(f.sum) != none { // a request has listed it already
 			continue
 		}
 		if f.other != "" {

@@ -1,135 +1,19 @@
 package store
 
 import (
-	"context"
 	"io"
-	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// proof is the check of one held blob's bytes against its digest. A blob is
-// proven when it comes, and again on its first use after a start and whenever
-// its file's time is not what it was; the scrub proves the others by and by.
-type proof struct {
-	store  *Store
-	digest digest.Digest
-	size   int64
-	ctx    context.Context // of the reader
-	file   *os.File
-	time   time.Time // the file's
-	turn   *turn
-	done   bool
-}
-
-// turn is had by the one of a blob's readers that proves the whole.
-type turn struct {
-	taken chan struct{}
-	users int
-}
-
-// proving turns the reader of a held blob into one that checks the blob as it
-// reads: its last bytes are held back until the digest matches; s.mu is held.
-func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, fileTime time.Time) *Reader {
-	file, size := held.file, held.size
-	src := Source{Open: func(_ context.Context, offset, _ int64) (Body, error) {
-		return Body{io.NopCloser(io.NewSectionReader(file, offset, size-offset)), size, offset}, nil
-	}}
-	t := s.turns[d]
-	if t == nil {
-		t = &turn{taken: make(chan struct{}, 1)}
-		s.turns[d] = t
-	}
-	t.users++
-	stream := &direct{store: s, ctx: ctx, digest: d, sources: []Source{src}, size: size, hash: d.Algorithm().Hash(),
-		proof: &proof{store: s, digest: d, size: size, ctx: ctx, file: file, time: fileTime, turn: t}}
-	return &Reader{direct: stream, ctx: ctx, release: func() {
-		file.Close()
-		held.release()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(s.turns, d)
-		}
-	}}
-}
-
-// whole proves the blob before a part of it is read. Of the readers of one blob
-// one does, and the others wait.
-func (p *proof) whole() error {
-	if p.done {
-		return nil
-	}
-	select {
-	case p.turn.taken <- struct{}{}:
-		defer func() { <-p.turn.taken }()
-	case <-p.ctx.Done():
-		return p.ctx.Err()
-	}
-	if p.isProven() {
-		return nil
-	}
-	h := p.digest.Algorithm().Hash()
-	for at := int64(0); at < p.size; at += scrubChunk {
-		if err := p.ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := io.Copy(h, io.NewSectionReader(p.file, at, min(scrubChunk, p.size-at))); err != nil {
-			return err
-		}
-	}
-	if right := digest.NewDigest(p.digest.Algorithm(), h) == p.digest; !p.note(right) {
-		return ErrWrongContent
-	}
-	return nil
-}
-
-func (p *proof) isProven() bool {
-	p.store.mu.Lock()
-	defer p.store.mu.Unlock()
-	b := p.store.blobs.get(p.digest)
-	p.done = b != nil && b.proven == p.time.UnixNano()
-	return p.done
-}
-
-// note keeps the result: a blob that is something else now is dropped, so that
-// the next request fetches it again.
-func (p *proof) note(right bool) bool {
-	s := p.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.done = right
-	b := s.blobs.get(p.digest)
-	switch {
-	case b == nil || !p.isFileOf(b): // it was fetched again meanwhile
-	case right:
-		b.proven = p.time.UnixNano()
-	default:
-		s.metrics.rotten.Inc()
-		s.cfg.Log.Error("a blob on disk is not what it was; dropped", "digest", p.digest.String())
-		s.drop(b)
-	}
-	return right
-}
-
-// isFileOf reports whether the file that was checked is still the blob's.
-func (p *proof) isFileOf(b *held) bool {
-	checked, err := p.file.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Stat(p.store.path(p.store.blobs.digest(b)))
-	return err == nil && os.SameFile(checked, now)
-}
-
 const (
 	defaultScrub = time.Minute
 	scrubChunk   = 1 << 20
-	scrubRate    = 16 << 20 // bytes per second: it is to be nobody's rival for the disk
+	scrubRate    = 16 << 20 // bytes per second: low, so that the scrub does not slow requests down
 )
 
-// scrub reads blobs again, one at a time, in no order.
+// scrub checks held blobs, one at a time, in no particular order.
 func (s *Store) scrub() {
 	every := s.cfg.Scrub
 	if every == 0 {
@@ -150,6 +34,7 @@ func (s *Store) scrub() {
 	}
 }
 
+// scrubOne checks one blob.
 func (s *Store) scrubOne() {
 	d, ok := s.sample()
 	if !ok {
@@ -157,7 +42,7 @@ func (s *Store) scrubOne() {
 	}
 	file, info, err := openFile(s.path(d))
 	if err != nil {
-		return // evicted meanwhile
+		return // it was evicted meanwhile
 	}
 	defer file.Close()
 	h := d.Algorithm().Hash()
@@ -181,12 +66,12 @@ func (s *Store) scrubOne() {
 	(&proof{store: s, digest: d, file: file, time: info.ModTime()}).note(digest.NewDigest(d.Algorithm(), h) == d)
 }
 
-// sample picks a blob: a map's order is the sample's.
+// sample returns any held blob. The order of a map's iteration makes the choice.
 func (s *Store) sample() (digest.Digest, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, place := range s.blobs.places {
-		return s.blobs.digest(s.blobs.at(place)), true
+	for _, slot := range s.blobs.slots {
+		return s.blobs.digest(s.blobs.at(slot)), true
 	}
 	return "", false
 }

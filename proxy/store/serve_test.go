@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -43,7 +40,7 @@ func server(t *testing.T, proto string, fetch func(context.Context) (*Reader, er
 	return srv
 }
 
-// What lies before the bytes that are still to come is answered at once, over
+// While a blob is arriving, requests that need no later byte are answered at once, over
 // every protocol: the length, ranges, conditions.
 func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 	b, d := content(1 << 20)
@@ -61,7 +58,7 @@ func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 				method, header string
 				status         int
 				body           []byte
-				after          bool // the rest has arrived
+				after          bool // send the rest of the blob before
 			}{
 				{"HEAD", "", 200, nil, false},
 				{"GET", "Range: bytes=0-0", 206, b[:1], false},
@@ -105,8 +102,8 @@ func TestRequestsOfABlobThatIsStillArriving(t *testing.T) {
 	}
 }
 
-// A client that leaves at a tenth of a cold blob does not end the transfer; 31
-// others get the same bytes out of it.
+// A client that leaves after a tenth of a cold blob does not end the fill. 31 other
+// clients share it.
 func TestManyClientsOfALargeColdBlob(t *testing.T) {
 	size := 64 << 20
 	if testing.Short() {
@@ -158,91 +155,4 @@ func TestManyClientsOfALargeColdBlob(t *testing.T) {
 	if calls.Load() != 1 {
 		t.Errorf("the source was asked %d times", calls.Load())
 	}
-}
-
-// FuzzRanges holds many readers, each with ranges of its own, to a slice of
-// bytes, while the blob arrives in pieces, its source breaks off now and then,
-// and the disk takes it or not.
-func FuzzRanges(f *testing.F) {
-	f.Add(uint64(1), uint32(200<<10), uint8(0), true, false, true)
-	f.Add(uint64(2), uint32(700<<10), uint8(3), true, true, true)
-	f.Add(uint64(3), uint32(300<<10), uint8(2), false, false, true)
-	f.Add(uint64(4), uint32(300<<10), uint8(2), true, true, false)
-	f.Add(uint64(5), uint32(64<<10), uint8(1), false, true, false)
-	f.Add(uint64(6), uint32(0), uint8(1), true, true, false)
-	f.Fuzz(func(t *testing.T, seed uint64, size uint32, cuts uint8, known, ranges, disk bool) {
-		synctest.Test(t, func(t *testing.T) {
-			b, d := content(int(size % (1 << 20)))
-			s := open(t, Config{})
-			if !disk {
-				noFills(t, s)
-			}
-			var all sync.WaitGroup
-			for worker := range 4 {
-				random := rand.New(rand.NewPCG(seed, uint64(worker)))
-				r := mustFetch(t, s, d, breaking(b, seed+uint64(worker), int(cuts%4), known, ranges))
-				all.Go(func() {
-					if worker == 0 {
-						if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
-							t.Errorf("the whole: %d bytes of %d, %v", len(got), len(b), err)
-						}
-						return
-					}
-					for range 4 {
-						if err := checkRange(r, b, random); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			all.Wait()
-			s.Close()
-		})
-	})
-}
-
-// checkRange reads a range of r and compares it with b.
-func checkRange(r *Reader, b []byte, random *rand.Rand) error {
-	at := random.IntN(len(b) + 1)
-	got := make([]byte, random.IntN(len(b)-at+1))
-	if _, err := r.Seek(int64(at), io.SeekStart); err != nil {
-		return err
-	}
-	if n, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, b[at:at+len(got)]) {
-		return fmt.Errorf("range %d+%d of %d: %d bytes, %v", at, len(got), len(b), n, err)
-	}
-	return nil
-}
-
-// breaking is a source of b in pieces, with a pause before each, that breaks off
-// so often.
-func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
-	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, 99))
-	size := int64(-1)
-	if known {
-		size = int64(len(b))
-	}
-	return from(func(_ context.Context, offset, _ int64) (Body, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !ranges {
-			offset = 0
-		}
-		rest, end := b[offset:], io.EOF
-		if cuts > 0 {
-			cuts--
-			rest, end = rest[:random.IntN(len(rest)+1)], io.ErrUnexpectedEOF
-		}
-		piece := 1 + random.IntN(len(b)/4+1)
-		return Body{io.NopCloser(readerFunc(func(p []byte) (int, error) {
-			<-time.After(time.Millisecond)
-			if len(rest) == 0 {
-				return 0, end
-			}
-			n := copy(p[:min(len(p), piece)], rest)
-			rest = rest[n:]
-			return n, nil
-		})), size, offset}, nil
-	})
 }

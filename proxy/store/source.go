@@ -5,122 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
-// Source is one place that may have a blob.
+// Source is a registry, or another edge, that may have a blob.
 type Source struct {
-	// Name is the place's, the same for every blob: "harbor", "peer mad1".
+	// Name names the source, for example "harbor" or "peer mad1". It is the same
+	// for every blob.
 	Name string
-	// Owner is in whose name the place is asked: a Reader tells whose sources its
-	// bytes come from. All sources of one call have the same.
+	// Owner names on whose behalf the source is asked: the edge sets the project.
+	// Reader.Owner returns it, so that a caller sees for whom the fill that it
+	// shares was started. All sources of one call have the same Owner.
 	Owner string
-	// Verified is called when a whole blob, of which this source brought some, has
-	// proven right, and before it is held; nil: nothing.
+	// Verified is called when a blob's digest has been verified and this source
+	// sent at least a part of the blob. It is called before the store holds the
+	// blob. nil: nothing is called.
 	Verified func()
-	// Open answers with the blob's bytes from offset on, length of them (negative:
-	// to the end), or with the error that the reader's client is to hear. A fill
-	// calls it with a context of its own, never a client's, and again after a body
-	// that broke off; windows and streams past the disk call it at the same time.
-	// It may send more than it was asked for.
+	// Open returns the blob's bytes from offset on: length of them, or all where
+	// length is negative. Its error is what the reader's client is told. The body
+	// may have more bytes than were asked for.
+	//
+	// A fill calls Open with its own context, never with a client's. It calls Open
+	// again after a body that broke off. Windows and direct streams may call Open
+	// at the same time.
 	Open func(ctx context.Context, offset, length int64) (Body, error)
 }
 
-// Body is a source's answer.
+// Body is what a source sends of a blob.
 type Body struct {
 	io.ReadCloser
-	Size   int64 // of the whole blob; -1: the source does not say
-	Offset int64 // where these bytes begin: 0 from a source that ignores ranges
+	Size   int64 // the length of the whole blob; -1: the source does not say it
+	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
 }
 
-const (
-	// A source that sent a wrong body of a blob is asked for that blob after all
-	// others, for a while: it may have been a bad moment, or the only source.
-	asideFor = 10 * time.Minute
-	maxAside = 10_000
-	// A source that sends less than this within the store's Idle counts as silent.
-	leastProgress = 32 << 10
-)
+// leastProgress is how many bytes a source must send within Config.Idle. One that
+// sends fewer counts as silent.
+const leastProgress = 32 << 10
 
-// suspect is a source that sent something else as the blob.
-type suspect struct {
-	source string
-	digest digest.Digest
-}
-
-// inOrder returns the sources as they are to be asked: those put aside last.
-func (s *Store) inOrder(d digest.Digest, sources []Source) []Source {
-	var good, bad []Source
-	for _, src := range sources {
-		if since, ok := s.aside.Get(suspect{src.Name, d}); ok && time.Since(since) < asideFor {
-			bad = append(bad, src)
-		} else {
-			good = append(good, src)
-		}
-	}
-	return append(good, bad...)
-}
-
-func (s *Store) putAside(d digest.Digest, src Source) {
-	s.aside.Add(suspect{src.Name, d}, time.Now())
-	s.cfg.Log.Warn("a source sent wrong content; it is asked last for this blob", "source", src.Name, "digest", d.String(), "for", asideFor.String())
-}
-
-// rota is whose turn it is of a transfer's sources: the first, until it refuses
-// or breaks off.
-type rota struct {
-	sources []Source
-	at      int
-	brought []int // which of them had a part in the body
-	idle    int   // attempts since the last byte
-}
-
-func (r *rota) current() Source { return r.sources[r.at%len(r.sources)] }
-
-// progress notes what an attempt at the current source brought: n bytes.
-func (r *rota) progress(n int64) {
-	if n == 0 {
-		r.idle++
-		return
-	}
-	r.idle = 0
-	r.takePart()
-}
-
-// takePart notes that the current source sent some of the body, or put its end
-// where it is: that may be the lie.
-func (r *rota) takePart() {
-	if at := r.at % len(r.sources); !slices.Contains(r.brought, at) {
-		r.brought = append(r.brought, at)
-	}
-}
-
-// next says whose turn it is after an attempt that brought n bytes, and whether
-// a moment is to pass before: the source is the same, or all have been asked
-// since the last byte. A source that made way is asked again. ok is false when
-// all have been asked often enough in vain.
-func (r *rota) next(n int64) (wait, ok bool) {
-	same := n >= farAhead || len(r.sources) == 1
-	if !same {
-		r.at++
-	}
-	return same || r.idle > 0 && r.idle%len(r.sources) == 0, r.idle <= maxResumes*len(r.sources)
-}
-
-// verified tells those who brought something that it was right.
-func (r *rota) verified() {
-	for _, at := range r.brought {
-		if tell := r.sources[at].Verified; tell != nil {
-			tell()
-		}
-	}
-}
-
-// openSource asks src for the bytes from offset on. The answer gives up when too
-// little comes within the store's Idle.
+// openSource asks src for the bytes from offset on. The body fails when the source sends
+// fewer than leastProgress bytes within Config.Idle.
 func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("%s sent too little for %v", src.Name, s.cfg.Idle)) })
@@ -143,15 +66,16 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 	return body, nil
 }
 
-// guarded is a body whose reads may wait for patience together, until enough has
-// come: then anew. The time between reads is the reader's own.
+// guarded is a body that fails when its reads together have waited for patience without
+// leastProgress bytes. After so many bytes the count begins again. Time between reads
+// does not count, because the reader spends it.
 type guarded struct {
 	io.ReadCloser
 	ctx      context.Context
 	timer    *time.Timer
 	patience time.Duration
-	waited   time.Duration
-	came     int
+	waited   time.Duration // by all reads since the last leastProgress bytes
+	came     int           // bytes since then
 	release  func()
 }
 
@@ -177,7 +101,7 @@ func (g *guarded) Close() error {
 	return g.ReadCloser.Close()
 }
 
-// pause lets a moment pass before a source is asked again.
+// pause waits for resumeWait, or until ctx ends.
 func pause(ctx context.Context) {
 	timer := time.NewTimer(resumeWait)
 	defer timer.Stop()

@@ -24,17 +24,17 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// places is a few registries that hold one blob, and the sources that they are.
-type places struct {
+// registries are a few registries that hold one blob, and a source for each.
+type registries struct {
 	content []byte
 	digest  digest.Digest
 	all     []*lab.Upstream
 	sources []store.Source
 }
 
-func newPlaces(t *testing.T, n, size int) *places {
+func newRegistries(t *testing.T, n, size int) *registries {
 	t.Helper()
-	p := &places{content: make([]byte, size)}
+	p := &registries{content: make([]byte, size)}
 	rand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16)}).Read(p.content)
 	p.digest = digest.FromBytes(p.content)
 	for i := range n {
@@ -52,20 +52,20 @@ func newPlaces(t *testing.T, n, size int) *places {
 		}
 		u.ResetRequests()
 		p.all = append(p.all, u)
-		p.sources = append(p.sources, source(t, fmt.Sprint("place ", i), u.URL(), p.digest))
+		p.sources = append(p.sources, source(t, fmt.Sprint("source ", i), u.URL(), p.digest))
 	}
 	return p
 }
 
 // source asks a registry as the edge does.
-func source(t *testing.T, place, url string, d digest.Digest) store.Source {
+func source(t *testing.T, name, url string, d digest.Digest) store.Source {
 	t.Helper()
 	client, err := registry.NewSource(registry.SourceConfig{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindBlob, Repo: "library/app", Digest: d}
-	return store.Source{Name: place, Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
+	return store.Source{Name: name, Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
 		header := http.Header{}
 		switch {
 		case length >= 0:
@@ -92,18 +92,18 @@ func source(t *testing.T, place, url string, d digest.Digest) store.Source {
 	}}
 }
 
-func (p *places) path() string { return "GET /v2/library/app/blobs/" + p.digest.String() }
+func (p *registries) path() string { return "GET /v2/library/app/blobs/" + p.digest.String() }
 
-func (p *places) asked(i int) int { return p.all[i].Requests()[p.path()] }
+func (p *registries) asked(i int) int { return p.all[i].Requests()[p.path()] }
 
-func (p *places) sent() (n int64) {
+func (p *registries) sent() (n int64) {
 	for _, u := range p.all {
 		n += u.Sent()[p.path()]
 	}
 	return n
 }
 
-func (p *places) faults(t *testing.T, i int, faults ...lab.Fault) {
+func (p *registries) faults(t *testing.T, i int, faults ...lab.Fault) {
 	t.Helper()
 	for j := range faults {
 		faults[j].Path = "^GET .*/blobs/"
@@ -126,7 +126,7 @@ func openStore(t *testing.T, cfg store.Config) (s *store.Store, dir string) {
 	return s, cfg.Dir
 }
 
-func pull(t *testing.T, s *store.Store, p *places) ([]byte, error) {
+func pull(t *testing.T, s *store.Store, p *registries) ([]byte, error) {
 	t.Helper()
 	r, err := s.Fetch(t.Context(), p.digest, p.sources...)
 	if err != nil {
@@ -136,11 +136,12 @@ func pull(t *testing.T, s *store.Store, p *places) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// files returns what lies in the store's directory beside its lock.
+// files returns what lies in the store's directory beside its lock and its format
+// number.
 func files(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { //nolint:errcheck // never an error
-		if err == nil && !e.IsDir() && e.Name() != "lock" {
+		if err == nil && !e.IsDir() && e.Name() != "lock" && e.Name() != "format" {
 			all = append(all, path)
 		}
 		return nil
@@ -148,12 +149,12 @@ func files(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// Each of three sources in turn breaks off at a byte: the reader has the right
-// bytes in one answer, and nothing is sent twice.
+// Each of three sources in turn breaks off at a byte. The reader gets the right bytes in
+// one answer, and no byte is sent twice.
 func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 	const size = 3 << 20
 	for _, n := range []int64{0, 1, size / 2, size - 1} {
-		p := newPlaces(t, 3, size)
+		p := newRegistries(t, 3, size)
 		for broken := range 3 {
 			t.Run(fmt.Sprintf("at %d, source %d", n, broken), func(t *testing.T) {
 				s, dir := openStore(t, store.Config{})
@@ -161,7 +162,7 @@ func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 					p.all[i].ResetRequests()
 					p.all[i].ClearFaults()
 				}
-				for i := range broken { // those before it are down
+				for i := range broken { // the sources before it are down
 					p.faults(t, i, lab.Fault{Name: "down"})
 				}
 				p.faults(t, broken, lab.Fault{Name: "cut", Bytes: n, Times: 1})
@@ -180,10 +181,10 @@ func TestABrokenSourceIsResumedElsewhere(t *testing.T) {
 	}
 }
 
-// All three break off one after the other, each further on.
+// All three sources break off one after the other, each at a later byte.
 func TestThreeBrokenSourcesMakeOneBlob(t *testing.T) {
 	const size = 3 << 20
-	p := newPlaces(t, 3, size)
+	p := newRegistries(t, 3, size)
 	s, _ := openStore(t, store.Config{})
 	for i := range p.all {
 		p.faults(t, i, lab.Fault{Name: "cut", Bytes: size / 4, Times: 1})
@@ -202,18 +203,18 @@ func TestThreeBrokenSourcesMakeOneBlob(t *testing.T) {
 	}
 }
 
-// A source that lies is put aside for that blob, and the next one is asked: a
-// reader that has nothing of the lie yet gets the right bytes, one that has is
-// cut off; nobody gets a completed wrong body.
+// A source of wrong content is put into quarantine for that blob, and the next source is
+// asked. A reader without bytes of the wrong body gets the right ones; a reader that has
+// some is cut off. No reader gets a complete wrong body.
 func TestALiarIsPutAside(t *testing.T) {
-	for _, size := range []int{20 << 10, 3 << 20} { // the first is held back whole until it is verified
+	for _, size := range []int{20 << 10, 3 << 20} { // the first is held back to its end until it is verified
 		for _, fault := range []lab.Fault{{Name: "wrong-digest"}, {Name: "truncate", Bytes: 7}, {Name: "extra", Bytes: 7}, {Name: "html"}, {Name: "gzip"}} {
 			t.Run(fmt.Sprintf("%s of %d bytes", fault.Name, size), func(t *testing.T) {
-				p := newPlaces(t, 2, size)
+				p := newRegistries(t, 2, size)
 				s, dir := openStore(t, store.Config{})
 				p.faults(t, 0, fault)
 				got, err := pull(t, s, p)
-				unseen := size < 64<<10 || fault.Name == "html" || fault.Name == "gzip" // nothing of the lie was readable
+				unseen := size < 64<<10 || fault.Name == "html" || fault.Name == "gzip" // the reader has no byte of the wrong body
 				if err == nil && !bytes.Equal(got, p.content) || unseen && err != nil {
 					t.Errorf("%d bytes, %v", len(got), err)
 				}
@@ -243,12 +244,12 @@ func TestALiarIsPutAside(t *testing.T) {
 	}
 }
 
-// Where nobody knows which of two sources sent the wrong part, each is asked for
-// the whole; what the readers have cannot be taken back, but the next one is served.
+// Two sources sent parts of a wrong body, and either may have sent the wrong part. Each
+// is asked for the whole blob. The present readers are cut off, and the next is served.
 func TestALieInTwoPartsIsFoundOut(t *testing.T) {
 	const size = 3 << 20
 	for liar := range 2 {
-		p := newPlaces(t, 2, size)
+		p := newRegistries(t, 2, size)
 		s, _ := openStore(t, store.Config{})
 		p.faults(t, 0, lab.Fault{Name: "cut", Bytes: size / 2, Times: 1})
 		p.faults(t, liar, append([]lab.Fault{{Name: "wrong-digest"}}, []lab.Fault{{Name: "cut", Bytes: size / 2, Times: 1}}[:1-liar]...)...)
@@ -261,9 +262,9 @@ func TestALieInTwoPartsIsFoundOut(t *testing.T) {
 	}
 }
 
-// The only source there is may lie once and be right the next time.
+// The only source is asked again after it sent wrong content once.
 func TestTheOnlySourceIsAskedAgain(t *testing.T) {
-	p := newPlaces(t, 1, 3<<20)
+	p := newRegistries(t, 1, 3<<20)
 	s, dir := openStore(t, store.Config{})
 	p.faults(t, 0, lab.Fault{Name: "wrong-digest", Times: 1})
 	if got, err := pull(t, s, p); !errors.Is(err, store.ErrWrongContent) {
@@ -277,9 +278,9 @@ func TestTheOnlySourceIsAskedAgain(t *testing.T) {
 	}
 }
 
-// All refuse: the reader hears what each said.
+// Every source refuses: the error has every refusal.
 func TestEveryRefusalIsHeard(t *testing.T) {
-	p := newPlaces(t, 3, 1000)
+	p := newRegistries(t, 3, 1000)
 	s, _ := openStore(t, store.Config{})
 	for i, name := range []string{"404", "503", "429"} {
 		p.faults(t, i, lab.Fault{Name: name})
@@ -301,9 +302,9 @@ func TestEveryRefusalIsHeard(t *testing.T) {
 	}
 }
 
-// A source that sends a trickle is left for the next one, with what it has sent.
+// A source that sends too slowly is given up, and the next one is asked for the rest.
 func TestATrickleIsLeftForAnotherSource(t *testing.T) {
-	p := newPlaces(t, 2, 1<<20)
+	p := newRegistries(t, 2, 1<<20)
 	s, _ := openStore(t, store.Config{Idle: 300 * time.Millisecond})
 	p.faults(t, 0, lab.Fault{Name: "slow", Bytes: 20_000})
 	got, err := pull(t, s, p)
@@ -315,10 +316,10 @@ func TestATrickleIsLeftForAnotherSource(t *testing.T) {
 	}
 }
 
-// containerd's parallel fetch opens ranges to the end and closes them early.
+// containerd's parallel fetch asks for ranges without an end, and closes them early.
 func TestWideOpenRangesClosedEarly(t *testing.T) {
 	const size, parts = 256 << 20, 8
-	p := newPlaces(t, 1, size)
+	p := newRegistries(t, 1, size)
 	s, _ := openStore(t, store.Config{})
 	errs := make(chan error, parts)
 	for i := range parts {

@@ -9,38 +9,39 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Upload is a blob on its way from a client to Harbor, written down beside, so
-// that it is held once Harbor has accepted it. A disk that refuses, or a store
-// without room, is never the client's trouble: then it is not kept. Safe for
-// concurrent use: an HTTP client may read on from a body whose request has ended.
+// Upload is a copy of a blob that a client uploads to Harbor. When Harbor has accepted the
+// blob, Commit makes the copy a held blob. Where the disk refuses or the store has no
+// room, the copy is not kept, and the upload goes on. An Upload is safe for concurrent
+// use, because an HTTP client may read a request's body after the request has ended.
 type Upload struct {
 	store *Store
 
 	mu       sync.Mutex
-	file     *os.File // nil: it is not kept
+	file     *os.File // nil: the copy is not kept, or the upload is over
 	hash     hasher   // SHA-256
 	written  int64
 	reserved int64
 }
 
-// NewUpload begins with an empty blob.
+// NewUpload returns an upload without bytes. It must end with Commit or Discard.
 func (s *Store) NewUpload() *Upload {
 	u := &Upload{store: s, hash: hasher{hash: digest.SHA256.Hash(), pool: &s.chunks}}
 	var err error
 	if u.file, err = s.newTemp(); err != nil {
-		s.trouble(err)
+		s.degrade(err)
 	}
 	return u
 }
 
-// Size is how many bytes have been written.
+// Size returns how many bytes the copy has.
 func (u *Upload) Size() int64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.written
 }
 
-// Write implements io.Writer. It takes everything, always.
+// Write implements io.Writer. It always returns len(p) and no error, also where the copy
+// is not kept.
 func (u *Upload) Write(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -56,7 +57,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 		}
 		if _, err := u.file.Write(buf[:part]); err != nil {
 			u.store.chunks.put(buf)
-			u.store.trouble(err)
+			u.store.degrade(err)
 			u.discard()
 			break
 		}
@@ -70,6 +71,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// reserve reserves room in the store for the copy's first n bytes.
 func (u *Upload) reserve(n int64) bool {
 	if n <= u.reserved {
 		return true
@@ -85,8 +87,9 @@ func (u *Upload) reserve(n int64) bool {
 	return true
 }
 
-// Commit keeps what was written as the blob d. What has another digest is
-// ErrWrongContent. The upload is over.
+// Commit ends the upload, and makes what was written the held blob d. Where its digest is
+// another one, the error is ErrWrongContent. Where the copy was not kept, there is no
+// error and no held blob.
 func (u *Upload) Commit(d digest.Digest) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -101,7 +104,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if d.Algorithm() != digest.SHA256 {
 		var err error
 		if got, err = d.Algorithm().FromReader(io.NewSectionReader(u.file, 0, u.written)); err != nil {
-			u.store.trouble(err)
+			u.store.degrade(err)
 			return nil
 		}
 	}
@@ -115,7 +118,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 		return nil
 	}
 	if err := u.store.commit(d, u.file, u.written, u.reserved); err != nil {
-		u.store.trouble(err)
+		u.store.degrade(err)
 		return nil
 	}
 	u.reserved = 0
@@ -124,13 +127,14 @@ func (u *Upload) Commit(d digest.Digest) error {
 	return nil
 }
 
-// Discard ends an upload that is not to be kept. It may be called again.
+// Discard ends the upload, and removes the copy. It may be called again.
 func (u *Upload) Discard() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.discard()
 }
 
+// discard removes the copy and ends its reservation. u.mu is locked.
 func (u *Upload) discard() {
 	u.hash.wait()
 	if u.file != nil {

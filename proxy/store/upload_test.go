@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// upload writes content in pieces, as a request's body comes.
+// upload writes content in pieces, as a request's body arrives.
 func upload(t *testing.T, u *Upload, content []byte) {
 	t.Helper()
 	for len(content) > 0 {
@@ -29,8 +29,8 @@ func reservedBytes(s *Store) int64 {
 	return s.reserved
 }
 
-// An upload that was accepted is held, whatever the algorithm of its digest; a
-// wrong digest, or one that is given up, leaves nothing.
+// A committed upload is held, whatever the algorithm of its digest. An upload with a
+// wrong digest, or one that is discarded, leaves nothing.
 func TestUploads(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(3 << 20)
@@ -73,8 +73,8 @@ func TestUploads(t *testing.T) {
 	}
 }
 
-// Uploads respect the budget: what is larger than its share is not kept, and what
-// comes is given back.
+// Uploads respect the budget: a blob that is larger than its share is not kept, and every
+// reservation ends.
 func TestUploadsRespectTheBudget(t *testing.T) {
 	s := open(t, Config{Size: 40 << 20})
 	b, _ := content(64 << 20)

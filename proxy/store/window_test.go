@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// counting is a source of b that counts the bytes that it was asked for in
-// windows, and holds the transfer at first until the gate opens.
+// counting returns a source of b that counts the bytes that windows ask for. It sends the
+// fill the first bytes, and the rest when the gate opens.
 func counting(b []byte, first int, gate <-chan struct{}, windows *atomic.Int64) Source {
 	return from(func(ctx context.Context, offset, length int64) (Body, error) {
 		if length >= 0 {
@@ -22,8 +22,8 @@ func counting(b []byte, first int, gate <-chan struct{}, windows *atomic.Int64) 
 	})
 }
 
-// The end of a layer is there at once, as lazy pullers want it, while most of
-// the layer is still to come.
+// The end of a layer is read at once, as lazy pullers need it, before most of the layer
+// has arrived.
 func TestARangeFarAheadDoesNotWait(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(64 << 20)
@@ -43,7 +43,7 @@ func TestARangeFarAheadDoesNotWait(t *testing.T) {
 	close(gate)
 }
 
-// However many readers jump about, the source sends little more than the blob.
+// Windows ask for at most a tenth of the blob, however many readers seek in it.
 func TestWindowsAreASmallPartOfTheBlob(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(64 << 20)
@@ -83,8 +83,8 @@ func TestWindowsAreASmallPartOfTheBlob(t *testing.T) {
 	}
 }
 
-// A source that ignores ranges makes its readers wait, and is not asked to send
-// the whole for each of them.
+// Readers wait for the fill where a source ignores ranges. The source is not asked for
+// the whole blob for each window.
 func TestASourceThatIgnoresRangesIsWaitedFor(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(16 << 20)

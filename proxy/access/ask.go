@@ -1,0 +1,77 @@
+package access
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/registry"
+)
+
+// ask asks the local Harbor whether the client's credentials permit the action, and
+// remembers a yes. It does not remember a no, so that a permission that is granted later
+// counts at once. A client with wrong credentials costs itself the requests only.
+func (c *Checker) ask(ctx context.Context, q Query) error {
+	key := keyedHash(c.secret, q.Repos[0], q.Action, q.Authorization)
+	now := c.cfg.Now()
+	if until, ok := c.grants.Get(key); ok && now.Before(until) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askDeadline)
+	defer cancel()
+	if err := c.askHarbor(ctx, q, http.MethodHead); err != nil {
+		return err
+	}
+	c.grants.Add(key, now.Add(min(rememberFor, lifetime(q.Authorization, now))))
+	project, _, _ := strings.Cut(q.Repos[0], "/")
+	c.projects.get(ctx, project) // learn the project's id, to which memberships are bound
+	return nil
+}
+
+// nobodyHas is the digest of no content. A HEAD of it in a repo makes Harbor check the
+// permission and do nothing else: Harbor does not pass a HEAD on to an upstream.
+const nobodyHas = digest.Digest("sha256:0000000000000000000000000000000000000000000000000000000000000000")
+
+// AskHarbor asks the local Harbor whether the credentials permit a pull from the repo. An
+// error with the code UNAVAILABLE says that Harbor could not decide.
+func (c *Checker) AskHarbor(ctx context.Context, repo, authorization string) error {
+	return c.askHarbor(ctx, Query{Repos: []string{repo}, Action: "pull", Authorization: authorization}, http.MethodHead)
+}
+
+// askHarbor asks the local Harbor for a blob that no repo holds. Harbor checks the
+// permission first, so its 404 means yes. A 404 without a registry's error, as an ingress
+// sends it when its Harbor is gone, permits nothing. Neither does a 200, because no such
+// blob exists.
+func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
+	r := registry.Request{Method: method, Kind: registry.KindBlob, Repo: q.Repos[0], Digest: nobodyHas}
+	resp, err := c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {q.Authorization}})
+	if err != nil {
+		return err
+	}
+	e := registry.ReadError(resp)
+	switch {
+	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && isJSON(resp)):
+		return nil
+	case e.Status == http.StatusNotFound && method == http.MethodHead:
+		return c.askHarbor(ctx, q, http.MethodGet) // only a body shows whether Harbor sent the 404
+	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(resp.Header.Values("WWW-Authenticate"))) > 0:
+		if scheme, _, _ := strings.Cut(q.Authorization, " "); strings.EqualFold(scheme, "Basic") {
+			refused := registry.Errorf(registry.CodeUnauthorized, "wrong user or password, or no permission to %s here", q.Action)
+			refused.Challenge = `Basic realm="harbor"`
+			return refused
+		}
+		return c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
+	case e.Status == http.StatusUnauthorized && method == http.MethodHead:
+		return c.askHarbor(ctx, q, http.MethodGet) // an empty challenge: the body says whether the project is missing
+	case e.Status == http.StatusForbidden:
+		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
+	}
+	return MissingProject(e)
+}
+
+// isJSON reports whether the response's content is JSON, by its header.
+func isJSON(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+}

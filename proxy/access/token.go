@@ -1,0 +1,106 @@
+package access
+
+import (
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"example.org/breakwater/registry"
+)
+
+// Knows returns the user whose token it is. ok is false where the token cannot be verified
+// here, or is an anonymous one. A login with a token that Knows needs no Harbor.
+func (c *Checker) Knows(authorization string) (who string, ok bool) {
+	scheme, raw, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	token, err := c.verify(strings.TrimSpace(raw))
+	return token.Subject, err == nil && token.Subject != ""
+}
+
+// Claimed returns the user that a credential names: the user of a Basic one, the subject of
+// a token. It verifies nothing: the name is true only where the credential was accepted.
+func Claimed(authorization string) string {
+	scheme, credential, _ := strings.Cut(authorization, " ")
+	credential = strings.TrimSpace(credential)
+	switch {
+	case strings.EqualFold(scheme, "Basic"):
+		text, err := base64.StdEncoding.DecodeString(credential)
+		if err != nil {
+			return ""
+		}
+		name, _, _ := strings.Cut(string(text), ":")
+		return name
+	case strings.EqualFold(scheme, "Bearer"):
+		var claims jwt.RegisteredClaims
+		if _, _, err := jwt.NewParser().ParseUnverified(credential, &claims); err == nil {
+			return claims.Subject
+		}
+	}
+	return ""
+}
+
+// errNotOurs says that a token is Harbor's and there are no certificates to verify it.
+// Then the local Harbor has to be asked.
+var errNotOurs = errors.New("only Harbor can verify the token")
+
+// verify verifies a token. A token that was verified before is valid until it expires.
+func (c *Checker) verify(raw string) (registry.Token, error) {
+	key := keyedHash(c.secret, raw)
+	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
+		return token, nil
+	}
+	token, own, err := c.verifyOwn(raw)
+	verifier := c.keys.Load()
+	switch {
+	case own:
+	case verifier == nil:
+		return token, errNotOurs
+	default:
+		token, err = verifier.Verify(raw)
+	}
+	if err == nil {
+		c.tokens.Add(key, token)
+	}
+	if c.keys.Load() != verifier { // UseKeys was called meanwhile, and these keys may no longer count
+		c.tokens.Remove(key)
+	}
+	return token, err
+}
+
+// UseKeys replaces the Verifier's keys. Every token is verified again by the new keys.
+func (c *Checker) UseKeys(keys []*rsa.PublicKey) {
+	next := registry.Verifier{Keys: keys}
+	if before := c.keys.Load(); before != nil {
+		next.Now = before.Now
+	}
+	c.keys.Store(&next)
+	c.tokens.Purge()
+}
+
+// lifetime returns how long a bearer token says that it is still valid. That is not
+// verified. It only shortens the time for which Harbor's yes is remembered, so a false
+// one gains nothing.
+func lifetime(authorization string, now time.Time) time.Duration {
+	_, raw, _ := strings.Cut(authorization, " ")
+	var claims jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(raw, &claims); err != nil || claims.ExpiresAt == nil {
+		return rememberFor
+	}
+	return claims.ExpiresAt.Sub(now)
+}
+
+// Verifies reports whether a Harbor's token can be verified here. Then a client needs no
+// other token.
+func (c *Checker) Verifies(raw string) bool {
+	if c.keys.Load() == nil {
+		return false
+	}
+	_, err := c.verify(strings.TrimSpace(raw))
+	return err == nil
+}

@@ -1,0 +1,74 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// keep commits the file. Where the blob is purged or too large to be kept, keep
+// removes the file's name instead; readers that have the file open read on.
+func (f *fill) keep() {
+	s := f.store
+	s.mu.Lock()
+	wanted := !f.purged && s.admits(f.written)
+	s.mu.Unlock()
+	if wanted {
+		err := s.commit(f.digest, f.file, f.written, f.reserved)
+		if err == nil {
+			f.committed()
+			return
+		}
+		s.degrade(err)
+	}
+	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.degrade(err)
+	}
+}
+
+// committed notes that commit has ended the fill's reservation. It removes the blob
+// where Purge was called during the commit.
+func (f *fill) committed() {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.reserved = 0
+	if b := s.blobs.get(f.digest); f.purged && b != nil {
+		s.drop(b)
+	}
+}
+
+// successor puts the source of wrong content into quarantine, and returns a fill
+// that asks the other sources. It returns nil where no source is left. Where
+// several sources sent parts of the body, it cannot tell which part was wrong:
+// then the successors ask one source after the other for the whole blob.
+func (f *fill) successor(err error) *fill {
+	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
+	switch {
+	case wrong && len(brought) == 1:
+		at := brought[0]
+		f.store.quarantineSource(f.digest, sources[at])
+		sources = slices.Delete(slices.Clone(sources), at, at+1)
+	case wrong && len(brought) > 1:
+		sources, others = nil, sources
+	case f.cause == nil || errors.Is(err, errNotKept) || errors.Is(err, errBehind):
+		return nil
+	default:
+		sources = nil
+	}
+	if len(sources) == 0 && len(others) > 0 {
+		sources, others = others[:1], others[1:]
+	}
+	if len(sources) == 0 || f.store.ctx.Err() != nil {
+		return nil
+	}
+	next, failed := f.store.newFill(f.digest, sources)
+	if failed != nil {
+		return nil
+	}
+	next.users++ // f itself uses its successor, so that f's readers can move to it
+	next.others, next.cause, next.purged = others, err, f.purged
+	next.verifyFirst = f.verifyFirst || wrong && len(brought) > 1
+	return next
+}

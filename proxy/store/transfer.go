@@ -1,0 +1,180 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// transfer copies the blob from its sources into the file. Where a body breaks off, it
+// asks for the rest.
+func (f *fill) transfer() error {
+	var refusals []error
+	for {
+		before := f.written
+		err := f.attempt(f.rota.current())
+		var final finalError
+		switch {
+		case err == nil:
+			f.rota.takePart()
+			return nil
+		case f.store.ctx.Err() != nil:
+			return f.store.ctx.Err()
+		case errors.As(err, &final):
+			f.rota.takePart()
+			return final.error
+		case !f.started: // until a source answers, each is asked once
+			refusals = append(refusals, err)
+			if f.rota.at++; f.rota.at == len(f.rota.sources) {
+				return errors.Join(refusals...)
+			}
+			continue
+		}
+		f.rota.progress(f.written - before)
+		wait, ok := f.rota.next(f.written - before)
+		if !ok {
+			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
+		}
+		if wait {
+			pause(f.store.ctx)
+		}
+	}
+}
+
+// errNotKept ends a fill whose file the disk or the budget has no room for. Its
+// readers go on with direct streams.
+var errNotKept = errors.New("the store cannot keep the blob")
+
+// errBehind ends a fill whose source answered later than the source of another fill
+// of the same blob.
+var errBehind = errors.New("another fill of the blob is ahead")
+
+// finalError marks an error that another attempt would not cure.
+type finalError struct{ error }
+
+// attempt asks a source once, and copies what it sends. It returns nil when the whole
+// body is in the file. The body is not verified yet then.
+func (f *fill) attempt(src Source) error {
+	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := f.begin(src, body); err != nil {
+		return err
+	}
+	return f.copy(body)
+}
+
+// begin checks what the source says of the blob against what is known, and skips the
+// bytes that the file has already.
+func (f *fill) begin(src Source, body Body) error {
+	known := f.size >= 0 && f.written > 0 // a length without a byte after it proves nothing
+	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
+		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
+	}
+	if err := f.start(src, body.Size); err != nil {
+		return err
+	}
+	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
+	return err
+}
+
+// start makes this fill the one that new readers of the blob join. Where the source of
+// another fill has answered sooner, it returns errBehind.
+func (f *fill) start(src Source, size int64) error {
+	s := f.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.started {
+		other := s.fills[f.digest]
+		if s.blobs.get(f.digest) != nil || other != nil && other != f && other.hasStarted() {
+			return finalError{errBehind}
+		}
+		if !f.purged {
+			s.fills[f.digest] = f
+		}
+	}
+	f.update(func() {
+		f.started, f.asked = true, src
+		if size >= 0 || f.written == 0 {
+			f.size = size
+		}
+	})
+	if size < 0 {
+		return nil
+	}
+	return f.reserve(size)
+}
+
+// reserve reserves room in the store for the file's first n bytes. store.mu is locked.
+func (f *fill) reserve(n int64) error {
+	if n <= f.reserved {
+		return nil
+	}
+	if !f.store.reserve(n-f.reserved, f.store.admits(n)) {
+		return finalError{errNotKept}
+	}
+	f.reserved = n
+	return nil
+}
+
+// copy writes the body to the file, to the body's end.
+func (f *fill) copy(body io.Reader) error {
+	for {
+		buf := f.store.chunks.get()
+		n, err := body.Read(buf)
+		if f.size >= 0 && f.written+int64(n) > f.size {
+			f.store.chunks.put(buf)
+			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
+		}
+		if failed := f.write(buf[:n]); failed != nil {
+			return failed
+		}
+		switch {
+		case err == io.EOF && f.size >= 0 && f.written < f.size:
+			return io.ErrUnexpectedEOF
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// write appends a chunk to the file. The chunk's buffer belongs to write then.
+func (f *fill) write(b []byte) error {
+	if len(b) == 0 {
+		f.store.chunks.put(b)
+		return nil
+	}
+	if end := f.written + int64(len(b)); end > f.reserved { // the source has not said how much it sends
+		f.store.mu.Lock()
+		err := f.reserve(end + farAhead - end%farAhead)
+		f.store.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := f.file.Write(b); err != nil {
+		f.store.degrade(err)
+		return finalError{errNotKept}
+	}
+	before := f.written
+	f.update(func() { f.written += int64(len(b)) })
+	f.hash.add(b)
+	if from := before - before%writeback; f.written-from >= writeback {
+		startWriteback(f.file, from, writeback)
+	}
+	return nil
+}
+
+// verify compares the digest of all received bytes with the blob's.
+func (f *fill) verify() error {
+	if got := digest.NewDigest(f.digest.Algorithm(), f.hash.wait()); got != f.digest {
+		return fmt.Errorf("%w: its digest is %s", ErrWrongContent, got)
+	}
+	return nil
+}

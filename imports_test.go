@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/store":          {"registry"},
-	"proxy/access":         {"registry"},
+	"proxy/access":         {"registry", "proxy/outcome"},
 	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy/outcome":        {"registry"}, // the words in which rooms tell each other what is known
 	"proxy/peer":           {"registry"},

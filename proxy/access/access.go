@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -157,17 +156,4 @@ func keyedHash(secret []byte, parts ...string) (key grantKey) {
 	}
 	mac.Sum(key[:0])
 	return key
-}
-
-// MissingProject translates Harbor's 401 with an empty challenge. Where its body says that
-// the project does not exist, the result is NAME_UNKNOWN. Otherwise Harbor's database is
-// down. That is UNAVAILABLE, as is every other error of Harbor's.
-func MissingProject(e *registry.Error) *registry.Error {
-	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
-		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")
-	}
-	unavailable := registry.Errorf(registry.CodeUnavailable, "Harbor cannot say now; try again")
-	unavailable.RetryAfter = max(e.RetryAfter, 5*time.Second)
-	unavailable.Cause = e
-	return unavailable
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
 )
 
@@ -68,7 +69,7 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	case e.Status == http.StatusForbidden:
 		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
 	}
-	return MissingProject(e)
+	return outcome.MissingProject(e)
 }
 
 // isJSON reports whether the response's content is JSON, by its header.

@@ -1,6 +1,7 @@
 package peer_test
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"testing"
 	"time"
@@ -63,25 +64,32 @@ func TestAnEdgeIsKnownByItsToken(t *testing.T) {
 	}
 }
 
-// The signature is always checked, by the one algorithm that edges use.
+// The signature is always checked, by the one algorithm that edges use, and a token is
+// one of edges.
 func TestATokenIsSignedByTheFleetsKey(t *testing.T) {
 	par1 := peer.NewKey(fleetSecret, "par1", time.Now)
-	claims := jwt.RegisteredClaims{Issuer: "breakwater-edge", Subject: "mad1", Audience: jwt.ClaimStrings{"par1"}, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Minute))}
+	sum := sha256.Sum256([]byte("breakwater peers\x00" + fleetSecret))
+	key := sum[:]
 	for name, c := range map[string]struct {
 		method jwt.SigningMethod
 		key    any
+		issuer string
+		good   bool
 	}{
-		"none":            {jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType},
-		"the bare secret": {jwt.SigningMethodHS256, []byte(fleetSecret)},
-		"an empty key":    {jwt.SigningMethodHS256, []byte{}},
-		"HS512":           {jwt.SigningMethodHS512, []byte(fleetSecret)},
+		"as edges do":     {jwt.SigningMethodHS256, key, "breakwater-edge", true},
+		"another issuer":  {jwt.SigningMethodHS256, key, "harbor-token-issuer", false},
+		"HS512":           {jwt.SigningMethodHS512, key, "breakwater-edge", false},
+		"none":            {jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "breakwater-edge", false},
+		"the bare secret": {jwt.SigningMethodHS256, []byte(fleetSecret), "breakwater-edge", false},
+		"an empty key":    {jwt.SigningMethodHS256, []byte{}, "breakwater-edge", false},
 	} {
+		claims := jwt.RegisteredClaims{Issuer: c.issuer, Subject: "mad1", Audience: jwt.ClaimStrings{"par1"}, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Minute))}
 		raw, err := jwt.NewWithClaims(c.method, claims).SignedString(c.key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if who, ok := par1.Verify("Bearer " + raw); ok {
-			t.Errorf("%s: is %q", name, who)
+		if who, ok := par1.Verify("Bearer " + raw); ok != c.good {
+			t.Errorf("%s: %q, %v", name, who, ok)
 		}
 	}
 }

@@ -169,6 +169,27 @@ func TestReadYourWrites(t *testing.T) {
 	})
 }
 
+// An answer from before a write says nothing of what is there since, also where nobody
+// has asked again.
+func TestAnAnswerThatAWriteHasOvertaken(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, m memory) {
+		slow := holds(v1)
+		slow.after = 5 * time.Second
+		r, _ := c.Revalidate(asked, tags.Entry{}, freshness, slow.ask)
+		time.Sleep(time.Second)
+		c.Written(latest.Repo, latest.Reference)
+		<-r.Done
+		synctest.Wait()
+		if r.Entry.Digest != v1 {
+			t.Error("those who asked before the write have no answer")
+		}
+		is(t, "after the answer", c, "", false)
+		if _, ok := m[latest]; ok {
+			t.Error("the older copy is remembered")
+		}
+	})
+}
+
 // A write that moved nothing for certain leaves the copy, which is believed no longer.
 func TestAWriteThatMayHaveBeenDone(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {

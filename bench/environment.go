@@ -84,6 +84,13 @@ func (e *environment) findPeers(ctx context.Context) error {
 		}
 		e.binaries["edge"] = path
 	}
+	if e.plan.Before != "" && e.wants("before") {
+		path, err := filepath.Abs(e.plan.Before)
+		if err != nil {
+			return err
+		}
+		e.binaries["before"] = path
+	}
 	if e.wants("distribution") {
 		if path, err := e.findDistribution(ctx); err != nil {
 			e.absent = append(e.absent, fmt.Sprintf("distribution is left out: %v.", err))

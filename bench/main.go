@@ -44,6 +44,7 @@ type plan struct {
 	Dir      string        // where content and caches are kept; "": the system's temporary directory
 	Registry string        // distribution's binary; "": `registry` of PATH, else built
 	Nginx    string        // nginx's binary; "": of PATH
+	Before   string        // another breakwater, to compare the edge with; "": none
 	Warm     int64         // bytes of the blob that is held already, and of what is pushed
 	Cold     int64         // bytes of the blob that is not
 	Slow     int64         // bytes of the blob behind a slow link
@@ -81,12 +82,13 @@ func edgeCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&p.Rounds, "rounds", p.Rounds, "how often each work is done by each peer")
 	flags.BoolVar(&quick, "quick", false, "one round of small blobs: does it run, not how fast")
-	flags.StringSliceVar(&p.Peers, "peers", nil, "which peers: edge, distribution, nginx-static, nginx-cache, direct; default all")
+	flags.StringSliceVar(&p.Peers, "peers", nil, "which peers: edge, before, distribution, nginx-static, nginx-cache, direct; default all")
 	flags.StringSliceVar(&p.Work, "work", nil, "which work, such as warm-1, or warm-1/tls for one transport; default all")
 	flags.Int64Var(&rate, "rate", p.Rate/mib, "MiB a second that the origin sends, over all connections, in the slow works")
 	flags.StringVar(&p.Dir, "dir", "", "where content and caches are kept; default the system's temporary directory")
 	flags.StringVar(&p.Registry, "registry", "", "distribution's binary; default registry on PATH, else it is built")
 	flags.StringVar(&p.Nginx, "nginx", "", "nginx's binary; default nginx on PATH")
+	flags.StringVar(&p.Before, "before", "", "another breakwater's binary, as of the commit before: the peer before")
 	flags.BoolVar(&p.JSON, "json", false, "print the result as one JSON object")
 	return cmd
 }

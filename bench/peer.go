@@ -32,12 +32,13 @@ func kinds() []kind {
 	nginx := func(binary, config string) []string {
 		return []string{binary, "-p", filepath.Dir(config), "-c", config}
 	}
+	edge := func(binary, config string) []string {
+		return []string{binary, "edge", "--config", config, "--datacenter", "par1", "--drain", "0s"}
+	}
+	edgeVersion := func(binary string) string { return firstLine(binary, "version") + revision(binary) }
 	return []kind{
-		{name: "edge", file: "edge.yaml", takes: true,
-			command: func(binary, config string) []string {
-				return []string{binary, "edge", "--config", config, "--datacenter", "par1", "--drain", "0s"}
-			},
-			version: func(binary string) string { return firstLine(binary, "version") + revision(binary) }},
+		{name: "edge", file: "edge.yaml", takes: true, command: edge, version: edgeVersion},
+		{name: "before", file: "edge.yaml", takes: true, command: edge, version: edgeVersion},
 		{name: "distribution", file: "distribution.yaml",
 			command: func(binary, config string) []string { return []string{binary, "serve", config} },
 			version: func(binary string) string {
@@ -105,7 +106,7 @@ func newPeer(ctx context.Context, env *environment, k kind, tls, open bool) (*pe
 	if tls {
 		p.base = "https://" + s.Listen
 	}
-	if k.name == "edge" {
+	if k.file == "edge.yaml" {
 		env.say("profiles of %s: http://%s/debug/pprof/", filepath.Base(p.dir), s.Admin)
 	}
 	return p, p.start(ctx)

@@ -3,9 +3,7 @@ package gslb
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,136 +12,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 )
-
-var silent = slog.New(slog.DiscardHandler)
-
-// fleetOfFiles is a fleet whose datacenters are up and down as files say.
-type fleetOfFiles struct {
-	cfg Config
-	dir string
-}
-
-func newFleetOfFiles(t *testing.T) *fleetOfFiles {
-	t.Helper()
-	f := &fleetOfFiles{dir: t.TempDir()}
-	f.cfg = Config{
-		Node: "par1", Listen: "127.0.0.1:0", Log: silent, State: filepath.Join(f.dir, "state.json"),
-		Probe: ProbeConfig{Interval: 20 * time.Millisecond, Timeout: 15 * time.Millisecond, Fall: 2, Rise: 2, Confirm: time.Millisecond},
-		Fleet: FleetConfig{
-			Datacenters: []Datacenter{
-				{Name: "par1", Addresses: addrs("192.0.2.1", "2001:db8::1"), Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, NameServers: addrs("192.0.2.53")},
-				{Name: "mad1", Addresses: addrs("192.0.2.2"), Networks: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}, NameServers: addrs("192.0.2.54")},
-				{Name: "drp1", Backup: true, Addresses: addrs("192.0.2.3")},
-			},
-			Zones: []Zone{{Origin: "h.example.", Mbox: "sre.h.example.", Names: []Name{
-				{Name: "h.example.", Method: Nearest, Panic: PanicLastGood, TTL: 30 * time.Second, Members: []int{0, 1, 2}},
-				{Name: "two.h.example.", Method: Failover, Panic: PanicNodata, TTL: 10 * time.Second, Members: []int{1, 0}},
-			}}},
-		},
-	}
-	for _, dc := range f.cfg.Fleet.Datacenters {
-		f.say(t, dc.Name, "up")
-		f.cfg.Targets = append(f.cfg.Targets, Target{Datacenter: dc.Name, Kind: ProbeFile, URL: "file:" + filepath.Join(f.dir, dc.Name)})
-	}
-	return f
-}
-
-func addrs(all ...string) (list []netip.Addr) {
-	for _, a := range all {
-		list = append(list, netip.MustParseAddr(a))
-	}
-	return list
-}
-
-// say writes what a datacenter's probes find; far in the future, so that it does not age.
-func (f *fleetOfFiles) say(t *testing.T, datacenter, text string) {
-	t.Helper()
-	file := filepath.Join(f.dir, datacenter)
-	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(file+".new", later, later); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// running is a node that answers on loopback.
-type running struct {
-	*Node
-	t    *testing.T
-	stop func()
-}
-
-func (f *fleetOfFiles) run(t *testing.T) *running {
-	t.Helper()
-	n, err := New(t.Context(), f.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	stopped := false
-	r := &running{n, t, func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	}}
-	t.Cleanup(r.stop)
-	return r
-}
-
-// ask is a query over UDP, with a client subnet where there is one.
-func (r *running) ask(name, subnet string, qtype uint16) *dns.Msg {
-	r.t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, qtype)
-	m.SetEdns0(1232, false)
-	if subnet != "" {
-		p := netip.MustParsePrefix(subnet)
-		ecs := &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(p.Bits()), Address: p.Addr().AsSlice()}
-		if p.Addr().Is6() {
-			ecs.Family = 2
-		}
-		m.IsEdns0().Option = append(m.IsEdns0().Option, ecs)
-	}
-	answer, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return answer
-}
-
-// addresses are the A records of the answer.
-func (r *running) addresses(name, subnet string) (all []string) {
-	r.t.Helper()
-	for _, rr := range r.ask(name, subnet, dns.TypeA).Answer {
-		all = append(all, rr.(*dns.A).A.String())
-	}
-	return all
-}
-
-// becomes waits until the name is answered so.
-func (r *running) becomes(name, subnet string, want ...string) {
-	r.t.Helper()
-	var got []string
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		if got = r.addresses(name, subnet); slices.Equal(got, want) {
-			return
-		}
-	}
-	r.t.Fatalf("%s for %q is %v and does not become %v", name, subnet, got, want)
-}
 
 func TestNodeFollowsHealth(t *testing.T) {
 	f := newFleetOfFiles(t)
@@ -313,33 +182,6 @@ func TestReload(t *testing.T) {
 	r.becomes("h.example.", "203.0.113.0/24", "192.0.2.2")
 }
 
-// The TXT record says what the answer does, to those who may ask.
-func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
-	f := newFleetOfFiles(t)
-	r := f.run(t)
-	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if a := r.ask("_why.h.example.", "10.1.2.0/24", dns.TypeTXT); a.Rcode != dns.RcodeNameError {
-		t.Errorf("everybody may ask: %v", a)
-	}
-	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	if err := r.Reload(f.cfg); err != nil {
-		t.Fatal(err)
-	}
-	e, err := r.Explain("", "10.2.3.4")
-	if err != nil || e.Datacenter != "mad1" || !slices.Equal(e.Addresses, addrs("192.0.2.2")) {
-		t.Errorf("%+v %v", e, err)
-	}
-	a := r.ask("_why.h.example.", "10.2.3.4/32", dns.TypeTXT)
-	if len(a.Answer) != 1 || !slices.Equal(a.Answer[0].(*dns.TXT).Txt, e.Sentences) {
-		t.Errorf("%v\n%v", a, e.Sentences)
-	}
-	for _, wrong := range [][2]string{{"x.example", "10.2.3.4"}, {"", "all"}, {"", ""}} {
-		if _, err := r.Explain(wrong[0], wrong[1]); err == nil {
-			t.Errorf("%q is explained", wrong)
-		}
-	}
-}
-
 // Who proves a name by ACME's dns-01 is led to a zone that takes records, whatever the
 // type and the case; without a target there is no such name.
 func TestTheProofOfANameIsElsewhere(t *testing.T) {
@@ -368,36 +210,6 @@ func TestTheProofOfANameIsElsewhere(t *testing.T) {
 	}
 	if a := r.ask("_acme-challenge.ns-par1.h.example.", "10.1.2.0/24", dns.TypeTXT); a.Rcode != dns.RcodeNameError {
 		t.Errorf("name servers have no certificates: %v", a)
-	}
-}
-
-// A sentence that is longer than a string of a TXT record is said in several, and the
-// answer that is longer than a datagram over TCP.
-func TestWhyIsSaidWhole(t *testing.T) {
-	f := newFleetOfFiles(t)
-	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	for i := range 40 {
-		name := fmt.Sprintf("datacenter-number-%d", i)
-		f.cfg.Fleet.Datacenters = append(f.cfg.Fleet.Datacenters, Datacenter{Name: name, Addresses: addrs("192.0.2.100")})
-		f.cfg.Fleet.Zones[0].Names[0].Members = append(f.cfg.Fleet.Zones[0].Names[0].Members, 3+i)
-	}
-	r := f.run(t)
-	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	e, err := r.Explain("", "10.1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := new(dns.Msg)
-	m.SetQuestion("_why.h.example.", dns.TypeTXT)
-	m.SetEdns0(1232, false)
-	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 32, Address: net.IPv4(10, 1, 2, 3).To4()}}
-	a, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, r.Addresses()[0])
-	if err != nil || len(a.Answer) != 1 {
-		t.Fatalf("%v %v", a, err)
-	}
-	txt, sentences := strings.Join(a.Answer[0].(*dns.TXT).Txt, ""), strings.Join(e.Sentences, "")
-	if len(txt) < 1000 || txt != sentences {
-		t.Errorf("%s\nis not\n%s", txt, sentences)
 	}
 }
 
@@ -435,34 +247,6 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 	for range cap(failed) {
 		if err := <-failed; err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-// The README lists the metrics that there are.
-func TestMetricsAreInTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	registry := prometheus.NewRegistry()
-	m := newMetrics(registry)
-	m.setUp("par1", true)
-	m.probed("par1", time.Millisecond, fail("tls", "x"))
-	m.decided("par1", tierNearest, true)
-	h := m.hooks()
-	h.answered(dns.TypeA, 0, false)
-	h.limited(true)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(families) != 10 {
-		t.Errorf("%d metrics; one is not looked at here", len(families))
-	}
-	for _, f := range families {
-		if !strings.Contains(string(readme), "`"+f.GetName()+"`") {
-			t.Errorf("%s is not in the README", f.GetName())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -90,4 +91,28 @@ func TestCost(t *testing.T) {
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
 	}
+}
+
+// TestHangingUpstream: Harbor says nothing while its upstream hangs.
+func TestHangingUpstream(t *testing.T) {
+	u, h := startUpstream(t), startHarbor(t, testKey())
+	if err := errors.Join(h.CreateCache("cache", "docker-registry", u.URL(), false), u.SetFaults(Fault{Name: "hang", Path: "/manifests/"})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL()+"/v2/cache/team/img/manifests/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(h.Admin())
+	if resp, err := http.DefaultClient.Do(req); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, %v", resp, err)
+	}
+	for range 100 {
+		if u.Requests()["HEAD /v2/team/img/manifests/v1"] > 0 {
+			return
+		}
+	}
+	t.Error("the upstream was not asked")
 }

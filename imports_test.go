@@ -20,6 +20,7 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
+	"internal/trial":       {}, // for tests
 	"gslb":                 {},
 	"deploy":               {}, // a test of files, no package
 	"internal/fleet":       {"internal/naming"},

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"example.org/breakwater/internal/trial"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -113,10 +116,11 @@ func (r *running) ask(name, subnet string, qtype uint16) *dns.Msg {
 		}
 		m.IsEdns0().Option = append(m.IsEdns0().Option, ecs)
 	}
-	answer, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var answer *dns.Msg
+	trial.Until(r.t, func() (err error) {
+		answer, _, err = (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
+		return err
+	})
 	return answer
 }
 
@@ -132,11 +136,10 @@ func (r *running) addresses(name, subnet string) (all []string) {
 // becomes waits until the name is answered so.
 func (r *running) becomes(name, subnet string, want ...string) {
 	r.t.Helper()
-	var got []string
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		if got = r.addresses(name, subnet); slices.Equal(got, want) {
-			return
+	trial.Until(r.t, func() error {
+		if got := r.addresses(name, subnet); !slices.Equal(got, want) {
+			return fmt.Errorf("%s for %q is %v and does not become %v", name, subnet, got, want)
 		}
-	}
-	r.t.Fatalf("%s for %q is %v and does not become %v", name, subnet, got, want)
+		return nil
+	})
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"example.org/breakwater/internal/trial"
 )
 
 func TestNodeFollowsHealth(t *testing.T) {
@@ -28,15 +30,16 @@ func TestNodeFollowsHealth(t *testing.T) {
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.3")
 	r.becomes("two.h.example.", "") // nodata is the policy of this one
 	f.say(t, "drp1", "down")
-	for until := time.Now().Add(10 * time.Second); ; { // the last that was good, and for a short time
+	trial.Until(t, func() error { // the last that was good, and for a short time
 		a := r.ask("h.example.", "10.1.2.0/24", dns.TypeA)
-		if len(a.Answer) != 1 || a.Answer[0].(*dns.A).A.String() != "192.0.2.3" || time.Now().After(until) {
+		if len(a.Answer) != 1 || a.Answer[0].(*dns.A).A.String() != "192.0.2.3" {
 			t.Fatalf("nobody is healthy: %v", a)
 		}
-		if a.Answer[0].Header().Ttl <= 5 {
-			break
+		if ttl := a.Answer[0].Header().Ttl; ttl > 5 {
+			return fmt.Errorf("nobody is healthy, and the TTL is %d", ttl)
 		}
-	}
+		return nil
+	})
 	f.say(t, "par1", "up")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
 	r.becomes("two.h.example.", "", "192.0.2.1")
@@ -46,12 +49,14 @@ func TestNodeIsSteered(t *testing.T) {
 	f := newFleetOfFiles(t)
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	const longest = 30 * time.Second // TTL
+	begun := time.Now()
 	done, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Reason: "new switches"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in := time.Until(done.SafeAt); in < 29*time.Second || in > 30*time.Second {
-		t.Errorf("safe to stop in %v, and the longest TTL is 30s", in)
+	if done.SafeAt.Before(begun.Add(longest)) || done.SafeAt.After(time.Now().Add(longest)) {
+		t.Errorf("safe to stop at %v, drained at %v, and the longest TTL is %v", done.SafeAt, begun, longest)
 	}
 	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
 		t.Errorf("a drain takes effect at once: %v", got)
@@ -74,11 +79,12 @@ func TestNodeIsSteered(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if _, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Until: time.Now().Add(300 * time.Millisecond)}); err != nil {
+	until := time.Now().Add(300 * time.Millisecond)
+	if _, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Until: until}); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
-		t.Errorf("%v", got)
+	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) && time.Now().Before(until) {
+		t.Errorf("%v, before it ends", got)
 	}
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	for _, wrong := range []Override{
@@ -102,13 +108,9 @@ func TestColdStart(t *testing.T) {
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	r.stop()
 	f.cfg.Targets[0] = Target{Datacenter: "par1", Kind: ProbeEdge, URL: "http://" + serveTCP(t, func(net.Conn) {})} // no answer
-	f.cfg.Probe.Timeout, f.cfg.Probe.Interval, f.cfg.Probe.Fall = 2*time.Second, 3*time.Second, 10
+	f.cfg.Probe.Timeout, f.cfg.Probe.Interval, f.cfg.Probe.Fall = time.Hour, time.Hour, 10                          // no round is ever in
 	r = f.run(t)
-	begun := time.Now()
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("what was known is answered after %v", took)
-	}
 	r.stop()
 	s, err := loadState(f.cfg.State, silent)
 	if err != nil {
@@ -215,19 +217,20 @@ func TestTheProofOfANameIsElsewhere(t *testing.T) {
 
 // Queries go on while health comes and goes and configurations are read again.
 func TestAnswersWhileEverythingChanges(t *testing.T) {
+	const changes = 300
 	f := newFleetOfFiles(t)
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	failed := make(chan error, 8)
 	for i := range cap(failed) {
 		go func() {
 			var err error
-			for n := 0; err == nil && ctx.Err() == nil; n++ {
+			for n := 0; err == nil && (n == 0 || ctx.Err() == nil); n++ {
 				m := new(dns.Msg)
 				m.SetQuestion("h.example.", dns.TypeA)
-				a, _, e := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
+				a, _, e := (&dns.Client{Timeout: trial.Patience}).Exchange(m, r.Addresses()[0])
 				if e != nil || len(a.Answer) != 1 {
 					err = fmt.Errorf("%d of %d: %v %v", n, i, a, e)
 				}
@@ -235,15 +238,16 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 			failed <- err
 		}()
 	}
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := range changes {
 		f.say(t, "par1", []string{"up", "down"}[n%2])
 		if err := r.Reload(f.cfg); err != nil {
 			t.Error(err)
 		}
-		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Second)}); err != nil {
+		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Hour)}); err != nil {
 			t.Error(err)
 		}
 	}
+	cancel()
 	for range cap(failed) {
 		if err := <-failed; err != nil {
 			t.Error(err)

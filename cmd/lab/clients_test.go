@@ -22,6 +22,7 @@ func TestRealClients(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	f := startLab(t)
 	edge := f.edge(0)
 	t.Logf("the lab was up after %.2f s", f.Seconds)

@@ -3,13 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // podman returns what runs podman with storage of the test's own.
@@ -29,10 +31,8 @@ func podman(t *testing.T, home string) (run func(args ...string) *exec.Cmd) {
 func dockerdOfToday(t *testing.T) string {
 	t.Helper()
 	daemon := os.Getenv("BREAKWATER_DOCKERD")
-	if daemon == "" && os.Getenv("CI") != "" {
-		t.Fatal("CI has no dockerd of today")
-	} else if daemon == "" {
-		t.Skip("BREAKWATER_DOCKERD is to name a dockerd of version 23 or newer")
+	if daemon == "" {
+		trial.Missing(t, "BREAKWATER_DOCKERD, a dockerd of version 23 or newer,")
 	}
 	return daemon
 }
@@ -57,16 +57,20 @@ func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(a
 	t.Cleanup(func() {
 		cancel()
 		d.Wait() //nolint:errcheck // it was told to end
+		if t.Failed() {
+			t.Logf("%s:\n%s", daemon, log.String()[max(0, log.Len()-4000):])
+		}
 	})
 	run = func(args ...string) *exec.Cmd {
 		return clientCommand(t, home, client, append([]string{"-H", socket}, args...)...)
 	}
-	up := time.Now().Add(30 * time.Second)
-	for run("version").Run() != nil {
-		if time.Now().After(up) {
-			t.Fatalf("dockerd does not answer\n%s", &log)
+	trial.Until(t, func() error {
+		text, err := run("version").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("dockerd does not answer: %w: %s", err, text)
 		}
-	}
+		return nil
+	})
 	return run
 }
 
@@ -104,15 +108,19 @@ func containerd(t *testing.T, home string) (ctr func(args ...string) *exec.Cmd) 
 	t.Cleanup(func() {
 		cancel()
 		d.Wait() //nolint:errcheck // it was told to end
+		if t.Failed() {
+			t.Logf("%s:\n%s", daemon, log.String()[max(0, log.Len()-4000):])
+		}
 	})
 	ctr = func(args ...string) *exec.Cmd {
 		return clientCommand(t, home, client, append([]string{"--address", home + "/c.sock"}, args...)...)
 	}
-	up := time.Now().Add(30 * time.Second)
-	for ctr("version").Run() != nil {
-		if time.Now().After(up) {
-			t.Fatalf("containerd does not answer\n%s", log.String())
+	trial.Until(t, func() error {
+		text, err := ctr("version").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("containerd does not answer: %w: %s", err, text)
 		}
-	}
+		return nil
+	})
 	return ctr
 }

@@ -21,10 +21,11 @@ type fleetUnderTest struct {
 	ended   chan error
 }
 
-func startLab(t *testing.T, args ...string) *fleetUnderTest {
+func startLab(t *testing.T, env ...string) *fleetUnderTest {
 	t.Helper()
 	f := &fleetUnderTest{stderr: new(bytes.Buffer), ended: make(chan error, 1)}
-	f.process = exec.Command(bin(t, "lab"), append([]string{"--json", "--port", "0"}, args...)...)
+	f.process = exec.Command(bin(t, "lab"), "--json", "--port", "0")
+	f.process.Env = append(os.Environ(), env...)
 	f.process.Stderr = f.stderr
 	stdout, err := f.process.StdoutPipe()
 	if err != nil {

@@ -5,32 +5,56 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // Tests here run the built programs and real clients; this is how.
 
-// bin builds a program of this module.
-func bin(t *testing.T, program string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), program)
-	if text, err := exec.Command("go", "build", "-o", out, "example.org/breakwater/cmd/"+program).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
+func TestMain(m *testing.M) {
+	// All that clients and servers talk to is on this machine, where no proxy finds it.
+	os.Setenv("NO_PROXY", strings.TrimLeft(os.Getenv("NO_PROXY")+",127.0.0.0/8,198.18.0.0/15,.example.org", ","))
+	status := m.Run()
+	if programs.dir != "" {
+		os.RemoveAll(programs.dir)
 	}
-	return out
+	os.Exit(status)
 }
 
-// need skips the test on a machine without the client, and fails it in CI.
-func need(t *testing.T, client string) string {
+// programs are those of this module that tests have asked for: each is built once.
+var programs = struct {
+	sync.Mutex
+	dir   string
+	built map[string]bool
+}{built: map[string]bool{}}
+
+// bin builds a program of this module, for who asks first.
+func bin(t *testing.T, program string) (path string) {
 	t.Helper()
-	path, err := exec.LookPath(client)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI has no %s", client)
+	programs.Lock()
+	defer programs.Unlock()
+	if programs.dir == "" {
+		var err error
+		if programs.dir, err = os.MkdirTemp("", "breakwater-programs-"); err != nil {
+			t.Fatal(err)
 		}
-		t.Skipf("there is no %s on this machine", client)
+	}
+	path = filepath.Join(programs.dir, program)
+	if !programs.built[program] {
+		if text, err := exec.Command("go", "build", "-o", path, "example.org/breakwater/cmd/"+program).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		programs.built[program] = true
 	}
 	return path
+}
+
+// need is a client that a machine may not have.
+func need(t *testing.T, client string) string {
+	t.Helper()
+	return trial.Client(t, client)
 }
 
 // command is a client that has a home of its own.

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // chooseAddresses gives the edges and name servers of this test the lab's fleet files,
@@ -108,17 +110,20 @@ func (w *watched) startPrometheus(t *testing.T, scraped []string) {
 	listener.Close()
 	w.prometheus = "http://" + address
 	w.start(t, "prometheus", "--config.file", filepath.Join(w.home, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(w.home, "tsdb"), "--web.listen-address", address, "--log.level", "warn")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	trial.Until(t, func() error {
 		resp, err := http.Get(w.prometheus + "/-/ready")
 		if err != nil {
-			continue
+			return err
 		}
 		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK && w.targetsUp(t) == 2*len(w.Datacenters)+1 {
-			return
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("Prometheus is not ready: %s", resp.Status)
 		}
-	}
-	t.Fatal("Prometheus does not see the fleet")
+		if up, want := w.targetsUp(t), 2*len(w.Datacenters)+1; up != want {
+			return fmt.Errorf("Prometheus sees %d of %d targets", up, want)
+		}
+		return nil
+	})
 }
 
 func (w *watched) targetsUp(t *testing.T) (n int) {

@@ -64,18 +64,7 @@ func TestDelegation(t *testing.T) {
 	d.addClients(t, "par1", 1)
 	d.addClients(t, "mad1", 2)
 
-	// With client subnets a client is where it is, without them where its resolver is.
-	for _, c := range []struct {
-		clients  string
-		resolver int
-		want     string
-	}{
-		{"par1", atUnbound, "par1"}, {"mad1", atUnbound, "mad1"},
-		{"par1", atPlainUnbound, "par1"}, {"mad1", atPlainUnbound, "par1"},
-		{"par1", atBIND, "mad1"}, {"mad1", atBIND, "mad1"},
-	} {
-		d.sentTo(t, c.clients, c.resolver, c.want)
-	}
+	d.allAreAtHome(t)
 	for _, resolver := range []int{atUnbound, atPlainUnbound, atBIND} {
 		d.resolves(t, resolver)
 	}
@@ -122,6 +111,23 @@ func TestDelegation(t *testing.T) {
 		d.sentTo(t, "par1", atUnbound, "mad1")
 		d.sentTo(t, "mad1", atBIND, "mad1")
 	})
+}
+
+// allAreAtHome: with client subnets a client is where it is, without them where its
+// resolver is.
+func (d *delegated) allAreAtHome(t *testing.T) {
+	t.Helper()
+	for _, c := range []struct {
+		clients  string
+		resolver int
+		want     string
+	}{
+		{"par1", atUnbound, "par1"}, {"mad1", atUnbound, "mad1"},
+		{"par1", atPlainUnbound, "par1"}, {"mad1", atPlainUnbound, "par1"},
+		{"par1", atBIND, "mad1"}, {"mad1", atBIND, "mad1"},
+	} {
+		d.sentTo(t, c.clients, c.resolver, c.want)
+	}
 }
 
 // sentTo wants the clients to reach the datacenter's edge by the one name, soon, and

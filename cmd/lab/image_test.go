@@ -144,6 +144,18 @@ func composed(t *testing.T, tree, dist string) {
 	output(t, up("up", "-d", "--force-recreate"))
 	healthy()
 	pull()
+	diesAndComesBack(t, run, a.edge)
+	pull()
+	output(t, up("stop"))
+	if code := output(t, run("inspect", "--format", "{{.State.ExitCode}}", "drp_edge_1")); strings.TrimSpace(code) != "0" {
+		t.Errorf("the edge ends with %s\n%s", code, output(t, up("logs")))
+	}
+}
+
+// diesAndComesBack kills the edge in its container, and waits until its engine has
+// started it again.
+func diesAndComesBack(t *testing.T, run func(args ...string) *exec.Cmd, edge string) {
+	t.Helper()
 	process := func() int {
 		pid, err := strconv.Atoi(strings.TrimSpace(output(t, run("inspect", "--format", "{{.State.Pid}}", "drp_edge_1"))))
 		if err != nil {
@@ -155,21 +167,16 @@ func composed(t *testing.T, tree, dist string) {
 	if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	trial.Until(t, func() error { // the engine starts it again
+	trial.Until(t, func() error {
 		if pid := process(); pid == 0 || pid == killed {
 			return fmt.Errorf("the edge's process is %d, and was %d", pid, killed)
 		}
-		c, err := net.Dial("tcp", a.edge)
+		c, err := net.Dial("tcp", edge)
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	})
-	pull()
-	output(t, up("stop"))
-	if code := output(t, run("inspect", "--format", "{{.State.ExitCode}}", "drp_edge_1")); strings.TrimSpace(code) != "0" {
-		t.Errorf("the edge ends with %s\n%s", code, output(t, up("logs")))
-	}
 }
 
 type containers struct{ edge, gslb string }

@@ -108,14 +108,20 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		Access: checker, Store: blobs, Memory: edge.memory, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
-	if certificate != nil {
-		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(certificate.Expires().Unix()) }))
-	}
+	metrics.MustRegister(expiry(certificate)...)
 	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	return edge, nil
+}
+
+// expiry is the metric of an edge that has a certificate.
+func expiry(c *daemon.Certificate) []prometheus.Collector {
+	if c == nil {
+		return nil
+	}
+	return []prometheus.Collector{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
+		Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(c.Expires().Unix()) })}
 }
 
 // Close gives the store back. The servers are closed by their Daemon, or here

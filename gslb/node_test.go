@@ -217,7 +217,7 @@ func TestTheProofOfANameIsElsewhere(t *testing.T) {
 
 // Queries go on while health comes and goes and configurations are read again.
 func TestAnswersWhileEverythingChanges(t *testing.T) {
-	const changes = 300
+	const changes = 100
 	f := newFleetOfFiles(t)
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")

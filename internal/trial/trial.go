@@ -35,14 +35,6 @@ func Until(t testing.TB, check func() error) {
 // .ci/run does, and -short is against it.
 func Full() bool { return os.Getenv("BREAKWATER_TESTS") == "full" && !testing.Short() }
 
-// Part is how many cases of a campaign are tried: all of them in full, else some.
-func Part(all, some int) int {
-	if Full() {
-		return all
-	}
-	return some
-}
-
 // Client is the path of a program that the test uses. A machine without it skips the
 // test, and fails it where CI is in the environment.
 func Client(t testing.TB, name string) string {

@@ -21,6 +21,7 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
+	"internal/trial":       {}, // for tests
 	"gslb":                 {},
 	"deploy":               {}, // a test of files, no package
 	"deploy/helm":          {}, // the same, of a module of its own

@@ -3,9 +3,7 @@ package gslb
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,136 +12,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/internal/trial"
 )
-
-var silent = slog.New(slog.DiscardHandler)
-
-// fleetOfFiles is a fleet whose datacenters are up and down as files say.
-type fleetOfFiles struct {
-	cfg Config
-	dir string
-}
-
-func newFleetOfFiles(t *testing.T) *fleetOfFiles {
-	t.Helper()
-	f := &fleetOfFiles{dir: t.TempDir()}
-	f.cfg = Config{
-		Node: "par1", Listen: "127.0.0.1:0", Log: silent, State: filepath.Join(f.dir, "state.json"),
-		Probe: ProbeConfig{Interval: 20 * time.Millisecond, Timeout: 15 * time.Millisecond, Fall: 2, Rise: 2, Confirm: time.Millisecond},
-		Fleet: FleetConfig{
-			Datacenters: []Datacenter{
-				{Name: "par1", Addresses: addrs("192.0.2.1", "2001:db8::1"), Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, NameServers: addrs("192.0.2.53")},
-				{Name: "mad1", Addresses: addrs("192.0.2.2"), Networks: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}, NameServers: addrs("192.0.2.54")},
-				{Name: "drp1", Backup: true, Addresses: addrs("192.0.2.3")},
-			},
-			Zones: []Zone{{Origin: "h.example.", Mbox: "sre.h.example.", Names: []Name{
-				{Name: "h.example.", Method: Nearest, Panic: PanicLastGood, TTL: 30 * time.Second, Members: []int{0, 1, 2}},
-				{Name: "two.h.example.", Method: Failover, Panic: PanicNodata, TTL: 10 * time.Second, Members: []int{1, 0}},
-			}}},
-		},
-	}
-	for _, dc := range f.cfg.Fleet.Datacenters {
-		f.say(t, dc.Name, "up")
-		f.cfg.Targets = append(f.cfg.Targets, Target{Datacenter: dc.Name, Kind: ProbeFile, URL: "file:" + filepath.Join(f.dir, dc.Name)})
-	}
-	return f
-}
-
-func addrs(all ...string) (list []netip.Addr) {
-	for _, a := range all {
-		list = append(list, netip.MustParseAddr(a))
-	}
-	return list
-}
-
-// say writes what a datacenter's probes find; far in the future, so that it does not age.
-func (f *fleetOfFiles) say(t *testing.T, datacenter, text string) {
-	t.Helper()
-	file := filepath.Join(f.dir, datacenter)
-	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(file+".new", later, later); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// running is a node that answers on loopback.
-type running struct {
-	*Node
-	t    *testing.T
-	stop func()
-}
-
-func (f *fleetOfFiles) run(t *testing.T) *running {
-	t.Helper()
-	n, err := New(t.Context(), f.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
-	stopped := false
-	r := &running{n, t, func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	}}
-	t.Cleanup(r.stop)
-	return r
-}
-
-// ask is a query over UDP, with a client subnet where there is one.
-func (r *running) ask(name, subnet string, qtype uint16) *dns.Msg {
-	r.t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, qtype)
-	m.SetEdns0(1232, false)
-	if subnet != "" {
-		p := netip.MustParsePrefix(subnet)
-		ecs := &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(p.Bits()), Address: p.Addr().AsSlice()}
-		if p.Addr().Is6() {
-			ecs.Family = 2
-		}
-		m.IsEdns0().Option = append(m.IsEdns0().Option, ecs)
-	}
-	answer, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return answer
-}
-
-// addresses are the A records of the answer.
-func (r *running) addresses(name, subnet string) (all []string) {
-	r.t.Helper()
-	for _, rr := range r.ask(name, subnet, dns.TypeA).Answer {
-		all = append(all, rr.(*dns.A).A.String())
-	}
-	return all
-}
-
-// becomes waits until the name is answered so.
-func (r *running) becomes(name, subnet string, want ...string) {
-	r.t.Helper()
-	var got []string
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		if got = r.addresses(name, subnet); slices.Equal(got, want) {
-			return
-		}
-	}
-	r.t.Fatalf("%s for %q is %v and does not become %v", name, subnet, got, want)
-}
 
 func TestNodeFollowsHealth(t *testing.T) {
 	f := newFleetOfFiles(t)
@@ -159,15 +30,16 @@ func TestNodeFollowsHealth(t *testing.T) {
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.3")
 	r.becomes("two.h.example.", "") // nodata is the policy of this one
 	f.say(t, "drp1", "down")
-	for until := time.Now().Add(10 * time.Second); ; { // the last that was good, and for a short time
+	trial.Until(t, func() error { // the last that was good, and for a short time
 		a := r.ask("h.example.", "10.1.2.0/24", dns.TypeA)
-		if len(a.Answer) != 1 || a.Answer[0].(*dns.A).A.String() != "192.0.2.3" || time.Now().After(until) {
+		if len(a.Answer) != 1 || a.Answer[0].(*dns.A).A.String() != "192.0.2.3" {
 			t.Fatalf("nobody is healthy: %v", a)
 		}
-		if a.Answer[0].Header().Ttl <= 5 {
-			break
+		if ttl := a.Answer[0].Header().Ttl; ttl > 5 {
+			return fmt.Errorf("nobody is healthy, and the TTL is %d", ttl)
 		}
-	}
+		return nil
+	})
 	f.say(t, "par1", "up")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
 	r.becomes("two.h.example.", "", "192.0.2.1")
@@ -177,12 +49,14 @@ func TestNodeIsSteered(t *testing.T) {
 	f := newFleetOfFiles(t)
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	const longest = 30 * time.Second // TTL
+	begun := time.Now()
 	done, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Reason: "new switches"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in := time.Until(done.SafeAt); in < 29*time.Second || in > 30*time.Second {
-		t.Errorf("safe to stop in %v, and the longest TTL is 30s", in)
+	if done.SafeAt.Before(begun.Add(longest)) || done.SafeAt.After(time.Now().Add(longest)) {
+		t.Errorf("safe to stop at %v, drained at %v, and the longest TTL is %v", done.SafeAt, begun, longest)
 	}
 	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
 		t.Errorf("a drain takes effect at once: %v", got)
@@ -205,11 +79,12 @@ func TestNodeIsSteered(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if _, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Until: time.Now().Add(300 * time.Millisecond)}); err != nil {
+	until := time.Now().Add(300 * time.Millisecond)
+	if _, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Until: until}); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
-		t.Errorf("%v", got)
+	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) && time.Now().Before(until) {
+		t.Errorf("%v, before it ends", got)
 	}
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	for _, wrong := range []Override{
@@ -233,13 +108,9 @@ func TestColdStart(t *testing.T) {
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	r.stop()
 	f.cfg.Targets[0] = Target{Datacenter: "par1", Kind: ProbeEdge, URL: "http://" + serveTCP(t, func(net.Conn) {})} // no answer
-	f.cfg.Probe.Timeout, f.cfg.Probe.Interval, f.cfg.Probe.Fall = 2*time.Second, 3*time.Second, 10
+	f.cfg.Probe.Timeout, f.cfg.Probe.Interval, f.cfg.Probe.Fall = time.Hour, time.Hour, 10                          // no round is ever in
 	r = f.run(t)
-	begun := time.Now()
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("what was known is answered after %v", took)
-	}
 	r.stop()
 	s, err := loadState(f.cfg.State, silent)
 	if err != nil {
@@ -313,33 +184,6 @@ func TestReload(t *testing.T) {
 	r.becomes("h.example.", "203.0.113.0/24", "192.0.2.2")
 }
 
-// The TXT record says what the answer does, to those who may ask.
-func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
-	f := newFleetOfFiles(t)
-	r := f.run(t)
-	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	if a := r.ask("_why.h.example.", "10.1.2.0/24", dns.TypeTXT); a.Rcode != dns.RcodeNameError {
-		t.Errorf("everybody may ask: %v", a)
-	}
-	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	if err := r.Reload(f.cfg); err != nil {
-		t.Fatal(err)
-	}
-	e, err := r.Explain("", "10.2.3.4")
-	if err != nil || e.Datacenter != "mad1" || !slices.Equal(e.Addresses, addrs("192.0.2.2")) {
-		t.Errorf("%+v %v", e, err)
-	}
-	a := r.ask("_why.h.example.", "10.2.3.4/32", dns.TypeTXT)
-	if len(a.Answer) != 1 || !slices.Equal(a.Answer[0].(*dns.TXT).Txt, e.Sentences) {
-		t.Errorf("%v\n%v", a, e.Sentences)
-	}
-	for _, wrong := range [][2]string{{"x.example", "10.2.3.4"}, {"", "all"}, {"", ""}} {
-		if _, err := r.Explain(wrong[0], wrong[1]); err == nil {
-			t.Errorf("%q is explained", wrong)
-		}
-	}
-}
-
 // Who proves a name by ACME's dns-01 is led to a zone that takes records, whatever the
 // type and the case; without a target there is no such name.
 func TestTheProofOfANameIsElsewhere(t *testing.T) {
@@ -371,51 +215,22 @@ func TestTheProofOfANameIsElsewhere(t *testing.T) {
 	}
 }
 
-// A sentence that is longer than a string of a TXT record is said in several, and the
-// answer that is longer than a datagram over TCP.
-func TestWhyIsSaidWhole(t *testing.T) {
-	f := newFleetOfFiles(t)
-	f.cfg.Fleet.Explain = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	for i := range 40 {
-		name := fmt.Sprintf("datacenter-number-%d", i)
-		f.cfg.Fleet.Datacenters = append(f.cfg.Fleet.Datacenters, Datacenter{Name: name, Addresses: addrs("192.0.2.100")})
-		f.cfg.Fleet.Zones[0].Names[0].Members = append(f.cfg.Fleet.Zones[0].Names[0].Members, 3+i)
-	}
-	r := f.run(t)
-	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	e, err := r.Explain("", "10.1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := new(dns.Msg)
-	m.SetQuestion("_why.h.example.", dns.TypeTXT)
-	m.SetEdns0(1232, false)
-	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 32, Address: net.IPv4(10, 1, 2, 3).To4()}}
-	a, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, r.Addresses()[0])
-	if err != nil || len(a.Answer) != 1 {
-		t.Fatalf("%v %v", a, err)
-	}
-	txt, sentences := strings.Join(a.Answer[0].(*dns.TXT).Txt, ""), strings.Join(e.Sentences, "")
-	if len(txt) < 1000 || txt != sentences {
-		t.Errorf("%s\nis not\n%s", txt, sentences)
-	}
-}
-
 // Queries go on while health comes and goes and configurations are read again.
 func TestAnswersWhileEverythingChanges(t *testing.T) {
+	const changes = 100
 	f := newFleetOfFiles(t)
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	failed := make(chan error, 8)
 	for i := range cap(failed) {
 		go func() {
 			var err error
-			for n := 0; err == nil && ctx.Err() == nil; n++ {
+			for n := 0; err == nil && (n == 0 || ctx.Err() == nil); n++ {
 				m := new(dns.Msg)
 				m.SetQuestion("h.example.", dns.TypeA)
-				a, _, e := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, r.Addresses()[0])
+				a, _, e := (&dns.Client{Timeout: trial.Patience}).Exchange(m, r.Addresses()[0])
 				if e != nil || len(a.Answer) != 1 {
 					err = fmt.Errorf("%d of %d: %v %v", n, i, a, e)
 				}
@@ -423,46 +238,19 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 			failed <- err
 		}()
 	}
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := range changes {
 		f.say(t, "par1", []string{"up", "down"}[n%2])
 		if err := r.Reload(f.cfg); err != nil {
 			t.Error(err)
 		}
-		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Second)}); err != nil {
+		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Hour)}); err != nil {
 			t.Error(err)
 		}
 	}
+	cancel()
 	for range cap(failed) {
 		if err := <-failed; err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-// The README lists the metrics that there are.
-func TestMetricsAreInTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	registry := prometheus.NewRegistry()
-	m := newMetrics(registry)
-	m.setUp("par1", true)
-	m.probed("par1", time.Millisecond, fail("tls", "x"))
-	m.decided("par1", tierNearest, true)
-	h := m.hooks()
-	h.answered(dns.TypeA, 0, false)
-	h.limited(true)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(families) != 10 {
-		t.Errorf("%d metrics; one is not looked at here", len(families))
-	}
-	for _, f := range families {
-		if !strings.Contains(string(readme), "`"+f.GetName()+"`") {
-			t.Errorf("%s is not in the README", f.GetName())
 		}
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/lab"
+
+	"example.org/breakwater/internal/trial"
 )
 
 const publicName = "harbor.example.org"
@@ -115,7 +117,11 @@ const serving = `{"datacenter":"par1","serving":true,"harbor":"down","store":"ok
 func probed(t *testing.T, what string, target Target, reason, sentence string) {
 	t.Helper()
 	target.Datacenter = "par1"
-	err := newProber(target, ProbeConfig{Interval: time.Second, Timeout: 300 * time.Millisecond}).probe(t.Context())
+	cfg := ProbeConfig{Interval: 10 * time.Second, Timeout: trial.Patience}
+	if reason == "timeout" {
+		cfg.Timeout = 300 * time.Millisecond
+	}
+	err := newProber(target, cfg).probe(t.Context())
 	if reason == "" {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -248,7 +254,7 @@ func TestOtherProbes(t *testing.T) {
 			t.Fatal(err)
 		}
 		probed(t, "a file: "+text, Target{Kind: ProbeFile, URL: "file:" + file}, c[0], c[1])
-		old := time.Now().Add(-time.Minute)
+		old := time.Now().Add(-time.Hour)
 		if err := os.Chtimes(file, old, old); err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +268,7 @@ func TestAProbeThatIsCutOffByTheEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := make(chan struct{}, 8)
 	address := serveTCP(t, func(net.Conn) { asked <- struct{}{} })
-	h := newHealth(ProbeConfig{Interval: time.Second, Timeout: time.Second, Fall: 1, Rise: 1, Confirm: time.Millisecond}, []Target{{Datacenter: "par1", Kind: ProbeEdge, URL: "http://" + address}}, nil,
+	h := newHealth(ProbeConfig{Interval: time.Hour, Timeout: time.Hour, Fall: 1, Rise: 1, Confirm: time.Millisecond}, []Target{{Datacenter: "par1", Kind: ProbeEdge, URL: "http://" + address}}, nil,
 		silent, nil, func() { t.Error("there was a verdict") })
 	ended := make(chan struct{})
 	go func() {

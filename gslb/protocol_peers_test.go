@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 var update = flag.Bool("update", false, "write what tests compare into README.md")
@@ -102,12 +104,7 @@ func write(t *testing.T, file, text string) {
 // start runs the peer until the test ends, and says where and which it is.
 func (p peer) start(t *testing.T) (server, version string) {
 	t.Helper()
-	program, err := exec.LookPath(p.program)
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skipf("%s is not installed: apt-get install --no-install-recommends gdnsd knot", p.program)
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	program := trial.Client(t, p.program) // apt-get install --no-install-recommends gdnsd knot
 	about, _ := exec.CommandContext(t.Context(), program, p.version...).CombinedOutput()
 	for word := range strings.FieldsSeq(string(about)) {
 		if strings.Count(word, ".") == 2 {

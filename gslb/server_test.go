@@ -16,10 +16,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // deadline is when a test that hangs fails.
-func deadline() time.Time { return time.Now().Add(10 * time.Second) }
+func deadline() time.Time { return time.Now().Add(trial.Patience) }
 
 // startServer serves until the test ends, and says where. That an address's TCP
 // port is free does not say that its UDP port is: then it tries again.

@@ -1,6 +1,8 @@
 package provision
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -58,6 +60,15 @@ func (f *testFleet) serveVault(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(answer) //nolint:errcheck // the client is gone
 }
 
+// testKey is with which all Harbors of these tests sign: to make one each would be most of their work.
+var testKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
 func newTestFleet(t *testing.T) *testFleet {
 	t.Helper()
 	upstream, err := lab.StartUpstream(nil)
@@ -68,7 +79,7 @@ func newTestFleet(t *testing.T) *testFleet {
 	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: map[string]string{"https://hub.docker.com": upstream.URL(), "https://quay.io": upstream.URL(), "https://gcr.io": upstream.URL(), "https://ghcr.io": upstream.URL()}}
 	// Artifactory's own registry checks logins; any Harbor with such a robot does for it.
 	const reader = "robot$harbor-ro"
-	checking, err := lab.StartHarbor(lab.HarborConfig{})
+	checking, err := lab.StartHarbor(lab.HarborConfig{Key: testKey()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +103,7 @@ func newTestFleet(t *testing.T) *testFleet {
 		here = append(here, "/etc/breakwater/"+name, file)
 	}
 	for _, name := range []string{"dc1", "dc2", "drp"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Registries: f.internet, ReplicationDelay: 50 * time.Millisecond, StatusLag: 50 * time.Millisecond})
+		h, err := lab.StartHarbor(lab.HarborConfig{Key: testKey(), Registries: f.internet, ReplicationDelay: 50 * time.Millisecond, StatusLag: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

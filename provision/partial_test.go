@@ -38,7 +38,7 @@ func TestADeadDatacenter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := lab.StartHarbor(lab.HarborConfig{Listener: listener, Registries: f.internet})
+	h, err := lab.StartHarbor(lab.HarborConfig{Key: testKey(), Listener: listener, Registries: f.internet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 )
 
 // answered asks a Harbor and returns the status.
@@ -75,16 +75,14 @@ func (f *testFleet) quiet(t *testing.T) {
 			h.Idle()
 		}
 	}
-	for until := time.Now().Add(time.Minute); time.Now().Before(until); {
-		running := ""
-		for _, h := range f.harbors {
-			running += strings.Trim(string(call(t, h, http.MethodGet, "/replication/executions?status=InProgress", nil)), "[] \n")
+	trial.Until(t, func() error {
+		for name, h := range f.harbors {
+			if running := call(t, h, http.MethodGet, "/replication/executions?status=InProgress", nil); strings.TrimSpace(string(running)) != "[]" {
+				return fmt.Errorf("%s replicates: %s", name, running)
+			}
 		}
-		if running == "" {
-			return
-		}
-	}
-	t.Error("replications still run after a minute")
+		return nil
+	})
 }
 
 // While sync gets a new secret every peer's login works at every moment, and in the

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 func blobRequest() Request {
@@ -133,7 +135,7 @@ func TestAnUpstreamDoesNotRedirectIntoTheDatacenter(t *testing.T) {
 	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
 	for _, address := range []string{"10.0.0.1", "192.168.0.1:81", "169.254.169.254", "100.100.100.200", "[::1]:81", "[fd00::1]", "[::ffff:10.0.0.1]", "0.0.0.0:81"} {
 		to.Store(address)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), trial.Patience)
 		if _, err := s.Do(ctx, blobRequest(), nil); err == nil || !strings.Contains(err.Error(), "private address") {
 			t.Errorf("%s: %v", address, err)
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"os"
@@ -34,14 +36,18 @@ projects:
   cache: { hub: { endpoint: "https://hub.example.org", username: u, password: "file:DIR/hub" } }
 edge: { plain_http: true, robot: { secret: "file:DIR/edge" } }
 `
-	upstream, err := lab.StartHarbor(lab.HarborConfig{})
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream, err := lab.StartHarbor(lab.HarborConfig{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
 	text = strings.Replace(text, "username: u,", `username: "`+upstream.CreateRobot("*", "u", provisionSecrets["hub"], "pull")+`",`, 1)
 	for _, name := range []string{"URL0", "URL1"} {
-		h, err := lab.StartHarbor(lab.HarborConfig{Registries: map[string]string{"https://hub.example.org": upstream.URL()}})
+		h, err := lab.StartHarbor(lab.HarborConfig{Key: key, Registries: map[string]string{"https://hub.example.org": upstream.URL()}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -16,160 +14,15 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"example.org/breakwater/internal/lab/content"
 )
-
-// The tests in this file run the built programs and real clients.
-
-// bin builds a program of this module.
-func bin(t *testing.T, program string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), program)
-	if text, err := exec.Command("go", "build", "-o", out, "example.org/breakwater/cmd/"+program).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return out
-}
-
-// need skips the test on a machine without the client, and fails it in CI.
-func need(t *testing.T, client string) string {
-	t.Helper()
-	path, err := exec.LookPath(client)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI has no %s", client)
-		}
-		t.Skipf("there is no %s on this machine", client)
-	}
-	return path
-}
-
-// command is a client that has a home of its own.
-func clientCommand(t *testing.T, home, name string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	if auth := filepath.Join(home, "auth.json"); !exists(auth) {
-		if err := os.WriteFile(auth, []byte("{}"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd.Env = append(os.Environ(), "HOME="+home, "DOCKER_CONFIG="+home, "REGISTRY_AUTH_FILE="+home+"/auth.json", "XDG_RUNTIME_DIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
-	cmd.Dir = home
-	return cmd
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-func output(t *testing.T, cmd *exec.Cmd) string {
-	t.Helper()
-	text, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, text)
-	}
-	return string(text)
-}
-
-func fails(t *testing.T, cmd *exec.Cmd) string {
-	t.Helper()
-	text, err := cmd.CombinedOutput()
-	if err == nil {
-		t.Fatalf("%s: it worked\n%s", strings.Join(cmd.Args, " "), text)
-	}
-	return string(text)
-}
-
-// fleet is a lab that runs as a process of its own.
-type fleetUnderTest struct {
-	report
-	process *exec.Cmd
-	stderr  *bytes.Buffer
-	ended   chan error
-}
-
-func startLab(t *testing.T, args ...string) *fleetUnderTest {
-	t.Helper()
-	f := &fleetUnderTest{stderr: new(bytes.Buffer), ended: make(chan error, 1)}
-	f.process = exec.Command(bin(t, "lab"), append([]string{"--json", "--port", "0"}, args...)...)
-	f.process.Stderr = f.stderr
-	stdout, err := f.process.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err != nil {
-		f.process.Process.Kill() //nolint:errcheck // it did not start
-		t.Fatalf("%v\n%s", err, f.stderr)
-	}
-	go func() {
-		rest, _ := io.ReadAll(stdout)
-		err := f.process.Wait()
-		if len(rest) > 0 {
-			err = fmt.Errorf("more than one object on stdout: %s", rest)
-		}
-		f.ended <- err
-		close(f.ended)
-	}()
-	t.Cleanup(func() { // the lab removes what it keeps; the test may have ended it
-		f.process.Process.Signal(os.Interrupt) //nolint:errcheck // see above
-		<-f.ended
-	})
-	if err := json.Unmarshal(line, &f.report); err != nil {
-		t.Fatalf("%v in %s", err, line)
-	}
-	return f
-}
-
-func (f *fleetUnderTest) edge(i int) string {
-	return strings.TrimPrefix(f.Datacenters[i].Edge, "http://")
-}
-
-func requests(t *testing.T, url string) map[string]int {
-	t.Helper()
-	var counts map[string]int
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&counts); err != nil {
-		t.Fatal(err)
-	}
-	return counts
-}
-
-// fault switches faults on at one of the lab's stand-ins until the test ends.
-func fault(t *testing.T, url, faults string) {
-	t.Helper()
-	for _, step := range []struct{ method, body string }{{http.MethodPut, faults}, {http.MethodDelete, ""}} {
-		send := func() {
-			req, _ := http.NewRequest(step.method, url, strings.NewReader(step.body))
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil || resp.StatusCode != http.StatusOK {
-				t.Errorf("%s %s: %v, %v", step.method, url, resp, err)
-				return
-			}
-			resp.Body.Close()
-		}
-		if step.method == http.MethodDelete {
-			t.Cleanup(send)
-			continue
-		}
-		send()
-	}
-}
 
 func TestRealClients(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	f := startLab(t)
 	edge := f.edge(0)
 	t.Logf("the lab was up after %.2f s", f.Seconds)
@@ -230,64 +83,6 @@ func private(t *testing.T, f *fleetUnderTest, edge string) {
 	output(t, clientCommand(t, home, crane, "auth", "login", "--insecure", edge, "-u", f.Robots[1].Name, "-p", f.Robots[1].Secret))
 	output(t, clientCommand(t, home, crane, "copy", "--insecure", edge+"/multi-dc-demo/app:v1", edge+"/multi-dc-demo/copy:v1"))
 	output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+"/multi-dc-demo/copy:v1", filepath.Join(home, "copy.tar")))
-}
-
-// podman returns what runs podman with storage of the test's own.
-func podman(t *testing.T, home string) (run func(args ...string) *exec.Cmd) {
-	t.Helper()
-	client := need(t, "podman")
-	if os.Getuid() != 0 {
-		t.Skip("podman's own storage needs root here")
-	}
-	return func(args ...string) *exec.Cmd {
-		return clientCommand(t, home, client, append([]string{"--root", home + "/root", "--runroot", home + "/runroot", "--storage-driver", "vfs",
-			"--cgroup-manager", "cgroupfs", "--events-backend", "none"}, args...)...)
-	}
-}
-
-// dockerdOfToday is a dockerd of version 23 or newer, where Debian's is older.
-func dockerdOfToday(t *testing.T) string {
-	t.Helper()
-	daemon := os.Getenv("BREAKWATER_DOCKERD")
-	if daemon == "" && os.Getenv("CI") != "" {
-		t.Fatal("CI has no dockerd of today")
-	} else if daemon == "" {
-		t.Skip("BREAKWATER_DOCKERD is to name a dockerd of version 23 or newer")
-	}
-	return daemon
-}
-
-// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
-func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(args ...string) *exec.Cmd) {
-	t.Helper()
-	client := need(t, "docker")
-	if os.Getuid() != 0 {
-		t.Skip("dockerd needs root")
-	}
-	socket := "unix://" + home + "/d.sock"
-	ctx, cancel := context.WithCancel(context.Background())
-	args = append([]string{"-H", socket, "--data-root", home + "/data", "--exec-root", home + "/exec", "--pidfile", home + "/pid", "--iptables=false", "--bridge=none"}, args...)
-	d := exec.CommandContext(ctx, daemon, args...)
-	d.Cancel = func() error { return d.Process.Signal(syscall.SIGTERM) }
-	var log bytes.Buffer
-	d.Stdout, d.Stderr = &log, &log
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		d.Wait() //nolint:errcheck // it was told to end
-	})
-	run = func(args ...string) *exec.Cmd {
-		return clientCommand(t, home, client, append([]string{"-H", socket}, args...)...)
-	}
-	up := time.Now().Add(30 * time.Second)
-	for run("version").Run() != nil {
-		if time.Now().After(up) {
-			t.Fatalf("dockerd does not answer\n%s", &log)
-		}
-	}
-	return run
 }
 
 func docker(t *testing.T, f *fleetUnderTest, edge string) {
@@ -363,30 +158,6 @@ func oneTransfer(t *testing.T, f *fleetUnderTest) {
 	if n := requests(t, f.Datacenters[0].Requests)["GET "+path]; n != 1 {
 		t.Errorf("Harbor counts %d GETs", n)
 	}
-}
-
-func get(t *testing.T, url string) string {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Error(err)
-		return ""
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Error(err)
-	}
-	return string(text)
-}
-
-func anonymousToken(t *testing.T, edge, repo string) string {
-	t.Helper()
-	var body struct{ Token string }
-	if err := json.Unmarshal([]byte(get(t, edge+"/service/token?service=harbor-registry&scope=repository:"+repo+":pull")), &body); err != nil {
-		t.Fatal(err)
-	}
-	return body.Token
 }
 
 // wrongBytes: a source that lies makes a failed pull, leaves nothing in the

@@ -44,6 +44,7 @@ func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	need(t, "conformance")
 	f := startLab(t)
 	harbor := strings.TrimPrefix(f.Datacenters[0].Harbor, "http://")

@@ -129,7 +129,7 @@ func (d *delegated) space(clients string) string { return fmt.Sprintf("bw%d-%s",
 // their resolver. (ip netns exec would hide the control groups from dockerd.)
 func (d *delegated) enter(t *testing.T, clients string, resolver int) []string {
 	t.Helper()
-	conf := d.write(t, fmt.Sprintf("resolv-%d.conf", resolver), "nameserver "+d.address(resolver)+"\noptions timeout:2 attempts:3\n")
+	conf := d.write(t, fmt.Sprintf("resolv-%d.conf", resolver), "nameserver "+d.address(resolver)+"\noptions timeout:5 attempts:3\n")
 	return []string{"nsenter", "--net=/var/run/netns/" + d.space(clients), "unshare", "--mount", "sh", "-c", `mount --bind ` + conf + ` /etc/resolv.conf && exec "$@"`, "sh"}
 }
 

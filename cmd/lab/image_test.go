@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,7 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // release builds what a release of this tree consists of, for Linux.
@@ -26,11 +28,16 @@ func release(t *testing.T, tree string, env ...string) (dist string) {
 // copyOfTree is the working tree, in another directory.
 func copyOfTree(t *testing.T) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "tree")
 	if !exists("../../.git") {
 		t.Skip("this is no git repository, and releases are made of commits")
 	}
-	output(t, exec.Command("cp", "-r", "../..", to))
+	return copied(t, "../..")
+}
+
+func copied(t *testing.T, tree string) (to string) {
+	t.Helper()
+	to = filepath.Join(t.TempDir(), "tree")
+	output(t, exec.Command("cp", "-r", tree, to))
 	return to
 }
 
@@ -38,18 +45,14 @@ func copyOfTree(t *testing.T) string {
 // made of them is too, and its engine starts it as anybody but root, on a disk that
 // cannot be written to; docker-compose runs a datacenter of it.
 func TestRelease(t *testing.T) {
-	if testing.Short() || os.Getenv("CI") != "true" && os.Getuid() != 0 {
-		t.Skip("builds releases and starts a docker")
+	if !trial.Full() {
+		t.Skip("builds releases, for minutes: BREAKWATER_TESTS=full")
 	}
 	t.Parallel()
 	tree := copyOfTree(t)
 	dist := release(t, tree, "PLATFORMS=linux/amd64 linux/arm64")
 	t.Run("reproducible", func(t *testing.T) {
-		env := []string{"PLATFORMS=linux/amd64"}
-		if os.Getenv("CI") == "true" {
-			env = append(env, "GOCACHE="+t.TempDir()) // nothing of the other build is taken
-		}
-		again := release(t, copyOfTree(t), env...)
+		again := release(t, copied(t, tree), "PLATFORMS=linux/amd64", "GOCACHE="+t.TempDir()) // nothing of the other build is taken
 		sums, err := os.ReadFile(filepath.Join(again, "SHA256SUMS"))
 		if err != nil || strings.Count(string(sums), "\n") != 2 {
 			t.Fatalf("%v\n%s", err, sums)
@@ -110,18 +113,20 @@ func composed(t *testing.T, tree, dist string) {
 		return cmd
 	}
 	output(t, up("up", "-d"))
-	t.Cleanup(func() { output(t, up("down", "-v", "-t", "5")) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(output(t, up("logs")))
+		}
+		output(t, up("down", "-v", "-t", "5"))
+	})
 	healthy := func() {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-			states := output(t, run("ps", "--format", "{{.Names}} {{.Status}}"))
-			if strings.Count(states, "(healthy)") == 2 {
-				return
+		trial.Until(t, func() error {
+			if states := output(t, run("ps", "--format", "{{.Names}} {{.Status}}")); strings.Count(states, "(healthy)") != 2 {
+				return errors.New(states)
 			}
-			if time.Now().After(end) {
-				t.Fatalf("%s\n%s", states, output(t, up("logs")))
-			}
-		}
+			return nil
+		})
 	}
 	healthy()
 	image := a.edge + "/cache-dockerhub/library/hello:latest"
@@ -139,15 +144,7 @@ func composed(t *testing.T, tree, dist string) {
 	output(t, up("up", "-d", "--force-recreate"))
 	healthy()
 	pull()
-	pid, err := strconv.Atoi(strings.TrimSpace(output(t, run("inspect", "--format", "{{.State.Pid}}", "drp_edge_1"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	listens(t, a.edge, false)
-	listens(t, a.edge, true)
+	diesAndComesBack(t, run, a.edge)
 	pull()
 	output(t, up("stop"))
 	if code := output(t, run("inspect", "--format", "{{.State.ExitCode}}", "drp_edge_1")); strings.TrimSpace(code) != "0" {
@@ -155,21 +152,31 @@ func composed(t *testing.T, tree, dist string) {
 	}
 }
 
-// listens waits until somebody listens, or nobody does any more.
-func listens(t *testing.T, address string, want bool) {
+// diesAndComesBack kills the edge in its container, and waits until its engine has
+// started it again.
+func diesAndComesBack(t *testing.T, run func(args ...string) *exec.Cmd, edge string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			c.Close()
+	process := func() int {
+		pid, err := strconv.Atoi(strings.TrimSpace(output(t, run("inspect", "--format", "{{.State.Pid}}", "drp_edge_1"))))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if (err == nil) == want {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("somebody listens on %s is %t", address, !want)
-		}
+		return pid
 	}
+	killed := process()
+	if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	trial.Until(t, func() error {
+		if pid := process(); pid == 0 || pid == killed {
+			return fmt.Errorf("the edge's process is %d, and was %d", pid, killed)
+		}
+		c, err := net.Dial("tcp", edge)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 }
 
 type containers struct{ edge, gslb string }

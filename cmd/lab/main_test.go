@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 func TestAPortThatIsTaken(t *testing.T) {
@@ -44,7 +46,7 @@ func TestProvisionTheLab(t *testing.T) {
 	output(t, clientCommand(t, home, crane, "auth", "login", "--insecure", edge, "-u", writer.Name, "-p", writer.Secret))
 	output(t, clientCommand(t, home, crane, "copy", "--insecure", edge+"/multi-dc-demo/app:v1", edge+"/multi-dc-demo/replicated:v1"))
 	for _, d := range f.Datacenters[1:] {
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		trial.Until(t, func() error {
 			req, err := http.NewRequest(http.MethodHead, d.Harbor+"/v2/multi-dc-demo/replicated/manifests/v1", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -55,12 +57,10 @@ func TestProvisionTheLab(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				break
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("the Harbor of %s does not have what was pushed: %s", d.Name, resp.Status)
 			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the Harbor of %s does not have what was pushed: %s", d.Name, resp.Status)
-			}
-		}
+			return nil
+		})
 	}
 }

@@ -1,19 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,9 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"go.yaml.in/yaml/v4"
 
-	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/trial"
 )
 
 const (
@@ -58,8 +50,8 @@ type watched struct {
 // TestAlerts breaks a fleet in front of a real Prometheus. What is broken raises
 // exactly its alert, which ends when it is mended.
 func TestAlerts(t *testing.T) {
-	if testing.Short() || os.Getenv("CI") != "true" {
-		t.Skip("waits minutes for alerts; CI=true runs it")
+	if !trial.Full() {
+		t.Skip("waits minutes for alerts: BREAKWATER_TESTS=full")
 	}
 	t.Parallel()
 	need(t, "prometheus")
@@ -105,119 +97,6 @@ func TestAlerts(t *testing.T) {
 	// What is seen in rates lasts as long as their windows: nothing comes after this.
 	t.Run("all that edges ask is down", w.allIsDown)
 	t.Run("what rules and dashboards ask for is there", w.asksForWhatIsThere)
-}
-
-// chooseAddresses gives the edges and name servers of this test the lab's fleet files,
-// but for the addresses, and returns what stands for them in the example of what to scrape.
-func (w *watched) chooseAddresses(t *testing.T) (scraped []string) {
-	t.Helper()
-	var others []string
-	for i := range w.Datacenters {
-		d := &w.Datacenters[i]
-		f, err := fleet.ReadFile(d.Fleet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fresh := map[string]string{}
-		for _, address := range []string{f.Edge.Listen, f.Edge.Metrics, f.Edge.Admin, f.GSLB.Listen, f.GSLB.Metrics, f.GSLB.Admin} {
-			host, _, _ := net.SplitHostPort(address)
-			listener, err := net.Listen("tcp", host+":0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer listener.Close()
-			fresh[address] = listener.Addr().String()
-			others = append(others, address, fresh[address])
-		}
-		others = append(others, filepath.Dir(d.Fleet)+"/", filepath.Join(w.home, d.Name)+"/")
-		d.Edge, d.GSLB, d.Steer = "http://"+fresh[f.Edge.Listen], fresh[f.GSLB.Listen], fresh[f.GSLB.Admin]
-		scraped = append(scraped, "edge."+d.Name+".example.org:9090", fresh[f.Edge.Metrics], "ns-"+d.Name+".harbor.example.org:9092", fresh[f.GSLB.Metrics])
-	}
-	for _, d := range w.Datacenters {
-		text, err := os.ReadFile(d.Fleet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.write(t, filepath.Join(d.Name, "fleet.yaml"), strings.NewReplacer(others...).Replace(string(text)))
-	}
-	return scraped
-}
-
-func (w *watched) write(t *testing.T, name, text string) {
-	t.Helper()
-	file := filepath.Join(w.home, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// edit changes the fleet file of par1's name server, which takes it at once.
-func (w *watched) edit(t *testing.T, from, to string) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.home, "par1", "fleet.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), from) {
-		t.Fatalf("%q is not in\n%s", from, text)
-	}
-	w.write(t, "par1/fleet.yaml", strings.Replace(string(text), from, to, 1))
-}
-
-// startPrometheus starts one with the configuration and the rules of deploy/observability,
-// but for the addresses, and with less patience.
-func (w *watched) startPrometheus(t *testing.T, scraped []string) {
-	t.Helper()
-	ops := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(rw, provisioned, time.Now().Unix())
-	}))
-	t.Cleanup(ops.Close)
-	const nobody = "127.0.0.1:1"
-	scraped = append(scraped, "ops.example.org:9100", ops.Listener.Addr().String(), "alertmanager.example.org:9093", nobody, ": 15s", ": 1s")
-	config, err1 := os.ReadFile(observability + "prometheus.yaml")
-	rules, err2 := os.ReadFile(observability + "rules.yaml")
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	w.write(t, "prometheus.yaml", strings.NewReplacer(scraped...).Replace(string(config)))
-	w.write(t, "rules.yaml", regexp.MustCompile(`for: [0-9]+[mh]`).ReplaceAllStringFunc(string(rules), func(text string) string {
-		patience, err := time.ParseDuration(strings.TrimPrefix(text, "for: "))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprintf("for: %ds", int(patience.Minutes()*minute.Seconds()))
-	}))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	w.prometheus = "http://" + address
-	w.start(t, "prometheus", "--config.file", filepath.Join(w.home, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(w.home, "tsdb"), "--web.listen-address", address, "--log.level", "warn")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		resp, err := http.Get(w.prometheus + "/-/ready")
-		if err != nil {
-			continue
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK && w.targetsUp(t) == 2*len(w.Datacenters)+1 {
-			return
-		}
-	}
-	t.Fatal("Prometheus does not see the fleet")
-}
-
-func (w *watched) targetsUp(t *testing.T) (n int) {
-	t.Helper()
-	var data struct{ ActiveTargets []struct{ Health string } }
-	w.get(t, "/api/v1/targets", nil, &data)
-	for _, target := range data.ActiveTargets {
-		if target.Health == "up" {
-			n++
-		}
-	}
-	return n
 }
 
 // startClients pulls everything through every edge once; from then on clients ask
@@ -273,66 +152,6 @@ func (w *watched) ask(t *testing.T, url, token string) {
 	}
 }
 
-// get asks Prometheus.
-func (w *watched) get(t *testing.T, path string, values url.Values, into any) {
-	t.Helper()
-	resp, err := http.Get(w.prometheus + path + "?" + values.Encode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer := struct {
-		Status, Error string
-		Data          any
-	}{Data: into}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Status != "success" {
-		t.Fatalf("%s %s: %v %s", path, values, err, answer.Error)
-	}
-}
-
-// firing are the alerts that fire, each with what it is about, and since when Prometheus
-// has known no other.
-func (w *watched) firing(t *testing.T) (names []string, evaluated time.Time) {
-	t.Helper()
-	type alert struct {
-		State               string
-		Labels, Annotations map[string]string
-	}
-	var data struct {
-		Groups []struct {
-			LastEvaluation time.Time
-			Rules          []struct {
-				Name, Health, LastError string
-				Alerts                  []alert
-			}
-		}
-	}
-	w.get(t, "/api/v1/rules", nil, &data)
-	evaluated = time.Now()
-	for _, g := range data.Groups {
-		if g.LastEvaluation.Before(evaluated) {
-			evaluated = g.LastEvaluation
-		}
-		for _, r := range g.Rules {
-			if r.Health == "err" {
-				t.Fatalf("%s: %s", r.Name, r.LastError)
-			}
-			for _, a := range r.Alerts {
-				if a.State != "firing" {
-					continue
-				}
-				l := a.Labels
-				names = append(names, strings.TrimRight(strings.TrimPrefix(l["alertname"], "Breakwater")+" "+cmp.Or(l["datacenter"], l["node"])+" "+l["source"], " "))
-				if text := a.Annotations["summary"] + a.Annotations["description"]; strings.Contains(text, "<") || strings.Contains(text, "{{") {
-					t.Errorf("%s says %s", l["alertname"], text)
-				}
-			}
-		}
-	}
-	slices.Sort(names)
-	return names, evaluated
-}
-
 // fires waits until exactly these alerts fire, and have for some time. No other may
 // meanwhile, but those that were there before.
 func (w *watched) fires(t *testing.T, lasting time.Duration, want ...string) {
@@ -340,7 +159,7 @@ func (w *watched) fires(t *testing.T, lasting time.Duration, want ...string) {
 	slices.Sort(want)
 	before, _ := w.firing(t)
 	var since time.Time
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	trial.Until(t, func() error {
 		for _, client := range w.clients {
 			client()
 		}
@@ -356,11 +175,10 @@ func (w *watched) fires(t *testing.T, lasting time.Duration, want ...string) {
 		case since.IsZero():
 			since = evaluated
 		case evaluated.Sub(since) >= lasting:
-			return
+			return nil
 		}
-	}
-	now, _ := w.firing(t)
-	t.Fatalf("%q fire, want %q", now, want)
+		return fmt.Errorf("%q fire, want %q for %v", now, want, lasting)
+	})
 }
 
 // allIsDown: all Harbors and the upstream are down. At one name server operators have
@@ -392,101 +210,4 @@ func (w *watched) allIsDown(t *testing.T) {
 	if w.token(t, d, private, reader.Name, reader.Secret) == "" {
 		t.Error("the edge gives no token of its own")
 	}
-}
-
-// rare is what the lab does not show, and why.
-var rare = map[string]string{
-	"breakwater_edge_certificate_expiry_timestamp_seconds": "with edge.tls alone",
-	"breakwater_edge_upstream_rate_remaining":              "an upstream says it; the lab's does not",
-	"breakwater_gslb_rate_limited_total":                   "with gslb.rate_limit alone",
-}
-
-var (
-	selector = regexp.MustCompile(`\b(breakwater_[a-z0-9_]+|datacenter:[a-z0-9_:]+|process_[a-z_]+|go_[a-z_]+|ALERTS|up)\b(?:\{[^}]*\})?`)
-	grouping = regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`)
-	variable = regexp.MustCompile(`\$[a-z]+`)
-)
-
-// asksForWhatIsThere: every series that a rule or a panel asks for, with these labels
-// and values, was there in this test, and Prometheus can do what it is asked.
-func (w *watched) asksForWhatIsThere(t *testing.T) {
-	span := url.Values{"start": {w.begun.UTC().Format(time.RFC3339)}, "end": {time.Now().Add(time.Minute).UTC().Format(time.RFC3339)}}
-	asked := map[string]bool{}
-	for _, expr := range w.expressions(t) {
-		w.get(t, "/api/v1/query", url.Values{"query": {expr}}, new(any))
-		labels := map[string]bool{"": true}
-		unknown := false
-		for _, m := range selector.FindAllStringSubmatch(grouping.ReplaceAllString(expr, ""), -1) {
-			if rare[m[1]] != "" {
-				unknown, asked[m[1]] = true, true
-				continue
-			}
-			var series []map[string]string
-			w.get(t, "/api/v1/series", url.Values{"match[]": {m[0]}, "start": span["start"], "end": span["end"]}, &series)
-			if len(series) == 0 {
-				t.Errorf("there is no %s, in\n%s", m[0], expr)
-			}
-			for _, s := range series {
-				for name := range s {
-					labels[name] = true
-				}
-			}
-			asked[m[1]] = true
-		}
-		for _, m := range grouping.FindAllStringSubmatch(expr, -1) {
-			for _, name := range strings.Split(m[1], ",") {
-				if !labels[strings.TrimSpace(name)] && !unknown {
-					t.Errorf("nothing has the label %q, in\n%s", name, expr)
-				}
-			}
-		}
-	}
-	for name := range rare {
-		if !asked[name] {
-			t.Errorf("nobody asks for %s", name)
-		}
-	}
-	t.Logf("%d metrics are asked for", len(asked))
-}
-
-// expressions are those of the rules and the dashboards, for all that can be chosen there.
-func (w *watched) expressions(t *testing.T) (all []string) {
-	t.Helper()
-	var rules struct {
-		Groups []struct{ Rules []struct{ Expr string } }
-	}
-	text, err := os.ReadFile(observability + "rules.yaml")
-	if err == nil {
-		err = yaml.Unmarshal(text, &rules)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range rules.Groups {
-		for _, r := range g.Rules {
-			all = append(all, r.Expr)
-		}
-	}
-	files, err := filepath.Glob(observability + "dashboards/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no dashboards: %v", err)
-	}
-	for _, file := range files {
-		var d struct {
-			Panels []struct{ Targets []struct{ Expr string } }
-		}
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = json.Unmarshal(text, &d)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range d.Panels {
-			for _, target := range p.Targets {
-				all = append(all, variable.ReplaceAllString(strings.ReplaceAll(target.Expr, "$__rate_interval", "1m"), ".*"))
-			}
-		}
-	}
-	return all
 }

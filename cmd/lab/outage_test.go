@@ -12,6 +12,7 @@ func TestOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	f := startLab(t)
 	edge, writer := f.edge(0), f.Robots[1]
 	run := dockerDaemon(t, t.TempDir(), need(t, "dockerd"))

@@ -151,6 +151,7 @@ func TestCommandsInDocsExist(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
 	}
+	t.Parallel()
 	h := &helps{program: bin(t, "breakwater"), text: map[string]string{}}
 	seen := 0
 	for _, page := range pages(t) {

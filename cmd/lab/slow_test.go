@@ -27,17 +27,18 @@ func TestSlowClients(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	f := startLab(t)
 	edge := f.edge(0)
 	const path = "/v2/cache-dockerhub/library/hello/manifests/latest"
 	token := anonymousToken(t, "http://"+edge, "cache-dockerhub/library/hello")
-	pull := func() error {
+	pull := func() error { // a client that waits for one of the slow to end waits for longer than a minute
 		req, err := http.NewRequest(http.MethodGet, "http://"+edge+path, nil)
 		if err != nil {
 			return err
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
-		resp, err := (&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		resp, err := (&http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 		if err != nil {
 			return err
 		}

@@ -7,14 +7,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	traces "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // spans is a collector of traces (OTLP over HTTP), and what it was sent.
@@ -56,21 +58,19 @@ func (s *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // find waits for a span.
-func (s *spans) find(t *testing.T, what string, is func(seenSpan) bool) seenSpan {
+func (s *spans) find(t *testing.T, what string, is func(seenSpan) bool) (found seenSpan) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	trial.Until(t, func() error {
 		s.mu.Lock()
 		all := s.all
 		s.mu.Unlock()
-		for _, span := range all {
-			if is(span) {
-				return span
-			}
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			found = all[i]
+			return nil
 		}
-		if time.Now().After(end) {
-			t.Fatalf("there is no span for %s among %v", what, all)
-		}
-	}
+		return fmt.Errorf("there is no span for %s among %v", what, all)
+	})
+	return found
 }
 
 // TestTraces: what an edge asks for a client is one trace with what the client asked,
@@ -79,12 +79,11 @@ func TestTraces(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
 	sent := new(spans)
 	receiver := httptest.NewServer(sent)
 	defer receiver.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.URL)
-	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-	f := startLab(t)
+	f := startLab(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_BSP_SCHEDULE_DELAY=100")
 	crane, home := need(t, "crane"), t.TempDir()
 	pull := func(edge, image string) {
 		output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+image, filepath.Join(home, "image.tar")))

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // dialFrom connects from one of the loopback's addresses.
@@ -55,9 +58,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error("a seventh connection was served")
 	}
 	slow[0].Close()
-	for !served(dialFrom(t, "127.0.0.4", address)) { // the server hears of the end in its own time
-		if t.Context().Err() != nil {
-			t.Fatal("there is no room again")
+	trial.Until(t, func() error { // the server hears of the end in its own time
+		if !served(dialFrom(t, "127.0.0.4", address)) {
+			return errors.New("there is no room again")
 		}
-	}
+		return nil
+	})
 }

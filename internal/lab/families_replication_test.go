@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"fmt"
 	"net/http"
-	"runtime"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 func replicationSetup(w *world) {
@@ -28,7 +30,7 @@ func (w *world) settle() {
 	for _, port := range []string{"18081", "18082", "18081"} {
 		w.harbors[port].Idle()
 	}
-	w.ahead.Add(int64(5 * time.Second))
+	w.clock.Add(int64(5 * time.Second))
 }
 
 var release func()
@@ -72,12 +74,15 @@ var replicationSteps = map[string]func(*world){
 		w.sequence("18081", "tasks", 187)
 	},
 	"replication-48-slow-running": func(w *world) {
-		for running := false; !running; runtime.Gosched() {
-			h := w.harbors["18081"]
+		h := w.harbors["18081"]
+		trial.Until(w.t, func() error {
 			h.db.mu.Lock()
-			running = len(h.db.executions[len(h.db.executions)-1].tasks) == 1
-			h.db.mu.Unlock()
-		}
+			defer h.db.mu.Unlock()
+			if n := len(h.db.executions[len(h.db.executions)-1].tasks); n != 1 {
+				return fmt.Errorf("%d tasks", n)
+			}
+			return nil
+		})
 	},
 	"replication-56-delete-policy": func(w *world) {
 		w.harbors["18081"].call(w.t, http.StatusOK, http.MethodPut, "/api/v2.0/replication/executions/185", "", nil)

@@ -64,7 +64,7 @@ var families = []family{
 			w.harbors["18081"].db.nextID["tasks"] = 15
 		},
 		"retention-34-tasks-real":           func(w *world) {},
-		"retention-33-executions-done-real": func(w *world) { w.ahead.Add(int64(5 * time.Second)) },
+		"retention-33-executions-done-real": func(w *world) { w.clock.Add(int64(5 * time.Second)) },
 	}},
 	{name: "robot", setup: robotSetup, before: map[string]func(*world){
 		"robot-60-delete": func(w *world) {
@@ -95,9 +95,9 @@ var families = []family{
 			w.get("18083", "FILE/jar3")
 			w.get("18083", "FILE/jar3")
 		},
-		"session-33-after-45s":              func(w *world) { w.ahead.Add(int64(45 * time.Second)) },
-		"session-34-after-75s-used-30s-ago": func(w *world) { w.ahead.Add(int64(30 * time.Second)) },
-		"session-35-after-66s-idle":         func(w *world) { w.ahead.Add(int64(66 * time.Second)) },
+		"session-33-after-45s":              func(w *world) { w.clock.Add(int64(45 * time.Second)) },
+		"session-34-after-75s-used-30s-ago": func(w *world) { w.clock.Add(int64(30 * time.Second)) },
+		"session-35-after-66s-idle":         func(w *world) { w.clock.Add(int64(66 * time.Second)) },
 	}},
 	{name: "artifact", setup: artifactSetup, before: artifactSteps},
 	{name: "webhook", setup: webhookSetup, before: webhookSteps},

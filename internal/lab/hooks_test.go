@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // TestTheNthCallFails: before it took effect, and after.
@@ -48,24 +51,62 @@ func TestTheNthCallFails(t *testing.T) {
 	}
 }
 
+// hangs sends a request that nobody is to answer, and returns when what is to happen
+// meanwhile has. A machine that is busy hides an answer that comes late; it makes up none.
+func (h *Harbor) hangs(t *testing.T, method, path string, happens func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, h.URL()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(h.Admin())
+	ended := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		ended <- err
+	}()
+	trial.Until(t, happens)
+	select {
+	case err := <-ended:
+		t.Errorf("it does not hang: %v", err)
+	case <-time.After(200 * time.Millisecond):
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("it hangs no longer: %v", err)
+		}
+	}
+}
+
 func TestHangingLate(t *testing.T) {
 	h := startHarbor(t, testKey())
 	if err := h.SetFaults(Fault{Name: "hang", Path: "DELETE /api/v2.0/projects/library", Late: true}); err != nil {
 		t.Fatal(err)
 	}
-	client := http.Client{Timeout: 200 * time.Millisecond}
-	req, err := http.NewRequest(http.MethodDelete, h.URL()+"/api/v2.0/projects/library", nil)
-	if err != nil {
+	h.hangs(t, http.MethodDelete, "/api/v2.0/projects/library", func() error {
+		if h.db.project("library") != nil {
+			return errors.New("it did not take effect")
+		}
+		return nil
+	})
+}
+
+// TestHangingUpstream: Harbor says nothing while its upstream hangs.
+func TestHangingUpstream(t *testing.T) {
+	u, h := startUpstream(t), startHarbor(t, testKey())
+	if err := errors.Join(h.CreateCache("cache", "docker-registry", u.URL(), false), u.SetFaults(Fault{Name: "hang", Path: "/manifests/"})); err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(h.Admin())
-	var timeout interface{ Timeout() bool }
-	if _, err := client.Do(req); !errors.As(err, &timeout) || !timeout.Timeout() {
-		t.Errorf("%v", err)
-	}
-	if h.db.project("library") != nil {
-		t.Error("it did not take effect")
-	}
+	h.hangs(t, http.MethodGet, "/v2/cache/team/img/manifests/v1", func() error {
+		if u.Requests()["HEAD /v2/team/img/manifests/v1"] == 0 {
+			return errors.New("the upstream was not asked")
+		}
+		return nil
+	})
 }
 
 func TestCost(t *testing.T) {

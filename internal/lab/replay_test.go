@@ -123,7 +123,7 @@ type world struct {
 	harbors  map[string]*Harbor
 	upstream *Upstream
 	where    map[string]string
-	ahead    atomic.Int64 // by how much the Harbors' clocks are, in nanoseconds
+	clock    atomic.Int64 // the Harbors', in nanoseconds: it passes as the recordings say, however busy this machine is
 	jars     map[string]http.CookieJar
 	tokens   map[string]string // of CSRF, by jar
 	secrets  map[string]string
@@ -136,7 +136,8 @@ func newWorld(t *testing.T) *world {
 	for _, outside := range []string{"https://quay.io", "https://hub.docker.com", "https://ghcr.io"} {
 		where[outside] = "http://127.0.0.1:1" // the machine of the recordings was offline
 	}
-	now := func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+	w.clock.Store(time.Now().UnixNano())
+	now := func() time.Time { return time.Unix(0, w.clock.Add(1000)) } // nothing is made at the same time as something else
 	for _, port := range []string{"18081", "18082", "18083"} {
 		h, err := StartHarbor(HarborConfig{Key: testKey(), Registries: where, Now: now, ReplicationDelay: time.Nanosecond})
 		if err != nil {

@@ -110,11 +110,20 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
-	watchExpiry(certificate, metrics)
+	metrics.MustRegister(expiry(certificate)...)
 	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	return edge, nil
+}
+
+// expiry is the metric of an edge that has a certificate.
+func expiry(c *daemon.Certificate) []prometheus.Collector {
+	if c == nil {
+		return nil
+	}
+	return []prometheus.Collector{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
+		Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(c.Expires().Unix()) })}
 }
 
 // Close gives the store back. The servers are closed by their Daemon, or here
@@ -186,14 +195,6 @@ func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
 	}
 	certificate.AskClients = e.Peers.CA != ""
 	return certificate, nil
-}
-
-// watchExpiry shows when the edge's own certificate ends; nil: it has none.
-func watchExpiry(certificate *daemon.Certificate, metrics prometheus.Registerer) {
-	if certificate != nil {
-		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate that clients are shown ends."}, func() float64 { return float64(certificate.Expires().Unix()) }))
-	}
 }
 
 func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {

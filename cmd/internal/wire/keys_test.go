@@ -20,19 +20,9 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// Harbor's signing key is changed: its certificate's file is replaced, and no edge restarted.
-func TestTokenCertificatesAreReadAgain(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token.crt")
-	write := func(data []byte) {
-		if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var keys [2]*rsa.PrivateKey
-	var files [2][]byte
+// signingKeys are keys of Harbor's, and the files that their certificates would be.
+func signingKeys(t *testing.T) (keys [2]*rsa.PrivateKey, files [2][]byte) {
+	t.Helper()
 	for i := range keys {
 		var err error
 		if keys[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
@@ -44,6 +34,21 @@ func TestTokenCertificatesAreReadAgain(t *testing.T) {
 		}
 		files[i] = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	}
+	return keys, files
+}
+
+// Harbor's signing key is changed: its certificate's file is replaced, and no edge restarted.
+func TestTokenCertificatesAreReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token.crt")
+	write := func(data []byte) {
+		if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, files := signingKeys(t)
 	write(files[0])
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

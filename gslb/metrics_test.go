@@ -1,0 +1,39 @@
+package gslb
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The README lists the metrics that there are.
+func TestMetricsAreInTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	m.setUp("par1", true)
+	m.probed("par1", time.Millisecond, fail("tls", "x"))
+	m.decided("par1", tierNearest, true)
+	h := m.hooks()
+	h.answered(dns.TypeA, 0, false)
+	h.limited(true)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) != 10 {
+		t.Errorf("%d metrics; one is not looked at here", len(families))
+	}
+	for _, f := range families {
+		if !strings.Contains(string(readme), "`"+f.GetName()+"`") {
+			t.Errorf("%s is not in the README", f.GetName())
+		}
+	}
+}

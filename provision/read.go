@@ -1,0 +1,261 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/configure"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/gc"
+	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
+	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
+	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/systeminfo"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/naming"
+)
+
+// readConfiguration reads the configuration and what it says of robots' names. An
+// account that may not see it is told nothing: the fleet file's prefix holds.
+func (h *harbor) readConfiguration(ctx context.Context, have *having) (*models.ConfigurationsResponse, error) {
+	got, err := h.api.Configure.GetConfigurations(ctx, configure.NewGetConfigurationsParams())
+	switch {
+	case isCode(err, 403):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the configuration: %w", plain(err))
+	}
+	if p := got.Payload.RobotNamePrefix; p != nil {
+		have.prefix = cmp.Or(p.Value, have.prefix)
+	}
+	return got.Payload, nil
+}
+
+func (h *harbor) readVersion(ctx context.Context, have *having) error {
+	got, err := h.api.Systeminfo.GetSystemInfo(ctx, systeminfo.NewGetSystemInfoParams())
+	if err != nil {
+		return fmt.Errorf("read the version: %w", plain(err))
+	}
+	have.version = deref(got.Payload.HarborVersion)
+	return nil
+}
+
+// read is what a Harbor has of what is wanted, and everything beside it that could be
+// ours. Without a want it is everything.
+func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*having, error) {
+	have := &having{datacenter: datacenter, prefix: h.prefix, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
+	var config *models.ConfigurationsResponse
+	var projects []*models.Project
+	g, all := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		config, err = h.readConfiguration(all, have)
+		return err
+	})
+	g.Go(func() error { return h.readVersion(all, have) })
+	g.Go(func() (err error) {
+		projects, err = h.readProjects(all)
+		return err
+	})
+	g.Go(func() error { return h.readQuotas(all, have) })
+	g.Go(func() error { return h.readRegistries(all, have) })
+	g.Go(func() error { return h.readPolicies(all, have) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	wants := map[string][]string{"oidc": oidcKeys}
+	if want != nil {
+		wants = map[string][]string{}
+		for k, o := range want.objects {
+			if c, ok := o.(configuration); ok && k.Datacenter == datacenter {
+				wants[k.Name] = slices.Collect(maps.Keys(c))
+			}
+		}
+	}
+	for name, keys := range wants {
+		if config == nil {
+			break
+		}
+		c, err := configurationOf(config, keys)
+		if err != nil {
+			return nil, err
+		}
+		have.put(kindConfiguration, name, &entry{object: c})
+	}
+	registries := map[int64]string{}
+	for k, e := range have.entries {
+		if k.Kind == kindRegistry {
+			registries[e.id] = k.Name
+		}
+	}
+	g, all = errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	g.Go(func() error { return h.readRobots(all, have, "", 0) })
+	if want != nil && want.objects[Key{datacenter, kindGC, "schedule"}] != nil {
+		g.Go(func() error { return h.readGC(all, have) })
+	}
+	for _, p := range projects {
+		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
+		if want == nil || want.objects[Key{datacenter, kindProject, p.Name}] != nil {
+			h.readProject(all, g, have, want, p)
+		}
+	}
+	return have, g.Wait()
+}
+
+func projectRead(p *models.Project, quota int64, registries map[int64]string) *project {
+	m := cmp.Or(p.Metadata, &models.ProjectMetadata{})
+	out := &project{name: p.Name, public: m.Public == "true", autoScan: deref(m.AutoScan) == "true", quota: quota}
+	if p.RegistryID != 0 {
+		out.registry = cmp.Or(registries[p.RegistryID], "a registry that is gone")
+	}
+	return out
+}
+
+// readProject reads what hangs on a project, as far as it is wanted.
+func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, want *wanted, p *models.Project) {
+	robots, members, rules := want == nil, want == nil, want == nil
+	if want == nil {
+		want = &wanted{}
+	}
+	for k := range want.objects {
+		if k.Datacenter != have.datacenter {
+			continue
+		}
+		of, _, _ := strings.Cut(k.Name, map[string]string{kindRobot: "+"}[k.Kind]+" ")
+		switch k.Kind {
+		case kindRobot:
+			robots = robots || strings.HasPrefix(k.Name, p.Name+"+")
+		case kindMember:
+			members = members || of == p.Name
+		case kindImmutable:
+			rules = rules || of == p.Name
+		}
+	}
+	if m := p.Metadata; m != nil && deref(m.RetentionID) != "" {
+		g.Go(func() error { return h.readRetention(ctx, have, p.Name, *m.RetentionID) })
+	}
+	if robots {
+		g.Go(func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
+	}
+	if members {
+		g.Go(func() error { return h.readMembers(ctx, have, p) })
+	}
+	if rules {
+		g.Go(func() error { return h.readImmutable(ctx, have, p) })
+	}
+}
+
+func (h *harbor) readGC(ctx context.Context, have *having) error {
+	got, err := h.api.GC.GetGCSchedule(ctx, gc.NewGetGCScheduleParams())
+	if err != nil {
+		return fmt.Errorf("read the schedule of garbage collection: %w", plain(err))
+	}
+	c := &collection{}
+	if s := got.Payload; s != nil && s.Schedule != nil {
+		c.cron = s.Schedule.Cron
+		var parameters struct {
+			Untagged bool `json:"delete_untagged"`
+		}
+		if s.JobParameters != "" {
+			if err := json.Unmarshal([]byte(s.JobParameters), &parameters); err != nil {
+				return fmt.Errorf("read the schedule of garbage collection: %w", err)
+			}
+		}
+		c.untagged = parameters.Untagged
+	}
+	have.put(kindGC, "schedule", &entry{object: c})
+	return nil
+}
+
+func (h *harbor) readProjects(ctx context.Context) ([]*models.Project, error) {
+	return pages(func(page int64) ([]*models.Project, error) {
+		got, err := h.api.Project.ListProjects(ctx, clientproject.NewListProjectsParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the projects: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+}
+
+func (h *harbor) readQuotas(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.Quota, error) {
+		got, err := h.api.Quota.ListQuotas(ctx, clientquota.NewListQuotasParams().WithReference(ptr("project")).WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the quotas: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, q := range all {
+		ref, _ := q.Ref.(map[string]any)
+		name, _ := ref["name"].(string)
+		have.quotas[name] = quotaOf{q.ID, q.Hard["storage"]}
+	}
+	return err
+}
+
+func (h *harbor) readRegistries(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.Registry, error) {
+		got, err := h.api.Registry.ListRegistries(ctx, clientregistry.NewListRegistriesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the registries: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, r := range all {
+		out := &registry{name: r.Name, kind: r.Type, url: r.URL, description: r.Description, insecure: r.Insecure}
+		if r.Credential != nil {
+			out.user = r.Credential.AccessKey
+		}
+		have.put(kindRegistry, r.Name, &entry{id: r.ID, object: out})
+	}
+	return err
+}
+
+func (h *harbor) readPolicies(ctx context.Context, have *having) error {
+	all, err := pages(func(page int64) ([]*models.ReplicationPolicy, error) {
+		got, err := h.api.Replication.ListReplicationPolicies(ctx, replication.NewListReplicationPoliciesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
+		if err != nil {
+			return nil, fmt.Errorf("list the replications: %w", plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, p := range all {
+		have.put(kindPolicy, p.Name, &entry{id: p.ID, object: policyRead(p)})
+	}
+	return err
+}
+
+func policyRead(p *models.ReplicationPolicy) *policy {
+	out := &policy{name: p.Name, description: p.Description, namespace: p.DestNamespace, flatten: naming.FlattenAll, disabled: !p.Enabled,
+		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed)}
+	if n := p.DestNamespaceReplaceCount; n != nil {
+		out.flatten = naming.Flatten(*n)
+	}
+	if p.SrcRegistry != nil && p.SrcRegistry.ID != 0 {
+		out.from = p.SrcRegistry.Name
+	}
+	if p.DestRegistry != nil && p.DestRegistry.ID != 0 {
+		out.to = p.DestRegistry.Name
+	}
+	if t := p.Trigger; t != nil {
+		out.trigger = t.Type
+		if t.TriggerSettings != nil {
+			out.cron = t.TriggerSettings.Cron
+		}
+	}
+	for _, f := range p.Filters {
+		text := fmt.Sprintf("%s %v", f.Type, f.Value)
+		if f.Decoration != "" && f.Decoration != "matches" {
+			text += " " + f.Decoration
+		}
+		out.filters = append(out.filters, text)
+	}
+	return out
+}

@@ -1,0 +1,111 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/project_metadata"
+	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
+	clientretention "github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+)
+
+func (w *writer) makeProject(ctx context.Context, o *project) error {
+	m := &models.ProjectReq{ProjectName: o.name, StorageLimit: &o.quota, Metadata: o.metadata()}
+	if o.registry != "" {
+		m.RegistryID = ptr(w.run.id(w.key(kindRegistry, o.registry)))
+	}
+	made, err := w.api.Project.CreateProject(ctx, clientproject.NewCreateProjectParams().WithProject(m))
+	if err != nil {
+		return err
+	}
+	return w.located(made.Location)
+}
+
+func (p *project) metadata() *models.ProjectMetadata {
+	return &models.ProjectMetadata{Public: strconv.FormatBool(p.public), AutoScan: ptr(strconv.FormatBool(p.autoScan))}
+}
+
+func (w *writer) putProject(ctx context.Context, o *project) error {
+	have := w.change.have.object.(*project)
+	id := strconv.FormatInt(w.change.have.id, 10)
+	if have.registry != o.registry {
+		return errors.New("there is a project of that name that is of another registry")
+	}
+	if have.public != o.public || have.autoScan != o.autoScan {
+		if _, err := w.api.Project.UpdateProject(ctx, clientproject.NewUpdateProjectParams().WithProjectNameOrID(id).WithProject(&models.ProjectReq{Metadata: o.metadata()})); err != nil {
+			return err
+		}
+	}
+	if have.quota == o.quota {
+		return nil
+	}
+	quotas, err := w.api.Quota.ListQuotas(ctx, clientquota.NewListQuotasParams().WithReference(ptr("project")).WithReferenceID(&id))
+	if err != nil {
+		return err
+	}
+	if len(quotas.Payload) != 1 {
+		return errors.New("this Harbor has no quota for it")
+	}
+	_, err = w.api.Quota.UpdateQuota(ctx, clientquota.NewUpdateQuotaParams().WithID(quotas.Payload[0].ID).WithHard(&models.QuotaUpdateReq{Hard: models.ResourceList{"storage": o.quota}}))
+	return err
+}
+
+// putRetention writes what a project keeps. A proxy cache is born with a retention of
+// Harbor's own, which is replaced.
+func (w *writer) putRetention(ctx context.Context, o *retention) error {
+	id := w.projectID(w.change.Name)
+	ref, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return err
+	}
+	m := o.model(ref)
+	if e := w.change.have; e != nil && !e.broken {
+		return w.updateRetention(ctx, e.id, m)
+	}
+	got, err := w.api.Project.GetProject(ctx, clientproject.NewGetProjectParams().WithProjectNameOrID(id))
+	if err != nil {
+		return err
+	}
+	if meta := got.Payload.Metadata; meta != nil && deref(meta.RetentionID) != "" {
+		if w.change.have != nil { // what it names is gone, and stands in the way of a new one
+			params := project_metadata.NewDeleteProjectMetadataParams().WithProjectNameOrID(id).WithMetaName("retention_id")
+			if _, err := w.api.ProjectMetadata.DeleteProjectMetadata(ctx, params); err != nil {
+				return err
+			}
+		} else if old, err := strconv.ParseInt(*meta.RetentionID, 10, 64); err == nil {
+			return w.updateRetention(ctx, old, m)
+		}
+	}
+	_, err = w.api.Retention.CreateRetention(ctx, clientretention.NewCreateRetentionParams().WithPolicy(m))
+	return err
+}
+
+func (w *writer) updateRetention(ctx context.Context, id int64, m *models.RetentionPolicy) error {
+	m.ID = id
+	_, err := w.api.Retention.UpdateRetention(ctx, clientretention.NewUpdateRetentionParams().WithID(id).WithPolicy(m))
+	return err
+}
+
+func (r *retention) model(ref int64) *models.RetentionPolicy {
+	m := &models.RetentionPolicy{Algorithm: r.algorithm, Scope: &models.RetentionPolicyScope{Level: "project", Ref: ref},
+		Trigger: &models.RetentionRuleTrigger{Kind: "Schedule", References: map[string]any{}, Settings: map[string]any{"cron": r.cron}}}
+	for _, one := range r.rules {
+		params := map[string]any{}
+		if one.n != 0 {
+			params[one.template] = one.n
+		}
+		m.Rules = append(m.Rules, &models.RetentionRule{Action: "retain", Template: one.template, Params: params,
+			ScopeSelectors: map[string][]models.RetentionSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}},
+			TagSelectors:   []*models.RetentionSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "**", Extras: untagged}}})
+	}
+	return m
+}
+
+func (i *immutable) model() *models.ImmutableRule {
+	return &models.ImmutableRule{Action: "immutable", Template: "immutable_template",
+		ScopeSelectors: map[string][]models.ImmutableSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}},
+		TagSelectors:   []*models.ImmutableSelector{{Kind: "doublestar", Decoration: "matches", Pattern: i.pattern}}}
+}

@@ -1,0 +1,61 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+)
+
+func (w *writer) makeRegistry(ctx context.Context, o *registry) error {
+	m := &models.Registry{Name: o.name, Type: o.kind, URL: o.url, Description: o.description, Insecure: o.insecure,
+		Credential: &models.RegistryCredential{Type: "basic", AccessKey: o.user, AccessSecret: w.change.secret}}
+	made, err := w.api.Registry.CreateRegistry(ctx, clientregistry.NewCreateRegistryParams().WithRegistry(m))
+	if err != nil {
+		return w.explain(err, o)
+	}
+	return w.located(made.Location)
+}
+
+func (w *writer) putRegistry(ctx context.Context, o *registry) error {
+	if w.change.have.object.(*registry).kind != o.kind {
+		return fmt.Errorf("there is a registry of that name that is of type %s", w.change.have.object.(*registry).kind)
+	}
+	m := &models.RegistryUpdate{Name: &o.name, URL: &o.url, Description: &o.description, Insecure: &o.insecure,
+		CredentialType: ptr("basic"), AccessKey: &o.user, AccessSecret: &w.change.secret}
+	_, err := w.api.Registry.UpdateRegistry(ctx, clientregistry.NewUpdateRegistryParams().WithID(w.change.have.id).WithRegistry(m))
+	return w.explain(err, o)
+}
+
+// explain says what Harbor means when it does not take a registry: it logs in there
+// before, says 500 when nobody answers and 400 when the login is refused.
+func (w *writer) explain(err error, o *registry) error {
+	switch {
+	case isCode(err, 500):
+		return explained{fmt.Errorf("this Harbor does not reach %s: is it running, and is the way open? (%w)", o.url, plain(err)), err}
+	case isCode(err, 400) && o.user == "":
+		return explained{fmt.Errorf("this Harbor does not find a registry at %s: is the way open? (%w)", o.url, plain(err)), err}
+	case isCode(err, 400) && strings.Contains(plain(err).Error(), "unhealthy"):
+		return explained{fmt.Errorf("%s refuses the login of %s (%w)", o.url, o.user, plain(err)), err}
+	}
+	return err
+}
+
+func (w *writer) policyModel(o *policy) *models.ReplicationPolicy {
+	m := &models.ReplicationPolicy{Name: o.name, Description: o.description, Enabled: !o.disabled, Override: o.override, ReplicateDeletion: o.deletion, Speed: ptr(int32(-1)),
+		DestNamespace: o.namespace, DestNamespaceReplaceCount: ptr(int8(o.flatten)), SrcRegistry: &models.Registry{}, DestRegistry: &models.Registry{},
+		Trigger: &models.ReplicationTrigger{Type: o.trigger, TriggerSettings: &models.ReplicationTriggerSettings{Cron: o.cron}}}
+	if o.from != "" {
+		m.SrcRegistry.ID = w.run.id(w.key(kindRegistry, o.from))
+	}
+	if o.to != "" {
+		m.DestRegistry.ID = w.run.id(w.key(kindRegistry, o.to))
+	}
+	for _, text := range o.filters {
+		kind, value, _ := strings.Cut(text, " ")
+		m.Filters = append(m.Filters, &models.ReplicationFilter{Type: kind, Value: value})
+	}
+	return m
+}

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/state"
@@ -36,13 +38,12 @@ func manifests(repo string) string { return "/v2/" + repo + "/manifests/v1" }
 // metric returns the value of a gauge on an edge's registry.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come true", what)
+	trial.Until(t, func() error {
+		if !ok() {
+			return errors.New(what + " did not come true")
 		}
-		time.Sleep(10 * time.Millisecond) // nothing tells: it is asked for again
-	}
+		return nil
+	})
 }
 
 // A Harbor that hangs delays a copy by a second at first; once its breaker is

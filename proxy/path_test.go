@@ -30,18 +30,30 @@ func TestRegistryPathsInDisguise(t *testing.T) {
 	}
 }
 
-// A name server gives a probe half a second; an edge that serves says so whatever
-// its Harbor does.
+// A name server gives a probe half a second; an edge that serves says so whatever its
+// Harbor does. What a Harbor that hangs is waited for is 400 ms in all: an answer that
+// comes sooner did not wait. A busy machine has more than one try.
 func TestHealthDoesNotWaitForAHarborThatHangs(t *testing.T) {
-	s := newSite(t)
-	if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
-		t.Fatal(err)
+	quick := func() (all bool) {
+		s := newSite(t)
+		if err := s.harbor.SetFaults(lab.Fault{Name: "hang"}); err != nil {
+			t.Fatal(err)
+		}
+		all = true
+		for _, harbor := range []string{"the first question", "a question that goes on"} {
+			begun := time.Now()
+			a := s.do(t, http.MethodGet, "/breakwater/v1/health", nil)
+			all = all && time.Since(begun) < 390*time.Millisecond
+			if a.status != http.StatusOK || !strings.Contains(string(a.body), `"serving":true,"harbor":"down"`) {
+				t.Errorf("%s: %d %s", harbor, a.status, a.body)
+			}
+		}
+		return all
 	}
-	for _, harbor := range []string{"the first look", "a look that goes on"} {
-		begun := time.Now()
-		a := s.do(t, http.MethodGet, "/breakwater/v1/health", nil)
-		if took := time.Since(begun); a.status != http.StatusOK || !strings.Contains(string(a.body), `"serving":true,"harbor":"down"`) || took > 390*time.Millisecond {
-			t.Errorf("%s: %d %s after %v", harbor, a.status, a.body, took)
+	for range 10 {
+		if quick() {
+			return
 		}
 	}
+	t.Error("no answer came sooner than Harbor was given up")
 }

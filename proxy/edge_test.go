@@ -75,7 +75,11 @@ func newSite(t *testing.T, options ...option) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.hub.Close() })
-	if s.harbor, err = lab.StartHarbor(lab.HarborConfig{Dir: t.TempDir()}); err != nil {
+	key, err := sharedKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.harbor, err = lab.StartHarbor(lab.HarborConfig{Dir: t.TempDir(), Key: key}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.harbor.Close() })

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,17 +26,13 @@ func TestHarborIsWatchedForMetrics(t *testing.T) {
 	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		p.Metrics, p.Now = metrics, func() time.Time { return now }
 	})
-	// A look may take longer than a scrape waits for it; the next scrape has it.
+	// An answer may take longer than a scrape waits for it; the next scrape has it.
 	wait := func(want float64) {
 		t.Helper()
-		var up float64
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		waitFor(t, fmt.Sprint("breakwater_edge_harbor_up ", want), func() bool {
 			now = now.Add(time.Minute)
-			if up = value(t, metrics, "breakwater_edge_harbor_up"); up == want {
-				return
-			}
-		}
-		t.Fatalf("breakwater_edge_harbor_up is %v, want %v", up, want)
+			return value(t, metrics, "breakwater_edge_harbor_up") == want
+		})
 	}
 	wait(1)
 	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 )
 
 // behind starts an edge before a server of the test's own.
@@ -100,7 +101,7 @@ func TestAnUpgradePasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // a reading would fail too
+	conn.SetDeadline(time.Now().Add(trial.Patience)) //nolint:errcheck // a reading would fail too
 	fmt.Fprint(conn, "GET /api/v2.0/socket HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)

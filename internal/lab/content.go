@@ -236,6 +236,27 @@ func (p *project) referrers(repo, digest string) (all []*artifact) {
 	return all
 }
 
+// references lists a repo's tags, and the digests of its artifacts that have none and
+// belong to no other.
+func (rec *repoRecord) references() (tags, untagged []string) {
+	belongs := map[string]bool{}
+	for _, tag := range rec.tags {
+		belongs[tag.Digest] = true
+	}
+	for _, a := range rec.artifacts {
+		for _, c := range a.children {
+			belongs[c.Digest] = true
+		}
+	}
+	for digest, a := range rec.artifacts {
+		if !belongs[digest] && a.Subject == "" {
+			untagged = append(untagged, digest)
+		}
+	}
+	slices.Sort(untagged)
+	return slices.Sorted(maps.Keys(rec.tags)), untagged
+}
+
 // repositories lists every repo in order.
 func (d *database) repositories() []string {
 	d.mu.Lock()

@@ -31,7 +31,13 @@ type HarborConfig struct {
 	// policies; 0: the 5 s that were recorded. StatusLag is the time from the end of an
 	// execution's tasks to its saying so; 0: 3 s, where up to 20 were seen.
 	ReplicationDelay, StatusLag time.Duration
-	WebhookRetry                time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
+	// Workers is how many replications run at once; the others wait, in no order. 0: any number.
+	Workers int
+	// Replicating is called before each step of a replication, and returns when that may be
+	// taken; nil: at once. Busy is one of a Harbor that has much to do.
+	Replicating func(ctx context.Context, step ReplicationStep)
+
+	WebhookRetry time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
 
 	// Cost is how long an API call takes; nil: no longer than it does. RecordedCost is
 	// what was measured.
@@ -48,6 +54,7 @@ type Harbor struct {
 	registry http.Handler
 	api      http.Handler
 	jobs     *jobs
+	workers  chan struct{} // holds a token for each replication that runs; nil: any number may
 	started  time.Time
 	ownDir   bool
 }
@@ -84,6 +91,9 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 	h.registry = newDistribution(h.cfg.Dir)
 	h.api = h.newAPI()
 	h.started, h.jobs = h.cfg.Now(), newJobs()
+	if h.cfg.Workers > 0 {
+		h.workers = make(chan struct{}, h.cfg.Workers)
+	}
 	h.cfg.ReplicationDelay = cmp.Or(h.cfg.ReplicationDelay, 5*time.Second)
 	h.cfg.WebhookRetry = cmp.Or(h.cfg.WebhookRetry, 30*time.Second)
 	h.cfg.StatusLag = cmp.Or(h.cfg.StatusLag, 3*time.Second)

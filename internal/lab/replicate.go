@@ -70,11 +70,11 @@ func (h *Harbor) replicateEvent(e event) {
 		if !p.Enabled || p.Trigger != "event_based" || p.Destination == 0 || removes && !p.Deletion || !p.takesRepo(e.repo) {
 			continue
 		}
-		references := e.tags
-		if len(references) == 0 {
-			references = []string{e.digest}
+		names := e.tags
+		if len(names) == 0 {
+			names = []string{""}
 		}
-		if slices.ContainsFunc(references, p.takesTag) {
+		if slices.ContainsFunc(names, p.takesTag) {
 			h.startExecution(p, "event_based", h.cfg.ReplicationDelay, &e)
 		}
 	}
@@ -101,7 +101,7 @@ func (h *Harbor) startExecution(p *policy, trigger string, delay time.Duration, 
 			begin()
 			h.db.mu.Unlock()
 		}
-		err := r.run(ctx)
+		err := r.queue(ctx)
 		h.db.mu.Lock()
 		defer h.db.mu.Unlock()
 		if err != nil {
@@ -123,7 +123,9 @@ func (p *policy) takesRepo(repo string) bool {
 	})
 }
 
-// takesTag reports whether the tag filters, if any, take the tag.
+// takesTag reports whether the tag filters, if any, take the tag. An artifact without
+// tags is taken by filters that take "" (Harbor's src/pkg/reg/filter): one that excludes
+// "?*" takes such artifacts alone.
 func (p *policy) takesTag(tag string) bool {
 	return !slices.ContainsFunc(p.Filters, func(f policyFilter) bool {
 		pattern, _ := f.Value.(string)
@@ -253,12 +255,16 @@ func (r *replication) find(ctx context.Context) ([]found, error) {
 		if !r.policy.takesRepo(repo) {
 			continue
 		}
-		tags, err := r.from.tags(ctx, repo)
+		tags, untagged, err := r.from.references(ctx, repo)
 		if err != nil {
 			return nil, err
 		}
-		if tags = slices.DeleteFunc(tags, func(tag string) bool { return !r.policy.takesTag(tag) }); len(tags) > 0 {
-			all = append(all, found{repo, tags})
+		references := slices.DeleteFunc(tags, func(tag string) bool { return !r.policy.takesTag(tag) })
+		if r.policy.takesTag("") {
+			references = append(references, untagged...)
+		}
+		if len(references) > 0 {
+			all = append(all, found{repo, references})
 		}
 	}
 	return all, nil

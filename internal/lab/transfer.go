@@ -41,6 +41,9 @@ func (r *replication) copyArtifact(ctx context.Context, from, to, reference stri
 			return err
 		}
 	}
+	if err := r.step(ctx, ReplicationStep{Put: true, Repo: to, Reference: reference, Digest: a.Digest}); err != nil {
+		return err
+	}
 	return r.to.push(ctx, to, reference, mediaType, body)
 }
 

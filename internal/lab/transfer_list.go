@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -60,39 +58,47 @@ func (e *endpoint) harborRepos(ctx context.Context, p *policy) (all []string, er
 	return all, nil
 }
 
-// tags lists a repo's tags.
-func (e *endpoint) tags(ctx context.Context, repo string) ([]string, error) {
+// references lists a repo's tags, and the digests of those artifacts that have none and
+// belong to no other: they travel by digest. A registry that is no Harbor does not name them.
+func (e *endpoint) references(ctx context.Context, repo string) (tags, untagged []string, err error) {
 	project, name, _ := strings.Cut(repo, "/")
 	if e.registry == nil {
 		e.h.db.mu.Lock()
 		defer e.h.db.mu.Unlock()
-		if p := e.h.db.projectLocked(project); p != nil && p.repos[repo] != nil {
-			return slices.Sorted(maps.Keys(p.repos[repo].tags)), nil
+		p := e.h.db.projectLocked(project)
+		if p == nil || p.repos[repo] == nil {
+			return nil, nil, nil
 		}
-		return nil, nil
+		tags, untagged = p.repos[repo].references()
+		return tags, untagged, nil
 	}
 	if !e.isHarbor() {
 		var list struct{ Tags []string }
 		if err := e.json(ctx, "/v2/"+repo+"/tags/list", &list); err != nil {
-			return nil, fmt.Errorf("failed to fetch artifacts: failed to list artifacts of repository %s: %w", repo, err)
+			return nil, nil, fmt.Errorf("failed to fetch artifacts: failed to list artifacts of repository %s: %w", repo, err)
 		}
-		return list.Tags, nil
+		return list.Tags, nil, nil
 	}
-	var all []string
 	for page := 1; ; page++ {
-		var artifacts []struct{ Tags []struct{ Name string } }
+		var artifacts []struct {
+			Digest string
+			Tags   []struct{ Name string }
+		}
 		err := e.json(ctx, fmt.Sprintf("/api/v2.0/projects/%s/repositories/%s/artifacts?page=%d&page_size=100&with_label=true&with_accessory=true",
 			project, url.PathEscape(url.PathEscape(name)), page), &artifacts)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, a := range artifacts {
 			for _, tag := range a.Tags {
-				all = append(all, tag.Name)
+				tags = append(tags, tag.Name)
+			}
+			if len(a.Tags) == 0 {
+				untagged = append(untagged, a.Digest)
 			}
 		}
 		if len(artifacts) < 100 {
-			return all, nil
+			return tags, untagged, nil
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -87,7 +88,7 @@ func (s *Service) ownToken(subject string, repos []string, from string) (Answer,
 	body, err := json.Marshal(map[string]any{
 		"token": raw, "access_token": "", "expires_in": int(lifetime.Seconds()), "issued_at": s.Now().UTC().Format(time.RFC3339),
 	})
-	header := http.Header{"Content-Type": {"application/json; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
+	header := http.Header{"Content-Type": {"application/json; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}, "Content-Length": {strconv.Itoa(len(body))}}
 	return Answer{Status: http.StatusOK, Header: header, Body: body, Source: from}, err
 }
 

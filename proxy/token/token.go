@@ -68,6 +68,10 @@ type Answer struct {
 	Source string // the name of the source that gave it; Outage: the edge itself
 }
 
+// notPassedOn are the headers of a token service's answer that are not the client's: the
+// edge's own listener writes them, or says itself how it came by the answer.
+var notPassedOn = []string{"Connection", "Content-Length", "Transfer-Encoding", "Cache-Status"}
+
 // Outage is the Source of an answer that the edge gave because no Harbor could.
 const Outage = "outage"
 
@@ -143,7 +147,7 @@ func (s *Service) give(q question, a issued, from *source.Source) (Answer, error
 	}
 	header := http.Header{}
 	for name, values := range a.header {
-		if name != "Connection" && name != "Content-Length" && name != "Transfer-Encoding" {
+		if !slices.Contains(notPassedOn, name) {
 			header[name] = values
 		}
 	}

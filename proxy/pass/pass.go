@@ -116,7 +116,9 @@ func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	if pr.In.TLS == nil { // what is before the edge has its place in the list
 		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 	}
-	pr.Out.Header.Del(peer.AskedHeader)
+	for _, name := range []string{peer.AskedHeader, peer.ClientHeader, peer.PushHeader} { // they are between edges
+		pr.Out.Header.Del(name)
+	}
 	pr.SetXForwarded()
 	scheme, _, _ := strings.Cut(ClientURL(pr.In), ":")
 	pr.Out.Header.Set("X-Forwarded-Proto", scheme)

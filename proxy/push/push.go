@@ -132,7 +132,10 @@ func (w *Write) bufferManifest() error {
 // the client hears of it, the edge forgets what the write may have changed, and keeps
 // what was written. The error is an answer for the client.
 func (w *Write) Serve(rw http.ResponseWriter) (err error) {
-	w.HTTP.Header.Set("Accept-Encoding", "identity") // the answer is read here too
+	in := *w.HTTP
+	in.Header = in.Header.Clone()
+	in.Header.Set("Accept-Encoding", "identity") // the answer is read here too
+	w.HTTP = &in
 	repeatable := w.manifest != nil || w.HTTP.ContentLength == 0
 	for i, t := range w.targets {
 		more := i < len(w.targets)-1 && repeatable

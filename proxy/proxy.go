@@ -97,7 +97,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline)
-	h.lists = &lists.Lists{Routes: h.routes, Memory: cfg.State, Deadline: cfg.Deadline}
+	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
 		Manifests: manifests{h.tags, h.fetch}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})
@@ -144,11 +144,9 @@ func (h *Handler) Ready() error {
 
 // ServeHTTP follows README.md, "A request, in order".
 func (h *Handler) ServeHTTP(rw http.ResponseWriter, in *http.Request) {
-	begun := h.cfg.Now()
-	r, err := h.read(h.beginSpan(in))
-	w := h.newResponse(rw, r, begun)
+	w, r := h.newResponse(rw, in), &request{http: h.beginSpan(in), endpoint: endpointOther}
 	defer h.finish(w, r)
-	if w.err = err; err == nil {
+	if w.err = h.read(r); w.err == nil {
 		w.err = h.serve(w, r)
 	} else {
 		w.outcome = outcomeOwn

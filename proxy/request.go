@@ -25,8 +25,8 @@ const (
 	endpointOther   = "other"
 )
 
-// request is what is known of a request. It is made once, before anything is answered,
-// and only read then.
+// request is what is known of a request. It is read once, before anything is answered,
+// and does not change then.
 type request struct {
 	registry.Request // of the distribution API; zero for other end points
 	http             *http.Request
@@ -37,15 +37,14 @@ type request struct {
 	mayPush          bool         // of a peer's HEAD: its client may
 }
 
-// read makes the request. The error is its answer.
-func (h *Handler) read(in *http.Request) (*request, error) {
-	r := &request{http: in, endpoint: endpointOther}
-	u, mirror, err := h.namespaces.Mirrored(in.URL)
+// read finds out what is known of the request. The error is its answer.
+func (h *Handler) read(r *request) error {
+	u, mirror, err := h.namespaces.Mirrored(r.http.URL)
 	if err != nil {
-		return r, err
+		return err
 	}
 	if mirror {
-		mirrored := *in
+		mirrored := *r.http
 		mirrored.URL = u
 		r.http = &mirrored
 	}
@@ -54,18 +53,18 @@ func (h *Handler) read(in *http.Request) (*request, error) {
 	case path == livenessPath || path == healthPath:
 		r.endpoint = endpointHealth
 	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath:
-		return r, h.readPeer(r)
+		return h.readPeer(r)
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
-		return r, registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
+		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
 	case path == pass.TokenPath:
 		r.endpoint = endpointToken
 	case isRegistryPath(path):
-		return r, h.readRegistry(r, mirror)
+		return h.readRegistry(r, mirror)
 	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
 		r.endpoint = endpointInvalid
-		return r, registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
+		return registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
 	}
-	return r, nil
+	return nil
 }
 
 func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }

@@ -35,10 +35,10 @@ const (
 	outcomeGone        = "gone"        // the client went away
 )
 
-func (h *Handler) newResponse(rw http.ResponseWriter, r *request, begun time.Time) *response {
+func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *response {
 	return &response{
-		responseWriter: responseWriter{ResponseWriter: rw, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: r.http.ProtoMajor >= 2},
-		begun:          begun, outcome: outcomePass,
+		responseWriter: responseWriter{ResponseWriter: rw, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: in.ProtoMajor >= 2},
+		begun:          h.cfg.Now(), outcome: outcomePass,
 	}
 }
 

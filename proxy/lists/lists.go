@@ -22,8 +22,8 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// Memory keeps lists across restarts.
-type Memory interface {
+// State keeps lists across restarts.
+type State interface {
 	TagList(repo string) []string // sorted
 	PutTagList(repo string, tags []string)
 	Referrers(repo string, d digest.Digest) []json.RawMessage
@@ -33,7 +33,7 @@ type Memory interface {
 // Lists answers with whole lists. Safe for concurrent use.
 type Lists struct {
 	Routes   *source.Routes
-	Memory   Memory
+	State    State         // not nil
 	Deadline time.Duration // for an answer of a source
 }
 
@@ -59,21 +59,25 @@ type answer[T any] struct {
 	err  error
 }
 
-// askAll asks the sources at once, each for its whole list. A source that is known to
-// be down is not waited for where another one of the route can be asked.
+// askAll asks the sources at once, each for its whole list.
 func askAll[T any](route, steps []source.Step, ask func(source.Step) ([]T, error)) <-chan answer[T] {
 	answers := make(chan answer[T], len(steps))
 	for _, s := range steps {
-		if s.Skipped(route) {
-			answers <- answer[T]{nil, s, outcome.DontKnow(source.ErrDown)}
-			continue
-		}
 		go func() {
-			all, err := ask(s)
+			all, err := askOne(route, s, ask)
 			answers <- answer[T]{all, s, err}
 		}()
 	}
 	return answers
+}
+
+// askOne asks a source of the route. One that is known to be down is not waited for
+// where another one can be asked.
+func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]T, error)) ([]T, error) {
+	if s.Skipped(route) {
+		return nil, outcome.DontKnow(source.ErrDown)
+	}
+	return ask(s)
 }
 
 // readPages reads a source's list to its end, each page by the query that the one

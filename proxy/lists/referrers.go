@@ -51,7 +51,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
 	}
-	known := l.Memory.Referrers(repo, d)
+	known := l.State.Referrers(repo, d)
 	no := error(nil)
 	if len(refusals) > 0 {
 		no = source.Verdict(refusals)
@@ -66,7 +66,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		list = List[json.RawMessage]{All: merge(all, known), Merged: true}
 	}
 	if len(list.All) > 0 {
-		l.Memory.PutReferrers(repo, d, list.All)
+		l.State.PutReferrers(repo, d, list.All)
 	}
 	return list, nil
 }

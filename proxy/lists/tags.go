@@ -19,17 +19,17 @@ import (
 // without a sign when the upstream is away, and is completed then.
 func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
 	route, repo := q.Route(l.Routes), q.Request.Repo
-	own, known := route[0], l.Memory.TagList(repo)
-	first := <-askAll(route, route[:1], func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, q.Authorization) })
+	own, known := route[0], l.State.TagList(repo)
+	tags, err := askOne(route, own, l.tagsOf(ctx, q))
 	switch {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
-	case first.err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(first.all, known)):
-		return l.keepTags(repo, first.all, own.Name), nil
-	case first.err == nil:
-		return l.completeTags(ctx, q, route, first.all, known), nil
+	case err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
+		return l.keepTags(repo, tags, own.Name), nil
+	case err == nil:
+		return l.completeTags(ctx, q, route, tags, known), nil
 	}
-	return l.tagsElsewhere(ctx, q, route, known, source.Refusal{Step: own, Err: first.err})
+	return l.tagsElsewhere(ctx, q, route, known, source.Refusal{Step: own, Err: err})
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
@@ -39,11 +39,11 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream := <-askAll(route, []source.Step{s}, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
-		if upstream.err == nil {
-			return l.keepTags(q.Request.Repo, union(tags, upstream.all), s.Name)
+		upstream, err := askOne(route, s, l.tagsOf(ctx, q))
+		if err == nil {
+			return l.keepTags(q.Request.Repo, union(tags, upstream), s.Name)
 		}
-		if outcome.IsFirmNo(upstream.err) {
+		if outcome.IsFirmNo(err) {
 			return l.keepTags(q.Request.Repo, tags, route[0].Name)
 		}
 	}
@@ -62,7 +62,7 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 			others = append(others, s)
 		}
 	}
-	answers := askAll(route, others, func(s source.Step) ([]string, error) { return l.tagsOf(ctx, s, "") })
+	answers := askAll(route, others, l.tagsOf(ctx, q))
 	var all []string
 	refusals, found := []source.Refusal{first}, ""
 	for range others {
@@ -89,24 +89,26 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 // keepTags remembers a list that is known to be whole.
 func (l *Lists) keepTags(repo string, tags []string, from string) List[string] {
 	if len(tags) <= maxKnown {
-		l.Memory.PutTagList(repo, tags)
+		l.State.PutTagList(repo, tags)
 	}
 	return List[string]{All: tags, Source: from}
 }
 
 // tagsOf reads one source's list to its end.
-func (l *Lists) tagsOf(ctx context.Context, s source.Step, authorization string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-	defer cancel()
-	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
-	type page struct {
-		Tags []string `json:"tags"`
+func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) ([]string, error) {
+	return func(s source.Step) ([]string, error) {
+		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
+		defer cancel()
+		req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
+		type page struct {
+			Tags []string `json:"tags"`
+		}
+		tags := []string{}
+		err := readPages(ctx, s, req, s.Header(q.Authorization), l.Deadline, func(p page) { tags = append(tags, p.Tags...) })
+		if err != nil {
+			return nil, err
+		}
+		slices.Sort(tags)
+		return slices.Compact(tags), nil
 	}
-	tags := []string{}
-	err := readPages(ctx, s, req, s.Header(authorization), l.Deadline, func(p page) { tags = append(tags, p.Tags...) })
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(tags)
-	return slices.Compact(tags), nil
 }

@@ -25,29 +25,32 @@ type Entry struct {
 	Checked   time.Time // when the revalidation that said so began; zero: before this edge started, or never
 	Refused   bool      // by Harbor's policy, when it was last asked
 
-	saved time.Time // when it was last given to the Memory
+	saved time.Time // when it was last given to the State
 }
 
-// Memory keeps entries across restarts. An Entry from there is never fresh: what
-// was written since is not remembered.
-type Memory interface {
+// State keeps entries across restarts. An Entry from there is never fresh: what was
+// written since is not remembered.
+type State interface {
+	// Tag returns what a reference was last seen to be.
 	Tag(repo, reference string) (d digest.Digest, mediaType, source string, ok bool)
+	// PutTag keeps what a reference was seen to be.
 	PutTag(repo, reference string, d digest.Digest, mediaType, source string, seen time.Time)
+	// DropTag forgets a reference.
 	DropTag(repo, reference string)
 }
 
-// noMemory remembers nothing.
-type noMemory struct{}
+// noState keeps nothing.
+type noState struct{}
 
-func (noMemory) Tag(string, string) (digest.Digest, string, string, bool)        { return "", "", "", false }
-func (noMemory) PutTag(string, string, digest.Digest, string, string, time.Time) {}
-func (noMemory) DropTag(string, string)                                          {}
+func (noState) Tag(string, string) (digest.Digest, string, string, bool)        { return "", "", "", false }
+func (noState) PutTag(string, string, digest.Digest, string, string, time.Time) {}
+func (noState) DropTag(string, string)                                          {}
 
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
 type Cache struct {
-	ctx    context.Context // of every revalidation: it is nobody's request
-	now    func() time.Time
-	memory Memory
+	ctx   context.Context // of every revalidation: it is nobody's request
+	now   func() time.Time
+	state State
 
 	mu            sync.Mutex
 	entries       *lru.Cache[Key, Entry]
@@ -65,13 +68,13 @@ const (
 	saveEvery = 24 * time.Hour
 )
 
-// New returns an empty Cache over a memory; nil: a restart forgets. Its
+// New returns an empty Cache over a state; nil: a restart forgets. Its
 // revalidations end with ctx.
-func New(ctx context.Context, now func() time.Time, memory Memory) *Cache {
-	if memory == nil {
-		memory = noMemory{}
+func New(ctx context.Context, now func() time.Time, state State) *Cache {
+	if state == nil {
+		state = noState{}
 	}
-	c := &Cache{ctx: ctx, now: now, memory: memory, revalidations: map[Question]*Revalidation{}}
+	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}}
 	c.entries, _ = lru.New[Key, Entry](maxEntries) // the sizes are positive: no error
 	c.writes, _ = lru.New[string, time.Time](maxWrites)
 	c.negatives, _ = lru.New[Question, negative](maxNegatives)
@@ -99,7 +102,7 @@ func (c *Cache) recall(key Key) (Entry, bool) {
 	if e, ok := c.entries.Get(key); ok {
 		return e, true
 	}
-	d, mediaType, source, ok := c.memory.Tag(key.Repo, key.Reference)
+	d, mediaType, source, ok := c.state.Tag(key.Repo, key.Reference)
 	if !ok {
 		return Entry{}, false
 	}
@@ -114,7 +117,7 @@ func (c *Cache) keep(key Key, e Entry) {
 	e.saved = old.saved
 	if !ok || old.Digest != e.Digest || old.MediaType != e.MediaType || e.Checked.Sub(old.saved) > saveEvery {
 		e.saved = e.Checked
-		c.memory.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
+		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
 	}
 	c.entries.Add(key, e)
 }
@@ -122,7 +125,7 @@ func (c *Cache) keep(key Key, e Entry) {
 // forget drops what is remembered of a reference; c.mu is held.
 func (c *Cache) forget(key Key) {
 	c.entries.Remove(key)
-	c.memory.DropTag(key.Repo, key.Reference)
+	c.state.DropTag(key.Repo, key.Reference)
 }
 
 // Written notes that a client changed the repo through this edge. What was learned

@@ -34,19 +34,19 @@ func notSaid() error {
 	return e
 }
 
-// memory is what outlasts a cache.
-type memory map[tags.Key]digest.Digest
+// saved is what outlasts a cache: a tags.State.
+type saved map[tags.Key]digest.Digest
 
-func (m memory) Tag(repo, reference string) (digest.Digest, string, string, bool) {
+func (m saved) Tag(repo, reference string) (digest.Digest, string, string, bool) {
 	d, ok := m[tags.Key{Repo: repo, Reference: reference}]
 	return d, "type", "harbor", ok
 }
 
-func (m memory) PutTag(repo, reference string, d digest.Digest, _, _ string, _ time.Time) {
+func (m saved) PutTag(repo, reference string, d digest.Digest, _, _ string, _ time.Time) {
 	m[tags.Key{Repo: repo, Reference: reference}] = d
 }
 
-func (m memory) DropTag(repo, reference string) {
+func (m saved) DropTag(repo, reference string) {
 	delete(m, tags.Key{Repo: repo, Reference: reference})
 }
 
@@ -77,9 +77,9 @@ func revalidate(c *tags.Cache, q tags.Question, s *source) *tags.Revalidation {
 	return r
 }
 
-func inBubble(t *testing.T, f func(t *testing.T, c *tags.Cache, m memory)) {
+func inBubble(t *testing.T, f func(t *testing.T, c *tags.Cache, m saved)) {
 	synctest.Test(t, func(t *testing.T) {
-		m := memory{}
+		m := saved{}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		f(t, tags.New(ctx, time.Now, m), m)
@@ -95,7 +95,7 @@ func is(t *testing.T, what string, c *tags.Cache, want digest.Digest, fresh bool
 }
 
 func TestAnAnswerIsFreshFromWhenItWasAskedFor(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		is(t, "before", c, "", false)
 		s := holds(v1)
 		s.after = 10 * time.Second
@@ -112,7 +112,7 @@ func TestAnAnswerIsFreshFromWhenItWasAskedFor(t *testing.T) {
 }
 
 func TestThoseWhoWaitShareOneRevalidation(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		s := holds(v1)
 		s.after = time.Second
 		first, joined := c.Revalidate(asked, tags.Entry{}, freshness, s.ask)
@@ -141,7 +141,7 @@ func TestThoseWhoWaitShareOneRevalidation(t *testing.T) {
 
 // Nobody is shown a tag older than a push that was already answered.
 func TestReadYourWrites(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, m memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, m saved) {
 		revalidate(c, asked, holds(v1))
 		time.Sleep(time.Second)
 		slow := holds(v1)
@@ -172,7 +172,7 @@ func TestReadYourWrites(t *testing.T) {
 // An answer from before a write says nothing of what is there since, also where nobody
 // has asked again.
 func TestAnAnswerThatAWriteHasOvertaken(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, m memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, m saved) {
 		slow := holds(v1)
 		slow.after = 5 * time.Second
 		r, _ := c.Revalidate(asked, tags.Entry{}, freshness, slow.ask)
@@ -192,7 +192,7 @@ func TestAnAnswerThatAWriteHasOvertaken(t *testing.T) {
 
 // A write that moved nothing for certain leaves the copy, which is believed no longer.
 func TestAWriteThatMayHaveBeenDone(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		revalidate(c, asked, holds(v1))
 		time.Sleep(time.Second)
 		c.Written(latest.Repo, "")
@@ -207,7 +207,7 @@ func TestAWriteThatMayHaveBeenDone(t *testing.T) {
 
 // An answer that comes late does not undo a newer one.
 func TestALateAnswerIsNotTakenOver(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		slow := holds(v1)
 		slow.after = 10 * time.Second
 		late, _ := c.Revalidate(tags.Question{Key: latest, OwnOnly: true}, tags.Entry{}, freshness, slow.ask)
@@ -235,7 +235,7 @@ func TestANoIsRememberedForAMoment(t *testing.T) {
 		"a refusal by policy":                        {policy(), time.Minute, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, cache *tags.Cache, m memory) {
+			inBubble(t, func(t *testing.T, cache *tags.Cache, m saved) {
 				revalidate(cache, asked, holds(v1))
 				time.Sleep(time.Hour)
 				r, _ := cache.Revalidate(asked, tags.Entry{Checked: time.Now()}, c.freshness, (&source{err: c.err}).ask)
@@ -273,7 +273,7 @@ func TestANoIsRememberedForAMoment(t *testing.T) {
 }
 
 func TestAWriteEndsANo(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		revalidate(c, asked, &source{err: no()})
 		time.Sleep(time.Second)
 		c.Written("multi-dc-demo/other", "latest")
@@ -289,7 +289,7 @@ func TestAWriteEndsANo(t *testing.T) {
 
 // A peer's question says nothing of what other datacenters hold.
 func TestANoToAPeerForgetsNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		revalidate(c, asked, holds(v1))
 		time.Sleep(time.Hour)
 		peers := tags.Question{Key: latest, OwnOnly: true}
@@ -302,7 +302,7 @@ func TestANoToAPeerForgetsNothing(t *testing.T) {
 }
 
 func TestARefusalIsRememberedUntilItIsAnsweredOtherwise(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		refused := func() bool {
 			e, _, _ := c.Get(latest, freshness)
 			return e.Refused
@@ -323,7 +323,7 @@ func TestARefusalIsRememberedUntilItIsAnsweredOtherwise(t *testing.T) {
 
 // What a peer only remembers serves those who wait, and is believed no longer.
 func TestAStaleAnswerIsNeverFresh(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, _ memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
 		s := holds(v1)
 		s.found.Stale = true
 		if r := revalidate(c, asked, s); r.Err != nil || r.Entry.Digest != v1 {
@@ -334,12 +334,12 @@ func TestAStaleAnswerIsNeverFresh(t *testing.T) {
 }
 
 func TestARestartKnowsWhatWasSeenAndBelievesNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *tags.Cache, m memory) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, m saved) {
 		revalidate(c, asked, holds(v1))
 		again := tags.New(t.Context(), time.Now, m)
 		is(t, "after a restart", again, v1, false)
 		if _, known, _ := tags.New(t.Context(), time.Now, nil).Get(latest, freshness); known {
-			t.Error("without a memory something is known")
+			t.Error("without a state something is known")
 		}
 	})
 }

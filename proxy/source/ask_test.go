@@ -90,7 +90,7 @@ var asks = map[string]struct {
 		found: "own", asked: "harbor peer-drp1 peer-mad1", within: 7 * time.Second},
 	"all hang": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}},
 		status: 503, asked: "harbor peer-drp1 peer-mad1", within: 3 * deadline},
-	"in a cache no upstream is hedged": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
+	"in a cache peers are no hedge": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
 		found: "own", asked: "harbor", within: 4 * time.Second},
 	"in a cache a no is the last word": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {found: "mad1"}}, status: 404, asked: "harbor"},
 	"policy is the last word":          {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {err: status(412)}, "peer-mad1": {found: "mad1"}}, status: 412, asked: "harbor"},

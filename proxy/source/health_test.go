@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,12 @@ type answering struct {
 	status int
 	body   string
 	after  time.Duration
-	asked  int
+	asked  atomic.Int32
 }
 
 // RoundTrip implements http.RoundTripper.
 func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
-	a.asked++
+	a.asked.Add(1)
 	status, body := a.status, a.body
 	select {
 	case <-time.After(a.after):
@@ -99,12 +100,12 @@ func TestAHarborThatHangsIsNotWaitedFor(t *testing.T) {
 		if h.Up() {
 			t.Error("it is up, and does not answer")
 		}
-		asked := a.asked
+		asked := a.asked.Load()
 		for range 100 {
 			h.Up()
 		}
-		if a.asked > asked+6 { // 100 times 50 ms are some seconds
-			t.Errorf("it was asked %d times", a.asked-asked)
+		if n := a.asked.Load() - asked; n > 6 { // 100 times 50 ms are some seconds
+			t.Errorf("it was asked %d times", n)
 		}
 		time.Sleep(time.Second)
 	})

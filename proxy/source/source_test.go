@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -21,14 +22,21 @@ type far struct {
 	mu     sync.Mutex
 	status int // 0: it does not answer
 	header http.Header
-	asked  []string // paths
+	after  time.Duration // until it answers
+	asked  []string      // paths
+	seen   http.Header   // of the last request
+	since  time.Time     // when it began to answer so
 }
 
 // RoundTrip implements http.RoundTripper.
 func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
+	after := f.after
+	f.mu.Unlock()
+	time.Sleep(after)
+	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = append(f.asked, r.URL.Path)
+	f.asked, f.seen = append(f.asked, r.URL.Path), r.Header
 	if f.status == 0 {
 		return nil, errors.New("connection refused")
 	}
@@ -42,7 +50,7 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 func (f *far) answers(status int, header http.Header) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.status, f.header = status, header
+	f.status, f.header, f.since = status, header, time.Now()
 }
 
 func (f *far) probes() (n int) {
@@ -256,6 +264,106 @@ func TestASourceThatIsDownIsWaitedForByNobodyElse(t *testing.T) {
 		}
 		if own := route[:1]; own[0].Skipped(own) || source.AnyUsable(own) {
 			t.Error("the only source of a route is left out")
+		}
+	})
+}
+
+func TestProbesOfADeadSourceComeAtLongerAndLongerTimes(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fleet) {
+		down(t, f.harbor, f.harborFar)
+		for _, c := range []struct {
+			after  time.Duration
+			probes int
+		}{{900 * time.Millisecond, 1}, {1100 * time.Millisecond, 2}, {3100 * time.Millisecond, 3}, {7100 * time.Millisecond, 4}, {15100 * time.Millisecond, 5}, {30200 * time.Millisecond, 6}, {45300 * time.Millisecond, 7}} {
+			time.Sleep(c.after - time.Since(f.harborFar.since))
+			if n := f.harborFar.probes(); n != c.probes {
+				t.Errorf("after %v there were %d probes, want %d", c.after, n, c.probes)
+			}
+		}
+	})
+}
+
+func ask(t *testing.T, s *source.Source) (*http.Response, error) {
+	t.Helper()
+	resp, err := s.Do(t.Context(), registry.Request{Method: http.MethodGet, Kind: registry.KindBlob, Repo: "multi-dc-x/app", Digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}, s.Header("Basic client"), time.Minute)
+	if err == nil {
+		resp.Body.Close()
+	}
+	return resp, err
+}
+
+// What an answer says of the source as a whole is noted; a page is no answer.
+func TestAnswersTellHowASourceIs(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fleet) {
+		for _, s := range []*source.Source{f.hub, f.harbor, f.mad1} { // they are known before
+			if _, err := ask(t, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.hubFar.answers(http.StatusTooManyRequests, nil)
+		if resp, err := ask(t, f.hub); err != nil || resp.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("%v", err)
+		}
+		if f.hub.Usable() {
+			t.Error("an upstream that has had enough may be asked again")
+		}
+		f.harborFar.answers(http.StatusBadGateway, nil)
+		if _, err := ask(t, f.harbor); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if f.harbor.Usable() {
+			t.Error("a 502 is not looked into")
+		}
+		f.mad1Far.answers(http.StatusOK, http.Header{"Content-Type": {"text/html; charset=utf-8"}})
+		if _, err := ask(t, f.mad1); err == nil || !outcome.IsDontKnow(err) {
+			t.Errorf("a page is %v", err)
+		}
+	})
+}
+
+// Where the edge has no robot at Harbor, the client's own credentials go there, and nowhere else.
+func TestCredentialsAreRelayedToHarborAlone(t *testing.T) {
+	f := newFleet(t, t.Context())
+	f.harbor.Relay = true
+	for _, c := range []struct {
+		s    *source.Source
+		far  *far
+		want string
+	}{{f.harbor, f.harborFar, "Basic client"}, {f.mad1, f.mad1Far, ""}, {f.hub, f.hubFar, ""}} {
+		if _, err := ask(t, c.s); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.far.seen.Get("Authorization"); got != c.want {
+			t.Errorf("%s is shown %q", c.s.Name, got)
+		}
+	}
+}
+
+// 95 of 100 answers tell what a source usually takes: one that is slow now and then is not slow.
+func TestHedgesWaitAsLongAsASourceUsuallyTakes(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fleet) {
+		for i := range 100 {
+			f.harborFar.mu.Lock()
+			f.harborFar.after = 300 * time.Millisecond
+			if i >= 98 {
+				f.harborFar.after = 4 * time.Second
+			}
+			f.harborFar.mu.Unlock()
+			if _, err := ask(t, f.harbor); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.harborFar.after = 0
+		if usual := f.harbor.Usual(); usual != 300*time.Millisecond {
+			t.Errorf("it usually takes %v", usual)
+		}
+		for _, repo := range []string{replicated, "repl-core/app"} {
+			s := &script{replies: map[string]reply{"harbor": {found: "own", after: never}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: status(404)}}}
+			begun := time.Now()
+			if found, err := source.Ask(t.Context(), question(f, repo, "", false), s.ask); found != "mad1" || time.Since(begun) != 600*time.Millisecond+moment {
+				t.Errorf("%s: %q, %v after %v", repo, found, err, time.Since(begun))
+			}
 		}
 	})
 }

@@ -21,8 +21,8 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// DB is an open state file. Safe for concurrent use. A nil DB remembers no tags and
-// no lists.
+// DB is an open state file. Safe for concurrent use. A nil DB remembers no tags and no
+// lists; it is no access.Members and no access.Grants.
 type DB struct {
 	db  *bolt.DB
 	log *slog.Logger

@@ -129,7 +129,6 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fleet)) {
 
 func TestWhereARepoIsReadFrom(t *testing.T) {
 	f := newFleet(t, t.Context())
-	const peers = " peer-mad1:%s peer-drp1:%s"
 	for _, c := range []struct{ repo, tag, want string }{
 		{"cache-dockerhub/library/app", "v1", "harbor:R peer-mad1:R peer-drp1:R upstream-dockerhub:library/app"},
 		{"cache-unknown/app", "v1", "harbor:R peer-mad1:R peer-drp1:R"},

@@ -49,6 +49,7 @@ type Source struct {
 	prefix  string
 	auth    authn.Authenticator
 	base    http.RoundTripper
+	pools   []*http.Transport
 	passing http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
@@ -72,6 +73,8 @@ const (
 	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
 	idlePerHost    = 64
 	maxRedirects   = 5
+	pingAfter      = 3 * time.Second // that nothing came on an HTTP/2 connection
+	pingDeadline   = 2 * time.Second
 
 	retryUnavailable = 5 * time.Second
 )
@@ -113,6 +116,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 		s.keepOutside(storage)
 	}
 	s.storage = wrap(storage)
+	s.pools = []*http.Transport{api, uploads, storage}
 	s.scoped, err = lru.New[string, scoped](maxScoped)
 	return s, err
 }
@@ -123,6 +127,9 @@ func newTransport(control func(network, address string, _ syscall.RawConn) error
 	t.ResponseHeaderTimeout = headerDeadline
 	t.MaxIdleConnsPerHost = idlePerHost
 	t.DisableCompression = true
+	// A connection whose packets are dropped, by a partition or a firewall that has lost
+	// its state, looks idle: HTTP/2 would put every request on it until the kernel gives up.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingDeadline}
 	return t
 }
 
@@ -224,6 +231,14 @@ func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.R
 		return nil, s.unavailable(fmt.Errorf("it sent the encoding %q that nobody asked for", e))
 	}
 	return resp, nil
+}
+
+// CloseIdleConnections closes the connections that no request uses. Those of a source
+// that has not answered may be dead, and the next request would wait on one in vain.
+func (s *Source) CloseIdleConnections() {
+	for _, pool := range s.pools {
+		pool.CloseIdleConnections()
+	}
 }
 
 // ErrNoCredentials is of a source that is asked anonymously.

@@ -44,6 +44,7 @@ func (s *Source) probeUntilUp() {
 		if up {
 			return
 		}
+		s.Registry.CloseIdleConnections()
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:

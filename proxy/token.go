@@ -8,6 +8,9 @@ import (
 
 // serveToken answers /service/token (README.md, "Tokens").
 func (h *Handler) serveToken(w *response, r *request) error {
+	if r.http.ContentLength != 0 { // a GET's body means nothing: the answer is not to wait for it
+		w.Header().Set("Connection", "close")
+	}
 	a, err := h.tokens.Answer(r.http)
 	if err != nil {
 		w.outcome = outcomeOwn

@@ -21,6 +21,15 @@ func (s *Source) Usable() bool {
 	return !s.open && !s.Now().Before(s.paused)
 }
 
+// SeenDown reports whether the edge itself sees that the source is down: its circuit
+// breaker is open, or a probe fails now. That one request failed is no such sight.
+func (s *Source) SeenDown() bool {
+	s.mu.Lock()
+	open := s.open
+	s.mu.Unlock()
+	return open || !s.probe()
+}
+
 // Suspect probes a source that failed a request. One repo's answer says nothing of
 // the source: a probe decides whether the circuit breaker opens, and more probes
 // decide when it closes again.

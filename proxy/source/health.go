@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,7 +107,8 @@ func (h *Health) ask(ctx context.Context) bool {
 
 // KnowsPeople reports whether Harbor's database answers. Harbor's health would say
 // so some seconds late; an API that needs a login and the database says it now
-// (GET /api/v2.0/projects).
+// (GET /api/v2.0/projects). A page, a redirect or a 404 is of what stands before a
+// Harbor that is gone; a limiter says nothing against Harbor.
 func (h *Health) KnowsPeople(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeDeadline)
 	defer cancel()
@@ -118,5 +120,6 @@ func (h *Health) KnowsPeople(ctx context.Context) bool {
 		return false
 	}
 	resp.Body.Close()
-	return resp.StatusCode < 500
+	isHarbors := resp.StatusCode/100 != 3 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+	return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode < 500 && isHarbors
 }

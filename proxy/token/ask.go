@@ -58,6 +58,11 @@ type issued struct {
 	pull    []string // the repos that may be pulled from
 }
 
+var (
+	errNoAnswer = errors.New("it does not answer")
+	errWell     = errors.New("its Harbor is well, and did not answer this request")
+)
+
 // askHarbor asks the local Harbor. Its error is a don't-know: there was no answer, or
 // one that Harbor gives because its database is down.
 func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
@@ -93,7 +98,9 @@ func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
 // forHarbor is the client's request as Harbor gets it.
 func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
 	out := &httputil.ProxyRequest{In: q.in, Out: q.in.Clone(ctx)}
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.ClientHeader} {
+	// Something before Harbor may wait for a body that the client announces and holds back.
+	out.Out.Body, out.Out.ContentLength, out.Out.TransferEncoding = http.NoBody, 0, nil
+	for _, name := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.ClientHeader} {
 		out.Out.Header.Del(name)
 	}
 	s.Pass.Rewrite(out)
@@ -107,7 +114,7 @@ func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
 
 // askPeer asks another datacenter's Harbor, through its edge.
 func (s *Service) askPeer(ctx context.Context, p *source.Source, q question) (issued, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Deadline)
+	ctx, cancel := context.WithTimeout(ctx, s.Deadline+2*checkDeadline) // its Harbor has the deadline; then it looks whether that is down
 	defer cancel()
 	query := url.Values{"service": q.query["service"], "scope": q.query["scope"], "account": q.query["account"]}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Registry.URL().String()+peer.TokenPath+"?"+query.Encode(), nil)
@@ -120,7 +127,11 @@ func (s *Service) askPeer(ctx context.Context, p *source.Source, q question) (is
 	resp, err := p.RoundTrip(req)
 	if err != nil {
 		p.Suspect()
-		return issued{}, err
+		return issued{}, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	if resp.StatusCode == http.StatusTooManyRequests {
+		resp.Body.Close()
+		return issued{}, errWell
 	}
 	a, err := read(resp)
 	if err == nil && a.status != http.StatusOK && a.status != http.StatusUnauthorized {

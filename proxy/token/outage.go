@@ -12,6 +12,7 @@ import (
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
@@ -59,6 +60,16 @@ func (s *Service) databaseIsDown(ctx context.Context, q question, age time.Durat
 		}
 		return !s.Health.KnowsPeople(ctx)
 	})
+}
+
+// harborIsDown reports whether the edge itself sees that the local Harbor cannot say who
+// may do what: it does not answer a probe, or its database does not answer the edge's own
+// question. A client's request that failed is no proof: the client may have made it fail.
+func (s *Service) harborIsDown(ctx context.Context) bool {
+	if !s.Harbor.Usable() {
+		return true
+	}
+	return s.unwell.within(source.HealthFor, s.Now, func() bool { return !s.Health.KnowsPeople(context.WithoutCancel(ctx)) })
 }
 
 // giveInOutage answers when no Harbor can: who was lately granted a pull gets it

@@ -89,7 +89,8 @@ func (s *Service) Answer(r *http.Request) (Answer, error) {
 	if err == nil {
 		return s.give(q, own, s.Harbor)
 	}
-	errs := []error{fmt.Errorf("%s: %w", s.Harbor.Name, err)}
+	refusals := []error{fmt.Errorf("%s: %w", s.Harbor.Name, err)}
+	outage := s.harborIsDown(ctx)
 	for _, p := range s.Peers {
 		if !p.Usable() {
 			continue
@@ -98,20 +99,39 @@ func (s *Service) Answer(r *http.Request) (Answer, error) {
 		if err == nil {
 			return s.give(q, a, p)
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
+		refusals = append(refusals, fmt.Errorf("%s: %w", p.Name, err))
+		outage = outage && !errors.Is(err, errWell) && (!errors.Is(err, errNoAnswer) || p.SeenDown())
 	}
-	return s.giveInOutage(q, errors.Join(errs...))
+	if !outage {
+		return Answer{}, s.notNow(errors.Join(refusals...))
+	}
+	return s.giveInOutage(q, errors.Join(refusals...))
 }
 
-// AnswerPeer answers another edge from this datacenter's Harbor alone. The
-// credentials of the client are in peer.ClientHeader.
+// notNow is the answer to a request that no Harbor answered, though one is well: who made
+// the request fail, as a limiter before Harbor may, has made no outage.
+func (s *Service) notNow(cause error) error {
+	s.tokens.WithLabelValues("nobody").Inc()
+	e := outcome.DontKnow(cause)
+	e.Message = "the request for a token was not answered; try again"
+	return e
+}
+
+// AnswerPeer answers another edge from this datacenter's Harbor alone. The credentials
+// of the client are in peer.ClientHeader. The error is 503 where this edge sees that its
+// Harbor is down, and 429 where Harbor is well and did not answer this request.
 func (s *Service) AnswerPeer(r *http.Request) (Answer, error) {
 	if r.Method != http.MethodGet {
 		return Answer{}, notGET()
 	}
 	a, err := s.askHarbor(r.Context(), newQuestion(r, r.Header.Get(peer.ClientHeader)))
-	if err != nil {
+	switch {
+	case err != nil && s.harborIsDown(r.Context()):
 		return Answer{}, outcome.DontKnow(err)
+	case err != nil: // the peer is not to take it for an outage
+		e := outcome.TooMany(outcome.RetryAfter)
+		e.Cause = err
+		return Answer{}, e
 	}
 	if a.subject != "" {
 		s.Access.HarborAnswers()

@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
-		Manifests: manifests{h.tags, h.fetch}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})
+		Manifests: manifests{h.tags, h.fetch, cfg.State}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	return h

@@ -18,6 +18,7 @@ import (
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/registry"
 )
 
@@ -249,4 +250,63 @@ func TestACopyThatGoesWhileHarborIsAskedIsServed(t *testing.T) {
 	same(t, "before", s.do(t, http.MethodGet, path, h), []byte(body))
 	evict.Store(true)
 	same(t, "while it goes", s.do(t, http.MethodGet, path, h), []byte(body))
+}
+
+// What was deleted through the edge does not come back when Harbor goes away: not by a
+// tag, not by its digest, not as a blob, not in a list, and not after a restart.
+func TestWhatWasDeletedDoesNotComeBack(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	var remembered *state.DB
+	start := func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		remembered = openState(t, path)
+		a.Members, p.State = remembered, remembered
+	}
+	s := newSite(t)
+	dir := t.TempDir()
+	img, other := image(t, 1000, 1), image(t, 1000, 2)
+	gone, _ := img.Digest()
+	blob, _ := layerOf(t, img)
+	h := s.as(t, reader, "multi-dc-demo/app")
+	app := "/v2/multi-dc-demo/app/"
+	paths := []string{app + "manifests/v1", app + "manifests/stable", app + "manifests/" + gone.String(), app + "blobs/" + blob}
+	check := func(when string) {
+		t.Helper()
+		for _, path := range paths {
+			if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusServiceUnavailable && a.status != http.StatusNotFound {
+				t.Errorf("%s: %s is %d, %s", when, path, a.status, a.header.Get("Cache-Status"))
+			}
+		}
+		if a := s.do(t, http.MethodGet, app+"tags/list", h); strings.Contains(string(a.body), "stable") {
+			t.Errorf("%s: the list is %s", when, a.body)
+		}
+		if a := s.do(t, http.MethodGet, app+"manifests/other", h); a.status != http.StatusOK {
+			t.Errorf("%s: what was not deleted is %d", when, a.status)
+		}
+	}
+	t.Run("while the edge lives", func(t *testing.T) {
+		s.edge = startEdge(t, s.harbor.URL(), dir, &s.harbor.Key().PublicKey, start)
+		for tag, img := range map[string]v1.Image{"v1": img, "stable": img, "other": other} {
+			mustPush(t, s.edge.URL, "multi-dc-demo/app:"+tag, img, basic(writer, secret))
+		}
+		for _, path := range append(paths, app+"tags/list", app+"manifests/other") {
+			if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusOK {
+				t.Fatalf("before: %s is %d", path, a.status)
+			}
+		}
+		admin, password := s.harbor.Admin()
+		status, _ := s.send(t, http.MethodDelete, app+"manifests/"+gone.String(), map[string]string{"Authorization": basicHeader(admin, password)}, nil)
+		if status != http.StatusAccepted {
+			t.Fatal(status)
+		}
+		if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
+			t.Fatal(err)
+		}
+		check("at once")
+	})
+	if err := remembered.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.edge = startEdge(t, s.harbor.URL(), dir, &s.harbor.Key().PublicKey, start)
+	t.Cleanup(func() { remembered.Close() })
+	check("after a restart")
 }

@@ -5,6 +5,7 @@ import (
 
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/tags"
 )
 
@@ -22,10 +23,17 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 type manifests struct {
 	tags  *tags.Cache
 	fetch *fetch.Fetcher
+	state *state.DB // nil: none
 }
 
 // Written implements push.Manifests.
 func (m manifests) Written(repo, moved string) { m.tags.Written(repo, moved) }
+
+// Deleted implements push.Manifests. Lists that were seen before may name it.
+func (m manifests) Deleted(repo string, d digest.Digest) {
+	m.tags.Deleted(repo, d)
+	m.state.DropLists(repo)
+}
 
 // Pushed implements push.Manifests. A manifest that the store does not take is not
 // remembered.

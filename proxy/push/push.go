@@ -30,6 +30,9 @@ type Manifests interface {
 	// Written notes that a repo was written, before the client hears of it. moved is
 	// the tag that certainly changed; "": none did for certain.
 	Written(repo, moved string)
+	// Deleted notes that a manifest of the repo is certainly gone, before the client hears
+	// of it.
+	Deleted(repo string, d digest.Digest)
 	// Pushed keeps a manifest that a Harbor has accepted.
 	Pushed(repo, reference string, d digest.Digest, manifest []byte, contentType string, by *source.Source)
 	// Read returns a manifest that the edge holds.

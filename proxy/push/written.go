@@ -63,6 +63,9 @@ func (w *Write) forget(certain bool) {
 			moved = req.Tag
 		}
 		w.p.Manifests.Written(req.Repo, moved)
+		if certain && req.Method == http.MethodDelete && req.Digest != "" {
+			w.p.Manifests.Deleted(req.Repo, req.Digest)
+		}
 	}
 	if req.Method == http.MethodDelete && req.Kind != registry.KindUpload {
 		w.p.Access.Leave(req.Repo)

@@ -84,29 +84,63 @@ func (s *DB) Member(repo string, d digest.Digest) (project int64, ok bool) {
 	return r.Project, ok
 }
 
+// DropDigest forgets every reference of the repo that was last seen to be the digest.
+func (s *DB) DropDigest(repo string, d digest.Digest) {
+	if s != nil {
+		s.drop(tagBucket, key(repo, ""), func(r record) bool { return r.Digest == d.String() })
+	}
+}
+
+// DropLists forgets the lists of a repo.
+func (s *DB) DropLists(repo string) {
+	if s != nil {
+		s.drop(listBucket, key(repo, ""), func(record) bool { return true })
+	}
+}
+
 // Leave forgets what a repo holds.
 func (s *DB) Leave(repo string) {
-	prefix := key(repo, "")
+	s.drop(memberBucket, key(repo, ""), func(record) bool { return true })
+}
+
+// drop removes the records whose key begins with the prefix and that goes takes.
+func (s *DB) drop(bucket, prefix string, goes func(record) bool) {
 	var gone []string
+	look := func(key string, text []byte) {
+		var r record
+		if strings.HasPrefix(key, prefix) && json.Unmarshal(text, &r) == nil && goes(r) {
+			gone = append(gone, key)
+		}
+	}
 	s.mu.Lock() // first what waits: by the time that the disk is read it may be there
 	for _, waits := range []changes{s.pending, s.writing} {
-		for k := range waits[memberBucket] {
-			if strings.HasPrefix(k, prefix) {
-				gone = append(gone, k)
-			}
+		for key, text := range waits[bucket] {
+			look(key, text)
 		}
 	}
 	s.mu.Unlock()
 	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
-		c := tx.Bucket([]byte(memberBucket)).Cursor()
-		for k, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
-			gone = append(gone, string(k))
+		c := tx.Bucket([]byte(bucket)).Cursor()
+		for key, text := c.Seek([]byte(prefix)); strings.HasPrefix(string(key), prefix); key, text = c.Next() {
+			if at := string(key); s.isOnDisk(bucket, at) {
+				look(at, text)
+			}
 		}
 		return nil
 	})
-	for _, k := range gone {
-		s.put(memberBucket, k, nil)
+	for _, key := range gone {
+		s.put(bucket, key, nil)
 	}
+}
+
+// isOnDisk reports whether what the disk has under a key is the newest: nothing newer
+// waits to be written.
+func (s *DB) isOnDisk(bucket, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, pending := s.pending[bucket][key]
+	_, writing := s.writing[bucket][key]
+	return !pending && !writing
 }
 
 // Grant remembers when Harbor last granted what the key, a keyed hash, stands for.

@@ -37,6 +37,8 @@ type State interface {
 	PutTag(repo, reference string, d digest.Digest, mediaType, source string, seen time.Time)
 	// DropTag forgets a reference.
 	DropTag(repo, reference string)
+	// DropDigest forgets every reference of the repo that was seen to be the digest.
+	DropDigest(repo string, d digest.Digest)
 }
 
 // noState keeps nothing.
@@ -44,6 +46,7 @@ type noState struct{}
 
 func (noState) Tag(string, string) (digest.Digest, string, string, bool)        { return "", "", "", false }
 func (noState) PutTag(string, string, digest.Digest, string, string, time.Time) {}
+func (noState) DropDigest(string, digest.Digest)                                {}
 func (noState) DropTag(string, string)                                          {}
 
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
@@ -144,6 +147,19 @@ func (c *Cache) Written(repo, moved string) {
 			delete(c.revalidations, q)
 		}
 	}
+}
+
+// Deleted forgets every reference of a repo to a manifest that a client has deleted: no
+// copy of it is served, whoever is down.
+func (c *Cache) Deleted(repo string, d digest.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range c.entries.Keys() {
+		if e, ok := c.entries.Peek(key); ok && key.Repo == repo && e.Digest == d {
+			c.entries.Remove(key)
+		}
+	}
+	c.state.DropDigest(repo, d)
 }
 
 // Pushed remembers what a client has pushed. It is revalidated like everything

@@ -50,6 +50,14 @@ func (m saved) DropTag(repo, reference string) {
 	delete(m, tags.Key{Repo: repo, Reference: reference})
 }
 
+func (m saved) DropDigest(repo string, d digest.Digest) {
+	for key, at := range m {
+		if key.Repo == repo && at == d {
+			delete(m, key)
+		}
+	}
+}
+
 // source answers revalidations after a while, and counts them.
 type source struct {
 	after time.Duration
@@ -186,6 +194,34 @@ func TestAnAnswerThatAWriteHasOvertaken(t *testing.T) {
 		is(t, "after the answer", c, "", false)
 		if _, ok := m[latest]; ok {
 			t.Error("the older copy is remembered")
+		}
+	})
+}
+
+// What was deleted is served by nobody: under none of its tags, nor by its digest.
+func TestADeletedManifestIsForgottenUnderEveryReference(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, m saved) {
+		other := tags.Key{Repo: "multi-dc-demo/other", Reference: "latest"}
+		kept := tags.Key{Repo: latest.Repo, Reference: "kept"}
+		for key, d := range map[tags.Key]digest.Digest{latest: v1, {Repo: latest.Repo, Reference: "stable"}: v1, other: v1, kept: v2} {
+			revalidate(c, tags.Question{Key: key}, holds(d))
+		}
+		time.Sleep(time.Second)
+		c.Written(latest.Repo, "")
+		c.Deleted(latest.Repo, v1)
+		for _, reference := range []string{"latest", "stable", v1.String()} {
+			key := tags.Key{Repo: latest.Repo, Reference: reference}
+			if _, known, _ := c.Get(key, time.Hour); known {
+				t.Errorf("%s is known", reference)
+			}
+			if _, ok := m[key]; ok {
+				t.Errorf("%s outlasts a restart", reference)
+			}
+		}
+		for _, key := range []tags.Key{other, kept} {
+			if _, known, _ := c.Get(key, time.Hour); !known {
+				t.Errorf("%v is forgotten", key)
+			}
 		}
 	})
 }

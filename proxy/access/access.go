@@ -122,10 +122,8 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 			e.Cause = err
 			return "", e
 		}
-		for _, repo := range q.Repos {
-			if token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) {
-				return token.Subject, nil
-			}
+		if c.permits(ctx, token, q) {
+			return token.Subject, nil
 		}
 		return "", c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	}

@@ -23,7 +23,7 @@ type Members interface {
 // names the digest is no proof, because any client can write one.
 func (c *Checker) Join(repo string, d digest.Digest) {
 	project, _, _ := strings.Cut(repo, "/")
-	if !c.projects.seen.Contains(project) { // Harbor permits a push, so the project may be unknown here
+	if c.projectOf(project) == 0 { // Harbor permits a push, so the project may be unknown here, or was while Harbor was down
 		c.projects.get(context.Background(), project)
 	}
 	c.join(repo, d)

@@ -1,9 +1,11 @@
 package access
 
 import (
+	"context"
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,25 @@ func (c *Checker) Knows(authorization string) (who string, ok bool) {
 	}
 	token, err := c.verify(strings.TrimSpace(raw))
 	return token.Subject, err == nil && token.Subject != ""
+}
+
+// Refuses reports whether a token is known not to permit what the query asks for. It is
+// false for one that only Harbor can verify, and for other credentials.
+func (c *Checker) Refuses(ctx context.Context, q Query) bool {
+	scheme, raw, _ := strings.Cut(q.Authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	token, err := c.verify(strings.TrimSpace(raw))
+	if err != nil {
+		return !errors.Is(err, errNotOurs)
+	}
+	return !c.permits(ctx, token, q)
+}
+
+// permits reports whether a token permits what the query asks for.
+func (c *Checker) permits(ctx context.Context, token registry.Token, q Query) bool {
+	return slices.ContainsFunc(q.Repos, func(repo string) bool { return token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) })
 }
 
 // Claimed returns the user that a credential names: the user of a Basic one, the subject of

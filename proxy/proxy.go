@@ -47,7 +47,7 @@ type Config struct {
 	Store      *store.Store
 	State      *state.DB                          // nil: a restart forgets tags
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	Stalled    time.Duration                      // how long a client may take nothing of an answer; 0: 5 min
+	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
 	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
-		Manifests: manifests{h.tags, h.fetch, cfg.State}, Deadline: cfg.Deadline, Log: cfg.Log, Now: cfg.Now})
+		Manifests: manifests{h.tags, h.fetch, cfg.State}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	return h

@@ -1,22 +1,46 @@
 package proxy
 
 import (
+	"net/http"
+	"strings"
+
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/registry"
 )
 
 // serveWrite hands a push or delete to the Harbor that takes it.
 func (h *Handler) serveWrite(w *response, r *request) error {
-	write, err := h.pusher.Begin(r.write())
+	request := r.write()
+	request.Refused = h.refusesPush(r)
+	write, err := h.pusher.Begin(w, request)
+	if request.Refused || err != nil {
+		w.Header().Set("Connection", "close") // the answer is not to wait for a body that nobody reads
+	}
 	if err != nil {
 		w.outcome = outcomeOwn
 		return err
 	}
 	return write.Serve(w)
+}
+
+// refusesPush reports whether the credentials of a manifest's push are known not to
+// permit it.
+func (h *Handler) refusesPush(r *request) bool {
+	if r.Kind != registry.KindManifest || r.Method != http.MethodPut || r.ns.Kind == namespace.Plain {
+		return false
+	}
+	authorization := r.http.Header.Get("Authorization")
+	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
+		return h.tokens.Refuses(r.http.Context(), r.http, r.Repo, "push")
+	}
+	return h.cfg.Access.Refuses(r.http.Context(), access.Query{Authorization: authorization, Repos: []string{r.Repo, r.ns.ShortRepo(r.Repo)}, Action: "push"})
 }
 
 // manifests is what writes change of what the edge knows (push.Manifests).

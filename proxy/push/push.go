@@ -15,9 +15,9 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"example.org/breakwater/proxy/access"
-	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/source"
@@ -48,6 +48,7 @@ type Config struct {
 	Access    *access.Checker
 	Manifests Manifests
 	Deadline  time.Duration // for an answer of a Harbor where there is another one to ask
+	Stalled   time.Duration // for the body of a manifest
 	Log       *slog.Logger
 	Now       func() time.Time
 }
@@ -58,16 +59,18 @@ type Pusher struct {
 	targets  []target // the local Harbor, then the peers, nearest first
 	sessions *lru.Cache[string, *session]
 	sticky   *lru.Cache[string, sticky] // by repo
+	buffers  *semaphore.Weighted        // bytes of all manifests that are being pushed
 }
 
 const (
 	maxSessions = 512
 	maxSticky   = 1 << 12
+	maxBuffers  = 64 << 20
 )
 
 // New returns a Pusher.
 func New(cfg Config) *Pusher {
-	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}}
+	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}, buffers: semaphore.NewWeighted(maxBuffers)}
 	for _, s := range cfg.Peers {
 		p.targets = append(p.targets, toPeer(s))
 	}
@@ -82,6 +85,7 @@ type Request struct {
 	Parsed    registry.Request // HTTP, parsed
 	Namespace namespace.Namespace
 	FromPeer  bool // another edge's: it is taken here, or not at all
+	Refused   bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
 // Write is one push or delete on its way to a Harbor.
@@ -89,52 +93,19 @@ type Write struct {
 	Request
 	p        *Pusher
 	targets  []target // that may take it, in order
-	manifest []byte   // nil: the write is of something else
+	manifest []byte   // nil: it is not buffered, or the write is of something else
+	buffered int64    // bytes that it takes of p.buffers
 }
 
 // errTryNext ends a try to write at a Harbor that cannot take anything now. The client
 // has heard nothing yet.
 var errTryNext = errors.New("this Harbor takes nothing now")
 
-// Begin returns the write of a request, or why it is refused here: 404
-// BLOB_UPLOAD_UNKNOWN for a session that no Harbor has, 400 or 413 MANIFEST_INVALID.
-func (p *Pusher) Begin(r Request) (*Write, error) {
-	w := &Write{Request: r, p: p}
-	var err error
-	if w.targets, err = p.targetsOf(&w.Request); err != nil {
-		return nil, err
-	}
-	return w, w.bufferManifest()
-}
-
-// bufferManifest reads the manifest that a client pushes: it is small, it can be
-// offered to another Harbor, and what was accepted is kept.
-func (w *Write) bufferManifest() error {
-	if w.Parsed.Kind != registry.KindManifest || w.HTTP.Method != http.MethodPut || w.Namespace.Kind == namespace.Plain {
-		return nil
-	}
-	tooLarge := registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", fetch.MaxManifest)
-	tooLarge.Status = http.StatusRequestEntityTooLarge
-	if w.HTTP.ContentLength > fetch.MaxManifest {
-		return tooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(w.HTTP.Body, fetch.MaxManifest+1))
-	if err != nil {
-		return registry.Errorf(registry.CodeManifestInvalid, "the manifest did not come whole: %v", err)
-	}
-	if len(body) > fetch.MaxManifest {
-		return tooLarge
-	}
-	r := *w.HTTP
-	r.ContentLength = int64(len(body))
-	w.HTTP, w.manifest = &r, body
-	return nil
-}
-
 // Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
 // the client hears of it, the edge forgets what the write may have changed, and keeps
 // what was written. The error is an answer for the client.
 func (w *Write) Serve(rw http.ResponseWriter) (err error) {
+	defer w.release()
 	in := *w.HTTP
 	in.Header = in.Header.Clone()
 	in.Header.Set("Accept-Encoding", "identity") // the answer is read here too

@@ -54,8 +54,9 @@ type issued struct {
 	header  http.Header
 	body    []byte
 	token   string
-	subject string   // "" is anonymous
-	pull    []string // the repos that may be pulled from
+	subject string          // "" is anonymous
+	pull    []string        // the repos that may be pulled from
+	grants  *registry.Token // what its claims say; nil: nobody can tell
 }
 
 var (
@@ -179,9 +180,9 @@ func (a *issued) readClaims() {
 		return
 	}
 	a.subject = claims.Subject
-	granted := registry.Token{Access: claims.Access}
+	a.grants = &registry.Token{Subject: claims.Subject, Access: claims.Access}
 	for _, entry := range claims.Access {
-		if granted.Allows(entry.Name, "pull") {
+		if a.grants.Allows(entry.Name, "pull") {
 			a.pull = append(a.pull, entry.Name)
 		}
 	}

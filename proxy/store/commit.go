@@ -21,11 +21,17 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 		return ErrWrongContent
 	}
 	s.mu.Lock()
-	held := s.blobs.get(d) != nil
+	var room reservation
+	wanted := s.blobs.get(d) == nil && s.admits(int64(len(content))) && s.reserve(&room, int64(len(content)), true)
 	s.mu.Unlock()
-	if held || !s.admits(int64(len(content))) {
+	if !wanted {
 		return nil
 	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.setReservation(&room, reservation{})
+	}()
 	file, err := s.newTemp()
 	if err != nil {
 		s.degrade(err)
@@ -33,7 +39,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	defer file.Close()
 	if _, err = file.Write(content); err == nil {
-		err = s.commit(d, file, int64(len(content)), 0)
+		err = s.commit(d, file, int64(len(content)), &room)
 	}
 	if err != nil {
 		os.Remove(file.Name())
@@ -62,7 +68,7 @@ func (s *Store) newTemp() (*os.File, error) {
 // commit makes a temporary file the blob: fsync of the file, rename, fsync of the
 // directory. A crash between any two of them leaves a store that opens. The
 // reservation ends when the index lists the blob.
-func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
+func (s *Store) commit(d digest.Digest, file *os.File, size int64, room *reservation) error {
 	path := s.path(d)
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return err
@@ -86,7 +92,7 @@ func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reserved -= reserved
+	s.setReservation(room, reservation{})
 	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
 	s.makeRoom(0)
 	return nil

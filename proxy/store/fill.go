@@ -46,7 +46,7 @@ type fill struct {
 	file        *os.File
 	hash        hasher
 	purged      bool          // the blob must not be kept; guarded by store.mu
-	reserved    int64         // bytes reserved in the store; guarded by store.mu
+	room        reservation   // guarded by store.mu
 	ended       chan struct{} // closed when the file has been committed or removed
 
 	mu       sync.Mutex
@@ -184,7 +184,7 @@ func (f *fill) run() {
 		next = f.successor(err)
 	}
 	s.mu.Lock()
-	s.reserved -= f.reserved
+	s.setReservation(&f.room, reservation{})
 	switch {
 	case s.fills[f.digest] != f:
 	case next != nil:

@@ -15,7 +15,7 @@ func (f *fill) keep() {
 	wanted := !f.purged && s.admits(f.written)
 	s.mu.Unlock()
 	if wanted {
-		err := s.commit(f.digest, f.file, f.written, f.reserved)
+		err := s.commit(f.digest, f.file, f.written, &f.room)
 		if err == nil {
 			f.committed()
 			return
@@ -27,13 +27,11 @@ func (f *fill) keep() {
 	}
 }
 
-// committed notes that commit has ended the fill's reservation. It removes the blob
-// where Purge was called during the commit.
+// committed removes the blob where Purge was called during the commit.
 func (f *fill) committed() {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.reserved = 0
 	if b := s.blobs.get(f.digest); f.purged && b != nil {
 		s.drop(b)
 	}

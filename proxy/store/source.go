@@ -34,7 +34,7 @@ type Source struct {
 // Body is what a source sends of a blob.
 type Body struct {
 	io.ReadCloser
-	Size   int64 // the length of the whole blob; -1: the source does not say it
+	Size   int64 // the length of the whole blob; negative: the source does not say it
 	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
 }
 
@@ -56,6 +56,11 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		cancel(nil)
 		return Body{}, err
 	}
+	if err := checkClaims(src, body); err != nil {
+		body.Close()
+		cancel(nil)
+		return Body{}, err
+	}
 	inner := body.ReadCloser
 	stop := context.AfterFunc(ctx, func() { inner.Close() })
 	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, timer: idle, patience: s.cfg.Idle, release: func() {
@@ -64,6 +69,18 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		cancel(nil)
 	}}
 	return body, nil
+}
+
+// checkClaims refuses what no blob can be. Every length and offset that a source names
+// passes here before anything is computed with it.
+func checkClaims(src Source, body Body) error {
+	switch {
+	case body.Size > maxBlob:
+		return fmt.Errorf("%s says that the blob has %d bytes; more than %d are not believed", src.Name, body.Size, int64(maxBlob))
+	case body.Offset < 0:
+		return fmt.Errorf("%s says that its bytes begin at %d", src.Name, body.Offset)
+	}
+	return nil
 }
 
 // guarded is a body that fails when its reads together have waited for patience without

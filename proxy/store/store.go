@@ -45,7 +45,8 @@ type Store struct {
 	pins     map[digest.Digest]int   // how many readers each held blob has
 	turns    map[digest.Digest]*turn // which reader proves a blob
 	fills    map[digest.Digest]*fill // the fills that new readers join
-	reserved int64                   // bytes that the files of all fills and uploads have, or will have
+	reserved int64                   // bytes of all reservations
+	beside   int64                   // bytes of the reservations for files that are not to be kept
 
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
 	scanned    chan struct{}                        // closed when blobs lists every blob on disk

@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -48,8 +47,10 @@ type Store struct {
 	reserved int64                   // bytes of all reservations
 	beside   int64                   // bytes of the reservations for files that are not to be kept
 
+	unread bool // the scan could not read a directory, so blobs may lack some that are on disk
+
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
-	scanned    chan struct{}                        // closed when blobs lists every blob on disk
+	scanned    chan struct{}                        // closed when the scan has ended: blobs lists what it could read
 	degraded   atomic.Bool                          // the disk refused something, and has taken no blob since
 }
 
@@ -99,9 +100,7 @@ func (s *Store) prepare() error {
 			return err
 		}
 	}
-	if err := s.clearTemp(); err != nil {
-		return err
-	}
+	s.clearTemp()
 	// A full or read-only disk must not keep an edge from starting. Without the file
 	// the layout is that of format 1 too, so the next start can write it.
 	if err := s.migrate(from); err != nil {
@@ -150,13 +149,19 @@ func (s *Store) path(d digest.Digest) string {
 	return filepath.Join(s.blobDir(), d.Algorithm().String(), hex[:2], hex)
 }
 
-// clearTemp removes the temporary files of the process that had the store before.
-func (s *Store) clearTemp() error {
-	left, err := os.ReadDir(s.tempDir())
-	for _, f := range left {
-		err = errors.Join(err, os.Remove(filepath.Join(s.tempDir(), f.Name())))
+// clearTemp removes the temporary files of the process that had the store before. What
+// it cannot remove stays, and keeps no edge from starting.
+func (s *Store) clearTemp() {
+	var past passed
+	for _, name := range entries(s.tempDir(), &past) {
+		path := filepath.Join(s.tempDir(), name)
+		if err := os.Remove(path); err != nil {
+			past.failed(path, err)
+		}
 	}
-	return err
+	if past.unread > 0 {
+		s.cfg.Log.Warn("the store's temporary files are not all removed; the budget does not count what is left", "left", past.unread, "first", past.first, "err", past.err)
+	}
 }
 
 func checkDigest(d digest.Digest) error {

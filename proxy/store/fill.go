@@ -19,15 +19,13 @@ const (
 	chunk = 128 << 10 // the size of a receive buffer
 	// holdBack is how many bytes at the end of a body readers get only after the
 	// digest is verified. Without them, no client takes a wrong body for a right one.
-	holdBack   = 64 << 10
-	maxResumes = 3 // how often each source is asked again without one more byte
+	holdBack = 64 << 10
 	// A reader that is at least farAhead bytes ahead of the fill does not wait for it.
 	// It gets windows of at most windowSize bytes, as long as all windows of the fill
 	// together are at most one windowShare-th of the blob.
 	farAhead    = 8 << 20
 	windowSize  = 2 << 20
 	windowShare = 10
-	resumeWait  = 200 * time.Millisecond // the pause before the same source is asked again
 	// commitWait is how long readers wait for the commit before they get the last
 	// bytes. They wait so that the store holds a blob that a client has read to its
 	// end. They do not wait longer, because the disk may be slow.

@@ -38,8 +38,8 @@ type Body struct {
 	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
 }
 
-// leastProgress is how many bytes a source must send within Config.Idle. One that
-// sends fewer counts as silent.
+// leastProgress is how many bytes a source must send within Config.Idle, and before it
+// breaks off. One that sends fewer counts as silent.
 const leastProgress = 32 << 10
 
 // openSource asks src for the bytes from offset on. The body fails when the source sends
@@ -118,9 +118,12 @@ func (g *guarded) Close() error {
 	return g.ReadCloser.Close()
 }
 
-// pause waits for resumeWait, or until ctx ends.
-func pause(ctx context.Context) {
-	timer := time.NewTimer(resumeWait)
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

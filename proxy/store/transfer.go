@@ -32,14 +32,11 @@ func (f *fill) transfer() error {
 			}
 			continue
 		}
-		f.rota.progress(f.written - before)
-		wait, ok := f.rota.next(f.written - before)
+		wait, ok := f.rota.brokeOff(f.written - before)
 		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		if wait {
-			pause(f.store.ctx)
-		}
+		pause(f.store.ctx, wait)
 	}
 }
 

@@ -26,14 +26,15 @@ func (s *Store) makeRoom(n int64) {
 	for slot := s.blobs.oldest; slot != none && s.blobs.bytes > room; {
 		b := s.blobs.at(slot)
 		slot = b.next
-		if s.pins[s.blobs.digest(b)] == 0 {
+		if s.pins[s.blobs.digest(b)] == nil {
 			s.drop(b)
 			s.metrics.evictions.Inc()
 		}
 	}
 }
 
-// reservation is the room of one file that is no held blob: of a fill or an upload.
+// reservation is the room of one file that is no held blob: of a fill or an upload, or a
+// removed file that readers still have open, which takes room until the last lets go.
 type reservation struct {
 	bytes  int64 // that the file has, or will have
 	beside bool  // the file is not to be kept, so nothing is evicted for it

@@ -39,7 +39,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	defer file.Close()
 	if _, err = file.Write(content); err == nil {
-		err = s.commit(d, file, int64(len(content)), &room)
+		err = s.commit(d, file, int64(len(content)), &room, nil)
 	}
 	if err != nil {
 		os.Remove(file.Name())
@@ -67,8 +67,9 @@ func (s *Store) newTemp() (*os.File, error) {
 
 // commit makes a temporary file the blob: fsync of the file, rename, fsync of the
 // directory. A crash between any two of them leaves a store that opens. The
-// reservation ends when the index lists the blob.
-func (s *Store) commit(d digest.Digest, file *os.File, size int64, room *reservation) error {
+// reservation ends when the index lists the blob. listed is called then, with s.mu
+// locked; nil: nothing is called.
+func (s *Store) commit(d digest.Digest, file *os.File, size int64, room *reservation, listed func()) error {
 	path := s.path(d)
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return err
@@ -92,8 +93,14 @@ func (s *Store) commit(d digest.Digest, file *os.File, size int64, room *reserva
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if b := s.blobs.get(d); b != nil { // the rename replaced its file
+		s.forget(b)
+	}
 	s.setReservation(room, reservation{})
 	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
+	if listed != nil {
+		listed()
+	}
 	s.makeRoom(0)
 	return nil
 }

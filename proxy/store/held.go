@@ -78,8 +78,7 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 		b = s.blobs.add(d, info.Size(), info.ModTime())
 	}
 	s.blobs.use(b)
-	s.pins[d]++
-	r := &Reader{file: file, size: b.size, release: func() { s.unpin(d) }}
+	r := &Reader{file: file, size: b.size, release: s.pin(d)}
 	proven := b.proven != 0 && b.proven == info.ModTime().UnixNano()
 	fileTime := s.mark(b, info.ModTime())
 	if !proven {
@@ -111,16 +110,6 @@ func openFile(path string) (*os.File, fs.FileInfo, error) {
 	return file, info, nil
 }
 
-// unpin ends one reader's pin of a blob. The blob may have to be evicted now.
-func (s *Store) unpin(d digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pins[d]--; s.pins[d] == 0 {
-		delete(s.pins, d)
-	}
-	s.makeRoom(0)
-}
-
 // Purge removes a blob. Where a fill is bringing the blob, the fill goes on for its
 // readers, but the store does not keep it. Present readers read on. was reports
 // whether there was a blob or a fill.
@@ -135,7 +124,7 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 		delete(s.fills, d)
 	}
 	if b := s.blobs.get(d); b != nil {
-		s.blobs.remove(b)
+		s.forget(b)
 	}
 	switch err := os.Remove(s.path(d)); {
 	case err == nil:
@@ -150,7 +139,7 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 // drop removes a held blob from the index and from the disk. s.mu is locked.
 func (s *Store) drop(b *entry) {
 	d := s.blobs.digest(b)
-	s.blobs.remove(b)
+	s.forget(b)
 	if err := os.Remove(s.path(d)); err != nil && !isNothing(err) {
 		s.cfg.Log.Error("blob not removed from the store", "digest", d.String(), "err", err.Error())
 	}

@@ -148,6 +148,9 @@ func (r *Reader) readOn(p []byte) (int, error) {
 		}
 	}
 	r.direct = d
+	r.closeOwn() // the reader needs no file any more
+	f.leave()
+	r.release = nil
 	n, err := d.read(p)
 	r.offset += int64(n)
 	return n, err

@@ -41,7 +41,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	blobs    index
-	pins     map[digest.Digest]int   // how many readers each held blob has
+	pins     map[digest.Digest]*pin  // of the held blobs that are being read
 	turns    map[digest.Digest]*turn // which reader proves a blob
 	fills    map[digest.Digest]*fill // the fills that new readers join
 	reserved int64                   // bytes of all reservations
@@ -67,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]int{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
+		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]*pin{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
 		scanned: make(chan struct{}),
 	}
 	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // New fails only for a size of 0

@@ -109,7 +109,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if held {
 		return nil
 	}
-	if err := u.store.commit(d, u.file, u.written, &u.room); err != nil {
+	if err := u.store.commit(d, u.file, u.written, &u.room, nil); err != nil {
 		u.store.degrade(err)
 		return nil
 	}

@@ -21,11 +21,17 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 		return ErrWrongContent
 	}
 	s.mu.Lock()
-	held := s.blobs.get(d) != nil
+	var room reservation
+	wanted := s.blobs.get(d) == nil && s.admits(int64(len(content))) && s.reserve(&room, int64(len(content)), true)
 	s.mu.Unlock()
-	if held || !s.admits(int64(len(content))) {
+	if !wanted {
 		return nil
 	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.setReservation(&room, reservation{})
+	}()
 	file, err := s.newTemp()
 	if err != nil {
 		s.degrade(err)
@@ -33,7 +39,7 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	}
 	defer file.Close()
 	if _, err = file.Write(content); err == nil {
-		err = s.commit(d, file, int64(len(content)), 0)
+		err = s.commit(d, file, int64(len(content)), &room, nil)
 	}
 	if err != nil {
 		os.Remove(file.Name())
@@ -61,8 +67,9 @@ func (s *Store) newTemp() (*os.File, error) {
 
 // commit makes a temporary file the blob: fsync of the file, rename, fsync of the
 // directory. A crash between any two of them leaves a store that opens. The
-// reservation ends when the index lists the blob.
-func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) error {
+// reservation ends when the index lists the blob. listed is called then, with s.mu
+// locked; nil: nothing is called.
+func (s *Store) commit(d digest.Digest, file *os.File, size int64, room *reservation, listed func()) error {
 	path := s.path(d)
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
 		return err
@@ -86,8 +93,14 @@ func (s *Store) commit(d digest.Digest, file *os.File, size, reserved int64) err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reserved -= reserved
+	if b := s.blobs.get(d); b != nil { // the rename replaced its file
+		s.forget(b)
+	}
+	s.setReservation(room, reservation{})
 	s.blobs.add(d, size, time.Now()).proven = info.ModTime().UnixNano()
+	if listed != nil {
+		listed()
+	}
 	s.makeRoom(0)
 	return nil
 }

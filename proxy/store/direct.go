@@ -19,22 +19,21 @@ import (
 // The windows of a fill are direct streams, and so is the reader of a held blob that
 // has to be verified.
 type direct struct {
-	store   *Store
-	ctx     context.Context
-	digest  digest.Digest
-	sources []Source
-	at      int    // the number of the source to ask, modulo their number
-	size    int64  // -1: not known
-	offset  int64  // of the next byte for the reader
-	limit   int64  // the offset at which a window ends; 0: no window, the stream ends with the blob
-	proof   *proof // the check of a held blob, whose file is the only source; nil: no held blob
+	store  *Store
+	ctx    context.Context
+	digest digest.Digest
+	rota   rota
+	size   int64  // -1: not known
+	offset int64  // of the next byte for the reader
+	limit  int64  // the offset at which a window ends; 0: no window, the stream ends with the blob
+	proof  *proof // the check of a held blob, whose file is the only source; nil: no held blob
 
 	body     io.ReadCloser // nil: no source is sending
+	from     int64         // the offset of the body's first byte
 	arrived  int64         // the offset after the last byte from the source
 	held     []byte        // bytes that arrived and that the reader does not have yet
 	hash     hash.Hash     // of all bytes that arrived; nil: the stream cannot be verified
 	verified bool          // the end has arrived, and the digest matches where there is a hash
-	failures int           // attempts since the last byte
 }
 
 // Stream returns a reader that reads a blob from the sources directly, whether the store
@@ -48,7 +47,7 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 
 // passThrough returns a reader with a direct stream, from the first source that answers.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
-	stream := &direct{store: s, ctx: ctx, digest: d, sources: s.inOrder(d, sources), size: -1, hash: d.Algorithm().Hash()}
+	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: s.inOrder(d, sources)}, size: -1, hash: d.Algorithm().Hash()}
 	var refusals []error
 	for range sources {
 		err := stream.open()
@@ -56,7 +55,7 @@ func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Sour
 			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
 		}
 		refusals = append(refusals, err)
-		stream.at++
+		stream.rota.at++
 	}
 	return nil, errors.Join(refusals...)
 }
@@ -81,7 +80,7 @@ func (d *direct) open() error {
 	if d.limit > 0 {
 		length = d.limit - from
 	}
-	body, err := d.store.openSource(d.ctx, d.sources[d.at%len(d.sources)], from, length)
+	body, err := d.store.openSource(d.ctx, d.rota.current(), from, length)
 	if err != nil {
 		return err
 	}
@@ -107,7 +106,7 @@ func (d *direct) open() error {
 		body.Close()
 		return err
 	}
-	d.body, d.arrived = body, from
+	d.body, d.from, d.arrived = body, from, from
 	return nil
 }
 
@@ -118,7 +117,7 @@ func (d *direct) seek(offset int64) {
 		return
 	}
 	d.close()
-	d.offset, d.held, d.verified, d.hash = offset, nil, false, nil
+	d.offset, d.held, d.verified, d.hash, d.rota.brought = offset, nil, false, nil, nil
 	if offset == 0 {
 		d.hash = d.digest.Algorithm().Hash()
 	}
@@ -172,7 +171,6 @@ func (d *direct) receive() error {
 		n, err = d.body.Read(buf)
 	}
 	if n > 0 {
-		d.failures = 0
 		d.arrived += int64(n)
 		d.held = append(d.held, buf[:n]...)
 		if d.hash != nil {
@@ -197,14 +195,16 @@ func (d *direct) receive() error {
 	case d.limit > 0 && d.body == nil: // a window that is refused is not asked for again: the fill brings its bytes
 		return err
 	}
+	came := int64(0)
+	if d.body != nil {
+		came = d.arrived - d.from
+	}
 	d.close()
-	d.at++
-	if d.failures++; d.failures > maxResumes*len(d.sources) {
+	wait, ok := d.rota.brokeOff(came)
+	if !ok {
 		return fmt.Errorf("stream broke off at byte %d: %w", d.arrived, err)
 	}
-	if d.failures%len(d.sources) == 0 {
-		pause(d.ctx)
-	}
+	pause(d.ctx, wait)
 	return nil
 }
 
@@ -216,14 +216,13 @@ func (d *direct) finish() error {
 			d.proof.note(right)
 		}
 		if !right {
-			if d.proof == nil && len(d.sources) == 1 {
-				d.store.quarantineSource(d.digest, d.sources[0])
+			if d.proof == nil && len(d.rota.sources) == 1 {
+				d.store.quarantineSource(d.digest, d.rota.sources[0])
 			}
 			return ErrWrongContent
 		}
-		if tell := d.sources[d.at%len(d.sources)].Verified; tell != nil {
-			tell()
-		}
+		d.rota.takePart()
+		d.rota.verified()
 	}
 	d.verified = true
 	return nil

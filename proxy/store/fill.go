@@ -19,15 +19,13 @@ const (
 	chunk = 128 << 10 // the size of a receive buffer
 	// holdBack is how many bytes at the end of a body readers get only after the
 	// digest is verified. Without them, no client takes a wrong body for a right one.
-	holdBack   = 64 << 10
-	maxResumes = 3 // how often each source is asked again without one more byte
+	holdBack = 64 << 10
 	// A reader that is at least farAhead bytes ahead of the fill does not wait for it.
 	// It gets windows of at most windowSize bytes, as long as all windows of the fill
 	// together are at most one windowShare-th of the blob.
 	farAhead    = 8 << 20
 	windowSize  = 2 << 20
 	windowShare = 10
-	resumeWait  = 200 * time.Millisecond // the pause before the same source is asked again
 	// commitWait is how long readers wait for the commit before they get the last
 	// bytes. They wait so that the store holds a blob that a client has read to its
 	// end. They do not wait longer, because the disk may be slow.
@@ -46,8 +44,9 @@ type fill struct {
 	file        *os.File
 	hash        hasher
 	purged      bool          // the blob must not be kept; guarded by store.mu
-	reserved    int64         // bytes reserved in the store; guarded by store.mu
-	ended       chan struct{} // closed when the file has been committed or removed
+	room        reservation   // of the file, until it is a held blob or closed; guarded by store.mu
+	unpin       func()        // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
+	ended       chan struct{} // closed when the file has been committed or removed, and the transfer uses the fill no longer
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever a field below changes
@@ -160,7 +159,7 @@ func (f *fill) update(change func()) {
 // run does the transfer and ends the fill. It runs in a goroutine of the store, so no
 // request ends it.
 func (f *fill) run() {
-	defer f.leave()
+	defer close(f.ended)
 	err := f.transfer()
 	f.hash.wait()
 	if err == nil {
@@ -169,22 +168,35 @@ func (f *fill) run() {
 	if err != nil && !f.started && f.cause != nil {
 		err = f.cause // readers are told of the wrong body, not that no other source has the blob
 	}
-	s := f.store
-	var next *fill
-	if err == nil { // readers get the whole blob, even where the disk refuses the commit
-		f.rota.verified()
-		release := func() { f.update(func() { f.done = true }) }
-		slowDisk := time.AfterFunc(commitWait, release)
-		f.keep()
-		if slowDisk.Stop() {
-			release()
-		}
-	} else {
+	if err != nil {
 		os.Remove(f.file.Name())
-		next = f.successor(err)
+		next := f.successor(err)
+		f.retire(next, err)
+		if next != nil {
+			f.store.running.Go(next.run)
+		}
+		f.update(func() { f.err, f.next = err, next })
+		f.leave()
+		return
 	}
+	// Readers get the whole blob, even where the disk refuses the commit.
+	f.rota.verified()
+	release := func() { f.update(func() { f.done = true }) }
+	slowDisk := time.AfterFunc(commitWait, release)
+	f.keep()
+	f.retire(nil, nil)
+	f.leave()
+	if slowDisk.Stop() {
+		release()
+	}
+}
+
+// retire ends the fill for new readers, who join the successor, if there is one.
+// Where the file is no held blob, nothing more is evicted for it.
+func (f *fill) retire(next *fill, err error) {
+	s := f.store
 	s.mu.Lock()
-	s.reserved -= f.reserved
+	s.setReservation(&f.room, reservation{f.room.bytes, true})
 	switch {
 	case s.fills[f.digest] != f:
 	case next != nil:
@@ -195,11 +207,6 @@ func (f *fill) run() {
 	s.mu.Unlock()
 	s.metrics.open.Dec()
 	s.metrics.count(err)
-	if next != nil {
-		s.running.Go(next.run)
-	}
-	f.update(func() { f.err, f.next = err, next })
-	close(f.ended)
 }
 
 // readable returns the offset up to which readers may read now. f.mu is locked.
@@ -232,15 +239,26 @@ func (f *fill) claim(offset int64) int64 {
 	return n
 }
 
-// leave ends one use of the fill. The last one closes the file.
+// leave ends one use of the fill. The last one closes the file, and ends what the file
+// takes of the budget.
 func (f *fill) leave() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.users--; f.users > 0 {
+	f.users--
+	last, next := f.users == 0, f.next
+	f.mu.Unlock()
+	if !last {
 		return
 	}
 	f.file.Close()
-	if f.next != nil {
-		f.next.leave()
+	s := f.store
+	s.mu.Lock()
+	s.setReservation(&f.room, reservation{})
+	unpin := f.unpin
+	s.mu.Unlock()
+	if unpin != nil {
+		unpin()
+	}
+	if next != nil {
+		next.leave()
 	}
 }

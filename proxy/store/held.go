@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Get returns a reader of a blob that the store holds, or that a fill is bringing.
@@ -50,11 +51,12 @@ func (s *Store) Use(d digest.Digest) bool {
 }
 
 // openHeld opens a blob that the store holds, and pins it. Until the scan has ended,
-// a blob that the index does not list may still be on disk, so the file is tried.
+// or where it could not read all, a blob that the index does not list may still be on
+// disk, so the file is tried.
 // s.mu is locked.
 func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) {
 	b := s.blobs.get(d)
-	if b == nil && s.isScanned() {
+	if b == nil && s.isScanned() && !s.unread {
 		return nil, fs.ErrNotExist
 	}
 	file, info, err := openFile(s.path(d))
@@ -76,8 +78,7 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 		b = s.blobs.add(d, info.Size(), info.ModTime())
 	}
 	s.blobs.use(b)
-	s.pins[d]++
-	r := &Reader{file: file, size: b.size, release: func() { s.unpin(d) }}
+	r := &Reader{file: file, size: b.size, release: s.pin(d)}
 	proven := b.proven != 0 && b.proven == info.ModTime().UnixNano()
 	fileTime := s.mark(b, info.ModTime())
 	if !proven {
@@ -87,27 +88,26 @@ func (s *Store) openHeld(ctx context.Context, d digest.Digest) (*Reader, error) 
 	return r, nil
 }
 
-// openFile opens a file and returns what Stat says of it.
+// openFile opens a blob's file and returns what Stat says of it. Where something else
+// than a file has the blob's name, the error is fs.ErrNotExist. It never waits, as to
+// open a pipe would.
 func openFile(path string) (*os.File, fs.FileInfo, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
+		if isNothing(err) {
+			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		}
 		return nil, nil, err
 	}
 	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxBlob) {
+		err = fmt.Errorf("%w: %s is no blob", fs.ErrNotExist, path)
+	}
 	if err != nil {
 		file.Close()
+		return nil, nil, err
 	}
-	return file, info, err
-}
-
-// unpin ends one reader's pin of a blob. The blob may have to be evicted now.
-func (s *Store) unpin(d digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pins[d]--; s.pins[d] == 0 {
-		delete(s.pins, d)
-	}
-	s.makeRoom(0)
+	return file, info, nil
 }
 
 // Purge removes a blob. Where a fill is bringing the blob, the fill goes on for its
@@ -124,12 +124,12 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 		delete(s.fills, d)
 	}
 	if b := s.blobs.get(d); b != nil {
-		s.blobs.remove(b)
+		s.forget(b)
 	}
 	switch err := os.Remove(s.path(d)); {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, fs.ErrNotExist):
+	case isNothing(err):
 		return was, nil
 	default:
 		return was, fmt.Errorf("purge: %w", err)
@@ -139,8 +139,8 @@ func (s *Store) Purge(d digest.Digest) (was bool, err error) {
 // drop removes a held blob from the index and from the disk. s.mu is locked.
 func (s *Store) drop(b *entry) {
 	d := s.blobs.digest(b)
-	s.blobs.remove(b)
-	if err := os.Remove(s.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s.forget(b)
+	if err := os.Remove(s.path(d)); err != nil && !isNothing(err) {
 		s.cfg.Log.Error("blob not removed from the store", "digest", d.String(), "err", err.Error())
 	}
 }

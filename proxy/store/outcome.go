@@ -15,9 +15,8 @@ func (f *fill) keep() {
 	wanted := !f.purged && s.admits(f.written)
 	s.mu.Unlock()
 	if wanted {
-		err := s.commit(f.digest, f.file, f.written, f.reserved)
+		err := s.commit(f.digest, f.file, f.written, &f.room, f.listed)
 		if err == nil {
-			f.committed()
 			return
 		}
 		s.degrade(err)
@@ -27,13 +26,11 @@ func (f *fill) keep() {
 	}
 }
 
-// committed notes that commit has ended the fill's reservation. It removes the blob
-// where Purge was called during the commit.
-func (f *fill) committed() {
+// listed pins the blob for the fill's readers, who have its file open. It removes the
+// blob where Purge was called during the commit. store.mu is locked.
+func (f *fill) listed() {
 	s := f.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.reserved = 0
+	f.unpin = s.pin(f.digest)
 	if b := s.blobs.get(f.digest); f.purged && b != nil {
 		s.drop(b)
 	}

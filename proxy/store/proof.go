@@ -42,7 +42,7 @@ func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, file
 		s.turns[d] = t
 	}
 	t.users++
-	stream := &direct{store: s, ctx: ctx, digest: d, sources: []Source{src}, size: size, hash: d.Algorithm().Hash(),
+	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: []Source{src}}, size: size, hash: d.Algorithm().Hash(),
 		proof: &proof{store: s, digest: d, size: size, ctx: ctx, file: file, time: fileTime, turn: t}}
 	return &Reader{direct: stream, ctx: ctx, release: func() {
 		file.Close()

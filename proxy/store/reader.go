@@ -50,7 +50,7 @@ func (r *Reader) Owner() string {
 	case r.fill != nil:
 		sources = r.fill.rota.sources
 	case r.direct != nil:
-		sources = r.direct.sources
+		sources = r.direct.rota.sources
 	}
 	if len(sources) == 0 {
 		return ""

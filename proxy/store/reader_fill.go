@@ -51,7 +51,7 @@ func (r *Reader) readFill(p []byte) (int, error) {
 		case done, atEnd:
 			return 0, io.EOF
 		case ahead > 0:
-			r.window = &direct{store: f.store, ctx: r.ctx, digest: f.digest, sources: []Source{asked}, size: size, offset: r.offset, limit: r.offset + ahead}
+			r.window = &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: []Source{asked}}, size: size, offset: r.offset, limit: r.offset + ahead}
 			continue
 		}
 		if err := r.wait(changed); err != nil {
@@ -140,7 +140,7 @@ func (r *Reader) readOn(p []byte) (int, error) {
 		r.offset += int64(n)
 		return n, err
 	}
-	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, sources: f.rota.sources, size: f.size, offset: r.offset}
+	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset}
 	if r.offset == f.written {
 		d.hash = f.hash.hash
 		if err := d.cloneHash(); err != nil {
@@ -148,6 +148,9 @@ func (r *Reader) readOn(p []byte) (int, error) {
 		}
 	}
 	r.direct = d
+	r.closeOwn() // the reader needs no file any more
+	f.leave()
+	r.release = nil
 	n, err := d.read(p)
 	r.offset += int64(n)
 	return n, err

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -38,70 +41,141 @@ const (
 
 // scan lists the blobs that are on disk. It runs beside the first requests, so that
 // Open does not wait for it. The store keeps to its budget only when the scan has
-// ended.
+// ended. Nothing that lies in the directory ends it early: it goes on past what it does
+// not know or cannot read, and counts that.
 func (s *Store) scan() {
 	begun := time.Now()
-	err := s.scanAll()
+	var past passed
+	s.scanAll(&past)
 	if s.ctx.Err() != nil { // the store is closing
 		return
 	}
-	if err != nil {
-		s.cfg.Log.Error("the store could not be listed; what is not listed is not evicted", "err", err.Error())
-		return
+	if past.strays+past.unread > 0 {
+		s.cfg.Log.Warn("the store's directory has entries that are no blobs or cannot be read; they are left alone, and the budget does not count them",
+			"strays", past.strays, "unreadable", past.unread, "first", past.first, "err", past.err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blobs.sort()
+	s.unread = past.unread > 0
 	close(s.scanned)
 	s.makeRoom(0)
 	s.cfg.Log.Info("the store is listed", "blobs", s.blobs.len(), "bytes", s.blobs.bytes, "seconds", time.Since(begun).Seconds())
 }
 
-// scanAll lists all directories of blobs, scanParts at a time.
-func (s *Store) scanAll() error {
-	algorithms, err := os.ReadDir(s.blobDir())
-	if err != nil {
-		return err
+// passed counts what the scan went past. It is safe for concurrent use.
+type passed struct {
+	mu     sync.Mutex
+	strays int    // entries that are no blobs
+	unread int    // entries that could not be read, or not removed
+	first  string // the path of the first one of both
+	err    string // the first error of reading; "": there was none
+}
+
+// stray counts an entry that is no blob.
+func (p *passed) stray(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.strays++
+	p.first = cmp.Or(p.first, path)
+}
+
+// failed counts an entry that could not be read or removed. An entry that cannot be a
+// blob or a directory of blobs is a stray.
+func (p *passed) failed(path string, err error) {
+	if isNothing(err) {
+		p.stray(path)
+		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unread++
+	p.first, p.err = cmp.Or(p.first, path), cmp.Or(p.err, err.Error())
+}
+
+// isNothing reports whether an error says that no blob and no directory of blobs is at a
+// path: nothing is there, or something else.
+func isNothing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO)
+}
+
+// openDir opens a directory, and nothing else: to open a pipe would wait for its writer.
+func openDir(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// scanAll lists all directories of blobs, scanParts at a time.
+func (s *Store) scanAll(past *passed) {
 	var parts errgroup.Group
 	parts.SetLimit(scanParts)
-	for _, algorithm := range algorithms {
-		prefixes, err := os.ReadDir(filepath.Join(s.blobDir(), algorithm.Name()))
-		if err != nil {
-			return errors.Join(err, parts.Wait())
+	for _, algorithm := range entries(s.blobDir(), past) {
+		dir := filepath.Join(s.blobDir(), algorithm)
+		if !digest.Algorithm(algorithm).Available() {
+			past.stray(dir)
+			continue
 		}
-		for _, prefix := range prefixes {
-			parts.Go(func() error { return s.scanDir(algorithm.Name(), prefix.Name()) })
+		for _, prefix := range entries(dir, past) {
+			if !isPrefix(prefix) {
+				past.stray(filepath.Join(dir, prefix))
+				continue
+			}
+			parts.Go(func() error {
+				s.scanDir(algorithm, prefix, past)
+				return nil
+			})
 		}
 	}
-	return parts.Wait()
+	parts.Wait() //nolint:errcheck // no part returns an error
+}
+
+// entries returns the names in a directory.
+func entries(path string, past *passed) []string {
+	dir, err := openDir(path)
+	if err != nil {
+		past.failed(path, err)
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		past.failed(path, err)
+	}
+	return names
 }
 
 // scanDir lists one directory of blobs.
-func (s *Store) scanDir(algorithm, prefix string) error {
-	dir, err := os.Open(filepath.Join(s.blobDir(), algorithm, prefix))
+func (s *Store) scanDir(algorithm, prefix string, past *passed) {
+	path := filepath.Join(s.blobDir(), algorithm, prefix)
+	dir, err := openDir(path)
 	if err != nil {
-		return err
+		past.failed(path, err)
+		return
 	}
 	defer dir.Close()
 	batch := make([]found, 0, scanBatch)
-	for {
+	for s.ctx.Err() == nil {
 		names, err := dir.Readdirnames(scanBatch)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return
 		}
-		if err = errors.Join(err, s.ctx.Err()); err != nil {
-			return err
+		if err != nil {
+			past.failed(path, err)
+			return
 		}
 		batch = batch[:0]
 		for _, name := range names {
 			f, ok := parseName(algorithm, prefix, name)
-			if !ok {
-				s.cfg.Log.Warn("a file in the store is no blob; it is left alone", "path", filepath.Join(dir.Name(), name))
-				continue
-			}
 			var stat unix.Stat_t
-			if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // otherwise it was evicted meanwhile
+			if ok {
+				err = unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+			}
+			switch {
+			case err == unix.ENOENT: // it was evicted meanwhile
+			case err != nil:
+				past.failed(filepath.Join(path, name), err)
+			case !ok || stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > maxBlob:
+				past.stray(filepath.Join(path, name))
+			default:
 				f.size, f.used = stat.Size, stat.Mtim.Sec
 				batch = append(batch, f)
 			}
@@ -109,6 +183,12 @@ func (s *Store) scanDir(algorithm, prefix string) error {
 		s.list(batch)
 	}
 }
+
+// isPrefix reports whether a name is that of a directory of blobs: the first two digits of
+// their digests.
+func isPrefix(name string) bool { return len(name) == 2 && strings.Trim(name, hexDigits) == "" }
+
+const hexDigits = "0123456789abcdef"
 
 // parseName parses the digest in a file's name. A start may parse a million names, so
 // it allocates nothing for SHA-256.
@@ -124,7 +204,7 @@ func parseName(algorithm, prefix, name string) (f found, ok bool) {
 		return found{sum: sumOf(d), other: d}, true
 	}
 	for i := range len(name) {
-		digit := strings.IndexByte("0123456789abcdef", name[i])
+		digit := strings.IndexByte(hexDigits, name[i])
 		if digit < 0 {
 			return f, false
 		}

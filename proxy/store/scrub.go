@@ -36,10 +36,11 @@ func (s *Store) scrub() {
 
 // scrubOne checks one blob.
 func (s *Store) scrubOne() {
-	d, ok := s.sample()
-	if !ok {
+	d, unpin := s.sample()
+	if unpin == nil {
 		return
 	}
+	defer unpin()
 	file, info, err := openFile(s.path(d))
 	if err != nil {
 		return // it was evicted meanwhile
@@ -66,12 +67,14 @@ func (s *Store) scrubOne() {
 	(&proof{store: s, digest: d, file: file, time: info.ModTime()}).note(digest.NewDigest(d.Algorithm(), h) == d)
 }
 
-// sample returns any held blob. The order of a map's iteration makes the choice.
-func (s *Store) sample() (digest.Digest, bool) {
+// sample pins any held blob. The order of a map's iteration makes the choice. unpin is
+// nil where no blob is held.
+func (s *Store) sample() (d digest.Digest, unpin func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, slot := range s.blobs.slots {
-		return s.blobs.digest(s.blobs.at(slot)), true
+		d := s.blobs.digest(s.blobs.at(slot))
+		return d, s.pin(d)
 	}
-	return "", false
+	return "", nil
 }

@@ -34,12 +34,12 @@ type Source struct {
 // Body is what a source sends of a blob.
 type Body struct {
 	io.ReadCloser
-	Size   int64 // the length of the whole blob; -1: the source does not say it
+	Size   int64 // the length of the whole blob; negative: the source does not say it
 	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
 }
 
-// leastProgress is how many bytes a source must send within Config.Idle. One that
-// sends fewer counts as silent.
+// leastProgress is how many bytes a source must send within Config.Idle, and before it
+// breaks off. One that sends fewer counts as silent.
 const leastProgress = 32 << 10
 
 // openSource asks src for the bytes from offset on. The body fails when the source sends
@@ -56,6 +56,11 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		cancel(nil)
 		return Body{}, err
 	}
+	if err := checkClaims(src, body); err != nil {
+		body.Close()
+		cancel(nil)
+		return Body{}, err
+	}
 	inner := body.ReadCloser
 	stop := context.AfterFunc(ctx, func() { inner.Close() })
 	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, timer: idle, patience: s.cfg.Idle, release: func() {
@@ -64,6 +69,18 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		cancel(nil)
 	}}
 	return body, nil
+}
+
+// checkClaims refuses what no blob can be. Every length and offset that a source names
+// passes here before anything is computed with it.
+func checkClaims(src Source, body Body) error {
+	switch {
+	case body.Size > maxBlob:
+		return fmt.Errorf("%s says that the blob has %d bytes; more than %d are not believed", src.Name, body.Size, int64(maxBlob))
+	case body.Offset < 0:
+		return fmt.Errorf("%s says that its bytes begin at %d", src.Name, body.Offset)
+	}
+	return nil
 }
 
 // guarded is a body that fails when its reads together have waited for patience without
@@ -101,9 +118,12 @@ func (g *guarded) Close() error {
 	return g.ReadCloser.Close()
 }
 
-// pause waits for resumeWait, or until ctx ends.
-func pause(ctx context.Context) {
-	timer := time.NewTimer(resumeWait)
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

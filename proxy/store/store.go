@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,13 +41,16 @@ type Store struct {
 
 	mu       sync.Mutex
 	blobs    index
-	pins     map[digest.Digest]int   // how many readers each held blob has
+	pins     map[digest.Digest]*pin  // of the held blobs that are being read
 	turns    map[digest.Digest]*turn // which reader proves a blob
 	fills    map[digest.Digest]*fill // the fills that new readers join
-	reserved int64                   // bytes that the files of all fills and uploads have, or will have
+	reserved int64                   // bytes of all reservations
+	beside   int64                   // bytes of the reservations for files that are not to be kept
+
+	unread bool // the scan could not read a directory, so blobs may lack some that are on disk
 
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
-	scanned    chan struct{}                        // closed when blobs lists every blob on disk
+	scanned    chan struct{}                        // closed when the scan has ended: blobs lists what it could read
 	degraded   atomic.Bool                          // the disk refused something, and has taken no blob since
 }
 
@@ -65,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]int{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
+		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]*pin{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
 		scanned: make(chan struct{}),
 	}
 	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // New fails only for a size of 0
@@ -98,9 +100,7 @@ func (s *Store) prepare() error {
 			return err
 		}
 	}
-	if err := s.clearTemp(); err != nil {
-		return err
-	}
+	s.clearTemp()
 	// A full or read-only disk must not keep an edge from starting. Without the file
 	// the layout is that of format 1 too, so the next start can write it.
 	if err := s.migrate(from); err != nil {
@@ -149,13 +149,19 @@ func (s *Store) path(d digest.Digest) string {
 	return filepath.Join(s.blobDir(), d.Algorithm().String(), hex[:2], hex)
 }
 
-// clearTemp removes the temporary files of the process that had the store before.
-func (s *Store) clearTemp() error {
-	left, err := os.ReadDir(s.tempDir())
-	for _, f := range left {
-		err = errors.Join(err, os.Remove(filepath.Join(s.tempDir(), f.Name())))
+// clearTemp removes the temporary files of the process that had the store before. What
+// it cannot remove stays, and keeps no edge from starting.
+func (s *Store) clearTemp() {
+	var past passed
+	for _, name := range entries(s.tempDir(), &past) {
+		path := filepath.Join(s.tempDir(), name)
+		if err := os.Remove(path); err != nil {
+			past.failed(path, err)
+		}
 	}
-	return err
+	if past.unread > 0 {
+		s.cfg.Log.Warn("the store's temporary files are not all removed; the budget does not count what is left", "left", past.unread, "first", past.first, "err", past.err)
+	}
 }
 
 func checkDigest(d digest.Digest) error {

@@ -32,14 +32,11 @@ func (f *fill) transfer() error {
 			}
 			continue
 		}
-		f.rota.progress(f.written - before)
-		wait, ok := f.rota.next(f.written - before)
+		wait, ok := f.rota.brokeOff(f.written - before)
 		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		if wait {
-			pause(f.store.ctx)
-		}
+		pause(f.store.ctx, wait)
 	}
 }
 
@@ -111,13 +108,9 @@ func (f *fill) start(src Source, size int64) error {
 
 // reserve reserves room in the store for the file's first n bytes. store.mu is locked.
 func (f *fill) reserve(n int64) error {
-	if n <= f.reserved {
-		return nil
-	}
-	if !f.store.reserve(n-f.reserved, f.store.admits(n)) {
+	if !f.store.reserve(&f.room, n, f.store.admits(n)) {
 		return finalError{errNotKept}
 	}
-	f.reserved = n
 	return nil
 }
 
@@ -150,7 +143,7 @@ func (f *fill) write(b []byte) error {
 		f.store.chunks.put(b)
 		return nil
 	}
-	if end := f.written + int64(len(b)); end > f.reserved { // the source has not said how much it sends
+	if end := f.written + int64(len(b)); end > f.room.bytes { // the source has not said how much it sends
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
 		f.store.mu.Unlock()

@@ -16,11 +16,11 @@ import (
 type Upload struct {
 	store *Store
 
-	mu       sync.Mutex
-	file     *os.File // nil: the copy is not kept, or the upload is over
-	hash     hasher   // SHA-256
-	written  int64
-	reserved int64
+	mu      sync.Mutex
+	file    *os.File // nil: the copy is not kept, or the upload is over
+	hash    hasher   // SHA-256
+	written int64
+	room    reservation // guarded by store.mu
 }
 
 // NewUpload returns an upload without bytes. It must end with Commit or Discard.
@@ -73,18 +73,10 @@ func (u *Upload) Write(p []byte) (int, error) {
 
 // reserve reserves room in the store for the copy's first n bytes.
 func (u *Upload) reserve(n int64) bool {
-	if n <= u.reserved {
-		return true
-	}
 	s := u.store
-	want := n + farAhead - n%farAhead
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.admits(n) || !s.reserve(want-u.reserved, true) {
-		return false
-	}
-	u.reserved = want
-	return true
+	return n <= u.room.bytes || s.admits(n) && s.reserve(&u.room, n+farAhead-n%farAhead, true)
 }
 
 // Commit ends the upload, and makes what was written the held blob d. Where its digest is
@@ -117,11 +109,10 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if held {
 		return nil
 	}
-	if err := u.store.commit(d, u.file, u.written, u.reserved); err != nil {
+	if err := u.store.commit(d, u.file, u.written, &u.room, nil); err != nil {
 		u.store.degrade(err)
 		return nil
 	}
-	u.reserved = 0
 	u.file.Close()
 	u.file = nil
 	return nil
@@ -144,6 +135,5 @@ func (u *Upload) discard() {
 	}
 	u.store.mu.Lock()
 	defer u.store.mu.Unlock()
-	u.store.reserved -= u.reserved
-	u.reserved = 0
+	u.store.setReservation(&u.room, reservation{})
 }

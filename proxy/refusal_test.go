@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/internal/lab"
 )
 
@@ -94,4 +96,32 @@ func passTo(t *testing.T, target string) http.Handler {
 		t.Fatal(err)
 	}
 	return httputil.NewSingleHostReverseProxy(u)
+}
+
+// A refusal says the same whether or not the edge holds the content because of another
+// project: nobody learns what others pull.
+func TestARefusalTellsNothingOfOtherProjects(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 100<<10, 6)
+	mustPush(t, s.harbor.URL(), "multi-dc-other/app:v1", img, s.admin())
+	s.harbor.CreateRobot("multi-dc-other", "reader", secret, "pull")
+	theirs, layer := layerOf(t, img)
+	manifest := digestOf(t, img)
+	same(t, "its own project", s.do(t, http.MethodGet, "/v2/multi-dc-other/app/blobs/"+theirs, s.as(t, "robot$multi-dc-other+reader", "multi-dc-other/app")), layer)
+	s.do(t, http.MethodGet, "/v2/multi-dc-other/app/manifests/v1", s.as(t, "robot$multi-dc-other+reader", "multi-dc-other/app"))
+	nothing := digest.FromString("nothing").String()
+	eve := s.as(t, reader, "multi-dc-demo/app")
+	for _, kind := range []string{"blobs", "manifests"} {
+		held := map[string]string{"blobs": theirs, "manifests": manifest}[kind]
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			ask := func(d string) string {
+				a := s.do(t, method, "/v2/multi-dc-demo/app/"+kind+"/"+d, eve)
+				a.header.Del("Date")
+				return fmt.Sprint(a.status, a.header, strings.ReplaceAll(string(a.body), d, "it"))
+			}
+			if got, want := ask(held), ask(nothing); got != want || !strings.HasPrefix(want, "404") {
+				t.Errorf("%s of %s: %s\nfor what nobody has: %s", method, kind, got, want)
+			}
+		}
+	}
 }

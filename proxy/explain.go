@@ -20,7 +20,7 @@ type explanation struct {
 	Project   string          `json:"project"`
 	Kind      string          `json:"kind"` // cache, repl, multi-dc or plain
 	Digest    string          `json:"digest,omitempty"`
-	Source    string          `json:"source,omitempty"` // who said so
+	Source    string          `json:"source,omitempty"` // the name of the source that said which digest it is
 	Age       float64         `json:"age_seconds,omitempty"`
 	Freshness float64         `json:"freshness_seconds"`
 	Held      bool            `json:"held"` // the manifest is in the store

@@ -27,7 +27,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		body, err = h.fetch.Read(e.Digest)
 		held = err == nil
 	}
-	if r.peer != "" && e.Source != h.routes.Harbor.Name { // two edges could keep what they have of each other fresh for ever
+	if r.peer != "" && e.Source != h.routes.Harbor.Name { // else two edges could keep an old tag fresh for each other
 		fresh = false
 	}
 	if held && fresh {
@@ -49,7 +49,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return err
 	}
 	q := r.question()
-	if held && !source.AnyUsable(q.Route(h.routes)) { // nor is a revalidation waited for that began before that was known
+	if held && !source.AnyUsable(q.Route(h.routes)) { // nobody to ask; a revalidation that is under way began before that was known
 		return stale()
 	}
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {

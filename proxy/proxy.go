@@ -151,7 +151,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, in *http.Request) {
 	} else {
 		w.outcome = outcomeOwn
 	}
-	defer w.hurry() // what is left in buffers
+	defer w.hurry() // the server still sends what is in its buffers
 	switch {
 	case w.err == nil:
 	case w.status == 0:
@@ -189,8 +189,8 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 		}
 	}
 	harborDecides := r.ns.Kind == namespace.Plain || !r.Read() || !r.content() // by the client's own credentials
-	// Nobody needs Harbor to be told to log in; only the catalog's challenge is Harbor's own.
-	// The edge's own tokens say nothing to Harbor.
+	// The edge itself challenges a client without credentials, so that Harbor is not needed;
+	// only the catalog's challenge is Harbor's own. Harbor does not know the edge's tokens.
 	if !harborDecides || r.query.Authorization == "" && r.Kind != registry.KindCatalog || h.cfg.Access.Own(r.query.Authorization) {
 		if w.who, err = h.cfg.Access.Allow(r.http.Context(), r.query); err != nil {
 			w.outcome = outcomeOwn

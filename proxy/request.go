@@ -104,8 +104,8 @@ func (r *request) write() push.Request {
 	return push.Request{HTTP: r.http, Parsed: r.Request, Namespace: r.ns, FromPeer: r.peer != ""}
 }
 
-// pushes reports whether a HEAD comes from somebody who may push here: the Harbor that
-// takes the push answers it then.
+// pushes reports whether a HEAD comes from a client that may push here. Then the Harbor
+// that takes the push answers it.
 func (h *Handler) pushes(r *request) bool {
 	if r.http.Method != http.MethodHead || r.ns.Kind == namespace.Cache || r.peer != "" {
 		return r.mayPush

@@ -113,7 +113,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
 func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.Scheme, pr.Out.URL.Host = p.Address.Scheme, p.Address.Host
 	pr.Out.Host = pr.In.Host
-	if pr.In.TLS == nil { // what is before the edge has its place in the list
+	if pr.In.TLS == nil { // the proxy that terminates TLS before the edge has written the list so far
 		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 	}
 	for _, name := range []string{peer.AskedHeader, peer.ClientHeader, peer.PushHeader} { // they are between edges

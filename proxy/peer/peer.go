@@ -25,7 +25,7 @@ const (
 const (
 	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
 	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
-	PushHeader   = "Breakwater-Push"                 // a HEAD is that of a client who may push
+	PushHeader   = "Breakwater-Push"                 // a HEAD comes from a client that may push
 )
 
 // Peer is another datacenter's edge.

@@ -79,7 +79,7 @@ func New(cfg Config) *Pusher {
 	return p
 }
 
-// Request is a write, or the question of a client who is about to write.
+// Request is a write, or a HEAD of a client that is about to write.
 type Request struct {
 	HTTP      *http.Request
 	Parsed    registry.Request // HTTP, parsed

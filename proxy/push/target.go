@@ -114,8 +114,8 @@ func (p *Pusher) stuckTo(repo string) *source.Source {
 	return nil
 }
 
-// isNobodys reports whether an answer to a write is of what stands before a Harbor that
-// is gone: a page, a redirect to one, or a 404 that is not a registry's JSON.
+// isNobodys reports whether an answer to a write comes from a front whose Harbor is gone: a
+// page, a redirect to one, or a 404 that is not a registry's JSON.
 func isNobodys(resp *http.Response) bool {
 	return source.IsPage(resp) || resp.StatusCode/100 == 3 ||
 		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
@@ -149,11 +149,11 @@ func takesNothing(resp *http.Response) bool {
 	return outcome.MissingProject(registry.ReadError(&copied)).Code == registry.CodeUnavailable
 }
 
-// Head tells somebody who may push whether an upload can be spared: that is so only if
-// the Harbor that will take the push holds the blob, whatever this edge or others hold.
-// size is the blob's length in bytes, and from the name of the source that said so. It
-// also tells whether a manifest is there when nobody else can say: clients look before
-// they push, and the Harbor that takes the push knows. The error is an outcome.
+// Head tells a client that may push whether it can spare an upload: it can if the Harbor
+// that will take the push holds the blob, whatever this edge or others hold. size is the
+// blob's length in bytes, and from the name of the source that answered. Head also tells
+// whether a manifest is there when no source can say: clients ask before they push, and
+// the Harbor that takes the push knows. The error is an outcome.
 func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 	targets, err := p.targetsOf(&r)
 	if err != nil {

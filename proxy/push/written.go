@@ -16,13 +16,13 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	req := w.Parsed
 	if resp.StatusCode >= 300 {
 		kept.broken()
-		if resp.StatusCode >= 500 { // what gave up before Harbor may hide that it was done
+		if resp.StatusCode >= 500 { // a proxy before Harbor may have given up though Harbor did it
 			w.forget(false)
 		}
 		return
 	}
 	w.forget(true)
-	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else a busy repo would stay there
+	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else every push would prolong the stay
 		w.p.sticky.Add(req.Repo, sticky{t.Source, w.p.Now().Add(stickyFor)})
 	}
 	if w.Namespace.Kind == namespace.Plain {
@@ -41,7 +41,7 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 		kept.broken() // a session begins empty, whatever the POST carried
 		w.p.openSession(t, resp.Header.Get("Location"))
 	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
-		// Which blob that is, is Harbor's word: the query could name another beside.
+		// Harbor says which blob that is: the client's query could name another one.
 		_, named, _ := strings.Cut(resp.Header.Get("Location"), "/blobs/")
 		if d, err := registry.ParseDigest(named); err == nil {
 			kept.commit(w.p, d)

@@ -60,7 +60,7 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 	}
 	next()
 	var all []Refusal
-	for _, s := range skipped { // a source that is not asked has not said no
+	for _, s := range skipped { // a source that was not asked may have it
 		all = append(all, Refusal{s, outcome.DontKnow(ErrDown)})
 	}
 	var none T

@@ -42,7 +42,7 @@ func (s Step) Meaning(e *registry.Error) *registry.Error {
 // upstream itself said no, Harbor's message begins with "resource not found" for a
 // manifest and with "http status code: 404" for a blob. BLOB_UNKNOWN is the word of
 // the registry behind Harbor, which does not ask an upstream that it holds for
-// unwell. A 404 that is not a registry's JSON is nobody's word.
+// unwell. A 404 that is not a registry's JSON comes from no registry.
 func (s Step) knows(e *registry.Error) bool {
 	if e.Code == "" {
 		return false

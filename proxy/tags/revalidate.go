@@ -34,7 +34,7 @@ type Revalidation struct {
 // negative is a no that is remembered.
 type negative struct {
 	err   error
-	begun time.Time // when the revalidation that said so began
+	begun time.Time // when the revalidation that found it began
 	until time.Time
 }
 

@@ -21,8 +21,8 @@ type Key struct{ Repo, Reference string }
 type Entry struct {
 	Digest    digest.Digest // "" in the zero Entry: nothing was seen
 	MediaType string
-	Source    string    // the name of the source that said so
-	Checked   time.Time // when the revalidation that said so began; zero: before this edge started, or never
+	Source    string    // the name of the source that answered
+	Checked   time.Time // when the revalidation that found it began; zero: before this edge started, or never
 	Refused   bool      // by Harbor's policy, when it was last asked
 
 	saved time.Time // when it was last given to the State
@@ -51,7 +51,7 @@ func (noState) DropTag(string, string)                                          
 
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
 type Cache struct {
-	ctx   context.Context // of every revalidation: it is nobody's request
+	ctx   context.Context // of every revalidation, which no single request owns
 	now   func() time.Time
 	state State
 

@@ -31,7 +31,7 @@ type question struct {
 	in            *http.Request
 	query         url.Values
 	authorization string
-	repos         []string // those that it asks to pull from; access.Login where it names none
+	repos         []string // that the client asks to pull from; access.Login where it names none
 }
 
 func newQuestion(r *http.Request, authorization string) question {
@@ -84,8 +84,8 @@ func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
 	}
 	var believed time.Duration // how old a check of the database may be
 	switch {
-	case len(a.pull) < len(s.Access.Remembered(q.authorization, q.repos)): // it will be forgotten: check now
-	case a.subject == "" && (q.authorization != "" || a.status == http.StatusOK && len(a.pull) < len(q.repos)): // nobody, who may do less than asked for
+	case len(a.pull) < len(s.Access.Remembered(q.authorization, q.repos)): // a remembered grant would be forgotten: check now
+	case a.subject == "" && (q.authorization != "" || a.status == http.StatusOK && len(a.pull) < len(q.repos)): // an anonymous token for credentials, or one that grants less than was asked for
 		believed = source.HealthFor
 	default:
 		return a, nil
@@ -99,7 +99,7 @@ func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
 // forHarbor is the client's request as Harbor gets it.
 func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
 	out := &httputil.ProxyRequest{In: q.in, Out: q.in.Clone(ctx)}
-	// Something before Harbor may wait for a body that the client announces and holds back.
+	// A front of Harbor may wait for a body that the client announces and holds back.
 	out.Out.Body, out.Out.ContentLength, out.Out.TransferEncoding = http.NoBody, 0, nil
 	for _, name := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.ClientHeader} {
 		out.Out.Header.Del(name)
@@ -148,7 +148,7 @@ func read(resp *http.Response) (a issued, err error) {
 	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxToken)); err != nil {
 		return a, err
 	}
-	// A token service is never elsewhere, or not found: a 404 or a redirect is of what stands before a Harbor that is gone.
+	// A 404 or a redirect comes from a front whose Harbor is gone: Harbor's own token service answers neither.
 	if a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusNotFound || a.status/100 == 3 {
 		return a, fmt.Errorf("it answers %s", resp.Status)
 	}

@@ -21,16 +21,16 @@ const (
 	watchEvery    = 5 * time.Second // whether Harbor is well again
 )
 
-// lastCheck keeps the result of a check for a short time: of those who ask, one
-// checks for all.
+// lastCheck keeps the result of a check for a short time. Of several callers, one checks
+// for all.
 type lastCheck struct {
 	mu   sync.Mutex
 	at   time.Time // when it began
 	down bool
 }
 
-// within returns the result of a check of no more than an age. Of those who waited
-// for an older one, one checks for all.
+// within returns the result of a check that is not older than age, and checks where there
+// is none. Callers that wait share the next check.
 func (l *lastCheck) within(age time.Duration, now func() time.Time, check func() bool) bool {
 	asked := now()
 	l.mu.Lock()
@@ -53,7 +53,7 @@ func (s *Service) databaseIsDown(ctx context.Context, q question, age time.Durat
 			defer cancel()
 			err := s.Access.AskHarbor(asking, q.repos[0], q.authorization)
 			var e, harbors *registry.Error
-			// Only this is the database's: who asks chooses the repo, and could choose one that makes Harbor stumble.
+			// Only this 401 is the database's. Other failures may come from the repo, which the client chooses.
 			if errors.As(err, &e) && e.Code == registry.CodeUnavailable && errors.As(e.Cause, &harbors) && harbors.Status == http.StatusUnauthorized {
 				return true
 			}
@@ -72,8 +72,8 @@ func (s *Service) harborIsDown(ctx context.Context) bool {
 	return s.unwell.within(source.HealthFor, s.Now, func() bool { return !s.Health.KnowsPeople(context.WithoutCancel(ctx)) })
 }
 
-// giveInOutage answers when no Harbor can: who was lately granted a pull gets it
-// again, for as long as the grace lasts.
+// giveInOutage answers when no Harbor can. A credential that was granted a pull lately
+// gets it again, for as long as the grace lasts.
 func (s *Service) giveInOutage(q question, cause error) (Answer, error) {
 	repos := s.Access.Remembered(q.authorization, q.repos)
 	inGrace := s.Access.InGrace()

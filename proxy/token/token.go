@@ -50,7 +50,7 @@ func New(ctx context.Context, cfg Config) *Service {
 	s := &Service{Config: cfg, ctx: ctx}
 	s.tokens = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_tokens_total",
 		Help: "Answers to requests for a token by who gave them: harbor, a peer, outage (the edge itself), nobody."}, []string{"issuer"})
-	// What alerts wait for is counted from 0: a series that begins with 1 has not increased.
+	// These series begin at 0: an alert on their increase does not see one that begins at 1.
 	for _, issuer := range []string{"outage", "nobody"} {
 		s.tokens.WithLabelValues(issuer)
 	}
@@ -108,8 +108,8 @@ func (s *Service) Answer(r *http.Request) (Answer, error) {
 	return s.giveInOutage(q, errors.Join(refusals...))
 }
 
-// notNow is the answer to a request that no Harbor answered, though one is well: who made
-// the request fail, as a limiter before Harbor may, has made no outage.
+// notNow is the answer to a request that no Harbor answered, though one is well. A failed
+// request, as of a client that a limiter stops, makes no outage.
 func (s *Service) notNow(cause error) error {
 	s.tokens.WithLabelValues("nobody").Inc()
 	e := outcome.DontKnow(cause)
@@ -156,7 +156,7 @@ func (s *Service) give(q question, a issued, from *source.Source) (Answer, error
 		s.Access.HarborAnswers()
 	}
 	switch {
-	case from.Kind == source.Peer: // whom it does not know may be known here
+	case from.Kind == source.Peer: // a credential that its Harbor does not know may be known here
 		s.Access.Learn(q.authorization, a.pull, a.pull)
 	case a.status == http.StatusOK || a.status == http.StatusUnauthorized:
 		s.Access.Learn(q.authorization, q.repos, a.pull)

@@ -103,44 +103,31 @@ func (s *DB) Leave(repo string) {
 	s.drop(memberBucket, key(repo, ""), func(record) bool { return true })
 }
 
-// drop removes the records whose key begins with the prefix and that goes takes.
+// drop removes the records whose key begins with the prefix and that goes takes, by what
+// was last put under the key.
 func (s *DB) drop(bucket, prefix string, goes func(record) bool) {
-	var gone []string
-	look := func(key string, text []byte) {
-		var r record
-		if strings.HasPrefix(key, prefix) && json.Unmarshal(text, &r) == nil && goes(r) {
-			gone = append(gone, key)
-		}
-	}
+	keys := map[string]bool{}
 	s.mu.Lock() // first what waits: by the time that the disk is read it may be there
 	for _, waits := range []changes{s.pending, s.writing} {
-		for key, text := range waits[bucket] {
-			look(key, text)
+		for key := range waits[bucket] {
+			if strings.HasPrefix(key, prefix) {
+				keys[key] = true
+			}
 		}
 	}
 	s.mu.Unlock()
 	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
 		c := tx.Bucket([]byte(bucket)).Cursor()
-		for key, text := c.Seek([]byte(prefix)); strings.HasPrefix(string(key), prefix); key, text = c.Next() {
-			if at := string(key); s.isOnDisk(bucket, at) {
-				look(at, text)
-			}
+		for key, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(key), prefix); key, _ = c.Next() {
+			keys[string(key)] = true
 		}
 		return nil
 	})
-	for _, key := range gone {
-		s.put(bucket, key, nil)
+	for key := range keys {
+		if r, ok := s.get(bucket, key); ok && goes(r) {
+			s.put(bucket, key, nil)
+		}
 	}
-}
-
-// isOnDisk reports whether what the disk has under a key is the newest: nothing newer
-// waits to be written.
-func (s *DB) isOnDisk(bucket, key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, pending := s.pending[bucket][key]
-	_, writing := s.writing[bucket][key]
-	return !pending && !writing
 }
 
 // Grant remembers when Harbor last granted what the key, a keyed hash, stands for.

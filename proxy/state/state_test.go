@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -140,4 +141,39 @@ func useDamaged(t *testing.T, path string) {
 	if !isMember(m, "cache-x/app", another) {
 		t.Error("nothing is remembered any more")
 	}
+}
+
+// A tag that has moved on stays when the digest that it left is deleted, whichever of the
+// two the disk has.
+func TestATagThatMovedOnOutlivesItsOldDigest(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	old, moved := digest.FromString("old"), digest.FromString("moved")
+	s := open(t, path)
+	put := func(tag string, d digest.Digest) {
+		s.PutTag("multi-dc-x/app", tag, d, "type", "harbor", time.Now())
+	}
+	put("latest", old)
+	put("stable", old)
+	if err := s.Close(); err != nil { // the disk has them
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	put("latest", moved)
+	s.DropDigest("multi-dc-x/app", old)
+	check := func(when string) {
+		t.Helper()
+		if d, _, _, ok := s.Tag("multi-dc-x/app", "latest"); !ok || d != moved {
+			t.Errorf("%s: the tag that moved on is %s, %v", when, d, ok)
+		}
+		if _, _, _, ok := s.Tag("multi-dc-x/app", "stable"); ok {
+			t.Errorf("%s: the tag that did not move is there", when)
+		}
+	}
+	check("at once")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	defer s.Close()
+	check("after a restart")
 }

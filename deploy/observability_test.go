@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"example.org/breakwater/internal/trial"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	if text, err := exec.Command(need(t, "promtool"), args...).CombinedOutput(); err != nil {
+	if text, err := exec.Command(trial.Client(t, "promtool"), args...).CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, text)
 	}
 }

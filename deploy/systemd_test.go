@@ -15,11 +15,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // TestUnits: systemd takes the units as they are, and finds them well shut in.
 func TestUnits(t *testing.T) {
-	analyze := need(t, "systemd-analyze")
+	analyze := trial.Client(t, "systemd-analyze")
 	units, err := filepath.Glob("systemd/breakwater-*")
 	if err != nil || len(units) != 4 {
 		t.Fatalf("%v %v", units, err)
@@ -61,7 +63,7 @@ func TestUnits(t *testing.T) {
 // TestUnitsAllowWhatIsCalled: what an edge, a name server and a plan call of the system
 // is what the units' filter lets pass.
 func TestUnitsAllowWhatIsCalled(t *testing.T) {
-	analyze, strace, program := need(t, "systemd-analyze"), need(t, "strace"), build(t)
+	analyze, strace, program := trial.Client(t, "systemd-analyze"), trial.Client(t, "strace"), build(t)
 	allowed := syscalls(t, analyze, "@system-service")
 	for _, denied := range []string{"@privileged", "@resources"} {
 		for call := range syscalls(t, analyze, denied) {

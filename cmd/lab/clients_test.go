@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"example.org/breakwater/internal/lab/content"
+	"example.org/breakwater/internal/trial"
 )
 
 func TestRealClients(t *testing.T) {
@@ -27,7 +28,7 @@ func TestRealClients(t *testing.T) {
 	edge := f.edge(0)
 	t.Logf("the lab was up after %.2f s", f.Seconds)
 	t.Run("crane", func(t *testing.T) {
-		crane, home := need(t, "crane"), t.TempDir()
+		crane, home := trial.Client(t, "crane"), t.TempDir()
 		for _, image := range f.Images {
 			if !strings.HasPrefix(image, "multi-dc-") {
 				output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+"/"+image, filepath.Join(home, "image.tar")))
@@ -38,7 +39,7 @@ func TestRealClients(t *testing.T) {
 		}
 	})
 	t.Run("skopeo", func(t *testing.T) {
-		skopeo, home := need(t, "skopeo"), t.TempDir()
+		skopeo, home := trial.Client(t, "skopeo"), t.TempDir()
 		output(t, clientCommand(t, home, skopeo, "copy", "--src-tls-verify=false", "docker://"+edge+"/cache-dockerhub/library/big:latest", "dir:"+home+"/big"))
 		output(t, clientCommand(t, home, skopeo, "copy", "--all", "--src-tls-verify=false", "docker://"+edge+"/cache-dockerhub/library/multi:latest", "dir:"+home+"/multi"))
 	})
@@ -46,14 +47,14 @@ func TestRealClients(t *testing.T) {
 		output(t, podman(t, t.TempDir())("pull", "--tls-verify=false", edge+"/cache-dockerhub/library/hello:latest"))
 	})
 	t.Run("helm", func(t *testing.T) {
-		helm, home := need(t, "helm"), t.TempDir()
+		helm, home := trial.Client(t, "helm"), t.TempDir()
 		output(t, clientCommand(t, home, helm, "pull", "--plain-http", "oci://"+edge+"/"+f.Charts[0]))
 		if got := output(t, clientCommand(t, home, helm, "template", "x", "hello-"+chartVersion+".tgz")); !strings.Contains(got, "hello from the lab") {
 			t.Error(got)
 		}
 	})
 	t.Run("oras", func(t *testing.T) {
-		oras, home := need(t, "oras"), t.TempDir()
+		oras, home := trial.Client(t, "oras"), t.TempDir()
 		got := output(t, clientCommand(t, home, oras, "discover", "--plain-http", "--format", "json", "-u", f.Robots[0].Name, "-p", f.Robots[0].Secret, edge+"/multi-dc-demo/app:v1"))
 		if !strings.Contains(got, "application/spdx+json") {
 			t.Errorf("the SBOM does not refer to the image: %s", got)
@@ -70,7 +71,7 @@ func TestRealClients(t *testing.T) {
 
 // private: a multi-dc-* repo is refused without, and served with, a robot's login.
 func private(t *testing.T, f *fleetUnderTest, edge string) {
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	pull := func() *exec.Cmd {
 		return clientCommand(t, home, crane, "pull", "--insecure", edge+"/multi-dc-demo/app:v1", filepath.Join(home, "app.tar"))
 	}
@@ -86,7 +87,7 @@ func private(t *testing.T, f *fleetUnderTest, edge string) {
 }
 
 func docker(t *testing.T, f *fleetUnderTest, edge string) {
-	run := dockerDaemon(t, t.TempDir(), need(t, "dockerd"))
+	run := dockerDaemon(t, t.TempDir(), trial.Client(t, "dockerd"))
 	hello := edge + "/cache-dockerhub/library/hello:latest"
 	output(t, run("pull", hello))
 	if got := output(t, run("run", "--rm", "--network", "none", hello)); !strings.HasPrefix(got, "breakwater lab ") {
@@ -164,7 +165,7 @@ func oneTransfer(t *testing.T, f *fleetUnderTest) {
 // store, and is forgiven when it is healthy again. (Blobs that another source
 // could give are there.)
 func wrongBytes(t *testing.T, f *fleetUnderTest) {
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	drp := f.Datacenters[2]
 	pull := func() *exec.Cmd {
 		return clientCommand(t, home, crane, "pull", "--insecure", f.edge(2)+"/cache-dockerhub/library/signed:latest", filepath.Join(home, "signed.tar"))
@@ -187,7 +188,7 @@ func wrongBytes(t *testing.T, f *fleetUnderTest) {
 
 // edgeProcess runs the daemon itself, before a Harbor and before a plain registry.
 func edgeProcess(t *testing.T, f *fleetUnderTest) {
-	crane, program := need(t, "crane"), bin(t, "breakwater")
+	crane, program := trial.Client(t, "crane"), bin(t, "breakwater")
 	for name, target := range map[string]string{"a Harbor": f.Datacenters[1].Harbor, "a plain registry": f.Upstreams[0].URL} {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()

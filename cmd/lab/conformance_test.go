@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // conformanceReport is what the suite's junit.xml says. A name stands there once
@@ -45,7 +47,7 @@ func TestConformance(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	t.Parallel()
-	need(t, "conformance")
+	trial.Client(t, "conformance")
 	f := startLab(t)
 	harbor := strings.TrimPrefix(f.Datacenters[0].Harbor, "http://")
 	direct := conformance(t, f, "direct", harbor, "library")

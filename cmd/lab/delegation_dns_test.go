@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // startDNS starts the parent's server, one like it whose zone has faults, both with a
@@ -34,7 +36,7 @@ ns-mad1.harbor 604800 IN A %s
 	}
 	d.startUnbound(t, atUnbound, hints, "  module-config: \"subnetcache iterator\"\n"+subnets)
 	d.startUnbound(t, atPlainUnbound, hints, "  module-config: \"iterator\"\n")
-	d.start(t, need(t, "named"), "-g", "-c", d.write(t, "named.conf", fmt.Sprintf(`options {
+	d.start(t, trial.Client(t, "named"), "-g", "-c", d.write(t, "named.conf", fmt.Sprintf(`options {
   directory %[1]q; pid-file none; session-keyfile none;
   listen-on { %[2]s; }; listen-on-v6 { none; }; query-source address %[2]s;
   recursion yes; allow-query { any; }; dnssec-validation no; empty-zones-enable no;
@@ -61,7 +63,7 @@ func (d *delegated) startNSD(t *testing.T, host int, delegation string) (hints s
 	soa := "@ 3600 IN SOA a.root.lab.example.org. root.lab.example.org. 1 3600 600 86400 5\n"
 	root := d.write(t, own+"-root.zone", soa+"@ 3600 IN NS a.root.lab.example.org.\n"+parentZone+" 3600 IN NS a.root.lab.example.org.\na.root.lab.example.org. 3600 IN A "+at+"\n")
 	parent := d.write(t, own+"-parent.zone", soa+"@ 3600 IN NS a.root\na.root 3600 IN A "+at+"\n"+delegation)
-	d.start(t, need(t, "nsd"), "-d", "-c", d.write(t, own+".conf", fmt.Sprintf(`server:
+	d.start(t, trial.Client(t, "nsd"), "-d", "-c", d.write(t, own+".conf", fmt.Sprintf(`server:
   ip-address: %s
   username: ""
   pidfile: ""
@@ -85,7 +87,7 @@ zone:
 func (d *delegated) startUnbound(t *testing.T, host int, hints, options string) {
 	t.Helper()
 	at := d.address(host)
-	d.start(t, need(t, "unbound"), "-d", "-c", d.write(t, fmt.Sprintf("unbound-%d.conf", host), fmt.Sprintf(`server:
+	d.start(t, trial.Client(t, "unbound"), "-d", "-c", d.write(t, fmt.Sprintf("unbound-%d.conf", host), fmt.Sprintf(`server:
   interface: %[1]s
   outgoing-interface: %[1]s
   access-control: 198.18.0.0/15 allow
@@ -136,7 +138,7 @@ func (d *delegated) enter(t *testing.T, clients string, resolver int) []string {
 // in is a command of a client.
 func (d *delegated) in(t *testing.T, clients string, resolver int, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	words := append(d.enter(t, clients, resolver), need(t, name))
+	words := append(d.enter(t, clients, resolver), trial.Client(t, name))
 	return clientCommand(t, t.TempDir(), words[0], append(words[1:], args...)...)
 }
 
@@ -144,7 +146,7 @@ func (d *delegated) in(t *testing.T, clients string, resolver int, name string, 
 func (d *delegated) script(t *testing.T, clients, name string) string {
 	t.Helper()
 	words := ""
-	for _, w := range append(d.enter(t, clients, atUnbound), need(t, name)) {
+	for _, w := range append(d.enter(t, clients, atUnbound), trial.Client(t, name)) {
 		words += fmt.Sprintf("'%s' ", w)
 	}
 	path := d.write(t, name+"-of-"+clients, "#!/bin/sh\nexec "+words+`"$@"`+"\n")

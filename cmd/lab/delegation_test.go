@@ -55,7 +55,7 @@ func TestDelegation(t *testing.T) {
 		t.Skip("addresses, ports below 1024 and network namespaces need root")
 	}
 	for _, client := range []string{"nsd", "unbound", "named", "ip", "nsenter", "unshare", "curl", "crane", "helm", "docker", "dockerd"} {
-		need(t, client)
+		trial.Client(t, client)
 	}
 	d := &delegated{t: t, fleetUnderTest: startLab(t), home: t.TempDir(), program: bin(t, "breakwater"), edges: map[string]*server{}, gslbs: map[string]*server{}}
 	d.ownAddresses(t)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -17,7 +16,7 @@ import (
 // podman returns what runs podman with storage of the test's own.
 func podman(t *testing.T, home string) (run func(args ...string) *exec.Cmd) {
 	t.Helper()
-	client := need(t, "podman")
+	client := trial.Client(t, "podman")
 	if os.Getuid() != 0 {
 		t.Skip("podman's own storage needs root here")
 	}
@@ -37,16 +36,10 @@ func dockerdOfToday(t *testing.T) string {
 	return daemon
 }
 
-// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
-func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(args ...string) *exec.Cmd) {
+// startDaemon runs a program until the test ends, and shows the end of its log where that fails.
+func startDaemon(t *testing.T, daemon string, args ...string) {
 	t.Helper()
-	client := need(t, "docker")
-	if os.Getuid() != 0 {
-		t.Skip("dockerd needs root")
-	}
-	socket := "unix://" + home + "/d.sock"
 	ctx, cancel := context.WithCancel(context.Background())
-	args = append([]string{"-H", socket, "--data-root", home + "/data", "--exec-root", home + "/exec", "--pidfile", home + "/pid", "--iptables=false", "--bridge=none"}, args...)
 	d := exec.CommandContext(ctx, daemon, args...)
 	d.Cancel = func() error { return d.Process.Signal(syscall.SIGTERM) }
 	var log bytes.Buffer
@@ -61,6 +54,18 @@ func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(a
 			t.Logf("%s:\n%s", daemon, log.String()[max(0, log.Len()-4000):])
 		}
 	})
+}
+
+// dockerDaemon starts a daemon of the test's own, and returns what runs its client.
+func dockerDaemon(t *testing.T, home, daemon string, args ...string) (run func(args ...string) *exec.Cmd) {
+	t.Helper()
+	client := trial.Client(t, "docker")
+	if os.Getuid() != 0 {
+		t.Skip("dockerd needs root")
+	}
+	socket := "unix://" + home + "/d.sock"
+	args = append([]string{"-H", socket, "--data-root", home + "/data", "--exec-root", home + "/exec", "--pidfile", home + "/pid", "--iptables=false", "--bridge=none"}, args...)
+	startDaemon(t, daemon, args...)
 	run = func(args ...string) *exec.Cmd {
 		return clientCommand(t, home, client, append([]string{"-H", socket}, args...)...)
 	}
@@ -88,7 +93,7 @@ func shortDir(t *testing.T) string {
 // containerd starts a daemon of the test's own, and returns what runs its client.
 func containerd(t *testing.T, home string) (ctr func(args ...string) *exec.Cmd) {
 	t.Helper()
-	daemon, client := need(t, "containerd"), need(t, "ctr")
+	daemon, client := trial.Client(t, "containerd"), trial.Client(t, "ctr")
 	if os.Getuid() != 0 {
 		t.Skip("containerd needs root")
 	}
@@ -97,21 +102,7 @@ func containerd(t *testing.T, home string) (ctr func(args ...string) *exec.Cmd) 
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	d := exec.CommandContext(ctx, daemon, "--config", config)
-	d.Cancel = func() error { return d.Process.Signal(syscall.SIGTERM) }
-	var log strings.Builder
-	d.Stdout, d.Stderr = &log, &log
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		d.Wait() //nolint:errcheck // it was told to end
-		if t.Failed() {
-			t.Logf("%s:\n%s", daemon, log.String()[max(0, log.Len()-4000):])
-		}
-	})
+	startDaemon(t, daemon, "--config", config)
 	ctr = func(args ...string) *exec.Cmd {
 		return clientCommand(t, home, client, append([]string{"--address", home + "/c.sock"}, args...)...)
 	}

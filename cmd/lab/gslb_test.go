@@ -194,8 +194,8 @@ func TestOneAddress(t *testing.T) {
 		t.Skip("a network namespace needs root")
 	}
 	const only = `ip link set lo up && ip address del 127.0.0.1/8 dev lo && ip address add 127.0.0.1/32 dev lo && exec "$0" --port 0`
-	need(t, "ip")
-	lab := exec.Command(need(t, "unshare"), "--net", "sh", "-c", only, bin(t, "lab"))
+	trial.Client(t, "ip")
+	lab := exec.Command(trial.Client(t, "unshare"), "--net", "sh", "-c", only, bin(t, "lab"))
 	var stderr bytes.Buffer
 	lab.Stderr = &stderr
 	stdout, err := lab.StdoutPipe()

@@ -67,7 +67,7 @@ func TestRelease(t *testing.T) {
 
 // multiPlatform: the image's platforms, and that it has the same digest twice.
 func multiPlatform(t *testing.T, tree, dist string) {
-	buildah := need(t, "buildah")
+	buildah := trial.Client(t, "buildah")
 	digests := map[string]bool{}
 	for range 2 {
 		home := shortDir(t)
@@ -90,9 +90,9 @@ func multiPlatform(t *testing.T, tree, dist string) {
 
 // composed: a DRP datacenter as deploy/compose runs it, with the lab's stand-in for a Harbor.
 func composed(t *testing.T, tree, dist string) {
-	crane, compose, home := need(t, "crane"), need(t, "docker-compose"), t.TempDir()
+	crane, compose, home := trial.Client(t, "crane"), trial.Client(t, "docker-compose"), t.TempDir()
 	t.Cleanup(func() { exec.Command("umount", "-l", home+"/exec/netns/default").Run() }) //nolint:errcheck // docker leaves the host's network mounted
-	run := dockerDaemon(t, home, need(t, "dockerd"))
+	run := dockerDaemon(t, home, trial.Client(t, "dockerd"))
 	build := exec.Command(filepath.Join(tree, "deploy/image/build.sh"), dist, "breakwater:test")
 	build.Env = append(os.Environ(), "DOCKER=docker -H unix://"+home+"/d.sock", "DOCKER_BUILDKIT=0")
 	output(t, build)

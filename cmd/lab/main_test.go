@@ -31,7 +31,7 @@ func TestProvisionTheLab(t *testing.T) {
 	}
 	t.Parallel()
 	f, program := startLab(t), bin(t, "breakwater")
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	provision := func(args ...string) *exec.Cmd {
 		return exec.Command(program, append([]string{"provision", args[0], "--config", f.Datacenters[0].Fleet}, args[1:]...)...)
 	}

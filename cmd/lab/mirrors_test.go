@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // mirrors: what breakwater hosts prints is used by the engines that it is for.
@@ -28,7 +30,7 @@ func mirrors(t *testing.T, f *fleetUnderTest) {
 		output(t, run("pull", "hello"))
 	})
 	t.Run("podman", func(t *testing.T) {
-		skopeo := need(t, "skopeo")
+		skopeo := trial.Client(t, "skopeo")
 		home := shortDir(t)
 		hosts(t, "podman", home)
 		output(t, clientCommand(t, home, skopeo, "--registries-conf", filepath.Join(home, "registries.conf"), "copy", "docker://docker.io/library/hello:latest", "dir:"+home+"/hello"))

@@ -54,8 +54,8 @@ func TestAlerts(t *testing.T) {
 		t.Skip("waits minutes for alerts: BREAKWATER_TESTS=full")
 	}
 	t.Parallel()
-	need(t, "prometheus")
-	need(t, "crane")
+	trial.Client(t, "prometheus")
+	trial.Client(t, "crane")
 	w := &watched{begun: time.Now(), delegated: &delegated{fleetUnderTest: startLab(t), t: t, home: t.TempDir(), program: bin(t, "breakwater"),
 		edges: map[string]*server{}, gslbs: map[string]*server{}}}
 	if w.Datacenters[0].GSLB == "" {
@@ -103,7 +103,7 @@ func TestAlerts(t *testing.T) {
 // name servers and pull, whenever the test looks at its alerts.
 func (w *watched) startClients(t *testing.T) {
 	t.Helper()
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	for i, d := range w.Datacenters {
 		w.serving(t, w.program, d)
 		for _, image := range w.Images {

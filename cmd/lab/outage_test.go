@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // TestOutage: docker and containerd, which ask for a token before every pull, go on
@@ -15,9 +17,9 @@ func TestOutage(t *testing.T) {
 	t.Parallel()
 	f := startLab(t)
 	edge, writer := f.edge(0), f.Robots[1]
-	run := dockerDaemon(t, t.TempDir(), need(t, "dockerd"))
+	run := dockerDaemon(t, t.TempDir(), trial.Client(t, "dockerd"))
 	ctr := containerd(t, t.TempDir())
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	public, private, pushed := edge+"/cache-dockerhub/library/hello:latest", edge+"/multi-dc-demo/app:v1", edge+"/multi-dc-demo/outage:v1"
 	dockerPulls := func(t *testing.T, images ...string) {
 		t.Helper()

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"example.org/breakwater/internal/trial"
 )
 
 // Tests here run the built programs and real clients; this is how.
@@ -49,12 +47,6 @@ func bin(t *testing.T, program string) (path string) {
 		programs.built[program] = true
 	}
 	return path
-}
-
-// need is a client that a machine may not have.
-func need(t *testing.T, client string) string {
-	t.Helper()
-	return trial.Client(t, client)
 }
 
 // command is a client that has a home of its own.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 const runbooks = "../../deploy/runbooks/"
@@ -52,7 +54,7 @@ func TestRunbooks(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	for _, client := range []string{"sh", "curl", "dig", "crane", "openssl"} {
-		need(t, client)
+		trial.Client(t, client)
 	}
 	pages, err := filepath.Glob(runbooks + "*.md")
 	if err != nil || len(pages) == 0 {
@@ -78,7 +80,7 @@ func TestRunbooks(t *testing.T) {
 			for _, b := range blocks {
 				switch b.what {
 				case "sh lab":
-					cmd := clientCommand(t, home, need(t, "sh"), "-eu", "-c", b.text)
+					cmd := clientCommand(t, home, trial.Client(t, "sh"), "-eu", "-c", b.text)
 					cmd.Env = append(cmd.Env, f.runbookEnv(program)...)
 					text, err := cmd.CombinedOutput()
 					if printed = string(text); err != nil {

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // tlsEdge is an edge with a certificate that a CA of the test's own has signed,
@@ -43,7 +45,7 @@ func TestTLS(t *testing.T) {
 		t.Skip("an address that is not the loopback's needs root")
 	}
 	e := startTLSEdge(t)
-	t.Run("docker", func(t *testing.T) { e.docker(t, "docker", need(t, "dockerd"), false) })
+	t.Run("docker", func(t *testing.T) { e.docker(t, "docker", trial.Client(t, "dockerd"), false) })
 	t.Run("docker of today", func(t *testing.T) { e.docker(t, "docker-today", dockerdOfToday(t), true) })
 	t.Run("podman", e.podman)
 	t.Run("skopeo", e.skopeo)
@@ -87,7 +89,7 @@ func startTLSEdge(t *testing.T) *tlsEdge {
 // tests (RFC 2544), and TestDelegation has networks of its own in its first half.
 func ownAddress(t *testing.T) string {
 	t.Helper()
-	ip := need(t, "ip")
+	ip := trial.Client(t, "ip")
 	var text []byte
 	for range 10 { // another run may have the address
 		address := fmt.Sprintf("198.19.%d.%d", mathrand.IntN(256), 1+mathrand.IntN(254))
@@ -222,7 +224,7 @@ func (e *tlsEdge) podman(t *testing.T) {
 }
 
 func (e *tlsEdge) skopeo(t *testing.T) {
-	skopeo, home := need(t, "skopeo"), t.TempDir()
+	skopeo, home := trial.Client(t, "skopeo"), t.TempDir()
 	run := func(args ...string) string { return output(t, clientCommand(t, home, skopeo, args...)) }
 	source, target := "--src-cert-dir="+filepath.Dir(e.ca), "--dest-cert-dir="+filepath.Dir(e.ca)
 	name, secret := e.writer()
@@ -249,7 +251,7 @@ func (e *tlsEdge) skopeo(t *testing.T) {
 }
 
 func (e *tlsEdge) crane(t *testing.T) {
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	run := func(args ...string) string {
 		return output(t, e.believing(clientCommand(t, home, crane, args...)))
 	}
@@ -275,7 +277,7 @@ func (e *tlsEdge) crane(t *testing.T) {
 }
 
 func (e *tlsEdge) oras(t *testing.T) {
-	oras, home := need(t, "oras"), t.TempDir()
+	oras, home := trial.Client(t, "oras"), t.TempDir()
 	run := func(args ...string) string {
 		return output(t, clientCommand(t, home, oras, append(args, "--ca-file", e.ca)...))
 	}
@@ -303,7 +305,7 @@ func (e *tlsEdge) oras(t *testing.T) {
 }
 
 func (e *tlsEdge) helm(t *testing.T, program string) {
-	helm, home := need(t, program), t.TempDir()
+	helm, home := trial.Client(t, program), t.TempDir()
 	run := func(args ...string) string { return output(t, clientCommand(t, home, helm, args...)) }
 	name, secret := e.writer()
 	if text := fails(t, clientCommand(t, home, helm, "pull", "oci://"+e.host+"/"+e.Charts[0])); !strings.Contains(text, "x509") {
@@ -324,7 +326,7 @@ func (e *tlsEdge) helm(t *testing.T, program string) {
 // cosign signs and verifies with a key and without a transparency log, in both
 // of its formats: a bundle that refers to the image, and a tag beside it.
 func (e *tlsEdge) cosign(t *testing.T) {
-	cosign, home := need(t, "cosign"), t.TempDir()
+	cosign, home := trial.Client(t, "cosign"), t.TempDir()
 	run := func(args ...string) *exec.Cmd {
 		cmd := clientCommand(t, home, cosign, args...)
 		cmd.Env = append(cmd.Env, "COSIGN_PASSWORD=")
@@ -335,7 +337,7 @@ func (e *tlsEdge) cosign(t *testing.T) {
 	output(t, run(append(verify, e.PublicKey, e.host+"/cache-dockerhub/library/signed:latest")...))
 	name, secret := e.writer()
 	crane := func(args ...string) string {
-		return output(t, e.believing(clientCommand(t, home, need(t, "crane"), args...)))
+		return output(t, e.believing(clientCommand(t, home, trial.Client(t, "crane"), args...)))
 	}
 	crane("auth", "login", e.host, "-u", name, "-p", secret)
 	output(t, run("generate-key-pair"))
@@ -351,7 +353,7 @@ func (e *tlsEdge) cosign(t *testing.T) {
 }
 
 func (e *tlsEdge) regctl(t *testing.T) {
-	regctl, home := need(t, "regctl"), t.TempDir()
+	regctl, home := trial.Client(t, "regctl"), t.TempDir()
 	run := func(args ...string) string { return output(t, clientCommand(t, home, regctl, args...)) }
 	ca, err := os.ReadFile(e.ca)
 	if err != nil {

@@ -84,7 +84,7 @@ func TestTraces(t *testing.T) {
 	receiver := httptest.NewServer(sent)
 	defer receiver.Close()
 	f := startLab(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_BSP_SCHEDULE_DELAY=100")
-	crane, home := need(t, "crane"), t.TempDir()
+	crane, home := trial.Client(t, "crane"), t.TempDir()
 	pull := func(edge, image string) {
 		output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+image, filepath.Join(home, "image.tar")))
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/trial"
 )
 
 // What the chart reads out of a fleet file is what the program does, defaults included.
@@ -28,7 +29,7 @@ func TestChartFollowsTheFleetFile(t *testing.T) {
 		"sizes of its own": {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rendered, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
+			rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", args...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +134,7 @@ func checkProjected(t *testing.T, pod *core.PodTemplateSpec, file string) {
 
 // A pod leaves in the order that the program is made for: health says so, the drain passes, SIGTERM, what is in flight.
 func TestChartLetsPodsFinish(t *testing.T) {
-	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
+	rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml", "--set", "edge.drainSeconds=90")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestChartLetsPodsFinish(t *testing.T) {
 // Another fleet file is new edges, which do not read it again; name servers do, and stay but for what they read at their start.
 func TestChartRollsWhatDoesNotRead(t *testing.T) {
 	pods := func(set string) map[string]string {
-		rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/gateway.yaml", "--set", set)
+		rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/gateway.yaml", "--set", set)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,8 @@ import (
 
 	autoscaling "k8s.io/api/autoscaling/v2"
 	"sigs.k8s.io/yaml"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // Names are made as goharbor/harbor-helm makes them: each row was rendered by that chart too (main at 70564d5).
@@ -29,7 +31,7 @@ func TestAutoscalingNamesWhatHarborsChartMakes(t *testing.T) {
 			want := []string{"Deployment/" + c.want + "-core", "Deployment/" + c.want + "-registry", "StatefulSet/" + c.want + "-trivy"}
 			overrides := "harbor.nameOverride=" + c.nameOverride + ",harbor.fullnameOverride=" + c.fullnameOverride
 			for release, set := range map[string]string{c.release: overrides, "another": overrides + ",harbor.release=" + c.release} {
-				rendered, err := render(t, need(t, "helm"), "harbor-autoscaling", release, "--set", set)
+				rendered, err := render(t, trial.Client(t, "helm"), "harbor-autoscaling", release, "--set", set)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -52,7 +54,7 @@ func TestAutoscalingRefusesMistakes(t *testing.T) {
 		"registry.minReplicas=20": "registry.minReplicas: 20 is more than maxReplicas, 8",
 		"jobservice.enabled=true": "additional properties 'jobservice' not allowed",
 	} {
-		if _, err := render(t, need(t, "helm"), "harbor-autoscaling", "harbor", "--set", set); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := render(t, trial.Client(t, "helm"), "harbor-autoscaling", "harbor", "--set", set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", set, err, want)
 		}
 	}

@@ -12,26 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 var update = flag.Bool("update", false, "rewrite what charts are expected to render")
 
 // kubeVersion is what charts are rendered for: a helm without a cluster believes in an old one.
 const kubeVersion = "1.33.0"
-
-// need skips the test on a machine without the program, and fails it in CI.
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", program)
-	}
-	t.Skipf("%s is not installed", program)
-	return ""
-}
 
 // rendering is a chart with values.
 type rendering struct {
@@ -100,7 +88,7 @@ func TestChartsLint(t *testing.T) {
 		for _, r := range renderings {
 			t.Run(program+" "+r.name, func(t *testing.T) {
 				args := append([]string{"lint", "--strict", "--kube-version", kubeVersion, "./" + r.chart}, r.values()...)
-				if _, err := runHelm(t, need(t, program), args...); err != nil {
+				if _, err := runHelm(t, trial.Client(t, program), args...); err != nil {
 					t.Error(err)
 				}
 			})
@@ -113,7 +101,7 @@ func TestChartsRender(t *testing.T) {
 	for _, program := range []string{"helm", "helm4"} {
 		for _, r := range renderings {
 			t.Run(program+" "+r.name, func(t *testing.T) {
-				got, err := render(t, need(t, program), r.chart, r.release, r.values()...)
+				got, err := render(t, trial.Client(t, program), r.chart, r.release, r.values()...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -155,7 +143,7 @@ func compareGolden(t *testing.T, file, got string) {
 func TestChartsPackage(t *testing.T) {
 	for _, chart := range []string{"breakwater", "harbor-autoscaling"} {
 		t.Run(chart, func(t *testing.T) {
-			helm, dir := need(t, "helm"), t.TempDir()
+			helm, dir := trial.Client(t, "helm"), t.TempDir()
 			if _, err := runHelm(t, helm, "package", "./"+chart, "--destination", dir); err != nil {
 				t.Fatal(err)
 			}

@@ -26,6 +26,7 @@ import (
 	gateway "sigs.k8s.io/gateway-api/apis/v1"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/trial"
 )
 
 // object is one rendered document, as Kubernetes has it.
@@ -114,7 +115,7 @@ func eachRendering(t *testing.T, test func(t *testing.T, all []object)) {
 	t.Helper()
 	for _, r := range renderings {
 		t.Run(r.name, func(t *testing.T) {
-			rendered, err := render(t, need(t, "helm"), r.chart, r.release, r.values()...)
+			rendered, err := render(t, trial.Client(t, "helm"), r.chart, r.release, r.values()...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +151,7 @@ func TestChartsAreWhatKubernetesKnows(t *testing.T) {
 // Names stay within what Kubernetes takes, also where pods and Jobs are named after them.
 func TestChartCutsNames(t *testing.T) {
 	release := "a-release-whose-name-is-as-long-as-helm-takes-one-xyz" // 53
-	rendered, err := render(t, need(t, "helm"), "breakwater", release, "--values", "testdata/gateway.yaml",
+	rendered, err := render(t, trial.Client(t, "helm"), "breakwater", release, "--values", "testdata/gateway.yaml",
 		"--set", "fullnameOverride=,provision.cronJob.enabled=true,edge.tls.secretName=,serviceAccount.create=true")
 	if err != nil {
 		t.Fatal(err)

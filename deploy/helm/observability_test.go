@@ -10,12 +10,14 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	core "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // The chart's alerts and dashboards are those of observability/, and its targets have
 // the labels that those rely on.
 func TestChartObserves(t *testing.T) {
-	rendered, err := render(t, need(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml",
+	rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml",
 		"--set", "prometheusRule.enabled=true,dashboards.enabled=true,serviceMonitor.enabled=true")
 	if err != nil {
 		t.Fatal(err)

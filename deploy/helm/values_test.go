@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/trial"
 )
 
 // Values that render and would not work, or say nothing that the chart knows, end in a sentence.
@@ -60,7 +61,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{"--values", "testdata/minimal.yaml"}, c.args...)
-			out, err := render(t, need(t, "helm"), "breakwater", "bw", args...)
+			out, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", args...)
 			if err == nil {
 				t.Fatalf("it renders:\n%s", out)
 			}
@@ -87,7 +88,7 @@ func TestChartTakes(t *testing.T) {
 		"another's values in a parent": set("global.x=y"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := render(t, need(t, "helm"), "breakwater", "bw", append([]string{"--values", "testdata/minimal.yaml"}, args...)...)
+			out, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", append([]string{"--values", "testdata/minimal.yaml"}, args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -156,6 +157,12 @@ func RetryAfter(s string, now time.Time) time.Duration {
 		return max(0, min(t.Sub(now), most))
 	}
 	return 0
+}
+
+// IsJSON reports whether an answer says that its body is JSON, as every registry's refusal
+// is: a page of what stands before a registry is not.
+func IsJSON(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }
 
 // StatusClass is the class of an HTTP status in metrics: "2xx" for 204, and "0xx"

@@ -53,7 +53,7 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	}
 	e := registry.ReadError(resp)
 	switch {
-	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && isJSON(resp)):
+	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && registry.IsJSON(resp)):
 		return nil
 	case e.Status == http.StatusNotFound && method == http.MethodHead:
 		return c.askHarbor(ctx, q, http.MethodGet) // only a body shows whether Harbor sent the 404
@@ -70,9 +70,4 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
 	}
 	return outcome.MissingProject(e)
-}
-
-// isJSON reports whether the response's content is JSON, by its header.
-func isJSON(resp *http.Response) bool {
-	return strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
 }

@@ -86,7 +86,7 @@ func (o *openness) probe(ctx context.Context) int {
 		return resp.StatusCode
 	}
 	var body map[string]any
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<10)).Decode(&body); err != nil || !isJSON(resp) {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<10)).Decode(&body); err != nil || !registry.IsJSON(resp) {
 		return 0
 	}
 	return http.StatusOK

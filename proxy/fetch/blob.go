@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"strings"
 
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/store"
@@ -128,7 +127,7 @@ func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, er
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
 		f.Access.Join(q.Request.Repo, q.Request.Digest)
 		return resp.ContentLength, true, nil
-	case resp.StatusCode == http.StatusNotFound && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && q.Namespace.Kind != namespace.Cache && alone:
+	case resp.StatusCode == http.StatusNotFound && registry.IsJSON(resp) && q.Namespace.Kind != namespace.Cache && alone:
 		return 0, false, registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 	}
 	return 0, false, nil

@@ -118,7 +118,7 @@ func (p *Pusher) stuckTo(repo string) *source.Source {
 // page, a redirect to one, or a 404 that is not a registry's JSON.
 func isNobodys(resp *http.Response) bool {
 	return source.IsPage(resp) || resp.StatusCode/100 == 3 ||
-		resp.StatusCode == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+		resp.StatusCode == http.StatusNotFound && !registry.IsJSON(resp)
 }
 
 // refusesEdge reports whether a peer refuses this edge, not the client: the answer is

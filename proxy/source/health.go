@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -120,6 +119,6 @@ func (h *Health) KnowsPeople(ctx context.Context) bool {
 		return false
 	}
 	resp.Body.Close()
-	isHarbors := resp.StatusCode/100 != 3 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json")
+	isHarbors := resp.StatusCode/100 != 3 && registry.IsJSON(resp)
 	return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode < 500 && isHarbors
 }

@@ -35,6 +35,7 @@ func (h *Handler) readPeer(r *request) (err error) {
 	if client := in.Header.Get(peer.ClientHeader); client != "" && !r.Read() { // Harbor decides by it
 		in.Header.Set("Authorization", client)
 	}
+	r.query = r.permission()
 	return nil
 }
 

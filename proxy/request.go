@@ -81,11 +81,16 @@ func (h *Handler) readRegistry(r *request, mirror bool) (err error) {
 	if !mirror {
 		r.Repo = r.ns.FullRepo(r.Repo)
 	}
-	r.query = access.Query{
+	r.query = r.permission()
+	return nil
+}
+
+// permission is what the client has to be allowed for the request.
+func (r *request) permission() access.Query {
+	return access.Query{
 		Authorization: r.http.Header.Get("Authorization"), Repos: []string{r.Repo, r.ns.ShortRepo(r.Repo)},
 		Action: r.Action(), Scope: r.Scope(), BaseURL: pass.ClientURL(r.http),
 	}
-	return nil
 }
 
 // content reports whether the request is for what the edge keeps.

@@ -1,24 +1,20 @@
 package proxy
 
 import (
-	"net/http"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/fetch"
-	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/tags"
-	"example.org/breakwater/registry"
 )
 
 // serveWrite hands a push or delete to the Harbor that takes it.
 func (h *Handler) serveWrite(w *response, r *request) error {
 	request := r.write()
-	request.Refused = h.refusesPush(r)
+	request.Refused = request.IsManifest() && h.refuses(r)
 	write, err := h.pusher.Begin(w, request)
 	if request.Refused || err != nil {
 		w.Header().Set("Connection", "close") // the answer is not to wait for a body that nobody reads
@@ -30,17 +26,12 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	return write.Serve(w)
 }
 
-// refusesPush reports whether the credentials of a manifest's push are known not to
-// permit it.
-func (h *Handler) refusesPush(r *request) bool {
-	if r.Kind != registry.KindManifest || r.Method != http.MethodPut || r.ns.Kind == namespace.Plain {
-		return false
+// refuses reports whether the credentials are known not to permit what the request asks for.
+func (h *Handler) refuses(r *request) bool {
+	if scheme, _, _ := strings.Cut(r.query.Authorization, " "); strings.EqualFold(scheme, "Basic") {
+		return h.tokens.Refuses(r.http.Context(), r.http, r.Repo, r.query.Action)
 	}
-	authorization := r.http.Header.Get("Authorization")
-	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
-		return h.tokens.Refuses(r.http.Context(), r.http, r.Repo, "push")
-	}
-	return h.cfg.Access.Refuses(r.http.Context(), access.Query{Authorization: authorization, Repos: []string{r.Repo, r.ns.ShortRepo(r.Repo)}, Action: "push"})
+	return h.cfg.Access.Refuses(r.http.Context(), r.query)
 }
 
 // manifests is what writes change of what the edge knows (push.Manifests).

@@ -7,12 +7,11 @@ import (
 	"time"
 
 	"example.org/breakwater/proxy/fetch"
-	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
 )
 
-// part is how much of a manifest's body is read at a time.
+// bufferPart is how much of a manifest's body is read at a time.
 const bufferPart = 32 << 10
 
 // Begin returns the write of a request, or why it is refused here: 404
@@ -35,7 +34,7 @@ func (p *Pusher) Begin(rw http.ResponseWriter, r Request) (*Write, error) {
 // to another Harbor, and what was accepted is kept. Nothing is buffered for credentials
 // that are known not to permit the push, and no more than so much for all others together.
 func (w *Write) bufferManifest(rw http.ResponseWriter) error {
-	if w.Refused || w.Parsed.Kind != registry.KindManifest || w.HTTP.Method != http.MethodPut || w.Namespace.Kind == namespace.Plain {
+	if w.Refused || !w.IsManifest() {
 		return nil
 	}
 	tooLarge := registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", fetch.MaxManifest)

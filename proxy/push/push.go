@@ -88,6 +88,12 @@ type Request struct {
 	Refused   bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
+// IsManifest reports whether the request pushes a manifest of a managed namespace: Begin
+// buffers it, unless it is Refused.
+func (r Request) IsManifest() bool {
+	return r.Parsed.Kind == registry.KindManifest && r.Parsed.Method == http.MethodPut && r.Namespace.Kind != namespace.Plain
+}
+
 // Write is one push or delete on its way to a Harbor.
 type Write struct {
 	Request

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 
 	"example.org/breakwater/proxy/token"
@@ -27,10 +28,7 @@ func (h *Handler) serveToken(w *response, r *request) error {
 }
 
 func (w *response) writeToken(a token.Answer) error {
-	header := w.Header()
-	for name, values := range a.Header {
-		header[name] = values
-	}
+	maps.Copy(w.Header(), a.Header)
 	w.WriteHeader(a.Status)
 	_, err := w.Write(a.Body)
 	return err

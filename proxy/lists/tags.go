@@ -39,7 +39,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream, err := askOne(route, s, l.tagsOf(ctx, q))
+		upstream, err := l.tagsOf(ctx, q)(s)
 		if err == nil {
 			return l.keepTags(q.Request.Repo, union(tags, upstream), s.Name)
 		}

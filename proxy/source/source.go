@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -75,9 +76,7 @@ func (s *Source) Header(authorization string) http.Header {
 	if s.Relay && authorization != "" {
 		header.Set("Authorization", authorization)
 	}
-	for name, values := range s.Marks {
-		header[name] = values
-	}
+	maps.Copy(header, s.Marks)
 	return header
 }
 

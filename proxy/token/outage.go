@@ -69,7 +69,7 @@ func (s *Service) harborIsDown(ctx context.Context) bool {
 	if !s.Harbor.Usable() {
 		return true
 	}
-	return s.unwell.within(source.HealthFor, s.Now, func() bool { return !s.Health.KnowsPeople(context.WithoutCancel(ctx)) })
+	return s.databaseIsDown(ctx, question{}, source.HealthFor)
 }
 
 // giveInOutage answers when no Harbor can. A credential that was granted a pull lately

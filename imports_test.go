@@ -37,14 +37,18 @@ var imports = map[string][]string{
 	"proxy/peer":           {"registry"},
 	"proxy/source":         {"registry", "proxy/namespace", "proxy/outcome"},
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
-	"proxy/state":          {"registry"},
+	"proxy/version":        {},                // which state of a reference is newer
+	"proxy/state":          {"registry", "proxy/version"},
+	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
+	"proxy/carry":          {}, // content to a Harbor, for push and follow
+	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
-	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/source", "proxy/store", "proxy/tags"},
+	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/source"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
-	"proxy/push":           {"registry", "proxy/access", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source", "proxy/store"},
+	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source", "proxy/store"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "proxy/access", "proxy/fetch", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token"},
+	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},

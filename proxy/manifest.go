@@ -8,9 +8,12 @@ import (
 	"strconv"
 	"time"
 
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
 )
 
 // staleAfter: with a copy in hand, a slower source counts as not healthy.
@@ -18,18 +21,16 @@ const staleAfter = time.Second
 
 // serveManifest answers GET and HEAD of a manifest in a managed namespace.
 func (h *Handler) serveManifest(w *response, r *request) error {
+	want, gone := h.newest(r)
+	if r.peer != "" && want.Known() && !h.versions.Claimed(version.Key{Repo: r.Repo, Reference: r.Reference()}) {
+		w.Header().Set(peer.VersionHeader, want.Version.String())
+	}
+	if gone {
+		return w.writeGone()
+	}
 	freshness := h.cfg.Freshness(r.ns.Kind)
 	asked := tags.Question{Key: tags.Key{Repo: r.Repo, Reference: r.Reference()}, OwnOnly: r.peer != ""}
-	e, held, fresh := h.tags.Get(asked.Key, freshness)
-	var body []byte
-	if held { // what is remembered may have been evicted
-		var err error
-		body, err = h.fetch.Read(e.Digest)
-		held = err == nil
-	}
-	if r.peer != "" && e.Source != h.routes.Harbor.Name { // else two edges could keep an old tag fresh for each other
-		fresh = false
-	}
+	e, body, held, fresh := h.remembered(r, asked.Key, want, freshness)
 	if held && fresh {
 		w.outcome = outcomeHit
 		w.cacheStatus("hit")
@@ -53,7 +54,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	}
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {
-		return h.fetch.Manifest(ctx, q, old)
+		return h.ask(ctx, q, old)
 	})
 	var slow <-chan time.Time
 	if held && !e.Refused { // a slow Harbor is no way around its policy
@@ -74,13 +75,42 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	case found.Err != nil && outcome.IsDontKnow(found.Err) && h.pushes(r):
 		_, _, err := h.pusher.Head(r.write())
 		return err
+	case found.Err != nil && held && outcome.IsNo(found.Err) && h.outlives(r):
+		return stale()
 	case found.Err != nil:
 		return found.Err
+	case r.ns.Kind == namespace.MultiDC && h.versions.Gone(r.Repo, found.Entry.Digest): // something has brought it back
+		return w.writeGone()
 	}
 	if e.Digest != found.Entry.Digest || !held {
 		body = nil
 	}
 	return h.writeFound(w, r, found.Found, joined, body)
+}
+
+// remembered returns what is known to be under a reference, and its manifest where that is
+// held. A version that is known beats what was seen.
+func (h *Handler) remembered(r *request, key tags.Key, want version.Record, freshness time.Duration) (e tags.Entry, body []byte, held, fresh bool) {
+	e, held, fresh = h.tags.Get(key, freshness)
+	if want.Digest != "" && e.Digest != want.Digest {
+		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType}, true, false
+	}
+	if held { // what is remembered may have been evicted
+		var err error
+		body, err = h.fetch.Read(e.Digest)
+		held = err == nil
+	}
+	if r.peer != "" && e.Source != h.routes.Harbor.Name { // else two edges could keep an old tag fresh for each other
+		fresh = false
+	}
+	return e, body, held, fresh
+}
+
+// writeGone answers that a reference was deleted, whoever still has it.
+func (w *response) writeGone() error {
+	w.outcome = outcomeHit
+	w.cacheStatus("hit", "detail=tombstone")
+	return errDeleted()
 }
 
 // writeFound serves what a revalidation found. held is the same manifest as the request

@@ -53,6 +53,8 @@ func (h *Handler) servePeer(w *response, r *request) error {
 		return w.writeToken(a)
 	case peer.PurgePath:
 		return h.purgeForPeer(w, r)
+	case peer.AnnouncePath:
+		return h.serveAnnouncement(w, r)
 	}
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	switch {

@@ -15,11 +15,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/follow"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
@@ -30,6 +33,7 @@ import (
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/token"
+	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
@@ -49,6 +53,7 @@ type Config struct {
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
 	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
 	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
+	Pace       time.Duration                      // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
 	Tracer     trace.Tracer          // nil: no spans
@@ -65,6 +70,10 @@ type Handler struct {
 	routes     *source.Routes
 	health     *source.Health
 	tags       *tags.Cache
+	versions   *version.Ledger
+	doubted    *lru.Cache[version.Key, doubted]
+	announcer  *announce.Announcer
+	follower   *follow.Follower
 	fetch      *fetch.Fetcher
 	lists      *lists.Lists
 	pass       *pass.Proxy
@@ -96,11 +105,12 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
-	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline)
+	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
+	h.newVersions(ctx)
 	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
-		Manifests: manifests{h.tags, h.fetch, cfg.State}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
+		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	return h

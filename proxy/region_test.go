@@ -32,6 +32,12 @@ var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gen
 // newRegion starts a fleet whose tags are always looked at again.
 func newRegion(t *testing.T, options ...option) *region {
 	t.Helper()
+	return newRegionOf(t, func(int) lab.HarborConfig { return lab.HarborConfig{} }, options...)
+}
+
+// newRegionOf is a region of Harbors that are as said, by their number.
+func newRegionOf(t *testing.T, harbor func(i int) lab.HarborConfig, options ...option) *region {
+	t.Helper()
 	key, err := sharedKey()
 	if err != nil {
 		t.Fatal(err)
@@ -42,9 +48,11 @@ func newRegion(t *testing.T, options ...option) *region {
 	}
 	t.Cleanup(func() { r.hub.Close() })
 	names := []string{"par1", "mad1", "drp1"}
-	for range names {
+	for i := range names {
 		s := &site{hub: r.hub, dir: t.TempDir()}
-		if s.harbor, err = lab.StartHarbor(lab.HarborConfig{Dir: t.TempDir(), Key: key}); err != nil {
+		cfg := harbor(i)
+		cfg.Dir, cfg.Key = t.TempDir(), key
+		if s.harbor, err = lab.StartHarbor(cfg); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.harbor.Close() })
@@ -53,7 +61,7 @@ func newRegion(t *testing.T, options ...option) *region {
 		}
 		s.harbor.CreateProject("repl-core", true)
 		s.harbor.CreateProject("multi-dc-demo", false)
-		s.harbor.CreateRobot("*", "edge", secret, "pull")
+		s.harbor.CreateRobot("*", "edge", secret, "pull", "push", "tag:delete", "artifact:delete")
 		s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
 		s.harbor.CreateRobot("multi-dc-demo", "writer", secret, "pull", "push")
 		s.edge = httptest.NewUnstartedServer(nil)

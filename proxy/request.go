@@ -52,7 +52,7 @@ func (h *Handler) read(r *request) error {
 	switch {
 	case path == livenessPath || path == healthPath:
 		r.endpoint = endpointHealth
-	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath:
+	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath:
 		return h.readPeer(r)
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")

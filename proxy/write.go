@@ -1,14 +1,16 @@
 package proxy
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/source"
-	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
 )
 
 // serveWrite hands a push or delete to the Harbor that takes it.
@@ -35,29 +37,38 @@ func (h *Handler) refuses(r *request) bool {
 }
 
 // manifests is what writes change of what the edge knows (push.Manifests).
-type manifests struct {
-	tags  *tags.Cache
-	fetch *fetch.Fetcher
-	state *state.DB // nil: none
-}
+type manifests struct{ h *Handler }
 
 // Written implements push.Manifests.
-func (m manifests) Written(repo, moved string) { m.tags.Written(repo, moved) }
+func (m manifests) Written(repo, moved string) { m.h.tags.Written(repo, moved) }
 
-// Deleted implements push.Manifests. Lists that were seen before may name it.
-func (m manifests) Deleted(repo string, d digest.Digest) {
-	m.tags.Deleted(repo, d)
-	m.state.DropLists(repo)
+// Deleted implements push.Manifests.
+func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, answer http.Header) {
+	m.h.forgetManifest(repo, d)
+	if ns.Kind == namespace.MultiDC {
+		m.h.versions.Delete(version.Key{Repo: repo, Reference: d.String()})
+		m.h.acknowledge(answer)
+	}
 }
 
 // Pushed implements push.Manifests. A manifest that the store does not take is not
 // remembered.
-func (m manifests) Pushed(repo, reference string, d digest.Digest, manifest []byte, contentType string, by *source.Source) {
-	mediaType, err := m.fetch.KeepPushed(repo, d, manifest, contentType)
+func (m manifests) Pushed(p push.Pushed) {
+	mediaType, err := m.h.fetch.KeepPushed(p.Repo, p.Digest, p.Manifest, p.ContentType)
+	if p.Namespace.Kind == namespace.MultiDC {
+		m.h.ordered(p, mediaType)
+	}
 	if err == nil {
-		m.tags.Pushed(tags.Key{Repo: repo, Reference: reference}, tags.Entry{Digest: d, MediaType: mediaType, Source: by.Name})
+		m.h.tags.Pushed(tags.Key{Repo: p.Repo, Reference: p.Reference}, tags.Entry{Digest: p.Digest, MediaType: mediaType, Source: p.By.Name})
+	}
+}
+
+// Doubted implements push.Manifests.
+func (m manifests) Doubted(p push.Pushed) {
+	if p.Namespace.Kind == namespace.MultiDC && p.By.Kind == source.Harbor {
+		m.h.doubted.Add(version.Key{Repo: p.Repo, Reference: p.Reference}, doubted{p.Digest, p.ContentType, m.h.cfg.Now().Add(doubtedFor)})
 	}
 }
 
 // Read implements push.Manifests.
-func (m manifests) Read(d digest.Digest) ([]byte, error) { return m.fetch.Read(d) }
+func (m manifests) Read(d digest.Digest) ([]byte, error) { return m.h.fetch.Read(d) }

@@ -241,32 +241,6 @@ func (s *Source) CloseIdleConnections() {
 	}
 }
 
-// ErrNoCredentials is of a source that is asked anonymously.
-var ErrNoCredentials = errors.New("the source has no credentials")
-
-// API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
-// Basic: the answer as it is, its body still to be closed.
-func (s *Source) API(ctx context.Context, path string, query url.Values) (*http.Response, error) {
-	auth, err := s.auth.Authorization()
-	if err != nil || auth.Username == "" {
-		return nil, ErrNoCredentials
-	}
-	u := url.URL{Scheme: s.url.Scheme, Host: s.url.Host, Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	for k, v := range s.header {
-		req.Header[k] = v
-	}
-	req.SetBasicAuth(auth.Username, auth.Password)
-	resp, err := s.base.RoundTrip(req)
-	if err != nil {
-		return nil, s.unavailable(err)
-	}
-	return resp, nil
-}
-
 func (s *Source) unavailable(cause error) error {
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)

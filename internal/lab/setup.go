@@ -36,7 +36,11 @@ func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
 func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (username string) {
 	perm := permission{Kind: "project", Namespace: project}
 	for _, action := range actions {
-		perm.Access = append(perm.Access, robotAccess{Action: action, Resource: "repository"})
+		resource, of, named := strings.Cut(action, ":")
+		if !named {
+			resource, of = "repository", action
+		}
+		perm.Access = append(perm.Access, robotAccess{Action: of, Resource: resource})
 	}
 	rb := &robot{Name: project + "+" + name, Level: "project", Duration: -1, Permissions: []permission{perm}}
 	h.db.mu.Lock()

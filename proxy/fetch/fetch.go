@@ -15,6 +15,7 @@ import (
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
@@ -26,6 +27,9 @@ type Question struct {
 	OwnOnly       bool              // a peer's: no other datacenter is asked for it
 	Authorization string            // the client's, for a source that relays it
 	Span          trace.SpanContext // of the request: what is done for it belongs to its trace
+	// Want is the newest version of the tag that this edge knows of: no other digest is an
+	// answer. Zero: what the sources have is.
+	Want version.Record
 }
 
 // Route returns the sources to ask, in order. The local Harbor's own step comes first.
@@ -42,6 +46,10 @@ type Fetcher struct {
 	Store    *store.Store
 	Access   *access.Checker
 	Deadline time.Duration // for an answer of a source where there is another one to ask
+	// Accepts is told of a tag that the local Harbor has otherwise than the version that is
+	// wanted, "" for not at all, and reports whether that is newer.
+	Accepts func(key version.Key, has digest.Digest) bool
+	Now     func() time.Time
 
 	hot   *lru.Cache[digest.Digest, []byte]
 	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name
@@ -58,8 +66,8 @@ const (
 )
 
 // New returns a Fetcher.
-func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, deadline time.Duration) *Fetcher {
-	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline}
+func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, deadline time.Duration, now func() time.Time) *Fetcher {
+	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now}
 	f.hot, _ = lru.New[digest.Digest, []byte](maxHot) // the sizes are positive: no error
 	f.sizes, _ = lru.New[named, int64](maxSizes)
 	return f

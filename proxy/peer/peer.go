@@ -19,6 +19,8 @@ const Path = "/breakwater/v1/peer"
 const (
 	TokenPath = Path + "/token" // GET: a token of that datacenter's Harbor
 	PurgePath = Path + "/purge" // POST: remove content from that edge's store
+	// AnnouncePath, POST: what was pushed and deleted at the asking edge (announce.Batch).
+	AnnouncePath = Path + "/announce"
 )
 
 // The headers between edges.
@@ -26,6 +28,8 @@ const (
 	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
 	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
 	PushHeader   = "Breakwater-Push"                 // a HEAD comes from a client that may push
+	// VersionHeader, of answers: the version of the reference (version.Version).
+	VersionHeader = "Breakwater-Version"
 )
 
 // Peer is another datacenter's edge.

@@ -31,12 +31,25 @@ type Manifests interface {
 	// the tag that certainly changed; "": none did for certain.
 	Written(repo, moved string)
 	// Deleted notes that a manifest of the repo is certainly gone, before the client hears
-	// of it.
-	Deleted(repo string, d digest.Digest)
-	// Pushed keeps a manifest that a Harbor has accepted.
-	Pushed(repo, reference string, d digest.Digest, manifest []byte, contentType string, by *source.Source)
+	// of it. answer is the header of the answer that says so.
+	Deleted(ns namespace.Namespace, repo string, d digest.Digest, answer http.Header)
+	// Pushed keeps a manifest that a Harbor has accepted, before the client hears of it.
+	Pushed(Pushed)
+	// Doubted notes a push of a tag of which nobody knows whether a Harbor took it.
+	Doubted(Pushed)
 	// Read returns a manifest that the edge holds.
 	Read(d digest.Digest) ([]byte, error)
+}
+
+// Pushed is a manifest that a Harbor has accepted.
+type Pushed struct {
+	Namespace       namespace.Namespace
+	Repo, Reference string
+	Digest          digest.Digest
+	Manifest        []byte
+	ContentType     string
+	By              *source.Source
+	Answer          http.Header // of the Harbor's answer; what is set in it, the client reads
 }
 
 // Config is what a Pusher needs.
@@ -122,7 +135,7 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 		if w.manifest != nil {
 			w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
 			if t.Kind == source.Peer {
-				if err := w.bring(w.HTTP.Context(), t, w.manifest, 0); err != nil {
+				if err := w.bring(w.HTTP.Context(), t, w.manifest); err != nil {
 					w.p.Log.Warn("a push that began at Harbor could not be brought to a peer whole", "repo", w.Parsed.Repo, "to", t.Name, "err", err.Error())
 				}
 			}
@@ -161,7 +174,7 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	timer.Stop()
 	if err != nil {
 		kept.broken()
-		w.forget(false)
+		w.doubt(t)
 		t.Suspect()
 		if more && w.HTTP.Context().Err() == nil {
 			return errors.Join(errTryNext, err)

@@ -17,11 +17,14 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	if resp.StatusCode >= 300 {
 		kept.broken()
 		if resp.StatusCode >= 500 { // a proxy before Harbor may have given up though Harbor did it
-			w.forget(false)
+			w.doubt(t)
 		}
 		return
 	}
 	w.forget(true)
+	if req.Kind == registry.KindManifest && req.Method == http.MethodDelete && req.Digest != "" {
+		w.p.Manifests.Deleted(w.Namespace, req.Repo, req.Digest, resp.Header)
+	}
 	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else every push would prolong the stay
 		w.p.sticky.Add(req.Repo, sticky{t.Source, w.p.Now().Add(stickyFor)})
 	}
@@ -32,11 +35,7 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	case req.Method == http.MethodDelete: // of a session, among others
 		kept.broken()
 	case w.manifest != nil && resp.StatusCode == http.StatusCreated:
-		d := req.Digest
-		if d == "" {
-			d = digest.FromBytes(w.manifest)
-		}
-		w.p.Manifests.Pushed(req.Repo, req.Reference(), d, w.manifest, w.HTTP.Header.Get("Content-Type"), t.Source)
+		w.p.Manifests.Pushed(w.pushed(t, resp.Header))
 	case req.Kind == registry.KindUploads && resp.StatusCode == http.StatusAccepted:
 		kept.broken() // a session begins empty, whatever the POST carried
 		w.p.openSession(t, resp.Header.Get("Location"))
@@ -54,6 +53,24 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	}
 }
 
+// pushed is the manifest that the write pushes.
+func (w *Write) pushed(t target, answer http.Header) Pushed {
+	d := w.Parsed.Digest
+	if d == "" {
+		d = digest.FromBytes(w.manifest)
+	}
+	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: d,
+		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Answer: answer}
+}
+
+// doubt takes note of a write of which nobody knows whether a Harbor did it.
+func (w *Write) doubt(t target) {
+	w.forget(false)
+	if w.manifest != nil && w.Parsed.Tag != "" {
+		w.p.Manifests.Doubted(w.pushed(t, nil))
+	}
+}
+
 // forget drops what a write has changed, or may have changed where that is not certain.
 func (w *Write) forget(certain bool) {
 	req := w.Parsed
@@ -63,9 +80,6 @@ func (w *Write) forget(certain bool) {
 			moved = req.Tag
 		}
 		w.p.Manifests.Written(req.Repo, moved)
-		if certain && req.Method == http.MethodDelete && req.Digest != "" {
-			w.p.Manifests.Deleted(req.Repo, req.Digest)
-		}
 	}
 	if req.Method == http.MethodDelete && req.Kind != registry.KindUpload {
 		w.p.Access.Leave(req.Repo)

@@ -13,7 +13,9 @@ import (
 //
 //	0: files from before there was a number
 //	1: the same buckets, and the number
-const format = 1
+//	2: the ledger of versions. An older program would not keep it up, and what it let
+//	   through would look older than it is
+const format = 2
 
 var (
 	metaBucket = []byte("meta")
@@ -26,6 +28,7 @@ var errNewer = errors.New("a newer breakwater has written it")
 // migrations has at n what brings a file from format n to the next.
 var migrations = [format]func(*bolt.Tx) error{
 	func(*bolt.Tx) error { return nil }, // the number itself
+	prepareVersions,
 }
 
 // formatOf reads the file's format.

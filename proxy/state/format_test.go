@@ -75,7 +75,7 @@ func TestAFileWithoutAFormatIsTakenOver(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if format := formatOf(t, path); format != "1" {
+	if format := formatOf(t, path); format != "2" {
 		t.Errorf("its format is %q", format)
 	}
 }
@@ -84,7 +84,7 @@ func TestAFileWithoutAFormatIsTakenOver(t *testing.T) {
 func TestANewerFormatIsRefusedAndStaysAsItIs(t *testing.T) {
 	d := digest.FromString("v1")
 	path := filled(t, d)
-	edit(t, path, setFormat("2"))
+	edit(t, path, setFormat("3"))
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestANewerFormatIsRefusedAndStaysAsItIs(t *testing.T) {
 		if err == nil {
 			t.Fatal("it is opened")
 		}
-		for _, part := range []string{path, "format 2", "up to 1", "newer program"} {
+		for _, part := range []string{path, "format 3", "up to 2", "newer program"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%q does not say %q", err, part)
 			}
@@ -106,7 +106,7 @@ func TestANewerFormatIsRefusedAndStaysAsItIs(t *testing.T) {
 	if _, err := os.Stat(path + ".broken"); !os.IsNotExist(err) {
 		t.Error("it was put aside")
 	}
-	edit(t, path, setFormat("1")) // the newer program's own way back
+	edit(t, path, setFormat("2")) // the newer program's own way back
 	s := open(t, path)
 	defer s.Close()
 	if got, _, _, ok := s.Tag("cache-x/app", "v1"); !ok || got != d {

@@ -1,0 +1,103 @@
+// Package announce tells the other edges of a fleet what was pushed and deleted here, and
+// hears what they tell. Each edge keeps a log (package version); to each peer goes what
+// that peer has not acknowledged, in batches, one at a time. A position in the log says
+// how far a peer has heard, so that nothing is lost by a partition or a restart.
+package announce
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/version"
+)
+
+// Config is what an Announcer needs.
+type Config struct {
+	Ledger *version.Ledger
+	Peers  []*source.Source
+	// Takes reports whether a reference is one that edges tell each other of: a tag or
+	// digest of a multi-dc- project's repo.
+	Takes func(version.Key) bool
+	// Served asks an edge what it serves under a reference. The record is zero where that
+	// edge knows of no version; the error is an outcome.
+	Served func(context.Context, *source.Source, version.Key) (version.Record, error)
+	Pace   time.Duration // before the first retry, and a part of all other times; 0: 1 s
+	Log    *slog.Logger
+	// Metrics: what was announced and heard; nil: none.
+	Metrics prometheus.Registerer
+}
+
+// Announcer speaks for one edge. Safe for concurrent use.
+type Announcer struct {
+	cfg     Config
+	senders []*sender
+	metrics *metrics
+
+	mu      sync.Mutex
+	pending map[version.Key]claim // announced here, and not yet known to be served
+	wake    chan struct{}
+}
+
+const (
+	maxBatch = 500 // records
+	maxPace  = 5   // times cfg.Pace, between two tries
+	idle     = 10  // times cfg.Pace, between two batches when there is nothing to say
+	deadline = 5 * time.Second
+)
+
+// New returns an Announcer. It tells and verifies while it Runs.
+func New(cfg Config) *Announcer {
+	if cfg.Pace == 0 {
+		cfg.Pace = time.Second
+	}
+	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, wake: make(chan struct{}, 1)}
+	for _, p := range cfg.Peers {
+		a.senders = append(a.senders, newSender(a, p))
+	}
+	a.metrics = newMetrics(cfg.Metrics, a)
+	return a
+}
+
+// Run tells the peers what is new, and verifies what they tell, until ctx ends.
+func (a *Announcer) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, s := range a.senders {
+		all.Go(func() { s.run(ctx) })
+	}
+	a.verify(ctx)
+	all.Wait()
+}
+
+// Changed is to be called when the ledger has a new record of this edge's own.
+func (a *Announcer) Changed() {
+	for _, s := range a.senders {
+		s.poke()
+	}
+}
+
+// Acknowledged waits until all peers that can be reached have what this edge has
+// written down so far, or ctx ends. It returns the datacenters that have it, sorted.
+func (a *Announcer) Acknowledged(ctx context.Context) []string {
+	_, _, last := a.cfg.Ledger.Since(0, 0)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	done := []string{}
+	for _, s := range a.senders {
+		all.Go(func() {
+			if s.reached(ctx, last) {
+				mu.Lock()
+				defer mu.Unlock()
+				done = append(done, s.to.Datacenter)
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(done)
+	return done
+}

@@ -1,0 +1,180 @@
+package announce
+
+import (
+	"context"
+	"sync"
+
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/version"
+)
+
+// claim is a record that an edge has announced, until it is known that it serves it.
+type claim struct {
+	version.Record
+	by string // the datacenter whose edge said so
+}
+
+// What becomes of announced records, in metrics.
+const (
+	heardTaken   = "taken"
+	heardOld     = "old"     // something as new is known
+	heardRefused = "refused" // it is no reference that edges tell each other of
+	heardFalse   = "unserved"
+)
+
+const verifiers = 8 // records at once
+
+// Hear takes over what a peer says. ok is false where the batch begins behind what this
+// edge has heard of the peer's log: position says how far that is. A record that is taken counts
+// from now on, and is taken back where the peer turns out not to serve it.
+func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
+	heard := a.cfg.Ledger.HeardOf(from)
+	if heard.Epoch != b.Epoch {
+		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
+	}
+	if b.After > heard.Position || b.Until < b.After { // what was heard already may come again
+		return Position{heard.Position}, false
+	}
+	var all []version.Announced
+	for _, r := range b.Records[:min(len(b.Records), maxBatch)] {
+		if !r.Valid() || !a.cfg.Takes(r.Key()) {
+			a.metrics.heard(heardRefused)
+			continue
+		}
+		all = append(all, r)
+	}
+	heard.Position = b.Until
+	taken := a.cfg.Ledger.Learn(all, true, &heard)
+	a.metrics.heardRecords(heardOld, len(all)-len(taken))
+	a.metrics.heardRecords(heardTaken, len(taken))
+	a.mu.Lock()
+	for _, r := range taken {
+		a.pending[r.Key()] = claim{r.Record, from}
+	}
+	a.mu.Unlock()
+	if len(taken) > 0 {
+		a.poke()
+	}
+	return Position{heard.Position}, true
+}
+
+func (a *Announcer) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// verify asks those who announced whether they serve what they say, until ctx ends.
+func (a *Announcer) verify(ctx context.Context) {
+	a.cfg.Ledger.Each(func(key version.Key, r version.Record, claimed bool) {
+		if claimed { // from before a restart
+			a.mu.Lock()
+			a.pending[key] = claim{r, r.Version.Datacenter}
+			a.mu.Unlock()
+		}
+	})
+	for {
+		a.mu.Lock()
+		all := make(chan version.Key, len(a.pending))
+		for key := range a.pending {
+			all <- key
+		}
+		a.mu.Unlock()
+		close(all)
+		var workers sync.WaitGroup
+		for range verifiers {
+			workers.Go(func() {
+				for key := range all {
+					a.Verify(ctx, key)
+				}
+			})
+		}
+		workers.Wait()
+		if !a.sleep(ctx) {
+			return
+		}
+	}
+}
+
+// sleep waits for something to verify. What nobody could say is asked again after a while.
+func (a *Announcer) sleep(ctx context.Context) bool {
+	a.mu.Lock()
+	waits := len(a.pending) > 0
+	a.mu.Unlock()
+	var again <-chan struct{}
+	if waits {
+		later, cancel := context.WithTimeout(ctx, a.cfg.Pace)
+		defer cancel()
+		again = later.Done()
+	}
+	select {
+	case <-a.wake:
+	case <-again:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// Verify asks the edge that announced a record whether it serves it. A record that it
+// does not serve is taken back; a newer one that it serves is taken over.
+func (a *Announcer) Verify(ctx context.Context, key version.Key) {
+	a.mu.Lock()
+	c, ok := a.pending[key]
+	a.mu.Unlock()
+	if !ok {
+		return
+	}
+	if !a.cfg.Ledger.Claimed(key) || a.cfg.Ledger.Get(key).Version != c.Version { // it is known, or overtaken
+		a.done(key, c)
+		return
+	}
+	from := a.edge(c)
+	if from == nil || !from.Usable() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	served, err := a.cfg.Served(ctx, from, key)
+	switch {
+	case err != nil && !outcome.IsNo(err):
+		return // it is asked again
+	case err == nil && served.Known() && (served.Version.Newer(c.Version) || served.Version == c.Version && served.Digest == c.Digest),
+		err == nil && !served.Known() && served.Digest == c.Digest && !c.Deleted():
+		if !served.Known() {
+			served = c.Record
+		}
+		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
+	default:
+		if a.cfg.Ledger.Withdraw(key, c.Version) {
+			a.metrics.heard(heardFalse)
+			a.cfg.Log.Warn("an announcement is not believed: the edge that made it does not serve it",
+				"repo", key.Repo, "reference", key.Reference, "digest", c.Digest.String(), "version", c.Version.String(), "by", c.by)
+		}
+	}
+	a.done(key, c)
+}
+
+// done ends a claim, unless another one has taken its place.
+func (a *Announcer) done(key version.Key, c claim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pending[key] == c {
+		delete(a.pending, key)
+	}
+}
+
+// edge is whom to ask about a claim: the edge that made the version or, where that is none
+// of the fleet any more, the one that said so.
+func (a *Announcer) edge(c claim) (found *source.Source) {
+	for _, p := range a.cfg.Peers {
+		switch p.Datacenter {
+		case c.Version.Datacenter:
+			return p
+		case c.by:
+			found = p
+		}
+	}
+	return found
+}

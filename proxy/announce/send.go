@@ -1,0 +1,205 @@
+package announce
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/version"
+)
+
+// Batch is what an edge says to a peer (POST peer.AnnouncePath, JSON). One without
+// records asks how far the peer has heard.
+type Batch struct {
+	Epoch   string              `json:"epoch"` // names the log
+	After   uint64              `json:"after"` // the position up to which the peer has heard, as far as the sender knows
+	Until   uint64              `json:"until"` // the position that this batch ends at
+	Records []version.Announced `json:"records"`
+}
+
+// Position is a peer's answer: 200 where it has heard the batch, 409 where the batch begins
+// behind what it has heard.
+type Position struct {
+	Position uint64 `json:"position"` // up to which it has heard
+}
+
+const maxAnswer = 4 << 10
+
+// sender tells one peer.
+type sender struct {
+	a    *Announcer
+	to   *source.Source
+	wake chan struct{}
+
+	mu      sync.Mutex
+	asked   bool          // the peer has said how far it has heard
+	heard   uint64        // the position up to which the peer has heard
+	whole   uint64        // up to there it is told everything, not this edge's own versions alone: it has lost what it knew
+	failing bool          // the last try failed
+	moved   chan struct{} // closed when heard or failing changes
+}
+
+func newSender(a *Announcer, to *source.Source) *sender {
+	return &sender{a: a, to: to, wake: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
+}
+
+func (s *sender) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reached waits until the peer has heard up to a position. It gives up at once where the
+// peer does not answer.
+func (s *sender) reached(ctx context.Context, position uint64) bool {
+	for {
+		s.mu.Lock()
+		heard, failing, moved := s.heard, s.failing, s.moved
+		s.mu.Unlock()
+		if heard >= position || failing {
+			return heard >= position
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// run tells the peer whatever is new, until ctx ends.
+func (s *sender) run(ctx context.Context) {
+	wait := time.Duration(0)
+	for {
+		timer := time.NewTimer(wait)
+		wake := s.wake
+		if s.isFailing() {
+			wake = nil // new things do not hurry what fails
+		}
+		select {
+		case <-wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+		err := s.tellAll(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.a.metrics.sent(s.to.Datacenter, "failed")
+			s.to.Suspect()
+		}
+		switch before := wait; {
+		case err == nil:
+			wait = idle * s.a.cfg.Pace
+		case before == 0 || before > maxPace*s.a.cfg.Pace:
+			wait = s.a.cfg.Pace
+		default:
+			wait = min(2*before, maxPace*s.a.cfg.Pace)
+		}
+		s.note(func() { s.failing = err != nil })
+	}
+}
+
+func (s *sender) isFailing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing
+}
+
+// note changes what is known of the peer, and tells those who wait for it.
+func (s *sender) note(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// tellAll sends batches until the peer has heard everything.
+func (s *sender) tellAll(ctx context.Context) error {
+	for first := true; ; first = false {
+		b, last := s.batch()
+		if !first && s.asked && b.After == last {
+			return nil
+		}
+		position, err := s.tell(ctx, b)
+		if err != nil {
+			return err
+		}
+		if s.asked && position < b.Until && position >= b.After {
+			return fmt.Errorf("%s hears nothing", s.to.Name)
+		}
+		s.note(func() {
+			s.asked, s.failing, s.heard = true, false, position
+			if position > last { // this edge has lost a part of its log
+				s.heard = 0
+			}
+			if s.heard == 0 { // the peer, or this edge, has lost what it knew
+				s.whole = last
+			}
+		})
+	}
+}
+
+// batch returns what the peer is to be told next, and the log's last position. A peer
+// hears of an edge's own versions from that edge: what is told does not grow with the
+// square of the edges.
+func (s *sender) batch() (b Batch, last uint64) {
+	s.mu.Lock()
+	b = Batch{Epoch: s.a.cfg.Ledger.Epoch(), After: s.heard, Records: []version.Announced{}}
+	whole := s.whole
+	s.mu.Unlock()
+	own := s.a.cfg.Ledger.Datacenter()
+	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
+	if !s.asked {
+		b.Until = b.After
+		return b, last
+	}
+	b.Until = until
+	if len(all) == 0 && until == b.After {
+		b.Until = last // nothing stands between
+	}
+	for _, r := range all {
+		if b.After < whole || r.Version.Datacenter == own {
+			b.Records = append(b.Records, r)
+		}
+	}
+	return b, last
+}
+
+// tell sends one batch, and returns the position at which the peer is then.
+func (s *sender) tell(ctx context.Context, b Batch) (position uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	text, err := json.Marshal(b)
+	if err != nil {
+		return 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.to.Registry.URL().String()+peer.AnnouncePath, bytes.NewReader(text))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.to.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var answer Position
+	body := io.LimitReader(resp.Body, maxAnswer)
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusConflict || json.NewDecoder(body).Decode(&answer) != nil {
+		return 0, fmt.Errorf("%s answers %s", s.to.Name, resp.Status)
+	}
+	s.a.metrics.sentRecords(s.to.Datacenter, len(b.Records))
+	return answer.Position, nil
+}

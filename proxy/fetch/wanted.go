@@ -1,0 +1,116 @@
+package fetch
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
+)
+
+// Settled is how old a version is when the Harbors have followed it, and what no Harbor
+// of the fleet has any more is taken for removed by their retention.
+const Settled = time.Hour
+
+// wanted finds the manifest of a tag of which the edge knows the newest version. The local
+// Harbor is asked for the tag first: where it has that version, all is as ever. What else
+// it has is older, whatever brought it there. Then the version's digest is looked for,
+// which by itself means the same everywhere.
+func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
+	want := tags.Entry{Digest: q.Want.Digest, MediaType: q.Want.MediaType, Source: "version-" + q.Want.Version.Datacenter}
+	held, own := f.Holds(want.Digest), q.Route(f.Routes)[0]
+	if own.Usable() {
+		has, err := f.tagAt(ctx, q, own)
+		switch {
+		case outcome.IsPolicy(err):
+			return tags.Found{}, err
+		case has == want.Digest && held:
+			want.Source = own.Name
+			return tags.Found{Entry: want}, nil
+		case (err == nil || outcome.IsNo(err)) && has != want.Digest && f.Accepts(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, has):
+			want = tags.Entry{Digest: has}
+			held = f.Holds(has)
+		}
+	}
+	byDigest := q
+	byDigest.Request.Tag, byDigest.Request.Digest, byDigest.Want = "", want.Digest, version.Record{}
+	if held && want.Digest == q.Want.Digest && q.Want.Age(f.Now()) < Settled { // it was acknowledged: Harbor's policy alone can forbid it
+		if own.Usable() {
+			if _, err := f.tagAt(ctx, byDigest, own); outcome.IsPolicy(err) {
+				return tags.Found{}, err
+			}
+		}
+		return tags.Found{Entry: want}, nil
+	}
+	if !held {
+		want = tags.Entry{}
+	}
+	return f.Manifest(ctx, byDigest, want)
+}
+
+// tagAt returns the digest that a source has under a reference, "" where it does not say.
+func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.Digest, error) {
+	req, header := s.Under(q.Request), s.Header(q.Authorization)
+	header.Set("Accept", ManifestTypes)
+	for _, req.Method = range []string{http.MethodHead, http.MethodGet} { // a refused HEAD does not say why
+		resp, err := s.Do(ctx, req, header, f.Deadline)
+		if err != nil {
+			return "", err
+		}
+		if resp.StatusCode == http.StatusOK {
+			resp.Body.Close()
+			return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+		}
+		if e := registry.ReadError(resp); req.Method == http.MethodGet || e.Status >= 500 {
+			return "", s.Meaning(e)
+		}
+	}
+	return "", nil
+}
+
+// Elsewhere asks the other datacenters' Harbors, through their edges, for a manifest.
+func (f *Fetcher) Elsewhere(ctx context.Context, q Question) (tags.Found, error) {
+	question := source.Question{Namespace: q.Namespace, Route: q.Route(f.Routes)[1:], Deadline: f.Deadline}
+	if len(question.Route) == 0 {
+		return tags.Found{}, registry.Errorf(registry.CodeManifestUnknown, "there is no other datacenter")
+	}
+	return source.Ask(ctx, question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
+		found, err := f.askManifest(ctx, q, s, tags.Entry{})
+		return found, found.Stale, err
+	})
+}
+
+// Served asks a peer for what it serves under a reference, and keeps the manifest. The
+// record is zero where the peer knows of no version.
+func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key, ns namespace.Namespace) (version.Record, error) {
+	step := source.Step{Source: s, Repo: key.Repo, Namespace: ns}
+	req := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: key.Repo, Tag: key.Reference}
+	if d, err := registry.ParseDigest(key.Reference); err == nil {
+		req.Tag, req.Digest = "", d
+	}
+	header := step.Header("")
+	header.Set("Accept", ManifestTypes)
+	resp, err := step.Do(ctx, req, header, f.Deadline)
+	if err != nil {
+		return version.Record{}, err
+	}
+	v, _ := version.Parse(resp.Header.Get(peer.VersionHeader)) // zero: it knows of none
+	if resp.StatusCode == http.StatusNotFound && v != (version.Version{}) {
+		resp.Body.Close()
+		return version.Record{Version: v}, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return version.Record{}, step.Meaning(registry.ReadError(resp))
+	}
+	defer resp.Body.Close()
+	e, _, err := f.keepManifest(req, resp)
+	return version.Record{Digest: e.Digest, MediaType: e.MediaType, Version: v}, err
+}

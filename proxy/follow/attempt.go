@@ -1,0 +1,257 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/carry"
+	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
+)
+
+// result is how a look at Harbor went.
+type result int
+
+const (
+	asItShould result = iota // Harbor has the newest version
+	later                    // it has not, or did not answer: to be tried again
+	abandoned                // Harbor refuses, or something puts it back time and again
+	ended                    // there is nothing to follow any more
+)
+
+// refusal is Harbor's answer to a write that no second try will change.
+type refusal struct{ err *registry.Error }
+
+// Error implements error.
+func (r *refusal) Error() string { return r.err.Error() }
+
+// attempt makes Harbor have the newest version of one reference.
+func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result {
+	r := f.cfg.Ledger.Get(key)
+	switch {
+	case !r.Known():
+		return ended
+	case r.Version != t.version: // it has a task of its own, or will
+		return later
+	case f.cfg.Ledger.Claimed(key):
+		return later
+	}
+	has, err := f.has(ctx, key.Repo, key.Reference)
+	if err == nil {
+		switch {
+		case r.Deleted():
+			err = f.delete(ctx, key, has, t)
+		case strings.Contains(key.Reference, ":"): // what was deleted may be pushed again: that is all
+			return ended
+		case has != r.Digest:
+			err = f.restore(ctx, key, r, has, t)
+		case t.publish:
+			err = f.publish(ctx, key.Repo, r)
+			t.publish = t.publish && err != nil
+		default:
+			return asItShould
+		}
+	}
+	var refused *refusal
+	switch {
+	case errors.Is(err, errGone):
+		f.cfg.Ledger.Retire(key, r.Version)
+		return ended
+	case errors.Is(err, errPutBack):
+		f.cfg.Log.Error("Harbor's tag is put back time and again; it is left alone until the next push. Look for a replication that writes tags of this project",
+			"repo", key.Repo, "tag", key.Reference, "newest", r.Digest.String(), "harbor_has", has.String())
+		return abandoned
+	case errors.As(err, &refused):
+		f.cfg.Log.Error("Harbor refuses the newest version of a tag; it is left alone until the next push",
+			"repo", key.Repo, "tag", key.Reference, "newest", r.Digest.String(), "harbor_has", has.String(), "refusal", refused.err.Message, "status", refused.err.Status)
+		return abandoned
+	case err != nil:
+		if t.tries == 3 { // once: a Harbor that is away is the breaker's to say
+			f.cfg.Log.Warn("Harbor cannot be given the newest version of a tag yet", "repo", key.Repo, "tag", key.Reference, "err", err.Error())
+		}
+		return later
+	case t.restored > 0 || t.put:
+		return later // whether it stays is seen at the next look
+	}
+	return asItShould
+}
+
+var (
+	errGone    = errors.New("no Harbor of the fleet has it any more")
+	errPutBack = errors.New("something else owns the tag")
+	errWaiting = errors.New("its content may still come by replication")
+)
+
+// has returns the digest that Harbor has under a reference; "": none.
+func (f *Follower) has(ctx context.Context, repo, reference string) (digest.Digest, error) {
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/manifests/" + reference})
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPreconditionFailed: // Harbor's policy forbids to pull it: it is there
+		if d := digest.Digest(resp.Header.Get("Docker-Content-Digest")); d.Validate() == nil {
+			return d, nil
+		}
+		if strings.Contains(reference, ":") {
+			return digest.Digest(reference), nil
+		}
+	case http.StatusNotFound:
+		if registry.IsJSON(resp) {
+			return "", nil
+		}
+	}
+	return "", fmt.Errorf("Harbor answers %s for %s", resp.Status, reference)
+}
+
+// restore gives Harbor the newest version of a tag.
+func (f *Follower) restore(ctx context.Context, key version.Key, r version.Record, has digest.Digest, t *task) error {
+	switch {
+	case f.cfg.Accepts(key, has):
+		return nil
+	case t.restored >= maxRestored:
+		return errPutBack
+	}
+	if has == "" && r.Age(f.cfg.Now()) > f.cfg.Settled {
+		elsewhere, err := f.cfg.Elsewhere(ctx, key.Repo, r.Digest)
+		if err != nil {
+			return err
+		}
+		if !elsewhere {
+			return errGone
+		}
+	}
+	from, to := f.cfg.Content(key.Repo), f.to(key.Repo)
+	there, err := to.HasManifest(ctx, r.Digest)
+	if err != nil {
+		return err
+	}
+	body, err := from.Manifest(ctx, r.Digest)
+	if err != nil {
+		return err
+	}
+	if body == nil {
+		return errors.New("its manifest is not to be had")
+	}
+	if !there {
+		if r.Version.Datacenter != f.cfg.Ledger.Datacenter() && t.tries < patience {
+			return errWaiting
+		}
+		if err := carry.Parts(ctx, from, to, body); err != nil {
+			return err
+		}
+	}
+	if err := carry.Manifest(ctx, to, key.Reference, r.MediaType, body); err != nil {
+		return err
+	}
+	if t.put || t.settled {
+		t.restored++
+	}
+	f.metrics.restored.WithLabelValues(map[bool]string{true: "restored", false: "brought"}[t.put || has != ""]).Inc()
+	f.cfg.Log.Info("Harbor was given the newest version of a tag", "repo", key.Repo, "tag", key.Reference, "newest", r.Digest.String(), "harbor_had", has.String(), "version", r.Version.String())
+	t.put = true
+	return nil
+}
+
+// publish writes what was pushed by a tag by its digest too: a replication that carries
+// content alone takes it to the other datacenters' Harbors. It changes nothing here.
+func (f *Follower) publish(ctx context.Context, repo string, r version.Record) error {
+	body, err := f.cfg.Content(repo).Manifest(ctx, r.Digest)
+	if body == nil || err != nil {
+		return err
+	}
+	return carry.Manifest(ctx, f.to(repo), r.Digest.String(), r.MediaType, body)
+}
+
+// delete deletes from Harbor what was deleted elsewhere: a tag (DELETE
+// /api/v2.0/projects/{project}/repositories/{repository}/artifacts/{reference}/tags/{tag}) or
+// an artifact.
+func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Digest, t *task) error {
+	if has == "" {
+		return nil
+	}
+	if t.restored >= maxRestored {
+		return errPutBack
+	}
+	project, repo, _ := strings.Cut(key.Repo, "/")
+	path := "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(repo)) + "/artifacts/" + has.String()
+	if !strings.Contains(key.Reference, ":") {
+		path += "/tags/" + key.Reference
+	}
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodDelete, Path: path})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		return refused(resp)
+	}
+	resp.Body.Close()
+	if t.put {
+		t.restored++
+	}
+	t.put = true
+	f.metrics.restored.WithLabelValues("deleted").Inc()
+	f.cfg.Log.Info("deleted from Harbor what was deleted elsewhere", "repo", key.Repo, "reference", key.Reference, "harbor_had", has.String())
+	return nil
+}
+
+// to is a repo of the local Harbor.
+func (f *Follower) to(repo string) carry.To {
+	return carry.To{
+		Repo: repo,
+		HasManifest: func(ctx context.Context, d digest.Digest) (bool, error) {
+			has, err := f.has(ctx, repo, d.String())
+			return has != "", err
+		},
+		HasBlob: func(ctx context.Context, d digest.Digest) (bool, error) {
+			resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/blobs/" + d.String()})
+			if err != nil {
+				return false, err
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+				return false, fmt.Errorf("Harbor answers %s for a blob", resp.Status)
+			}
+			return resp.StatusCode == http.StatusOK, nil
+		},
+		Send: func(ctx context.Context, r carry.Request) (string, error) {
+			resp, err := f.call(ctx, registry.Call{Method: r.Method, Path: r.Path, ContentType: r.ContentType, Body: r.Body, Size: r.Size})
+			if err != nil {
+				return "", err
+			}
+			if resp.StatusCode != r.Want {
+				return "", refused(resp)
+			}
+			resp.Body.Close()
+			return resp.Header.Get("Location"), nil
+		},
+	}
+}
+
+// refused is the error for Harbor's refusal of a write. Quota, immutable tags and missing
+// rights are final; a server error, a limiter, or a part that is missing are not.
+func refused(resp *http.Response) error {
+	status := resp.StatusCode
+	e := registry.ReadError(resp)
+	switch status {
+	case http.StatusForbidden, http.StatusPreconditionFailed, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:
+		return &refusal{e}
+	}
+	return fmt.Errorf("Harbor answers %d: %s", status, e.Message)
+}
+
+// call asks Harbor with the edge's own credentials.
+func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, error) {
+	resp, err := f.cfg.Harbor.Registry.Call(ctx, c)
+	if err != nil && ctx.Err() == nil {
+		f.cfg.Harbor.Suspect()
+	}
+	return resp, err
+}

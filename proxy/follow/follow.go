@@ -1,0 +1,181 @@
+// Package follow makes the local Harbor follow the newest versions that its edge knows of:
+// it gives the tag back what something has put back, brings what was pushed while Harbor
+// was down, and deletes what was deleted elsewhere. Content comes before the tag.
+package follow
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/breakwater/proxy/carry"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/version"
+)
+
+// Config is what a Follower needs.
+type Config struct {
+	Ledger *version.Ledger
+	Harbor *source.Source // the local one; its own credentials may push into multi-dc- projects
+	// Content is where what Harbor lacks is taken from, for a repo.
+	Content func(repo string) carry.From
+	// Elsewhere reports whether another datacenter's Harbor has a manifest. The error is an
+	// outcome other than a no.
+	Elsewhere func(ctx context.Context, repo string, d digest.Digest) (bool, error)
+	// Accepts reports whether what Harbor has under a tag is newer than what is known.
+	Accepts func(key version.Key, has digest.Digest) bool
+	// Settled is the age at which what Harbor lacks may have been removed by its retention.
+	Settled time.Duration
+	Publish bool          // there are other datacenters: their Harbors are to get the content
+	Pace    time.Duration // before the first retry, and a part of all other times; 0: 1 s
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+	Now     func() time.Time
+}
+
+// Follower follows for one Harbor. Safe for concurrent use.
+type Follower struct {
+	cfg     Config
+	metrics *metrics
+
+	mu    sync.Mutex
+	tasks map[version.Key]*task
+	queue queue
+	down  bool // Harbor was found down, and everything is looked at when it is back
+	wake  chan struct{}
+}
+
+const (
+	workers = 4
+	// maxRestored is how often Harbor's tag is set right for one version: then something
+	// else owns it.
+	maxRestored = 20
+	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
+	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
+	attemptFor  = 15 * time.Minute // as long as a large layer may take
+)
+
+// New returns a Follower. It follows while it Runs.
+func New(cfg Config) *Follower {
+	if cfg.Pace == 0 {
+		cfg.Pace = time.Second
+	}
+	f := &Follower{cfg: cfg, tasks: map[version.Key]*task{}, wake: make(chan struct{}, 1)}
+	f.metrics = newMetrics(cfg.Metrics)
+	return f
+}
+
+// Changed is to be called when the record of a reference has changed. own says that it is
+// this edge's own version: the content is published to the other datacenters' Harbors.
+func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.tasks[key]; t != nil && t.givenUp {
+		f.metrics.givenUp.Dec()
+	}
+	if !r.Known() {
+		delete(f.tasks, key)
+		return
+	}
+	f.schedule(key, &task{version: r.Version, publish: own && f.cfg.Publish && !r.Deleted()}, 0)
+}
+
+// Lagging is to be called when Harbor was seen to have something else than the newest
+// version.
+func (f *Follower) Lagging(key version.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.tasks[key]; t != nil && t.settled && !t.givenUp && !t.running {
+		t.settled = false
+		f.schedule(key, t, 0)
+	}
+}
+
+// Removed is to be called when Harbor's own retention has removed a manifest: it is not
+// brought back until it is pushed again.
+func (f *Follower) Removed(key version.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.tasks, key)
+}
+
+// Run does what is due, until ctx ends.
+func (f *Follower) Run(ctx context.Context) {
+	f.cfg.Ledger.Each(func(key version.Key, r version.Record, _ bool) { // after a restart all is looked at once
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.tasks[key] == nil {
+			f.schedule(key, &task{version: r.Version}, 0)
+		}
+	})
+	slots := make(chan struct{}, workers)
+	for {
+		key, t, wait := f.next()
+		if t == nil {
+			timer := time.NewTimer(wait)
+			select {
+			case <-f.wake:
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		go func() {
+			defer func() { <-slots }()
+			attempt, cancel := context.WithTimeout(ctx, attemptFor)
+			defer cancel()
+			f.finish(key, t, f.attempt(attempt, key, t))
+		}()
+	}
+}
+
+// finish schedules the next look at a reference by how this one went.
+func (f *Follower) finish(key version.Key, t *task, result result) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.running = false
+	if f.tasks[key] != t { // its record has changed meanwhile
+		return
+	}
+	wait := time.Duration(0)
+	switch result {
+	case ended:
+		delete(f.tasks, key)
+		return
+	case abandoned:
+		t.givenUp = true
+		f.metrics.givenUp.Inc()
+		return
+	case asItShould:
+		if !t.settled {
+			t.settled, t.looks = true, 0
+		}
+		wait = min(grow(f.cfg.Pace, t.looks), lookLast)
+		t.looks++
+	case later:
+		wait = min(grow(f.cfg.Pace, t.tries), 30*f.cfg.Pace)
+		t.tries++
+	}
+	f.schedule(key, t, wait)
+}
+
+// grow is the time before the nth look: each is half as long again as the one before.
+func grow(pace time.Duration, n int) time.Duration {
+	for range min(n, 40) {
+		pace += pace / 2
+	}
+	return pace
+}

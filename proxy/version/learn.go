@@ -1,0 +1,151 @@
+package version
+
+import (
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Announced is a record as edges tell each other of it.
+type Announced struct {
+	Repo      string `json:"repo"`
+	Reference string `json:"ref"`
+	Record
+}
+
+// Key is the reference.
+func (a Announced) Key() Key { return Key{a.Repo, a.Reference} }
+
+// Valid reports whether it can be a record at all: an edge announces no other.
+func (a Announced) Valid() bool {
+	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && (!a.Key().isDigest() || digest.Digest(a.Reference).Validate() == nil)
+}
+
+// Learn takes over what another edge says, as far as it is newer than what is known, and
+// returns what it took. claimed says that it is not yet certain that the edge serves it.
+// heard is how far its log has been heard then; nil: what is said is not of its log.
+func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Announced) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	entries := map[Key]entry{}
+	now := func(key Key) entry {
+		if e, ok := entries[key]; ok {
+			return e
+		}
+		return l.get(key)
+	}
+	for _, a := range all {
+		l.clock.saw(a.Version)
+		key := a.Key()
+		switch e := now(key); {
+		case a.Version.Newer(e.Version):
+			entries[key] = l.succeed(e, a.Record, claimed)
+		case a.Version == e.Version && e.Claimed && !claimed && a.Digest == e.Digest: // it is certain now
+			e.Claimed, e.Before = false, nil
+			entries[key] = e
+		default:
+			continue
+		}
+		taken = append(taken, a)
+		if key.isDigest() && a.Deleted() { // with the tags that this edge alone knows of
+			for _, tag := range l.tagsOf(a.Repo, digest.Digest(a.Reference), a.Version) {
+				entries[tag] = l.succeed(now(tag), a.Record, claimed)
+			}
+		}
+	}
+	if len(entries) > 0 {
+		l.apply(entries, false, heard)
+	}
+	if heard != nil { // what says nothing new need not be on disk: it may come again
+		l.mu.Lock()
+		l.heard[heard.Datacenter] = *heard
+		l.mu.Unlock()
+	}
+	return taken
+}
+
+// HeardOf returns how far the log of another datacenter's edge has been heard.
+func (l *Ledger) HeardOf(datacenter string) Heard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.heard[datacenter]
+	if !ok {
+		h = l.cfg.State.HeardOf(datacenter)
+		l.heard[datacenter] = h
+	}
+	h.Datacenter = datacenter
+	return h
+}
+
+// Withdraw takes a claimed record back: the edge that announced it does not serve it.
+func (l *Ledger) Withdraw(key Key, v Version) bool {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	e := l.get(key)
+	if !e.Claimed || e.Version != v || e.Before == nil {
+		return false
+	}
+	l.apply(map[Key]entry{key: {Record: *e.Before, Past: e.Past, Touched: l.cfg.Now().Unix()}}, false, nil)
+	return true
+}
+
+// Retire forgets a record of which no Harbor of the fleet has anything any more. It is no
+// delete: nobody is told.
+func (l *Ledger) Retire(key Key, v Version) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.get(key).Version == v {
+		l.apply(map[Key]entry{key: {}}, false, nil)
+	}
+}
+
+// Each calls do with every record, tombstones among them, and whether it is claimed.
+// Records that nobody has asked about for KeepFor are removed.
+func (l *Ledger) Each(do func(key Key, r Record, claimed bool)) {
+	oldest := l.cfg.Now().Add(-KeepFor).Unix()
+	old := map[Key]entry{}
+	l.cfg.State.EachVersioned("", func(text string, value []byte) {
+		key, e := parseKey(text), decode(value)
+		switch {
+		case !e.Known():
+		case e.Touched < oldest:
+			old[key] = entry{}
+		default:
+			do(key, e.Record, e.Claimed)
+		}
+	})
+	if len(old) > 0 {
+		l.writing.Lock()
+		defer l.writing.Unlock()
+		l.save(old, nil)
+	}
+}
+
+// Since returns what this edge has written down after a position of its log, so many
+// records at most, and where that ends; last is the log's last position.
+func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last uint64) {
+	until = position
+	last = l.cfg.State.Since(position, most, func(at uint64, text string, value []byte) {
+		key, e := parseKey(text), decode(value)
+		until = at
+		if e.Known() && !e.Claimed { // what is claimed is its own edge's to announce
+			all = append(all, Announced{key.Repo, key.Reference, e.Record})
+		}
+	})
+	return all, until, last
+}
+
+// Epoch names this edge's log.
+func (l *Ledger) Epoch() string { return l.cfg.State.Epoch() }
+
+func parseKey(text string) Key {
+	repo, reference, _ := strings.Cut(text, "\x00")
+	return Key{repo, reference}
+}
+
+// Age is how long ago the version was made, by this edge's clock.
+func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.Version.At()) }
+
+// Datacenter is whose edge this is.
+func (l *Ledger) Datacenter() string { return l.cfg.Datacenter }

@@ -1,0 +1,295 @@
+package version
+
+import (
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+)
+
+// State keeps the ledger across restarts. Values are opaque to it. Each that is written
+// gets the next position of a log, in which a key stands once: where it was written last.
+type State interface {
+	// Versioned returns the value of a key, nil for none.
+	Versioned(key string) []byte
+	// EachVersioned calls do with every key that begins with the prefix.
+	EachVersioned(prefix string, do func(key string, value []byte))
+	// PutVersioned writes all values, nil to remove one, and how far another edge's log has
+	// been heard. It is on disk when it returns.
+	PutVersioned(values map[string][]byte, heard *Heard) error
+	// Since calls do with what was written after a position, in order, at most so many
+	// times, and returns the log's last position.
+	Since(position uint64, most int, do func(position uint64, key string, value []byte)) (last uint64)
+	// Epoch names the log: a state that was lost begins another one.
+	Epoch() string
+	// HeardOf returns how far the log of another datacenter's edge has been heard.
+	HeardOf(datacenter string) Heard
+}
+
+// Heard is how far the log of another datacenter's edge has been heard.
+type Heard struct {
+	Datacenter string `json:"-"`
+	Epoch      string `json:"e"`
+	Position   uint64 `json:"p"`
+}
+
+// entry is a record, and what it may be taken back to.
+type entry struct {
+	Record
+	// Claimed says that another edge announced the record, and has not yet shown that it
+	// serves it. Before is what the record replaced.
+	Claimed bool            `json:"c,omitempty"`
+	Before  *Record         `json:"b,omitempty"`
+	Past    []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
+	Touched int64           `json:"s"`           // when it was last written or used, in s since 1970
+}
+
+// Ledger keeps the newest version of each reference. Safe for concurrent use.
+type Ledger struct {
+	cfg   Config
+	clock clock
+
+	writing sync.Mutex // held by who writes, while the disk does; readers do not wait for it
+
+	mu      sync.Mutex
+	entries *lru.Cache[Key, entry] // zero: there is none
+	unsaved map[Key]entry          // that the disk did not take
+	heard   map[string]Heard       // by datacenter
+	failed  bool
+}
+
+// Config is what a Ledger needs.
+type Config struct {
+	Datacenter string
+	State      State // nil: a restart forgets
+	Log        *slog.Logger
+	Now        func() time.Time
+	// Changed is called with every reference whose record has changed, when it is on disk
+	// and before the call that changed it returns. own says that this edge made the
+	// version. It must not write to the Ledger. nil: nobody is told.
+	Changed func(key Key, r Record, own bool)
+}
+
+const (
+	maxEntries = 1 << 16 // in memory
+	maxUnsaved = 1 << 14
+	maxPast    = 32
+	touchEvery = 24 * time.Hour
+
+	// KeepFor is how long a record is kept that nobody asks about.
+	KeepFor = 90 * 24 * time.Hour
+)
+
+// New returns the Ledger over its state.
+func New(cfg Config) *Ledger {
+	if cfg.State == nil {
+		cfg.State = newMemory()
+	}
+	l := &Ledger{cfg: cfg, clock: clock{datacenter: cfg.Datacenter, now: cfg.Now}, unsaved: map[Key]entry{}, heard: map[string]Heard{}}
+	l.entries, _ = lru.New[Key, entry](maxEntries) // the size is positive: no error
+	return l
+}
+
+// Get returns the record of a reference; the zero Record where there is none.
+func (l *Ledger) Get(key Key) Record {
+	e := l.get(key)
+	if e.Known() && l.cfg.Now().Unix()-e.Touched > int64(touchEvery/time.Second) {
+		l.touch(key)
+	}
+	return e.Record
+}
+
+// touch keeps a record that is in use from being removed as old.
+func (l *Ledger) touch(key Key) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if e := l.get(key); e.Known() {
+		e.Touched = l.cfg.Now().Unix()
+		l.save(map[Key]entry{key: e}, nil)
+	}
+}
+
+// Claimed reports whether the record was announced by an edge that has not yet shown
+// that it serves it.
+func (l *Ledger) Claimed(key Key) bool { return l.get(key).Claimed }
+
+// Had reports whether the reference is known to have been the digest before.
+func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.get(key).Past, d) }
+
+// Gone reports whether the digest was deleted from the repo, and not pushed since.
+func (l *Ledger) Gone(repo string, d digest.Digest) bool {
+	return l.get(Key{repo, d.String()}).isTombstone()
+}
+
+// get returns what is in memory or on disk.
+func (l *Ledger) get(key Key) entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.entries.Get(key); ok {
+		return e
+	}
+	e, ok := l.unsaved[key]
+	if !ok {
+		e = decode(l.cfg.State.Versioned(key.String()))
+	}
+	l.entries.Add(key, e)
+	return e
+}
+
+func decode(text []byte) (e entry) {
+	if len(text) > 0 && json.Unmarshal(text, &e) != nil {
+		return entry{}
+	}
+	return e
+}
+
+// save writes entries down, a zero entry to remove one; l.writing is held. What the disk
+// does not take is kept in memory.
+func (l *Ledger) save(entries map[Key]entry, heard *Heard) {
+	values := map[string][]byte{}
+	l.mu.Lock()
+	for key, e := range l.unsaved {
+		values[key.String()] = e.encode()
+	}
+	l.mu.Unlock()
+	for key, e := range entries {
+		values[key.String()] = e.encode()
+	}
+	err := l.cfg.State.PutVersioned(values, heard)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, e := range entries {
+		l.entries.Add(key, e)
+		if err != nil && len(l.unsaved) < maxUnsaved {
+			l.unsaved[key] = e
+		}
+	}
+	if err == nil {
+		clear(l.unsaved)
+	}
+	if (err != nil) != l.failed {
+		if l.failed = err != nil; l.failed {
+			l.cfg.Log.Warn("versions of tags cannot be written down; a restart will forget what is new", "err", err.Error())
+		}
+	}
+}
+
+func (e entry) encode() []byte {
+	if !e.Known() {
+		return nil
+	}
+	text, _ := json.Marshal(e) // strings and numbers: no error
+	return text
+}
+
+func (e entry) isTombstone() bool { return e.Known() && e.Deleted() }
+
+// succeed makes the entry that follows when r replaces e.
+func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
+	next := entry{Record: r, Claimed: claimed, Past: e.Past, Touched: l.cfg.Now().Unix()}
+	if e.Digest != "" && e.Digest != r.Digest {
+		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
+		next.Past = append([]digest.Digest{e.Digest}, others[:min(len(others), maxPast-1)]...)
+	}
+	switch before := e.Record; {
+	case claimed && e.Claimed: // what was certain stays what it goes back to
+		next.Before = e.Before
+	case claimed:
+		next.Before = &before
+	}
+	return next
+}
+
+// apply saves what replaces the records, and tells of it; l.writing is held.
+func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
+	l.save(entries, heard)
+	if l.cfg.Changed != nil {
+		for key, e := range entries {
+			l.cfg.Changed(key, e.Record, own)
+		}
+	}
+}
+
+// Write records that a push of the digest was accepted under the reference. It ends a
+// tombstone of the digest. A push of a digest by itself is recorded only where it ends
+// one; the Record is zero else.
+func (l *Ledger) Write(key Key, d digest.Digest, mediaType string) Record {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	r := Record{d, mediaType, l.clock.next()}
+	entries := map[Key]entry{}
+	if own := (Key{key.Repo, d.String()}); l.get(own).isTombstone() {
+		entries[own] = l.succeed(l.get(own), r, false)
+	}
+	if !key.isDigest() {
+		entries[key] = l.succeed(l.get(key), r, false)
+	}
+	if len(entries) == 0 {
+		return Record{}
+	}
+	l.apply(entries, true, nil)
+	return r
+}
+
+// Delete records that a delete was accepted: of a tag, or of a digest with all tags that
+// are known to be it.
+func (l *Ledger) Delete(key Key) Record {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	r := Record{Version: l.clock.next()}
+	entries := map[Key]entry{key: l.succeed(l.get(key), r, false)}
+	if key.isDigest() {
+		for _, tag := range l.tagsOf(key.Repo, digest.Digest(key.Reference), r.Version) {
+			entries[tag] = l.succeed(l.get(tag), r, false)
+		}
+	}
+	l.apply(entries, true, nil)
+	return r
+}
+
+// tagsOf returns the tags of a repo that are the digest by a record that is older.
+func (l *Ledger) tagsOf(repo string, d digest.Digest, than Version) (all []Key) {
+	l.each(repo, func(key Key, e entry) {
+		if !key.isDigest() && e.Digest == d && than.Newer(e.Version) {
+			all = append(all, key)
+		}
+	})
+	return all
+}
+
+// each calls do with all records of a repo.
+func (l *Ledger) each(repo string, do func(Key, entry)) {
+	l.mu.Lock()
+	unsaved := maps.Clone(l.unsaved)
+	l.mu.Unlock()
+	for key, e := range unsaved {
+		if key.Repo == repo && e.Known() {
+			do(key, e)
+		}
+	}
+	l.cfg.State.EachVersioned(Key{repo, ""}.String(), func(text string, value []byte) {
+		key := parseKey(text)
+		if _, waits := unsaved[key]; waits {
+			return
+		}
+		if e := decode(value); e.Known() {
+			do(key, e)
+		}
+	})
+}
+
+// Tags returns the records of a repo's tags, tombstones among them.
+func (l *Ledger) Tags(repo string) map[string]Record {
+	all := map[string]Record{}
+	l.each(repo, func(key Key, e entry) {
+		if !key.isDigest() {
+			all[key.Reference] = e.Record
+		}
+	})
+	return all
+}

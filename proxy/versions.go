@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/announce"
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/push"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/state"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
+)
+
+const (
+	// ackPatience is how long the answer to a write waits for the peers to hear of it.
+	ackPatience = 250 * time.Millisecond
+	// acknowledgedHeader says in that answer which datacenters' edges have.
+	acknowledgedHeader = "Breakwater-Acknowledged"
+
+	maxAnnouncement = 8 << 20 // bytes
+)
+
+// newVersions makes the ledger, and what tells and hears of it.
+func (h *Handler) newVersions(ctx context.Context) {
+	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged}
+	if h.cfg.State != nil {
+		ledger.State = h.cfg.State
+	}
+	h.versions = version.New(ledger)
+	h.doubted, _ = lru.New[version.Key, doubted](maxDoubted) // the size is positive: no error
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts,
+		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
+	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
+		Takes: h.versioned,
+		Served: func(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
+			project, _, _ := strings.Cut(key.Repo, "/")
+			return h.fetch.Served(ctx, s, key, h.namespaces.Of(project))
+		}})
+	h.fetch.Accepts = func(key version.Key, has digest.Digest) bool {
+		if h.accepts(key, has) {
+			return true
+		}
+		h.follower.Lagging(key)
+		return false
+	}
+	go h.follower.Run(ctx)
+	go h.announcer.Run(ctx)
+}
+
+var _ version.State = (*state.DB)(nil)
+
+// versioned reports whether a reference has versions: those of multi-dc- projects have.
+func (h *Handler) versioned(key version.Key) bool {
+	project, _, _ := strings.Cut(key.Repo, "/")
+	_, err := registry.ParseDigest(key.Reference)
+	return registry.ValidRepo(key.Repo) && (err == nil || registry.ValidTag(key.Reference)) && h.namespaces.Of(project).Kind == namespace.MultiDC
+}
+
+// versionChanged drops what was learned of a reference before its record changed.
+func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
+	h.tags.Written(key.Repo, key.Reference)
+	h.doubted.Remove(key)
+	h.follower.Changed(key, r, own)
+	if d, err := registry.ParseDigest(key.Reference); err == nil && r.Known() && r.Deleted() {
+		h.forgetManifest(key.Repo, d)
+	}
+	if own {
+		h.announcer.Changed()
+	}
+}
+
+// forgetManifest drops what is known of a manifest that was deleted: lists that were seen
+// before may name it.
+func (h *Handler) forgetManifest(repo string, d digest.Digest) {
+	h.tags.Deleted(repo, d)
+	h.cfg.State.DropLists(repo)
+	h.cfg.Access.Leave(repo)
+}
+
+// ordered gives a push its version, and tells the peers before the client hears of it. A
+// push that another datacenter's Harbor took has its version from the edge there.
+func (h *Handler) ordered(p push.Pushed, mediaType string) {
+	key := version.Key{Repo: p.Repo, Reference: p.Reference}
+	v, err := version.Parse(p.Answer.Get(peer.VersionHeader))
+	if p.By.Kind == source.Peer && err == nil {
+		r := version.Record{Digest: p.Digest, MediaType: mediaType, Version: v}
+		h.versions.Learn([]version.Announced{{Repo: p.Repo, Reference: p.Reference, Record: r}}, false, nil)
+		return
+	}
+	if r := h.versions.Write(key, p.Digest, mediaType); r.Known() {
+		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
+		p.Answer.Set(peer.VersionHeader, r.Version.String())
+		h.acknowledge(p.Answer)
+	}
+}
+
+// acknowledge waits for the peers to hear of what was written, and says which have.
+func (h *Handler) acknowledge(answer http.Header) {
+	ctx, cancel := context.WithTimeout(context.Background(), ackPatience)
+	defer cancel()
+	if all := h.announcer.Acknowledged(ctx); len(all) > 0 {
+		answer.Set(acknowledgedHeader, strings.Join(all, ", "))
+	}
+}
+
+// serveAnnouncement hears what another edge says was pushed and deleted there.
+func (h *Handler) serveAnnouncement(w *response, r *request) error {
+	if r.http.Method != http.MethodPost {
+		return registry.Errorf(registry.CodeUnsupported, "an announcement is a POST")
+	}
+	var b announce.Batch
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.http.Body, maxAnnouncement)).Decode(&b); err != nil {
+		return registry.Errorf(registry.CodeManifestInvalid, "the announcement cannot be read: %v", err)
+	}
+	position, ok := h.announcer.Hear(r.peer, b)
+	w.Header().Set("Content-Type", "application/json")
+	if !ok {
+		w.WriteHeader(http.StatusConflict)
+	}
+	return json.NewEncoder(w).Encode(position)
+}
+
+// newest returns the newest version of the reference that is asked for, the zero Record
+// where there is none. gone: it was deleted, and is served to nobody.
+func (h *Handler) newest(r *request) (want version.Record, gone bool) {
+	if r.ns.Kind != namespace.MultiDC {
+		return want, false
+	}
+	want = h.versions.Get(version.Key{Repo: r.Repo, Reference: r.Reference()})
+	return want, want.Known() && want.Deleted() || want.Digest != "" && h.versions.Gone(r.Repo, want.Digest)
+}
+
+// ask asks the sources for a manifest, by the newest version of its tag that is known when
+// it begins: a write after that ends the revalidation that this is for.
+func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
+	key := version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}
+	if q.Namespace.Kind != namespace.MultiDC || q.Request.Tag == "" {
+		return h.fetch.Manifest(ctx, q, old)
+	}
+	for range maxWithdrawn {
+		q.Want = h.versions.Get(key)
+		if q.Want.Known() && q.Want.Deleted() {
+			return tags.Found{}, errDeleted()
+		}
+		found, err := h.fetch.Manifest(ctx, q, old)
+		if err == nil || !outcome.IsNo(err) || !q.Want.Known() {
+			return found, err
+		}
+		// Nobody has its digest: it was announced, and is not served; or retention has
+		// removed it everywhere. What is known beside counts.
+		if !h.versions.Withdraw(key, q.Want.Version) {
+			h.versions.Retire(key, q.Want.Version)
+		}
+	}
+	return tags.Found{}, outcome.DontKnow(errors.New("its versions change all the time"))
+}
+
+const maxWithdrawn = 5
+
+func errDeleted() *registry.Error {
+	return registry.Errorf(registry.CodeManifestUnknown, "it was deleted")
+}
+
+// doubted is a push of which nobody knows whether Harbor took it.
+type doubted struct {
+	digest    digest.Digest
+	mediaType string
+	until     time.Time
+}
+
+const (
+	maxDoubted = 1 << 12
+	doubtedFor = 10 * time.Minute
+)
+
+// accepts reports whether what the local Harbor has under a tag, another digest than the
+// newest version's, is newer: Harbor has taken a push whose answer was lost. All else
+// is what a replication, a restart or a backup has brought back, and Harbor is set right.
+func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
+	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
+		h.versions.Write(key, has, d.mediaType)
+		return true
+	}
+	return false
+}
+
+// outlives reports whether a manifest that no Harbor of the fleet has is served all the
+// same: it is of a repo that was pushed to a short while ago, and nobody has deleted it.
+// A Harbor that was restored from a backup lacks what was acknowledged since.
+func (h *Handler) outlives(r *request) bool {
+	if r.ns.Kind != namespace.MultiDC || r.Digest == "" || !h.cfg.Access.Member(r.Repo, r.Digest) || h.versions.Gone(r.Repo, r.Digest) {
+		return false
+	}
+	for _, record := range h.versions.Tags(r.Repo) {
+		if !record.Deleted() && record.Age(h.cfg.Now()) < fetch.Settled {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,61 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+// ErrNoCredentials is of a source that is asked anonymously.
+var ErrNoCredentials = errors.New("the source has no credentials")
+
+// API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
+// Basic: the answer as it is, its body still to be closed.
+func (s *Source) API(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+	return s.Call(ctx, Call{Method: http.MethodGet, Path: path, Query: query})
+}
+
+// Call is a request to a Harbor that is no read of content.
+type Call struct {
+	Method, Path string
+	Query        url.Values
+	ContentType  string    // "": there is no body
+	Body         io.Reader // nil: none
+	Size         int64     // of Body, in bytes
+}
+
+// Call sends a request to a Harbor, with the source's credentials as Basic: the answer as
+// it is, its body still to be closed. ErrNoCredentials where the source has none; every
+// other error means that there was no answer: code UNAVAILABLE.
+func (s *Source) Call(ctx context.Context, c Call) (*http.Response, error) {
+	auth, err := s.auth.Authorization()
+	if err != nil || auth.Username == "" {
+		return nil, ErrNoCredentials
+	}
+	u, err := s.url.Parse(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Query) > 0 {
+		u.RawQuery = c.Query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, c.Method, u.String(), c.Body)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range s.header {
+		req.Header[k] = v
+	}
+	if c.ContentType != "" {
+		req.Header.Set("Content-Type", c.ContentType)
+		req.ContentLength = c.Size
+	}
+	req.SetBasicAuth(auth.Username, auth.Password)
+	resp, err := s.passing.RoundTrip(req)
+	if err != nil {
+		return nil, s.unavailable(err)
+	}
+	return resp, nil
+}

@@ -1,11 +1,17 @@
 package proxy
 
 import (
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
 
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/lists"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
 )
 
@@ -14,6 +20,9 @@ const indexType = "application/vnd.oci.image.index.v1+json"
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
 func (h *Handler) serveTags(w *response, r *request) error {
 	list, err := h.lists.Tags(r.http.Context(), r.question())
+	if r.ns.Kind == namespace.MultiDC {
+		list, err = h.withVersions(r.Repo, list, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -28,12 +37,43 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
+	if r.ns.Kind == namespace.MultiDC {
+		list.All = slices.DeleteFunc(list.All, func(raw json.RawMessage) bool {
+			var of struct{ Digest digest.Digest }
+			return json.Unmarshal(raw, &of) == nil && h.versions.Gone(r.Repo, of.Digest)
+		})
+	}
 	noteList(w, list)
 	filter := r.Query.Get("artifactType")
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
 	return w.writeJSON(r, indexType, lists.Index{SchemaVersion: 2, MediaType: indexType, Manifests: lists.OfType(list.All, filter)})
+}
+
+// withVersions makes a list of tags right by what is known to be newer: tags that were
+// pushed a short while ago are there, and those that were deleted are not, whatever
+// Harbor has. err is why there is no list.
+func (h *Handler) withVersions(repo string, list lists.List[string], err error) (lists.List[string], error) {
+	if err != nil && !outcome.IsNo(err) {
+		return list, err
+	}
+	known := h.versions.Tags(repo)
+	all := slices.DeleteFunc(slices.Clone(list.All), func(tag string) bool { return known[tag].Known() && known[tag].Deleted() })
+	for tag, record := range known {
+		if !record.Deleted() && record.Age(h.cfg.Now()) < fetch.Settled {
+			all = append(all, tag)
+		}
+	}
+	if err != nil && len(all) == 0 {
+		return list, err
+	}
+	slices.Sort(all)
+	list.All = slices.Compact(all)
+	if err != nil {
+		list.Source = "version-" + h.cfg.Datacenter
+	}
+	return list, nil
 }
 
 // noteList says how the edge came by a list.

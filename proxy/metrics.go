@@ -16,6 +16,7 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	first    *prometheus.HistogramVec
+	webhooks *prometheus.CounterVec
 }
 
 // newMetrics makes the metrics and registers them; nil: they are counted and not shown.
@@ -29,11 +30,13 @@ func newMetrics(r prometheus.Registerer, h *Handler) *metrics {
 			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
 		first: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_time_to_first_byte_seconds",
 			Help: "Time to the response's header by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)}, []string{"endpoint", "outcome"}),
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_webhooks_total",
+			Help: "Events that Harbor told of, by what became of them."}, []string{"result"}),
 	}
 	if r != nil {
 		// The circuit breaker of Harbor would not do: it opens only when somebody asks for
 		// something, and not when the database alone is down.
-		r.MustRegister(m.requests, m.bytes, m.seconds, m.first,
+		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.webhooks,
 			gauge("breakwater_edge_draining", "1 while the health says that this edge leaves.", h.draining),
 			gauge("breakwater_edge_harbor_up", "Whether the local Harbor says that it is healthy: core, registry, database, redis.", h.health.Up))
 	}

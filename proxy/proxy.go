@@ -53,11 +53,17 @@ type Config struct {
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
 	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
 	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
-	Pace       time.Duration                      // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer // nil: none
-	Tracer     trace.Tracer          // nil: no spans
-	Now        func() time.Time      // nil: time.Now
+	// WebhookSecret is what the local Harbor shows with the webhooks of a project; nil, or
+	// "": none are taken.
+	WebhookSecret func(project string) string
+	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
+	// pushes is no news. nil: Harbor's own alone.
+	Machine func(account string) bool
+	Pace    time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+	Tracer  trace.Tracer          // nil: no spans
+	Now     func() time.Time      // nil: time.Now
 }
 
 const sourceDeadline = 5 * time.Second
@@ -181,10 +187,12 @@ func (h *Handler) serve(w *response, r *request) error {
 		return h.serveHealth(w, r)
 	case endpointPeer:
 		return h.servePeer(w, r)
+	case endpointWebhook:
+		return h.serveWebhook(w, r)
 	case endpointToken:
 		return h.serveToken(w, r)
 	case endpointOther:
-		return h.pass.Serve(w, r.http, pass.Call{})
+		return h.servePortal(w, r)
 	}
 	return h.serveRegistry(w, r)
 }

@@ -20,6 +20,7 @@ import (
 const (
 	endpointHealth  = "health"
 	endpointPeer    = "peer"
+	endpointWebhook = "webhook"
 	endpointToken   = "token"
 	endpointInvalid = "invalid"
 	endpointOther   = "other"
@@ -54,6 +55,8 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointHealth
 	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath:
 		return h.readPeer(r)
+	case path == webhookPath:
+		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
 	case path == pass.TokenPath:

@@ -45,7 +45,14 @@ func (h *Handler) newVersions(ctx context.Context) {
 	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts,
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
-		Takes: h.versioned,
+		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
+		Manifest: func(d digest.Digest) []byte {
+			body, err := h.fetch.Read(d)
+			if err != nil {
+				return nil
+			}
+			return body
+		},
 		Served: func(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
 			project, _, _ := strings.Cut(key.Repo, "/")
 			return h.fetch.Served(ctx, s, key, h.namespaces.Of(project))
@@ -152,6 +159,11 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 		return h.fetch.Manifest(ctx, q, old)
 	}
 	for range maxWithdrawn {
+		if h.versions.Claimed(key) { // else its own edge says soon whether that is so
+			soon, cancel := context.WithTimeout(ctx, staleAfter)
+			h.announcer.Verify(soon, key)
+			cancel()
+		}
 		q.Want = h.versions.Get(key)
 		if q.Want.Known() && q.Want.Deleted() {
 			return tags.Found{}, errDeleted()

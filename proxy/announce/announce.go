@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/source"
@@ -27,8 +28,14 @@ type Config struct {
 	// Served asks an edge what it serves under a reference. The record is zero where that
 	// edge knows of no version; the error is an outcome.
 	Served func(context.Context, *source.Source, version.Key) (version.Record, error)
-	Pace   time.Duration // before the first retry, and a part of all other times; 0: 1 s
-	Log    *slog.Logger
+	// Manifest returns a manifest that is held, nil for none; Keep keeps one that another
+	// edge sent, if it is what its digest says.
+	Manifest func(digest.Digest) []byte
+	Keep     func(d digest.Digest, manifest []byte) error
+	Settled  time.Duration // the age from which on versions are told without their manifests
+	Now      func() time.Time
+	Pace     time.Duration // before the first retry, and a part of all other times; 0: 1 s
+	Log      *slog.Logger
 	// Metrics: what was announced and heard; nil: none.
 	Metrics prometheus.Registerer
 }
@@ -45,10 +52,12 @@ type Announcer struct {
 }
 
 const (
-	maxBatch = 500 // records
-	maxPace  = 5   // times cfg.Pace, between two tries
-	idle     = 10  // times cfg.Pace, between two batches when there is nothing to say
-	deadline = 5 * time.Second
+	maxBatch    = 500      // records
+	maxManifest = 64 << 10 // bytes of one that is told with its version
+	maxTold     = 4 << 20  // bytes of all manifests of a batch
+	maxPace     = 5        // times cfg.Pace, between two tries
+	idle        = 10       // times cfg.Pace, between two batches when there is nothing to say
+	deadline    = 5 * time.Second
 )
 
 // New returns an Announcer. It tells and verifies while it Runs.

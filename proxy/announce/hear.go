@@ -42,6 +42,11 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 			a.metrics.heard(heardRefused)
 			continue
 		}
+		if len(r.Manifest) > 0 && a.cfg.Ledger.Get(r.Key()).Version != r.Version {
+			if err := a.cfg.Keep(r.Digest, r.Manifest); err != nil {
+				a.cfg.Log.Warn("an announced manifest is not kept", "repo", r.Repo, "digest", r.Digest.String(), "by", from, "err", err.Error())
+			}
+		}
 		all = append(all, r)
 	}
 	heard.Position = b.Until

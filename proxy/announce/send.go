@@ -169,10 +169,18 @@ func (s *sender) batch() (b Batch, last uint64) {
 	if len(all) == 0 && until == b.After {
 		b.Until = last // nothing stands between
 	}
+	left := maxTold
 	for _, r := range all {
-		if b.After < whole || r.Version.Datacenter == own {
-			b.Records = append(b.Records, r)
+		if b.After >= whole && r.Version.Datacenter != own {
+			continue
 		}
+		if !r.Deleted() && r.Age(s.a.cfg.Now()) < s.a.cfg.Settled {
+			if m := s.a.cfg.Manifest(r.Digest); len(m) <= min(maxManifest, left) {
+				r.Manifest = m
+				left -= len(m)
+			}
+		}
+		b.Records = append(b.Records, r)
 	}
 	return b, last
 }

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -86,6 +87,18 @@ func (f *Fetcher) Elsewhere(ctx context.Context, q Question) (tags.Found, error)
 		found, err := f.askManifest(ctx, q, s, tags.Entry{})
 		return found, found.Stale, err
 	})
+}
+
+// KeepTold stores a manifest that another edge sends with a version. That the repo holds
+// it is not proven by that.
+func (f *Fetcher) KeepTold(d digest.Digest, body []byte) error {
+	if got := d.Algorithm().FromBytes(body); got != d {
+		return fmt.Errorf("it has the digest %s", got)
+	}
+	if f.Holds(d) {
+		return nil
+	}
+	return f.Store.Put(d, body)
 }
 
 // Served asks a peer for what it serves under a reference, and keeps the manifest. The

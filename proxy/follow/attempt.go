@@ -42,7 +42,7 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 	case f.cfg.Ledger.Claimed(key):
 		return later
 	}
-	has, err := f.has(ctx, key.Repo, key.Reference)
+	has, err := f.Has(ctx, key.Repo, key.Reference)
 	if err == nil {
 		switch {
 		case r.Deleted():
@@ -88,8 +88,8 @@ var (
 	errWaiting = errors.New("its content may still come by replication")
 )
 
-// has returns the digest that Harbor has under a reference; "": none.
-func (f *Follower) has(ctx context.Context, repo, reference string) (digest.Digest, error) {
+// Has returns the digest that Harbor has under a reference; "": none.
+func (f *Follower) Has(ctx context.Context, repo, reference string) (digest.Digest, error) {
 	resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/manifests/" + reference})
 	if err != nil {
 		return "", err
@@ -207,7 +207,7 @@ func (f *Follower) to(repo string) carry.To {
 	return carry.To{
 		Repo: repo,
 		HasManifest: func(ctx context.Context, d digest.Digest) (bool, error) {
-			has, err := f.has(ctx, repo, d.String())
+			has, err := f.Has(ctx, repo, d.String())
 			return has != "", err
 		},
 		HasBlob: func(ctx context.Context, d digest.Digest) (bool, error) {

@@ -12,6 +12,9 @@ type Announced struct {
 	Repo      string `json:"repo"`
 	Reference string `json:"ref"`
 	Record
+	// Manifest is the record's, where it is small and new: who has heard of a version can
+	// serve it, whatever becomes of the edge that announced it.
+	Manifest []byte `json:"manifest,omitempty"`
 }
 
 // Key is the reference.
@@ -130,7 +133,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 		key, e := parseKey(text), decode(value)
 		until = at
 		if e.Known() && !e.Claimed { // what is claimed is its own edge's to announce
-			all = append(all, Announced{key.Repo, key.Reference, e.Record})
+			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record})
 		}
 	})
 	return all, until, last

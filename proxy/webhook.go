@@ -1,0 +1,204 @@
+package proxy
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
+)
+
+const (
+	webhookPath     = "/breakwater/v1/webhook"
+	maxWebhook      = 1 << 20                 // bytes
+	webhookDeadline = 2500 * time.Millisecond // Harbor waits for 3 s
+)
+
+// webhook is what Harbor tells of an event, in its default format or as CloudEvents.
+type webhook struct {
+	Type     string       `json:"type"`
+	At       int64        `json:"occur_at"` // s since 1970
+	Time     time.Time    `json:"time"`     // of CloudEvents
+	Operator string       `json:"operator"`
+	Default  *webhookData `json:"event_data"`
+	Cloud    *webhookData `json:"data"`
+}
+
+type webhookData struct {
+	Resources []struct {
+		Digest string `json:"digest"`
+		Tag    string `json:"tag"` // of a push by digest: the digest
+	} `json:"resources"`
+	Repository struct {
+		FullName string `json:"repo_full_name"`
+	} `json:"repository"`
+}
+
+// event is one resource of a webhook of a multi-dc- project.
+type event struct {
+	version.Key
+	digest   string
+	deleted  bool
+	at       time.Time
+	operator string
+}
+
+// serveWebhook hears of pushes and deletes that did not come through an edge. What Harbor
+// tells is a cue: deliveries are late, in any order, and replications fire them too. So
+// Harbor is asked what it has now.
+func (h *Handler) serveWebhook(w *response, r *request) error {
+	w.outcome = outcomeOwn
+	if r.http.Method != http.MethodPost {
+		return registry.Errorf(registry.CodeUnsupported, "a webhook is a POST")
+	}
+	var hook webhook
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.http.Body, maxWebhook)).Decode(&hook); err != nil {
+		return registry.Errorf(registry.CodeManifestInvalid, "the webhook cannot be read: %v", err)
+	}
+	data := hook.Default
+	if data == nil {
+		data = hook.Cloud
+	}
+	if data == nil || !h.webhookMay(r.http, data.Repository.FullName) {
+		h.metrics.webhooks.WithLabelValues("refused").Inc()
+		return registry.Errorf(registry.CodeDenied, "this is for the Harbor of this datacenter")
+	}
+	ctx, cancel := context.WithTimeout(r.http.Context(), webhookDeadline)
+	defer cancel()
+	for _, e := range hook.events(data) {
+		result, err := h.heard(ctx, e)
+		h.metrics.webhooks.WithLabelValues(result).Inc()
+		if err != nil { // Harbor tries again, twice
+			e := registry.Errorf(registry.CodeUnavailable, "Harbor cannot be asked about it")
+			e.Cause = err
+			return e
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// webhookMay reports whether a webhook comes from the project that it is about. The
+// secret is the project's own: its administrators can read it.
+func (h *Handler) webhookMay(r *http.Request, repo string) bool {
+	project, _, ok := strings.Cut(repo, "/")
+	if !ok || h.cfg.WebhookSecret == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
+		return false
+	}
+	secret := h.cfg.WebhookSecret(project)
+	return secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) == 1
+}
+
+// events are those of a webhook that say something of a tag.
+func (hook webhook) events(data *webhookData) (all []event) {
+	deleted := hook.Type == "DELETE_ARTIFACT" || hook.Type == "harbor.artifact.deleted"
+	if !deleted && hook.Type != "PUSH_ARTIFACT" && hook.Type != "harbor.artifact.pushed" {
+		return nil
+	}
+	at := hook.Time
+	if hook.At != 0 {
+		at = time.Unix(hook.At, 0)
+	}
+	for _, resource := range data.Resources {
+		e := event{version.Key{Repo: data.Repository.FullName, Reference: resource.Tag}, resource.Digest, deleted, at, hook.Operator}
+		if _, err := registry.ParseDigest(e.digest); err == nil {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// The results of a webhook, in metrics.
+const (
+	webhookTaken   = "taken"
+	webhookKnown   = "known"
+	webhookMachine = "machine" // a replication's, or a retention's
+	webhookOld     = "old"     // Harbor has something else by now
+	webhookUnknown = "unanswered"
+)
+
+// heard takes an event over, if it is news.
+func (h *Handler) heard(ctx context.Context, e event) (result string, err error) {
+	d, _ := registry.ParseDigest(e.digest) // it was one
+	byDigest := version.Key{Repo: e.Repo, Reference: e.digest}
+	switch {
+	case !h.versioned(e.Key) && !e.deleted:
+		return webhookKnown, nil
+	case h.isMachine(e.operator) && e.deleted:
+		if e.operator == jobService { // retention
+			for tag, r := range h.versions.Tags(e.Repo) {
+				if r.Digest == d {
+					h.follower.Removed(version.Key{Repo: e.Repo, Reference: tag})
+				}
+			}
+		}
+		return webhookMachine, nil
+	case h.isMachine(e.operator):
+		h.follower.Lagging(e.Key)
+		return webhookMachine, nil
+	case e.deleted:
+		has, err := h.follower.Has(ctx, e.Repo, e.digest)
+		if err != nil {
+			return webhookUnknown, err
+		}
+		if has != "" || h.versions.Gone(e.Repo, d) || h.pushedSince(e) {
+			return webhookOld, nil
+		}
+		h.versions.Delete(byDigest)
+		return webhookTaken, nil
+	}
+	known := h.versions.Get(e.Key)
+	if strings.Contains(e.Reference, ":") || known.Digest == d { // a push by digest moves no tag
+		return webhookKnown, nil
+	}
+	if h.versions.Had(e.Key, d) && (!known.Deleted() || !e.at.After(known.Version.At())) { // of a push that was overtaken
+		return webhookOld, nil
+	}
+	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
+	switch {
+	case err != nil:
+		return webhookUnknown, err
+	case has != d:
+		return webhookOld, nil
+	}
+	return webhookTaken, h.adopt(ctx, e.Key, e.digest)
+}
+
+const jobService = "harbor-jobservice"
+
+// isMachine reports whether an event's operator is no client: a replication, a
+// retention, a proxy cache, or an edge.
+func (h *Handler) isMachine(operator string) bool {
+	return operator == jobService || operator == "harbor#proxy-cache-service" || h.cfg.Machine != nil && h.cfg.Machine(operator)
+}
+
+// pushedSince reports whether a tag was pushed to be the digest after the event.
+func (h *Handler) pushedSince(e event) bool {
+	for _, r := range h.versions.Tags(e.Repo) {
+		if r.Digest.String() == e.digest && r.Version.At().After(e.at) {
+			return true
+		}
+	}
+	return false
+}
+
+// adopt gives a version to what was pushed past the edges.
+func (h *Handler) adopt(ctx context.Context, key version.Key, text string) error {
+	d, err := registry.ParseDigest(text)
+	if err != nil {
+		return err
+	}
+	found, err := h.fetch.Manifest(ctx, h.questionOf(registry.KindManifest, key.Repo, d), tags.Entry{})
+	if err != nil {
+		return err
+	}
+	r := h.versions.Write(key, d, found.Entry.MediaType)
+	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", text, "version", r.Version.String())
+	return nil
+}

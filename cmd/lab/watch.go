@@ -41,11 +41,12 @@ type tally struct {
 	Slowest    int64  `json:"slowest_milliseconds"`
 }
 
-// How often clients pull and push while they are watched, and for how long they wait.
+// How often clients pull and push while they are watched, and for how long they wait: longer
+// than an edge does for a source that says nothing.
 const (
 	pullEvery = 500 * time.Millisecond
 	pushEvery = 2 * time.Second
-	patience  = 15 * time.Second
+	patience  = 20 * time.Second
 	unheard   = time.Second // what takes longer when the watching ends is shown
 )
 

@@ -17,6 +17,9 @@ type conditions struct {
 	Slow       []slow      `json:"slow"`
 }
 
+// allWell is when nothing is.
+func allWell() conditions { return conditions{[]down{}, [][2]string{}, []slow{}} }
+
 type down struct {
 	What       string `json:"what"` // harbor, edge
 	Datacenter string `json:"datacenter"`
@@ -145,7 +148,7 @@ func (l *running) heal(words []string) error {
 	switch {
 	case len(words) == 0:
 		wanted = func(down) bool { return true }
-		c.Partitions, c.Slow = nil, nil
+		c.Partitions, c.Slow = [][2]string{}, []slow{}
 	case len(words) == 1 || words[0] == "harbor" || words[0] == "edge":
 		name := words[len(words)-1]
 		if _, err := of(name); err != nil {

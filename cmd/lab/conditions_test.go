@@ -12,7 +12,7 @@ import (
 // linked is a lab with nothing but links, to nobody.
 func linked(t *testing.T) *running {
 	t.Helper()
-	l := &running{}
+	l := &running{conditions: allWell()}
 	t.Cleanup(func() { l.links.close() })
 	for i := range places {
 		for j := range places {

@@ -89,17 +89,16 @@ func (l *running) startEdge(i int) error {
 
 // serve runs the edges and name servers until the lab's context ends, and takes commands.
 func (l *running) serve() error {
-	group, ctx := errgroup.WithContext(l.ctx)
-	l.group = group
+	l.group, l.ctx = errgroup.WithContext(l.ctx)
 	for _, e := range l.edges {
-		context.AfterFunc(ctx, e.end)
+		context.AfterFunc(l.ctx, e.end) // it began before the group did
 		l.serveEdge(e)
 	}
 	for _, g := range l.gslbs {
-		group.Go(func() error { return g.Run(ctx) })
+		l.group.Go(func() error { return g.Run(l.ctx) })
 	}
-	group.Go(func() error { return l.serveControl(ctx) })
-	return group.Wait()
+	l.group.Go(func() error { return l.serveControl(l.ctx) })
+	return l.group.Wait()
 }
 
 func (l *running) serveEdge(e *edgeRun) {

@@ -84,7 +84,7 @@ type addresses struct {
 
 // start brings everything up. What it returns is to be closed also after an error.
 func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
-	l := &running{options: o, ctx: ctx, lines: lines, edges: make([]*edgeRun, len(places))}
+	l := &running{options: o, ctx: ctx, lines: lines, edges: make([]*edgeRun, len(places)), conditions: allWell()}
 	var err error
 	if l.dir, err = os.MkdirTemp("", dirPattern); err != nil {
 		return l, err

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,5 +183,36 @@ func TestScreens(t *testing.T) {
 	}
 	if lines := strings.Split(strings.TrimSpace(machines.String()), "\n"); len(lines) != 3 {
 		t.Errorf("%d lines for machines", len(lines))
+	}
+}
+
+var labCommand = regexp.MustCompile("(?:go run \\./cmd/lab|`lab) ([a-z]+)")
+
+// TestLabCommandsExist: those that READMEs, runbooks and the lab itself name.
+func TestLabCommandsExist(t *testing.T) {
+	var known, named []string
+	for _, c := range command().Commands() {
+		known = append(known, c.Name())
+	}
+	r := report{Datacenters: make([]datacenterReport, 2), Upstreams: make([]upstreamReport, 1), Images: []string{""}, Charts: []string{""}, Robots: make([]robotReport, 2)}
+	var printed bytes.Buffer
+	if err := r.print(&printed); err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{printed.String()}
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	for _, m := range labCommand.FindAllStringSubmatch(strings.Join(texts, "\n"), -1) {
+		if named = append(named, m[1]); !slices.Contains(known, m[1]) {
+			t.Errorf("there is no lab %s: only %v", m[1], known)
+		}
+	}
+	if len(named) < 2*len(known) {
+		t.Errorf("only %v are named", named)
 	}
 }

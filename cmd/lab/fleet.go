@@ -9,12 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,28 +50,46 @@ const (
 	edgeSecret       = "Edge1Secret2Edge"
 )
 
+// options are what the command line says.
+type options struct {
+	port  int  // 0: any free ports
+	quiet bool // Harbors have nothing else to do
+}
+
 // running is the fleet while it runs.
 type running struct {
+	options
+	ctx     context.Context // ends all
+	lines   io.Writer       // what edges and name servers log
 	dir     string
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
-	edges   []*wire.Edge
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
 	places  []addresses
 	report  report
+	group   *errgroup.Group // what serves
+	control net.Listener    // where the commands of another terminal come
+
+	mu         sync.Mutex // held while something breaks or heals
+	edges      []*edgeRun // nil: it is down
+	links      links
+	conditions conditions
 }
 
 // addresses are where one edge listens, and its datacenter's name server.
-type addresses struct{ public, metrics, admin, dns, dnsMetrics, dnsAdmin string }
+type addresses struct {
+	public, metrics, admin, dns, dnsMetrics, dnsAdmin string
+	links                                             map[int]string // to the other edges, by datacenter
+}
 
 // start brings everything up. What it returns is to be closed also after an error.
-func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
-	l := &running{}
+func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
+	l := &running{options: o, ctx: ctx, lines: lines, edges: make([]*edgeRun, len(places)), conditions: allWell()}
 	var err error
-	if l.dir, err = os.MkdirTemp("", "breakwater-lab-"); err != nil {
+	if l.dir, err = os.MkdirTemp("", dirPattern); err != nil {
 		return l, err
 	}
-	listener, err := listen("upstream docker-hub", hubHost, port, 0, len(places))
+	listener, err := listen("upstream docker-hub", hubHost, o.port, 0, len(places))
 	if err != nil {
 		return l, err
 	}
@@ -81,10 +100,8 @@ func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
 	if err != nil {
 		return l, err
 	}
-	for i, place := range places {
-		if err := l.startHarbor(key, i, place.name, port); err != nil {
-			return l, err
-		}
+	if err := l.startHarbors(key); err != nil {
+		return l, err
 	}
 	if err := l.fill(ctx); err != nil {
 		return l, err
@@ -93,14 +110,20 @@ func start(ctx context.Context, port int, lines io.Writer) (*running, error) {
 		return l, err
 	}
 	for i, place := range places {
-		if err := l.choosePorts(i, place.name, port); err != nil {
+		if err := l.choosePorts(i, place.name); err != nil {
 			return l, err
 		}
 	}
-	for i, place := range places {
-		if err := l.startEdge(ctx, i, place.name, lines); err != nil {
+	if err := l.linkEdges(); err != nil {
+		return l, err
+	}
+	for i := range places {
+		if err := l.startDatacenter(i); err != nil {
 			return l, err
 		}
+	}
+	if l.control, err = listenControl(l.dir); err != nil {
+		return l, err
 	}
 	l.describe()
 	return l, nil
@@ -126,16 +149,56 @@ func listen(what, host string, port, offset, place int) (net.Listener, error) {
 	return l, err
 }
 
-func (l *running) startHarbor(key *rsa.PrivateKey, i int, name string, port int) error {
-	listener, err := listen("Harbor of "+name, places[i].host, port, harborOffset, i)
-	if err != nil {
-		return err
+// startHarbors starts them all: each is told where the others are, over its links.
+func (l *running) startHarbors(key *rsa.PrivateKey) error {
+	var listeners []net.Listener
+	for i, place := range places {
+		listener, err := listen("Harbor of "+place.name, place.host, l.port, harborOffset, i)
+		if err != nil {
+			return errors.Join(err, closeAll(listeners))
+		}
+		listeners = append(listeners, listener)
 	}
-	h, err := lab.StartHarbor(lab.HarborConfig{Listener: listener, Dir: filepath.Join(l.dir, name, "harbor"), Key: key})
-	if err != nil {
-		return err
+	for i, place := range places {
+		registries, err := l.linkHarbors(i, listeners)
+		if err != nil {
+			return errors.Join(err, closeAll(listeners[i:]))
+		}
+		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries}
+		l.load(&cfg, uint64(i))
+		h, err := lab.StartHarbor(cfg)
+		if err != nil {
+			return errors.Join(err, closeAll(listeners[i:]))
+		}
+		l.harbors = append(l.harbors, h)
+		if err := l.furnish(h); err != nil {
+			return errors.Join(err, closeAll(listeners[i+1:]))
+		}
 	}
-	l.harbors = append(l.harbors, h)
+	return nil
+}
+
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// load says how much else the Harbor has to do. A busy one takes 1 to 15 s for the replication
+// of an image (two steps), and two replications at once; its webhooks take 1.2 s at the median.
+func (l *running) load(cfg *lab.HarborConfig, seed uint64) {
+	if l.quiet {
+		cfg.ReplicationDelay, cfg.StatusLag, cfg.WebhookRetry = time.Millisecond, time.Millisecond, time.Second
+		return
+	}
+	cfg.Workers, cfg.ReplicationDelay = 2, 300*time.Millisecond // from a push to the event's execution
+	cfg.Replicating = lab.Busy(seed, 500*time.Millisecond, 7500*time.Millisecond)
+	cfg.Delivering = lab.BusyDelivery(seed)
+}
+
+// furnish makes what every Harbor of the fleet has.
+func (l *running) furnish(h *lab.Harbor) error {
 	if err := h.CreateCache("cache-dockerhub", "docker-hub", l.hub.URL(), true); err != nil {
 		return err
 	}
@@ -178,13 +241,13 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 }
 
 // choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
-func (l *running) choosePorts(i int, name string, port int) error {
+func (l *running) choosePorts(i int, name string) error {
 	var a addresses
 	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin,
 		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
 		// Opened to see that the port is free and then opened again: the fleet file
 		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, port, offset, i)
+		listener, err := listen("edge "+name, places[i].host, l.port, offset, i)
 		if err != nil {
 			return err
 		}
@@ -224,34 +287,6 @@ edge:
 `, l.dir, l.hub.URL(), dir, own.public, own.metrics, own.admin, edgeRobot)
 }
 
-func (l *running) startEdge(ctx context.Context, i int, name string, lines io.Writer) error {
-	dir := filepath.Join(l.dir, name)
-	file := filepath.Join(dir, "fleet.yaml")
-	text := l.fleetFile(filepath.Join(dir, "store"), l.places[i])
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	f, err := fleet.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	level := new(slog.LevelVar)
-	edge, err := wire.NewEdge(ctx, wire.EdgeConfig{Fleet: f, Datacenter: name, Version: daemon.Version(), Log: newLog(lines, name, level), Level: level})
-	if err != nil {
-		return err
-	}
-	l.edges = append(l.edges, edge)
-	if !l.ownAddresses() {
-		return nil
-	}
-	node, err := wire.NewGSLB(ctx, wire.GSLBFile{Fleet: file, Datacenter: name, Log: newLog(lines, name, level), Level: level})
-	if err != nil {
-		return err
-	}
-	l.gslbs = append(l.gslbs, node)
-	return nil
-}
-
 // ownAddresses reports whether each datacenter listens on its own.
 func (l *running) ownAddresses() bool {
 	for i, place := range places {
@@ -262,21 +297,14 @@ func (l *running) ownAddresses() bool {
 	return true
 }
 
-// serve runs the edges and name servers until ctx ends.
-func (l *running) serve(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, e := range l.edges {
-		group.Go(func() error { return e.Daemon.Run(ctx, e.Servers...) })
-	}
-	for _, g := range l.gslbs {
-		group.Go(func() error { return g.Run(ctx) })
-	}
-	return group.Wait()
-}
-
 func (l *running) close() {
+	if l.control != nil {
+		l.control.Close() //nolint:errcheck // everything below goes with the directory
+	}
 	for _, e := range l.edges {
-		e.Close() //nolint:errcheck // everything below goes with the directory
+		if e != nil {
+			e.Close() //nolint:errcheck // see above
+		}
 	}
 	for _, g := range l.gslbs {
 		g.Close() //nolint:errcheck // see above
@@ -284,6 +312,7 @@ func (l *running) close() {
 	for _, h := range l.harbors {
 		h.Close() //nolint:errcheck // see above
 	}
+	l.links.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

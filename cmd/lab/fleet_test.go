@@ -21,10 +21,16 @@ type fleetUnderTest struct {
 	ended   chan error
 }
 
+// startLab starts one whose Harbors are quiet: tests do not wait for what is slow at a busy one.
 func startLab(t *testing.T, env ...string) *fleetUnderTest {
 	t.Helper()
+	return startLabWith(t, env, "--quiet-harbors")
+}
+
+func startLabWith(t *testing.T, env []string, flags ...string) *fleetUnderTest {
+	t.Helper()
 	f := &fleetUnderTest{stderr: new(bytes.Buffer), ended: make(chan error, 1)}
-	f.process = exec.Command(bin(t, "lab"), "--json", "--port", "0")
+	f.process = exec.Command(bin(t, "lab"), append([]string{"--json", "--port", "0"}, flags...)...)
 	f.process.Env = append(os.Environ(), env...)
 	f.process.Stderr = f.stderr
 	stdout, err := f.process.StdoutPipe()

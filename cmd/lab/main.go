@@ -28,7 +28,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var port int
+	var o options
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "lab",
@@ -37,20 +37,22 @@ func command() *cobra.Command {
 with a stand-in for Harbor, an edge and a name server on a loopback address of its
 own, and a registry that plays Docker Hub. It prints where everything is and what to try,
 then a line for each request that an edge served. Ctrl-C ends it and leaves
-nothing behind.`,
+nothing behind. The commands below act on a lab that runs in another terminal.`,
 		Example: `  go run ./cmd/lab
-  go run ./cmd/lab --json | jq .`,
+  go run ./cmd/lab --json | jq .
+  go run ./cmd/lab break harbor par1
+  go run ./cmd/lab heal`,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		Version: "breakwater lab " + daemon.Version(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if port < 0 || port > 65000 {
-				return fmt.Errorf("--port %d: want 0 (any free ports) or a port up to 65000", port)
+			if o.port < 0 || o.port > 65000 {
+				return fmt.Errorf("--port %d: want 0 (any free ports) or a port up to 65000", o.port)
 			}
 			lines := cmd.OutOrStdout()
 			if asJSON {
 				lines = cmd.ErrOrStderr()
 			}
-			return run(cmd.Context(), port, lines, func(r *report) error {
+			return run(cmd.Context(), o, lines, func(r *report) error {
 				if asJSON {
 					return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
 				}
@@ -59,15 +61,17 @@ nothing behind.`,
 		},
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
-	cmd.Flags().IntVar(&port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +93; 0: any free ports")
+	cmd.Flags().IntVar(&o.port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +93; 0: any free ports")
+	cmd.Flags().BoolVar(&o.quiet, "quiet-harbors", false, "Harbors replicate and send webhooks at once; else as those do that have much to do: 1 to 15 s, and 1.2 s")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
+	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), healCommand(), statusCommand())
 	return cmd
 }
 
 // run starts the fleet, shows where it is, and serves until ctx ends.
-func run(ctx context.Context, port int, lines io.Writer, show func(*report) error) error {
+func run(ctx context.Context, o options, lines io.Writer, show func(*report) error) error {
 	begun := time.Now()
-	l, err := start(ctx, port, lines)
+	l, err := start(ctx, o, lines)
 	defer l.close()
 	if err != nil {
 		return err
@@ -76,5 +80,5 @@ func run(ctx context.Context, port int, lines io.Writer, show func(*report) erro
 	if err := show(&l.report); err != nil {
 		return err
 	}
-	return l.serve(ctx)
+	return l.serve()
 }

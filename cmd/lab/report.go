@@ -11,6 +11,7 @@ import (
 
 // report is where everything is, as --json prints it.
 type report struct {
+	Dir         string             `json:"dir"` // what the lab keeps; --lab of the commands that act on it
 	Domain      string             `json:"domain"`
 	Datacenters []datacenterReport `json:"datacenters"`
 	Upstreams   []upstreamReport   `json:"upstreams"`
@@ -56,7 +57,7 @@ type adminReport struct {
 
 func (l *running) describe() {
 	r := &l.report
-	r.Domain = domain
+	r.Dir, r.Domain = l.dir, domain
 	for i, place := range places {
 		servers, harbor := l.edges[i].Servers, l.harbors[i].URL()
 		at := func(n int) string { return "http://" + servers[n].Listener.Addr().String() }
@@ -79,14 +80,8 @@ func (l *running) describe() {
 
 // print shows the report to a person.
 func (r *report) print(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "The fleet is up after %.1f s.\n\n", r.Seconds)
-	fmt.Fprintln(t, "DATACENTER\tROLE\tEDGE\tHARBOR (a stand-in)\tMETRICS\tNAME SERVER")
-	for _, d := range r.Datacenters {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s/metrics\t%s\n", d.Name, d.Role, d.Edge, d.Harbor, d.Metrics, cmp.Or(d.GSLB, "none"))
-	}
-	fmt.Fprintf(t, "\nDocker Hub is played by %s.\n", r.Upstreams[0].URL)
-	if err := t.Flush(); err != nil {
+	fmt.Fprintf(w, "The fleet is up after %.1f s.\n\n", r.Seconds)
+	if err := r.table(w); err != nil {
 		return err
 	}
 	edge := strings.TrimPrefix(r.Datacenters[0].Edge, "http://")
@@ -119,17 +114,30 @@ works. From then on, what is pushed to one Harbor is replicated to all.
   curl -X DELETE %[8]s
   curl %[9]s        (what Docker Hub was asked)
 
-Take the Harbor of %[13]s away: logins, pulls and pushes go on, by another datacenter's.
+Break what you like, and see what clients see of it: logins, pulls and pushes go on.
 
-  curl -X PUT %[14]s -d '[{"name":"down"}]'       (or "db-down")
-  docker push %[1]s/multi-dc-demo/…
-  curl -X DELETE %[14]s
+  go run ./cmd/lab break harbor %[13]s        (or edge)
+  go run ./cmd/lab partition %[13]s %[17]s      nothing passes between the two
+  go run ./cmd/lab slow %[17]s 40ms           it is far away
+  go run ./cmd/lab heal
+  curl -X PUT %[14]s -d '[{"name":"db-down"}]'    (the database of %[13]s's Harbor; DELETE ends it)
 
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
 `, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet)
+		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name)
 	return err
+}
+
+// table shows where everything is.
+func (r *report) table(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "DATACENTER\tROLE\tEDGE\tHARBOR (a stand-in)\tMETRICS\tNAME SERVER")
+	for _, d := range r.Datacenters {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s/metrics\t%s\n", d.Name, d.Role, d.Edge, d.Harbor, d.Metrics, cmp.Or(d.GSLB, "none"))
+	}
+	fmt.Fprintf(t, "\nDocker Hub is played by %s.\n", r.Upstreams[0].URL)
+	return t.Flush()
 }
 
 // tryDNS are the lines about name servers.

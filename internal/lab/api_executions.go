@@ -84,7 +84,7 @@ func (h *Harbor) postExecution(c *apiCall) error {
 	case !p.Enabled:
 		return precondition("the policy %d is disabled", p.ID)
 	}
-	return c.created("/replication/executions/%d", h.startExecution(p, "manual", 0, nil).ID)
+	return c.created("/replication/executions/%d", h.startExecution(p, "manual", c.who.name, 0, nil).ID)
 }
 
 func (h *Harbor) executionOf(c *apiCall) (*execution, error) {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -134,6 +135,13 @@ func (d *database) find(p *project, repo, reference string) (a *artifact, known 
 	return p.find(repo, reference)
 }
 
+// newestFirst lists the tags of an artifact as those who hear of its end are told.
+func (rec *repoRecord) newestFirst(digest string) []string {
+	names := rec.tagsOf(digest)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rec.tags[b].ID, rec.tags[a].ID) })
+	return names
+}
+
 // tagsOf lists the tags of an artifact in order.
 func (rec *repoRecord) tagsOf(digest string) (names []string) {
 	for name, tag := range rec.tags {
@@ -172,7 +180,7 @@ func (h *Harbor) deleteArtifact(p *project, repo string, a *artifact, operator s
 		h.db.mu.Unlock()
 		return missing("artifact %s not found", artifactName(repo, a.Digest))
 	}
-	tags := rec.tagsOf(a.Digest)
+	tags := rec.newestFirst(a.Digest)
 	err := p.deletable(repo, a.Digest, tags)
 	if err == nil {
 		p.forget(repo, a.Digest)

@@ -12,13 +12,17 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// database is what Harbor keeps in PostgreSQL and Redis. Every field below mu is
-// guarded by it.
+// database is what Harbor keeps in PostgreSQL and Redis.
 type database struct {
 	adminPassword string
 	now           func() time.Time
 
-	mu         sync.Mutex
+	mu     sync.Mutex
+	tables // guarded by mu
+}
+
+// tables are what a backup has.
+type tables struct {
 	config     map[string]any
 	users      []*user
 	groups     []*userGroup
@@ -32,6 +36,12 @@ type database struct {
 	labels     []*label
 	gc         *gcSchedule
 	nextID     map[string]int // by the word that the API's paths have for it
+}
+
+// newTables are those of a fresh Harbor. Numbers of quotas are not those of their
+// projects, users begin with the administrator and a nameless one.
+func newTables() tables {
+	return tables{config: defaultConfig(), sessions: map[string]*session{}, nextID: map[string]int{"quotas": 100, "users": 2}}
 }
 
 type project struct {

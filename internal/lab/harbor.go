@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,9 +35,14 @@ type HarborConfig struct {
 	// Workers is how many replications run at once; the others wait, in no order. 0: any number.
 	Workers int
 	// Replicating is called before each step of a replication, and returns when that may be
-	// taken; nil: at once. Busy is one of a Harbor that has much to do.
-	Replicating func(ctx context.Context, step ReplicationStep)
+	// taken; nil: at once. An error fails the execution, or the task whose step it is: nothing
+	// tries it again. Busy is one of a Harbor that has much to do.
+	Replicating func(ctx context.Context, step ReplicationStep) error
 
+	// Delivering is called before each attempt at a webhook, and returns when that may be made;
+	// nil: at once. An error makes the attempt fail, as a receiver that is away does.
+	// BusyDelivery is one of a Harbor that has much to do.
+	Delivering   func(ctx context.Context, d WebhookDelivery) error
 	WebhookRetry time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
 
 	// Cost is how long an API call takes; nil: no longer than it does. RecordedCost is
@@ -54,6 +60,7 @@ type Harbor struct {
 	registry http.Handler
 	api      http.Handler
 	jobs     *jobs
+	down     atomic.Bool   // stopped
 	workers  chan struct{} // holds a token for each replication that runs; nil: any number may
 	started  time.Time
 	ownDir   bool
@@ -84,10 +91,7 @@ func StartHarbor(cfg HarborConfig) (*Harbor, error) {
 	if h.cfg.Now == nil {
 		h.cfg.Now = time.Now
 	}
-	// Numbers of quotas are not those of their projects, users begin with the
-	// administrator and a nameless one.
-	h.db = &database{adminPassword: h.cfg.AdminPassword, now: h.cfg.Now, config: defaultConfig(), sessions: map[string]*session{},
-		nextID: map[string]int{"quotas": 100, "users": 2}}
+	h.db = &database{adminPassword: h.cfg.AdminPassword, now: h.cfg.Now, tables: newTables()}
 	h.registry = newDistribution(h.cfg.Dir)
 	h.api = h.newAPI()
 	h.started, h.jobs = h.cfg.Now(), newJobs()

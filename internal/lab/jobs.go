@@ -8,13 +8,12 @@ import (
 
 // jobs is what runs behind the requests: replications and webhooks.
 type jobs struct {
-	ctx    context.Context
+	mu     sync.Mutex
+	idle   *sync.Cond // busy or held has changed
+	busy   int
+	held   bool
+	ctx    context.Context // of those that have been set off
 	cancel context.CancelFunc
-
-	mu   sync.Mutex
-	idle *sync.Cond // busy or held has changed
-	busy int
-	held bool
 }
 
 func newJobs() *jobs {
@@ -29,6 +28,7 @@ func (j *jobs) after(delay time.Duration, do func(ctx context.Context)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.busy++
+	ctx := j.ctx
 	go func() {
 		defer func() {
 			j.mu.Lock()
@@ -36,8 +36,8 @@ func (j *jobs) after(delay time.Duration, do func(ctx context.Context)) {
 			j.busy--
 			j.idle.Broadcast()
 		}()
-		if pause(j.ctx, delay) && j.released() {
-			do(j.ctx)
+		if pause(ctx, delay) && j.released(ctx) {
+			do(ctx)
 		}
 	}()
 }
@@ -58,13 +58,20 @@ func pause(ctx context.Context, delay time.Duration) bool {
 }
 
 // released waits until nothing is held back, and reports whether it may go on.
-func (j *jobs) released() bool {
+func (j *jobs) released(ctx context.Context) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.held {
+	for j.held && ctx.Err() == nil {
 		j.idle.Wait()
 	}
-	return j.ctx.Err() == nil
+	return ctx.Err() == nil
+}
+
+// context is that of what is set off now.
+func (j *jobs) context() context.Context {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.ctx
 }
 
 func (j *jobs) hold(held bool) {
@@ -76,9 +83,19 @@ func (j *jobs) hold(held bool) {
 
 // close stops everything and waits for it.
 func (j *jobs) close() {
+	j.mu.Lock()
 	j.cancel()
-	j.hold(false)
+	j.idle.Broadcast()
+	j.mu.Unlock()
 	j.wait()
+}
+
+// forget is close for a Harbor that goes on, without what was to be done.
+func (j *jobs) forget() {
+	j.close()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ctx, j.cancel = context.WithCancel(context.Background())
 }
 
 func (j *jobs) wait() {

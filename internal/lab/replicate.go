@@ -15,6 +15,7 @@ import (
 type execution struct {
 	ID, Policy int
 	Trigger    string // manual, scheduled, event_based
+	operator   string // who started it, or did what it follows
 	failure    string // why it failed before there were tasks
 	stopped    bool
 	ended      bool
@@ -49,13 +50,14 @@ type replication struct {
 	event     *event
 }
 
-// Replicate starts an execution of the policy, as its schedule would.
+// Replicate starts an execution of the policy, as its schedule would. To whom Harbor
+// ascribes those was not recorded.
 func (h *Harbor) Replicate(policy string) error {
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
 	for _, p := range h.db.policies {
 		if p.Name == policy {
-			h.startExecution(p, "scheduled", 0, nil)
+			h.startExecution(p, "scheduled", "admin", 0, nil)
 			return nil
 		}
 	}
@@ -75,15 +77,15 @@ func (h *Harbor) replicateEvent(e event) {
 			names = []string{""}
 		}
 		if slices.ContainsFunc(names, p.takesTag) {
-			h.startExecution(p, "event_based", h.cfg.ReplicationDelay, &e)
+			h.startExecution(p, "event_based", e.operator, h.cfg.ReplicationDelay, &e)
 		}
 	}
 }
 
 // startExecution starts one after the delay, the database locked.
-func (h *Harbor) startExecution(p *policy, trigger string, delay time.Duration, e *event) *execution {
-	run := &execution{Policy: p.ID, Trigger: trigger}
-	ctx, cancel := context.WithCancel(h.jobs.ctx)
+func (h *Harbor) startExecution(p *policy, trigger, operator string, delay time.Duration, e *event) *execution {
+	run := &execution{Policy: p.ID, Trigger: trigger, operator: operator}
+	ctx, cancel := context.WithCancel(h.jobs.context())
 	run.cancel = cancel
 	r := &replication{h: h, policy: *p, execution: run, event: e}
 	begin := func() { // with the registries as they are then, not at the event

@@ -18,14 +18,15 @@ type ReplicationStep struct {
 // Busy returns a Replicating of a Harbor that has much to do: each step waits as long as
 // chance says, between the two times. Runs with one seed wait the same times, in the
 // order in which they come.
-func Busy(seed uint64, least, most time.Duration) func(context.Context, ReplicationStep) {
+func Busy(seed uint64, least, most time.Duration) func(context.Context, ReplicationStep) error {
 	var mu sync.Mutex
 	chance := rand.New(rand.NewPCG(seed, 0))
-	return func(ctx context.Context, _ ReplicationStep) {
+	return func(ctx context.Context, _ ReplicationStep) error {
 		mu.Lock()
 		wait := least + time.Duration(chance.Int64N(int64(most-least)+1))
 		mu.Unlock()
 		pause(ctx, wait)
+		return ctx.Err()
 	}
 }
 
@@ -48,7 +49,9 @@ func (r *replication) queue(ctx context.Context) error {
 // step waits until the step may be taken.
 func (r *replication) step(ctx context.Context, s ReplicationStep) error {
 	if r.h.cfg.Replicating != nil {
-		r.h.cfg.Replicating(ctx, s)
+		if err := r.h.cfg.Replicating(ctx, s); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }

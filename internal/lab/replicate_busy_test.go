@@ -32,19 +32,20 @@ func (g *gate) hold(digest string) (reached <-chan struct{}, release func()) {
 	return there, func() { close(open) }
 }
 
-func (g *gate) pass(ctx context.Context, s ReplicationStep) {
+func (g *gate) pass(ctx context.Context, s ReplicationStep) error {
 	g.mu.Lock()
 	open, there := g.held[s.Digest], g.reached[s.Digest]
 	delete(g.held, s.Digest) // the first one alone
 	g.mu.Unlock()
 	if !s.Put || open == nil {
-		return
+		return nil
 	}
 	close(there)
 	select {
 	case <-open:
 	case <-ctx.Done():
 	}
+	return nil
 }
 
 // bothWays are two Harbors that push what is tagged to each other, and the gates before
@@ -200,9 +201,9 @@ func TestReplicationsQueueForWorkers(t *testing.T) {
 	t.Cleanup(func() { b.Close() })
 	var running, most atomic.Int32
 	busy := Busy(1, 0, 5*time.Millisecond)
-	a, err := StartHarbor(HarborConfig{Key: testKey(), ReplicationDelay: time.Nanosecond, Workers: 2, Replicating: func(ctx context.Context, s ReplicationStep) {
+	a, err := StartHarbor(HarborConfig{Key: testKey(), ReplicationDelay: time.Nanosecond, Workers: 2, Replicating: func(ctx context.Context, s ReplicationStep) error {
 		if s.Put {
-			return
+			return nil
 		}
 		n := running.Add(1)
 		defer running.Add(-1)
@@ -211,7 +212,7 @@ func TestReplicationsQueueForWorkers(t *testing.T) {
 				break
 			}
 		}
-		busy(ctx, s)
+		return busy(ctx, s)
 	}})
 	if err != nil {
 		t.Fatal(err)

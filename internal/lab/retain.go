@@ -53,32 +53,92 @@ func (h *Harbor) postRun(c *apiCall) error {
 	}
 	var t *retention
 	var p *project
+	var run *retentionRun
 	var gone []doomed
 	err := h.locked(func() (err error) {
 		if t, err = h.retentionOf(c, "update"); err != nil {
 			return err
 		}
 		p = h.db.named(strconv.Itoa(t.Scope.Ref), false)
-		run := &retentionRun{ID: h.db.id("executions"), dry: body.Dry, start: h.db.now()}
-		t.runs = append(t.runs, run)
-		gone = h.retain(t, p, run)
-		run.end = h.db.now()
+		run, gone = h.retain(t, p, body.Dry)
 		return c.created("/retentions/%d/executions/%d", t.ID, run.ID)
 	})
 	if err != nil || body.Dry {
 		return err
 	}
-	slices.SortFunc(gone, func(a, b doomed) int { return cmp.Compare(len(b.artifact.children), len(a.artifact.children)) })
-	for _, d := range gone {
-		if err := h.deleteArtifact(p, d.repo, d.artifact, "harbor-jobservice"); err != nil {
-			continue // what must stay, stays
-		}
-	}
+	h.remove(t, p, run, gone, c.who.name)
 	return nil
 }
 
-// retain fills in the tasks of a run and returns what does not stay, the database locked.
-func (h *Harbor) retain(t *retention, p *project, run *retentionRun) (gone []doomed) {
+// Retain runs the project's retention policy and returns when what does not stay is deleted,
+// as its schedule would. To whom Harbor ascribes such runs was not recorded.
+func (h *Harbor) Retain(project string) error {
+	h.db.mu.Lock()
+	p := h.db.projectLocked(project)
+	var t *retention
+	if p != nil {
+		id, _ := strconv.Atoi(p.Metadata["retention_id"])
+		t = h.db.retention(id)
+	}
+	if t == nil {
+		h.db.mu.Unlock()
+		return fmt.Errorf("there is no project %s with a retention policy", project)
+	}
+	run, gone := h.retain(t, p, false)
+	h.db.mu.Unlock()
+	h.remove(t, p, run, gone, "admin")
+	return nil
+}
+
+// remove deletes what does not stay, indexes before what they name, and says that the run
+// has ended.
+func (h *Harbor) remove(t *retention, p *project, run *retentionRun, gone []doomed, operator string) {
+	slices.SortFunc(gone, func(a, b doomed) int { return cmp.Compare(len(b.artifact.children), len(a.artifact.children)) })
+	deleted := []map[string]any{}
+	for _, d := range gone {
+		h.db.mu.Lock()
+		name := d.artifact.Digest
+		if rec := p.repos[d.repo]; rec != nil {
+			name = append(rec.newestFirst(name), name)[0]
+		}
+		h.db.mu.Unlock()
+		if err := h.deleteArtifact(p, d.repo, d.artifact, "harbor-jobservice"); err != nil {
+			continue // what must stay, stays
+		}
+		_, repo, _ := strings.Cut(d.repo, "/")
+		deleted = append(deleted, map[string]any{"type": "image", "status": "SUCCESS", "name_tag": artifactName(repo, name), "references": nil})
+	}
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	total, retained := 0, 0
+	for _, task := range run.tasks {
+		total, retained = total+task.total, retained+task.retained
+	}
+	rules := []map[string]any{}
+	for _, rule := range t.Rules {
+		scopes := map[string]any{}
+		for of, selectors := range rule.Scopes {
+			scopes[of] = told(selectors)
+		}
+		rules = append(rules, map[string]any{"template": rule.Template, "params": rule.Params, "tag_selectors": told(rule.Selectors), "scope_selectors": scopes})
+	}
+	h.send(p, WebhookDelivery{Kind: "TAG_RETENTION", Operator: operator}, map[string]any{"retention": map[string]any{"total": total, "retained": retained,
+		"harbor_hostname": h.hostname(), "project_name": p.Name, "retention_policy_id": t.ID, "retention_rule": rules, "result": "SUCCESS", "deleted_artifact": deleted}})
+}
+
+// told are selectors as webhooks show them: with their extras, though there be none.
+func told(selectors []selector) []map[string]string {
+	all := []map[string]string{}
+	for _, s := range selectors {
+		all = append(all, map[string]string{"kind": s.Kind, "decoration": s.Decoration, "pattern": s.Pattern, "extras": s.Extras})
+	}
+	return all
+}
+
+// retain makes a run and returns what does not stay, the database locked.
+func (h *Harbor) retain(t *retention, p *project, dry bool) (run *retentionRun, gone []doomed) {
+	run = &retentionRun{ID: h.db.id("executions"), dry: dry, start: h.db.now()}
+	t.runs = append(t.runs, run)
 	var repos []string
 	for repo := range p.repos {
 		_, name, _ := strings.Cut(repo, "/")
@@ -111,7 +171,8 @@ func (h *Harbor) retain(t *retention, p *project, run *retentionRun) (gone []doo
 		}
 		run.tasks = append(run.tasks, task)
 	}
-	return gone
+	run.end = h.db.now()
+	return run, gone
 }
 
 // keeps lists the candidates that the rule retains.

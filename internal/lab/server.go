@@ -26,10 +26,12 @@ import (
 // asked, the faults that are on, and the lab's own end points beside the real ones.
 type server struct {
 	listener net.Listener
-	http     *http.Server
+	address  string
+	handler  http.Handler // with what is the lab's own
 	faults   faultSet
 
 	mu       sync.Mutex
+	http     *http.Server
 	requests map[string]int
 	sent     map[string]int64
 	active   int           // handlers that run
@@ -43,6 +45,7 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 			return err
 		}
 	}
+	s.address = s.listener.Addr().String()
 	s.requests, s.sent = map[string]int{}, map[string]int64{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_lab/requests", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.Requests()) })
@@ -51,7 +54,7 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 	mux.HandleFunc("GET /_lab/faults", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s.faults.list()) })
 	mux.HandleFunc("DELETE /_lab/faults", func(http.ResponseWriter, *http.Request) { s.ClearFaults() })
 	mux.HandleFunc("PUT /_lab/faults", s.putFaults)
-	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/_lab/") {
 			mux.ServeHTTP(w, r)
 			return
@@ -73,13 +76,30 @@ func (s *server) start(listener net.Listener, handler http.Handler) (err error) 
 		}}
 		s.faults.serve(counting, r, handler)
 	})
-	s.http = &http.Server{Handler: counted, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	s.serve()
+	return nil
+}
+
+// serve serves the listener, until the server that it makes is closed.
+func (s *server) serve() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = nil
+	s.http = &http.Server{Handler: s.handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	go s.http.Serve(s.listener) //nolint:errcheck // ends with Close
+}
+
+// resume listens again where it did before Close.
+func (s *server) resume() (err error) {
+	if s.listener, err = net.Listen("tcp", s.address); err != nil {
+		return err
+	}
+	s.serve()
 	return nil
 }
 
 // URL is the stand-in's address as a client writes it.
-func (s *server) URL() string { return "http://" + s.listener.Addr().String() }
+func (s *server) URL() string { return "http://" + s.address }
 
 // leave notes that a handler has ended.
 func (s *server) leave() {
@@ -93,22 +113,23 @@ func (s *server) leave() {
 // Close stops the stand-in at once, whoever is being served, and waits until what
 // served them has let go of the directory.
 func (s *server) Close() error {
-	err := s.http.Close()
 	s.mu.Lock()
-	again := s.ended != nil
+	server, again := s.http, s.ended != nil
 	if !again {
 		if s.ended = make(chan struct{}); s.active == 0 {
 			close(s.ended)
 		}
 	}
+	ended := s.ended
 	s.mu.Unlock()
+	err := server.Close()
 	if again {
 		return err
 	}
 	timer := time.NewTimer(5 * time.Second) // a handler that hangs is not waited for
 	defer timer.Stop()
 	select {
-	case <-s.ended:
+	case <-ended:
 	case <-timer.C:
 	}
 	return err

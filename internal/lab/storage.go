@@ -20,12 +20,12 @@ func (h *Harbor) room(c *call, added int64) bool {
 	}
 	if used+added <= limit {
 		if (used+added)*100 >= limit*85 {
-			h.send(c.project, "QUOTA_WARNING", c.who.name, quotaData(c, fmt.Sprintf("quota usage reach 85%%: resource storage used %s of %s", size(used+added), size(limit))))
+			h.send(c.project, WebhookDelivery{Kind: "QUOTA_WARNING", Operator: c.who.name, Repo: c.repo}, quotaData(c, fmt.Sprintf("quota usage reach 85%%: resource storage used %s of %s", size(used+added), size(limit))))
 		}
 		return true
 	}
 	message := fmt.Sprintf("adding %s of storage resource, which when updated to current usage of %s will exceed the configured upper limit of %s.", size(added), size(used), size(limit))
-	h.send(c.project, "QUOTA_EXCEED", c.who.name, quotaData(c, message))
+	h.send(c.project, WebhookDelivery{Kind: "QUOTA_EXCEED", Operator: c.who.name, Repo: c.repo}, quotaData(c, message))
 	coreError(c.w, http.StatusForbidden, "DENIED", message)
 	return false
 }

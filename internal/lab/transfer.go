@@ -148,7 +148,10 @@ func (e *endpoint) connect(ctx context.Context) error {
 
 // do sends a request to a path of the registry, with its credentials.
 func (e *endpoint) do(ctx context.Context, method, path string, header http.Header, body io.Reader, size int64) (*http.Response, error) {
-	base := "http://" + e.h.listener.Addr().String()
+	if e.h.down.Load() {
+		return nil, errStopped
+	}
+	base := e.h.URL()
 	if e.registry != nil {
 		base = e.h.where(e.registry.URL)
 	}

@@ -29,19 +29,13 @@ func (h *Harbor) notify(e event) {
 		return
 	}
 	host := strings.TrimPrefix(h.URL(), "http://")
-	names := e.tags
-	if len(names) > 1 {
-		names = names[:1] // of an artifact with two tags, one is named
+	name := e.digest
+	if len(e.tags) > 0 {
+		name = e.tags[0] // of an artifact with two tags, one is named
 	}
-	if len(names) == 0 {
-		names = []string{e.digest}
-	}
-	resources := []map[string]string{}
-	for _, name := range names {
-		resources = append(resources, map[string]string{"digest": e.digest, "tag": name, "resource_url": host + "/" + artifactName(e.repo, name)})
-	}
-	data := map[string]any{"resources": resources, "repository": e.project.webhookRepo(e.repo)}
-	h.send(e.project, e.kind, e.operator, data)
+	resources := []map[string]string{{"digest": e.digest, "tag": name, "resource_url": host + "/" + artifactName(e.repo, name)}}
+	h.send(e.project, WebhookDelivery{Kind: e.kind, Operator: e.operator, Repo: e.repo, Tag: name, Digest: e.digest},
+		map[string]any{"resources": resources, "repository": e.project.webhookRepo(e.repo)})
 }
 
 // webhookRepo is a repo as webhooks show it.
@@ -58,36 +52,41 @@ func (p *project) webhookRepo(repo string) map[string]any {
 }
 
 // send delivers to every target that wants the kind, the database locked.
-func (h *Harbor) send(p *project, kind, operator string, data map[string]any) {
+func (h *Harbor) send(p *project, d WebhookDelivery, data map[string]any) {
 	if h.db.config["notification_enable"] != true {
 		return
 	}
 	at := h.db.now()
 	for _, w := range p.webhooks {
-		if !w.Enabled || !slices.Contains(w.Types, kind) {
+		if !w.Enabled || !slices.Contains(w.Types, d.Kind) {
 			continue
 		}
-		w.triggered[kind] = at
+		w.triggered[d.Kind] = at
 		for _, target := range w.Targets {
-			contentType, body := apiJSON, text(map[string]any{"type": kind, "occur_at": at.Unix(), "operator": operator, "event_data": data})
+			contentType, body := apiJSON, text(map[string]any{"type": d.Kind, "occur_at": at.Unix(), "operator": d.Operator, "event_data": data})
 			if target.Format == "CloudEvents" {
 				contentType = "application/cloudevents+json"
 				body = text(map[string]any{"specversion": "1.0", "id": requestID(), "source": fmt.Sprintf("/projects/%d/webhook/policies/%d", p.ID, w.ID),
-					"type": cloudEvents[kind], "datacontenttype": apiJSON, "time": at.UTC().Format(time.RFC3339), "data": data, "operator": operator, "requestid": requestID()})
+					"type": cloudEvents[d.Kind], "datacontenttype": apiJSON, "time": at.UTC().Format(time.RFC3339), "data": data, "operator": d.Operator, "requestid": requestID()})
 			}
-			h.jobs.after(0, func(ctx context.Context) { h.deliver(ctx, target, contentType, body) })
+			d.Address = target.Address
+			delivery := d
+			h.jobs.after(0, func(ctx context.Context) { h.deliver(ctx, delivery, target, contentType, body) })
 		}
 	}
 }
 
 // deliver tries three times, and never again.
-func (h *Harbor) deliver(ctx context.Context, target webhookTarget, contentType, body string) {
+func (h *Harbor) deliver(ctx context.Context, d WebhookDelivery, target webhookTarget, contentType, body string) {
 	client := &http.Client{Timeout: webhookTimeout, Transport: &http.Transport{DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: target.SkipVerify}}, //nolint:gosec // as the target says
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for attempt := range webhookAttempts {
-		if attempt > 0 && !pause(ctx, h.cfg.WebhookRetry) {
+	for d.Attempt = 1; d.Attempt <= webhookAttempts; d.Attempt++ {
+		if d.Attempt > 1 && !pause(ctx, h.cfg.WebhookRetry) {
 			return
+		}
+		if h.cfg.Delivering != nil && h.cfg.Delivering(ctx, d) != nil || h.down.Load() {
+			continue
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.Address, bytes.NewReader([]byte(body)))
 		if err != nil {
@@ -106,6 +105,14 @@ func (h *Harbor) deliver(ctx context.Context, target webhookTarget, contentType,
 			return
 		}
 	}
+}
+
+func (h *Harbor) hostname() string {
+	u, err := url.Parse(h.URL())
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // notify tells of a task of a replication: that it runs, and how it ended.
@@ -133,11 +140,7 @@ func (r *replication) notify(task *transferTask, from, to, status string) {
 	source, destination := side(r.from), side(r.to)
 	fromProject, _, _ := strings.Cut(from, "/")
 	source["namespace"], destination["namespace"] = r.policy.Namespace, fromProject // as Harbor has them: the wrong way round
-	hostname := ""
-	if u, err := url.Parse(h.URL()); err == nil {
-		hostname = u.Hostname()
-	}
-	v := map[string]any{"harbor_hostname": hostname, "job_status": status, "artifact_type": "artifact", "authentication_type": "basic", "override_mode": r.policy.Override,
+	v := map[string]any{"harbor_hostname": h.hostname(), "job_status": status, "artifact_type": "artifact", "authentication_type": "basic", "override_mode": r.policy.Override,
 		"trigger_type": trigger, "policy_creator": "admin", "execution_timestamp": r.execution.start.Unix(), "src_resource": source, "dest_resource": destination,
 		"execution_id": r.execution.ID, "task_id": task.ID}
 	_, short, _ := strings.Cut(from, "/")
@@ -148,9 +151,5 @@ func (r *replication) notify(task *transferTask, from, to, status string) {
 	case failed:
 		v["failed_artifact"] = entry
 	}
-	operator := "harbor-jobservice"
-	if status == "Running" {
-		operator = "admin"
-	}
-	h.send(p, "REPLICATION", operator, map[string]any{"replication": v})
+	h.send(p, WebhookDelivery{Kind: "REPLICATION", Operator: r.execution.operator}, map[string]any{"replication": v})
 }

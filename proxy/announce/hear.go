@@ -42,7 +42,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 			a.metrics.heard(heardRefused)
 			continue
 		}
-		if len(r.Manifest) > 0 && a.cfg.Ledger.Get(r.Key()).Version != r.Version {
+		if len(r.Manifest) > 0 && !r.Deleted() && a.cfg.Ledger.Get(r.Key()).Version != r.Version {
 			if err := a.cfg.Keep(r.Digest, r.Manifest); err != nil {
 				a.cfg.Log.Warn("an announced manifest is not kept", "repo", r.Repo, "digest", r.Digest.String(), "by", from, "err", err.Error())
 			}

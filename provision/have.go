@@ -113,7 +113,8 @@ func configurationOf(c *models.ConfigurationsResponse, keys []string) (configura
 	return have, nil
 }
 
-// prove tries the secrets of what is there: robots log in, registries are pinged.
+// prove tries the secrets of what is there: robots log in, registries are
+// pinged, webhooks show it.
 func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -132,6 +133,8 @@ func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 				e.found(ok, err)
 				return nil
 			})
+		case kindWebhook: // Harbor shows it to administrators
+			e.found(e.object.(*webhook).bears(want.secrets[k]), nil)
 		case kindRegistry:
 			g.Go(func() error {
 				h.proofs.Add(1)

@@ -164,6 +164,8 @@ func (p *Plan) extra(h *having, prune bool) {
 			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
 		case *policy:
 			ours = strings.HasSuffix(o.description, mark)
+		case *webhook:
+			ours = strings.HasSuffix(o.description, mark)
 		}
 		switch {
 		case ours && prune:

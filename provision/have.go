@@ -38,6 +38,7 @@ type having struct {
 	datacenter string
 	prefix     string // of robots' names
 	version    string // as v2.15.2-080b0220; "": this account is not told
+	silent     bool   // it sends no webhooks at all
 	mu         sync.Mutex
 	entries    map[Key]*entry
 	quotas     map[string]quotaOf // by project

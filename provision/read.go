@@ -44,6 +44,7 @@ func (h *harbor) readVersion(ctx context.Context, have *having) error {
 		return fmt.Errorf("read the version: %w", plain(err))
 	}
 	have.version = deref(got.Payload.HarborVersion)
+	have.silent = got.Payload.NotificationEnable != nil && !*got.Payload.NotificationEnable
 	return nil
 }
 

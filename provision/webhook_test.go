@@ -2,6 +2,7 @@ package provision
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
@@ -150,5 +151,20 @@ func TestWebhooksThatAnAccountMayNotSee(t *testing.T) {
 		if (err != nil) != wanted || wanted && !strings.Contains(err.Error(), "list the webhooks of project multi-dc-repo1: this Harbor answers: forbidden") {
 			t.Errorf("%v: %v", wanted, err)
 		}
+	}
+}
+
+// A Harbor that sends no webhooks at all is named, where they are wanted.
+func TestHarborThatSendsNoWebhooks(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	call(t, f.harbors["dc2"], "PUT", "/configurations", map[string]any{"notification_enable": false})
+	const said = "dc2: webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing"
+	if plan := f.settled(t); fmt.Sprint(plan.Notes) != "["+said+"]" {
+		t.Errorf("%q", plan.Notes)
+	}
+	unwanted := []string{"repo1: {}", "repo1: { webhooks: false }", "repo2: {}", "repo2: { webhooks: false }"}
+	if plan := f.settled(t, unwanted...); strings.Contains(fmt.Sprint(plan.Notes), "switched off") {
+		t.Errorf("%q", plan.Notes)
 	}
 }

@@ -77,16 +77,24 @@ func (f *testFleet) export(t *testing.T, secrets string) (file string, notes []s
 }
 
 // Edges that show each other certificates have no webhooks, and a Harbor does not say
-// where they are: that they own tags cannot be written, and is said.
+// where they are; or their robot is gone. That they own tags cannot be written then, and
+// is said.
 func TestExportOfEdgesThatAreNotSeen(t *testing.T) {
-	f := newTestFleet(t)
-	f.apply(t, Options{}, `peers: { key: "vault:secret/breakwater#peer-key" }`, "peers: { ca: /ca.pem }")
-	file, notes := f.export(t, t.TempDir())
-	if len(notes) != 6 || strings.Contains(file, "push: ") || !strings.Contains(notes[0], "is replicated without its tags, as with tags: edges") || strings.Contains(file, "tags: edges") {
-		t.Errorf("%q\n%s", notes, file)
+	certificates := newTestFleet(t)
+	certificates.apply(t, Options{}, `peers: { key: "vault:secret/breakwater#peer-key" }`, "peers: { ca: /ca.pem }")
+	noRobot := newTestFleet(t)
+	noRobot.apply(t, Options{})
+	for _, h := range noRobot.harbors {
+		call(t, h, "DELETE", "/robots/"+id(found(t, h, "/robots", "robot$breakwater-edge")), nil)
 	}
-	if _, err := fleet.Load("exported.yaml", []byte(file)); err != nil {
-		t.Error(err)
+	for name, f := range map[string]*testFleet{"certificates": certificates, "no robot": noRobot} {
+		file, notes := f.export(t, t.TempDir())
+		if len(notes) != 6 || strings.Contains(file, "push: ") || !strings.Contains(notes[0], "is replicated without its tags, as with tags: edges") || strings.Contains(file, "tags: edges") {
+			t.Errorf("%s: %q\n%s", name, notes, file)
+		}
+		if _, err := fleet.Load("exported.yaml", []byte(file)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -98,7 +98,7 @@ func TestWebhooksThatAreNotWanted(t *testing.T) {
 	f := newTestFleet(t)
 	f.apply(t, Options{})
 	h := f.harbors["dc1"]
-	call(t, h, "POST", webhooks, map[string]any{"name": "chat", "enabled": true, "event_types": []string{"PUSH_ARTIFACT"}, "targets": []any{map[string]any{"type": "http", "address": "http://127.0.0.1:1"}}})
+	call(t, h, "POST", webhooks, map[string]any{"name": "chat", "description": "a copy " + mark, "enabled": true, "event_types": []string{"PUSH_ARTIFACT"}, "targets": []any{map[string]any{"type": "http", "address": "http://127.0.0.1:1"}}})
 	without := []string{"repo1: {}", "repo1: { webhooks: false }"}
 	plan := f.plan(t, f.open(t, Options{}, without...))
 	if len(plan.Changes) != 0 || !strings.Contains(strings.Join(plan.Notes, "\n"), "dc1: webhook multi-dc-repo1 breakwater: it is not in the fleet file any more; --prune deletes it") {

@@ -55,7 +55,7 @@ func TestPlanWithARobot(t *testing.T) {
 	f.apply(t, Options{})
 	body := map[string]any{"name": "planner", "level": "system", "duration": -1, "permissions": []any{
 		map[string]any{"kind": "system", "namespace": "/", "access": access("list", "project", "registry", "replication-policy", "robot", "quota")},
-		map[string]any{"kind": "project", "namespace": "*", "access": append(access("list", "robot", "member", "immutable-tag", "tag-retention"), access("read", "tag-retention", "project", "quota")...)},
+		map[string]any{"kind": "project", "namespace": "*", "access": append(access("list", "robot", "member", "immutable-tag", "tag-retention", "notification-policy"), access("read", "tag-retention", "project", "quota")...)},
 	}}
 	for _, h := range f.harbors {
 		call(t, h, "POST", "/robots", body)

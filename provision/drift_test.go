@@ -80,6 +80,7 @@ func robotsOf(t *testing.T, h *lab.Harbor, project string) string {
 
 const (
 	policies = "/replication/policies"
+	webhooks = "/projects/multi-dc-repo1/webhook/policies"
 	pulls    = "multi-dc-repo1 from dc2"
 )
 
@@ -94,6 +95,38 @@ var drifts = []struct {
 		p := found(t, h, policies, pulls)
 		call(t, h, "PUT", policies+"/"+id(p), with(p, "filters", []any{map[string]any{"type": "name", "value": "**"}}))
 	}, kindPolicy, "filters"},
+	{"replication filter's decoration", func(t *testing.T, h *lab.Harbor) {
+		p := found(t, h, policies, pulls)
+		filters := []any{map[string]any{"type": "name", "value": "multi-dc-repo1/**"}, map[string]any{"type": "tag", "value": "?*", "decoration": "matches"}}
+		call(t, h, "PUT", policies+"/"+id(p), with(p, "filters", filters))
+	}, kindPolicy, "filters"},
+	{"replication moves tags", func(t *testing.T, h *lab.Harbor) {
+		p := found(t, h, policies, pulls)
+		call(t, h, "PUT", policies+"/"+id(p), with(p, "override", true))
+	}, kindPolicy, "override"},
+	{"webhook disabled", func(t *testing.T, h *lab.Harbor) {
+		w := found(t, h, webhooks, "breakwater")
+		call(t, h, "PUT", webhooks+"/"+id(w), with(w, "enabled", false))
+	}, kindWebhook, "disabled"},
+	{"webhook of more", func(t *testing.T, h *lab.Harbor) {
+		w := found(t, h, webhooks, "breakwater")
+		call(t, h, "PUT", webhooks+"/"+id(w), with(w, "event_types", []string{"PUSH_ARTIFACT", "DELETE_ARTIFACT", "PULL_ARTIFACT"}))
+	}, kindWebhook, "events"},
+	{"webhook's secret", func(t *testing.T, h *lab.Harbor) {
+		w := found(t, h, webhooks, "breakwater")
+		call(t, h, "PUT", webhooks+"/"+id(w), with(w, "targets", []any{with(w["targets"].([]any)[0].(map[string]any), "auth_header", "Bearer mine")}))
+	}, kindWebhook, "secret"},
+	{"webhook to somebody else", func(t *testing.T, h *lab.Harbor) {
+		w := found(t, h, webhooks, "breakwater")
+		call(t, h, "PUT", webhooks+"/"+id(w), with(w, "targets", []any{with(w["targets"].([]any)[0].(map[string]any), "address", "https://hooks.example.org/T0KEN")}))
+	}, kindWebhook, "targets"},
+	{"webhook without verification", func(t *testing.T, h *lab.Harbor) {
+		w := found(t, h, webhooks, "breakwater")
+		call(t, h, "PUT", webhooks+"/"+id(w), with(w, "targets", []any{with(w["targets"].([]any)[0].(map[string]any), "skip_cert_verify", true)}))
+	}, kindWebhook, "targets"},
+	{"webhook deleted", func(t *testing.T, h *lab.Harbor) {
+		call(t, h, "DELETE", webhooks+"/"+id(found(t, h, webhooks, "breakwater")), nil)
+	}, kindWebhook, "events"},
 	{"replication description", func(t *testing.T, h *lab.Harbor) {
 		p := found(t, h, policies, pulls)
 		call(t, h, "PUT", policies+"/"+id(p), with(p, "description", "mine"))

@@ -99,7 +99,11 @@ func (x *exporter) write() {
 	x.line(0, "# Written by breakwater provision export. Harbor shows no secrets: put them where the references say.")
 	x.line(0, "domain: %s\ndatacenters:", x.options.Domain)
 	for _, name := range x.names {
-		x.line(1, "%s: { harbor: %q }", name, x.options.Harbors[name])
+		fields := fmt.Sprintf("harbor: %q", x.options.Harbors[name])
+		if edge := x.edge(name); edge != "" {
+			fields += fmt.Sprintf(", edge: %q", edge)
+		}
+		x.line(1, "%s: { %s }", name, fields)
 	}
 	x.line(0, "harbor:\n  username: %q\n  password: %s", x.options.Username, x.secret("admin-password"))
 	if prefix := x.have[x.names[0]].prefix; prefix != "robot$" {
@@ -110,11 +114,7 @@ func (x *exporter) write() {
 	x.writeMultiDCs()
 	x.writeCaches()
 	x.writeRepls()
-	for _, name := range x.all(kindRobot) {
-		if rb := x.first(kindRobot, name).object.(*robot); rb.project == "" && strings.HasPrefix(rb.description, edgesOwn) {
-			x.line(0, "edge:\n  plain_http: true  # or its certificate: tls\n  robot: { name: %s, secret: %s }", rb.name, x.secret("robot-password/edge"))
-		}
-	}
+	x.writeEdge()
 }
 
 // edgesOwn is how the description of the edge's robot begins.
@@ -149,7 +149,9 @@ func (x *exporter) settings(datacenter, name string) []string {
 	}
 	p := e.object.(*project)
 	all := []string{"quota: " + bytesText(p.quota), "auto_scan: " + strconv.FormatBool(p.autoScan)}
-	if p.public && !strings.HasPrefix(name, naming.MultiDC) {
+	if strings.HasPrefix(name, naming.MultiDC) {
+		all = append(all, x.multiDC(datacenter, name)...)
+	} else if p.public {
 		all = append(all, "public: true")
 	}
 	if r := h.get(kindRetention, name); r != nil && !r.broken {
@@ -213,6 +215,9 @@ func (x *exporter) project(full, name string, fields ...string) {
 	all := append(slices.Clone(base), fields...)
 	var differ []string
 	for _, datacenter := range x.names {
+		if datacenter == home {
+			continue // what it has is said above
+		}
 		var other []string
 		for _, s := range x.settings(datacenter, full) {
 			if !slices.Contains(base, s) {
@@ -253,33 +258,8 @@ func (x *exporter) writeMultiDCs() {
 			}
 		}
 		fields := []string{"robots: { " + strings.Join(robots, ", ") + " }"}
-		if text := x.replication(full); text != "" {
-			fields = append(fields, "replication: { "+text+" }")
-		}
 		x.project(full, name, fields...)
 	}
-}
-
-// replication is how a project's replications are.
-func (x *exporter) replication(full string) string {
-	push, pull := "none", time.Duration(0)
-	found := false
-	for _, name := range x.all(kindPolicy) {
-		switch p := x.first(kindPolicy, name).object.(*policy); {
-		case strings.HasPrefix(name, full+" to "):
-			push, found = "event", true
-		case strings.HasPrefix(name, full+" from "):
-			pull, found = interval(p.cron), true
-		}
-	}
-	if !found {
-		return ""
-	}
-	text := "push: " + push
-	if pull > 0 {
-		text = "pull: " + duration(pull) + ", " + text
-	}
-	return text
 }
 
 // duration writes an interval as the fleet file does.
@@ -333,8 +313,9 @@ func (x *exporter) writeRepls() {
 			}
 			filters := map[string]string{}
 			for _, f := range p.filters {
-				kind, value, _ := strings.Cut(f, " ")
-				filters[kind] = value
+				if filters[f.kind] = fmt.Sprint(f.value); f.decoration == excludes {
+					x.notes = append(x.notes, fmt.Sprintf("replication %s has a filter that the fleet file cannot say: %s", rule, f))
+				}
 			}
 			flatten := strconv.Itoa(int(p.flatten))
 			if p.flatten == naming.FlattenAll {

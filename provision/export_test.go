@@ -9,29 +9,41 @@ import (
 	"example.org/breakwater/internal/fleet"
 )
 
-// What apply made is exported as a file that plans to nothing.
+// What apply made is exported as a file that plans to nothing, whoever owns the tags.
 func TestExportPlansToNothing(t *testing.T) {
+	for name, replace := range map[string][]string{
+		"edges":                    {"    repo2: {}", `    repo2: { quota: 20GiB, immutable_tags: ["v*", "release-*"], members: [{ group: dev, role: developer }], replication: { push: none, pull: 6h }, datacenters: { drp: { quota: 5GiB } } }`},
+		"no webhooks in one":       {"repo1: {}", "repo1: { webhooks: false }"},
+		"no webhooks in one place": {"repo1: {}", "repo1: { datacenters: { dc1: { webhooks: false } } }"},
+		"Harbors":                  {"repo1: {}", "repo1: { replication: { tags: harbor } }"},
+		"one writes":               {ownedByEdges, "push: none, tags: harbor }", "repo1: {}", "repo1: { datacenters: { dc2: { replication: { push: event } } } }"},
+		"no edges":                 {`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"},
+	} {
+		t.Run(name, func(t *testing.T) { exportsToNothing(t, replace...) })
+	}
+}
+
+func exportsToNothing(t *testing.T, replace ...string) {
 	f := newTestFleet(t)
-	f.apply(t, Options{}, "    repo2: {}", `    repo2: { quota: 20GiB, immutable_tags: ["v*", "release-*"], members: [{ group: dev, role: developer }], replication: { push: none, pull: 6h }, datacenters: { drp: { quota: 5GiB } } }`)
+	f.apply(t, Options{}, replace...)
 	secrets := t.TempDir()
-	for name, secret := range map[string]string{"admin-password": "Harbor12345", "cache-password/team-a": artifactoryPassword} {
+	for name, secret := range map[string]string{"admin-password": "Harbor12345", "cache-password/team-a": artifactoryPassword, "peer-key": testPeerKey} {
 		testSecret(t, secrets, name, secret)
 	}
 	for name, secret := range testSecrets {
 		testSecret(t, secrets, name, secret)
 	}
-	o := ExportOptions{Domain: "harbor.example.org", Harbors: map[string]string{}, Username: "admin", Password: "Harbor12345", Secret: "file:" + secrets + "/{what}"}
-	for name, h := range f.harbors {
-		o.Harbors[name] = h.URL()
-	}
-	file, notes, err := Export(t.Context(), o)
-	if err != nil || len(notes) != 0 {
-		t.Fatalf("%v %v", err, notes)
+	file, notes := f.export(t, secrets)
+	if len(notes) != 0 {
+		t.Fatal(notes)
 	}
 	for _, secret := range testSecrets {
 		if strings.Contains(file, secret) && secret != "admin" && secret != "harbor" {
 			t.Errorf("%q is in\n%s", secret, file)
 		}
+	}
+	if strings.Contains(file, "Bearer") || strings.Contains(file, testPeerKey) {
+		t.Errorf("a webhook's secret is in\n%s", file)
 	}
 	loaded, err := fleet.Load("exported.yaml", []byte(file))
 	if err != nil {
@@ -48,6 +60,41 @@ func TestExportPlansToNothing(t *testing.T) {
 	}
 	if len(plan.Faults)+len(plan.Notes) > 0 || t.Failed() {
 		t.Errorf("%v %v\n%s", plan.Faults, plan.Notes, file)
+	}
+}
+
+func (f *testFleet) export(t *testing.T, secrets string) (file string, notes []string) {
+	t.Helper()
+	o := ExportOptions{Domain: "harbor.example.org", Harbors: map[string]string{}, Username: "admin", Password: "Harbor12345", Secret: "file:" + secrets + "/{what}"}
+	for name, h := range f.harbors {
+		o.Harbors[name] = h.URL()
+	}
+	file, notes, err := Export(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, notes
+}
+
+// Edges that show each other certificates have no webhooks, and a Harbor does not say
+// where they are; or their robot is gone. That they own tags cannot be written then, and
+// is said.
+func TestExportOfEdgesThatAreNotSeen(t *testing.T) {
+	certificates := newTestFleet(t)
+	certificates.apply(t, Options{}, `peers: { key: "vault:secret/breakwater#peer-key" }`, "peers: { ca: /ca.pem }")
+	noRobot := newTestFleet(t)
+	noRobot.apply(t, Options{})
+	for _, h := range noRobot.harbors {
+		call(t, h, "DELETE", "/robots/"+id(found(t, h, "/robots", "robot$breakwater-edge")), nil)
+	}
+	for name, f := range map[string]*testFleet{"certificates": certificates, "no robot": noRobot} {
+		file, notes := f.export(t, t.TempDir())
+		if len(notes) != 6 || strings.Contains(file, "push: ") || !strings.Contains(notes[0], "is replicated without its tags, as with tags: edges") || strings.Contains(file, "tags: edges") {
+			t.Errorf("%s: %q\n%s", name, notes, file)
+		}
+		if _, err := fleet.Load("exported.yaml", []byte(file)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

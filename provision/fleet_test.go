@@ -25,9 +25,10 @@ const article = "../deploy/fleet.article.yaml"
 // Artifactory, and an internet.
 type testFleet struct {
 	harbors  map[string]*lab.Harbor
-	internet map[string]string // where registries are, by their addresses
-	text     string            // of the fleet file
-	vault    sync.Map          // secrets that are others now
+	internet map[string]string  // where registries are, by their addresses
+	text     string             // of the fleet file
+	vault    sync.Map           // secrets that are others now
+	told     chan *http.Request // what Harbors tell their edges; once it is full no more is kept
 
 	artifactory string // its address
 }
@@ -39,7 +40,10 @@ var testSecrets = map[string]string{
 	"robot-password/readonly/repo2": "ReadOnly1repo2", "robot-password/readwrite/repo2": "ReadWrite1repo2", "robot-password/replication/repo2": "Replication1repo2",
 }
 
-const artifactoryPassword = "s3cret"
+const (
+	artifactoryPassword = "s3cret"
+	testPeerKey         = "PeerKey1" // at secret/breakwater
+)
 
 // serveVault answers as a Vault with key/value secrets of version 2 at secret/.
 func (f *testFleet) serveVault(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +52,7 @@ func (f *testFleet) serveVault(w http.ResponseWriter, r *http.Request) {
 	answer := map[string]any{
 		"/v1/auth/approle/login":      map[string]any{"auth": map[string]any{"client_token": "a-token"}},
 		"/v1/secret/data/harbor":      map[string]any{"data": map[string]any{"data": now}},
+		"/v1/secret/data/breakwater":  map[string]any{"data": map[string]any{"data": map[string]string{"peer-key": testPeerKey}}},
 		"/v1/secret/data/artifactory": map[string]any{"data": map[string]any{"data": map[string]string{"harbor_ro_password": artifactoryPassword}}},
 	}[r.URL.Path]
 	if strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/secret/") {
@@ -76,7 +81,7 @@ func newTestFleet(t *testing.T) *testFleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { upstream.Close() }) //nolint:errcheck // the test is over
-	f := &testFleet{harbors: map[string]*lab.Harbor{}, internet: map[string]string{"https://hub.docker.com": upstream.URL(), "https://quay.io": upstream.URL(), "https://gcr.io": upstream.URL(), "https://ghcr.io": upstream.URL()}}
+	f := &testFleet{told: make(chan *http.Request, 100), harbors: map[string]*lab.Harbor{}, internet: map[string]string{"https://hub.docker.com": upstream.URL(), "https://quay.io": upstream.URL(), "https://gcr.io": upstream.URL(), "https://ghcr.io": upstream.URL()}}
 	// Artifactory's own registry checks logins; any Harbor with such a robot does for it.
 	const reader = "robot$harbor-ro"
 	checking, err := lab.StartHarbor(lab.HarborConfig{Key: testKey()})
@@ -109,11 +114,31 @@ func newTestFleet(t *testing.T) *testFleet {
 		}
 		t.Cleanup(func() { h.Close() }) //nolint:errcheck // the test is over
 		f.harbors[name] = h
-		here = append(here, "https://harbor."+name+".example.org", h.URL())
+		edge := httptest.NewServer(http.HandlerFunc(f.takeWebhook))
+		t.Cleanup(edge.Close)
+		here = append(here, "https://harbor."+name+".example.org", h.URL(), "https://edge."+name+".example.org", edge.URL)
 	}
 	f.text = strings.NewReplacer(here...).Replace(string(text))
 	return f
 }
+
+// takeWebhook is all that there is of the edges.
+func (f *testFleet) takeWebhook(_ http.ResponseWriter, r *http.Request) {
+	select {
+	case f.told <- r:
+	default:
+	}
+}
+
+// harborsOwnTags has replication bring tags too, as before there were edges for it.
+func (f *testFleet) harborsOwnTags() {
+	f.text = strings.Replace(f.text, ownedByEdges, ownedByHarbors, 1)
+}
+
+const (
+	ownedByEdges   = "push: event }" // in a fleet whose datacenters all have edges
+	ownedByHarbors = "push: event, tags: harbor }"
+)
 
 // open reads the fleet file, with a change of it if there is one.
 func (f *testFleet) open(t *testing.T, o Options, replace ...string) *Provisioner {

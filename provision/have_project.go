@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	clientmember "github.com/goharbor/go-client/pkg/sdk/v2.0/client/member"
 	clientretention "github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
 	clientrobot "github.com/goharbor/go-client/pkg/sdk/v2.0/client/robot"
+	clientwebhook "github.com/goharbor/go-client/pkg/sdk/v2.0/client/webhook"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 )
 
@@ -136,4 +138,39 @@ func (h *harbor) readImmutable(ctx context.Context, have *having, p *models.Proj
 		have.put(kindImmutable, p.Name+" "+i.pattern, &entry{id: r.ID, object: &i})
 	}
 	return err
+}
+
+// readWebhook reads our webhook of a project; those of other names are not looked at. An
+// account that may not see it matters only where it is wanted.
+func (h *harbor) readWebhook(ctx context.Context, have *having, p *models.Project, wanted bool) error {
+	all, err := pages(func(page int64) ([]*models.WebhookPolicy, error) {
+		params := clientwebhook.NewListWebhookPoliciesOfProjectParams().WithProjectNameOrID(strconv.Itoa(int(p.ProjectID))).WithPage(&page).WithPageSize(ptr(int64(pageSize)))
+		got, err := h.api.Webhook.ListWebhookPoliciesOfProject(ctx, params)
+		if err != nil {
+			if isCode(err, 403) && !wanted {
+				return nil, nil
+			}
+			return nil, fmt.Errorf("list the webhooks of project %s: %w", p.Name, plain(err))
+		}
+		return got.Payload, nil
+	})
+	for _, w := range all {
+		if w.Name == webhookName {
+			have.put(kindWebhook, p.Name+" "+w.Name, &entry{id: w.ID, object: webhookRead(w)})
+		}
+	}
+	return err
+}
+
+func webhookRead(w *models.WebhookPolicy) *webhook {
+	out := &webhook{description: w.Description, disabled: !w.Enabled, events: w.EventTypes}
+	for _, t := range w.Targets {
+		out.targets = append(out.targets, target{t.Address, t.Type, string(t.PayloadFormat), t.SkipCertVerify, t.AuthHeader})
+	}
+	return out
+}
+
+// bears reports whether what the webhook sends is authorized by the header, wherever it goes.
+func (w *webhook) bears(header string) bool {
+	return !slices.ContainsFunc(w.targets, func(t target) bool { return t.auth != header })
 }

@@ -80,8 +80,8 @@ func (i *interrupter) before(t *testing.T, h *lab.Harbor) (address string) {
 // small is a fleet with one of everything.
 const small = `domain: harbor.example.org
 datacenters:
-  dc1: { harbor: "DC1" }
-  dc2: { harbor: "DC2" }
+  dc1: { harbor: "DC1", edge: "https://edge.dc1.example.org" }
+  dc2: { harbor: "DC2", edge: "https://edge.dc2.example.org" }
 harbor:
   username: admin
   password: "file:SECRETS/admin"
@@ -94,7 +94,7 @@ projects:
       robots: { readonly: "file:SECRETS/readonly-{name}", sync: "file:SECRETS/sync-{name}" }
   cache: { quay.io: { endpoint: "https://quay.io" } }
   repl: { core: { images: [{ from: quay.io, name: a/b, tags: "1.*" }] } }
-edge: { plain_http: true, robot: { secret: "file:SECRETS/edge" } }
+edge: { plain_http: true, robot: { secret: "file:SECRETS/edge" }, peers: { key: "file:SECRETS/peers" } }
 `
 
 // contents is what the fleet's Harbors hold, as far as anybody wants it.
@@ -125,7 +125,7 @@ func newSmallFleet(t *testing.T, i *interrupter) *testFleet {
 	t.Helper()
 	f := newTestFleet(t)
 	secrets := t.TempDir()
-	for name, secret := range map[string]string{"admin": "Harbor12345", "oidc": "s3cretOidc", "edge": "EdgeSecret1", "readonly-repo1": "ReadOnly1repo1", "sync-repo1": "Replication1repo1"} {
+	for name, secret := range map[string]string{"admin": "Harbor12345", "oidc": "s3cretOidc", "edge": "EdgeSecret1", "peers": testPeerKey, "readonly-repo1": "ReadOnly1repo1", "sync-repo1": "Replication1repo1"} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret), 0o600); err != nil {
 			t.Fatal(err)
 		}

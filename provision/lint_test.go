@@ -35,7 +35,14 @@ func TestTraps(t *testing.T) {
 		replace []string
 		want    string
 	}{
-		{"push in all directions", nil, nil, "warning: projects.multi-dc.repo1.replication: all datacenters push to each other, and tags can be moved: a push costs up to 6 executions"},
+		{"push in all directions", nil, []string{ownedByEdges, ownedByHarbors}, "warning: projects.multi-dc.repo1.replication: datacenters push to each other, and tags can be moved: a push costs up to 6 executions, and a replication that is late moves a tag back, everywhere; write tags: edges, immutable_tags,"},
+		{"no push at all", nil, []string{`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"}, "warning: projects.multi-dc.repo1.replication: no Harbor pushes on events: what is new is at the others after up to 15m0s, and a tag that they have is never moved there; write tags: edges (which needs datacenters.drp.edge),"},
+		{"content that is deleted before it has a tag", nil, []string{", pushed_within: 180d }", " }"}, "warning: projects.multi-dc.repo1.retention: content comes to the other datacenters without a tag"},
+		{"the same in one datacenter", nil, []string{"repo1: {}", "repo1: { datacenters: { drp: { retention: { pulled_within: 30d } } } }"}, "warning: projects.multi-dc.repo1.datacenters.drp.retention: content comes"},
+		{"garbage that is none", nil, []string{"harbor:\n  username", "harbor:\n  gc: { untagged: true }\n  username"}, "warning: harbor.gc.untagged: content of multi-dc projects comes without a tag"},
+		{"edges without events", nil, []string{"push: event", "push: none"}, "warning: projects.multi-dc.repo1.replication.push: content comes to the other Harbors by the pull every 15m0s alone"},
+		{"edges that are not told", nil, []string{"repo1: {}", "repo1: { webhooks: false }"}, "warning: projects.multi-dc.repo1.webhooks: edges own the tags, and are not told"},
+		{"edges without a key", nil, []string{`peers: { key: "vault:secret/breakwater#peer-key" }`, "peers: { ca: /ca.pem }"}, "warning: edge.peers.key: edges own tags, and without a key"},
 		{"Docker Hub's limit", nil, nil, "24 in 6 hours for each tag and datacenter; without a login Docker Hub allows 100: 5 tags exceed it"},
 		{"patterns are globs", []string{"v2.10.1", "v2.10.rc", "v2.9.0"}, []string{`"v2.10.{[0-9],[0-9][0-9]}"`, `"v2.{10}.{?,??}"`}, `"v2.{10}.{?,??}" takes v2.10.1, v2.10.rc`},
 		{"every tag", nil, []string{`"v2.10.{[0-9],[0-9][0-9]}"`, `"**"`}, `projects.repl.kubernetes-core.images[0].tags: "**" takes every tag`},
@@ -51,9 +58,22 @@ func TestTraps(t *testing.T) {
 			}
 		})
 	}
-	one := lintOf(t, nil, "repo1: {}", `repo1: { immutable_tags: ["**"] }`)
-	if strings.Contains(one, "repo1.replication") {
-		t.Errorf("immutable tags are not moved:\n%s", one)
+	// What is no trap is not said to be one.
+	for _, c := range []struct {
+		name    string
+		replace []string
+		not     string
+	}{
+		{"immutable tags are not moved", []string{ownedByEdges, ownedByHarbors, "repo1: {}", `repo1: { immutable_tags: ["**"] }`}, "repo1.replication"},
+		{"one writes", []string{ownedByEdges, "tags: harbor }", "repo1: {}", "repo1: { datacenters: { dc1: { replication: { push: event } } } }"}, "repo1.replication"},
+		{"edges own tags", nil, "projects.multi-dc"},
+		{"retention keeps everything", []string{"repo1: {}", "repo1: { retention: { always: true } }"}, "repo1.retention"},
+		{"Harbors bring tags", []string{ownedByEdges, ownedByHarbors, "harbor:\n  username", "harbor:\n  gc: { untagged: true }\n  username", ", pushed_within: 180d }", " }", "repo1: {}", "repo1: { webhooks: false }"}, "without a tag"},
+		{"edges with a key", nil, "edge.peers"},
+	} {
+		if got := lintOf(t, nil, c.replace...); strings.Contains(got, c.not) {
+			t.Errorf("%s, and it says %s:\n%s", c.name, c.not, got)
+		}
 	}
 }
 

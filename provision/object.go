@@ -21,10 +21,11 @@ const (
 	kindRobot         = "robot"
 	kindRegistry      = "registry"
 	kindPolicy        = "replication"
+	kindWebhook       = "webhook"
 	kindUser          = "user"
 )
 
-var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindUser}
+var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindWebhook, kindUser}
 
 // Key names an object of the fleet.
 type Key struct {
@@ -234,7 +235,7 @@ type policy struct {
 	trigger     string // scheduled | event_based | manual
 	namespace   string
 	flatten     naming.Flatten
-	filters     []string
+	filters     []filter
 	disabled    bool
 	override    bool
 	deletion    bool
@@ -246,7 +247,74 @@ func (p *policy) fields() []field {
 	if p.cron != "" {
 		trigger += " " + p.cron
 	}
-	return []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(p.filters)}, {"namespace", p.namespace},
+	var texts []string
+	for _, f := range p.filters {
+		texts = append(texts, f.String())
+	}
+	return []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(texts)}, {"namespace", p.namespace},
 		{"dest_namespace_replace_count", strconv.Itoa(int(p.flatten))}, {"override", strconv.FormatBool(p.override)}, {"deletion", strconv.FormatBool(p.deletion)},
 		{"speed", strconv.Itoa(int(max(p.speed, 0)))}, {"disabled", strconv.FormatBool(p.disabled)}, {"description", p.description}}
+}
+
+// Of a replication's filters.
+const (
+	filterName = "name"
+	filterTag  = "tag"
+	matches    = "matches"
+	excludes   = "excludes"
+)
+
+// filter says what a replication takes.
+type filter struct {
+	kind       string // name, tag, label or resource
+	value      any    // a glob; of labels a list
+	decoration string // matches or excludes; "": matches
+}
+
+// String is the filter as "tag v*", or "tag v* excludes". A value that has a space in it
+// is quoted: it is no decoration.
+func (f filter) String() string {
+	text := fmt.Sprint(f.value)
+	if strings.ContainsAny(text, ` "`) {
+		text = strconv.Quote(text)
+	}
+	text = f.kind + " " + text
+	if f.decoration != "" && f.decoration != matches {
+		text += " " + f.decoration
+	}
+	return text
+}
+
+func (f filter) same(o filter) bool { return f.String() == o.String() }
+
+// webhook is what tells somebody of events in a project.
+type webhook struct {
+	description string
+	disabled    bool
+	events      []string
+	targets     []target
+}
+
+// target is where a webhook goes.
+type target struct {
+	address    string
+	kind       string // http | slack
+	format     string // of the body
+	skipVerify bool   // no certificate is verified
+	auth       string // the Authorization header: a secret, in no text
+}
+
+func (w *webhook) fields() []field {
+	var targets []string
+	for _, t := range w.targets {
+		text := t.address
+		if !strings.HasSuffix(text, webhookPath) {
+			text = "(another address)" // made by hand, and with some services the secret itself
+		}
+		if text += " " + t.kind + " " + t.format; t.skipVerify {
+			text += ", without verifying its certificate"
+		}
+		targets = append(targets, text)
+	}
+	return []field{{"events", set(w.events)}, {"targets", strings.Join(targets, "; ")}, {"disabled", strconv.FormatBool(w.disabled)}, {"description", w.description}}
 }

@@ -66,7 +66,11 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 		}
 	}
 	for _, datacenter := range sortedKeys(have) {
-		p.extra(have[datacenter], prune)
+		h := have[datacenter]
+		if h.silent && slices.ContainsFunc(slices.Collect(maps.Keys(want.objects)), func(k Key) bool { return k.Datacenter == datacenter && k.Kind == kindWebhook }) {
+			p.Notes = append(p.Notes, datacenter+": webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
+		}
+		p.extra(h, prune)
 	}
 	return p
 }
@@ -163,6 +167,8 @@ func (p *Plan) extra(h *having, prune bool) {
 		case *registry:
 			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
 		case *policy:
+			ours = strings.HasSuffix(o.description, mark)
+		case *webhook:
 			ours = strings.HasSuffix(o.description, mark)
 		}
 		switch {

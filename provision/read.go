@@ -44,6 +44,7 @@ func (h *harbor) readVersion(ctx context.Context, have *having) error {
 		return fmt.Errorf("read the version: %w", plain(err))
 	}
 	have.version = deref(got.Payload.HarborVersion)
+	have.silent = got.Payload.NotificationEnable != nil && !*got.Payload.NotificationEnable
 	return nil
 }
 
@@ -120,7 +121,7 @@ func projectRead(p *models.Project, quota int64, registries map[int64]string) *p
 
 // readProject reads what hangs on a project, as far as it is wanted.
 func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, want *wanted, p *models.Project) {
-	robots, members, rules := want == nil, want == nil, want == nil
+	robots, members, rules, webhooks := want == nil, want == nil, want == nil, want == nil
 	if want == nil {
 		want = &wanted{}
 	}
@@ -136,6 +137,8 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 			members = members || of == p.Name
 		case kindImmutable:
 			rules = rules || of == p.Name
+		case kindWebhook:
+			webhooks = webhooks || of == p.Name
 		}
 	}
 	if m := p.Metadata; m != nil && deref(m.RetentionID) != "" {
@@ -149,6 +152,9 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	}
 	if rules {
 		g.Go(func() error { return h.readImmutable(ctx, have, p) })
+	}
+	if strings.HasPrefix(p.Name, naming.MultiDC) {
+		g.Go(func() error { return h.readWebhook(ctx, have, p, webhooks) })
 	}
 }
 
@@ -251,11 +257,7 @@ func policyRead(p *models.ReplicationPolicy) *policy {
 		}
 	}
 	for _, f := range p.Filters {
-		text := fmt.Sprintf("%s %v", f.Type, f.Value)
-		if f.Decoration != "" && f.Decoration != "matches" {
-			text += " " + f.Decoration
-		}
-		out.filters = append(out.filters, text)
+		out.filters = append(out.filters, filter{f.Type, f.Value, f.Decoration})
 	}
 	return out
 }

@@ -89,6 +89,7 @@ func (f *testFleet) quiet(t *testing.T) {
 // end the old secret does not.
 func TestRotateSyncHasNoGap(t *testing.T) {
 	f := newTestFleet(t)
+	f.harborsOwnTags() // so that pushes by tag replicate
 	f.apply(t, Options{})
 	stop := make(chan struct{})
 	var all sync.WaitGroup

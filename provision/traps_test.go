@@ -45,7 +45,7 @@ func TestTrapFiltersAreOfOneProject(t *testing.T) {
 		if !ok || !strings.HasPrefix(p.namespace, naming.MultiDC) {
 			continue
 		}
-		if p.filters[0] != "name "+p.namespace+"/**" {
+		if p.filters[0] != (filter{kind: "name", value: p.namespace + "/**"}) {
 			t.Errorf("%s: %v", k, p.filters)
 		}
 	}

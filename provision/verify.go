@@ -18,10 +18,12 @@ import (
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/naming"
 )
 
@@ -191,7 +193,6 @@ func (v *verifier) canaryProjects() (all []string) {
 
 // canary pushes at one datacenter and waits at the others.
 func (v *verifier) canary(ctx context.Context, datacenter, project string) {
-	tag := fmt.Sprintf("from-%s-%d", datacenter, time.Now().UnixNano())
 	what := "push to " + project
 	before := map[string]int64{} // the last executions of the pushes, by peer
 	for peer := range v.harbors {
@@ -199,9 +200,15 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 			before[peer], _ = v.harbors[datacenter].lastID(ctx, rule.id) //nolint:errcheck // it is asked again
 		}
 	}
+	reference := fmt.Sprintf(":from-%s-%d", datacenter, time.Now().UnixNano())
 	img, err := random.Image(64, 1)
+	if err == nil && v.contentAlone(project) { // a push by tag would set nothing off
+		var digest v1.Hash
+		digest, err = img.Digest()
+		reference = "@" + digest.String()
+	}
 	if err == nil {
-		err = v.registryOf(datacenter, project, tag, func(ref name.Reference, o ...remote.Option) error {
+		err = v.registryOf(datacenter, project, reference, func(ref name.Reference, o ...remote.Option) error {
 			return remote.Write(ref, img, append(o, remote.WithContext(ctx))...)
 		})
 	}
@@ -218,7 +225,7 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 		}
 		all.Go(func() {
 			c := Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
-			err := v.arrives(ctx, datacenter, peer, h, project, tag, before[peer])
+			err := v.arrives(ctx, datacenter, peer, h, project, reference, before[peer])
 			c.Seconds = time.Since(pushed).Seconds()
 			if c.OK = err == nil; err != nil {
 				c.Detail = err.Error()
@@ -229,9 +236,16 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 	all.Wait()
 }
 
-// arrives waits for the tag at the peer: by an event where there is such a replication,
+// contentAlone reports whether the project is replicated without its tags, so that a
+// canary has to be pushed by its digest, and comes by it.
+func (v *verifier) contentAlone(project string) bool {
+	m := v.wanting.fleet.Projects.MultiDC.Items[strings.TrimPrefix(project, naming.MultiDC)]
+	return m != nil && m.Replication.Tags == fleet.TagsEdges
+}
+
+// arrives waits for the canary at the peer: by an event where there is such a replication,
 // and by the peer's scheduled pull, which is told to run, too.
-func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, tag string, before int64) error {
+func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, reference string, before int64) error {
 	ctx, cancel := context.WithTimeout(ctx, v.o.Patience)
 	defer cancel()
 	if push := (Key{datacenter, kindPolicy, project + " to " + peer}); v.want.objects[push] != nil {
@@ -243,7 +257,7 @@ func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harb
 		if err := v.harbors[datacenter].executed(ctx, rule.id, before); err != nil {
 			return fmt.Errorf("the push on events does not run: %w", err)
 		}
-		if err := v.waitFor(ctx, peer, project, tag); err != nil {
+		if err := v.waitFor(ctx, peer, project, reference); err != nil {
 			return fmt.Errorf("the push on events does not bring it: %w", err)
 		}
 	}
@@ -254,7 +268,7 @@ func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harb
 	if err := h.runPolicy(ctx, rule.id); err != nil {
 		return fmt.Errorf("the scheduled pull: %w", err)
 	}
-	return v.waitFor(ctx, peer, project, tag)
+	return v.waitFor(ctx, peer, project, reference)
 }
 
 // lastID is the id of a replication's last execution; 0: there was none.
@@ -284,10 +298,10 @@ func (h *harbor) executed(ctx context.Context, policy, before int64) error {
 	}
 }
 
-// waitFor waits until the tag is there.
-func (v *verifier) waitFor(ctx context.Context, datacenter, project, tag string) error {
+// waitFor waits until the canary is there.
+func (v *verifier) waitFor(ctx context.Context, datacenter, project, reference string) error {
 	for {
-		err := v.registryOf(datacenter, project, tag, func(ref name.Reference, o ...remote.Option) error {
+		err := v.registryOf(datacenter, project, reference, func(ref name.Reference, o ...remote.Option) error {
 			_, err := remote.Head(ref, append(o, remote.WithContext(ctx))...)
 			return err
 		})
@@ -303,14 +317,15 @@ func (v *verifier) waitFor(ctx context.Context, datacenter, project, tag string)
 }
 
 // registryOf does something with the canary at a datacenter's Harbor, as its sync robot.
-func (v *verifier) registryOf(datacenter, project, tag string, do func(name.Reference, ...remote.Option) error) error {
+// The reference is as :v1 or @sha256:….
+func (v *verifier) registryOf(datacenter, project, reference string, do func(name.Reference, ...remote.Option) error) error {
 	h := v.harbors[datacenter]
 	scheme, host, _ := strings.Cut(h.base, "://")
 	var options []name.Option
 	if scheme == "http" {
 		options = append(options, name.Insecure)
 	}
-	ref, err := name.NewTag(path.Join(host, project, canaryRepo)+":"+tag, options...)
+	ref, err := name.ParseReference(path.Join(host, project, canaryRepo)+reference, options...)
 	if err != nil {
 		return err
 	}

@@ -233,49 +233,13 @@ func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
 		}
 		d.add(k, &policy{
 			name: k.Name, description: mark, from: image.From, trigger: "scheduled", cron: schedule, namespace: project.Name, flatten: image.Flatten.Count,
-			filters: []string{"name " + image.Name, "tag " + image.Tags}, override: true,
+			filters: []filter{{kind: filterName, value: image.Name}, {kind: filterTag, value: image.Tags}}, override: true,
 		}, project, Key{datacenter, kindRegistry, image.From})
 	}
 }
 
 func projectOf(name string, public *bool, quota fleet.Size) project {
 	return project{name: name, public: isTrue(public), quota: int64(quota)}
-}
-
-// wantMultiDC wants the project, its robots, and between it and each other
-// datacenter's a registry and the two replications.
-func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.MultiDC) {
-	full := naming.MultiDC + name
-	project := w.wantProject(d, datacenter, common{project: projectOf(full, nil, m.Quota), retention: m.Retention, members: m.Members, immutable: m.Immutable}, m.AutoScan)
-	robots := []struct {
-		name, actions string
-		secret        fleet.Ref
-	}{
-		{"readonly", "repository:pull", m.Robots.ReadOnly},
-		{"readwrite", "repository:push repository:pull", m.Robots.ReadWrite},
-		{"sync", "repository:push repository:pull repository:list artifact:list", m.Robots.Sync},
-	}
-	for _, r := range robots {
-		if r.secret.IsZero() {
-			continue
-		}
-		k := Key{datacenter, kindRobot, full + "+" + r.name}
-		rb := &robot{name: r.name, project: full, duration: -1, description: marked(fmt.Sprintf("Multi DC %s user for %s repository", r.name, name))}
-		for _, action := range strings.Fields(r.actions) {
-			resource, action, _ := strings.Cut(action, ":")
-			rb.grants = append(rb.grants, grant{namespace: full, resource: resource, action: action})
-		}
-		d.add(k, rb, project)
-		d.secrets[k] = w.secret(r.secret, name)
-		w.checkSecret(d, k)
-	}
-	if !m.Robots.Sync.IsZero() {
-		for _, peer := range sortedKeys(w.fleet.Datacenters) {
-			if peer != datacenter {
-				w.wantPeer(d, datacenter, peer, name, m)
-			}
-		}
-	}
 }
 
 // checkSecret reports a secret that Harbor would refuse when the robot is there already.
@@ -290,57 +254,4 @@ func strongSecret(s string) bool {
 		return strings.ContainsFunc(s, func(r rune) bool { return from <= r && r <= to })
 	}
 	return len(s) >= 8 && len(s) <= 128 && in('A', 'Z') && in('a', 'z') && in('0', '9')
-}
-
-func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC) {
-	full := naming.MultiDC + name
-	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+sync"}
-	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
-	at := Key{datacenter, kindRegistry, full + "-" + peer}
-	if len(at.Name) > maxRegistryName {
-		d.fault(at, "the name is longer than %d characters: shorten the project's or the datacenter's", maxRegistryName)
-	}
-	d.add(at, &registry{name: at.Name, kind: "harbor", url: string(w.fleet.Datacenters[peer].Harbor), description: marked(name + " " + peer + " remote"), user: w.prefixes[peer] + sync.Name}, sync)
-	d.secrets[at] = w.secret(m.Robots.Sync, name)
-	// The name filter keeps other projects' images out, the count of 1 keeps what is
-	// below the project: -1 would make x/app and y/app one.
-	filters := []string{"name " + full + "/**", "tag **"}
-	p := policy{description: mark, namespace: full, flatten: 1, filters: filters, override: true}
-	from := p
-	from.name, from.from, from.trigger = full+" from "+peer, at.Name, "scheduled"
-	k := Key{datacenter, kindPolicy, from.name}
-	var err error
-	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
-		d.fault(k, "%w", err)
-	}
-	d.add(k, &from, at, project)
-	if m.Replication.Push == "event" {
-		to := p
-		to.name, to.to, to.trigger = full+" to "+peer, at.Name, "event_based"
-		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
-	}
-}
-
-// wantEdgeRobot wants the robot with which the edge pulls: of the system, in every
-// managed project.
-func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
-	e := w.fleet.Edge.Robot
-	if e.Secret.IsZero() {
-		return
-	}
-	k := Key{datacenter, kindRobot, e.Name}
-	rb := &robot{name: e.Name, duration: -1, description: marked(edgesOwn)}
-	var needs []Key
-	for key := range d.objects {
-		if key.Datacenter == datacenter && key.Kind == kindProject {
-			rb.grants = append(rb.grants, grant{namespace: key.Name, resource: "repository", action: "pull"})
-			needs = append(needs, key)
-		}
-	}
-	if len(rb.grants) == 0 {
-		return
-	}
-	d.add(k, rb, needs...)
-	d.secrets[k] = w.secret(e.Secret, "")
-	w.checkSecret(d, k)
 }

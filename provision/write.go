@@ -17,6 +17,7 @@ import (
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
 	clientrobot "github.com/goharbor/go-client/pkg/sdk/v2.0/client/robot"
+	clientwebhook "github.com/goharbor/go-client/pkg/sdk/v2.0/client/webhook"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 )
 
@@ -102,6 +103,8 @@ func (w *writer) make(ctx context.Context) error {
 			return err
 		}
 		return w.located(made.Location)
+	case *webhook:
+		return w.makeWebhook(ctx, o)
 	}
 	return fmt.Errorf("%T cannot be made", w.change.want)
 }
@@ -144,6 +147,8 @@ func (w *writer) update(ctx context.Context) error {
 		m.ID = w.change.have.id
 		_, err := w.api.Replication.UpdateReplicationPolicy(ctx, replication.NewUpdateReplicationPolicyParams().WithID(m.ID).WithPolicy(m))
 		return err
+	case *webhook:
+		return w.putWebhook(ctx, o)
 	}
 	return fmt.Errorf("%T cannot be changed", w.change.want)
 }
@@ -160,6 +165,8 @@ func (w *writer) delete(ctx context.Context) error {
 		_, err = w.api.Registry.DeleteRegistry(ctx, clientregistry.NewDeleteRegistryParams().WithID(id))
 	case *policy:
 		err = w.deletePolicy(ctx, id, o)
+	case *webhook:
+		_, err = w.api.Webhook.DeleteWebhookPolicyOfProject(ctx, clientwebhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(id))
 	default:
 		return fmt.Errorf("a %s is never deleted", w.change.Kind)
 	}

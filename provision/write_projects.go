@@ -9,6 +9,7 @@ import (
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/project_metadata"
 	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
 	clientretention "github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
+	clientwebhook "github.com/goharbor/go-client/pkg/sdk/v2.0/client/webhook"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 )
 
@@ -108,4 +109,30 @@ func (i *immutable) model() *models.ImmutableRule {
 	return &models.ImmutableRule{Action: "immutable", Template: "immutable_template",
 		ScopeSelectors: map[string][]models.ImmutableSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}},
 		TagSelectors:   []*models.ImmutableSelector{{Kind: "doublestar", Decoration: "matches", Pattern: i.pattern}}}
+}
+
+func (w *writer) makeWebhook(ctx context.Context, o *webhook) error {
+	params := clientwebhook.NewCreateWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithPolicy(o.model(w.change.secret))
+	made, err := w.api.Webhook.CreateWebhookPolicyOfProject(ctx, params)
+	if err != nil {
+		return err
+	}
+	return w.located(made.Location)
+}
+
+// putWebhook writes the whole webhook, as Harbor keeps nothing of what is left out.
+func (w *writer) putWebhook(ctx context.Context, o *webhook) error {
+	m := o.model(w.change.secret)
+	m.ID = w.change.have.id
+	params := clientwebhook.NewUpdateWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(m.ID).WithPolicy(m)
+	_, err := w.api.Webhook.UpdateWebhookPolicyOfProject(ctx, params)
+	return err
+}
+
+func (w *webhook) model(secret string) *models.WebhookPolicy {
+	m := &models.WebhookPolicy{Name: webhookName, Description: w.description, Enabled: !w.disabled, EventTypes: w.events}
+	for _, t := range w.targets {
+		m.Targets = append(m.Targets, &models.WebhookTargetObject{Address: t.address, AuthHeader: secret, PayloadFormat: models.PayloadFormatType(t.format), SkipCertVerify: t.skipVerify, Type: t.kind})
+	}
+	return m
 }

@@ -53,9 +53,8 @@ func (w *writer) policyModel(o *policy) *models.ReplicationPolicy {
 	if o.to != "" {
 		m.DestRegistry.ID = w.run.id(w.key(kindRegistry, o.to))
 	}
-	for _, text := range o.filters {
-		kind, value, _ := strings.Cut(text, " ")
-		m.Filters = append(m.Filters, &models.ReplicationFilter{Type: kind, Value: value})
+	for _, f := range o.filters {
+		m.Filters = append(m.Filters, &models.ReplicationFilter{Type: f.kind, Value: f.value, Decoration: f.decoration})
 	}
 	return m
 }

@@ -6,15 +6,18 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/secret"
 )
 
-var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub"}
+var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub", "peers": "Peer5ecretKey"}
 
 // provisionFleet is a fleet file of two empty Harbors.
 func provisionFleet(t *testing.T) (config string, harbors []*lab.Harbor) {
@@ -26,15 +29,15 @@ func provisionFleet(t *testing.T) (config string, harbors []*lab.Harbor) {
 		}
 	}
 	text := `domain: h.example.org
-datacenters: { par1: { harbor: "URL0" }, mad1: { harbor: "URL1" } }
+datacenters: { par1: { harbor: "URL0", edge: "https://edge.par1.example.org" }, mad1: { harbor: "URL1", edge: "https://edge.mad1.example.org" } }
 harbor:
   username: admin
   password: "file:DIR/admin"
   oidc: { name: k, endpoint: "https://k.example.org", client_id: harbor, client_secret: "file:DIR/oidc" }
 projects:
-  multi-dc: { app: { robots: { readonly: "file:DIR/readonly", sync: "file:DIR/sync" } } }
+  multi-dc: { app: { retention: { pulled_within: 30d }, robots: { readonly: "file:DIR/readonly", sync: "file:DIR/sync" } } }
   cache: { hub: { endpoint: "https://hub.example.org", username: u, password: "file:DIR/hub" } }
-edge: { plain_http: true, robot: { secret: "file:DIR/edge" } }
+edge: { plain_http: true, robot: { secret: "file:DIR/edge" }, peers: { key: "file:DIR/peers" } }
 `
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -84,7 +87,8 @@ func provisions(t *testing.T, status exitStatus, args ...string) (text string) {
 	if got != status {
 		t.Errorf("%v: exit status %d, want %d\n%s", args, got, status, text)
 	}
-	for _, secret := range provisionSecrets {
+	shown := []string{secret.Webhook(provisionSecrets["peers"], "par1", "multi-dc-app")}
+	for _, secret := range append(shown, slices.Collect(maps.Values(provisionSecrets))...) {
 		if strings.Contains(text, secret) {
 			t.Errorf("%v: a secret is in\n%s", args, text)
 		}
@@ -94,7 +98,8 @@ func provisions(t *testing.T, status exitStatus, args ...string) (text string) {
 
 func TestProvisionFromTheCommandLine(t *testing.T) {
 	config, harbors := provisionFleet(t)
-	if text := provisions(t, exitChanges, "plan", "--config", config); !strings.Contains(text, "\nmad1\n") || !strings.Contains(text, "  + project multi-dc-app\n") || !strings.Contains(text, "quota: 10GiB") {
+	if text := provisions(t, exitChanges, "plan", "--config", config); !strings.Contains(text, "\nmad1\n") || !strings.Contains(text, "  + project multi-dc-app\n") || !strings.Contains(text, "quota: 10GiB") ||
+		!strings.Contains(text, "  + webhook multi-dc-app breakwater\n") || !strings.Contains(text, "filters: name multi-dc-app/**, tag ?* excludes\n") {
 		t.Error(text)
 	}
 	var plan struct {
@@ -154,7 +159,7 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	if text := provisions(t, 1, "plan", "--config", config); !strings.Contains(text, "readonly: ") || !strings.Contains(text, "no such file") {
 		t.Error(text)
 	}
-	if text := provisions(t, 0, "lint", "--config", config); !strings.Contains(text, "all datacenters push to each other") {
+	if text := provisions(t, 0, "lint", "--config", config); !strings.Contains(text, "projects.multi-dc.app.retention: content comes to the other datacenters without a tag") {
 		t.Error(text)
 	}
 }

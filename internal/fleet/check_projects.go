@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"example.org/breakwater/internal/naming"
@@ -16,6 +17,7 @@ func (f *Fleet) checkProjects(d *decoder) {
 		f.checkMultiDC(d, path, project)
 	}
 	checkRetention(d, "projects.multi-dc.defaults.retention", p.MultiDC.Defaults.Retention)
+	f.checkTags(d, "projects.multi-dc.defaults.replication.tags", p.MultiDC.Defaults.Replication.Tags)
 	for _, name := range sorted(p.Cache.Items) {
 		path, project := "projects.cache."+name, p.Cache.Items[name]
 		checkName(d, path, naming.Cache+name)
@@ -90,7 +92,14 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 	checkQuota(d, path+".quota", p.Quota)
 	checkRetention(d, path+".retention", p.Retention)
 	checkMembers(d, path, p.Members)
-	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkMultiDC(d, at, p.In(name)) })
+	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) {
+		here := p.In(name)
+		f.checkMultiDC(d, at, here)
+		if here.Replication.Tags != p.Replication.Tags {
+			d.report(at+".replication.tags", "who owns the tags is the same in all datacenters; write it for the project")
+		}
+	})
+	f.checkTags(d, path+".replication.tags", p.Replication.Tags)
 	for _, pattern := range p.Immutable {
 		if err := naming.CheckPattern(pattern); err != nil {
 			d.report(path+".immutable_tags", "%v", err)
@@ -98,6 +107,18 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 	}
 	oneOf(d, path+".replication.push", p.Replication.Push, "event", "none")
 	checkEvery(d, path+".replication.pull", p.Replication.Pull)
+}
+
+// checkTags reports who cannot own tags. Where it is not written it is the defaults',
+// and checked there.
+func (f *Fleet) checkTags(d *decoder, path, owner string) {
+	if _, written := d.lines[path]; !written {
+		return
+	}
+	oneOf(d, path, owner, TagsEdges, TagsHarbor)
+	if lack := f.EdgesLack(); owner == TagsEdges && len(lack) > 0 {
+		d.report(path, "edges cannot own tags without %s; write what is missing, or tags: harbor", strings.Join(lack, ", "))
+	}
 }
 
 // checkEvery reports intervals that Harbor's cron cannot keep.

@@ -48,7 +48,29 @@ func (f *Fleet) setDefaults() {
 	if f.GSLB != nil {
 		f.GSLB.setDefaults(f.Domain)
 	}
+	tags := TagsHarbor
+	if len(f.EdgesLack()) == 0 {
+		tags = TagsEdges
+	}
+	f.Projects.MultiDC.setDefaults(tags, len(f.Datacenters))
 	f.Projects.setDefaults()
+}
+
+// EdgesLack lists the fields without which edges cannot own tags: an edge must be
+// reached by its peers, be known to them, and write into its own Harbor.
+func (f *Fleet) EdgesLack() (fields []string) {
+	for _, name := range sorted(f.Datacenters) {
+		if f.Datacenters[name].Edge == "" {
+			fields = append(fields, "datacenters."+name+".edge")
+		}
+	}
+	if f.Edge.Robot.Secret.IsZero() {
+		fields = append(fields, "edge.robot.secret")
+	}
+	if f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "" {
+		fields = append(fields, "edge.peers")
+	}
+	return fields
 }
 
 func (e *Edge) setDefaults() {
@@ -105,7 +127,6 @@ func (g *GSLB) setDefaults(domain string) {
 }
 
 func (p *Projects) setDefaults() {
-	p.MultiDC.setDefaults()
 	p.Cache.setDefaults()
 	p.Repl.setDefaults()
 	if a := p.Artifactory; a != nil {
@@ -114,13 +135,13 @@ func (p *Projects) setDefaults() {
 	}
 }
 
-func (m *MultiDCs) setDefaults() {
+func (m *MultiDCs) setDefaults(tags string, datacenters int) {
 	d := &m.Defaults
 	or(&d.Quota, 10<<30)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(180 * day), MostRecentlyPulled: 10, PushedWithin: Duration(180 * day)})
 	orPointer(&d.Webhooks, true)
 	or(&d.Replication.Pull, Duration(15*time.Minute))
-	or(&d.Replication.Push, "event")
+	or(&d.Replication.Tags, tags)
 	for _, p := range m.Items {
 		or(&p.Description, d.Description)
 		or(&p.Quota, d.Quota)
@@ -133,8 +154,25 @@ func (m *MultiDCs) setDefaults() {
 		or(&p.Robots.ReadWrite, d.Robots.ReadWrite)
 		or(&p.Robots.Sync, d.Robots.Sync)
 		or(&p.Replication.Pull, d.Replication.Pull)
+		or(&p.Replication.Tags, d.Replication.Tags)
 		or(&p.Replication.Push, d.Replication.Push)
+		or(&p.Replication.Push, p.defaultPush(datacenters))
 	}
+}
+
+// defaultPush is to push on events where that cannot move a tag back. Harbors that push
+// to each other do: a replication that is late carries the old version to the others.
+func (m *MultiDC) defaultPush(datacenters int) string {
+	pushing := datacenters
+	for _, over := range m.Datacenters {
+		if over.Replication.Push == "none" {
+			pushing--
+		}
+	}
+	if m.Replication.Tags == TagsEdges || m.AllImmutable() || pushing <= 1 {
+		return "event"
+	}
+	return "none"
 }
 
 func (c *Caches) setDefaults() {

@@ -1,6 +1,9 @@
 package fleet
 
-import "net/url"
+import (
+	"net/url"
+	"slices"
+)
 
 // Projects are the managed Harbor projects, by kind.
 type Projects struct {
@@ -60,9 +63,27 @@ type MultiDC struct {
 	} `yaml:"robots"`
 	Replication struct {
 		Pull Duration `yaml:"pull"` // default 15m
-		Push string   `yaml:"push"` // event | none; default event
+		Push string   `yaml:"push"` // event | none; default event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
+		Tags string   `yaml:"tags"` // who moves tags: edges (Harbors replicate content alone) | harbor; default edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
 	} `yaml:"replication"`
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
+}
+
+// Owners of the tags of a project that several datacenters share.
+const (
+	TagsEdges  = "edges"  // an edge gives its Harbor the newest version of a tag; replication brings content
+	TagsHarbor = "harbor" // replication brings tags too
+)
+
+// AllImmutable reports whether no tag can be moved, in any datacenter.
+func (m *MultiDC) AllImmutable() bool {
+	all := func(patterns []string) bool { return slices.Contains(patterns, "**") || slices.Contains(patterns, "*") }
+	for _, over := range m.Datacenters {
+		if over.Immutable != nil && !all(over.Immutable) {
+			return false
+		}
+	}
+	return all(m.Immutable)
 }
 
 // Cache is a proxy cache of one upstream. Defaults: 1TiB, kept when pulled or

@@ -4,6 +4,9 @@ package secret
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -70,6 +73,17 @@ func (s *Store) Err() error {
 		all = append(all, byText[text])
 	}
 	return errors.Join(all...)
+}
+
+// Webhook is the secret with which the Harbor of a datacenter tells its edge of what
+// happens in a project, named as Harbor names it (multi-dc-app). Harbor shows a webhook's
+// header to the project's administrators. So it cannot be the key that all edges share,
+// and what they read must be good for this project of this datacenter alone: it is
+// derived from the key, which cannot be had back from it.
+func Webhook(peersKey, datacenter, project string) string {
+	mac := hmac.New(sha256.New, []byte(peersKey))
+	mac.Write([]byte("breakwater webhook\x00" + datacenter + "\x00" + project)) //nolint:errcheck // never fails
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 func (s *Store) look(ctx context.Context, ref fleet.Ref) (string, error) {

@@ -39,3 +39,18 @@ func TestFilesAndTheEnvironment(t *testing.T) {
 		}
 	}
 }
+
+// Edges and Harbors derive it apart from each other: it may not change. The first value
+// is what "openssl dgst -sha256 -hmac" says of the same message.
+func TestWebhookSecretsAreOfOneProject(t *testing.T) {
+	if got := Webhook("peer-key", "par1", "multi-dc-app"); got != "4043317424da4c06c52f25a56e210929dd8cd918dcced8156692d549b19d93c7" {
+		t.Errorf("%s", got)
+	}
+	seen := map[string]bool{}
+	for _, s := range []string{Webhook("k", "par1", "multi-dc-app"), Webhook("K", "par1", "multi-dc-app"), Webhook("k", "mad1", "multi-dc-app"), Webhook("k", "par1", "multi-dc-ap"), Webhook("k", "par", "1multi-dc-app")} {
+		if seen[s] || len(s) != 64 {
+			t.Errorf("%s is good for two", s)
+		}
+		seen[s] = true
+	}
+}

@@ -1,0 +1,102 @@
+package provision
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/breakwater/internal/fleet"
+)
+
+// edge is the address of a datacenter's edge, as its Harbor's webhooks have it; "" where
+// there is none of ours.
+func (x *exporter) edge(datacenter string) string {
+	for k, e := range x.have[datacenter].entries {
+		if w, ok := e.object.(*webhook); ok && k.Kind == kindWebhook && len(w.targets) == 1 {
+			if address, ok := strings.CutSuffix(w.targets[0].address, webhookPath); ok {
+				return address
+			}
+		}
+	}
+	return ""
+}
+
+// edgeRobot is the name of the robot with which edges pull; "": there is none.
+func (x *exporter) edgeRobot() string {
+	for _, name := range x.all(kindRobot) {
+		if rb := x.first(kindRobot, name).object.(*robot); rb.project == "" && strings.HasPrefix(rb.description, edgesOwn) {
+			return rb.name
+		}
+	}
+	return ""
+}
+
+func (x *exporter) writeEdge() {
+	robot, known := x.edgeRobot(), slices.ContainsFunc(x.names, func(name string) bool { return x.edge(name) != "" })
+	if robot == "" && !known {
+		return
+	}
+	x.line(0, "edge:\n  plain_http: true  # or its certificate: tls")
+	if robot != "" {
+		x.line(1, "robot: { name: %s, secret: %s }", robot, x.secret("robot-password/edge"))
+	}
+	if known { // what webhooks show is derived from it
+		x.line(1, "peers: { key: %s }", x.secret("peer-key"))
+	}
+}
+
+// multiDC are the fields that replicated projects alone have, as one datacenter has them.
+func (x *exporter) multiDC(datacenter, full string) (all []string) {
+	told := func(name string) bool { return x.have[name].get(kindWebhook, full+" "+webhookName) != nil }
+	if slices.ContainsFunc(x.names, func(name string) bool { return !told(name) && x.edge(name) != "" }) { // else it is the default
+		all = append(all, "webhooks: "+strconv.FormatBool(told(datacenter)))
+	}
+	if text := x.replication(datacenter, full); text != "" {
+		all = append(all, "replication: { "+text+" }")
+	}
+	return all
+}
+
+// replication is how a project's replications are in a datacenter.
+func (x *exporter) replication(datacenter, full string) string {
+	push, pull := "none", time.Duration(0)
+	found, owner := false, fleet.TagsEdges
+	for k, e := range x.have[datacenter].entries {
+		p, ok := e.object.(*policy)
+		if !ok {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(k.Name, full+" to "):
+			push, found = pushOnEvents, true
+		case strings.HasPrefix(k.Name, full+" from "):
+			pull, found = interval(p.cron), true
+		default:
+			continue
+		}
+		if !slices.ContainsFunc(p.filters, contentAlone.same) {
+			owner = fleet.TagsHarbor
+		}
+	}
+	if !found {
+		return ""
+	}
+	var all []string
+	if pull > 0 {
+		all = append(all, "pull: "+duration(pull))
+	}
+	if owner == fleet.TagsEdges && !x.edgesOwn() {
+		// Neither is push written: by default it is none now, and on events once there are edges.
+		x.notes = append(x.notes, fmt.Sprintf("%s: %s is replicated without its tags, as with tags: edges, which needs what this Harbor does not say: every datacenter's edge, edge.robot and edge.peers; write them before an apply", datacenter, full))
+	} else {
+		all = append(all, "push: "+push, "tags: "+owner)
+	}
+	return strings.Join(all, ", ")
+}
+
+// edgesOwn reports whether what is written is enough for edges to own tags.
+func (x *exporter) edgesOwn() bool {
+	return x.edgeRobot() != "" && !slices.ContainsFunc(x.names, func(name string) bool { return x.edge(name) == "" })
+}

@@ -1,0 +1,159 @@
+package provision
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/internal/secret"
+)
+
+// wantMultiDC wants the project, its robots, and between it and each other
+// datacenter's a registry and the two replications.
+func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.MultiDC) {
+	full := naming.MultiDC + name
+	project := w.wantProject(d, datacenter, common{project: projectOf(full, nil, m.Quota), retention: m.Retention, members: m.Members, immutable: m.Immutable}, m.AutoScan)
+	robots := []struct {
+		name, actions string
+		secret        fleet.Ref
+	}{
+		{"readonly", "repository:pull", m.Robots.ReadOnly},
+		{"readwrite", "repository:push repository:pull", m.Robots.ReadWrite},
+		{"sync", "repository:push repository:pull repository:list artifact:list", m.Robots.Sync},
+	}
+	for _, r := range robots {
+		if r.secret.IsZero() {
+			continue
+		}
+		k := Key{datacenter, kindRobot, full + "+" + r.name}
+		rb := &robot{name: r.name, project: full, duration: -1, description: marked(fmt.Sprintf("Multi DC %s user for %s repository", r.name, name))}
+		rb.grants = grantsOf(full, r.actions)
+		d.add(k, rb, project)
+		d.secrets[k] = w.secret(r.secret, name)
+		w.checkSecret(d, k)
+	}
+	w.wantWebhook(d, datacenter, full, m, project)
+	if !m.Robots.Sync.IsZero() {
+		for _, peer := range sortedKeys(w.fleet.Datacenters) {
+			if peer != datacenter {
+				w.wantPeer(d, datacenter, peer, name, m)
+			}
+		}
+	}
+}
+
+func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC) {
+	full := naming.MultiDC + name
+	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+sync"}
+	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
+	at := Key{datacenter, kindRegistry, full + "-" + peer}
+	if len(at.Name) > maxRegistryName {
+		d.fault(at, "the name is longer than %d characters: shorten the project's or the datacenter's", maxRegistryName)
+	}
+	d.add(at, &registry{name: at.Name, kind: "harbor", url: string(w.fleet.Datacenters[peer].Harbor), description: marked(name + " " + peer + " remote"), user: w.prefixes[peer] + sync.Name}, sync)
+	d.secrets[at] = w.secret(m.Robots.Sync, name)
+	// The name filter keeps other projects' images out, the count of 1 keeps what is
+	// below the project: -1 would make x/app and y/app one.
+	tags := filter{kind: filterTag, value: "**"}
+	if m.Replication.Tags == fleet.TagsEdges {
+		tags = contentAlone
+	}
+	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}}
+	from := p
+	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", w.moves(name, peer)
+	k := Key{datacenter, kindPolicy, from.name}
+	var err error
+	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
+		d.fault(k, "%w", err)
+	}
+	d.add(k, &from, at, project)
+	if m.Replication.Push == pushOnEvents {
+		to := p
+		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, "event_based", w.moves(name, datacenter)
+		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
+	}
+}
+
+// contentAlone leaves out what has any tag. Content arrives without one, and the edge
+// there puts it: no replication, however late, moves a tag.
+var contentAlone = filter{kind: filterTag, value: "?*", decoration: excludes}
+
+// moves reports whether replication from a datacenter moves tags that are there already:
+// from those that write. One that does not write has nothing newer, and what it still has
+// of old would be put over what was pushed elsewhere a moment ago.
+func (w *wanting) moves(name, source string) bool {
+	m := w.fleet.Projects.MultiDC.Items[name]
+	if m.Replication.Tags == fleet.TagsEdges {
+		return false
+	}
+	return m.AllImmutable() || m.In(source).Replication.Push == pushOnEvents
+}
+
+// Of replication.push.
+const pushOnEvents = "event"
+
+// webhookName is that of our webhooks in Harbor, one in each project.
+const webhookName = "breakwater"
+
+// webhookPath is where edges take them.
+const webhookPath = "/breakwater/v1/webhook"
+
+// wantWebhook wants the Harbor to tell its edge of pushes and deletes that did not come
+// through it. The edge knows them by a secret that is of this project alone.
+func (w *wanting) wantWebhook(d *wanted, datacenter, full string, m *fleet.MultiDC, project Key) {
+	edge, key := w.fleet.Datacenters[datacenter].Edge, w.fleet.Edge.Peers.Key
+	if edge == "" || key.IsZero() || !isTrue(m.Webhooks) {
+		return
+	}
+	k := Key{datacenter, kindWebhook, full + " " + webhookName}
+	d.add(k, &webhook{
+		description: marked("Tells the edge of " + datacenter + " of pushes and deletes"), events: []string{"PUSH_ARTIFACT", "DELETE_ARTIFACT"},
+		targets: []target{{address: strings.TrimRight(string(edge), "/") + webhookPath, kind: "http", format: "Default"}},
+	}, project)
+	if shared := w.secret(key, ""); shared != "" {
+		d.secrets[k] = "Bearer " + secret.Webhook(shared, datacenter, full)
+	}
+}
+
+// ownsTags is what an edge does in projects whose tags edges own, beside pulling: it puts
+// what moved elsewhere, and deletes what was deleted elsewhere.
+const ownsTags = "repository:push repository:list artifact:list artifact:read artifact:delete tag:list tag:delete"
+
+// wantEdgeRobot wants the robot with which the edge pulls: of the system, in every
+// managed project.
+func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
+	e := w.fleet.Edge.Robot
+	if e.Secret.IsZero() {
+		return
+	}
+	k := Key{datacenter, kindRobot, e.Name}
+	rb := &robot{name: e.Name, duration: -1, description: marked(edgesOwn)}
+	var needs []Key
+	for key := range d.objects {
+		if key.Datacenter == datacenter && key.Kind == kindProject {
+			actions := "repository:pull"
+			if x, ok := strings.CutPrefix(key.Name, naming.MultiDC); ok && w.fleet.Projects.MultiDC.Items[x].Replication.Tags == fleet.TagsEdges {
+				actions += " " + ownsTags
+			}
+			rb.grants = append(rb.grants, grantsOf(key.Name, actions)...)
+			needs = append(needs, key)
+		}
+	}
+	if len(rb.grants) == 0 {
+		return
+	}
+	d.add(k, rb, needs...)
+	d.secrets[k] = w.secret(e.Secret, "")
+	w.checkSecret(d, k)
+}
+
+// grantsOf reads what a robot may do in a project, as "repository:push tag:list".
+func grantsOf(project, actions string) (all []grant) {
+	for _, text := range strings.Fields(actions) {
+		resource, action, _ := strings.Cut(text, ":")
+		all = append(all, grant{namespace: project, resource: resource, action: action})
+	}
+	return all
+}

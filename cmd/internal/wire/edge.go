@@ -10,12 +10,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
@@ -107,7 +109,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
 		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	metrics.MustRegister(expiry(certificate)...)
@@ -115,6 +117,23 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, errors.Join(err, edge.Close())
 	}
 	return edge, nil
+}
+
+// webhookSecret is what the Harbor shows with a project's webhooks; nil: it sends none.
+func webhookSecret(datacenter, peerSecret string) func(project string) string {
+	if peerSecret == "" {
+		return nil
+	}
+	return func(project string) string { return secret.Webhook(peerSecret, datacenter, project) }
+}
+
+// machine tells the accounts that replications and edges use from clients'. Harbors may
+// have different prefixes for robots.
+func machine(f *fleet.Fleet) func(account string) bool {
+	return func(account string) bool {
+		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
+			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
+	}
 }
 
 // expiry is the metric of an edge that has a certificate.

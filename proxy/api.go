@@ -119,12 +119,12 @@ func (h *Handler) changed(ctx context.Context, c change) error {
 	case c.tag != "":
 		h.versions.Delete(tag)
 	case c.digest != "":
-		h.versions.Delete(version.Key{Repo: c.repo, Reference: c.digest.String()})
+		h.versions.Delete(version.Buried(c.repo, c.digest))
 	case c.reference == "":
 		for name, r := range h.versions.Tags(c.repo) {
 			if !r.Deleted() {
 				h.versions.Delete(version.Key{Repo: c.repo, Reference: name})
-				h.versions.Delete(version.Key{Repo: c.repo, Reference: r.Digest.String()})
+				h.versions.Delete(version.Buried(c.repo, r.Digest))
 			}
 		}
 	}

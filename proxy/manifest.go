@@ -10,7 +10,6 @@ import (
 
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
-	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
@@ -21,10 +20,7 @@ const staleAfter = time.Second
 
 // serveManifest answers GET and HEAD of a manifest in a managed namespace.
 func (h *Handler) serveManifest(w *response, r *request) error {
-	want, gone := h.newest(r)
-	if r.peer != "" && want.Known() && !h.versions.Claimed(version.Key{Repo: r.Repo, Reference: r.Reference()}) {
-		w.Header().Set(peer.VersionHeader, want.Version.String())
-	}
+	want, gone := h.newest(w, r)
 	if gone {
 		return w.writeGone()
 	}

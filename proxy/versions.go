@@ -57,6 +57,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 			project, _, _ := strings.Cut(key.Repo, "/")
 			return h.fetch.Served(ctx, s, key, h.namespaces.Of(project))
 		}})
+	h.fetch.Heard = h.learn
 	h.fetch.Accepts = func(key version.Key, has digest.Digest) bool {
 		if h.accepts(key, has) {
 			return true
@@ -73,18 +74,22 @@ var _ version.State = (*state.DB)(nil)
 // versioned reports whether a reference has versions: those of multi-dc- projects have.
 func (h *Handler) versioned(key version.Key) bool {
 	project, _, _ := strings.Cut(key.Repo, "/")
-	_, err := registry.ParseDigest(key.Reference)
-	return registry.ValidRepo(key.Repo) && (err == nil || registry.ValidTag(key.Reference)) && h.namespaces.Of(project).Kind == namespace.MultiDC
+	if key.IsTag() && !registry.ValidTag(key.Reference) {
+		return false
+	}
+	return registry.ValidRepo(key.Repo) && h.namespaces.Of(project).Kind == namespace.MultiDC
 }
 
 // versionChanged drops what was learned of a reference before its record changed.
 func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
-	h.tags.Written(key.Repo, key.Reference)
-	h.doubted.Remove(key)
-	h.follower.Changed(key, r, own)
-	if d, err := registry.ParseDigest(key.Reference); err == nil && r.Known() && r.Deleted() {
-		h.forgetManifest(key.Repo, d)
+	if key.IsTag() {
+		h.tags.Written(key.Repo, key.Reference)
+		h.doubted.Remove(key)
+	} else if r.Known() && r.Deleted() {
+		h.tags.Written(key.Repo, "")
+		h.forgetManifest(key.Repo, key.Digest())
 	}
+	h.follower.Changed(key, r, own)
 	if own {
 		h.announcer.Changed()
 	}
@@ -101,18 +106,29 @@ func (h *Handler) forgetManifest(repo string, d digest.Digest) {
 // ordered gives a push its version, and tells the peers before the client hears of it. A
 // push that another datacenter's Harbor took has its version from the edge there.
 func (h *Handler) ordered(p push.Pushed, mediaType string) {
-	key := version.Key{Repo: p.Repo, Reference: p.Reference}
+	tag := version.Key{Repo: p.Repo, Reference: p.Reference}
+	if !tag.IsTag() {
+		tag = version.Key{}
+	}
 	v, err := version.Parse(p.Answer.Get(peer.VersionHeader))
 	if p.By.Kind == source.Peer && err == nil {
-		r := version.Record{Digest: p.Digest, MediaType: mediaType, Version: v}
-		h.versions.Learn([]version.Announced{{Repo: p.Repo, Reference: p.Reference, Record: r}}, false, nil)
+		key := tag
+		if key.Repo == "" {
+			key = version.Revived(p.Repo, p.Digest)
+		}
+		h.learn(key, version.Record{Digest: p.Digest, MediaType: mediaType, Version: v})
 		return
 	}
-	if r := h.versions.Write(key, p.Digest, mediaType); r.Known() {
+	if r := h.versions.Write(p.Repo, tag.Reference, p.Digest, mediaType); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
 		p.Answer.Set(peer.VersionHeader, r.Version.String())
 		h.acknowledge(p.Answer)
 	}
+}
+
+// learn takes over a version that another edge serves.
+func (h *Handler) learn(key version.Key, r version.Record) {
+	h.versions.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: r}}, false, nil)
 }
 
 // acknowledge waits for the peers to hear of what was written, and says which have.
@@ -141,14 +157,27 @@ func (h *Handler) serveAnnouncement(w *response, r *request) error {
 	return json.NewEncoder(w).Encode(position)
 }
 
-// newest returns the newest version of the reference that is asked for, the zero Record
-// where there is none. gone: it was deleted, and is served to nobody.
-func (h *Handler) newest(r *request) (want version.Record, gone bool) {
+// newest returns the newest version of the tag that is asked for, the zero Record where
+// there is none. gone: it was deleted, and is served to nobody. A peer is told the version.
+func (h *Handler) newest(w *response, r *request) (want version.Record, gone bool) {
 	if r.ns.Kind != namespace.MultiDC {
 		return want, false
 	}
-	want = h.versions.Get(version.Key{Repo: r.Repo, Reference: r.Reference()})
-	return want, want.Known() && want.Deleted() || want.Digest != "" && h.versions.Gone(r.Repo, want.Digest)
+	key := version.Key{Repo: r.Repo, Reference: r.Tag}
+	if r.Tag == "" {
+		gone = h.versions.Gone(r.Repo, r.Digest)
+		if key = version.Revived(r.Repo, r.Digest); gone {
+			key = version.Buried(r.Repo, r.Digest)
+		}
+	}
+	want = h.versions.Get(key)
+	if r.peer != "" && want.Known() && !h.versions.Claimed(key) {
+		w.Header().Set(peer.VersionHeader, want.Version.String())
+	}
+	if r.Tag == "" {
+		return version.Record{}, gone
+	}
+	return want, h.versions.Deleted(r.Repo, want)
 }
 
 // ask asks the sources for a manifest, by the newest version of its tag that is known when
@@ -165,7 +194,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 			cancel()
 		}
 		q.Want = h.versions.Get(key)
-		if q.Want.Known() && q.Want.Deleted() {
+		if h.versions.Deleted(key.Repo, q.Want) {
 			return tags.Found{}, errDeleted()
 		}
 		found, err := h.fetch.Manifest(ctx, q, old)
@@ -204,7 +233,7 @@ const (
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
-		h.versions.Write(key, has, d.mediaType)
+		h.versions.Write(key.Repo, key.Reference, has, d.mediaType)
 		return true
 	}
 	return false

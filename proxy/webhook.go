@@ -126,7 +126,6 @@ const (
 // heard takes an event over, if it is news.
 func (h *Handler) heard(ctx context.Context, e event) (result string, err error) {
 	d, _ := registry.ParseDigest(e.digest) // it was one
-	byDigest := version.Key{Repo: e.Repo, Reference: e.digest}
 	switch {
 	case !h.versioned(e.Key) && !e.deleted:
 		return webhookKnown, nil
@@ -150,14 +149,15 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 		if has != "" || h.versions.Gone(e.Repo, d) || h.pushedSince(e) {
 			return webhookOld, nil
 		}
-		h.versions.Delete(byDigest)
+		h.versions.Delete(version.Buried(e.Repo, d))
 		return webhookTaken, nil
 	}
 	known := h.versions.Get(e.Key)
-	if strings.Contains(e.Reference, ":") || known.Digest == d { // a push by digest moves no tag
+	if !e.IsTag() || known.Digest == d && !h.versions.Deleted(e.Repo, known) { // a push by digest moves no tag
 		return webhookKnown, nil
 	}
-	if h.versions.Had(e.Key, d) && (!known.Deleted() || !e.at.After(known.Version.At())) { // of a push that was overtaken
+	deleted := h.versions.Deleted(e.Repo, known)
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(known.Version.At()) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
@@ -198,7 +198,7 @@ func (h *Handler) adopt(ctx context.Context, key version.Key, text string) error
 	if err != nil {
 		return err
 	}
-	r := h.versions.Write(key, d, found.Entry.MediaType)
+	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType)
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", text, "version", r.Version.String())
 	return nil
 }

@@ -46,7 +46,7 @@ func (m manifests) Written(repo, moved string) { m.h.tags.Written(repo, moved) }
 func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, answer http.Header) {
 	m.h.forgetManifest(repo, d)
 	if ns.Kind == namespace.MultiDC {
-		m.h.versions.Delete(version.Key{Repo: repo, Reference: d.String()})
+		m.h.versions.Delete(version.Buried(repo, d))
 		m.h.acknowledge(answer)
 	}
 }

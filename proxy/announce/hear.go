@@ -15,6 +15,18 @@ type claim struct {
 	by string // the datacenter whose edge said so
 }
 
+// shownBy reports whether what the edge serves shows that the claim is true. A tag's
+// manifest may have been deleted since, and a deleted one pushed again.
+func (c claim) shownBy(key version.Key, served version.Record) bool {
+	switch {
+	case !key.IsTag():
+		return served.Known() || !c.Deleted() && served.Digest == c.Digest
+	case served.Known():
+		return served.Version == c.Version && (served.Digest == c.Digest || served.Deleted())
+	}
+	return !c.Deleted() && served.Digest == c.Digest // by an edge that has lost its ledger
+}
+
 // What becomes of announced records, in metrics.
 const (
 	heardTaken   = "taken"
@@ -145,12 +157,10 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	switch {
 	case err != nil && !outcome.IsNo(err):
 		return // it is asked again
-	case err == nil && served.Known() && (served.Version.Newer(c.Version) || served.Version == c.Version && served.Digest == c.Digest),
-		err == nil && !served.Known() && served.Digest == c.Digest && !c.Deleted():
-		if !served.Known() {
-			served = c.Record
-		}
+	case err == nil && key.IsTag() && served.Version.Newer(c.Version):
 		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
+	case err == nil && c.shownBy(key, served):
+		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
 	default:
 		if a.cfg.Ledger.Withdraw(key, c.Version) {
 			a.metrics.heard(heardFalse)

@@ -49,7 +49,9 @@ type Fetcher struct {
 	// Accepts is told of a tag that the local Harbor has otherwise than the version that is
 	// wanted, "" for not at all, and reports whether that is newer.
 	Accepts func(key version.Key, has digest.Digest) bool
-	Now     func() time.Time
+	// Heard is told of the versions that peers say their answers have. nil: nobody is.
+	Heard func(version.Key, version.Record)
+	Now   func() time.Time
 
 	hot   *lru.Cache[digest.Digest, []byte]
 	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name

@@ -9,9 +9,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
@@ -57,6 +60,7 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
 			old.Source = s.Name
+			f.hear(q, s, old, resp)
 			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
 		}
 		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
@@ -75,8 +79,20 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 	e, body, err := f.keepManifest(q.Request, resp)
 	if e.Source = s.Name; err == nil {
 		f.Routes.Gave(q.Request.Repo, s.Source)
+		f.hear(q, s, e, resp)
 	}
 	return tags.Found{Entry: e, Body: body, Stale: isStale(resp)}, err
+}
+
+// hear takes note of the version that a peer says a tag's manifest has: what is pushed
+// here after it was seen here is newer.
+func (f *Fetcher) hear(q Question, s source.Step, e tags.Entry, resp *http.Response) {
+	if s.Kind != source.Peer || q.Request.Tag == "" || q.Namespace.Kind != namespace.MultiDC || f.Heard == nil {
+		return
+	}
+	if v, err := version.Parse(resp.Header.Get(peer.VersionHeader)); err == nil {
+		f.Heard(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, version.Record{Digest: e.Digest, MediaType: e.MediaType, Version: v})
+	}
 }
 
 // isStale reports whether a peer gave what it remembers because its own Harbor

@@ -105,9 +105,9 @@ func (f *Fetcher) KeepTold(d digest.Digest, body []byte) error {
 // record is zero where the peer knows of no version.
 func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key, ns namespace.Namespace) (version.Record, error) {
 	step := source.Step{Source: s, Repo: key.Repo, Namespace: ns}
-	req := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: key.Repo, Tag: key.Reference}
-	if d, err := registry.ParseDigest(key.Reference); err == nil {
-		req.Tag, req.Digest = "", d
+	req := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: key.Repo, Digest: key.Digest()}
+	if key.IsTag() {
+		req.Tag = key.Reference
 	}
 	header := step.Header("")
 	header.Set("Accept", ManifestTypes)

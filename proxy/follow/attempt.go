@@ -42,12 +42,16 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 	case f.cfg.Ledger.Claimed(key):
 		return later
 	}
-	has, err := f.Has(ctx, key.Repo, key.Reference)
+	reference := key.Reference
+	if !key.IsTag() {
+		reference = key.Digest().String()
+	}
+	has, err := f.Has(ctx, key.Repo, reference)
 	if err == nil {
 		switch {
-		case r.Deleted():
+		case key.IsTag() && f.cfg.Ledger.Deleted(key.Repo, r), !key.IsTag() && f.cfg.Ledger.Gone(key.Repo, key.Digest()):
 			err = f.delete(ctx, key, has, t)
-		case strings.Contains(key.Reference, ":"): // what was deleted may be pushed again: that is all
+		case !key.IsTag(): // it was pushed again
 			return ended
 		case has != r.Digest:
 			err = f.restore(ctx, key, r, has, t)
@@ -182,7 +186,7 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 	}
 	project, repo, _ := strings.Cut(key.Repo, "/")
 	path := "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(repo)) + "/artifacts/" + has.String()
-	if !strings.Contains(key.Reference, ":") {
+	if key.IsTag() {
 		path += "/tags/" + key.Reference
 	}
 	resp, err := f.call(ctx, registry.Call{Method: http.MethodDelete, Path: path})

@@ -3,8 +3,6 @@ package version
 import (
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Announced is a record as edges tell each other of it.
@@ -22,7 +20,7 @@ func (a Announced) Key() Key { return Key{a.Repo, a.Reference} }
 
 // Valid reports whether it can be a record at all: an edge announces no other.
 func (a Announced) Valid() bool {
-	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && (!a.Key().isDigest() || digest.Digest(a.Reference).Validate() == nil)
+	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid()
 }
 
 // Learn takes over what another edge says, as far as it is newer than what is known, and
@@ -51,11 +49,6 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 			continue
 		}
 		taken = append(taken, a)
-		if key.isDigest() && a.Deleted() { // with the tags that this edge alone knows of
-			for _, tag := range l.tagsOf(a.Repo, digest.Digest(a.Reference), a.Version) {
-				entries[tag] = l.succeed(now(tag), a.Record, claimed)
-			}
-		}
 	}
 	if len(entries) > 0 {
 		l.apply(entries, false, heard)

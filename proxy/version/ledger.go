@@ -123,7 +123,12 @@ func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.g
 
 // Gone reports whether the digest was deleted from the repo, and not pushed since.
 func (l *Ledger) Gone(repo string, d digest.Digest) bool {
-	return l.get(Key{repo, d.String()}).isTombstone()
+	return l.get(Buried(repo, d)).Version.Newer(l.get(Revived(repo, d)).Version)
+}
+
+// Deleted reports whether a tag's record is deleted: itself, or its digest after it.
+func (l *Ledger) Deleted(repo string, r Record) bool {
+	return r.Known() && (r.Deleted() || l.get(Buried(repo, r.Digest)).Version.Newer(r.Version))
 }
 
 // get returns what is in memory or on disk.
@@ -187,8 +192,6 @@ func (e entry) encode() []byte {
 	return text
 }
 
-func (e entry) isTombstone() bool { return e.Known() && e.Deleted() }
-
 // succeed makes the entry that follows when r replaces e.
 func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
 	next := entry{Record: r, Claimed: claimed, Past: e.Past, Touched: l.cfg.Now().Unix()}
@@ -215,51 +218,55 @@ func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
 	}
 }
 
-// Write records that a push of the digest was accepted under the reference. It ends a
-// tombstone of the digest. A push of a digest by itself is recorded only where it ends
-// one; the Record is zero else.
-func (l *Ledger) Write(key Key, d digest.Digest, mediaType string) Record {
+// Write records that a push of the digest was accepted under a tag, or, where the tag is
+// "", by the digest alone. It ends a delete of the digest; a push by the digest alone is
+// recorded only where it does so, and the Record is zero else.
+func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{d, mediaType, l.clock.next()}
-	entries := map[Key]entry{}
-	if own := (Key{key.Repo, d.String()}); l.get(own).isTombstone() {
-		entries[own] = l.succeed(l.get(own), r, false)
+	before := map[Key]entry{}
+	if buried := l.get(Buried(repo, d)); buried.Known() {
+		l.clock.saw(buried.Version)
+		before[Revived(repo, d)] = l.get(Revived(repo, d))
 	}
-	if !key.isDigest() {
-		entries[key] = l.succeed(l.get(key), r, false)
+	if tag != "" {
+		before[Key{repo, tag}] = l.get(Key{repo, tag})
 	}
-	if len(entries) == 0 {
+	if len(before) == 0 {
 		return Record{}
 	}
-	l.apply(entries, true, nil)
-	return r
+	return l.replace(before, Record{Digest: d, MediaType: mediaType})
 }
 
-// Delete records that a delete was accepted: of a tag, or of a digest with all tags that
-// are known to be it.
+// Delete records that a delete was accepted, of a tag or, by the key Buried, of a digest:
+// with it go the tags that were it until then.
 func (l *Ledger) Delete(key Key) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Version: l.clock.next()}
-	entries := map[Key]entry{key: l.succeed(l.get(key), r, false)}
-	if key.isDigest() {
-		for _, tag := range l.tagsOf(key.Repo, digest.Digest(key.Reference), r.Version) {
-			entries[tag] = l.succeed(l.get(tag), r, false)
-		}
+	if !key.IsTag() {
+		l.clock.saw(l.get(Revived(key.Repo, key.Digest())).Version)
+		l.each(key.Repo, func(_ Key, e entry) {
+			if e.Digest == key.Digest() {
+				l.clock.saw(e.Version)
+			}
+		})
+	}
+	return l.replace(map[Key]entry{key: l.get(key)}, Record{})
+}
+
+// replace gives r a version that is newer than all that it replaces, also after a
+// restart with a clock that has been put back; l.writing is held.
+func (l *Ledger) replace(before map[Key]entry, r Record) Record {
+	for _, e := range before {
+		l.clock.saw(e.Version)
+	}
+	r.Version = l.clock.next()
+	entries := map[Key]entry{}
+	for key, e := range before {
+		entries[key] = l.succeed(e, r, false)
 	}
 	l.apply(entries, true, nil)
 	return r
-}
-
-// tagsOf returns the tags of a repo that are the digest by a record that is older.
-func (l *Ledger) tagsOf(repo string, d digest.Digest, than Version) (all []Key) {
-	l.each(repo, func(key Key, e entry) {
-		if !key.isDigest() && e.Digest == d && than.Newer(e.Version) {
-			all = append(all, key)
-		}
-	})
-	return all
 }
 
 // each calls do with all records of a repo.
@@ -283,13 +290,18 @@ func (l *Ledger) each(repo string, do func(Key, entry)) {
 	})
 }
 
-// Tags returns the records of a repo's tags, tombstones among them.
+// Tags returns the records of a repo's tags; those that are deleted are tombstones.
 func (l *Ledger) Tags(repo string) map[string]Record {
 	all := map[string]Record{}
 	l.each(repo, func(key Key, e entry) {
-		if !key.isDigest() {
+		if key.IsTag() {
 			all[key.Reference] = e.Record
 		}
 	})
+	for tag, r := range all {
+		if l.Deleted(repo, r) {
+			all[tag] = Record{Version: r.Version}
+		}
+	}
 	return all
 }

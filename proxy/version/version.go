@@ -82,14 +82,35 @@ func (c *clock) saw(v Version) {
 	c.last = max(c.last, v.Time)
 }
 
-// Key is a reference of a repo: a tag, or a digest as text.
+// Key is what has versions: a tag, a digest that was deleted, or one that was pushed again.
 type Key struct{ Repo, Reference string }
+
+// Buried is the key of the last delete of a digest, Revived that of the last push that
+// came after one. Each has versions of its own, so that neither order of hearing of them
+// loses one.
+func Buried(repo string, d digest.Digest) Key { return Key{repo, d.String()} }
+
+// Revived is the key of the last push of a digest that had been deleted.
+func Revived(repo string, d digest.Digest) Key { return Key{repo, revived + d.String()} }
+
+const revived = "@"
 
 // String is the key in state.
 func (k Key) String() string { return k.Repo + "\x00" + k.Reference }
 
-// isDigest reports whether the reference is a digest. A tag has no colon in it.
-func (k Key) isDigest() bool { return strings.Contains(k.Reference, ":") }
+// IsTag reports whether the key is a tag. A tag has no colon in it.
+func (k Key) IsTag() bool { return !strings.Contains(k.Reference, ":") }
+
+// Digest is the digest that the key is about, "" for a tag.
+func (k Key) Digest() digest.Digest {
+	if k.IsTag() {
+		return ""
+	}
+	return digest.Digest(strings.TrimPrefix(k.Reference, revived))
+}
+
+// valid bounds what another edge may say.
+func (k Key) valid() bool { return k.IsTag() || k.Digest().Validate() == nil }
 
 // Record is what a reference is since a version.
 type Record struct {

@@ -106,24 +106,34 @@ func (h *Handler) forgetManifest(repo string, d digest.Digest) {
 // ordered gives a push its version, and tells the peers before the client hears of it. A
 // push that another datacenter's Harbor took has its version from the edge there.
 func (h *Handler) ordered(p push.Pushed, mediaType string) {
-	tag := version.Key{Repo: p.Repo, Reference: p.Reference}
-	if !tag.IsTag() {
-		tag = version.Key{}
+	key := version.Key{Repo: p.Repo, Reference: p.Reference}
+	tag := p.Reference
+	if !key.IsTag() {
+		key, tag = version.Revived(p.Repo, p.Digest), ""
 	}
 	v, err := version.Parse(p.Answer.Get(peer.VersionHeader))
 	if p.By.Kind == source.Peer && err == nil {
-		key := tag
-		if key.Repo == "" {
-			key = version.Revived(p.Repo, p.Digest)
-		}
+		p.Answer.Set(acknowledgedHeader, strings.TrimPrefix(p.Answer.Get(acknowledgedHeader)+", "+p.By.Datacenter, ", "))
 		h.learn(key, version.Record{Digest: p.Digest, MediaType: mediaType, Version: v})
 		return
 	}
-	if r := h.versions.Write(p.Repo, tag.Reference, p.Digest, mediaType); r.Known() {
+	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
 		p.Answer.Set(peer.VersionHeader, r.Version.String())
 		h.acknowledge(p.Answer)
 	}
+}
+
+// showVersion tells the edge that may take a write which version is known here: what it
+// takes is to be newer. Nobody else is to say so.
+func (h *Handler) showVersion(r *request) *http.Request {
+	in := *r.http
+	in.Header = in.Header.Clone()
+	in.Header.Del(peer.VersionHeader)
+	if known := h.versions.Latest(); r.ns.Kind == namespace.MultiDC && known != (version.Version{}) {
+		in.Header.Set(peer.VersionHeader, known.String())
+	}
+	return &in
 }
 
 // learn takes over a version that another edge serves.

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
@@ -15,6 +16,11 @@ import (
 
 // serveWrite hands a push or delete to the Harbor that takes it.
 func (h *Handler) serveWrite(w *response, r *request) error {
+	if r.peer == "" {
+		r.http = h.showVersion(r)
+	} else if v, err := version.Parse(r.http.Header.Get(peer.VersionHeader)); err == nil {
+		h.versions.Saw(v)
+	}
 	request := r.write()
 	request.Refused = request.IsManifest() && h.refuses(r)
 	write, err := h.pusher.Begin(w, request)

@@ -143,5 +143,18 @@ func parseKey(text string) Key {
 // Age is how long ago the version was made, by this edge's clock.
 func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.Version.At()) }
 
+// Latest is a version as new as everything that this edge has seen; zero: it has seen none.
+func (l *Ledger) Latest() Version {
+	l.clock.mu.Lock()
+	defer l.clock.mu.Unlock()
+	if l.clock.last == 0 {
+		return Version{}
+	}
+	return Version{l.clock.last, l.clock.datacenter}
+}
+
+// Saw takes note of a version: what is written from now on is newer.
+func (l *Ledger) Saw(v Version) { l.clock.saw(v) }
+
 // Datacenter is whose edge this is.
 func (l *Ledger) Datacenter() string { return l.cfg.Datacenter }

@@ -130,6 +130,7 @@ func (h *Handler) showVersion(r *request) *http.Request {
 	in := *r.http
 	in.Header = in.Header.Clone()
 	in.Header.Del(peer.VersionHeader)
+	h.versions.Saw(h.versions.Get(version.Key{Repo: r.Repo, Reference: r.Tag}).Version) // from before a restart
 	if known := h.versions.Latest(); r.ns.Kind == namespace.MultiDC && known != (version.Version{}) {
 		in.Header.Set(peer.VersionHeader, known.String())
 	}

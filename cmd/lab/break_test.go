@@ -115,8 +115,8 @@ func TestBreakAndHeal(t *testing.T) {
 	}
 }
 
-// TestPartition: what only par1 has is not to be had at mad1 while nothing passes between the
-// two, though both serve their clients.
+// TestPartition: what only par1 has is not to be had at mad1 while nothing passes between par1
+// and the others, though all serve their clients.
 func TestPartition(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -126,6 +126,7 @@ func TestPartition(t *testing.T) {
 	at := func(i int) *watcher {
 		return &watcher{datacenter: f.Datacenters[i].Name, edge: f.Datacenters[i].Edge, robot: f.Robots[1]}
 	}
+	f.act(t, "partition", "par1", "drp1", "--for", "0")
 	s := f.act(t, "partition", "par1", "mad1", "--for", "2s")
 	s.well(t, "par1", "mad1", "drp1")
 	const repo = "multi-dc-demo/only-in-par1"
@@ -139,6 +140,7 @@ func TestPartition(t *testing.T) {
 		t.Errorf("mad1 has from %s what only par1 has", from)
 	}
 	f.act(t, "heal", "par1", "mad1", "--for", "0")
+	f.act(t, "heal", "par1", "drp1", "--for", "0")
 	trial.Until(t, func() error {
 		_, err := at(1).pull(t.Context(), repo)
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -25,6 +26,7 @@ type change struct {
 	tag       string // that is deleted or added; "": the artifact is deleted
 	digest    digest.Digest
 	added     bool
+	begun     version.Version
 }
 
 const maxTagBody = 64 << 10
@@ -36,6 +38,7 @@ func (h *Handler) servePortal(w *response, r *request) error {
 	if !ok {
 		return h.pass.Serve(w, r.http, pass.Call{})
 	}
+	c.begun = h.versions.Next()
 	if c.reference != "" { // before it is gone
 		c.digest = h.digestOf(r.http.Context(), c.repo, c.reference)
 	}
@@ -115,16 +118,19 @@ func (h *Handler) changed(ctx context.Context, c change) error {
 	tag := version.Key{Repo: c.repo, Reference: c.tag}
 	switch {
 	case c.added:
-		return h.adopt(ctx, tag, c.digest.String())
+		if c.digest == "" {
+			return errors.New("Harbor does not say what it was added to")
+		}
+		return h.adopt(ctx, tag, c.digest)
 	case c.tag != "":
-		h.versions.Delete(tag)
+		h.versions.Delete(tag, c.begun)
 	case c.digest != "":
-		h.versions.Delete(version.Buried(c.repo, c.digest))
+		h.versions.Delete(version.Buried(c.repo, c.digest), c.begun)
 	case c.reference == "":
 		for name, r := range h.versions.Tags(c.repo) {
 			if !r.Deleted() {
-				h.versions.Delete(version.Key{Repo: c.repo, Reference: name})
-				h.versions.Delete(version.Buried(c.repo, r.Digest))
+				h.versions.Delete(version.Key{Repo: c.repo, Reference: name}, c.begun)
+				h.versions.Delete(version.Buried(c.repo, r.Digest), c.begun)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"example.org/breakwater/proxy/carry"
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/registry"
@@ -44,6 +45,17 @@ func (h *Handler) contentOf(repo string) carry.From {
 func (h *Handler) questionOf(kind registry.Kind, repo string, d digest.Digest) fetch.Question {
 	project, _, _ := strings.Cut(repo, "/")
 	return fetch.Question{Request: registry.Request{Method: http.MethodGet, Kind: kind, Repo: repo, Digest: d}, Namespace: h.namespaces.Of(project)}
+}
+
+// versionedProjects are the projects that have versions, as far as they are known: the
+// declared ones.
+func (h *Handler) versionedProjects() (all []string) {
+	for _, ns := range h.cfg.Namespaces {
+		if ns.Kind == namespace.MultiDC {
+			all = append(all, ns.Project)
+		}
+	}
+	return all
 }
 
 // elsewhere reports whether another datacenter's Harbor has a manifest.

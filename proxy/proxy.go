@@ -59,11 +59,13 @@ type Config struct {
 	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
 	// pushes is no news. nil: Harbor's own alone.
 	Machine func(account string) bool
-	Pace    time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // nil: none
-	Tracer  trace.Tracer          // nil: no spans
-	Now     func() time.Time      // nil: time.Now
+	// OwnsTags reports whether no replication puts tags into a project. nil: some may in all.
+	OwnsTags func(project string) bool
+	Pace     time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer // nil: none
+	Tracer   trace.Tracer          // nil: no spans
+	Now      func() time.Time      // nil: time.Now
 }
 
 const sourceDeadline = 5 * time.Second

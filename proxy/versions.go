@@ -42,7 +42,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	}
 	h.versions = version.New(ledger)
 	h.doubted, _ = lru.New[version.Key, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts,
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags,
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
@@ -117,9 +117,9 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 		h.learn(key, version.Record{Digest: p.Digest, MediaType: mediaType, Version: v})
 		return
 	}
-	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType); r.Known() {
-		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
-		p.Answer.Set(peer.VersionHeader, r.Version.String())
+	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
+		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", p.Begun.String(), "newest", r.Version.String())
+		p.Answer.Set(peer.VersionHeader, p.Begun.String())
 		h.acknowledge(p.Answer)
 	}
 }
@@ -130,7 +130,6 @@ func (h *Handler) showVersion(r *request) *http.Request {
 	in := *r.http
 	in.Header = in.Header.Clone()
 	in.Header.Del(peer.VersionHeader)
-	h.versions.Saw(h.versions.Get(version.Key{Repo: r.Repo, Reference: r.Tag}).Version) // from before a restart
 	if known := h.versions.Latest(); r.ns.Kind == namespace.MultiDC && known != (version.Version{}) {
 		in.Header.Set(peer.VersionHeader, known.String())
 	}
@@ -244,7 +243,7 @@ const (
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
-		h.versions.Write(key.Repo, key.Reference, has, d.mediaType)
+		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, h.versions.Next())
 		return true
 	}
 	return false

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
@@ -149,7 +151,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 		if has != "" || h.versions.Gone(e.Repo, d) || h.pushedSince(e) {
 			return webhookOld, nil
 		}
-		h.versions.Delete(version.Buried(e.Repo, d))
+		h.versions.Delete(version.Buried(e.Repo, d), h.versions.Next())
 		return webhookTaken, nil
 	}
 	known := h.versions.Get(e.Key)
@@ -167,7 +169,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	case has != d:
 		return webhookOld, nil
 	}
-	return webhookTaken, h.adopt(ctx, e.Key, e.digest)
+	return webhookTaken, h.adopt(ctx, e.Key, d)
 }
 
 const jobService = "harbor-jobservice"
@@ -189,16 +191,12 @@ func (h *Handler) pushedSince(e event) bool {
 }
 
 // adopt gives a version to what was pushed past the edges.
-func (h *Handler) adopt(ctx context.Context, key version.Key, text string) error {
-	d, err := registry.ParseDigest(text)
-	if err != nil {
-		return err
-	}
+func (h *Handler) adopt(ctx context.Context, key version.Key, d digest.Digest) error {
 	found, err := h.fetch.Manifest(ctx, h.questionOf(registry.KindManifest, key.Repo, d), tags.Entry{})
 	if err != nil {
 		return err
 	}
-	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType)
-	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", text, "version", r.Version.String())
+	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Next())
+	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil
 }

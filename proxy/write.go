@@ -22,6 +22,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 		h.versions.Saw(v)
 	}
 	request := r.write()
+	request.Begun = h.versions.Next()
 	request.Refused = request.IsManifest() && h.refuses(r)
 	write, err := h.pusher.Begin(w, request)
 	if request.Refused || err != nil {
@@ -49,10 +50,10 @@ type manifests struct{ h *Handler }
 func (m manifests) Written(repo, moved string) { m.h.tags.Written(repo, moved) }
 
 // Deleted implements push.Manifests.
-func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, answer http.Header) {
+func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, begun version.Version, answer http.Header) {
 	m.h.forgetManifest(repo, d)
 	if ns.Kind == namespace.MultiDC {
-		m.h.versions.Delete(version.Buried(repo, d))
+		m.h.versions.Delete(version.Buried(repo, d), begun)
 		m.h.acknowledge(answer)
 	}
 }

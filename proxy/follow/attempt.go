@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -89,7 +89,7 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 var (
 	errGone    = errors.New("no Harbor of the fleet has it any more")
 	errPutBack = errors.New("something else owns the tag")
-	errWaiting = errors.New("its content may still come by replication")
+	errWaiting = errors.New("its content, or word of what Harbor has, may still come")
 )
 
 // Has returns the digest that Harbor has under a reference; "": none.
@@ -122,6 +122,10 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 		return nil
 	case t.restored >= maxRestored:
 		return errPutBack
+	case has != "" && !f.cfg.Ledger.Had(key, has):
+		if adopted, err := f.meet(ctx, key, has, t); adopted || err != nil {
+			return err
+		}
 	}
 	if has == "" && r.Age(f.cfg.Now()) > f.cfg.Settled {
 		elsewhere, err := f.cfg.Elsewhere(ctx, key.Repo, r.Digest)
@@ -164,6 +168,24 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	return nil
 }
 
+// meet waits for a while when Harbor has a digest under the tag that nobody knows: it may
+// have been pushed past the edges, and Harbor's webhook is on its way. Where no
+// replication puts tags, Harbor's own times say whether that is so.
+func (f *Follower) meet(ctx context.Context, key version.Key, has digest.Digest, t *task) (adopted bool, err error) {
+	now := time.Now()
+	if t.strange != has {
+		t.strange, t.since = has, now
+	}
+	if now.Sub(t.since) < strangeFor*f.cfg.Pace {
+		return false, errWaiting
+	}
+	l, err := f.tag(ctx, key, has)
+	if err != nil || !f.isNews(l, time.Time{}) {
+		return false, err
+	}
+	return true, f.cfg.Adopt(ctx, key, has)
+}
+
 // publish writes what was pushed by a tag by its digest too: a replication that carries
 // content alone takes it to the other datacenters' Harbors. It changes nothing here.
 func (f *Follower) publish(ctx context.Context, repo string, r version.Record) error {
@@ -185,7 +207,7 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 		return errPutBack
 	}
 	project, repo, _ := strings.Cut(key.Repo, "/")
-	path := "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(repo)) + "/artifacts/" + has.String()
+	path := artifactsPath(project, repo) + "/" + has.String()
 	if key.IsTag() {
 		path += "/tags/" + key.Reference
 	}

@@ -28,6 +28,14 @@ type Config struct {
 	Elsewhere func(ctx context.Context, repo string, d digest.Digest) (bool, error)
 	// Accepts reports whether what Harbor has under a tag is newer than what is known.
 	Accepts func(key version.Key, has digest.Digest) bool
+	// Projects are those whose tags have versions; Adopt gives one to what was pushed past
+	// the edges.
+	Projects func() []string
+	Adopt    func(context.Context, version.Key, digest.Digest) error
+	// OwnsTags reports whether nobody but edges and people put tags into a project: no
+	// replication does. Then a tag that Harbor has otherwise is a push past the edges. nil:
+	// nowhere.
+	OwnsTags func(project string) bool
 	// Settled is the age at which what Harbor lacks may have been removed by its retention.
 	Settled time.Duration
 	Publish bool          // there are other datacenters: their Harbors are to get the content
@@ -55,6 +63,7 @@ const (
 	// else owns it.
 	maxRestored = 20
 	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
+	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
 	attemptFor  = 15 * time.Minute // as long as a large layer may take
 )
@@ -112,6 +121,7 @@ func (f *Follower) Run(ctx context.Context) {
 			f.schedule(key, &task{version: r.Version}, 0)
 		}
 	})
+	go f.watch(ctx)
 	slots := make(chan struct{}, workers)
 	for {
 		key, t, wait := f.next()

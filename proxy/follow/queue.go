@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/proxy/version"
 )
 
@@ -18,6 +20,8 @@ type task struct {
 	tries    int // that failed
 	restored int // how often Harbor's tag was set right for this version
 	put      bool
+	strange  digest.Digest // what Harbor has and nobody knows, since
+	since    time.Time
 	due      time.Time
 }
 

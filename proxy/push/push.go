@@ -22,6 +22,7 @@ import (
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
@@ -31,8 +32,8 @@ type Manifests interface {
 	// the tag that certainly changed; "": none did for certain.
 	Written(repo, moved string)
 	// Deleted notes that a manifest of the repo is certainly gone, before the client hears
-	// of it. answer is the header of the answer that says so.
-	Deleted(ns namespace.Namespace, repo string, d digest.Digest, answer http.Header)
+	// of it. begun is from when the delete began, answer the header of the answer that says so.
+	Deleted(ns namespace.Namespace, repo string, d digest.Digest, begun version.Version, answer http.Header)
 	// Pushed keeps a manifest that a Harbor has accepted, before the client hears of it.
 	Pushed(Pushed)
 	// Doubted notes a push of a tag of which nobody knows whether a Harbor took it.
@@ -49,6 +50,7 @@ type Pushed struct {
 	Manifest        []byte
 	ContentType     string
 	By              *source.Source
+	Begun           version.Version
 	Answer          http.Header // of the Harbor's answer; what is set in it, the client reads
 }
 
@@ -97,8 +99,9 @@ type Request struct {
 	HTTP      *http.Request
 	Parsed    registry.Request // HTTP, parsed
 	Namespace namespace.Namespace
-	FromPeer  bool // another edge's: it is taken here, or not at all
-	Refused   bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
+	FromPeer  bool            // another edge's: it is taken here, or not at all
+	Begun     version.Version // is newer than what was known when it began
+	Refused   bool            // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
 // IsManifest reports whether the request pushes a manifest of a managed namespace: Begin

@@ -23,7 +23,7 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	}
 	w.forget(true)
 	if req.Kind == registry.KindManifest && req.Method == http.MethodDelete && req.Digest != "" {
-		w.p.Manifests.Deleted(w.Namespace, req.Repo, req.Digest, resp.Header)
+		w.p.Manifests.Deleted(w.Namespace, req.Repo, req.Digest, w.Begun, resp.Header)
 	}
 	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else every push would prolong the stay
 		w.p.sticky.Add(req.Repo, sticky{t.Source, w.p.Now().Add(stickyFor)})
@@ -60,7 +60,7 @@ func (w *Write) pushed(t target, answer http.Header) Pushed {
 		d = digest.FromBytes(w.manifest)
 	}
 	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: d,
-		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Answer: answer}
+		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Begun: w.Begun, Answer: answer}
 }
 
 // doubt takes note of a write of which nobody knows whether a Harbor did it.

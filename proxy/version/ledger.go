@@ -78,7 +78,7 @@ type Config struct {
 const (
 	maxEntries = 1 << 16 // in memory
 	maxUnsaved = 1 << 14
-	maxPast    = 32
+	maxPast    = 128
 	touchEvery = 24 * time.Hour
 
 	// KeepFor is how long a record is kept that nobody asks about.
@@ -92,6 +92,7 @@ func New(cfg Config) *Ledger {
 	}
 	l := &Ledger{cfg: cfg, clock: clock{datacenter: cfg.Datacenter, now: cfg.Now}, unsaved: map[Key]entry{}, heard: map[string]Heard{}}
 	l.entries, _ = lru.New[Key, entry](maxEntries) // the size is positive: no error
+	cfg.State.EachVersioned("", func(_ string, value []byte) { l.clock.saw(decode(value).Version) })
 	return l
 }
 
@@ -218,55 +219,52 @@ func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
 	}
 }
 
+// Next returns a version that is newer than all that this edge has seen: for a push that
+// begins now. Of two pushes at once the one that began later is newer, however long each
+// takes.
+func (l *Ledger) Next() Version { return l.clock.next() }
+
 // Write records that a push of the digest was accepted under a tag, or, where the tag is
-// "", by the digest alone. It ends a delete of the digest; a push by the digest alone is
-// recorded only where it does so, and the Record is zero else.
-func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string) Record {
+// "", by the digest alone; v is from when it began. It ends an older delete of the digest; a
+// push by the digest alone is recorded only where it does so. It returns the record that
+// counts now, the zero Record for none: what came newer meanwhile stays.
+func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, v Version) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	before := map[Key]entry{}
-	if buried := l.get(Buried(repo, d)); buried.Known() {
-		l.clock.saw(buried.Version)
-		before[Revived(repo, d)] = l.get(Revived(repo, d))
+	r := Record{Digest: d, MediaType: mediaType, Version: v}
+	entries := map[Key]entry{}
+	if l.get(Buried(repo, d)).Known() {
+		l.put(entries, Revived(repo, d), r)
 	}
 	if tag != "" {
-		before[Key{repo, tag}] = l.get(Key{repo, tag})
+		l.put(entries, Key{repo, tag}, r)
 	}
-	if len(before) == 0 {
+	if len(entries) > 0 {
+		l.apply(entries, true, nil)
+		return r
+	}
+	if tag == "" {
 		return Record{}
 	}
-	return l.replace(before, Record{Digest: d, MediaType: mediaType})
+	return l.get(Key{repo, tag}).Record
+}
+
+// put replaces an entry by a newer record.
+func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
+	if e := l.get(key); r.Version.Newer(e.Version) {
+		entries[key] = l.succeed(e, r, false)
+	}
 }
 
 // Delete records that a delete was accepted, of a tag or, by the key Buried, of a digest:
-// with it go the tags that were it until then.
-func (l *Ledger) Delete(key Key) Record {
+// with it go the tags that were it until then. v is from when it began.
+func (l *Ledger) Delete(key Key, v Version) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if !key.IsTag() {
-		l.clock.saw(l.get(Revived(key.Repo, key.Digest())).Version)
-		l.each(key.Repo, func(_ Key, e entry) {
-			if e.Digest == key.Digest() {
-				l.clock.saw(e.Version)
-			}
-		})
-	}
-	return l.replace(map[Key]entry{key: l.get(key)}, Record{})
-}
-
-// replace gives r a version that is newer than all that it replaces, also after a
-// restart with a clock that has been put back; l.writing is held.
-func (l *Ledger) replace(before map[Key]entry, r Record) Record {
-	for _, e := range before {
-		l.clock.saw(e.Version)
-	}
-	r.Version = l.clock.next()
 	entries := map[Key]entry{}
-	for key, e := range before {
-		entries[key] = l.succeed(e, r, false)
+	if l.put(entries, key, Record{Version: v}); len(entries) > 0 {
+		l.apply(entries, true, nil)
 	}
-	l.apply(entries, true, nil)
-	return r
 }
 
 // each calls do with all records of a repo.

@@ -109,7 +109,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
 		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	metrics.MustRegister(expiry(certificate)...)
@@ -125,6 +125,14 @@ func webhookSecret(datacenter, peerSecret string) func(project string) string {
 		return nil
 	}
 	return func(project string) string { return secret.Webhook(peerSecret, datacenter, project) }
+}
+
+// ownsTags tells the projects whose tags no replication puts.
+func ownsTags(f *fleet.Fleet, datacenter string) func(project string) bool {
+	return func(project string) bool {
+		m := f.Projects.MultiDC.Items[strings.TrimPrefix(project, naming.MultiDC)]
+		return m != nil && m.In(datacenter).Replication.Tags == fleet.TagsEdges
+	}
 }
 
 // machine tells the accounts that replications and edges use from clients'. Harbors may

@@ -1,0 +1,192 @@
+package follow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
+)
+
+const (
+	listEvery   = 3600 // times cfg.Pace, between two looks through all that Harbor has
+	listPause   = 10   // requests of a look in each cfg.Pace
+	listPage    = 100  // entries; the most that Harbor gives
+	listPages   = 1000
+	maxListPage = 16 << 20 // bytes
+)
+
+// listed is a tag as Harbor's API lists it.
+type listed struct {
+	version.Key
+	digest           digest.Digest
+	pushed, artifact time.Time // when the tag was put, and its manifest was first pushed
+}
+
+// watch looks through all that Harbor has, once an hour, for what nobody told of: a
+// webhook that was lost, a tag that Harbor's own API has moved.
+func (f *Follower) watch(ctx context.Context) {
+	var last time.Time
+	for {
+		timer := time.NewTimer(listEvery * f.cfg.Pace)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		begun := f.cfg.Now()
+		for _, project := range f.cfg.Projects() {
+			if err := f.look(ctx, project, func(l listed) { f.compare(ctx, l, last) }); err != nil && ctx.Err() == nil {
+				f.cfg.Log.Warn("what Harbor has cannot be looked through", "project", project, "err", err.Error())
+			}
+		}
+		last = begun
+	}
+}
+
+// isNews decides whether what Harbor has under a tag is newer than what is known, or was
+// put since the last look where nothing is: no replication puts tags of the project, the
+// tag was put and its manifest pushed after the newest version, and it is not known to have
+// been there before.
+func (f *Follower) isNews(l listed, last time.Time) bool {
+	project, _, _ := strings.Cut(l.Repo, "/")
+	if f.cfg.OwnsTags == nil || !f.cfg.OwnsTags(project) {
+		return false
+	}
+	r := f.cfg.Ledger.Get(l.Key)
+	if !r.Known() { // from before there were versions it is what Harbor says
+		return !last.IsZero() && l.pushed.After(last)
+	}
+	at := r.Version.At()
+	return l.pushed.After(at) && l.artifact.After(at) && !f.cfg.Ledger.Had(l.Key, l.digest) && !f.cfg.Ledger.Gone(l.Repo, l.digest)
+}
+
+// compare has Harbor set right where what it has under a tag is no news.
+func (f *Follower) compare(ctx context.Context, l listed, last time.Time) {
+	r := f.cfg.Ledger.Get(l.Key)
+	switch {
+	case r.Known() && r.Digest == l.digest && !f.cfg.Ledger.Deleted(l.Repo, r):
+	case f.isNews(l, last):
+		if err := f.cfg.Adopt(ctx, l.Key, l.digest); err != nil {
+			f.cfg.Log.Warn("a push past the edges is not told to the other datacenters yet", "repo", l.Repo, "tag", l.Reference, "err", err.Error())
+		}
+	case r.Known():
+		f.Lagging(l.Key)
+	}
+}
+
+// artifact is a manifest as Harbor's API has it.
+type artifact struct {
+	Digest string
+	Pushed time.Time `json:"push_time"`
+	Tags   []struct {
+		Name   string
+		Pushed time.Time `json:"push_time"`
+	}
+}
+
+// tag asks for the times of a tag and its manifest; zero times where Harbor does not say.
+func (f *Follower) tag(ctx context.Context, key version.Key, d digest.Digest) (listed, error) {
+	l := listed{Key: key, digest: d}
+	project, repo, _ := strings.Cut(key.Repo, "/")
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: artifactsPath(project, repo) + "/" + d.String(), Query: url.Values{"with_tag": {"true"}}})
+	if err != nil {
+		return l, err
+	}
+	defer resp.Body.Close()
+	var a artifact
+	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&a) != nil {
+		return l, nil
+	}
+	l.artifact = a.Pushed
+	for _, tag := range a.Tags {
+		if tag.Name == key.Reference {
+			l.pushed = tag.Pushed
+		}
+	}
+	return l, nil
+}
+
+// artifactsPath is where a repo's artifacts are; slashes in its name are escaped twice.
+func artifactsPath(project, repo string) string {
+	return "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(repo)) + "/artifacts"
+}
+
+// look lists all tags of a project (GET /api/v2.0/projects/{project}/repositories, and
+// …/artifacts of each).
+func (f *Follower) look(ctx context.Context, project string, do func(listed)) error {
+	base := "/api/v2.0/projects/" + project + "/repositories"
+	return pages(ctx, f, base, nil, func(repo struct{ Name string }) error {
+		name, ok := strings.CutPrefix(repo.Name, project+"/")
+		if !ok || !registry.ValidRepo(repo.Name) {
+			return nil
+		}
+		return pages(ctx, f, artifactsPath(project, name), url.Values{"with_tag": {"true"}}, func(a artifact) error {
+			d, err := registry.ParseDigest(a.Digest)
+			if err != nil {
+				return nil
+			}
+			for _, tag := range a.Tags {
+				if registry.ValidTag(tag.Name) {
+					do(listed{version.Key{Repo: repo.Name, Reference: tag.Name}, d, tag.Pushed, a.Pushed})
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// pages reads a list of Harbor's API to its end, a little at a time.
+func pages[T any](ctx context.Context, f *Follower, path string, query url.Values, do func(T) error) error {
+	for page := 1; page <= listPages; page++ {
+		timer := time.NewTimer(f.cfg.Pace / listPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		all, err := onePage[T](ctx, f, path, page, query)
+		if err != nil {
+			return err
+		}
+		for _, entry := range all {
+			if err := do(entry); err != nil {
+				return err
+			}
+		}
+		if len(all) < listPage {
+			return nil
+		}
+	}
+	return nil
+}
+
+func onePage[T any](ctx context.Context, f *Follower, path string, page int, query url.Values) (all []T, err error) {
+	q := url.Values{"page": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(listPage)}}
+	for key, values := range query {
+		q[key] = values
+	}
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: path, Query: q})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound { // it went meanwhile
+		return nil, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("Harbor answers %s for %s", resp.Status, path)
+	}
+	return all, json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&all)
+}

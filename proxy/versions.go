@@ -36,7 +36,11 @@ const (
 
 // newVersions makes the ledger, and what tells and hears of it.
 func (h *Handler) newVersions(ctx context.Context) {
-	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged}
+	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged,
+		Seen: func(key version.Key) digest.Digest {
+			e, _, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0)
+			return e.Digest
+		}}
 	if h.cfg.State != nil {
 		ledger.State = h.cfg.State
 	}
@@ -187,7 +191,18 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 	if r.Tag == "" {
 		return version.Record{}, gone
 	}
+	if !want.Known() { // before it is overwritten
+		h.shown(key)
+	}
 	return want, h.versions.Deleted(r.Repo, want)
+}
+
+// shown takes note of what clients are shown under a tag that has no version: what is
+// pushed here after that is newer.
+func (h *Handler) shown(key version.Key) {
+	if e, ok, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0); ok && e.Digest != "" {
+		h.versions.Shown(key, e.Digest)
+	}
 }
 
 // ask asks the sources for a manifest, by the newest version of its tag that is known when

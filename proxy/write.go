@@ -23,6 +23,9 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	}
 	request := r.write()
 	request.Begun = h.versions.Next()
+	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
+		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})
+	}
 	request.Refused = request.IsManifest() && h.refuses(r)
 	write, err := h.pusher.Begin(w, request)
 	if request.Refused || err != nil {

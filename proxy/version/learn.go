@@ -1,6 +1,7 @@
 package version
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,16 +31,25 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	entries := map[Key]entry{}
-	now := func(key Key) entry {
-		if e, ok := entries[key]; ok {
-			return e
-		}
-		return l.get(key)
-	}
+	own := false
 	for _, a := range all {
 		l.clock.saw(a.Version)
 		key := a.Key()
-		switch e := now(key); {
+		e, ok := entries[key]
+		if !ok {
+			e = l.known(key)
+		}
+		if !key.IsTag() && a.Deleted() && e.Known() { // both took along what they knew
+			a.Blind = a.Blind || e.Blind
+			if e.Over.Newer(a.Over) {
+				a.Over = e.Over
+			}
+		}
+		switch {
+		case e.overtook(a):
+			r := e.Record
+			r.Version, r.Over = l.clock.next(), a.Version
+			entries[key], own = l.succeed(e, r, false), true
 		case a.Version.Newer(e.Version):
 			entries[key] = l.succeed(e, a.Record, claimed)
 		case a.Version == e.Version && e.Claimed && !claimed && a.Digest == e.Digest: // it is certain now
@@ -51,7 +61,7 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		taken = append(taken, a)
 	}
 	if len(entries) > 0 {
-		l.apply(entries, false, heard)
+		l.apply(entries, own, heard)
 	}
 	if heard != nil { // what says nothing new need not be on disk: it may come again
 		l.mu.Lock()
@@ -59,6 +69,14 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		l.mu.Unlock()
 	}
 	return taken
+}
+
+// overtook reports whether what is known replaced the announced version already, though
+// that has the later time: clients were shown its digest here before, and the edge that
+// made it did not know what is known here. What is known then gets a newer version.
+func (e entry) overtook(a Announced) bool {
+	return e.Known() && !e.Claimed && a.Key().IsTag() && !a.Deleted() && a.Digest != e.Digest && a.Version.Newer(e.Version) &&
+		e.Version.Newer(a.Over) && slices.Contains(e.Seen, a.Digest)
 }
 
 // HeardOf returns how far the log of another datacenter's edge has been heard.

@@ -46,6 +46,7 @@ type entry struct {
 	Claimed bool            `json:"c,omitempty"`
 	Before  *Record         `json:"b,omitempty"`
 	Past    []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
+	Seen    []digest.Digest `json:"n,omitempty"` // digests that clients were shown here before there was a version
 	Touched int64           `json:"s"`           // when it was last written or used, in s since 1970
 }
 
@@ -58,8 +59,9 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	entries *lru.Cache[Key, entry] // zero: there is none
-	unsaved map[Key]entry          // that the disk did not take
-	heard   map[string]Heard       // by datacenter
+	shown   *lru.Cache[Key, []digest.Digest]
+	unsaved map[Key]entry    // that the disk did not take
+	heard   map[string]Heard // by datacenter
 	failed  bool
 }
 
@@ -69,6 +71,9 @@ type Config struct {
 	State      State // nil: a restart forgets
 	Log        *slog.Logger
 	Now        func() time.Time
+	// Seen returns the digest that clients were last shown under a tag that has no version;
+	// nil: that is not known.
+	Seen func(Key) digest.Digest
 	// Changed is called with every reference whose record has changed, when it is on disk
 	// and before the call that changed it returns. own says that this edge made the
 	// version. It must not write to the Ledger. nil: nobody is told.
@@ -79,6 +84,7 @@ const (
 	maxEntries = 1 << 16 // in memory
 	maxUnsaved = 1 << 14
 	maxPast    = 128
+	maxSeen    = 8
 	touchEvery = 24 * time.Hour
 
 	// KeepFor is how long a record is kept that nobody asks about.
@@ -91,7 +97,8 @@ func New(cfg Config) *Ledger {
 		cfg.State = newMemory()
 	}
 	l := &Ledger{cfg: cfg, clock: clock{datacenter: cfg.Datacenter, now: cfg.Now}, unsaved: map[Key]entry{}, heard: map[string]Heard{}}
-	l.entries, _ = lru.New[Key, entry](maxEntries) // the size is positive: no error
+	l.entries, _ = lru.New[Key, entry](maxEntries) // the sizes are positive: no error
+	l.shown, _ = lru.New[Key, []digest.Digest](maxUnsaved)
 	cfg.State.EachVersioned("", func(_ string, value []byte) { l.clock.saw(decode(value).Version) })
 	return l
 }
@@ -124,12 +131,37 @@ func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.g
 
 // Gone reports whether the digest was deleted from the repo, and not pushed since.
 func (l *Ledger) Gone(repo string, d digest.Digest) bool {
-	return l.get(Buried(repo, d)).Version.Newer(l.get(Revived(repo, d)).Version)
+	if !l.get(Buried(repo, d)).Known() {
+		return false
+	}
+	gone := true
+	l.each(repo, func(key Key, e entry) {
+		if e.Digest == d && !l.Deleted(repo, e.Record) {
+			gone = false
+		}
+	})
+	return gone
 }
 
-// Deleted reports whether a tag's record is deleted: itself, or its digest after it.
+// Deleted reports whether a record of a pushed digest is deleted: itself, or its digest. A
+// delete takes along what was known where it was made; a push that was not known there
+// stays.
 func (l *Ledger) Deleted(repo string, r Record) bool {
-	return r.Known() && (r.Deleted() || l.get(Buried(repo, r.Digest)).Version.Newer(r.Version))
+	if !r.Known() || r.Deleted() {
+		return r.Known()
+	}
+	buried := l.get(Buried(repo, r.Digest)).Record
+	return buried.Version.Newer(r.After) && (buried.Blind || !r.Version.Newer(buried.Over))
+}
+
+// Shown notes that clients are shown a digest under a tag that has no version.
+func (l *Ledger) Shown(key Key, d digest.Digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen, _ := l.shown.Get(key)
+	if !slices.Contains(seen, d) {
+		l.shown.Add(key, append([]digest.Digest{d}, seen[:min(len(seen), maxSeen-1)]...))
+	}
 }
 
 // get returns what is in memory or on disk.
@@ -195,7 +227,7 @@ func (e entry) encode() []byte {
 
 // succeed makes the entry that follows when r replaces e.
 func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
-	next := entry{Record: r, Claimed: claimed, Past: e.Past, Touched: l.cfg.Now().Unix()}
+	next := entry{Record: r, Claimed: claimed, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
 	if e.Digest != "" && e.Digest != r.Digest {
 		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
 		next.Past = append([]digest.Digest{e.Digest}, others[:min(len(others), maxPast-1)]...)
@@ -231,13 +263,15 @@ func (l *Ledger) Next() Version { return l.clock.next() }
 func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, v Version) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Digest: d, MediaType: mediaType, Version: v}
+	r := Record{Digest: d, MediaType: mediaType, Version: v, After: l.get(Buried(repo, d)).Version}
 	entries := map[Key]entry{}
-	if l.get(Buried(repo, d)).Known() {
+	if r.After != (Version{}) {
 		l.put(entries, Revived(repo, d), r)
 	}
 	if tag != "" {
-		l.put(entries, Key{repo, tag}, r)
+		key := Key{repo, tag}
+		r.Over = l.get(key).Version
+		l.put(entries, key, r)
 	}
 	if len(entries) > 0 {
 		l.apply(entries, true, nil)
@@ -251,9 +285,26 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, v Ve
 
 // put replaces an entry by a newer record.
 func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
-	if e := l.get(key); r.Version.Newer(e.Version) {
+	if e := l.known(key); r.Version.Newer(e.Version) {
 		entries[key] = l.succeed(e, r, false)
 	}
+}
+
+// known is the entry of a key, with what clients were shown before there was one.
+func (l *Ledger) known(key Key) entry {
+	e := l.get(key)
+	if e.Known() || !key.IsTag() {
+		return e
+	}
+	if l.cfg.Seen != nil {
+		if d := l.cfg.Seen(key); d != "" {
+			l.Shown(key, d)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Seen, _ = l.shown.Get(key)
+	return e
 }
 
 // Delete records that a delete was accepted, of a tag or, by the key Buried, of a digest:
@@ -261,10 +312,25 @@ func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
 func (l *Ledger) Delete(key Key, v Version) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	r := Record{Version: v}
+	if !key.IsTag() {
+		r.Over, r.Blind = l.newestOf(key.Repo, key.Digest())
+	}
 	entries := map[Key]entry{}
-	if l.put(entries, key, Record{Version: v}); len(entries) > 0 {
+	if l.put(entries, key, r); len(entries) > 0 {
 		l.apply(entries, true, nil)
 	}
+}
+
+// newestOf is the newest version of a push of a digest that is known; none says that there
+// is no such version.
+func (l *Ledger) newestOf(repo string, d digest.Digest) (newest Version, none bool) {
+	l.each(repo, func(_ Key, e entry) {
+		if e.Digest == d && e.Version.Newer(newest) {
+			newest = e.Version
+		}
+	})
+	return newest, newest == Version{}
 }
 
 // each calls do with all records of a repo.

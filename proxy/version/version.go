@@ -117,6 +117,15 @@ type Record struct {
 	Digest    digest.Digest `json:"d"` // "": it was deleted (a tombstone)
 	MediaType string        `json:"m,omitempty"`
 	Version   Version       `json:"v"`
+
+	// Clocks may be wrong by minutes, so what the edge knew that made the version says more
+	// than the version's time. Over is, of a tag, the version that it replaced, and of a
+	// deleted digest the newest version of a tag that was it: that is what was deleted.
+	// After is the last delete of the digest before it was pushed. Blind is of a delete of
+	// what had no version there.
+	Over  Version `json:"o,omitzero"`
+	After Version `json:"a,omitzero"`
+	Blind bool    `json:"bl,omitempty"`
 }
 
 // Deleted reports whether the record is a tombstone.

@@ -38,7 +38,7 @@ func (h *Handler) servePortal(w *response, r *request) error {
 	if !ok {
 		return h.pass.Serve(w, r.http, pass.Call{})
 	}
-	c.begun = h.versions.Next()
+	c.begun = h.versions.Begin(c.repo, "").Version
 	if c.reference != "" { // before it is gone
 		c.digest = h.digestOf(r.http.Context(), c.repo, c.reference)
 	}

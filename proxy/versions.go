@@ -122,8 +122,8 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 		return
 	}
 	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
-		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", p.Begun.String(), "newest", r.Version.String())
-		p.Answer.Set(peer.VersionHeader, p.Begun.String())
+		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
+		p.Answer.Set(peer.VersionHeader, r.Version.String())
 		h.acknowledge(p.Answer)
 	}
 }
@@ -258,7 +258,7 @@ const (
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
-		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, h.versions.Next())
+		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, h.versions.Begin(key.Repo, key.Reference))
 		return true
 	}
 	return false

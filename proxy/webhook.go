@@ -151,7 +151,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 		if has != "" || h.versions.Gone(e.Repo, d) || h.pushedSince(e) {
 			return webhookOld, nil
 		}
-		h.versions.Delete(version.Buried(e.Repo, d), h.versions.Next())
+		h.versions.Delete(version.Buried(e.Repo, d), h.versions.Begin(e.Repo, "").Version)
 		return webhookTaken, nil
 	}
 	known := h.versions.Get(e.Key)
@@ -196,7 +196,7 @@ func (h *Handler) adopt(ctx context.Context, key version.Key, d digest.Digest) e
 	if err != nil {
 		return err
 	}
-	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Next())
+	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Begin(key.Repo, key.Reference))
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil
 }

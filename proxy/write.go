@@ -22,7 +22,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 		h.versions.Saw(v)
 	}
 	request := r.write()
-	request.Begun = h.versions.Next()
+	request.Begun = h.versions.Begin(r.Repo, r.Tag)
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})
 	}

@@ -50,7 +50,7 @@ type Pushed struct {
 	Manifest        []byte
 	ContentType     string
 	By              *source.Source
-	Begun           version.Version
+	Begun           version.Begun
 	Answer          http.Header // of the Harbor's answer; what is set in it, the client reads
 }
 
@@ -99,9 +99,9 @@ type Request struct {
 	HTTP      *http.Request
 	Parsed    registry.Request // HTTP, parsed
 	Namespace namespace.Namespace
-	FromPeer  bool            // another edge's: it is taken here, or not at all
-	Begun     version.Version // is newer than what was known when it began
-	Refused   bool            // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
+	FromPeer  bool // another edge's: it is taken here, or not at all
+	Begun     version.Begun
+	Refused   bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
 // IsManifest reports whether the request pushes a manifest of a managed namespace: Begin

@@ -72,11 +72,11 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 }
 
 // overtook reports whether what is known replaced the announced version already, though
-// that has the later time: clients were shown its digest here before, and the edge that
-// made it did not know what is known here. What is known then gets a newer version.
+// that has the later time: its digest was here before, and the edge that made it did not
+// know what is known here. What is known then gets a newer version.
 func (e entry) overtook(a Announced) bool {
 	return e.Known() && !e.Claimed && a.Key().IsTag() && !a.Deleted() && a.Digest != e.Digest && a.Version.Newer(e.Version) &&
-		e.Version.Newer(a.Over) && slices.Contains(e.Seen, a.Digest)
+		e.Version.Newer(a.Over) && (slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
 }
 
 // HeardOf returns how far the log of another datacenter's edge has been heard.

@@ -251,36 +251,48 @@ func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
 	}
 }
 
-// Next returns a version that is newer than all that this edge has seen: for a push that
-// begins now. Of two pushes at once the one that began later is newer, however long each
-// takes.
-func (l *Ledger) Next() Version { return l.clock.next() }
+// Begun is a write that begins.
+type Begun struct {
+	Version Version // newer than all that the edge had seen
+	Over    Version // the newest version of the tag that it knew
+}
+
+// Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
+// two writes at once through this edge the one that began later is newer, however long
+// each takes.
+func (l *Ledger) Begin(repo, tag string) Begun {
+	b := Begun{Version: l.clock.next()}
+	if tag != "" {
+		b.Over = l.get(Key{repo, tag}).Version
+	}
+	return b
+}
 
 // Write records that a push of the digest was accepted under a tag, or, where the tag is
-// "", by the digest alone; v is from when it began. It ends an older delete of the digest; a
-// push by the digest alone is recorded only where it does so. It returns the record that
-// counts now, the zero Record for none: what came newer meanwhile stays.
-func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, v Version) Record {
+// "", by the digest alone. It ends an older delete of the digest; a push by the digest
+// alone is recorded only where it does so, and the Record is zero else. What began later
+// through this edge stays. What another edge made meanwhile does not: whose clock is ahead
+// says nothing.
+func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Digest: d, MediaType: mediaType, Version: v, After: l.get(Buried(repo, d)).Version}
+	r := Record{Digest: d, MediaType: mediaType, Version: b.Version, Over: b.Over, After: l.get(Buried(repo, d)).Version}
+	if e := l.get(Key{repo, tag}); tag != "" && e.Version.Newer(r.Version) && e.Version.Datacenter != l.cfg.Datacenter {
+		r.Version = l.clock.next()
+	}
 	entries := map[Key]entry{}
 	if r.After != (Version{}) {
 		l.put(entries, Revived(repo, d), r)
 	}
 	if tag != "" {
-		key := Key{repo, tag}
-		r.Over = l.get(key).Version
-		l.put(entries, key, r)
+		l.put(entries, Key{repo, tag}, r)
 	}
 	if len(entries) > 0 {
 		l.apply(entries, true, nil)
-		return r
-	}
-	if tag == "" {
+	} else if tag == "" {
 		return Record{}
 	}
-	return l.get(Key{repo, tag}).Record
+	return r
 }
 
 // put replaces an entry by a newer record.

@@ -68,7 +68,7 @@ func TestABusyRepoComesHome(t *testing.T) {
 		if a.status != http.StatusCreated {
 			t.Fatalf("a manifest: %d", a.status)
 		}
-		_, takenBy, _ = strings.Cut(a.header.Get("Breakwater-Version"), "@")
+		_, takenBy, _ = strings.Cut(strings.Split(a.header.Get("Breakwater-Version"), ";")[0], "@")
 		return takenBy
 	}
 	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {

@@ -115,15 +115,16 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 	if !key.IsTag() {
 		key, tag = version.Revived(p.Repo, p.Digest), ""
 	}
-	v, err := version.Parse(p.Answer.Get(peer.VersionHeader))
+	taken, err := version.ParseMark(p.Answer.Get(peer.VersionHeader))
 	if p.By.Kind == source.Peer && err == nil {
 		p.Answer.Set(acknowledgedHeader, strings.TrimPrefix(p.Answer.Get(acknowledgedHeader)+", "+p.By.Datacenter, ", "))
-		h.learn(key, version.Record{Digest: p.Digest, MediaType: mediaType, Version: v})
+		taken.Digest, taken.MediaType = p.Digest, mediaType
+		h.learn(key, taken)
 		return
 	}
 	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
-		p.Answer.Set(peer.VersionHeader, r.Version.String())
+		p.Answer.Set(peer.VersionHeader, r.Mark())
 		h.acknowledge(p.Answer)
 	}
 }
@@ -134,10 +135,25 @@ func (h *Handler) showVersion(r *request) *http.Request {
 	in := *r.http
 	in.Header = in.Header.Clone()
 	in.Header.Del(peer.VersionHeader)
-	if known := h.versions.Latest(); r.ns.Kind == namespace.MultiDC && known != (version.Version{}) {
-		in.Header.Set(peer.VersionHeader, known.String())
+	if r.ns.Kind == namespace.MultiDC {
+		b := h.versions.Begin(r.Repo, r.Tag)
+		in.Header.Set(peer.VersionHeader, version.Record{Version: b.Version, Over: b.Over}.Mark())
 	}
 	return &in
+}
+
+// begin is what is known when a write begins, here and at the edge that hands it on.
+func (h *Handler) begin(r *request) version.Begun {
+	shown, err := version.ParseMark(r.http.Header.Get(peer.VersionHeader))
+	if r.peer == "" || err != nil {
+		return h.versions.Begin(r.Repo, r.Tag)
+	}
+	h.versions.Saw(shown.Version)
+	b := h.versions.Begin(r.Repo, r.Tag)
+	if shown.Over.Newer(b.Over) {
+		b.Over = shown.Over
+	}
+	return b
 }
 
 // learn takes over a version that another edge serves.
@@ -186,7 +202,7 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 	}
 	want = h.versions.Get(key)
 	if r.peer != "" && want.Known() && !h.versions.Claimed(key) {
-		w.Header().Set(peer.VersionHeader, want.Version.String())
+		w.Header().Set(peer.VersionHeader, want.Mark())
 	}
 	if r.Tag == "" {
 		return version.Record{}, gone

@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/namespace"
-	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
@@ -16,13 +15,12 @@ import (
 
 // serveWrite hands a push or delete to the Harbor that takes it.
 func (h *Handler) serveWrite(w *response, r *request) error {
+	begun := h.begin(r)
 	if r.peer == "" {
 		r.http = h.showVersion(r)
-	} else if v, err := version.Parse(r.http.Header.Get(peer.VersionHeader)); err == nil {
-		h.versions.Saw(v)
 	}
 	request := r.write()
-	request.Begun = h.versions.Begin(r.Repo, r.Tag)
+	request.Begun = begun
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})
 	}

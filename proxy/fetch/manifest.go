@@ -90,8 +90,9 @@ func (f *Fetcher) hear(q Question, s source.Step, e tags.Entry, resp *http.Respo
 	if s.Kind != source.Peer || q.Request.Tag == "" || q.Namespace.Kind != namespace.MultiDC || f.Heard == nil {
 		return
 	}
-	if v, err := version.Parse(resp.Header.Get(peer.VersionHeader)); err == nil {
-		f.Heard(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, version.Record{Digest: e.Digest, MediaType: e.MediaType, Version: v})
+	if r, err := version.ParseMark(resp.Header.Get(peer.VersionHeader)); err == nil {
+		r.Digest, r.MediaType = e.Digest, e.MediaType
+		f.Heard(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, r)
 	}
 }
 

@@ -115,15 +115,16 @@ func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key,
 	if err != nil {
 		return version.Record{}, err
 	}
-	v, _ := version.Parse(resp.Header.Get(peer.VersionHeader)) // zero: it knows of none
-	if resp.StatusCode == http.StatusNotFound && v != (version.Version{}) {
+	r, _ := version.ParseMark(resp.Header.Get(peer.VersionHeader)) // zero: it knows of none
+	if resp.StatusCode == http.StatusNotFound && r.Known() {
 		resp.Body.Close()
-		return version.Record{Version: v}, nil
+		return r, nil
 	}
 	if resp.StatusCode != http.StatusOK {
 		return version.Record{}, step.Meaning(registry.ReadError(resp))
 	}
 	defer resp.Body.Close()
 	e, _, err := f.keepManifest(req, resp)
-	return version.Record{Digest: e.Digest, MediaType: e.MediaType, Version: v}, err
+	r.Digest, r.MediaType = e.Digest, e.MediaType
+	return r, err
 }

@@ -28,7 +28,8 @@ const (
 	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
 	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
 	PushHeader   = "Breakwater-Push"                 // a HEAD comes from a client that may push
-	// VersionHeader, of answers: the version of the reference (version.Version).
+	// VersionHeader, of answers: the version of the reference; of writes: what is known of it
+	// where the write comes from (version.Record.Mark).
 	VersionHeader = "Breakwater-Version"
 )
 

@@ -48,7 +48,7 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		switch {
 		case e.overtook(a):
 			r := e.Record
-			r.Version, r.Over = l.clock.next(), a.Version
+			r.Version, r.Over, r.Root = l.clock.next(), a.Version, e.root()
 			entries[key], own = l.succeed(e, r, false), true
 		case a.Version.Newer(e.Version):
 			entries[key] = l.succeed(e, a.Record, claimed)
@@ -76,7 +76,7 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 // know what is known here. What is known then gets a newer version.
 func (e entry) overtook(a Announced) bool {
 	return e.Known() && !e.Claimed && a.Key().IsTag() && !a.Deleted() && a.Digest != e.Digest && a.Version.Newer(e.Version) &&
-		e.Version.Newer(a.Over) && (slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
+		e.root().Newer(a.Over) && (slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
 }
 
 // HeardOf returns how far the log of another datacenter's edge has been heard.
@@ -160,16 +160,6 @@ func parseKey(text string) Key {
 
 // Age is how long ago the version was made, by this edge's clock.
 func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.Version.At()) }
-
-// Latest is a version as new as everything that this edge has seen; zero: it has seen none.
-func (l *Ledger) Latest() Version {
-	l.clock.mu.Lock()
-	defer l.clock.mu.Unlock()
-	if l.clock.last == 0 {
-		return Version{}
-	}
-	return Version{l.clock.last, l.clock.datacenter}
-}
 
 // Saw takes note of a version: what is written from now on is newer.
 func (l *Ledger) Saw(v Version) { l.clock.saw(v) }

@@ -123,9 +123,62 @@ type Record struct {
 	// deleted digest the newest version of a tag that was it: that is what was deleted.
 	// After is the last delete of the digest before it was pushed. Blind is of a delete of
 	// what had no version there.
+	// Root is of a version that only confirmed an earlier one: that one.
 	Over  Version `json:"o,omitzero"`
+	Root  Version `json:"r,omitzero"`
 	After Version `json:"a,omitzero"`
 	Blind bool    `json:"bl,omitempty"`
+}
+
+// Mark is the record as the header of an answer has it, without its digest and type:
+// "time@datacenter;over=…;after=…;root=…;blind".
+func (r Record) Mark() string {
+	text := r.Version.String()
+	for _, part := range r.parts() {
+		if *part.version != (Version{}) {
+			text += ";" + part.name + "=" + part.version.String()
+		}
+	}
+	if r.Blind {
+		text += ";blind"
+	}
+	return text
+}
+
+type part struct {
+	name    string
+	version *Version
+}
+
+func (r *Record) parts() []part { return []part{{"over", &r.Over}, {"after", &r.After}, {"root", &r.Root}} }
+
+// ParseMark is the inverse of Mark.
+func ParseMark(s string) (r Record, err error) {
+	text, rest, _ := strings.Cut(s, ";")
+	if r.Version, err = Parse(text); err != nil {
+		return Record{}, err
+	}
+	for field := range strings.SplitSeq(rest, ";") {
+		name, value, _ := strings.Cut(field, "=")
+		r.Blind = r.Blind || name == "blind"
+		for _, part := range r.parts() {
+			if part.name != name {
+				continue
+			}
+			if *part.version, err = Parse(value); err != nil {
+				return Record{}, err
+			}
+		}
+	}
+	return r, nil
+}
+
+// root is the version of the push or delete itself.
+func (r Record) root() Version {
+	if r.Root != (Version{}) {
+		return r.Root
+	}
+	return r.Version
 }
 
 // Deleted reports whether the record is a tombstone.

@@ -30,6 +30,8 @@ const (
 	ackPatience = 250 * time.Millisecond
 	// acknowledgedHeader says in that answer which datacenters' edges have.
 	acknowledgedHeader = "Breakwater-Acknowledged"
+	// versionHeader says which version a push has: time@datacenter.
+	versionHeader = "Breakwater-Version"
 
 	maxAnnouncement = 8 << 20 // bytes
 )
@@ -115,7 +117,8 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 	if !key.IsTag() {
 		key, tag = version.Revived(p.Repo, p.Digest), ""
 	}
-	taken, err := version.ParseMark(p.Answer.Get(peer.VersionHeader))
+	taken, err := version.ParseMark(p.Answer.Get(peer.RecordHeader))
+	p.Answer.Del(peer.RecordHeader) // it is between edges
 	if p.By.Kind == source.Peer && err == nil {
 		p.Answer.Set(acknowledgedHeader, strings.TrimPrefix(p.Answer.Get(acknowledgedHeader)+", "+p.By.Datacenter, ", "))
 		taken.Digest, taken.MediaType = p.Digest, mediaType
@@ -124,7 +127,10 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 	}
 	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
-		p.Answer.Set(peer.VersionHeader, r.Mark())
+		p.Answer.Set(versionHeader, r.Version.String())
+		if p.FromPeer {
+			p.Answer.Set(peer.RecordHeader, r.Mark())
+		}
 		h.acknowledge(p.Answer)
 	}
 }
@@ -134,25 +140,23 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 func (h *Handler) showVersion(r *request) *http.Request {
 	in := *r.http
 	in.Header = in.Header.Clone()
-	in.Header.Del(peer.VersionHeader)
+	in.Header.Del(peer.RecordHeader)
 	if r.ns.Kind == namespace.MultiDC {
 		b := h.versions.Begin(r.Repo, r.Tag)
-		in.Header.Set(peer.VersionHeader, version.Record{Version: b.Version, Over: b.Over}.Mark())
+		in.Header.Set(peer.RecordHeader, version.Record{Version: b.Version, Knew: b.Knew}.Mark())
 	}
 	return &in
 }
 
 // begin is what is known when a write begins, here and at the edge that hands it on.
 func (h *Handler) begin(r *request) version.Begun {
-	shown, err := version.ParseMark(r.http.Header.Get(peer.VersionHeader))
+	shown, err := version.ParseMark(r.http.Header.Get(peer.RecordHeader))
 	if r.peer == "" || err != nil {
 		return h.versions.Begin(r.Repo, r.Tag)
 	}
 	h.versions.Saw(shown.Version)
 	b := h.versions.Begin(r.Repo, r.Tag)
-	if shown.Over.Newer(b.Over) {
-		b.Over = shown.Over
-	}
+	b.Knew = b.Knew.And(shown.Knew)
 	return b
 }
 
@@ -201,8 +205,10 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 		}
 	}
 	want = h.versions.Get(key)
-	if r.peer != "" && want.Known() && !h.versions.Claimed(key) {
-		w.Header().Set(peer.VersionHeader, want.Mark())
+	if r.peer != "" && want.Known() {
+		told := want
+		told.Digest, told.MediaType, told.Claimed = "", "", h.versions.Claimed(key)
+		w.Header().Set(peer.RecordHeader, told.Mark())
 	}
 	if r.Tag == "" {
 		return version.Record{}, gone

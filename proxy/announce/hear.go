@@ -22,7 +22,7 @@ func (c claim) shownBy(key version.Key, served version.Record) bool {
 	case !key.IsTag():
 		return served.Known() || !c.Deleted() && served.Digest == c.Digest
 	case served.Known():
-		return served.Version == c.Version && (served.Digest == c.Digest || served.Deleted())
+		return served.Version.Newer(c.Version) || served.Version == c.Version && (served.Digest == c.Digest || served.Deleted())
 	}
 	return !c.Deleted() && served.Digest == c.Digest // by an edge that has lost its ledger
 }
@@ -157,7 +157,7 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	switch {
 	case err != nil && !outcome.IsNo(err):
 		return // it is asked again
-	case err == nil && key.IsTag() && served.Version.Newer(c.Version):
+	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
 		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
 	case err == nil && c.shownBy(key, served):
 		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
@@ -175,7 +175,7 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 func (a *Announcer) done(key version.Key, c claim) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.pending[key] == c {
+	if p, ok := a.pending[key]; ok && p.Version == c.Version {
 		delete(a.pending, key)
 	}
 }

@@ -115,7 +115,7 @@ func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key,
 	if err != nil {
 		return version.Record{}, err
 	}
-	r, _ := version.ParseMark(resp.Header.Get(peer.VersionHeader)) // zero: it knows of none
+	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader)) // zero: it knows of none
 	if resp.StatusCode == http.StatusNotFound && r.Known() {
 		resp.Body.Close()
 		return r, nil

@@ -116,7 +116,7 @@ func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	if pr.In.TLS == nil { // the proxy that terminates TLS before the edge has written the list so far
 		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 	}
-	for _, name := range []string{peer.AskedHeader, peer.ClientHeader, peer.PushHeader, peer.VersionHeader} { // they are between edges
+	for _, name := range []string{peer.AskedHeader, peer.ClientHeader, peer.PushHeader, peer.RecordHeader} { // they are between edges
 		pr.Out.Header.Del(name)
 	}
 	pr.SetXForwarded()

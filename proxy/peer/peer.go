@@ -28,9 +28,9 @@ const (
 	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
 	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
 	PushHeader   = "Breakwater-Push"                 // a HEAD comes from a client that may push
-	// VersionHeader, of answers: the version of the reference; of writes: what is known of it
-	// where the write comes from (version.Record.Mark).
-	VersionHeader = "Breakwater-Version"
+	// RecordHeader, of answers: the newest version of the reference; of writes: what is known
+	// of it where the write comes from (version.Record.Mark).
+	RecordHeader = "Breakwater-Record"
 )
 
 // Peer is another datacenter's edge.

@@ -51,6 +51,7 @@ type Pushed struct {
 	ContentType     string
 	By              *source.Source
 	Begun           version.Begun
+	FromPeer        bool
 	Answer          http.Header // of the Harbor's answer; what is set in it, the client reads
 }
 

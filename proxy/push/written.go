@@ -60,7 +60,7 @@ func (w *Write) pushed(t target, answer http.Header) Pushed {
 		d = digest.FromBytes(w.manifest)
 	}
 	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: d,
-		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Begun: w.Begun, Answer: answer}
+		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Begun: w.Begun, FromPeer: w.FromPeer, Answer: answer}
 }
 
 // doubt takes note of a write of which nobody knows whether a Harbor did it.

@@ -41,19 +41,17 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		}
 		if !key.IsTag() && a.Deleted() && e.Known() { // both took along what they knew
 			a.Blind = a.Blind || e.Blind
-			if e.Over.Newer(a.Over) {
-				a.Over = e.Over
-			}
+			a.Knew = a.Knew.And(e.Knew)
 		}
 		switch {
-		case e.overtook(a):
-			r := e.Record
-			r.Version, r.Over, r.Root = l.clock.next(), a.Version, e.root()
-			entries[key], own = l.succeed(e, r, false), true
+		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && e.overtook(a):
+			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false), true
+		case key.IsTag() && a.follows(e.Record) && e.Version.Newer(a.Version):
+			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false), true
 		case a.Version.Newer(e.Version):
 			entries[key] = l.succeed(e, a.Record, claimed)
-		case a.Version == e.Version && e.Claimed && !claimed && a.Digest == e.Digest: // it is certain now
-			e.Claimed, e.Before = false, nil
+		case a.Version == e.Version && e.Unproven && !claimed && a.Digest == e.Digest: // it is certain now
+			e.Unproven, e.Before = false, nil
 			entries[key] = e
 		default:
 			continue
@@ -71,12 +69,22 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 	return taken
 }
 
-// overtook reports whether what is known replaced the announced version already, though
-// that has the later time: its digest was here before, and the edge that made it did not
-// know what is known here. What is known then gets a newer version.
+// overtook reports whether what is known has replaced the announced version already,
+// though that has the later time: the edge that made what is known knew it; or, where
+// neither knew the other, its digest was shown here before.
 func (e entry) overtook(a Announced) bool {
-	return e.Known() && !e.Claimed && a.Key().IsTag() && !a.Deleted() && a.Digest != e.Digest && a.Version.Newer(e.Version) &&
-		e.root().Newer(a.Over) && (slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
+	if e.follows(a.Record) {
+		return true
+	}
+	return !a.Deleted() && a.Digest != e.Digest && !a.follows(e.Record) && a.root() != e.root() &&
+		(slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
+}
+
+// confirm gives the newer of two records a version that is newer for everybody.
+func (l *Ledger) confirm(r, older Record) Record {
+	r.Root, r.Knew = r.root(), r.all().And(older.all())
+	r.Version = l.clock.next()
+	return r
 }
 
 // HeardOf returns how far the log of another datacenter's edge has been heard.
@@ -97,7 +105,7 @@ func (l *Ledger) Withdraw(key Key, v Version) bool {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	e := l.get(key)
-	if !e.Claimed || e.Version != v || e.Before == nil {
+	if !e.Unproven || e.Version != v || e.Before == nil {
 		return false
 	}
 	l.apply(map[Key]entry{key: {Record: *e.Before, Past: e.Past, Touched: l.cfg.Now().Unix()}}, false, nil)
@@ -126,7 +134,7 @@ func (l *Ledger) Each(do func(key Key, r Record, claimed bool)) {
 		case e.Touched < oldest:
 			old[key] = entry{}
 		default:
-			do(key, e.Record, e.Claimed)
+			do(key, e.Record, e.Unproven)
 		}
 	})
 	if len(old) > 0 {
@@ -143,7 +151,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 	last = l.cfg.State.Since(position, most, func(at uint64, text string, value []byte) {
 		key, e := parseKey(text), decode(value)
 		until = at
-		if e.Known() && !e.Claimed { // what is claimed is its own edge's to announce
+		if e.Known() && !e.Unproven { // what is claimed is its own edge's to announce
 			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record})
 		}
 	})

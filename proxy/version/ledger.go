@@ -41,13 +41,13 @@ type Heard struct {
 // entry is a record, and what it may be taken back to.
 type entry struct {
 	Record
-	// Claimed says that another edge announced the record, and has not yet shown that it
+	// Unproven says that another edge announced the record, and has not yet shown that it
 	// serves it. Before is what the record replaced.
-	Claimed bool            `json:"c,omitempty"`
-	Before  *Record         `json:"b,omitempty"`
-	Past    []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
-	Seen    []digest.Digest `json:"n,omitempty"` // digests that clients were shown here before there was a version
-	Touched int64           `json:"s"`           // when it was last written or used, in s since 1970
+	Unproven bool            `json:"c,omitempty"`
+	Before   *Record         `json:"b,omitempty"`
+	Past     []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
+	Seen     []digest.Digest `json:"n,omitempty"` // digests that clients were shown here before there was a version
+	Touched  int64           `json:"s"`           // when it was last written or used, in s since 1970
 }
 
 // Ledger keeps the newest version of each reference. Safe for concurrent use.
@@ -124,7 +124,7 @@ func (l *Ledger) touch(key Key) {
 
 // Claimed reports whether the record was announced by an edge that has not yet shown
 // that it serves it.
-func (l *Ledger) Claimed(key Key) bool { return l.get(key).Claimed }
+func (l *Ledger) Claimed(key Key) bool { return l.get(key).Unproven }
 
 // Had reports whether the reference is known to have been the digest before.
 func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.get(key).Past, d) }
@@ -151,7 +151,7 @@ func (l *Ledger) Deleted(repo string, r Record) bool {
 		return r.Known()
 	}
 	buried := l.get(Buried(repo, r.Digest)).Record
-	return buried.Version.Newer(r.After) && (buried.Blind || !r.Version.Newer(buried.Over))
+	return buried.Version.Newer(r.After) && (buried.Blind || buried.Knew.Has(r.root()))
 }
 
 // Shown notes that clients are shown a digest under a tag that has no version.
@@ -227,13 +227,13 @@ func (e entry) encode() []byte {
 
 // succeed makes the entry that follows when r replaces e.
 func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
-	next := entry{Record: r, Claimed: claimed, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
+	next := entry{Record: r, Unproven: claimed, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
 	if e.Digest != "" && e.Digest != r.Digest {
 		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
 		next.Past = append([]digest.Digest{e.Digest}, others[:min(len(others), maxPast-1)]...)
 	}
 	switch before := e.Record; {
-	case claimed && e.Claimed: // what was certain stays what it goes back to
+	case claimed && e.Unproven: // what was certain stays what it goes back to
 		next.Before = e.Before
 	case claimed:
 		next.Before = &before
@@ -254,7 +254,7 @@ func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
 // Begun is a write that begins.
 type Begun struct {
 	Version Version // newer than all that the edge had seen
-	Over    Version // the newest version of the tag that it knew
+	Knew    Knew    // of the tag
 }
 
 // Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
@@ -263,7 +263,7 @@ type Begun struct {
 func (l *Ledger) Begin(repo, tag string) Begun {
 	b := Begun{Version: l.clock.next()}
 	if tag != "" {
-		b.Over = l.get(Key{repo, tag}).Version
+		b.Knew = l.get(Key{repo, tag}).all()
 	}
 	return b
 }
@@ -276,7 +276,7 @@ func (l *Ledger) Begin(repo, tag string) Begun {
 func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) Record {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Digest: d, MediaType: mediaType, Version: b.Version, Over: b.Over, After: l.get(Buried(repo, d)).Version}
+	r := Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
 	if e := l.get(Key{repo, tag}); tag != "" && e.Version.Newer(r.Version) && e.Version.Datacenter != l.cfg.Datacenter {
 		r.Version = l.clock.next()
 	}
@@ -326,7 +326,7 @@ func (l *Ledger) Delete(key Key, v Version) {
 	defer l.writing.Unlock()
 	r := Record{Version: v}
 	if !key.IsTag() {
-		r.Over, r.Blind = l.newestOf(key.Repo, key.Digest())
+		r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest())
 	}
 	entries := map[Key]entry{}
 	if l.put(entries, key, r); len(entries) > 0 {
@@ -334,15 +334,15 @@ func (l *Ledger) Delete(key Key, v Version) {
 	}
 }
 
-// newestOf is the newest version of a push of a digest that is known; none says that there
-// is no such version.
-func (l *Ledger) newestOf(repo string, d digest.Digest) (newest Version, none bool) {
+// pushesOf is which pushes of a digest are known; none says that there is no such version.
+func (l *Ledger) pushesOf(repo string, d digest.Digest) (k Knew, none bool) {
+	none = true
 	l.each(repo, func(_ Key, e entry) {
-		if e.Digest == d && e.Version.Newer(newest) {
-			newest = e.Version
+		if e.Digest == d {
+			k, none = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time}), false
 		}
 	})
-	return newest, newest == Version{}
+	return k, none
 }
 
 // each calls do with all records of a repo.

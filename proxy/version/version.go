@@ -6,7 +6,9 @@
 package version
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,17 +46,6 @@ func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datac
 
 // maxTime leaves room for what follows: a version from the year 6000 is a fault.
 const maxTime = int64(1) << 62
-
-// Parse is the inverse of String.
-func Parse(s string) (Version, error) {
-	text, datacenter, _ := strings.Cut(s, "@")
-	t, err := strconv.ParseInt(text, 16, 64)
-	v := Version{t, datacenter}
-	if err != nil || !v.valid() {
-		return Version{}, fmt.Errorf("%.80q is no version", s)
-	}
-	return v, nil
-}
 
 // clock is a hybrid logical clock (Kulkarni and others, 2014): it runs with the wall
 // clock, and never behind what it has seen, so that skewed clocks cannot make a later
@@ -112,66 +103,52 @@ func (k Key) Digest() digest.Digest {
 // valid bounds what another edge may say.
 func (k Key) valid() bool { return k.IsTag() || k.Digest().Validate() == nil }
 
+// Knew is what an edge knew of a reference: the newest version from each datacenter.
+// Clocks may be wrong by minutes: of two versions the one whose edge knew the other is
+// newer, whatever their times.
+type Knew map[string]int64
+
+// Has reports whether a version was known.
+func (k Knew) Has(v Version) bool { return v == (Version{}) || k[v.Datacenter] >= v.Time }
+
+// And returns what is known by knowing all of them.
+func (k Knew) And(others ...Knew) Knew {
+	all := maps.Clone(k)
+	if all == nil {
+		all = Knew{}
+	}
+	for _, other := range others {
+		for datacenter, t := range other {
+			all[datacenter] = max(all[datacenter], t)
+		}
+	}
+	return all
+}
+
 // Record is what a reference is since a version.
 type Record struct {
-	Digest    digest.Digest `json:"d"` // "": it was deleted (a tombstone)
+	Digest    digest.Digest `json:"d,omitempty"` // "": it was deleted (a tombstone)
 	MediaType string        `json:"m,omitempty"`
 	Version   Version       `json:"v"`
 
-	// Clocks may be wrong by minutes, so what the edge knew that made the version says more
-	// than the version's time. Over is, of a tag, the version that it replaced, and of a
-	// deleted digest the newest version of a tag that was it: that is what was deleted.
-	// After is the last delete of the digest before it was pushed. Blind is of a delete of
-	// what had no version there.
-	// Root is of a version that only confirmed an earlier one: that one.
-	Over  Version `json:"o,omitzero"`
-	Root  Version `json:"r,omitzero"`
+	// Knew is what the edge that made the version knew of the tag before; of a deleted
+	// digest, which pushes of it: those were deleted.
+	Knew Knew `json:"k,omitempty"`
+	// Root is of a version that only confirms an earlier one: that one.
+	Root Version `json:"r,omitzero"`
+	// After is the last delete of the digest that was known when it was pushed. Blind is
+	// of a delete of what had no version where it was deleted.
 	After Version `json:"a,omitzero"`
 	Blind bool    `json:"bl,omitempty"`
+	// Claimed, of an edge's answer: it has only heard of it.
+	Claimed bool `json:"cl,omitempty"`
 }
 
-// Mark is the record as the header of an answer has it, without its digest and type:
-// "time@datacenter;over=…;after=…;root=…;blind".
-func (r Record) Mark() string {
-	text := r.Version.String()
-	for _, part := range r.parts() {
-		if *part.version != (Version{}) {
-			text += ";" + part.name + "=" + part.version.String()
-		}
-	}
-	if r.Blind {
-		text += ";blind"
-	}
-	return text
-}
+// Deleted reports whether the record is a tombstone.
+func (r Record) Deleted() bool { return r.Digest == "" }
 
-type part struct {
-	name    string
-	version *Version
-}
-
-func (r *Record) parts() []part { return []part{{"over", &r.Over}, {"after", &r.After}, {"root", &r.Root}} }
-
-// ParseMark is the inverse of Mark.
-func ParseMark(s string) (r Record, err error) {
-	text, rest, _ := strings.Cut(s, ";")
-	if r.Version, err = Parse(text); err != nil {
-		return Record{}, err
-	}
-	for field := range strings.SplitSeq(rest, ";") {
-		name, value, _ := strings.Cut(field, "=")
-		r.Blind = r.Blind || name == "blind"
-		for _, part := range r.parts() {
-			if part.name != name {
-				continue
-			}
-			if *part.version, err = Parse(value); err != nil {
-				return Record{}, err
-			}
-		}
-	}
-	return r, nil
-}
+// Known reports whether there is a record at all.
+func (r Record) Known() bool { return r.Version != (Version{}) }
 
 // root is the version of the push or delete itself.
 func (r Record) root() Version {
@@ -181,8 +158,35 @@ func (r Record) root() Version {
 	return r.Version
 }
 
-// Deleted reports whether the record is a tombstone.
-func (r Record) Deleted() bool { return r.Digest == "" }
+// all is what is known by knowing the record.
+func (r Record) all() Knew {
+	k := r.Knew.And()
+	for _, v := range []Version{r.Version, r.root()} {
+		if v.Datacenter != "" {
+			k[v.Datacenter] = max(k[v.Datacenter], v.Time)
+		}
+	}
+	return k
+}
 
-// Known reports whether there is a record at all.
-func (r Record) Known() bool { return r.Version != (Version{}) }
+// follows reports whether the edge that made r knew the other.
+func (r Record) follows(other Record) bool {
+	return r.root() != other.root() && r.Knew.Has(other.root())
+}
+
+// Mark is the record as edges have it in headers (JSON), and ParseMark its inverse.
+func (r Record) Mark() string {
+	text, _ := json.Marshal(r) // strings and numbers: no error
+	return string(text)
+}
+
+// ParseMark reads a Mark. Its error says that it is none.
+func ParseMark(s string) (r Record, err error) {
+	if err = json.Unmarshal([]byte(s), &r); err == nil && !r.Version.valid() {
+		err = fmt.Errorf("%.80q is no version", s)
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}

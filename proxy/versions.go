@@ -125,13 +125,15 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 		h.learn(key, taken)
 		return
 	}
-	if r := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
+	if r, newest := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
 		p.Answer.Set(versionHeader, r.Version.String())
 		if p.FromPeer {
 			p.Answer.Set(peer.RecordHeader, r.Mark())
 		}
-		h.acknowledge(p.Answer)
+		if newest { // else it is not what the peers hear of
+			h.acknowledge(p.Answer)
+		}
 	}
 }
 
@@ -154,7 +156,7 @@ func (h *Handler) begin(r *request) version.Begun {
 	if r.peer == "" || err != nil {
 		return h.versions.Begin(r.Repo, r.Tag)
 	}
-	h.versions.Saw(shown.Version)
+	h.versions.Hear(shown.Version.Time)
 	b := h.versions.Begin(r.Repo, r.Tag)
 	b.Knew = b.Knew.And(shown.Knew)
 	return b

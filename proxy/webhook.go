@@ -196,7 +196,7 @@ func (h *Handler) adopt(ctx context.Context, key version.Key, d digest.Digest) e
 	if err != nil {
 		return err
 	}
-	r := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Begin(key.Repo, key.Reference))
+	r, _ := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Begin(key.Repo, key.Reference))
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil
 }

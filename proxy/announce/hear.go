@@ -41,12 +41,15 @@ const verifiers = 8 // records at once
 // edge has heard of the peer's log: position says how far that is. A record that is taken counts
 // from now on, and is taken back where the peer turns out not to serve it.
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
+	a.cfg.Ledger.Hear(b.Clock)
+	position.Clock = a.cfg.Ledger.Clock()
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch {
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
 	}
 	if b.After > heard.Position || b.Until < b.After { // what was heard already may come again
-		return Position{heard.Position}, false
+		position.Position = heard.Position
+		return position, false
 	}
 	var all []version.Announced
 	for _, r := range b.Records[:min(len(b.Records), maxBatch)] {
@@ -73,7 +76,8 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	if len(taken) > 0 {
 		a.poke()
 	}
-	return Position{heard.Position}, true
+	position.Position = heard.Position
+	return position, true
 }
 
 func (a *Announcer) poke() {

@@ -19,6 +19,7 @@ import (
 // records asks how far the peer has heard.
 type Batch struct {
 	Epoch   string              `json:"epoch"` // names the log
+	Clock   int64               `json:"clock"` // of the sender, as in version.Version
 	After   uint64              `json:"after"` // the position up to which the peer has heard, as far as the sender knows
 	Until   uint64              `json:"until"` // the position that this batch ends at
 	Records []version.Announced `json:"records"`
@@ -28,6 +29,7 @@ type Batch struct {
 // behind what it has heard.
 type Position struct {
 	Position uint64 `json:"position"` // up to which it has heard
+	Clock    int64  `json:"clock"`    // its own
 }
 
 const maxAnswer = 4 << 10
@@ -189,6 +191,7 @@ func (s *sender) batch() (b Batch, last uint64) {
 func (s *sender) tell(ctx context.Context, b Batch) (position uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
+	b.Clock = s.a.cfg.Ledger.Clock()
 	text, err := json.Marshal(b)
 	if err != nil {
 		return 0, err
@@ -208,6 +211,7 @@ func (s *sender) tell(ctx context.Context, b Batch) (position uint64, err error)
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusConflict || json.NewDecoder(body).Decode(&answer) != nil {
 		return 0, fmt.Errorf("%s answers %s", s.to.Name, resp.Status)
 	}
+	s.a.cfg.Ledger.Hear(answer.Clock)
 	s.a.metrics.sentRecords(s.to.Datacenter, len(b.Records))
 	return answer.Position, nil
 }

@@ -169,8 +169,18 @@ func parseKey(text string) Key {
 // Age is how long ago the version was made, by this edge's clock.
 func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.Version.At()) }
 
-// Saw takes note of a version: what is written from now on is newer.
-func (l *Ledger) Saw(v Version) { l.clock.saw(v) }
+// Clock is what this edge's clock says now, newer than all that it has seen.
+func (l *Ledger) Clock() int64 { return l.clock.next().Time }
+
+// Hear takes note of what another edge's clock says now: what is written from now on is
+// newer. It reports whether that can be a clock's word.
+func (l *Ledger) Hear(t int64) bool {
+	if t <= 0 || t >= maxTime {
+		return false
+	}
+	l.clock.hear(t)
+	return true
+}
 
 // Datacenter is whose edge this is.
 func (l *Ledger) Datacenter() string { return l.cfg.Datacenter }

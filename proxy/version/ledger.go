@@ -270,16 +270,12 @@ func (l *Ledger) Begin(repo, tag string) Begun {
 
 // Write records that a push of the digest was accepted under a tag, or, where the tag is
 // "", by the digest alone. It ends an older delete of the digest; a push by the digest
-// alone is recorded only where it does so, and the Record is zero else. What began later
-// through this edge stays. What another edge made meanwhile does not: whose clock is ahead
-// says nothing.
-func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) Record {
+// alone is recorded only where it does so, and the Record is zero else. newest is false
+// where a push that began later is known already.
+func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) (r Record, newest bool) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
-	if e := l.get(Key{repo, tag}); tag != "" && e.Version.Newer(r.Version) && e.Version.Datacenter != l.cfg.Datacenter {
-		r.Version = l.clock.next()
-	}
+	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
 	entries := map[Key]entry{}
 	if r.After != (Version{}) {
 		l.put(entries, Revived(repo, d), r)
@@ -290,9 +286,9 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 	if len(entries) > 0 {
 		l.apply(entries, true, nil)
 	} else if tag == "" {
-		return Record{}
+		return Record{}, false
 	}
-	return r
+	return r, len(entries) > 0
 }
 
 // put replaces an entry by a newer record.

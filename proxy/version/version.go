@@ -47,22 +47,24 @@ func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datac
 // maxTime leaves room for what follows: a version from the year 6000 is a fault.
 const maxTime = int64(1) << 62
 
-// clock is a hybrid logical clock (Kulkarni and others, 2014): it runs with the wall
-// clock, and never behind what it has seen, so that skewed clocks cannot make a later
-// write an earlier version.
+// clock is a hybrid logical clock (Kulkarni and others, 2014): never behind what it has
+// seen, so that skewed clocks cannot make a later write an earlier version. It runs with
+// the wall clock that is ahead most of those of the edges that it has heard of: where
+// edges reach each other, what is later is newer also where they have not heard of it yet.
 type clock struct {
 	datacenter string
 	now        func() time.Time
 
-	mu   sync.Mutex
-	last int64
+	mu    sync.Mutex
+	last  int64
+	ahead int64 // ms that another edge's clock is ahead of the wall clock here
 }
 
 // next returns a version that is newer than all that this edge has seen.
 func (c *clock) next() Version {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = max(c.now().UnixMilli()<<counterBits, c.last+1)
+	c.last = max((c.now().UnixMilli()+c.ahead)<<counterBits, c.last+1)
 	return Version{c.last, c.datacenter}
 }
 
@@ -71,6 +73,14 @@ func (c *clock) saw(v Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = max(c.last, v.Time)
+}
+
+// hear takes note of what another edge's clock says now.
+func (c *clock) hear(t int64) {
+	c.saw(Version{Time: t})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = max(c.ahead, t>>counterBits-c.now().UnixMilli())
 }
 
 // Key is what has versions: a tag, a digest that was deleted, or one that was pushed again.

@@ -26,6 +26,8 @@ type change struct {
 	tag       string // that is deleted or added; "": the artifact is deleted
 	digest    digest.Digest
 	added     bool
+	copied    bool            // from another repo, with its tags
+	all       []digest.Digest // of the repo that is deleted
 	begun     version.Version
 }
 
@@ -39,8 +41,12 @@ func (h *Handler) servePortal(w *response, r *request) error {
 		return h.pass.Serve(w, r.http, pass.Call{})
 	}
 	c.begun = h.versions.Begin(c.repo, "").Version
-	if c.reference != "" { // before it is gone
+	switch { // before it is gone
+	case c.copied:
+	case c.reference != "":
 		c.digest = h.digestOf(r.http.Context(), c.repo, c.reference)
+	default:
+		c.all = h.follower.Digests(r.http.Context(), c.repo)
 	}
 	return h.pass.Serve(w, r.http, pass.Call{Answered: func(resp *http.Response) error {
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
@@ -64,6 +70,13 @@ func (h *Handler) changeOf(r *request) (c change, ok bool) {
 	repo, err := url.PathUnescape(parts[2]) // slashes come as %252F
 	if c.repo = parts[0] + "/" + repo; err != nil || !registry.ValidRepo(c.repo) {
 		return c, false
+	}
+	if from := r.http.URL.Query().Get("from"); r.http.Method == http.MethodPost && len(parts) == 4 && parts[3] == "artifacts" && from != "" {
+		c.reference, c.copied = from[strings.LastIndexAny(from, ":@")+1:], true
+		if at := strings.Index(from, "@"); at >= 0 {
+			c.reference = from[at+1:]
+		}
+		return c, true
 	}
 	isTags := len(parts) >= 6 && parts[3] == "artifacts" && parts[5] == "tags"
 	switch {
@@ -98,6 +111,18 @@ func namedTag(r *request) string {
 	return body.Name
 }
 
+// adoptCopy gives versions to the tags of a copied artifact.
+func (h *Handler) adoptCopy(ctx context.Context, c change) error {
+	d, tags, err := h.follower.Tags(ctx, c.repo, c.reference)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		err = errors.Join(err, h.adopt(ctx, version.Key{Repo: c.repo, Reference: tag}, d))
+	}
+	return err
+}
+
 // digestOf is the digest of an artifact, "" where Harbor does not say.
 func (h *Handler) digestOf(ctx context.Context, repo, reference string) digest.Digest {
 	if d, err := registry.ParseDigest(reference); err == nil {
@@ -126,7 +151,12 @@ func (h *Handler) changed(ctx context.Context, c change) error {
 		h.versions.Delete(tag, c.begun)
 	case c.digest != "":
 		h.versions.Delete(version.Buried(c.repo, c.digest), c.begun)
+	case c.copied:
+		return h.adoptCopy(ctx, c)
 	case c.reference == "":
+		for _, d := range c.all {
+			h.versions.Delete(version.Buried(c.repo, d), c.begun)
+		}
 		for name, r := range h.versions.Tags(c.repo) {
 			if !r.Deleted() {
 				h.versions.Delete(version.Key{Repo: c.repo, Reference: name}, c.begun)

@@ -79,6 +79,7 @@ type Handler struct {
 	health     *source.Health
 	tags       *tags.Cache
 	versions   *version.Ledger
+	refused    *lru.Cache[version.Key, bool] // by digest, by Harbor's policy
 	doubted    *lru.Cache[version.Key, doubted]
 	announcer  *announce.Announcer
 	follower   *follow.Follower

@@ -47,8 +47,9 @@ func (h *Handler) newVersions(ctx context.Context) {
 		ledger.State = h.cfg.State
 	}
 	h.versions = version.New(ledger)
+	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
 	h.doubted, _ = lru.New[version.Key, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags,
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
@@ -206,7 +207,7 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 			key = version.Buried(r.Repo, r.Digest)
 		}
 	}
-	want = h.versions.Get(key)
+	want = h.versions.Use(key)
 	if r.peer != "" && want.Known() {
 		told := want
 		told.Digest, told.MediaType, told.Claimed = "", "", h.versions.Claimed(key)
@@ -247,12 +248,17 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 			return tags.Found{}, errDeleted()
 		}
 		found, err := h.fetch.Manifest(ctx, q, old)
-		if err == nil || !outcome.IsNo(err) || !q.Want.Known() {
+		h.noteRefusal(key.Repo, q.Want.Digest, err)
+		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly {
 			return found, err
 		}
 		// Nobody has its digest: it was announced, and is not served; or retention has
 		// removed it everywhere. What is known beside counts.
-		if !h.versions.Withdraw(key, q.Want.Version) {
+		switch {
+		case h.versions.Withdraw(key, q.Want.Version):
+		case q.Want.Age(h.cfg.Now()) < fetch.Settled: // it was acknowledged a short while ago
+			return found, outcome.DontKnow(err)
+		default:
 			h.versions.Retire(key, q.Want.Version)
 		}
 	}
@@ -260,6 +266,18 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 }
 
 const maxWithdrawn = 5
+
+// noteRefusal remembers that Harbor's policy forbids to pull a version: a slow Harbor is no
+// way around it.
+func (h *Handler) noteRefusal(repo string, d digest.Digest, err error) {
+	switch of := version.Buried(repo, d); {
+	case d == "":
+	case outcome.IsPolicy(err):
+		h.refused.Add(of, true)
+	case err == nil:
+		h.refused.Remove(of)
+	}
+}
 
 func errDeleted() *registry.Error {
 	return registry.Errorf(registry.CodeManifestUnknown, "it was deleted")
@@ -269,6 +287,7 @@ func errDeleted() *registry.Error {
 type doubted struct {
 	digest    digest.Digest
 	mediaType string
+	begun     version.Begun
 	until     time.Time
 }
 
@@ -282,7 +301,7 @@ const (
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
-		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, h.versions.Begin(key.Repo, key.Reference))
+		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, d.begun)
 		return true
 	}
 	return false

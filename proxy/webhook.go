@@ -158,8 +158,8 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if !e.IsTag() || known.Digest == d && !h.versions.Deleted(e.Repo, known) { // a push by digest moves no tag
 		return webhookKnown, nil
 	}
-	deleted := h.versions.Deleted(e.Repo, known)
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(known.Version.At()) { // of a push that was overtaken
+	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(known.At()) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
@@ -169,7 +169,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	case has != d:
 		return webhookOld, nil
 	}
-	return webhookTaken, h.adopt(ctx, e.Key, d)
+	return webhookTaken, h.adoptFrom(ctx, e.Key, d, begun)
 }
 
 const jobService = "harbor-jobservice"
@@ -183,7 +183,7 @@ func (h *Handler) isMachine(operator string) bool {
 // pushedSince reports whether a tag was pushed to be the digest after the event.
 func (h *Handler) pushedSince(e event) bool {
 	for _, r := range h.versions.Tags(e.Repo) {
-		if r.Digest.String() == e.digest && r.Version.At().After(e.at) {
+		if r.Digest.String() == e.digest && r.At().After(e.at) {
 			return true
 		}
 	}
@@ -192,11 +192,16 @@ func (h *Handler) pushedSince(e event) bool {
 
 // adopt gives a version to what was pushed past the edges.
 func (h *Handler) adopt(ctx context.Context, key version.Key, d digest.Digest) error {
+	return h.adoptFrom(ctx, key, d, h.versions.Begin(key.Repo, key.Reference))
+}
+
+// adoptFrom is adopt, of what is there since begun: what is acknowledged meanwhile is newer.
+func (h *Handler) adoptFrom(ctx context.Context, key version.Key, d digest.Digest, begun version.Begun) error {
 	found, err := h.fetch.Manifest(ctx, h.questionOf(registry.KindManifest, key.Repo, d), tags.Entry{})
 	if err != nil {
 		return err
 	}
-	r, _ := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, h.versions.Begin(key.Repo, key.Reference))
+	r, _ := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, begun)
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil
 }

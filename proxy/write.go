@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/source"
@@ -74,7 +75,7 @@ func (m manifests) Pushed(p push.Pushed) {
 // Doubted implements push.Manifests.
 func (m manifests) Doubted(p push.Pushed) {
 	if p.Namespace.Kind == namespace.MultiDC && p.By.Kind == source.Harbor {
-		m.h.doubted.Add(version.Key{Repo: p.Repo, Reference: p.Reference}, doubted{p.Digest, p.ContentType, m.h.cfg.Now().Add(doubtedFor)})
+		m.h.doubted.Add(version.Key{Repo: p.Repo, Reference: p.Reference}, doubted{p.Digest, fetch.MediaType(p.ContentType), p.Begun, m.h.cfg.Now().Add(doubtedFor)})
 	}
 }
 

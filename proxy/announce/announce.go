@@ -48,6 +48,7 @@ type Announcer struct {
 
 	mu      sync.Mutex
 	pending map[version.Key]claim // announced here, and not yet known to be served
+	spoke   map[string]time.Time  // when a datacenter's edge spoke last
 	wake    chan struct{}
 }
 
@@ -57,6 +58,7 @@ const (
 	maxTold     = 4 << 20  // bytes of all manifests of a batch
 	maxPace     = 5        // times cfg.Pace, between two tries
 	idle        = 10       // times cfg.Pace, between two batches when there is nothing to say
+	silent      = 30       // times cfg.Pace, after which an edge that does not speak is not heard of
 	deadline    = 5 * time.Second
 )
 
@@ -65,9 +67,10 @@ func New(cfg Config) *Announcer {
 	if cfg.Pace == 0 {
 		cfg.Pace = time.Second
 	}
-	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, wake: make(chan struct{}, 1)}
+	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, wake: make(chan struct{}, 1)}
 	for _, p := range cfg.Peers {
 		a.senders = append(a.senders, newSender(a, p))
+		a.spoke[p.Datacenter] = time.Now()
 	}
 	a.metrics = newMetrics(cfg.Metrics, a)
 	return a

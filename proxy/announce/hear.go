@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"sync"
+	"time"
 
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
@@ -12,7 +13,9 @@ import (
 // claim is a record that an edge has announced, until it is known that it serves it.
 type claim struct {
 	version.Record
-	by string // the datacenter whose edge said so
+	by    string // the datacenter whose edge said so
+	tries int
+	next  time.Time // when it is asked again
 }
 
 // shownBy reports whether what the edge serves shows that the claim is true. A tag's
@@ -35,14 +38,17 @@ const (
 	heardFalse   = "unserved"
 )
 
-const verifiers = 8 // records at once
+const (
+	verifiers = 8  // records at once
+	maxAgain  = 15 // times cfg.Pace, between two questions about one
+)
 
 // Hear takes over what a peer says. ok is false where the batch begins behind what this
 // edge has heard of the peer's log: position says how far that is. A record that is taken counts
 // from now on, and is taken back where the peer turns out not to serve it.
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	a.cfg.Ledger.Hear(b.Clock)
-	position.Clock = a.cfg.Ledger.Clock()
+	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.noteHeard(from)
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch {
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
@@ -70,7 +76,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	a.metrics.heardRecords(heardTaken, len(taken))
 	a.mu.Lock()
 	for _, r := range taken {
-		a.pending[r.Key()] = claim{r.Record, from}
+		a.pending[r.Key()] = claim{Record: r.Record, by: from}
 	}
 	a.mu.Unlock()
 	if len(taken) > 0 {
@@ -78,6 +84,33 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	}
 	position.Position = heard.Position
 	return position, true
+}
+
+// noteHeard takes note of who speaks, and returns who has not spoken for a while.
+func (a *Announcer) noteHeard(from string) (unheard []string) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.spoke[from] = now
+	for _, p := range a.cfg.Peers {
+		if now.Sub(a.spoke[p.Datacenter]) > silent*a.cfg.Pace {
+			unheard = append(unheard, p.Datacenter)
+		}
+	}
+	return unheard
+}
+
+// Complete reports whether all other edges speak: nobody has versions that are not told.
+func (a *Announcer) Complete() bool {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.cfg.Peers {
+		if now.Sub(a.spoke[p.Datacenter]) > silent*a.cfg.Pace {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Announcer) poke() {
@@ -92,15 +125,18 @@ func (a *Announcer) verify(ctx context.Context) {
 	a.cfg.Ledger.Each(func(key version.Key, r version.Record, claimed bool) {
 		if claimed { // from before a restart
 			a.mu.Lock()
-			a.pending[key] = claim{r, r.Version.Datacenter}
+			a.pending[key] = claim{Record: r, by: r.Version.Datacenter}
 			a.mu.Unlock()
 		}
 	})
 	for {
 		a.mu.Lock()
 		all := make(chan version.Key, len(a.pending))
-		for key := range a.pending {
-			all <- key
+		now := time.Now()
+		for key, c := range a.pending {
+			if !now.Before(c.next) {
+				all <- key
+			}
 		}
 		a.mu.Unlock()
 		close(all)
@@ -153,6 +189,7 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	}
 	from := a.edge(c)
 	if from == nil || !from.Usable() {
+		a.later(key, c)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
@@ -160,7 +197,8 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	served, err := a.cfg.Served(ctx, from, key)
 	switch {
 	case err != nil && !outcome.IsNo(err):
-		return // it is asked again
+		a.later(key, c)
+		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
 		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
 	case err == nil && c.shownBy(key, served):
@@ -173,6 +211,17 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 		}
 	}
 	a.done(key, c)
+}
+
+// later has a claim asked about again, after longer and longer times.
+func (a *Announcer) later(key version.Key, c claim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p, ok := a.pending[key]; ok && p.Version == c.Version {
+		p.next = time.Now().Add(a.cfg.Pace * time.Duration(min(1<<min(p.tries, 5), maxAgain)))
+		p.tries++
+		a.pending[key] = p
+	}
 }
 
 // done ends a claim, unless another one has taken its place.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,9 @@ type Batch struct {
 type Position struct {
 	Position uint64 `json:"position"` // up to which it has heard
 	Clock    int64  `json:"clock"`    // its own
+	// Unheard are the datacenters whose edges it has not heard of for a while: it is told
+	// their versions too, as far as they are known.
+	Unheard []string `json:"unheard,omitempty"`
 }
 
 const maxAnswer = 4 << 10
@@ -44,6 +48,7 @@ type sender struct {
 	asked   bool          // the peer has said how far it has heard
 	heard   uint64        // the position up to which the peer has heard
 	whole   uint64        // up to there it is told everything, not this edge's own versions alone: it has lost what it knew
+	unheard []string      // datacenters whose versions it is told too
 	failing bool          // the last try failed
 	moved   chan struct{} // closed when heard or failing changes
 }
@@ -134,16 +139,17 @@ func (s *sender) tellAll(ctx context.Context) error {
 		if !first && s.asked && b.After == last {
 			return nil
 		}
-		position, err := s.tell(ctx, b)
+		answer, err := s.tell(ctx, b)
 		if err != nil {
 			return err
 		}
-		if s.asked && position < b.Until && position >= b.After {
+		if s.asked && answer.Position < b.Until && answer.Position >= b.After {
 			return fmt.Errorf("%s hears nothing", s.to.Name)
 		}
 		s.note(func() {
-			s.asked, s.failing, s.heard = true, false, position
-			if position > last { // this edge has lost a part of its log
+			news := slices.ContainsFunc(answer.Unheard, func(dc string) bool { return !slices.Contains(s.unheard, dc) })
+			s.asked, s.failing, s.heard, s.unheard = true, false, answer.Position, answer.Unheard
+			if answer.Position > last || news { // this edge has lost a part of its log; or what was left out is wanted now
 				s.heard = 0
 			}
 			if s.heard == 0 { // the peer, or this edge, has lost what it knew
@@ -159,7 +165,7 @@ func (s *sender) tellAll(ctx context.Context) error {
 func (s *sender) batch() (b Batch, last uint64) {
 	s.mu.Lock()
 	b = Batch{Epoch: s.a.cfg.Ledger.Epoch(), After: s.heard, Records: []version.Announced{}}
-	whole := s.whole
+	whole, unheard := s.whole, s.unheard
 	s.mu.Unlock()
 	own := s.a.cfg.Ledger.Datacenter()
 	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
@@ -173,7 +179,7 @@ func (s *sender) batch() (b Batch, last uint64) {
 	}
 	left := maxTold
 	for _, r := range all {
-		if b.After >= whole && r.Version.Datacenter != own {
+		if b.After >= whole && r.Version.Datacenter != own && !slices.Contains(unheard, r.Version.Datacenter) {
 			continue
 		}
 		if !r.Deleted() && r.Age(s.a.cfg.Now()) < s.a.cfg.Settled {
@@ -188,30 +194,29 @@ func (s *sender) batch() (b Batch, last uint64) {
 }
 
 // tell sends one batch, and returns the position at which the peer is then.
-func (s *sender) tell(ctx context.Context, b Batch) (position uint64, err error) {
+func (s *sender) tell(ctx context.Context, b Batch) (answer Position, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	b.Clock = s.a.cfg.Ledger.Clock()
 	text, err := json.Marshal(b)
 	if err != nil {
-		return 0, err
+		return answer, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.to.Registry.URL().String()+peer.AnnouncePath, bytes.NewReader(text))
 	if err != nil {
-		return 0, err
+		return answer, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := s.to.RoundTrip(req)
 	if err != nil {
-		return 0, err
+		return answer, err
 	}
 	defer resp.Body.Close()
-	var answer Position
 	body := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusConflict || json.NewDecoder(body).Decode(&answer) != nil {
-		return 0, fmt.Errorf("%s answers %s", s.to.Name, resp.Status)
+		return answer, fmt.Errorf("%s answers %s", s.to.Name, resp.Status)
 	}
 	s.a.cfg.Ledger.Hear(answer.Clock)
 	s.a.metrics.sentRecords(s.to.Datacenter, len(b.Records))
-	return answer.Position, nil
+	return answer, nil
 }

@@ -115,8 +115,8 @@ func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key,
 	if err != nil {
 		return version.Record{}, err
 	}
-	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader)) // zero: it knows of none
-	if resp.StatusCode == http.StatusNotFound && r.Known() {
+	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader))                                                  // zero: it knows of none
+	if (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusPreconditionFailed) && r.Known() { // deleted, or forbidden by that Harbor's policy
 		resp.Body.Close()
 		return r, nil
 	}

@@ -50,6 +50,9 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 	if err == nil {
 		switch {
 		case key.IsTag() && f.cfg.Ledger.Deleted(key.Repo, r), !key.IsTag() && f.cfg.Ledger.Gone(key.Repo, key.Digest()):
+			if has == "" {
+				return asItShould
+			}
 			err = f.delete(ctx, key, has, t)
 		case !key.IsTag(): // it was pushed again
 			return ended
@@ -104,9 +107,7 @@ func (f *Follower) Has(ctx context.Context, repo, reference string) (digest.Dige
 		if d := digest.Digest(resp.Header.Get("Docker-Content-Digest")); d.Validate() == nil {
 			return d, nil
 		}
-		if strings.Contains(reference, ":") {
-			return digest.Digest(reference), nil
-		}
+		return f.listedDigest(ctx, repo, reference)
 	case http.StatusNotFound:
 		if registry.IsJSON(resp) {
 			return "", nil
@@ -152,7 +153,14 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 		if r.Version.Datacenter != f.cfg.Ledger.Datacenter() && t.tries < patience {
 			return errWaiting
 		}
-		if err := carry.Parts(ctx, from, to, body); err != nil {
+		select {
+		case f.content <- struct{}{}:
+		default:
+			return errWaiting // large layers do not hold up tags
+		}
+		err := carry.Parts(ctx, from, to, body)
+		<-f.content
+		if err != nil {
 			return err
 		}
 	}
@@ -176,8 +184,11 @@ func (f *Follower) meet(ctx context.Context, key version.Key, has digest.Digest,
 	if t.strange != has {
 		t.strange, t.since = has, now
 	}
-	if now.Sub(t.since) < strangeFor*f.cfg.Pace {
+	if now.Sub(t.since) < strangeFor*f.cfg.Pace || !f.cfg.Complete() && now.Sub(t.since) < aloneFor*f.cfg.Pace {
 		return false, errWaiting
+	}
+	if !f.owns(key.Repo) {
+		return false, nil
 	}
 	l, err := f.tag(ctx, key, has)
 	if err != nil || !f.isNews(l, time.Time{}) {
@@ -200,9 +211,6 @@ func (f *Follower) publish(ctx context.Context, repo string, r version.Record) e
 // /api/v2.0/projects/{project}/repositories/{repository}/artifacts/{reference}/tags/{tag}) or
 // an artifact.
 func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Digest, t *task) error {
-	if has == "" {
-		return nil
-	}
 	if t.restored >= maxRestored {
 		return errPutBack
 	}
@@ -262,9 +270,13 @@ func (f *Follower) to(repo string) carry.To {
 }
 
 // refused is the error for Harbor's refusal of a write. Quota, immutable tags and missing
-// rights are final; a server error, a limiter, or a part that is missing are not.
+// rights are final; a server error, a limiter, or a part that is missing are not, nor is
+// the 401 without a challenge of a Harbor whose database is down.
 func refused(resp *http.Response) error {
 	status := resp.StatusCode
+	if status == http.StatusUnauthorized && resp.Header.Get("Www-Authenticate") != "" {
+		status = http.StatusForbidden
+	}
 	e := registry.ReadError(resp)
 	switch status {
 	case http.StatusForbidden, http.StatusPreconditionFailed, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:

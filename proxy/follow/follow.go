@@ -32,6 +32,8 @@ type Config struct {
 	// the edges.
 	Projects func() []string
 	Adopt    func(context.Context, version.Key, digest.Digest) error
+	// Complete reports whether all other edges are heard of; nil: there are none.
+	Complete func() bool
 	// OwnsTags reports whether nobody but edges and people put tags into a project: no
 	// replication does. Then a tag that Harbor has otherwise is a push past the edges. nil:
 	// nowhere.
@@ -55,15 +57,20 @@ type Follower struct {
 	queue queue
 	down  bool // Harbor was found down, and everything is looked at when it is back
 	wake  chan struct{}
+
+	content chan struct{} // holds a token for each that is given content
 }
 
 const (
-	workers = 4
+	workers  = 6
+	carriers = 3  // workers that give Harbor content at once
+	looks    = 50 // begun in each cfg.Pace, at most
 	// maxRestored is how often Harbor's tag is set right for one version: then something
 	// else owns it.
 	maxRestored = 20
 	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
 	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
+	aloneFor    = 600              // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
 	attemptFor  = 15 * time.Minute // as long as a large layer may take
 )
@@ -73,7 +80,10 @@ func New(cfg Config) *Follower {
 	if cfg.Pace == 0 {
 		cfg.Pace = time.Second
 	}
-	f := &Follower{cfg: cfg, tasks: map[version.Key]*task{}, wake: make(chan struct{}, 1)}
+	f := &Follower{cfg: cfg, tasks: map[version.Key]*task{}, wake: make(chan struct{}, 1), content: make(chan struct{}, carriers)}
+	if cfg.Complete == nil {
+		f.cfg.Complete = func() bool { return true }
+	}
 	f.metrics = newMetrics(cfg.Metrics)
 	return f
 }
@@ -143,6 +153,9 @@ func (f *Follower) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !pause(ctx, f.cfg.Pace/looks) {
+			return
+		}
 		go func() {
 			defer func() { <-slots }()
 			attempt, cancel := context.WithTimeout(ctx, attemptFor)
@@ -150,6 +163,17 @@ func (f *Follower) Run(ctx context.Context) {
 			f.finish(key, t, f.attempt(attempt, key, t))
 		}()
 	}
+}
+
+// pause reports whether ctx goes on after so long.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 // finish schedules the next look at a reference by how this one went.

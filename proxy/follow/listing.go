@@ -51,6 +51,7 @@ func (f *Follower) watch(ctx context.Context) {
 			}
 		}
 		last = begun
+		f.cfg.Ledger.Expire()
 	}
 }
 
@@ -59,16 +60,21 @@ func (f *Follower) watch(ctx context.Context) {
 // tag was put and its manifest pushed after the newest version, and it is not known to have
 // been there before.
 func (f *Follower) isNews(l listed, last time.Time) bool {
-	project, _, _ := strings.Cut(l.Repo, "/")
-	if f.cfg.OwnsTags == nil || !f.cfg.OwnsTags(project) {
+	if !f.owns(l.Repo) {
 		return false
 	}
 	r := f.cfg.Ledger.Get(l.Key)
 	if !r.Known() { // from before there were versions it is what Harbor says
 		return !last.IsZero() && l.pushed.After(last)
 	}
-	at := r.Version.At()
+	at := r.At()
 	return l.pushed.After(at) && l.artifact.After(at) && !f.cfg.Ledger.Had(l.Key, l.digest) && !f.cfg.Ledger.Gone(l.Repo, l.digest)
+}
+
+// owns reports whether no replication puts tags into the repo's project.
+func (f *Follower) owns(repo string) bool {
+	project, _, _ := strings.Cut(repo, "/")
+	return f.cfg.OwnsTags != nil && f.cfg.OwnsTags(project)
 }
 
 // compare has Harbor set right where what it has under a tag is no news.
@@ -98,15 +104,9 @@ type artifact struct {
 // tag asks for the times of a tag and its manifest; zero times where Harbor does not say.
 func (f *Follower) tag(ctx context.Context, key version.Key, d digest.Digest) (listed, error) {
 	l := listed{Key: key, digest: d}
-	project, repo, _ := strings.Cut(key.Repo, "/")
-	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: artifactsPath(project, repo) + "/" + d.String(), Query: url.Values{"with_tag": {"true"}}})
+	a, err := f.artifact(ctx, key.Repo, d.String())
 	if err != nil {
 		return l, err
-	}
-	defer resp.Body.Close()
-	var a artifact
-	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&a) != nil {
-		return l, nil
 	}
 	l.artifact = a.Pushed
 	for _, tag := range a.Tags {
@@ -115,6 +115,60 @@ func (f *Follower) tag(ctx context.Context, key version.Key, d digest.Digest) (l
 		}
 	}
 	return l, nil
+}
+
+// Tags returns the digest of an artifact and its tags.
+func (f *Follower) Tags(ctx context.Context, repo, reference string) (d digest.Digest, tags []string, err error) {
+	a, err := f.artifact(ctx, repo, reference)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, tag := range a.Tags {
+		if registry.ValidTag(tag.Name) {
+			tags = append(tags, tag.Name)
+		}
+	}
+	d, err = registry.ParseDigest(a.Digest)
+	return d, tags, err
+}
+
+// Digests returns all artifacts of a repo, as far as Harbor says.
+func (f *Follower) Digests(ctx context.Context, repo string) (all []digest.Digest) {
+	project, name, _ := strings.Cut(repo, "/")
+	err := pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
+		if d, err := registry.ParseDigest(a.Digest); err == nil {
+			all = append(all, d)
+		}
+		return nil
+	})
+	if err != nil {
+		f.cfg.Log.Warn("what a repo holds cannot be listed", "repo", repo, "err", err.Error())
+	}
+	return all
+}
+
+// listedDigest asks Harbor's API for the digest that is under a reference.
+func (f *Follower) listedDigest(ctx context.Context, repo, reference string) (digest.Digest, error) {
+	a, err := f.artifact(ctx, repo, reference)
+	if err != nil {
+		return "", err
+	}
+	return registry.ParseDigest(a.Digest)
+}
+
+// artifact asks for one, with its tags (GET /api/v2.0/projects/{project}/repositories/
+// {repository}/artifacts/{reference}).
+func (f *Follower) artifact(ctx context.Context, repo, reference string) (a artifact, err error) {
+	project, name, _ := strings.Cut(repo, "/")
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: artifactsPath(project, name) + "/" + reference, Query: url.Values{"with_tag": {"true"}}})
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("Harbor answers %s for what is at %s", resp.Status, reference)
+	}
+	return a, json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&a)
 }
 
 // artifactsPath is where a repo's artifacts are; slashes in its name are escaped twice.

@@ -132,6 +132,18 @@ func (s *DB) PutVersioned(values map[string][]byte, heard *version.Heard) error 
 	})
 }
 
+// TouchVersioned implements version.State.
+func (s *DB) TouchVersioned(key string, value []byte) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		versions := tx.Bucket(versionBucket)
+		at, _ := split(versions.Get([]byte(key)))
+		if at == nil {
+			return nil
+		}
+		return versions.Put([]byte(key), append(at, value...))
+	})
+}
+
 // Since implements version.State.
 func (s *DB) Since(position uint64, most int, do func(position uint64, key string, value []byte)) (last uint64) {
 	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone

@@ -3,7 +3,6 @@ package version
 import (
 	"slices"
 	"strings"
-	"time"
 )
 
 // Announced is a record as edges tell each other of it.
@@ -16,12 +15,17 @@ type Announced struct {
 	Manifest []byte `json:"manifest,omitempty"`
 }
 
+const (
+	maxMediaType = 255 // bytes (RFC 6838, section 4.2: 127 for each of its two names)
+	maxKnew      = 1000
+)
+
 // Key is the reference.
 func (a Announced) Key() Key { return Key{a.Repo, a.Reference} }
 
 // Valid reports whether it can be a record at all: an edge announces no other.
 func (a Announced) Valid() bool {
-	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid()
+	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid() && len(a.MediaType) <= maxMediaType && len(a.Knew) <= maxKnew
 }
 
 // Learn takes over what another edge says, as far as it is newer than what is known, and
@@ -57,6 +61,7 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 			continue
 		}
 		taken = append(taken, a)
+		l.revive(entries, key)
 	}
 	if len(entries) > 0 {
 		l.apply(entries, own, heard)
@@ -108,7 +113,7 @@ func (l *Ledger) Withdraw(key Key, v Version) bool {
 	if !e.Unproven || e.Version != v || e.Before == nil {
 		return false
 	}
-	l.apply(map[Key]entry{key: {Record: *e.Before, Past: e.Past, Touched: l.cfg.Now().Unix()}}, false, nil)
+	l.apply(map[Key]entry{key: {Record: *e.Before, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}}, false, nil)
 	return true
 }
 
@@ -123,24 +128,32 @@ func (l *Ledger) Retire(key Key, v Version) {
 }
 
 // Each calls do with every record, tombstones among them, and whether it is claimed.
-// Records that nobody has asked about for KeepFor are removed.
 func (l *Ledger) Each(do func(key Key, r Record, claimed bool)) {
+	l.cfg.State.EachVersioned("", func(text string, value []byte) {
+		if e := decode(value); e.Known() {
+			do(parseKey(text), e.Record, e.Unproven)
+		}
+	})
+}
+
+// Expire forgets the records that nobody has asked about for KeepFor.
+func (l *Ledger) Expire() {
 	oldest := l.cfg.Now().Add(-KeepFor).Unix()
 	old := map[Key]entry{}
 	l.cfg.State.EachVersioned("", func(text string, value []byte) {
-		key, e := parseKey(text), decode(value)
-		switch {
-		case !e.Known():
-		case e.Touched < oldest:
-			old[key] = entry{}
-		default:
-			do(key, e.Record, e.Unproven)
+		if decode(value).Touched < oldest {
+			old[parseKey(text)] = entry{}
 		}
 	})
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for key := range old {
+		if l.get(key).Touched >= oldest {
+			delete(old, key)
+		}
+	}
 	if len(old) > 0 {
-		l.writing.Lock()
-		defer l.writing.Unlock()
-		l.save(old, nil)
+		l.apply(old, false, nil)
 	}
 }
 
@@ -165,9 +178,6 @@ func parseKey(text string) Key {
 	repo, reference, _ := strings.Cut(text, "\x00")
 	return Key{repo, reference}
 }
-
-// Age is how long ago the version was made, by this edge's clock.
-func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.Version.At()) }
 
 // Clock is what this edge's clock says now, newer than all that it has seen.
 func (l *Ledger) Clock() int64 { return l.clock.next().Time }

@@ -22,6 +22,8 @@ type State interface {
 	// PutVersioned writes all values, nil to remove one, and how far another edge's log has
 	// been heard. It is on disk when it returns.
 	PutVersioned(values map[string][]byte, heard *Heard) error
+	// TouchVersioned replaces the value of a key where it is in the log.
+	TouchVersioned(key string, value []byte) error
 	// Since calls do with what was written after a position, in order, at most so many
 	// times, and returns the log's last position.
 	Since(position uint64, most int, do func(position uint64, key string, value []byte)) (last uint64)
@@ -103,22 +105,32 @@ func New(cfg Config) *Ledger {
 	return l
 }
 
-// Get returns the record of a reference; the zero Record where there is none.
-func (l *Ledger) Get(key Key) Record {
+// Get returns the record of a reference, the zero Record where there is none.
+func (l *Ledger) Get(key Key) Record { return l.get(key).Record }
+
+// Use is Get, for a client: a record that is in use is not forgotten.
+func (l *Ledger) Use(key Key) Record {
 	e := l.get(key)
-	if e.Known() && l.cfg.Now().Unix()-e.Touched > int64(touchEvery/time.Second) {
-		l.touch(key)
+	if now := l.cfg.Now().Unix(); e.Known() && now-e.Touched > int64(touchEvery/time.Second) {
+		go l.touch(key, now) // nobody waits for the disk
 	}
 	return e.Record
 }
 
-// touch keeps a record that is in use from being removed as old.
-func (l *Ledger) touch(key Key) {
+// touch keeps a record that is in use from being forgotten.
+func (l *Ledger) touch(key Key, now int64) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if e := l.get(key); e.Known() {
-		e.Touched = l.cfg.Now().Unix()
-		l.save(map[Key]entry{key: e}, nil)
+	e := l.get(key)
+	if !e.Known() || e.Touched >= now {
+		return
+	}
+	e.Touched = now
+	l.mu.Lock()
+	l.entries.Add(key, e)
+	l.mu.Unlock()
+	if err := l.cfg.State.TouchVersioned(key.String(), e.encode()); err != nil {
+		l.cfg.Log.Warn("a version that is in use cannot be marked", "err", err.Error())
 	}
 }
 
@@ -131,16 +143,34 @@ func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.g
 
 // Gone reports whether the digest was deleted from the repo, and not pushed since.
 func (l *Ledger) Gone(repo string, d digest.Digest) bool {
-	if !l.get(Buried(repo, d)).Known() {
-		return false
-	}
-	gone := true
-	l.each(repo, func(key Key, e entry) {
-		if e.Digest == d && !l.Deleted(repo, e.Record) {
-			gone = false
+	revived := l.get(Revived(repo, d))
+	return l.get(Buried(repo, d)).Known() && (!revived.Known() || l.Deleted(repo, revived.Record))
+}
+
+// revive makes what is pushed and not deleted known by its digest too, where that was
+// deleted once; l.writing is held. entries are about to be written.
+func (l *Ledger) revive(entries map[Key]entry, key Key) {
+	now := func(key Key) entry {
+		if e, ok := entries[key]; ok {
+			return e
 		}
-	})
-	return gone
+		return l.get(key)
+	}
+	live := func(r Record) {
+		if buried := now(Buried(key.Repo, r.Digest)).Record; buried.Known() && !r.deletedBy(buried) && r.Version.Newer(now(Revived(key.Repo, r.Digest)).Version) {
+			entries[Revived(key.Repo, r.Digest)] = l.succeed(now(Revived(key.Repo, r.Digest)), r, false)
+		}
+	}
+	switch r := entries[key].Record; {
+	case r.Digest != "":
+		live(r)
+	case !key.IsTag(): // a delete: what it did not know stays
+		l.each(key.Repo, func(_ Key, e entry) {
+			if e.Digest == key.Digest() {
+				live(e.Record)
+			}
+		})
+	}
 }
 
 // Deleted reports whether a record of a pushed digest is deleted: itself, or its digest. A
@@ -150,7 +180,11 @@ func (l *Ledger) Deleted(repo string, r Record) bool {
 	if !r.Known() || r.Deleted() {
 		return r.Known()
 	}
-	buried := l.get(Buried(repo, r.Digest)).Record
+	return r.deletedBy(l.get(Buried(repo, r.Digest)).Record)
+}
+
+// deletedBy reports whether a delete of the record's digest took it along.
+func (r Record) deletedBy(buried Record) bool {
 	return buried.Version.Newer(r.After) && (buried.Blind || buried.Knew.Has(r.root()))
 }
 
@@ -188,7 +222,7 @@ func decode(text []byte) (e entry) {
 
 // save writes entries down, a zero entry to remove one; l.writing is held. What the disk
 // does not take is kept in memory.
-func (l *Ledger) save(entries map[Key]entry, heard *Heard) {
+func (l *Ledger) save(entries map[Key]entry, heard *Heard) bool {
 	values := map[string][]byte{}
 	l.mu.Lock()
 	for key, e := range l.unsaved {
@@ -215,6 +249,7 @@ func (l *Ledger) save(entries map[Key]entry, heard *Heard) {
 			l.cfg.Log.Warn("versions of tags cannot be written down; a restart will forget what is new", "err", err.Error())
 		}
 	}
+	return err == nil
 }
 
 func (e entry) encode() []byte {
@@ -227,6 +262,7 @@ func (e entry) encode() []byte {
 
 // succeed makes the entry that follows when r replaces e.
 func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
+	r.Heard = l.cfg.Now().UnixMilli()
 	next := entry{Record: r, Unproven: claimed, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
 	if e.Digest != "" && e.Digest != r.Digest {
 		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
@@ -241,104 +277,16 @@ func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
 	return next
 }
 
-// apply saves what replaces the records, and tells of it; l.writing is held.
-func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) {
-	l.save(entries, heard)
+// apply saves what replaces the records, and tells of it; l.writing is held. saved is
+// false where the disk has not taken it.
+func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) (saved bool) {
+	saved = l.save(entries, heard)
 	if l.cfg.Changed != nil {
 		for key, e := range entries {
 			l.cfg.Changed(key, e.Record, own)
 		}
 	}
-}
-
-// Begun is a write that begins.
-type Begun struct {
-	Version Version // newer than all that the edge had seen
-	Knew    Knew    // of the tag
-}
-
-// Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
-// two writes at once through this edge the one that began later is newer, however long
-// each takes.
-func (l *Ledger) Begin(repo, tag string) Begun {
-	b := Begun{Version: l.clock.next()}
-	if tag != "" {
-		b.Knew = l.get(Key{repo, tag}).all()
-	}
-	return b
-}
-
-// Write records that a push of the digest was accepted under a tag, or, where the tag is
-// "", by the digest alone. It ends an older delete of the digest; a push by the digest
-// alone is recorded only where it does so, and the Record is zero else. newest is false
-// where a push that began later is known already.
-func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) (r Record, newest bool) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
-	entries := map[Key]entry{}
-	if r.After != (Version{}) {
-		l.put(entries, Revived(repo, d), r)
-	}
-	if tag != "" {
-		l.put(entries, Key{repo, tag}, r)
-	}
-	if len(entries) > 0 {
-		l.apply(entries, true, nil)
-	} else if tag == "" {
-		return Record{}, false
-	}
-	return r, len(entries) > 0
-}
-
-// put replaces an entry by a newer record.
-func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
-	if e := l.known(key); r.Version.Newer(e.Version) {
-		entries[key] = l.succeed(e, r, false)
-	}
-}
-
-// known is the entry of a key, with what clients were shown before there was one.
-func (l *Ledger) known(key Key) entry {
-	e := l.get(key)
-	if e.Known() || !key.IsTag() {
-		return e
-	}
-	if l.cfg.Seen != nil {
-		if d := l.cfg.Seen(key); d != "" {
-			l.Shown(key, d)
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e.Seen, _ = l.shown.Get(key)
-	return e
-}
-
-// Delete records that a delete was accepted, of a tag or, by the key Buried, of a digest:
-// with it go the tags that were it until then. v is from when it began.
-func (l *Ledger) Delete(key Key, v Version) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	r := Record{Version: v}
-	if !key.IsTag() {
-		r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest())
-	}
-	entries := map[Key]entry{}
-	if l.put(entries, key, r); len(entries) > 0 {
-		l.apply(entries, true, nil)
-	}
-}
-
-// pushesOf is which pushes of a digest are known; none says that there is no such version.
-func (l *Ledger) pushesOf(repo string, d digest.Digest) (k Knew, none bool) {
-	none = true
-	l.each(repo, func(_ Key, e entry) {
-		if e.Digest == d {
-			k, none = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time}), false
-		}
-	})
-	return k, none
+	return saved
 }
 
 // each calls do with all records of a repo.

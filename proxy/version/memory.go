@@ -70,6 +70,16 @@ func (m *memory) PutVersioned(values map[string][]byte, heard *Heard) error {
 	return nil
 }
 
+// TouchVersioned implements State.
+func (m *memory) TouchVersioned(key string, value []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v, ok := m.values[key]; ok {
+		m.values[key] = logged{value, v.position}
+	}
+	return nil
+}
+
 // Since implements State.
 func (m *memory) Since(position uint64, most int, do func(position uint64, key string, value []byte)) uint64 {
 	m.mu.Lock()

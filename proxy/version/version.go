@@ -38,11 +38,11 @@ func (v Version) Newer(other Version) bool {
 // String is the version as headers and logs have it: time@datacenter.
 func (v Version) String() string { return strconv.FormatInt(v.Time, 16) + "@" + v.Datacenter }
 
-// At is when it happened, by the clock of the edge that acknowledged it, or a little later.
-func (v Version) At() time.Time { return time.UnixMilli(v.Time >> counterBits) }
-
 // valid bounds what another edge may say.
 func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datacenter != "" }
+
+// maxAhead bounds, in ms, how far a clock is followed: what is more is broken.
+const maxAhead = 15 * 60_000
 
 // maxTime leaves room for what follows: a version from the year 6000 is a fault.
 const maxTime = int64(1) << 62
@@ -80,7 +80,9 @@ func (c *clock) hear(t int64) {
 	c.saw(Version{Time: t})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ahead = max(c.ahead, t>>counterBits-c.now().UnixMilli())
+	if ahead := t>>counterBits - c.now().UnixMilli(); ahead < maxAhead {
+		c.ahead = max(c.ahead, ahead)
+	}
 }
 
 // Key is what has versions: a tag, a digest that was deleted, or one that was pushed again.
@@ -152,7 +154,15 @@ type Record struct {
 	Blind bool    `json:"bl,omitempty"`
 	// Claimed, of an edge's answer: it has only heard of it.
 	Claimed bool `json:"cl,omitempty"`
+	// Heard is when this edge wrote it down, in ms since 1970 by its own wall clock.
+	Heard int64 `json:"h,omitempty"`
 }
+
+// At is when this edge heard of it, by its own clock.
+func (r Record) At() time.Time { return time.UnixMilli(r.Heard) }
+
+// Age is how long ago that was.
+func (r Record) Age(now time.Time) time.Duration { return now.Sub(r.At()) }
 
 // Deleted reports whether the record is a tombstone.
 func (r Record) Deleted() bool { return r.Digest == "" }

@@ -1,0 +1,91 @@
+package version
+
+import (
+	"github.com/opencontainers/go-digest"
+)
+
+// Begun is a write that begins.
+type Begun struct {
+	Version Version // newer than all that the edge had seen
+	Knew    Knew    // of the tag
+}
+
+// Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
+// two writes at once through this edge the one that began later is newer, however long
+// each takes.
+func (l *Ledger) Begin(repo, tag string) Begun {
+	b := Begun{Version: l.clock.next()}
+	if tag != "" {
+		b.Knew = l.get(Key{repo, tag}).all()
+	}
+	return b
+}
+
+// Write records that a push of the digest was accepted under a tag, or, where the tag is
+// "", by the digest alone. It ends an older delete of the digest. newest is false where a
+// push that began later is known already, or the disk has not taken it: then the peers do
+// not hear of it.
+func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) (r Record, newest bool) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
+	entries := map[Key]entry{}
+	if r.After != (Version{}) || tag == "" {
+		l.put(entries, Revived(repo, d), r)
+	}
+	if tag != "" {
+		l.put(entries, Key{repo, tag}, r)
+	}
+	return r, len(entries) > 0 && l.apply(entries, true, nil)
+}
+
+// put replaces an entry by a newer record.
+func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
+	if e := l.known(key); r.Version.Newer(e.Version) {
+		entries[key] = l.succeed(e, r, false)
+	}
+}
+
+// known is the entry of a key, with what clients were shown before there was one.
+func (l *Ledger) known(key Key) entry {
+	e := l.get(key)
+	if e.Known() || !key.IsTag() {
+		return e
+	}
+	if l.cfg.Seen != nil {
+		if d := l.cfg.Seen(key); d != "" {
+			l.Shown(key, d)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Seen, _ = l.shown.Get(key)
+	return e
+}
+
+// Delete records that a delete was accepted, of a tag or, by the key Buried, of a digest:
+// with it go the tags that were it until then. v is from when it began.
+func (l *Ledger) Delete(key Key, v Version) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	r := Record{Version: v}
+	if !key.IsTag() {
+		r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest())
+	}
+	entries := map[Key]entry{}
+	if l.put(entries, key, r); len(entries) > 0 {
+		l.revive(entries, key)
+		l.apply(entries, true, nil)
+	}
+}
+
+// pushesOf is which pushes of a digest are known; none says that there is no such version.
+func (l *Ledger) pushesOf(repo string, d digest.Digest) (k Knew, none bool) {
+	none = true
+	l.each(repo, func(_ Key, e entry) {
+		if e.Digest == d {
+			k, none = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time}), false
+		}
+	})
+	return k, none
+}

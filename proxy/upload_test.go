@@ -68,13 +68,13 @@ func TestABusyRepoComesHome(t *testing.T) {
 		if a.status != http.StatusCreated {
 			t.Fatalf("a manifest: %d", a.status)
 		}
-		_, takenBy, _ = strings.Cut(strings.Split(a.header.Get("Breakwater-Version"), ";")[0], "@")
+		_, takenBy, _ = strings.Cut(a.header.Get("Cache-Status"), "detail=")
 		return takenBy
 	}
 	if err := s.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
 		t.Fatal(err)
 	}
-	if by := put("{}"); by != "mad1" {
+	if by := put("{}"); by != "peer-mad1" {
 		t.Errorf("the push while Harbor is down was taken by %q", by)
 	}
 	if err := s.harbor.SetFaults(); err != nil {
@@ -87,7 +87,7 @@ func TestABusyRepoComesHome(t *testing.T) {
 	pass(10 * time.Minute)
 	put(`{"a":1}`)
 	pass(10 * time.Minute)
-	if by := put(`{"a":2}`); by != "par1" {
+	if by := put(`{"a":2}`); by != "harbor" {
 		t.Errorf("it was taken by %q", by)
 	}
 }

@@ -110,57 +110,43 @@ func (h *Handler) forgetManifest(repo string, d digest.Digest) {
 	h.cfg.Access.Leave(repo)
 }
 
-// ordered gives a push its version, and tells the peers before the client hears of it. A
-// push that another datacenter's Harbor took has its version from the edge there.
+// ordered gives a push its version, from when it began, and tells the peers before the
+// client hears of it. Where a peer's Harbor takes it the edge there notes the same version.
 func (h *Handler) ordered(p push.Pushed, mediaType string) {
-	key := version.Key{Repo: p.Repo, Reference: p.Reference}
 	tag := p.Reference
-	if !key.IsTag() {
-		key, tag = version.Revived(p.Repo, p.Digest), ""
-	}
-	taken, err := version.ParseMark(p.Answer.Get(peer.RecordHeader))
-	p.Answer.Del(peer.RecordHeader) // it is between edges
-	if p.By.Kind == source.Peer && err == nil {
-		p.Answer.Set(acknowledgedHeader, strings.TrimPrefix(p.Answer.Get(acknowledgedHeader)+", "+p.By.Datacenter, ", "))
-		taken.Digest, taken.MediaType = p.Digest, mediaType
-		h.learn(key, taken)
-		return
+	if !(version.Key{Reference: tag}).IsTag() {
+		tag = ""
 	}
 	if r, newest := h.versions.Write(p.Repo, tag, p.Digest, mediaType, p.Begun); r.Known() {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
 		p.Answer.Set(versionHeader, r.Version.String())
-		if p.FromPeer {
-			p.Answer.Set(peer.RecordHeader, r.Mark())
-		}
-		if newest { // else it is not what the peers hear of
+		p.Answer.Del(acknowledgedHeader)
+		if newest && !p.FromPeer { // else it is not what the peers hear of from here
 			h.acknowledge(p.Answer)
 		}
 	}
 }
 
-// showVersion tells the edge that may take a write which version is known here: what it
-// takes is to be newer. Nobody else is to say so.
-func (h *Handler) showVersion(r *request) *http.Request {
+// showVersion tells the edge that may take a write which version it has. Nobody else is to
+// say so.
+func (h *Handler) showVersion(r *request, b version.Begun) *http.Request {
 	in := *r.http
 	in.Header = in.Header.Clone()
 	in.Header.Del(peer.RecordHeader)
 	if r.ns.Kind == namespace.MultiDC {
-		b := h.versions.Begin(r.Repo, r.Tag)
 		in.Header.Set(peer.RecordHeader, version.Record{Version: b.Version, Knew: b.Knew}.Mark())
 	}
 	return &in
 }
 
-// begin is what is known when a write begins, here and at the edge that hands it on.
+// begin is what is known when a write begins, at the edge to which the client came.
 func (h *Handler) begin(r *request) version.Begun {
 	shown, err := version.ParseMark(r.http.Header.Get(peer.RecordHeader))
 	if r.peer == "" || err != nil {
 		return h.versions.Begin(r.Repo, r.Tag)
 	}
 	h.versions.Hear(shown.Version.Time)
-	b := h.versions.Begin(r.Repo, r.Tag)
-	b.Knew = b.Knew.And(shown.Knew)
-	return b
+	return version.Begun{Version: shown.Version, Knew: shown.Knew}
 }
 
 // learn takes over a version that another edge serves.

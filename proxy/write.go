@@ -18,7 +18,7 @@ import (
 func (h *Handler) serveWrite(w *response, r *request) error {
 	begun := h.begin(r)
 	if r.peer == "" {
-		r.http = h.showVersion(r)
+		r.http = h.showVersion(r, begun)
 	}
 	request := r.write()
 	request.Begun = begun

@@ -85,10 +85,11 @@ func (e entry) overtook(a Announced) bool {
 		(slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
 }
 
-// confirm gives the newer of two records a version that is newer for everybody.
+// confirm gives the newer of two records a version that is newer for everybody, and no
+// newer than it has to be: others may have begun since.
 func (l *Ledger) confirm(r, older Record) Record {
 	r.Root, r.Knew = r.root(), r.all().And(older.all())
-	r.Version = l.clock.next()
+	r.Version = Version{older.Version.Time + 1, l.cfg.Datacenter}
 	return r
 }
 

@@ -91,7 +91,9 @@ func (h *Handler) versioned(key version.Key) bool {
 func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 	if key.IsTag() {
 		h.tags.Written(key.Repo, key.Reference)
-		h.doubted.Remove(key)
+		if d, ok := h.doubted.Get(key); ok && r.Version.Newer(d.begun.Version) {
+			h.doubted.Remove(key)
+		}
 	} else if r.Known() && r.Deleted() {
 		h.tags.Written(key.Repo, "")
 		h.forgetManifest(key.Repo, key.Digest())

@@ -53,6 +53,10 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	if heard.Epoch != b.Epoch {
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
 	}
+	if b.Until == b.After { // a question
+		position.Position = heard.Position
+		return position, b.After <= heard.Position
+	}
 	if b.After > heard.Position || b.Until < b.After { // what was heard already may come again
 		position.Position = heard.Position
 		return position, false

@@ -76,13 +76,12 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 
 // overtook reports whether what is known has replaced the announced version already,
 // though that has the later time: the edge that made what is known knew it; or, where
-// neither knew the other, its digest was shown here before.
+// neither knew the other, its digest was shown here before there was a version.
 func (e entry) overtook(a Announced) bool {
 	if e.follows(a.Record) {
 		return true
 	}
-	return !a.Deleted() && a.Digest != e.Digest && !a.follows(e.Record) && a.root() != e.root() &&
-		(slices.Contains(e.Seen, a.Digest) || slices.Contains(e.Past, a.Digest))
+	return !a.Deleted() && a.Digest != e.Digest && !a.follows(e.Record) && a.root() != e.root() && slices.Contains(e.Seen, a.Digest)
 }
 
 // confirm gives the newer of two records a version that is newer for everybody, and no

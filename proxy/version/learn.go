@@ -50,7 +50,7 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		switch {
 		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && e.overtook(a):
 			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false), true
-		case key.IsTag() && a.follows(e.Record) && e.Version.Newer(a.Version):
+		case key.IsTag() && a.follows(e.Record) && !e.follows(a.Record) && e.Version.Newer(a.Version):
 			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false), true
 		case a.Version.Newer(e.Version):
 			entries[key] = l.succeed(e, a.Record, claimed)
@@ -78,10 +78,10 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 // though that has the later time: the edge that made what is known knew it; or, where
 // neither knew the other, its digest was shown here before there was a version.
 func (e entry) overtook(a Announced) bool {
-	if e.follows(a.Record) {
-		return true
+	if a.follows(e.Record) { // where each knew the other, as confirmed by two edges, the later time decides
+		return false
 	}
-	return !a.Deleted() && a.Digest != e.Digest && !a.follows(e.Record) && a.root() != e.root() && slices.Contains(e.Seen, a.Digest)
+	return e.follows(a.Record) || !a.Deleted() && a.Digest != e.Digest && a.root() != e.root() && slices.Contains(e.Seen, a.Digest)
 }
 
 // confirm gives the newer of two records a version that is newer for everybody, and no

@@ -88,7 +88,7 @@ func (e entry) overtook(a Announced) bool {
 // newer than it has to be: others may have begun since.
 func (l *Ledger) confirm(r, older Record) Record {
 	r.Root, r.Knew = r.root(), r.all().And(older.all())
-	r.Version = Version{older.Version.Time + 1, l.cfg.Datacenter}
+	r.Version = Version{max(older.Version.Time, r.Knew[l.cfg.Datacenter]) + 1, l.cfg.Datacenter}
 	return r
 }
 

@@ -151,9 +151,9 @@ func (h *Handler) begin(r *request) version.Begun {
 	return version.Begun{Version: shown.Version, Knew: shown.Knew}
 }
 
-// learn takes over a version that another edge serves.
-func (h *Handler) learn(key version.Key, r version.Record) {
-	h.versions.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: r}}, false, nil)
+// learn takes over a version that another datacenter's edge serves.
+func (h *Handler) learn(by string, key version.Key, r version.Record) {
+	h.versions.Learn(by, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: r}}, false, nil)
 }
 
 // acknowledge waits for the peers to hear of what was written, and says which have.

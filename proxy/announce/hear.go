@@ -75,7 +75,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 		all = append(all, r)
 	}
 	heard.Position = b.Until
-	taken := a.cfg.Ledger.Learn(all, true, &heard)
+	taken := a.cfg.Ledger.Learn(from, all, true, &heard)
 	a.metrics.heardRecords(heardOld, len(all)-len(taken))
 	a.metrics.heardRecords(heardTaken, len(taken))
 	a.mu.Lock()
@@ -126,10 +126,10 @@ func (a *Announcer) poke() {
 
 // verify asks those who announced whether they serve what they say, until ctx ends.
 func (a *Announcer) verify(ctx context.Context) {
-	a.cfg.Ledger.Each(func(key version.Key, r version.Record, claimed bool) {
-		if claimed { // from before a restart
+	a.cfg.Ledger.Each(func(key version.Key, r version.Record, claimedBy string) {
+		if claimedBy != "" { // from before a restart
 			a.mu.Lock()
-			a.pending[key] = claim{Record: r, by: r.Version.Datacenter}
+			a.pending[key] = claim{Record: r, by: claimedBy}
 			a.mu.Unlock()
 		}
 	})
@@ -204,9 +204,9 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 		a.later(key, c)
 		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
-		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
+		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
 	case err == nil && c.shownBy(key, served):
-		a.cfg.Ledger.Learn([]version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
+		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
 	default:
 		if a.cfg.Ledger.Withdraw(key, c.Version) {
 			a.metrics.heard(heardFalse)
@@ -237,14 +237,14 @@ func (a *Announcer) done(key version.Key, c claim) {
 	}
 }
 
-// edge is whom to ask about a claim: the edge that made the version or, where that is none
-// of the fleet any more, the one that said so.
+// edge is whom to ask about a claim: the edge that said so or, where that is none of the
+// fleet any more, the one that made the version.
 func (a *Announcer) edge(c claim) (found *source.Source) {
 	for _, p := range a.cfg.Peers {
 		switch p.Datacenter {
-		case c.Version.Datacenter:
-			return p
 		case c.by:
+			return p
+		case c.Version.Datacenter:
 			found = p
 		}
 	}

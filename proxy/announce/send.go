@@ -167,7 +167,6 @@ func (s *sender) batch() (b Batch, last uint64) {
 	b = Batch{Epoch: s.a.cfg.Ledger.Epoch(), After: s.heard, Records: []version.Announced{}}
 	whole, unheard := s.whole, s.unheard
 	s.mu.Unlock()
-	own := s.a.cfg.Ledger.Datacenter()
 	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
 	if !s.asked {
 		b.Until = b.After
@@ -179,7 +178,7 @@ func (s *sender) batch() (b Batch, last uint64) {
 	}
 	left := maxTold
 	for _, r := range all {
-		if b.After >= whole && r.Version.Datacenter != own && !slices.Contains(unheard, r.Version.Datacenter) {
+		if b.After >= whole && !r.Own && !slices.Contains(unheard, r.Version.Datacenter) {
 			continue
 		}
 		if !r.Deleted() && r.Age(s.a.cfg.Now()) < s.a.cfg.Settled {

@@ -50,7 +50,7 @@ type Fetcher struct {
 	// wanted, "" for not at all, and reports whether that is newer.
 	Accepts func(key version.Key, has digest.Digest) bool
 	// Heard is told of the versions that peers say their answers have. nil: nobody is.
-	Heard func(version.Key, version.Record)
+	Heard func(datacenter string, key version.Key, r version.Record)
 	Now   func() time.Time
 
 	hot   *lru.Cache[digest.Digest, []byte]

@@ -92,7 +92,7 @@ func (f *Fetcher) hear(q Question, s source.Step, e tags.Entry, resp *http.Respo
 	}
 	if r, err := version.ParseMark(resp.Header.Get(peer.RecordHeader)); err == nil && !r.Claimed {
 		r.Digest, r.MediaType = e.Digest, e.MediaType
-		f.Heard(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, r)
+		f.Heard(s.Datacenter, version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, r)
 	}
 }
 

@@ -124,7 +124,7 @@ func (f *Follower) Removed(key version.Key) {
 
 // Run does what is due, until ctx ends.
 func (f *Follower) Run(ctx context.Context) {
-	f.cfg.Ledger.Each(func(key version.Key, r version.Record, _ bool) { // after a restart all is looked at once
+	f.cfg.Ledger.Each(func(key version.Key, r version.Record, _ string) { // after a restart all is looked at once
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.tasks[key] == nil {

@@ -13,6 +13,8 @@ type Announced struct {
 	// Manifest is the record's, where it is small and new: who has heard of a version can
 	// serve it, whatever becomes of the edge that announced it.
 	Manifest []byte `json:"manifest,omitempty"`
+	// Own, of a log, says that this edge tells the others.
+	Own bool `json:"-"`
 }
 
 const (
@@ -28,10 +30,10 @@ func (a Announced) Valid() bool {
 	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid() && len(a.MediaType) <= maxMediaType && len(a.Knew) <= maxKnew
 }
 
-// Learn takes over what another edge says, as far as it is newer than what is known, and
+// Learn takes over what the edge of another datacenter says, as far as it is newer than what is known, and
 // returns what it took. claimed says that it is not yet certain that the edge serves it.
 // heard is how far its log has been heard then; nil: what is said is not of its log.
-func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Announced) {
+func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (taken []Announced) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	entries := map[Key]entry{}
@@ -49,11 +51,11 @@ func (l *Ledger) Learn(all []Announced, claimed bool, heard *Heard) (taken []Ann
 		}
 		switch {
 		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && e.overtook(a):
-			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false), true
+			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false, ""), true
 		case key.IsTag() && a.follows(e.Record) && !e.follows(a.Record) && e.Version.Newer(a.Version):
-			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false), true
+			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false, ""), true
 		case a.Version.Newer(e.Version):
-			entries[key] = l.succeed(e, a.Record, claimed)
+			entries[key] = l.succeed(e, a.Record, claimed, by)
 		case a.Version == e.Version && e.Unproven && !claimed && a.Digest == e.Digest: // it is certain now
 			e.Unproven, e.Before = false, nil
 			entries[key] = e
@@ -127,13 +129,25 @@ func (l *Ledger) Retire(key Key, v Version) {
 	}
 }
 
-// Each calls do with every record, tombstones among them, and whether it is claimed.
-func (l *Ledger) Each(do func(key Key, r Record, claimed bool)) {
+// Each calls do with every record, tombstones among them. claimedBy is the
+// datacenter whose edge has yet to show that it serves it; "": it is certain.
+func (l *Ledger) Each(do func(key Key, r Record, claimedBy string)) {
 	l.cfg.State.EachVersioned("", func(text string, value []byte) {
 		if e := decode(value); e.Known() {
-			do(parseKey(text), e.Record, e.Unproven)
+			do(parseKey(text), e.Record, e.claimedBy())
 		}
 	})
+}
+
+// claimedBy is the datacenter whose edge has announced what it has not shown yet.
+func (e entry) claimedBy() string {
+	if e.Unproven && e.By == "" {
+		return e.Version.Datacenter
+	}
+	if e.Unproven {
+		return e.By
+	}
+	return ""
 }
 
 // Expire forgets the records that nobody has asked about for KeepFor.
@@ -165,7 +179,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 		key, e := parseKey(text), decode(value)
 		until = at
 		if e.Known() && !e.Unproven { // what is claimed is its own edge's to announce
-			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record})
+			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Own: e.By == ""})
 		}
 	})
 	return all, until, last

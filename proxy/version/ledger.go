@@ -46,6 +46,7 @@ type entry struct {
 	// Unproven says that another edge announced the record, and has not yet shown that it
 	// serves it. Before is what the record replaced.
 	Unproven bool            `json:"c,omitempty"`
+	By       string          `json:"y,omitempty"` // the datacenter whose edge said so; "": this edge tells the others
 	Before   *Record         `json:"b,omitempty"`
 	Past     []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
 	Seen     []digest.Digest `json:"n,omitempty"` // digests that clients were shown here before there was a version
@@ -88,6 +89,7 @@ const (
 	maxPast    = 128
 	maxSeen    = 8
 	touchEvery = 24 * time.Hour
+	relayFor   = time.Minute
 
 	// KeepFor is how long a record is kept that nobody asks about.
 	KeepFor = 90 * 24 * time.Hour
@@ -158,7 +160,7 @@ func (l *Ledger) revive(entries map[Key]entry, key Key) {
 	}
 	live := func(r Record) {
 		if buried := now(Buried(key.Repo, r.Digest)).Record; buried.Known() && !r.deletedBy(buried) && r.Version.Newer(now(Revived(key.Repo, r.Digest)).Version) {
-			entries[Revived(key.Repo, r.Digest)] = l.succeed(now(Revived(key.Repo, r.Digest)), r, false)
+			entries[Revived(key.Repo, r.Digest)] = l.succeed(now(Revived(key.Repo, r.Digest)), r, false, entries[key].By)
 		}
 	}
 	switch r := entries[key].Record; {
@@ -261,9 +263,12 @@ func (e entry) encode() []byte {
 }
 
 // succeed makes the entry that follows when r replaces e.
-func (l *Ledger) succeed(e entry, r Record, claimed bool) entry {
+func (l *Ledger) succeed(e entry, r Record, claimed bool, by string) entry {
 	r.Heard = l.cfg.Now().UnixMilli()
-	next := entry{Record: r, Unproven: claimed, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
+	if by != "" && e.By == "" && e.Known() && e.Age(l.cfg.Now()) < relayFor { // some may not have heard of what it replaces: they hear of this
+		by = ""
+	}
+	next := entry{Record: r, Unproven: claimed, By: by, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
 	if e.Digest != "" && e.Digest != r.Digest {
 		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
 		next.Past = append([]digest.Digest{e.Digest}, others[:min(len(others), maxPast-1)]...)

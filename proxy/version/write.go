@@ -42,7 +42,7 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 // put replaces an entry by a newer record.
 func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
 	if e := l.known(key); r.Version.Newer(e.Version) {
-		entries[key] = l.succeed(e, r, false)
+		entries[key] = l.succeed(e, r, false, "")
 	}
 }
 

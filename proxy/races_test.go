@@ -21,7 +21,6 @@ import (
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
-	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
@@ -129,27 +128,32 @@ func (c *race) pushed(t *testing.T) map[string][]pushedLine {
 	return all
 }
 
-// newest is which of two pushes of a tag counts, by what the log says of them.
-func newest(t *testing.T, tag string, lines []pushedLine) (text, older string) {
+// ended waits until all edges and Harbors have one of the two pushes of a tag, and returns
+// its text and the other's.
+func (c *race) ended(t *testing.T, tag string) (text, other string) {
 	t.Helper()
-	texts := map[digest.Digest]string{}
-	for _, dc := range []string{"par1", "mad1"} {
-		texts[digest.FromString(note(dc+tag))] = dc + tag
-	}
-	if len(lines) != 2 || lines[0].Digest == lines[1].Digest || texts[lines[0].Digest] == "" || texts[lines[1].Digest] == "" {
-		t.Fatalf("%s: the log has %+v", tag, lines)
-	}
-	var versions [2]version.Version
-	for i, l := range lines {
-		var err error
-		if versions[i], err = version.Parse(l.Version); err != nil {
-			t.Fatal(err)
+	texts := []string{"par1" + tag, "mad1" + tag}
+	trial.Until(t, func() error {
+		body := string(c.sites[0].pullNote(t, tag).body)
+		if body == note(texts[1]) {
+			texts[0], texts[1] = texts[1], texts[0]
 		}
+		return c.have(t, tag, texts[0])
+	})
+	return texts[0], texts[1]
+}
+
+// logged: both pushes are in the logs, with versions of their own.
+func logged(t *testing.T, tag string, lines []pushedLine) {
+	t.Helper()
+	versions := map[digest.Digest]string{}
+	for _, l := range lines {
+		versions[l.Digest] = l.Version
 	}
-	if versions[0].Newer(versions[1]) {
-		return texts[lines[0].Digest], texts[lines[1].Digest]
+	one, two := versions[digest.FromString(note("par1"+tag))], versions[digest.FromString(note("mad1"+tag))]
+	if len(lines) != 2 || !strings.HasSuffix(one, "@par1") || !strings.HasSuffix(two, "@mad1") {
+		t.Errorf("%s: the log has %+v", tag, lines)
 	}
-	return texts[lines[1].Digest], texts[lines[0].Digest]
 }
 
 // replicated puts a note under a tag in a Harbor, as a replication that is late does.
@@ -191,29 +195,34 @@ func TestTwoPushesAtOnceEndOnOne(t *testing.T) {
 		return
 	}
 	lines, begun := c.pushed(t), time.Now()
+	texts, others := map[string]string{}, map[string]string{}
 	for _, tag := range tags {
-		text, _ := newest(t, tag, lines[tag])
-		c.agree(t, map[string]string{tag: text})
+		logged(t, tag, lines[tag])
+		texts[tag], others[tag] = c.ended(t, tag)
 	}
 	t.Logf("all edges and Harbors agree on %d tags %v after the last push", len(tags), time.Since(begun).Round(time.Millisecond))
 	for _, s := range c.sites {
 		s.harbor.CreateRobot("multi-dc-demo", "sync", secret, "pull", "push")
 	}
 	eachOf(tags, atOnce, func(tag string) {
-		text, older := newest(t, tag, lines[tag])
 		for _, late := range c.sites {
-			late.replicated(t, tag, older)
+			late.replicated(t, tag, others[tag])
 			for i, s := range c.sites {
-				if a := s.pullNote(t, tag); a.status != http.StatusOK || string(a.body) != note(text) {
-					t.Errorf("%s at edge %d is %d %s after a late replication, want %s", tag, i, a.status, a.body, text)
+				if a := s.pullNote(t, tag); a.status != http.StatusOK || string(a.body) != note(texts[tag]) {
+					t.Errorf("%s at edge %d is %d %s after a late replication, want %s", tag, i, a.status, a.body, texts[tag])
 				}
 			}
 		}
 	})
 	for _, tag := range tags {
-		text, _ := newest(t, tag, lines[tag])
-		c.agree(t, map[string]string{tag: text})
+		trial.Until(t, func() error { return c.have(t, tag, texts[tag]) })
 	}
+	c.everythingMet(t)
+}
+
+// everythingMet: what the test is about did happen to announcements.
+func (c *race) everythingMet(t *testing.T) {
+	t.Helper()
 	met := map[string]int{}
 	for _, way := range c.ways {
 		way.mu.Lock()

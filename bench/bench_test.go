@@ -116,3 +116,37 @@ func TestProvision(t *testing.T) {
 		t.Errorf("%s", &out)
 	}
 }
+
+// What is pushed in one datacenter is looked for in the others, through the edges and past them.
+func TestSpread(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	p := spreadPlan{Times: 4, Movers: 2, Rate: 100, Alone: 2, Delays: []time.Duration{0, time.Millisecond}, Least: time.Millisecond, Most: 100 * time.Millisecond, Dir: t.TempDir()}
+	var progress strings.Builder
+	r, err := runSpread(t.Context(), p, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rows) != 12 || len(r.Faults) > 0 {
+		t.Errorf("%d rows", len(r.Rows))
+	}
+	for _, row := range r.Rows {
+		if row.Spread.Max == 0 || row.Pushes == 0 {
+			t.Errorf("nothing was seen of %s", row)
+		}
+		if row.Through == throughEdges && (row.Next != row.Acknowledged || row.Older > 0 || row.Latest != row.Tags || row.Failed > 0) {
+			t.Errorf("an older push was shown: %s", row)
+		}
+	}
+	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}

@@ -70,6 +70,7 @@ type settings struct {
 	Dir, Shared, Listen, Metrics, Admin string
 	Origin, OriginHost, Robot, Secret   string
 	TLS, Root, Open                     bool
+	Datacenters                         []spreadPlace
 }
 
 // newPeer starts a peer on a free port.

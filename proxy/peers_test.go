@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/registry"
 )
 
 // Three datacenters, nobody has it: each is asked once, and 404 is said only
@@ -206,5 +209,27 @@ func TestAPeerWithoutTheCacheSaysNothing(t *testing.T) {
 	s.harbor.ClearFaults()
 	if a := s.do(t, http.MethodGet, manifests(repo), h); a.status != http.StatusOK {
 		t.Errorf("when Harbor is well again: %d %s", a.status, a.body)
+	}
+}
+
+// Two edges that want a blob at once, which a third has, ask each other too: neither waits
+// for the other.
+func TestTwoEdgesThatWantTheSameBlob(t *testing.T) {
+	r := newRegion(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) { p.Deadline = time.Minute })
+	for n := range 20 {
+		img := image(t, 1000, byte(n))
+		tag := fmt.Sprintf("multi-dc-demo/app:v%d", n)
+		mustPush(t, r.sites[2].edge.URL, tag, img, basic(writer, secret)) // whom both ask last
+		digest, layer := layerOf(t, img)
+		var both sync.WaitGroup
+		begun := time.Now()
+		for _, s := range r.sites[:2] {
+			both.Go(func() {
+				same(t, digest, s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+digest, s.as(t, reader, "multi-dc-demo/app")), layer)
+			})
+		}
+		if both.Wait(); time.Since(begun) > 30*time.Second {
+			t.Fatalf("%d: they waited for each other", n)
+		}
 	}
 }

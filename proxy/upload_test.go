@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
@@ -171,4 +173,37 @@ func TestAClientThatLeavesInTheMiddle(t *testing.T) {
 		conn.Close()
 		s.nothingLeft(t)
 	}
+}
+
+// What a push needs is here and could not be taken to a peer: that is no fault of the
+// client's. The next one gets it, and where there is none the client is to try again.
+func TestAPushThatCannotBeBroughtToAPeer(t *testing.T) {
+	r := newRegion(t)
+	s := r.sites[0]
+	h := s.asWriter(t, "multi-dc-demo/app")
+	config := []byte(`{"architecture":"amd64"}`)
+	d := digest.FromBytes(config)
+	_, location := s.send(t, http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/", h, nil)
+	if status, _ := s.send(t, http.MethodPut, withDigest(location, d), h, bytes.NewReader(config)); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	s.harbor.SetFaults(lab.Fault{Name: "down"}) //nolint:errcheck // a known fault
+	const mediaType = "application/vnd.oci.image.manifest.v1+json"
+	image := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, mediaType, d, len(config))
+	full := lab.Fault{Name: "503", Path: "^POST .*/blobs/uploads/"}
+	for _, other := range r.sites[1:] {
+		other.harbor.SetFaults(full) //nolint:errcheck // a known fault
+	}
+	if a := s.pushManifest(t, "v1", mediaType, image); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("nobody has its config: %d %s", a.status, a.body)
+	}
+	r.sites[2].harbor.ClearFaults()
+	trial.Until(t, func() error { // their probes come in between
+		if a := s.pushManifest(t, "v1", mediaType, image); a.status != http.StatusCreated {
+			return fmt.Errorf("%d %s", a.status, a.body)
+		}
+		return nil
+	})
+	there := r.sites[2].as(t, reader, "multi-dc-demo/app")
+	same(t, "its config", r.sites[2].do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+d.String(), there), config)
 }

@@ -103,17 +103,26 @@ func (r *region) agree(t *testing.T, newest map[string]string) {
 	t.Helper()
 	trial.Until(t, func() error {
 		for tag, text := range newest {
-			for i, s := range r.sites {
-				if a := s.pullNote(t, tag); a.status != http.StatusOK || string(a.body) != note(text) {
-					return fmt.Errorf("%s at edge %d: %d %s, want %s", tag, i, a.status, a.body, text)
-				}
-				if has := s.harborHas(t, tag); has != digest.FromString(note(text)).String() {
-					return fmt.Errorf("%s at Harbor %d: %s, want %s (%s)", tag, i, has, text, digest.FromString(note(text)))
-				}
+			if err := r.have(t, tag, text); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// have is nil where all edges and Harbors have the text under the tag.
+func (r *region) have(t *testing.T, tag, text string) error {
+	t.Helper()
+	for i, s := range r.sites {
+		if a := s.pullNote(t, tag); a.status != http.StatusOK || string(a.body) != note(text) {
+			return fmt.Errorf("%s at edge %d: %d %s, want %s", tag, i, a.status, a.body, text)
+		}
+		if has := s.harborHas(t, tag); has != digest.FromString(note(text)).String() {
+			return fmt.Errorf("%s at Harbor %d: %s, want %s (%s)", tag, i, has, text, digest.FromString(note(text)))
+		}
+	}
+	return nil
 }
 
 // What was pushed here is what is served here, though Harbor dies and a peer has what was

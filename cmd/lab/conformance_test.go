@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/xml"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,21 +52,68 @@ func TestConformance(t *testing.T) {
 	f := startLab(t)
 	harbor := strings.TrimPrefix(f.Datacenters[0].Harbor, "http://")
 	direct := conformance(t, f, "direct", harbor, "library")
-	known, _ := direct.failed()
+	for _, c := range []struct {
+		name, project string
+		edge          int
+		replication   string // of the project, in the fleet file; "": the Harbors are not provisioned yet
+	}{
+		{"plain", "library", 0, ""},
+		{"multi-dc", "multi-dc-demo", 0, ""},
+		{"replicated", "multi-dc-demo", 0, "{}"}, // content by Harbors, tags by edges
+		{"replicated-tags", "multi-dc-demo", 1, "{ tags: harbor, push: event }"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.replication != "" {
+				f.replicate(t, c.replication)
+			}
+			conformance(t, f, c.name, f.edge(c.edge), c.project).addsNothing(t, direct)
+			if c.replication == "" {
+				return
+			}
+			trial.Until(t, func() error { // it was not alone
+				for request := range requests(t, f.Datacenters[2].Requests) {
+					if strings.HasPrefix(request, "PUT /v2/"+c.project+"/conformance-"+c.name+"-1/manifests/") {
+						return nil
+					}
+				}
+				return errors.New("nothing was replicated to " + f.Datacenters[2].Name)
+			})
+		})
+	}
+}
+
+// replicate provisions the Harbors, which replicate the project as said.
+func (f *fleetUnderTest) replicate(t *testing.T, how string) {
+	t.Helper()
+	text, err := os.ReadFile(f.Datacenters[0].Fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := strings.Replace(string(text), "    demo:\n", "    demo:\n      replication: "+how+"\n", 1)
+	if with == string(text) {
+		t.Fatalf("there is no project demo in\n%s", text)
+	}
+	file := filepath.Join(t.TempDir(), fleetName)
+	if err := os.WriteFile(file, []byte(with), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, exec.Command(bin(t, "breakwater"), "provision", "apply", "--yes", "--config", file))
+}
+
+// addsNothing compares with the suite's report of the registry behind the edge.
+func (r *conformanceReport) addsNothing(t *testing.T, direct *conformanceReport) {
+	t.Helper()
 	passed := map[string]bool{}
 	for _, c := range direct.Cases {
 		passed[c.Name] = passed[c.Name] || c.Status == "passed"
 	}
-	for name, project := range map[string]string{"plain": "library", "multi-dc": "multi-dc-demo"} {
-		t.Run(name, func(t *testing.T) {
-			count, says := conformance(t, f, name, f.edge(0), project).failed()
-			for check, n := range count {
-				// One that is not run without the edge, because another failed before it, tells nothing.
-				if n > known[check] && passed[check] {
-					t.Errorf("%s fails %d times through the edge, and %d times without it: %s", check, n, known[check], says[check])
-				}
-			}
-		})
+	known, _ := direct.failed()
+	count, says := r.failed()
+	for check, n := range count {
+		// One that is not run without the edge, because another failed before it, tells nothing.
+		if n > known[check] && passed[check] {
+			t.Errorf("%s fails %d times through the edge, and %d times without it: %s", check, n, known[check], says[check])
+		}
 	}
 }
 

@@ -55,7 +55,11 @@ func (f *Fetcher) Blob(ctx context.Context, q Question) (*Blob, error) {
 // fill joins or starts the transfer of the blob into the store.
 func (f *Fetcher) fill(ctx context.Context, q Question) (*Blob, error) {
 	t, sources := f.transfer(q)
-	reader, err := f.Store.Fetch(ctx, q.Request.Digest, sources...)
+	get := f.Store.Fetch
+	if q.OwnOnly && q.Namespace.Kind == namespace.MultiDC { // two edges that want the same would wait for each other
+		get = f.Store.FetchAside
+	}
+	reader, err := get(ctx, q.Request.Digest, sources...)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}

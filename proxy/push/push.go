@@ -118,6 +118,7 @@ type Write struct {
 	targets  []target // that may take it, in order
 	manifest []byte   // nil: it is not buffered, or the write is of something else
 	buffered int64    // bytes that it takes of p.buffers
+	partial  bool     // what the manifest names could not be brought to the Harbor that is asked
 }
 
 // errTryNext ends a try to write at a Harbor that cannot take anything now. The client
@@ -138,9 +139,11 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 		more := i < len(w.targets)-1 && repeatable
 		if w.manifest != nil {
 			w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
+			w.partial = false
 			if t.Kind == source.Peer {
 				if err := w.bring(w.HTTP.Context(), t, w.manifest); err != nil {
 					w.p.Log.Warn("a push that began at Harbor could not be brought to a peer whole", "repo", w.Parsed.Repo, "to", t.Name, "err", err.Error())
+					w.partial = true
 				}
 			}
 		}
@@ -168,7 +171,7 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	}
 	answered := func(resp *http.Response) error {
 		timer.Stop()
-		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) {
+		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		w.written(t, resp, kept)

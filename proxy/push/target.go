@@ -127,6 +127,11 @@ func refusesEdge(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusForbidden && strings.Contains(resp.Header.Get("Cache-Status"), "detail=edge")
 }
 
+// missesParts reports whether a Harbor refuses a manifest as one that names what is not there.
+func missesParts(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound
+}
+
 // takesNothing reports whether an answer says that the Harbor is down, its database, or
 // its registry: nothing about this write. What was read of the body is put back.
 func takesNothing(resp *http.Response) bool {

@@ -68,10 +68,20 @@ type fill struct {
 // joined. ctx ends this caller's waits only: a fill goes on without its readers. There must
 // be at least one source, unless the blob is held or a fill of it succeeds.
 func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
+	return s.fetch(ctx, d, sources, true)
+}
+
+// FetchAside is Fetch for who must not wait for a fill that no source has answered yet: its
+// sources may be waiting for this answer.
+func (s *Store) FetchAside(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
+	return s.fetch(ctx, d, sources, false)
+}
+
+func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	for first := true; ; first = false {
+	for first := joinUnanswered; ; first = false {
 		r, own, err := s.attach(ctx, d, sources, first)
 		if errors.Is(err, errNotKept) {
 			return s.passThrough(ctx, d, sources)

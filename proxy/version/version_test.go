@@ -1,0 +1,292 @@
+package version_test
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/version"
+)
+
+const repo = "multi-dc-demo/app"
+
+var (
+	tag           = version.Key{Repo: repo, Reference: "v1"}
+	one, two, six = digest.FromString("one"), digest.FromString("two"), digest.FromString("six")
+)
+
+// wall is a clock that a test sets.
+type wall struct{ time.Time }
+
+func (w *wall) now() time.Time { return w.Time }
+
+func someday() *wall { return &wall{time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)} }
+
+func ledger(datacenter string, w *wall, s version.State) *version.Ledger {
+	return version.New(version.Config{Datacenter: datacenter, State: s, Log: slog.New(slog.DiscardHandler), Now: w.now})
+}
+
+func said(key version.Key, d digest.Digest, v version.Version) version.Announced {
+	return version.Announced{Repo: key.Repo, Reference: key.Reference, Record: version.Record{Digest: d, MediaType: "type", Version: v}}
+}
+
+func TestVersionsAreOrderedByTimeThenDatacenter(t *testing.T) {
+	order := []version.Version{{}, {Time: 1, Datacenter: "par1"}, {Time: 2, Datacenter: "drp1"}, {Time: 2, Datacenter: "mad1"}, {Time: 3, Datacenter: "a"}}
+	for i, v := range order {
+		for j, other := range order {
+			if got, want := v.Newer(other), i > j; got != want {
+				t.Errorf("%v newer than %v: %v", v, other, got)
+			}
+		}
+	}
+}
+
+func TestParseIsTheInverseOfString(t *testing.T) {
+	for _, v := range []version.Version{{Time: 1, Datacenter: "par1"}, {Time: 1<<62 - 1, Datacenter: "x-y"}} {
+		if got, err := version.Parse(v.String()); err != nil || got != v {
+			t.Errorf("%v: %v, %v", v, got, err)
+		}
+	}
+	for _, text := range []string{"", "@", "1@", "@par1", "x@par1", "-1@par1", "0@par1", "4000000000000000@par1", "ffffffffffffffff@par1", "10000000000000000@par1", "1"} {
+		if v, err := version.Parse(text); err == nil {
+			t.Errorf("%q is %v", text, v)
+		}
+	}
+}
+
+// What this edge writes is newer than all that it has seen, whatever its clock says.
+func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
+	w := someday()
+	l := ledger("par1", w, nil)
+	before := l.Write(repo, "v1", one, "type").Version
+	if at := before.At(); at.Before(w.Time) || at.Sub(w.Time) > time.Second {
+		t.Errorf("made at %v, and says %v", w.Time, at)
+	}
+	w.Time = w.Add(-time.Hour)
+	again := l.Write(repo, "v1", two, "type").Version
+	if !again.Newer(before) {
+		t.Errorf("the clock was put back: %v is not newer than %v", again, before)
+	}
+	ahead := version.Version{Time: w.Add(24*time.Hour).UnixMilli() << 16, Datacenter: "mad1"}
+	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "other"}, one, ahead)}, false, nil)
+	if after := l.Write(repo, "v1", six, "type").Version; !after.Newer(ahead) {
+		t.Errorf("%v is not newer than another edge's %v", after, ahead)
+	}
+	seen := version.Version{Time: ahead.Time + 1000, Datacenter: "mad1"}
+	l.Saw(seen)
+	if latest := l.Latest(); latest.Time < seen.Time {
+		t.Errorf("Latest is %v", latest)
+	}
+	if gone := l.Delete(tag).Version; !gone.Newer(seen) {
+		t.Errorf("the delete's %v is not newer than %v", gone, seen)
+	}
+}
+
+// A restart with a clock that was put back: what replaces a record is newer than it.
+func TestAfterARestartVersionsGoOn(t *testing.T) {
+	w, s := someday(), newDisk()
+	before := ledger("par1", w, s).Write(repo, "v1", one, "type").Version
+	w.Time = w.Add(-time.Hour)
+	l := ledger("par1", w, s)
+	if r := l.Get(tag); r.Digest != one || r.MediaType != "type" || r.Version != before {
+		t.Errorf("it has %v", r)
+	}
+	if gone := l.Delete(version.Buried(repo, one)).Version; !gone.Newer(before) {
+		t.Errorf("a delete of the digest: %v, and the tag's is %v", gone, before)
+	}
+	if !l.Deleted(repo, l.Get(tag)) {
+		t.Error("the tag outlives its digest's delete")
+	}
+}
+
+func TestOfTwoVersionsTheNewerIsLearned(t *testing.T) {
+	w := someday()
+	at := func(n int64, datacenter string) version.Version {
+		return version.Version{Time: w.UnixMilli()<<16 + n, Datacenter: datacenter}
+	}
+	all := []version.Announced{said(tag, one, at(1, "par1")), said(tag, two, at(2, "mad1")), said(tag, six, at(2, "par1")), said(tag, "", at(1, "zrh1"))}
+	for shift := range all { // in whatever order
+		l := ledger("drp1", w, nil)
+		for i := range all {
+			l.Learn(all[(i+shift)%len(all):][:1], false, nil)
+		}
+		if r := l.Get(tag); r.Digest != six || r.Version != at(2, "par1") {
+			t.Errorf("shifted by %d: %v", shift, r)
+		}
+	}
+	l := ledger("drp1", w, nil)
+	if taken := l.Learn(all, false, nil); len(taken) != 3 || l.Get(tag).Digest != six {
+		t.Errorf("in one batch: took %v, has %v", taken, l.Get(tag))
+	}
+	if taken := l.Learn(all, false, nil); len(taken) != 0 {
+		t.Errorf("a second time: took %v", taken)
+	}
+}
+
+func TestADeleteOfADigestTakesItsTagsAlong(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	l.Write(repo, "v1", one, "type")
+	l.Write(repo, "latest", one, "type")
+	l.Write(repo, "v2", two, "type")
+	if r := l.Write(repo, "", one, "type"); r.Known() {
+		t.Errorf("a push by a digest that was not deleted has version %v", r.Version)
+	}
+	l.Delete(version.Buried(repo, one))
+	tags := l.Tags(repo)
+	if !tags["v1"].Deleted() || !tags["v1"].Known() || !tags["latest"].Deleted() || tags["v2"].Digest != two || len(tags) != 3 {
+		t.Errorf("after the delete: %v", tags)
+	}
+	if !l.Gone(repo, one) || l.Gone(repo, two) || l.Gone("multi-dc-demo/other", one) {
+		t.Error("another digest is gone than the one that was deleted")
+	}
+	if r := l.Write(repo, "v3", one, "type"); !r.Known() || l.Gone(repo, one) {
+		t.Error("a push under another tag does not end the delete")
+	}
+	if tags := l.Tags(repo); !tags["v1"].Deleted() || tags["v3"].Digest != one {
+		t.Errorf("a push of a deleted digest under another tag: %v", tags)
+	}
+	l.Delete(version.Buried(repo, one))
+	if !l.Gone(repo, one) || !l.Deleted(repo, l.Get(version.Key{Repo: repo, Reference: "v3"})) {
+		t.Error("it cannot be deleted again")
+	}
+	if r := l.Write(repo, "", one, "type"); !r.Known() || l.Gone(repo, one) {
+		t.Error("a push by the digest does not end the delete")
+	}
+}
+
+// Two edges hear of a digest's delete and of the push after it in either order.
+func TestDeleteAndPushAgainInEitherOrder(t *testing.T) {
+	from := ledger("par1", someday(), nil)
+	from.Write(repo, "v1", one, "type")
+	from.Delete(version.Buried(repo, one))
+	from.Write(repo, "v1", one, "type")
+	all, _, _ := from.Since(0, 100)
+	if len(all) != 3 {
+		t.Fatalf("it tells %v", all)
+	}
+	for range 2 {
+		l := ledger("mad1", someday(), nil)
+		for i := range all {
+			l.Learn(all[i:i+1], false, nil)
+		}
+		if l.Gone(repo, one) || l.Tags(repo)["v1"].Digest != one {
+			t.Errorf("%v", l.Tags(repo))
+		}
+		slices.Reverse(all)
+	}
+}
+
+func TestADeleteOfATagLeavesItsDigest(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	l.Write(repo, "v1", one, "type")
+	l.Write(repo, "v2", one, "type")
+	l.Delete(tag)
+	if tags := l.Tags(repo); !tags["v1"].Deleted() || tags["v2"].Digest != one || l.Gone(repo, one) {
+		t.Errorf("%v, gone %v", tags, l.Gone(repo, one))
+	}
+}
+
+func TestWhatATagWasBeforeIsRemembered(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	for _, d := range []digest.Digest{one, two, six} {
+		l.Write(repo, "v1", d, "type")
+	}
+	if !l.Had(tag, one) || !l.Had(tag, two) || l.Had(tag, six) {
+		t.Error("had: wrong")
+	}
+	l.Write(repo, "v1", one, "type")
+	if l.Had(tag, one) || !l.Had(tag, six) {
+		t.Error("what it is again is not of the past")
+	}
+	for i := range 100 { // bounded, the latest stay
+		l.Write(repo, "v1", digest.FromString(string(rune('a'+i))), "type")
+	}
+	if l.Had(tag, two) || !l.Had(tag, digest.FromString(string(rune('a'+98)))) {
+		t.Error("the latest are to stay, and no others")
+	}
+}
+
+func TestAClaimIsWithdrawnToWhatWasCertain(t *testing.T) {
+	w := someday()
+	l := ledger("par1", w, newDisk())
+	certain := l.Write(repo, "v1", one, "type")
+	first, second := version.Version{Time: certain.Version.Time + 1, Datacenter: "mad1"}, version.Version{Time: certain.Version.Time + 2, Datacenter: "drp1"}
+	l.Learn([]version.Announced{said(tag, two, first)}, true, nil)
+	l.Learn([]version.Announced{said(tag, six, second)}, true, nil)
+	if r := l.Get(tag); r.Digest != six || !l.Claimed(tag) {
+		t.Errorf("a claim counts at once: %v", r)
+	}
+	if l.Withdraw(tag, first) {
+		t.Error("another version than the one that is claimed was withdrawn")
+	}
+	if !l.Withdraw(tag, second) || l.Get(tag) != certain || l.Claimed(tag) {
+		t.Errorf("withdrawn: %v, want %v", l.Get(tag), certain)
+	}
+	if l.Withdraw(tag, certain.Version) {
+		t.Error("what is certain was withdrawn")
+	}
+	l.Learn([]version.Announced{said(tag, two, first)}, true, nil)
+	if taken := l.Learn([]version.Announced{said(tag, six, first)}, false, nil); len(taken) != 0 || !l.Claimed(tag) {
+		t.Error("another digest makes the claim certain")
+	}
+	l.Learn([]version.Announced{said(tag, two, first)}, false, nil)
+	if l.Claimed(tag) || l.Withdraw(tag, first) || l.Get(tag).Digest != two {
+		t.Error("a claim that was shown to be true is withdrawn all the same")
+	}
+	fresh := version.Key{Repo: repo, Reference: "fresh"}
+	l.Learn([]version.Announced{said(fresh, two, first)}, true, nil)
+	if !l.Withdraw(fresh, first) || l.Get(fresh).Known() {
+		t.Errorf("there was nothing before: %v", l.Get(fresh))
+	}
+}
+
+func TestRetireForgetsExactlyThatVersion(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	before := l.Write(repo, "v1", one, "type").Version
+	after := l.Write(repo, "v1", two, "type").Version
+	if l.Retire(tag, before); l.Get(tag).Digest != two {
+		t.Error("a newer version was retired")
+	}
+	if l.Retire(tag, after); l.Get(tag).Known() {
+		t.Errorf("%v", l.Get(tag))
+	}
+	if all, _, _ := l.Since(0, 100); len(all) > 0 {
+		t.Errorf("others are told of it: %v", all)
+	}
+}
+
+// A push is newer than a delete of its digest that its edge has not heard of: whoever
+// hears of both, in whatever order, still has it.
+func TestAPushThatDidNotHearOfADelete(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	shared := par1.Write(repo, "v1", one, "type")
+	mad1.Learn([]version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
+	par1.Delete(version.Buried(repo, one)) // in a partition
+	w.Time = w.Add(time.Minute)
+	mad1.Write(repo, "v1", one, "type")
+	deleted, _, _ := par1.Since(0, 100)
+	pushed, _, _ := mad1.Since(0, 100)
+	par1.Learn(pushed, true, nil)
+	mad1.Learn(deleted, true, nil)
+	third := ledger("drp1", w, nil)
+	third.Learn(deleted, true, nil)
+	third.Learn(pushed, true, nil)
+	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1, "drp1": third} {
+		if l.Gone(repo, one) || l.Tags(repo)["v1"].Digest != one {
+			t.Errorf("%s: gone %v, %v", name, l.Gone(repo, one), l.Tags(repo))
+		}
+	}
+	w.Time = w.Add(time.Minute)
+	mad1.Write(repo, "v1", two, "type") // what was pushed after the delete stays, by its digest
+	pushed, _, _ = mad1.Since(0, 100)
+	par1.Learn(pushed, false, nil)
+	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1} {
+		if l.Gone(repo, one) {
+			t.Errorf("%s: the tag moved on, and the digest is gone", name)
+		}
+	}
+}

@@ -100,6 +100,37 @@ func TestADiskThatIsFull(t *testing.T) {
 	if all, _, _ := l.Since(0, 10); len(all) != 3 {
 		t.Errorf("the peers are told %v", all)
 	}
+	l.Write(repo, "v1", six, "type")
+	l.Write(repo, "v3", six, "type")
+	if r := ledger("par1", w, s).Get(tag); r.Digest != six {
+		t.Errorf("what waited for the disk has come back: %v", r)
+	}
+}
+
+// What waits for a full disk is bounded, and of each reference it is the newest.
+func TestMuchThatWaitsForTheDisk(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	s.full = true
+	var all []version.Announced
+	for i := range 20000 {
+		all = append(all, said(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}, one, version.Version{Time: 1, Datacenter: "mad1"}))
+	}
+	l.Learn(all, false, nil)
+	before := len(l.Tags(repo))
+	for i := range 20 {
+		l.Write(repo, fmt.Sprint("v", i), two, "type")
+	}
+	s.full = false
+	l.Write(repo, "last", one, "type")
+	for i := range 20 {
+		if r := ledger("par1", w, s).Get(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}); r.Known() && r.Digest != two {
+			t.Fatalf("v%d is an older version than was acknowledged: %v", i, r)
+		}
+	}
+	if before >= len(all) || len(s.values) != before+1 {
+		t.Errorf("%d waited, %d are on disk", before, len(s.values))
+	}
 }
 
 // A tag that is retired while the disk is full is not there again when it takes writes.

@@ -112,7 +112,7 @@ func TestATombstoneIsACueToo(t *testing.T) {
 			t.Errorf("%v, gone %v", r, mad1.ledger.Gone(repo, one))
 		}
 		delete(par1.serves, version.Buried(repo, one))
-		par1.ledger.Delete(version.Buried(repo, one))
+		par1.ledger.Delete(version.Buried(repo, one), par1.ledger.Next())
 		pass(time.Minute)
 		if !mad1.ledger.Gone(repo, one) || mad1.ledger.Claimed(version.Buried(repo, one)) {
 			t.Errorf("it was deleted: gone %v", mad1.ledger.Gone(repo, one))
@@ -214,7 +214,7 @@ func TestAllEdgesEndOnOneAnswer(t *testing.T) {
 		for i, name := range names {
 			f.edges[name].push("v1", name)
 			if i > 0 {
-				f.edges[name].ledger.Delete(tag("v2"))
+				f.edges[name].ledger.Delete(tag("v2"), f.edges[name].ledger.Next())
 			}
 			f.edges[name].push("v2", name)
 		}

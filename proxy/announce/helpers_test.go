@@ -199,7 +199,7 @@ func (e *edge) push(tag, text string) version.Record {
 	e.mu.Lock()
 	e.stored[d] = []byte(text)
 	e.mu.Unlock()
-	return e.ledger.Write(repo, tag, d, "type")
+	return e.ledger.Write(repo, tag, d, "type", e.ledger.Next())
 }
 
 func (e *edge) get(tag string) version.Record {

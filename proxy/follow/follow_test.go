@@ -304,9 +304,10 @@ func TestWhatIsLeftToHarbor(t *testing.T) {
 func TestAfterARestartAllIsLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
+		old := s.pushed("v1", "old")
 		d := s.pushed("v1", "one")
 		pass(24 * time.Hour)
-		s.harbor.set(map[string]digest.Digest{"v1": s.image("old")})
+		s.harbor.set(map[string]digest.Digest{"v1": old})
 		newSite(t, func(cfg *follow.Config) { cfg.Ledger, cfg.Harbor, cfg.Content = s.ledger, s.source, s.from })
 		pass(time.Second)
 		if s.harbor.at("v1") != d {

@@ -129,7 +129,7 @@ func newSite(t *testing.T, change ...func(*follow.Config)) *site {
 	s.source = source.New(t.Context(), source.Config{Name: "harbor", Kind: source.Harbor, Registry: r})
 	s.ledger = version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Changed: func(key version.Key, r version.Record, own bool) { s.follower.Changed(key, r, own) }})
-	cfg := follow.Config{Ledger: s.ledger, Harbor: s.source, Content: s.from, Settled: time.Hour, Publish: true, Log: slog.New(slog.DiscardHandler), Metrics: s.metrics, Now: time.Now,
+	cfg := follow.Config{Ledger: s.ledger, Harbor: s.source, Content: s.from, Projects: func() []string { return nil }, Settled: time.Hour, Publish: true, Log: slog.New(slog.DiscardHandler), Metrics: s.metrics, Now: time.Now,
 		Elsewhere: func(context.Context, string, digest.Digest) (bool, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -183,7 +183,7 @@ func (s *site) image(name string) digest.Digest {
 func (s *site) pushed(tag, name string) digest.Digest {
 	d := s.image(name)
 	s.harbor.set(map[string]digest.Digest{tag: d, d.String(): d})
-	s.ledger.Write(repo, tag, d, "type")
+	s.ledger.Write(repo, tag, d, "type", s.ledger.Next())
 	return d
 }
 
@@ -196,7 +196,11 @@ func (s *site) heard(tag, name string) digest.Digest {
 
 func (s *site) learn(reference string, d digest.Digest, claimed bool) version.Version {
 	v := version.Version{Time: max(time.Now().UnixMilli()<<16, s.ledger.Latest().Time+1), Datacenter: "mad1"}
-	s.ledger.Learn([]version.Announced{{Repo: repo, Reference: reference, Record: version.Record{Digest: d, MediaType: "type", Version: v}}}, claimed, nil)
+	r := version.Record{Digest: d, MediaType: "type", Version: v}
+	if d == "" { // its edge knew of all that is known here
+		r.Over = s.ledger.Latest()
+	}
+	s.ledger.Learn([]version.Announced{{Repo: repo, Reference: reference, Record: r}}, claimed, nil)
 	return v
 }
 

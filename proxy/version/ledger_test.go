@@ -79,11 +79,11 @@ func (d *disk) Since(position uint64, most int, do func(uint64, string, []byte))
 func TestADiskThatIsFull(t *testing.T) {
 	w, s := someday(), newDisk()
 	l := ledger("par1", w, s)
-	l.Write(repo, "v0", one, "type")
+	write(l, "v0", one)
 	s.full = true
-	l.Write(repo, "v1", one, "type")
-	l.Write(repo, "v1", two, "type")
-	l.Delete(version.Key{Repo: repo, Reference: "v0"})
+	write(l, "v1", one)
+	write(l, "v1", two)
+	remove(l, version.Key{Repo: repo, Reference: "v0"})
 	tags := l.Tags(repo)
 	if l.Get(tag).Digest != two || tags["v1"].Digest != two || !tags["v0"].Deleted() || !tags["v0"].Known() {
 		t.Errorf("while it is full: %v", tags)
@@ -92,7 +92,7 @@ func TestADiskThatIsFull(t *testing.T) {
 		t.Errorf("it was full, and has %v", r)
 	}
 	s.full = false
-	l.Write(repo, "v2", six, "type")
+	write(l, "v2", six)
 	tags = ledger("par1", w, s).Tags(repo)
 	if tags["v1"].Digest != two || tags["v2"].Digest != six || !tags["v0"].Deleted() || len(tags) != 3 {
 		t.Errorf("on disk: %v", tags)
@@ -100,8 +100,8 @@ func TestADiskThatIsFull(t *testing.T) {
 	if all, _, _ := l.Since(0, 10); len(all) != 3 {
 		t.Errorf("the peers are told %v", all)
 	}
-	l.Write(repo, "v1", six, "type")
-	l.Write(repo, "v3", six, "type")
+	write(l, "v1", six)
+	write(l, "v3", six)
 	if r := ledger("par1", w, s).Get(tag); r.Digest != six {
 		t.Errorf("what waited for the disk has come back: %v", r)
 	}
@@ -119,12 +119,13 @@ func TestMuchThatWaitsForTheDisk(t *testing.T) {
 	l.Learn(all, false, nil)
 	before := len(l.Tags(repo))
 	for i := range 20 {
-		l.Write(repo, fmt.Sprint("v", i), two, "type")
+		write(l, fmt.Sprint("v", i), two)
 	}
 	s.full = false
-	l.Write(repo, "last", one, "type")
+	write(l, "last", one)
+	again := ledger("par1", w, s)
 	for i := range 20 {
-		if r := ledger("par1", w, s).Get(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}); r.Known() && r.Digest != two {
+		if r := again.Get(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}); r.Known() && r.Digest != two {
 			t.Fatalf("v%d is an older version than was acknowledged: %v", i, r)
 		}
 	}
@@ -137,14 +138,14 @@ func TestMuchThatWaitsForTheDisk(t *testing.T) {
 func TestWhatIsRetiredWhileTheDiskIsFullStaysSo(t *testing.T) {
 	w, s := someday(), newDisk()
 	l := ledger("par1", w, s)
-	v := l.Write(repo, "v1", one, "type").Version
+	v := write(l, "v1", one).Version
 	s.full = true
 	l.Retire(tag, v)
 	if l.Get(tag).Known() || l.Tags(repo)["v1"].Known() {
 		t.Error("it is there still")
 	}
 	s.full = false
-	l.Write(repo, "v2", one, "type")
+	write(l, "v2", one)
 	if r := ledger("par1", w, s).Get(tag); r.Known() {
 		t.Errorf("it came back: %v", r)
 	}
@@ -158,10 +159,10 @@ func TestChangedIsToldWhatIsWritten(t *testing.T) {
 		Changed: func(key version.Key, r version.Record, own bool) {
 			told = append(told, fmt.Sprint(key.Reference, " ", r.Digest == one, own, s.values[key.String()] != nil))
 		}})
-	v := l.Write(repo, "v1", one, "type").Version
+	v := write(l, "v1", one).Version
 	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, one, v)}, true, nil)
 	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, v)}, true, nil) // it is known
-	l.Delete(tag)
+	remove(l, tag)
 	want := []string{"v1 true true true", "v2 true false true", "v1 false true true"}
 	if !slices.Equal(told, want) {
 		t.Errorf("told %q, want %q", told, want)
@@ -196,9 +197,9 @@ func TestSinceTellsInOrderAndNoClaims(t *testing.T) {
 	w := someday()
 	l := ledger("par1", w, nil)
 	for i := range 5 {
-		l.Write(repo, fmt.Sprint("v", i), one, "type")
+		write(l, fmt.Sprint("v", i), one)
 	}
-	l.Write(repo, "v1", two, "type") // moves to the end of the log
+	write(l, "v1", two) // moves to the end of the log
 	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "claimed"}, one, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
 	var order []string
 	position, last := uint64(0), uint64(1)
@@ -223,9 +224,9 @@ func TestSinceTellsInOrderAndNoClaims(t *testing.T) {
 func TestWhatNobodyAsksAboutIsForgotten(t *testing.T) {
 	w, s := someday(), newDisk()
 	l := ledger("par1", w, s)
-	l.Write(repo, "used", one, "type")
-	l.Write(repo, "unused", two, "type")
-	l.Delete(version.Buried(repo, six))
+	write(l, "used", one)
+	write(l, "unused", two)
+	remove(l, version.Buried(repo, six))
 	w.Time = w.Add(version.KeepFor / 2)
 	l.Get(version.Key{Repo: repo, Reference: "used"})
 	w.Time = w.Add(version.KeepFor/2 + time.Hour)
@@ -250,10 +251,10 @@ func TestWhatNobodyAsksAboutIsForgotten(t *testing.T) {
 func TestAPushIsNotForgottenWithWhatItReplaces(t *testing.T) {
 	w, s := someday(), newDisk()
 	l := ledger("par1", w, s)
-	l.Write(repo, "old", one, "type")
+	write(l, "old", one)
 	w.Time = w.Add(version.KeepFor + time.Hour)
-	l.Write(repo, "young", one, "type")
-	l.Each(func(version.Key, version.Record, bool) { l.Write(repo, "old", two, "type") })
+	write(l, "young", one)
+	l.Each(func(version.Key, version.Record, bool) { write(l, "old", two) })
 	if r := ledger("par1", w, s).Get(version.Key{Repo: repo, Reference: "old"}); r.Digest != two {
 		t.Errorf("it is %v", r)
 	}
@@ -281,7 +282,7 @@ func TestManyWriteAtOnce(t *testing.T) {
 	l := ledger("par1", someday(), nil)
 	done := make(chan version.Version)
 	for i := range 50 {
-		go func() { done <- l.Write(repo, "v1", digest.FromString(fmt.Sprint(i)), "type").Version }()
+		go func() { done <- write(l, "v1", digest.FromString(fmt.Sprint(i))).Version }()
 	}
 	seen := map[version.Version]bool{}
 	var newest version.Version

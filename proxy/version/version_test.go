@@ -1,6 +1,7 @@
 package version_test
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -33,6 +34,17 @@ func said(key version.Key, d digest.Digest, v version.Version) version.Announced
 	return version.Announced{Repo: key.Repo, Reference: key.Reference, Record: version.Record{Digest: d, MediaType: "type", Version: v}}
 }
 
+// write is a push, and remove a delete, that begins and ends now.
+func write(l *version.Ledger, tag string, d digest.Digest) version.Record {
+	return l.Write(repo, tag, d, "type", l.Next())
+}
+
+func remove(l *version.Ledger, key version.Key) version.Version {
+	v := l.Next()
+	l.Delete(key, v)
+	return v
+}
+
 func TestVersionsAreOrderedByTimeThenDatacenter(t *testing.T) {
 	order := []version.Version{{}, {Time: 1, Datacenter: "par1"}, {Time: 2, Datacenter: "drp1"}, {Time: 2, Datacenter: "mad1"}, {Time: 3, Datacenter: "a"}}
 	for i, v := range order {
@@ -61,18 +73,18 @@ func TestParseIsTheInverseOfString(t *testing.T) {
 func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 	w := someday()
 	l := ledger("par1", w, nil)
-	before := l.Write(repo, "v1", one, "type").Version
+	before := write(l, "v1", one).Version
 	if at := before.At(); at.Before(w.Time) || at.Sub(w.Time) > time.Second {
 		t.Errorf("made at %v, and says %v", w.Time, at)
 	}
 	w.Time = w.Add(-time.Hour)
-	again := l.Write(repo, "v1", two, "type").Version
+	again := write(l, "v1", two).Version
 	if !again.Newer(before) {
 		t.Errorf("the clock was put back: %v is not newer than %v", again, before)
 	}
 	ahead := version.Version{Time: w.Add(24*time.Hour).UnixMilli() << 16, Datacenter: "mad1"}
 	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "other"}, one, ahead)}, false, nil)
-	if after := l.Write(repo, "v1", six, "type").Version; !after.Newer(ahead) {
+	if after := write(l, "v1", six).Version; !after.Newer(ahead) {
 		t.Errorf("%v is not newer than another edge's %v", after, ahead)
 	}
 	seen := version.Version{Time: ahead.Time + 1000, Datacenter: "mad1"}
@@ -80,7 +92,7 @@ func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 	if latest := l.Latest(); latest.Time < seen.Time {
 		t.Errorf("Latest is %v", latest)
 	}
-	if gone := l.Delete(tag).Version; !gone.Newer(seen) {
+	if gone := remove(l, tag); !gone.Newer(seen) {
 		t.Errorf("the delete's %v is not newer than %v", gone, seen)
 	}
 }
@@ -88,13 +100,13 @@ func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 // A restart with a clock that was put back: what replaces a record is newer than it.
 func TestAfterARestartVersionsGoOn(t *testing.T) {
 	w, s := someday(), newDisk()
-	before := ledger("par1", w, s).Write(repo, "v1", one, "type").Version
+	before := write(ledger("par1", w, s), "v1", one).Version
 	w.Time = w.Add(-time.Hour)
 	l := ledger("par1", w, s)
 	if r := l.Get(tag); r.Digest != one || r.MediaType != "type" || r.Version != before {
 		t.Errorf("it has %v", r)
 	}
-	if gone := l.Delete(version.Buried(repo, one)).Version; !gone.Newer(before) {
+	if gone := remove(l, version.Buried(repo, one)); !gone.Newer(before) {
 		t.Errorf("a delete of the digest: %v, and the tag's is %v", gone, before)
 	}
 	if !l.Deleted(repo, l.Get(tag)) {
@@ -128,13 +140,13 @@ func TestOfTwoVersionsTheNewerIsLearned(t *testing.T) {
 
 func TestADeleteOfADigestTakesItsTagsAlong(t *testing.T) {
 	l := ledger("par1", someday(), nil)
-	l.Write(repo, "v1", one, "type")
-	l.Write(repo, "latest", one, "type")
-	l.Write(repo, "v2", two, "type")
-	if r := l.Write(repo, "", one, "type"); r.Known() {
+	write(l, "v1", one)
+	write(l, "latest", one)
+	write(l, "v2", two)
+	if r := write(l, "", one); r.Known() {
 		t.Errorf("a push by a digest that was not deleted has version %v", r.Version)
 	}
-	l.Delete(version.Buried(repo, one))
+	remove(l, version.Buried(repo, one))
 	tags := l.Tags(repo)
 	if !tags["v1"].Deleted() || !tags["v1"].Known() || !tags["latest"].Deleted() || tags["v2"].Digest != two || len(tags) != 3 {
 		t.Errorf("after the delete: %v", tags)
@@ -142,17 +154,17 @@ func TestADeleteOfADigestTakesItsTagsAlong(t *testing.T) {
 	if !l.Gone(repo, one) || l.Gone(repo, two) || l.Gone("multi-dc-demo/other", one) {
 		t.Error("another digest is gone than the one that was deleted")
 	}
-	if r := l.Write(repo, "v3", one, "type"); !r.Known() || l.Gone(repo, one) {
+	if r := write(l, "v3", one); !r.Known() || l.Gone(repo, one) {
 		t.Error("a push under another tag does not end the delete")
 	}
 	if tags := l.Tags(repo); !tags["v1"].Deleted() || tags["v3"].Digest != one {
 		t.Errorf("a push of a deleted digest under another tag: %v", tags)
 	}
-	l.Delete(version.Buried(repo, one))
+	remove(l, version.Buried(repo, one))
 	if !l.Gone(repo, one) || !l.Deleted(repo, l.Get(version.Key{Repo: repo, Reference: "v3"})) {
 		t.Error("it cannot be deleted again")
 	}
-	if r := l.Write(repo, "", one, "type"); !r.Known() || l.Gone(repo, one) {
+	if r := write(l, "", one); !r.Known() || l.Gone(repo, one) {
 		t.Error("a push by the digest does not end the delete")
 	}
 }
@@ -160,9 +172,9 @@ func TestADeleteOfADigestTakesItsTagsAlong(t *testing.T) {
 // Two edges hear of a digest's delete and of the push after it in either order.
 func TestDeleteAndPushAgainInEitherOrder(t *testing.T) {
 	from := ledger("par1", someday(), nil)
-	from.Write(repo, "v1", one, "type")
-	from.Delete(version.Buried(repo, one))
-	from.Write(repo, "v1", one, "type")
+	write(from, "v1", one)
+	remove(from, version.Buried(repo, one))
+	write(from, "v1", one)
 	all, _, _ := from.Since(0, 100)
 	if len(all) != 3 {
 		t.Fatalf("it tells %v", all)
@@ -181,9 +193,9 @@ func TestDeleteAndPushAgainInEitherOrder(t *testing.T) {
 
 func TestADeleteOfATagLeavesItsDigest(t *testing.T) {
 	l := ledger("par1", someday(), nil)
-	l.Write(repo, "v1", one, "type")
-	l.Write(repo, "v2", one, "type")
-	l.Delete(tag)
+	write(l, "v1", one)
+	write(l, "v2", one)
+	remove(l, tag)
 	if tags := l.Tags(repo); !tags["v1"].Deleted() || tags["v2"].Digest != one || l.Gone(repo, one) {
 		t.Errorf("%v, gone %v", tags, l.Gone(repo, one))
 	}
@@ -192,19 +204,19 @@ func TestADeleteOfATagLeavesItsDigest(t *testing.T) {
 func TestWhatATagWasBeforeIsRemembered(t *testing.T) {
 	l := ledger("par1", someday(), nil)
 	for _, d := range []digest.Digest{one, two, six} {
-		l.Write(repo, "v1", d, "type")
+		write(l, "v1", d)
 	}
 	if !l.Had(tag, one) || !l.Had(tag, two) || l.Had(tag, six) {
 		t.Error("had: wrong")
 	}
-	l.Write(repo, "v1", one, "type")
+	write(l, "v1", one)
 	if l.Had(tag, one) || !l.Had(tag, six) {
 		t.Error("what it is again is not of the past")
 	}
-	for i := range 100 { // bounded, the latest stay
-		l.Write(repo, "v1", digest.FromString(string(rune('a'+i))), "type")
+	for i := range 200 { // bounded, the latest stay
+		write(l, "v1", digest.FromString(fmt.Sprint(i)))
 	}
-	if l.Had(tag, two) || !l.Had(tag, digest.FromString(string(rune('a'+98)))) {
+	if l.Had(tag, two) || !l.Had(tag, digest.FromString("198")) {
 		t.Error("the latest are to stay, and no others")
 	}
 }
@@ -212,7 +224,7 @@ func TestWhatATagWasBeforeIsRemembered(t *testing.T) {
 func TestAClaimIsWithdrawnToWhatWasCertain(t *testing.T) {
 	w := someday()
 	l := ledger("par1", w, newDisk())
-	certain := l.Write(repo, "v1", one, "type")
+	certain := write(l, "v1", one)
 	first, second := version.Version{Time: certain.Version.Time + 1, Datacenter: "mad1"}, version.Version{Time: certain.Version.Time + 2, Datacenter: "drp1"}
 	l.Learn([]version.Announced{said(tag, two, first)}, true, nil)
 	l.Learn([]version.Announced{said(tag, six, second)}, true, nil)
@@ -245,8 +257,8 @@ func TestAClaimIsWithdrawnToWhatWasCertain(t *testing.T) {
 
 func TestRetireForgetsExactlyThatVersion(t *testing.T) {
 	l := ledger("par1", someday(), nil)
-	before := l.Write(repo, "v1", one, "type").Version
-	after := l.Write(repo, "v1", two, "type").Version
+	before := write(l, "v1", one).Version
+	after := write(l, "v1", two).Version
 	if l.Retire(tag, before); l.Get(tag).Digest != two {
 		t.Error("a newer version was retired")
 	}
@@ -263,11 +275,11 @@ func TestRetireForgetsExactlyThatVersion(t *testing.T) {
 func TestAPushThatDidNotHearOfADelete(t *testing.T) {
 	w := someday()
 	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
-	shared := par1.Write(repo, "v1", one, "type")
+	shared := write(par1, "v1", one)
 	mad1.Learn([]version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
-	par1.Delete(version.Buried(repo, one)) // in a partition
+	remove(par1, version.Buried(repo, one)) // in a partition
 	w.Time = w.Add(time.Minute)
-	mad1.Write(repo, "v1", one, "type")
+	write(mad1, "v1", one)
 	deleted, _, _ := par1.Since(0, 100)
 	pushed, _, _ := mad1.Since(0, 100)
 	par1.Learn(pushed, true, nil)
@@ -280,13 +292,49 @@ func TestAPushThatDidNotHearOfADelete(t *testing.T) {
 			t.Errorf("%s: gone %v, %v", name, l.Gone(repo, one), l.Tags(repo))
 		}
 	}
-	w.Time = w.Add(time.Minute)
-	mad1.Write(repo, "v1", two, "type") // what was pushed after the delete stays, by its digest
-	pushed, _, _ = mad1.Since(0, 100)
-	par1.Learn(pushed, false, nil)
+}
+
+// The same where the deleting edge's clock is ahead: what it knew says what it deleted.
+func TestADeleteByAClockThatIsAheadTakesWhatItKnew(t *testing.T) {
+	ahead, w := someday(), someday()
+	ahead.Time = ahead.Add(10 * time.Minute)
+	par1, mad1 := ledger("par1", ahead, nil), ledger("mad1", w, nil)
+	shared := write(par1, "v1", one)
+	mad1.Learn([]version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
+	again := ledger("drp1", w, nil).Next() // a push of a third edge, that has heard of neither
+	par1.Delete(version.Buried(repo, one), par1.Next())
+	deleted, _, _ := par1.Since(0, 100)
+	mad1.Learn(deleted, false, nil)
+	if !mad1.Gone(repo, one) || !mad1.Tags(repo)["v1"].Deleted() {
+		t.Fatal("what was known is not deleted")
+	}
+	pushed := []version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, again)}
 	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1} {
-		if l.Gone(repo, one) {
-			t.Errorf("%s: the tag moved on, and the digest is gone", name)
+		l.Learn(pushed, false, nil)
+		if l.Gone(repo, two) || l.Tags(repo)["v2"].Digest != two || !l.Gone(repo, one) {
+			t.Errorf("%s: %v", name, l.Tags(repo))
 		}
+		later := write(l, "v1", one)
+		if l.Gone(repo, one) || l.Tags(repo)["v1"].Digest != one || later.After == (version.Version{}) {
+			t.Errorf("%s: pushed again, after the delete: %v", name, l.Tags(repo))
+		}
+	}
+}
+
+// A delete of what had no version takes whatever was not pushed after it.
+func TestADeleteOfWhatHadNoVersion(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	remove(par1, version.Buried(repo, one))
+	deleted, _, _ := par1.Since(0, 100)
+	mad1.Learn(deleted, false, nil)
+	if !par1.Gone(repo, one) || !mad1.Gone(repo, one) {
+		t.Error("it is not gone")
+	}
+	write(mad1, "v1", one)
+	pushed, _, _ := mad1.Since(0, 100)
+	par1.Learn(pushed, false, nil)
+	if par1.Gone(repo, one) || mad1.Gone(repo, one) || par1.Tags(repo)["v1"].Digest != one {
+		t.Error("it was pushed again, and is gone")
 	}
 }

@@ -196,7 +196,7 @@ func TestAfterHarborWasDownAllIsLookedAt(t *testing.T) {
 			tag := fmt.Sprint("v", i)
 			want[tag] = s.pushed(tag, tag)
 		}
-		pass(45 * time.Minute) // the next looks are far away
+		pass(52 * time.Minute) // the next looks are far away
 		s.harbor.do(func() { s.harbor.down = true })
 		s.source.Suspect()
 		pass(5 * time.Minute)

@@ -25,7 +25,7 @@ func TestAPushIsHeardAtOnce(t *testing.T) {
 			t.Errorf("acknowledged by %v after %v", got, time.Since(begun))
 		}
 		for _, name := range []string{"mad1", "drp1"} {
-			if got := f.edges[name].get("v1"); got != r {
+			if got := f.edges[name].get("v1"); !same(got, r) {
 				t.Errorf("%s has %v, want %v", name, got, r)
 			}
 		}
@@ -181,7 +181,7 @@ func TestAnEdgeFromAnOldBackup(t *testing.T) {
 			par1.push("last", "last")
 			pass(time.Minute)
 			for _, tag := range []string{"v1", "new0", fmt.Sprint("new", more-1), "last"} {
-				if a, b := par1.get(tag), mad1.get(tag); a != b || !a.Known() {
+				if a, b := par1.get(tag), mad1.get(tag); !same(a, b) || !a.Known() {
 					t.Errorf("%d more: %s is %v at par1, %v at mad1", more, tag, a, b)
 				}
 			}
@@ -205,7 +205,7 @@ func TestWhatComesTwice(t *testing.T) {
 			pass(time.Minute)
 		}
 		for i := range 3 {
-			if r := mad1.get(fmt.Sprint("v", i)); r != par1.get(fmt.Sprint("v", i)) || mad1.ledger.Claimed(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}) {
+			if r := mad1.get(fmt.Sprint("v", i)); !same(r, par1.get(fmt.Sprint("v", i))) || mad1.ledger.Claimed(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}) {
 				t.Errorf("v%d: %v", i, r)
 			}
 		}

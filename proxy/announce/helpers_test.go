@@ -199,8 +199,14 @@ func (e *edge) push(tag, text string) version.Record {
 	e.mu.Lock()
 	e.stored[d] = []byte(text)
 	e.mu.Unlock()
-	return e.ledger.Write(repo, tag, d, "type", e.ledger.Next())
+	return e.ledger.Write(repo, tag, d, "type", e.ledger.Begin(repo, tag))
 }
+
+// remove is a delete that the edge's Harbor has taken.
+func (e *edge) remove(key version.Key) { e.ledger.Delete(key, e.ledger.Begin(repo, "").Version) }
+
+// same reports whether two records are of one version and digest.
+func same(a, b version.Record) bool { return a.Version == b.Version && a.Digest == b.Digest }
 
 func (e *edge) get(tag string) version.Record {
 	return e.ledger.Get(version.Key{Repo: repo, Reference: tag})

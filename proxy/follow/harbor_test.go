@@ -183,7 +183,7 @@ func (s *site) image(name string) digest.Digest {
 func (s *site) pushed(tag, name string) digest.Digest {
 	d := s.image(name)
 	s.harbor.set(map[string]digest.Digest{tag: d, d.String(): d})
-	s.ledger.Write(repo, tag, d, "type", s.ledger.Next())
+	s.ledger.Write(repo, tag, d, "type", s.ledger.Begin(repo, tag))
 	return d
 }
 
@@ -195,10 +195,10 @@ func (s *site) heard(tag, name string) digest.Digest {
 }
 
 func (s *site) learn(reference string, d digest.Digest, claimed bool) version.Version {
-	v := version.Version{Time: max(time.Now().UnixMilli()<<16, s.ledger.Latest().Time+1), Datacenter: "mad1"}
+	v := version.Version{Time: s.ledger.Begin(repo, "").Version.Time + 1, Datacenter: "mad1"}
 	r := version.Record{Digest: d, MediaType: "type", Version: v}
 	if d == "" { // its edge knew of all that is known here
-		r.Over = s.ledger.Latest()
+		r.Knew = version.Knew{"par1": v.Time, "mad1": v.Time - 1}
 	}
 	s.ledger.Learn([]version.Announced{{Repo: repo, Reference: reference, Record: r}}, claimed, nil)
 	return v

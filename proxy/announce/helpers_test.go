@@ -199,7 +199,8 @@ func (e *edge) push(tag, text string) version.Record {
 	e.mu.Lock()
 	e.stored[d] = []byte(text)
 	e.mu.Unlock()
-	return e.ledger.Write(repo, tag, d, "type", e.ledger.Begin(repo, tag))
+	r, _ := e.ledger.Write(repo, tag, d, "type", e.ledger.Begin(repo, tag))
+	return r
 }
 
 // remove is a delete that the edge's Harbor has taken.

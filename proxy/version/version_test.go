@@ -37,7 +37,8 @@ func said(key version.Key, d digest.Digest, v version.Version) version.Announced
 
 // write is a push, and remove a delete, that begins and ends now.
 func write(l *version.Ledger, tag string, d digest.Digest) version.Record {
-	return l.Write(repo, tag, d, "type", l.Begin(repo, tag))
+	r, _ := l.Write(repo, tag, d, "type", l.Begin(repo, tag))
+	return r
 }
 
 func remove(l *version.Ledger, key version.Key) version.Version {
@@ -90,9 +91,15 @@ func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 		t.Errorf("%v is not newer than another edge's %v", after, ahead)
 	}
 	seen := version.Version{Time: ahead.Time + 1000, Datacenter: "mad1"}
-	l.Saw(seen)
+	if l.Hear(0) || l.Hear(-1) || l.Hear(1<<62) || !l.Hear(seen.Time) {
+		t.Error("what can be a clock's word is heard, and nothing else")
+	}
 	if gone := remove(l, tag); !gone.Newer(seen) {
 		t.Errorf("the delete's %v is not newer than %v", gone, seen)
+	}
+	w.Time = w.Add(time.Hour) // it goes on with the clock that is ahead most
+	if later := write(l, "v1", one).Version; later.At().Sub(seen.At()) < time.Hour {
+		t.Errorf("an hour after %v it is %v", seen.At(), later.At())
 	}
 }
 

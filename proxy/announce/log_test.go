@@ -74,6 +74,16 @@ func (k *kept) PutVersioned(values map[string][]byte, heard *version.Heard) erro
 	return nil
 }
 
+// TouchVersioned implements version.State.
+func (k *kept) TouchVersioned(key string, value []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.values[key]; ok {
+		k.values[key] = value
+	}
+	return nil
+}
+
 // Since implements version.State.
 func (k *kept) Since(position uint64, most int, do func(uint64, string, []byte)) uint64 {
 	c := k.copy()

@@ -38,7 +38,7 @@ func TestWhatWasPushedElsewhereIsBrought(t *testing.T) {
 		d = s.image("two") // replication has brought the content, not the tag
 		s.harbor.set(map[string]digest.Digest{d.String(): d})
 		s.learn("v1", d, false)
-		pass(0)
+		pass(time.Second)
 		if all := s.harbor.wrote(); !slices.Equal(all, want[2:]) || s.harbor.at("v1") != d {
 			t.Errorf("the content is there: wrote %q", all)
 		}
@@ -77,17 +77,17 @@ func TestATagThatIsPutBackIsRestored(t *testing.T) {
 		looks := s.harbor.looks
 		for i := len(looks) - 20; i < len(looks)-1; i++ {
 			wait := looks[i+1].Sub(looks[i])
-			if wait > 6*time.Hour || i > 1 && wait+time.Second < last {
+			if wait > 6*time.Hour+time.Second || i > 1 && wait+time.Second < last {
 				t.Errorf("look %d comes %v after the one before it, that %v after its own", i, wait, last)
 			}
 			last = wait
 		}
-		if last != 6*time.Hour || len(looks) > 100 {
+		if last < 6*time.Hour || len(looks) > 100 {
 			t.Errorf("in the end it looks every %v, %d times in all", last, len(looks))
 		}
 		s.harbor.set(map[string]digest.Digest{"v1": old})
 		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
-		if pass(0); s.harbor.at("v1") != d {
+		if pass(time.Second); s.harbor.at("v1") != d {
 			t.Error("somebody has seen it, and it is not looked at")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -231,14 +232,17 @@ func TestSinceTellsInOrderAndNoClaims(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyAsksAboutIsForgotten(t *testing.T) {
+func TestWhatNobodyAsksAboutIsForgotten(t *testing.T) { synctest.Test(t, forgets) }
+
+func forgets(t *testing.T) {
 	w, s := someday(), newDisk()
 	l := ledger("par1", w, s)
 	write(l, "used", one)
 	write(l, "unused", two)
 	remove(l, version.Buried(repo, six))
 	w.Time = w.Add(version.KeepFor / 2)
-	l.Get(version.Key{Repo: repo, Reference: "used"})
+	l.Use(version.Key{Repo: repo, Reference: "used"})
+	synctest.Wait()
 	w.Time = w.Add(version.KeepFor/2 + time.Hour)
 	each := func() (all []string) {
 		l.Expire()

@@ -100,10 +100,6 @@ func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 	if gone := remove(l, tag); !gone.Newer(seen) {
 		t.Errorf("the delete's %v is not newer than %v", gone, seen)
 	}
-	w.Time = w.Add(time.Hour) // it goes on with the clock that is ahead most
-	if later := write(l, "v1", one).Version; moment(later).Sub(moment(seen)) < time.Hour {
-		t.Errorf("an hour after %v it is %v", moment(seen), moment(later))
-	}
 }
 
 // A restart with a clock that was put back: what replaces a record is newer than it.
@@ -152,9 +148,6 @@ func TestADeleteOfADigestTakesItsTagsAlong(t *testing.T) {
 	write(l, "v1", one)
 	write(l, "latest", one)
 	write(l, "v2", two)
-	if r := write(l, "", one); r.Known() {
-		t.Errorf("a push by a digest that was not deleted has version %v", r.Version)
-	}
 	remove(l, version.Buried(repo, one))
 	tags := l.Tags(repo)
 	if !tags["v1"].Deleted() || !tags["v1"].Known() || !tags["latest"].Deleted() || tags["v2"].Digest != two || len(tags) != 3 {

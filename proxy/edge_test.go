@@ -89,7 +89,7 @@ func newSite(t *testing.T, options ...option) *site {
 	for project, public := range map[string]bool{"multi-dc-demo": false, "multi-dc-other": false, "plain": false, "repl-open": true} {
 		s.harbor.CreateProject(project, public)
 	}
-	s.harbor.CreateRobot("*", "edge", secret, "pull", "push", "tag:delete", "artifact:delete")
+	s.harbor.CreateRobot("*", "edge", secret, "pull", "push", "repository:list", "artifact:list", "artifact:read", "tag:list", "tag:delete", "artifact:delete")
 	s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
 	s.harbor.CreateRobot("multi-dc-demo", "writer", secret, "pull", "push")
 	s.edge = startEdge(t, s.harbor.URL(), s.dir, &s.harbor.Key().PublicKey, options...)

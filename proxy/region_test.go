@@ -61,7 +61,7 @@ func newRegionOf(t *testing.T, harbor func(i int) lab.HarborConfig, options ...o
 		}
 		s.harbor.CreateProject("repl-core", true)
 		s.harbor.CreateProject("multi-dc-demo", false)
-		s.harbor.CreateRobot("*", "edge", secret, "pull", "push", "tag:delete", "artifact:delete")
+		s.harbor.CreateRobot("*", "edge", secret, "pull", "push", "repository:list", "artifact:list", "artifact:read", "tag:list", "tag:delete", "artifact:delete")
 		s.harbor.CreateRobot("multi-dc-demo", "reader", secret, "pull")
 		s.harbor.CreateRobot("multi-dc-demo", "writer", secret, "pull", "push")
 		s.edge = httptest.NewUnstartedServer(nil)

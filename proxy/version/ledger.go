@@ -239,7 +239,7 @@ func (l *Ledger) save(entries map[Key]entry, heard *Heard) bool {
 	defer l.mu.Unlock()
 	for key, e := range entries {
 		l.entries.Add(key, e)
-		if err != nil && len(l.unsaved) < maxUnsaved {
+		if _, waits := l.unsaved[key]; err != nil && (waits || len(l.unsaved) < maxUnsaved) {
 			l.unsaved[key] = e
 		}
 	}

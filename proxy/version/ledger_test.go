@@ -1,0 +1,305 @@
+package version_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/version"
+)
+
+// disk is a State that a test can make refuse.
+type disk struct {
+	values map[string][]byte
+	at     map[string]uint64
+	last   uint64
+	heard  map[string]version.Heard
+	full   bool
+	writes int
+}
+
+func newDisk() *disk {
+	return &disk{values: map[string][]byte{}, at: map[string]uint64{}, heard: map[string]version.Heard{}}
+}
+
+func (d *disk) Epoch() string                           { return "epoch" }
+func (d *disk) Versioned(key string) []byte             { return d.values[key] }
+func (d *disk) HeardOf(datacenter string) version.Heard { return d.heard[datacenter] }
+func (d *disk) EachVersioned(p string, do func(string, []byte)) {
+	for _, key := range slices.Sorted(maps.Keys(d.values)) {
+		if strings.HasPrefix(key, p) {
+			do(key, d.values[key])
+		}
+	}
+}
+
+func (d *disk) PutVersioned(values map[string][]byte, heard *version.Heard) error {
+	if d.writes++; d.full {
+		return errFull
+	}
+	for key, value := range values {
+		if value == nil {
+			delete(d.values, key)
+			delete(d.at, key)
+			continue
+		}
+		d.last++
+		d.values[key], d.at[key] = value, d.last
+	}
+	if heard != nil {
+		d.heard[heard.Datacenter] = *heard
+	}
+	return nil
+}
+
+func (d *disk) TouchVersioned(key string, value []byte) error {
+	if d.full {
+		return errFull
+	}
+	if _, ok := d.values[key]; ok {
+		d.values[key] = value
+	}
+	return nil
+}
+
+func (d *disk) Since(position uint64, most int, do func(uint64, string, []byte)) uint64 {
+	var keys []string
+	for key, at := range d.at {
+		if at > position {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Compare(d.at[a], d.at[b]) })
+	for _, key := range keys[:min(most, len(keys))] {
+		do(d.at[key], key, d.values[key])
+	}
+	return d.last
+}
+
+// What the disk refuses counts as long as the edge runs, and is written with the next
+// write that the disk takes.
+func TestADiskThatIsFull(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	write(l, "v0", one)
+	s.full = true
+	write(l, "v1", one)
+	write(l, "v1", two)
+	remove(l, version.Key{Repo: repo, Reference: "v0"})
+	tags := l.Tags(repo)
+	if l.Get(tag).Digest != two || tags["v1"].Digest != two || !tags["v0"].Deleted() || !tags["v0"].Known() {
+		t.Errorf("while it is full: %v", tags)
+	}
+	if r := ledger("par1", w, s).Get(tag); r.Known() {
+		t.Errorf("it was full, and has %v", r)
+	}
+	s.full = false
+	write(l, "v2", six)
+	tags = ledger("par1", w, s).Tags(repo)
+	if tags["v1"].Digest != two || tags["v2"].Digest != six || !tags["v0"].Deleted() || len(tags) != 3 {
+		t.Errorf("on disk: %v", tags)
+	}
+	if all, _, _ := l.Since(0, 10); len(all) != 3 {
+		t.Errorf("the peers are told %v", all)
+	}
+	write(l, "v1", six)
+	write(l, "v3", six)
+	if r := ledger("par1", w, s).Get(tag); r.Digest != six {
+		t.Errorf("what waited for the disk has come back: %v", r)
+	}
+}
+
+// What waits for a full disk is bounded, and of each reference it is the newest.
+func TestMuchThatWaitsForTheDisk(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	s.full = true
+	var all []version.Announced
+	for i := range 20000 {
+		all = append(all, said(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}, one, version.Version{Time: 1, Datacenter: "mad1"}))
+	}
+	l.Learn(all, false, nil)
+	before := len(l.Tags(repo))
+	for i := range 20 {
+		write(l, fmt.Sprint("v", i), two)
+	}
+	s.full = false
+	write(l, "last", one)
+	again := ledger("par1", w, s)
+	for i := range 20 {
+		if r := again.Get(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}); r.Known() && r.Digest != two {
+			t.Fatalf("v%d is an older version than was acknowledged: %v", i, r)
+		}
+	}
+	if before >= len(all) || len(s.values) != before+1 {
+		t.Errorf("%d waited, %d are on disk", before, len(s.values))
+	}
+}
+
+// A tag that is retired while the disk is full is not there again when it takes writes.
+func TestWhatIsRetiredWhileTheDiskIsFullStaysSo(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	v := write(l, "v1", one).Version
+	s.full = true
+	l.Retire(tag, v)
+	if l.Get(tag).Known() || l.Tags(repo)["v1"].Known() {
+		t.Error("it is there still")
+	}
+	s.full = false
+	write(l, "v2", one)
+	if r := ledger("par1", w, s).Get(tag); r.Known() {
+		t.Errorf("it came back: %v", r)
+	}
+}
+
+// Changed is told of what is on disk, and before the client hears of it.
+func TestChangedIsToldWhatIsWritten(t *testing.T) {
+	s := newDisk()
+	var told []string
+	l := version.New(version.Config{Datacenter: "par1", State: s, Log: slog.New(slog.DiscardHandler), Now: someday().now,
+		Changed: func(key version.Key, r version.Record, own bool) {
+			told = append(told, fmt.Sprint(key.Reference, " ", r.Digest == one, own, s.values[key.String()] != nil))
+		}})
+	v := write(l, "v1", one).Version
+	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, one, v)}, true, nil)
+	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, v)}, true, nil) // it is known
+	remove(l, tag)
+	want := []string{"v1 true true true", "v2 true false true", "v1 false true true"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
+func TestHowFarAPeersLogWasHeard(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	if h := l.HeardOf("mad1"); h != (version.Heard{Datacenter: "mad1"}) {
+		t.Errorf("%v", h)
+	}
+	heard := version.Heard{Datacenter: "mad1", Epoch: "e", Position: 7}
+	v := version.Version{Time: w.UnixMilli() << 16, Datacenter: "mad1"}
+	l.Learn([]version.Announced{said(tag, one, v)}, true, &heard)
+	for name, l := range map[string]*version.Ledger{"now": l, "after a restart": ledger("par1", w, s)} {
+		if h := l.HeardOf("mad1"); h != heard {
+			t.Errorf("%s: %v", name, h)
+		}
+		if !l.Claimed(tag) {
+			t.Errorf("%s it is taken for certain", name)
+		}
+	}
+	before := s.writes
+	next := version.Heard{Datacenter: "mad1", Epoch: "e", Position: 9}
+	if l.Learn([]version.Announced{said(tag, one, v)}, true, &next); l.HeardOf("mad1") != next || s.writes != before {
+		t.Errorf("what says nothing new: %v, and %d writes", l.HeardOf("mad1"), s.writes-before)
+	}
+}
+
+func TestSinceTellsInOrderAndNoClaims(t *testing.T) {
+	w := someday()
+	l := ledger("par1", w, nil)
+	for i := range 5 {
+		write(l, fmt.Sprint("v", i), one)
+	}
+	write(l, "v1", two) // moves to the end of the log
+	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "claimed"}, one, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
+	var order []string
+	position, last := uint64(0), uint64(1)
+	for position < last {
+		var all []version.Announced
+		before := position
+		if all, position, last = l.Since(position, 2); position <= before || len(all) > 2 {
+			t.Fatalf("after %d: %d records until %d", before, len(all), position)
+		}
+		for _, a := range all {
+			order = append(order, a.Reference)
+			if !a.Valid() {
+				t.Errorf("it tells what no edge would take: %v", a)
+			}
+		}
+	}
+	if want := []string{"v0", "v2", "v3", "v4", "v1"}; !slices.Equal(order, want) {
+		t.Errorf("told %v, want %v", order, want)
+	}
+}
+
+func TestWhatNobodyAsksAboutIsForgotten(t *testing.T) { synctest.Test(t, forgets) }
+
+func forgets(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	write(l, "used", one)
+	write(l, "unused", two)
+	remove(l, version.Buried(repo, six))
+	w.Time = w.Add(version.KeepFor / 2)
+	l.Use(version.Key{Repo: repo, Reference: "used"})
+	synctest.Wait()
+	w.Time = w.Add(version.KeepFor/2 + time.Hour)
+	each := func() (all []string) {
+		l.Expire()
+		l.Each(func(key version.Key, r version.Record, claimed bool) { all = append(all, key.Reference) })
+		return all
+	}
+	for range 2 {
+		if all := each(); !slices.Equal(all, []string{"used"}) {
+			t.Errorf("each: %v", all)
+		}
+	}
+	if len(s.values) != 1 {
+		t.Errorf("the disk has %d", len(s.values))
+	}
+	if l.Get(version.Key{Repo: repo, Reference: "unused"}).Known() {
+		t.Error("it is in memory still")
+	}
+}
+
+func TestWhatIsNoRecordIsNotValid(t *testing.T) {
+	v := version.Version{Time: 1, Datacenter: "mad1"}
+	for name, a := range map[string]version.Announced{
+		"no version": said(tag, one, version.Version{}), "nobody's": said(tag, one, version.Version{Time: 1}), "before time": said(tag, one, version.Version{Time: -1, Datacenter: "x"}),
+		"after all time": said(tag, one, version.Version{Time: 1 << 62, Datacenter: "x"}), "no digest": said(tag, "sha256:x", v),
+		"of no digest": said(version.Key{Repo: repo, Reference: "sha256:x"}, "", v), "of no revived digest": said(version.Key{Repo: repo, Reference: "@sha256:x"}, one, v),
+	} {
+		if a.Valid() {
+			t.Errorf("%s: %v is valid", name, a)
+		}
+	}
+	for _, a := range []version.Announced{said(tag, one, v), said(tag, "", v), said(version.Buried(repo, one), "", v), said(version.Revived(repo, one), one, v)} {
+		if !a.Valid() {
+			t.Errorf("%v is not valid", a)
+		}
+	}
+}
+
+func TestManyWriteAtOnce(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	done := make(chan version.Version)
+	for i := range 50 {
+		go func() { done <- write(l, "v1", digest.FromString(fmt.Sprint(i))).Version }()
+	}
+	seen := map[version.Version]bool{}
+	var newest version.Version
+	for range 50 {
+		v := <-done
+		if seen[v] {
+			t.Errorf("%v twice", v)
+		}
+		if seen[v] = true; v.Newer(newest) {
+			newest = v
+		}
+	}
+	if l.Get(tag).Version != newest {
+		t.Errorf("it has %v, the newest is %v", l.Get(tag).Version, newest)
+	}
+}
+
+var errFull = errors.New("no space left on device")

@@ -1,0 +1,108 @@
+package proxy_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.org/breakwater/internal/trial"
+)
+
+// gone waits until an edge gives a tombstone for references.
+func (s *site) gone(t *testing.T, references ...string) {
+	t.Helper()
+	trial.Until(t, func() error {
+		for _, reference := range references {
+			a := s.pullNote(t, reference)
+			if a.status != http.StatusNotFound || a.header.Get("Cache-Status") != "breakwater; hit; detail=tombstone" || a.code() != "MANIFEST_UNKNOWN" {
+				return fmt.Errorf("%s: %d %s (%s)", reference, a.status, a.body, a.header.Get("Cache-Status"))
+			}
+		}
+		return nil
+	})
+}
+
+// harborLoses waits until the site's Harbor has nothing under references.
+func (s *site) harborLoses(t *testing.T, references ...string) {
+	t.Helper()
+	trial.Until(t, func() error {
+		for _, reference := range references {
+			if has := s.harborHas(t, reference); has != "" {
+				return fmt.Errorf("Harbor has %s as %s", reference, has)
+			}
+		}
+		return nil
+	})
+}
+
+// What a person deletes past the edges is deleted everywhere, edges and Harbors.
+func TestADeletePastTheEdgesIsATombstone(t *testing.T) {
+	c := counters{}
+	r := newRegion(t, hooked(c))
+	par1 := r.sites[0]
+	par1.pushNote(t, "v1", "one")
+	par1.pushNote(t, "also", "one")
+	par1.pushNote(t, "v2", "two")
+	r.agree(t, map[string]string{"v1": "one", "also": "one", "v2": "two"})
+	par1.deletePast(t, "one")
+	if a := par1.hook(t, hook("DELETE_ARTIFACT", "admin", "v1", "one", time.Now().Add(2*time.Second))); a.status != http.StatusNoContent || c.webhooks(t, "taken") != 1 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for _, s := range r.sites {
+		s.gone(t, "v1", "also", noteDigest("one"))
+		s.harborLoses(t, "v1", "also", noteDigest("one"))
+		s.shows(t, "another one", "v2", "two")
+	}
+	if a := par1.pushNote(t, "v1", "one"); a.status != http.StatusCreated {
+		t.Fatal(a.status)
+	}
+	r.agree(t, map[string]string{"v1": "one", "v2": "two"})
+}
+
+// An event of a delete that was overtaken by a push is no delete.
+func TestALateDeleteIsNone(t *testing.T) {
+	c := counters{}
+	s := newRegion(t, hooked(c)).sites[0]
+	s.pushNote(t, "v1", "one")
+	s.deletePast(t, "one")
+	s.pushNote(t, "v1", "one")
+	if a := s.hook(t, hook("DELETE_ARTIFACT", "admin", "v1", "one", time.Now().Add(-time.Minute))); a.status != http.StatusNoContent || c.webhooks(t, "old") != 1 {
+		t.Errorf("%d", a.status)
+	}
+	s.shows(t, "pushed again", "v1", "one")
+}
+
+// What Harbor's retention removes in one datacenter is no delete: it is served from
+// elsewhere, and not brought back to that Harbor.
+func TestWhatRetentionRemovesIsNoTombstone(t *testing.T) {
+	c := counters{}
+	r := newRegion(t, hooked(c))
+	par1 := r.sites[0]
+	par1.pushNote(t, "v1", "one")
+	par1.pushNote(t, "v2", "two")
+	r.agree(t, map[string]string{"v1": "one", "v2": "two"})
+	par1.deletePast(t, "one") // by retention
+	if a := par1.hook(t, hook("DELETE_ARTIFACT", "harbor-jobservice", "v1", "one", time.Now())); a.status != http.StatusNoContent || c.webhooks(t, "machine") != 1 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	par1.deletePast(t, "two") // nobody says anything: it was lost
+	for _, s := range r.sites {
+		s.shows(t, "by retention", "v1", "one")
+		s.shows(t, "lost", "v2", "two")
+	}
+	trial.Until(t, func() error {
+		if has := par1.harborHas(t, "v2"); has != noteDigest("two") {
+			return fmt.Errorf("what was lost is not brought back: %q", has)
+		}
+		return nil
+	})
+	if has := par1.harborHas(t, "v1"); has != "" {
+		t.Errorf("what retention removed is brought back: %s", has)
+	}
+	for i, s := range r.sites[1:] {
+		if s.harborHas(t, "v1") != noteDigest("one") {
+			t.Errorf("the Harbor of peer %d has lost it", i)
+		}
+	}
+}

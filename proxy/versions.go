@@ -289,8 +289,8 @@ const (
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
-		h.versions.Write(key.Repo, key.Reference, has, d.mediaType, d.begun)
-		return true
+		_, newest := h.versions.Write(key.Repo, key.Reference, has, d.mediaType, d.begun)
+		return newest
 	}
 	return false
 }

@@ -47,11 +47,17 @@ const (
 // edge has heard of the peer's log: position says how far that is. A record that is taken counts
 // from now on, and is taken back where the peer turns out not to serve it.
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
+	late := a.cfg.Ledger.Late(b.Clock)
 	a.cfg.Ledger.Hear(b.Clock)
 	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.noteHeard(from)
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch {
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
+	}
+	if late { // the sender has given it up, and knows more by now
+		a.metrics.heardRecords(heardOld, len(b.Records))
+		position.Position = heard.Position
+		return position, false
 	}
 	if b.Until == b.After { // a question
 		position.Position = heard.Position

@@ -200,7 +200,7 @@ func (s *site) learn(reference string, d digest.Digest, claimed bool) version.Ve
 	if d == "" { // its edge knew of all that is known here
 		r.Knew = version.Knew{"par1": v.Time, "mad1": v.Time - 1}
 	}
-	s.ledger.Learn([]version.Announced{{Repo: repo, Reference: reference, Record: r}}, claimed, nil)
+	s.ledger.Learn("mad1", []version.Announced{{Repo: repo, Reference: reference, Record: r}}, claimed, nil)
 	return v
 }
 

@@ -178,8 +178,12 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 	last = l.cfg.State.Since(position, most, func(at uint64, text string, value []byte) {
 		key, e := parseKey(text), decode(value)
 		until = at
-		if e.Known() && !e.Unproven { // what is claimed is its own edge's to announce
-			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Own: e.By == ""})
+		own := e.By == ""
+		if e.Unproven { // what is claimed is its own edge's to announce; what it replaces may not have been heard of
+			e.Record = *e.Before
+		}
+		if e.Known() {
+			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Own: own})
 		}
 	})
 	return all, until, last
@@ -195,6 +199,13 @@ func parseKey(text string) Key {
 
 // Clock is what this edge's clock says now, newer than all that it has seen.
 func (l *Ledger) Clock() int64 { return l.clock.next().Time }
+
+// Late reports whether what another edge's clock said is so long ago that it does not wait
+// for an answer any more. A clock that is far off says nothing.
+func (l *Ledger) Late(t int64) bool {
+	ms := (l.clock.next().Time - t) >> counterBits
+	return ms > lateAfter && ms < maxAhead
+}
 
 // Hear takes note of what another edge's clock says now: what is written from now on is
 // newer. It reports whether that can be a clock's word.

@@ -127,7 +127,7 @@ func TestMuchThatWaitsForTheDisk(t *testing.T) {
 	for i := range 20000 {
 		all = append(all, said(version.Key{Repo: repo, Reference: fmt.Sprint("v", i)}, one, version.Version{Time: 1, Datacenter: "mad1"}))
 	}
-	l.Learn(all, false, nil)
+	l.Learn("mad1", all, false, nil)
 	before := len(l.Tags(repo))
 	for i := range 20 {
 		write(l, fmt.Sprint("v", i), two)
@@ -171,8 +171,8 @@ func TestChangedIsToldWhatIsWritten(t *testing.T) {
 			told = append(told, fmt.Sprint(key.Reference, " ", r.Digest == one, own, s.values[key.String()] != nil))
 		}})
 	v := write(l, "v1", one).Version
-	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, one, v)}, true, nil)
-	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, v)}, true, nil) // it is known
+	l.Learn("mad1", []version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, one, v)}, true, nil)
+	l.Learn("mad1", []version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, v)}, true, nil) // it is known
 	remove(l, tag)
 	want := []string{"v1 true true true", "v2 true false true", "v1 false true true"}
 	if !slices.Equal(told, want) {
@@ -188,7 +188,7 @@ func TestHowFarAPeersLogWasHeard(t *testing.T) {
 	}
 	heard := version.Heard{Datacenter: "mad1", Epoch: "e", Position: 7}
 	v := version.Version{Time: w.UnixMilli() << 16, Datacenter: "mad1"}
-	l.Learn([]version.Announced{said(tag, one, v)}, true, &heard)
+	l.Learn("mad1", []version.Announced{said(tag, one, v)}, true, &heard)
 	for name, l := range map[string]*version.Ledger{"now": l, "after a restart": ledger("par1", w, s)} {
 		if h := l.HeardOf("mad1"); h != heard {
 			t.Errorf("%s: %v", name, h)
@@ -199,7 +199,7 @@ func TestHowFarAPeersLogWasHeard(t *testing.T) {
 	}
 	before := s.writes
 	next := version.Heard{Datacenter: "mad1", Epoch: "e", Position: 9}
-	if l.Learn([]version.Announced{said(tag, one, v)}, true, &next); l.HeardOf("mad1") != next || s.writes != before {
+	if l.Learn("mad1", []version.Announced{said(tag, one, v)}, true, &next); l.HeardOf("mad1") != next || s.writes != before {
 		t.Errorf("what says nothing new: %v, and %d writes", l.HeardOf("mad1"), s.writes-before)
 	}
 }
@@ -211,7 +211,7 @@ func TestSinceTellsInOrderAndNoClaims(t *testing.T) {
 		write(l, fmt.Sprint("v", i), one)
 	}
 	write(l, "v1", two) // moves to the end of the log
-	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "claimed"}, one, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
+	l.Learn("mad1", []version.Announced{said(version.Key{Repo: repo, Reference: "claimed"}, one, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
 	var order []string
 	position, last := uint64(0), uint64(1)
 	for position < last {

@@ -44,6 +44,9 @@ func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datac
 // maxAhead bounds, in ms, how far a clock is followed: what is more is broken.
 const maxAhead = 15 * 60_000
 
+// lateAfter is, in ms, longer than an edge waits for the answer to an announcement.
+const lateAfter = 7_000
+
 // maxTime leaves room for what follows: a version from the year 6000 is a fault.
 const maxTime = int64(1) << 62
 

@@ -89,7 +89,7 @@ func TestAWrongClockMakesNoOlderVersion(t *testing.T) {
 		t.Errorf("the clock was put back: %v is not newer than %v", again, before)
 	}
 	ahead := version.Version{Time: w.Add(24*time.Hour).UnixMilli() << 16, Datacenter: "mad1"}
-	l.Learn([]version.Announced{said(version.Key{Repo: repo, Reference: "other"}, one, ahead)}, false, nil)
+	l.Learn("mad1", []version.Announced{said(version.Key{Repo: repo, Reference: "other"}, one, ahead)}, false, nil)
 	if after := write(l, "v1", six).Version; !after.Newer(ahead) {
 		t.Errorf("%v is not newer than another edge's %v", after, ahead)
 	}
@@ -128,17 +128,17 @@ func TestOfTwoVersionsTheNewerIsLearned(t *testing.T) {
 	for shift := range all { // in whatever order
 		l := ledger("drp1", w, nil)
 		for i := range all {
-			l.Learn(all[(i+shift)%len(all):][:1], false, nil)
+			l.Learn("mad1", all[(i+shift)%len(all):][:1], false, nil)
 		}
 		if r := l.Get(tag); r.Digest != six || r.Version != at(2, "par1") {
 			t.Errorf("shifted by %d: %v", shift, r)
 		}
 	}
 	l := ledger("drp1", w, nil)
-	if taken := l.Learn(all, false, nil); len(taken) != 3 || l.Get(tag).Digest != six {
+	if taken := l.Learn("mad1", all, false, nil); len(taken) != 3 || l.Get(tag).Digest != six {
 		t.Errorf("in one batch: took %v, has %v", taken, l.Get(tag))
 	}
-	if taken := l.Learn(all, false, nil); len(taken) != 0 {
+	if taken := l.Learn("mad1", all, false, nil); len(taken) != 0 {
 		t.Errorf("a second time: took %v", taken)
 	}
 }
@@ -184,7 +184,7 @@ func TestDeleteAndPushAgainInEitherOrder(t *testing.T) {
 	for range 2 {
 		l := ledger("mad1", someday(), nil)
 		for i := range all {
-			l.Learn(all[i:i+1], false, nil)
+			l.Learn("mad1", all[i:i+1], false, nil)
 		}
 		if l.Gone(repo, one) || l.Tags(repo)["v1"].Digest != one {
 			t.Errorf("%v", l.Tags(repo))
@@ -228,8 +228,8 @@ func TestAClaimIsWithdrawnToWhatWasCertain(t *testing.T) {
 	l := ledger("par1", w, newDisk())
 	certain := write(l, "v1", one)
 	first, second := version.Version{Time: certain.Version.Time + 1, Datacenter: "mad1"}, version.Version{Time: certain.Version.Time + 2, Datacenter: "drp1"}
-	l.Learn([]version.Announced{said(tag, two, first)}, true, nil)
-	l.Learn([]version.Announced{said(tag, six, second)}, true, nil)
+	l.Learn("mad1", []version.Announced{said(tag, two, first)}, true, nil)
+	l.Learn("mad1", []version.Announced{said(tag, six, second)}, true, nil)
 	if r := l.Get(tag); r.Digest != six || !l.Claimed(tag) {
 		t.Errorf("a claim counts at once: %v", r)
 	}
@@ -243,16 +243,16 @@ func TestAClaimIsWithdrawnToWhatWasCertain(t *testing.T) {
 		t.Error("what is certain was withdrawn")
 	}
 	other := version.Key{Repo: repo, Reference: "other"}
-	l.Learn([]version.Announced{said(other, two, first)}, true, nil)
-	if taken := l.Learn([]version.Announced{said(other, six, first)}, false, nil); len(taken) != 0 || !l.Claimed(other) {
+	l.Learn("mad1", []version.Announced{said(other, two, first)}, true, nil)
+	if taken := l.Learn("mad1", []version.Announced{said(other, six, first)}, false, nil); len(taken) != 0 || !l.Claimed(other) {
 		t.Error("another digest makes the claim certain")
 	}
-	l.Learn([]version.Announced{said(other, two, first)}, false, nil)
+	l.Learn("mad1", []version.Announced{said(other, two, first)}, false, nil)
 	if l.Claimed(other) || l.Withdraw(other, first) || l.Get(other).Digest != two {
 		t.Error("a claim that was shown to be true is withdrawn all the same")
 	}
 	fresh := version.Key{Repo: repo, Reference: "fresh"}
-	l.Learn([]version.Announced{said(fresh, two, first)}, true, nil)
+	l.Learn("mad1", []version.Announced{said(fresh, two, first)}, true, nil)
 	if !l.Withdraw(fresh, first) || l.Get(fresh).Known() {
 		t.Errorf("there was nothing before: %v", l.Get(fresh))
 	}
@@ -279,7 +279,7 @@ func TestAPushThatDidNotHearOfADelete(t *testing.T) {
 	w := someday()
 	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
 	shared := write(par1, "v1", one)
-	mad1.Learn([]version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
+	mad1.Learn("mad1", []version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
 	remove(par1, version.Buried(repo, one)) // in a partition
 	w.Time = w.Add(time.Minute)
 	write(mad1, "v1", one)
@@ -303,7 +303,7 @@ func TestADeleteByAClockThatIsAheadTakesWhatItKnew(t *testing.T) {
 	ahead.Time = ahead.Add(10 * time.Minute)
 	par1, mad1 := ledger("par1", ahead, nil), ledger("mad1", w, nil)
 	shared := write(par1, "v1", one)
-	mad1.Learn([]version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
+	mad1.Learn("mad1", []version.Announced{{Repo: repo, Reference: "v1", Record: shared}}, false, nil)
 	again := ledger("drp1", w, nil).Begin(repo, "v2").Version // a push of a third edge, that has heard of neither
 	remove(par1, version.Buried(repo, one))
 	deleted, _, _ := par1.Since(0, 100)

@@ -129,15 +129,11 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 	}
 }
 
-// showVersion tells the edge that may take a write which version it has. Nobody else is to
-// say so.
-func (h *Handler) showVersion(r *request, b version.Begun) *http.Request {
-	in := *r.http
+// unmarked is a client's write without what edges tell each other.
+func unmarked(r *http.Request) *http.Request {
+	in := *r
 	in.Header = in.Header.Clone()
 	in.Header.Del(peer.RecordHeader)
-	if r.ns.Kind == namespace.MultiDC {
-		in.Header.Set(peer.RecordHeader, version.Record{Version: b.Version, Knew: b.Knew}.Mark())
-	}
 	return &in
 }
 
@@ -148,7 +144,7 @@ func (h *Handler) begin(r *request) version.Begun {
 		return h.versions.Begin(r.Repo, r.Tag)
 	}
 	h.versions.Hear(shown.Version.Time)
-	return version.Begun{Version: shown.Version, Knew: shown.Knew}
+	return version.Begun{Version: shown.Version, Knew: shown.Knew, After: shown.After}
 }
 
 // learn takes over a version that another datacenter's edge serves.

@@ -18,7 +18,7 @@ import (
 func (h *Handler) serveWrite(w *response, r *request) error {
 	begun := h.begin(r)
 	if r.peer == "" {
-		r.http = h.showVersion(r, begun)
+		r.http = unmarked(r.http)
 	}
 	request := r.write()
 	request.Begun = begun
@@ -70,6 +70,12 @@ func (m manifests) Pushed(p push.Pushed) {
 	if err == nil {
 		m.h.tags.Pushed(tags.Key{Repo: p.Repo, Reference: p.Reference}, tags.Entry{Digest: p.Digest, MediaType: mediaType, Source: p.By.Name})
 	}
+}
+
+// Begun implements push.Manifests.
+func (m manifests) Begun(repo string, d digest.Digest, b version.Begun) (version.Begun, string) {
+	b = m.h.versions.Pushes(repo, d, b)
+	return b, version.Record{Version: b.Version, Knew: b.Knew, After: b.After}.Mark()
 }
 
 // Doubted implements push.Manifests.

@@ -20,6 +20,7 @@ import (
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/version"
@@ -38,6 +39,9 @@ type Manifests interface {
 	Pushed(Pushed)
 	// Doubted notes a push of a tag of which nobody knows whether a Harbor took it.
 	Doubted(Pushed)
+	// Begun completes what is known of a push of a manifest that begins, and returns what a
+	// peer that takes it is to be told.
+	Begun(repo string, d digest.Digest, b version.Begun) (_ version.Begun, mark string)
 	// Read returns a manifest that the edge holds.
 	Read(d digest.Digest) ([]byte, error)
 }
@@ -134,6 +138,11 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 	in.Header = in.Header.Clone()
 	in.Header.Set("Accept-Encoding", "identity") // the answer is read here too
 	w.HTTP = &in
+	if w.manifest != nil && !w.FromPeer && w.Namespace.Kind == namespace.MultiDC {
+		var mark string
+		w.Begun, mark = w.p.Manifests.Begun(w.Parsed.Repo, w.digest(), w.Begun)
+		in.Header.Set(peer.RecordHeader, mark)
+	}
 	repeatable := w.manifest != nil || w.HTTP.ContentLength == 0
 	for i, t := range w.targets {
 		more := i < len(w.targets)-1 && repeatable

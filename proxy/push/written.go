@@ -53,13 +53,17 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	}
 }
 
+// digest is that of the manifest that is pushed.
+func (w *Write) digest() digest.Digest {
+	if w.Parsed.Digest != "" {
+		return w.Parsed.Digest
+	}
+	return digest.FromBytes(w.manifest)
+}
+
 // pushed is the manifest that the write pushes.
 func (w *Write) pushed(t target, answer http.Header) Pushed {
-	d := w.Parsed.Digest
-	if d == "" {
-		d = digest.FromBytes(w.manifest)
-	}
-	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: d,
+	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: w.digest(),
 		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Begun: w.Begun, FromPeer: w.FromPeer, Answer: answer}
 }
 

@@ -46,7 +46,6 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 			e = l.known(key)
 		}
 		if !key.IsTag() && a.Deleted() && e.Known() { // both took along what they knew
-			a.Blind = a.Blind || e.Blind
 			a.Knew = a.Knew.And(e.Knew)
 		}
 		switch {

@@ -246,7 +246,7 @@ func forgets(t *testing.T) {
 	w.Time = w.Add(version.KeepFor/2 + time.Hour)
 	each := func() (all []string) {
 		l.Expire()
-		l.Each(func(key version.Key, r version.Record, claimed bool) { all = append(all, key.Reference) })
+		l.Each(func(key version.Key, r version.Record, claimedBy string) { all = append(all, key.Reference) })
 		return all
 	}
 	for range 2 {

@@ -8,6 +8,7 @@ import (
 type Begun struct {
 	Version Version // newer than all that the edge had seen
 	Knew    Knew    // of the tag
+	After   Version // the last delete of the digest that is pushed
 }
 
 // Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
@@ -21,6 +22,12 @@ func (l *Ledger) Begin(repo, tag string) Begun {
 	return b
 }
 
+// Pushes returns b with the last delete of the digest that is being pushed.
+func (l *Ledger) Pushes(repo string, d digest.Digest, b Begun) Begun {
+	b.After = l.get(Buried(repo, d)).Version
+	return b
+}
+
 // Write records that a push of the digest was accepted under a tag, or, where the tag is
 // "", by the digest alone. It ends an older delete of the digest. newest is false where a
 // push that began later is known already, or the disk has not taken it: then the peers do
@@ -28,7 +35,7 @@ func (l *Ledger) Begin(repo, tag string) Begun {
 func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) (r Record, newest bool) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: l.get(Buried(repo, d)).Version}
+	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: b.After}
 	entries := map[Key]entry{}
 	if r.After != (Version{}) || tag == "" {
 		l.put(entries, Revived(repo, d), r)
@@ -71,12 +78,28 @@ func (l *Ledger) Delete(key Key, v Version) {
 	r := Record{Version: v}
 	if !key.IsTag() {
 		r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest())
+		r.Knew = r.Knew.And(l.get(key).Knew)
 	}
 	entries := map[Key]entry{}
 	if l.put(entries, key, r); len(entries) > 0 {
 		l.revive(entries, key)
+		l.tell(entries, key)
 		l.apply(entries, true, nil)
 	}
+}
+
+// tell has the tags that go with a deleted digest told to the others, who may not have
+// heard that they were it.
+func (l *Ledger) tell(entries map[Key]entry, deleted Key) {
+	if deleted.IsTag() {
+		return
+	}
+	l.each(deleted.Repo, func(key Key, e entry) {
+		if key.IsTag() && e.Digest == deleted.Digest() && !e.Unproven {
+			e.By = ""
+			entries[key] = e
+		}
+	})
 }
 
 // pushesOf is which pushes of a digest are known; none says that there is no such version.

@@ -78,9 +78,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	case r.ns.Kind == namespace.MultiDC && h.versions.Gone(r.Repo, found.Entry.Digest): // something has brought it back
 		return w.writeGone()
 	}
-	if r.ns.Kind == namespace.MultiDC && r.Tag != "" && !want.Known() {
-		h.versions.Shown(version.Key{Repo: r.Repo, Reference: r.Tag}, found.Entry.Digest)
-	}
+	h.answered(w, r, found.Entry.Digest)
 	if e.Digest != found.Entry.Digest || !held {
 		body = nil
 	}

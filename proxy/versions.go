@@ -192,11 +192,7 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 		}
 	}
 	want = h.versions.Use(key)
-	if r.peer != "" && want.Known() {
-		told := want
-		told.Digest, told.MediaType, told.Claimed = "", "", h.versions.Claimed(key)
-		w.Header().Set(peer.RecordHeader, told.Mark())
-	}
+	h.mark(w, r, key, want)
 	if r.Tag == "" {
 		return version.Record{}, gone
 	}
@@ -204,6 +200,34 @@ func (h *Handler) newest(w *response, r *request) (want version.Record, gone boo
 		h.shown(key)
 	}
 	return want, h.versions.Deleted(r.Repo, want)
+}
+
+// mark tells a peer which version it is answered with.
+func (h *Handler) mark(w *response, r *request, key version.Key, told version.Record) {
+	if r.peer == "" {
+		return
+	}
+	w.Header().Del(peer.RecordHeader)
+	if told.Known() {
+		told.Digest, told.MediaType, told.Claimed = "", "", h.versions.Claimed(key)
+		w.Header().Set(peer.RecordHeader, told.Mark())
+	}
+}
+
+// answered takes note of what a client or peer is shown under a tag.
+func (h *Handler) answered(w *response, r *request, d digest.Digest) {
+	if r.ns.Kind != namespace.MultiDC || r.Tag == "" {
+		return
+	}
+	key := version.Key{Repo: r.Repo, Reference: r.Tag}
+	now := h.versions.Get(key)
+	if !now.Known() && !h.accepts(key, d) {
+		h.versions.Shown(key, d)
+	}
+	if now.Digest != d { // it has moved meanwhile
+		now = version.Record{}
+	}
+	h.mark(w, r, key, now)
 }
 
 // shown takes note of what clients are shown under a tag that has no version: what is
@@ -236,15 +260,10 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly {
 			return found, err
 		}
-		// Nobody has its digest: it was announced, and is not served; or retention has
-		// removed it everywhere. What is known beside counts.
-		switch {
-		case h.versions.Withdraw(key, q.Want.Version):
-		case q.Want.Age(h.cfg.Now()) < fetch.Settled: // it was acknowledged a short while ago
+		if h.versions.Claimed(key) || q.Want.Age(h.cfg.Now()) < fetch.Settled { // it was acknowledged a short while ago
 			return found, outcome.DontKnow(err)
-		default:
-			h.versions.Retire(key, q.Want.Version)
 		}
+		h.versions.Retire(key, q.Want.Version) // retention has removed it everywhere
 	}
 	return tags.Found{}, outcome.DontKnow(errors.New("its versions change all the time"))
 }

@@ -211,6 +211,9 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
 		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
+	case err == nil && key.IsTag() && !served.Known() && served.Digest != "" && served.Digest != c.Digest: // it is moving
+		a.later(key, c)
+		return
 	case err == nil && c.shownBy(key, served):
 		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
 	default:

@@ -45,9 +45,6 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 		if !ok {
 			e = l.known(key)
 		}
-		if !key.IsTag() && a.Deleted() && e.Known() { // both took along what they knew
-			a.Knew = a.Knew.And(e.Knew)
-		}
 		switch {
 		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && e.overtook(a):
 			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false, ""), true

@@ -288,8 +288,8 @@ func TestAPushThatDidNotHearOfADelete(t *testing.T) {
 	par1.Learn("mad1", pushed, true, nil)
 	mad1.Learn("par1", deleted, true, nil)
 	third := ledger("drp1", w, nil)
-	third.Learn(deleted, true, nil)
-	third.Learn(pushed, true, nil)
+	third.Learn("mad1", deleted, true, nil)
+	third.Learn("mad1", pushed, true, nil)
 	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1, "drp1": third} {
 		if l.Gone(repo, one) || l.Tags(repo)["v1"].Digest != one {
 			t.Errorf("%s: gone %v, %v", name, l.Gone(repo, one), l.Tags(repo))
@@ -307,13 +307,13 @@ func TestADeleteByAClockThatIsAheadTakesWhatItKnew(t *testing.T) {
 	again := ledger("drp1", w, nil).Begin(repo, "v2").Version // a push of a third edge, that has heard of neither
 	remove(par1, version.Buried(repo, one))
 	deleted, _, _ := par1.Since(0, 100)
-	mad1.Learn(deleted, false, nil)
+	mad1.Learn("mad1", deleted, false, nil)
 	if !mad1.Gone(repo, one) || !mad1.Tags(repo)["v1"].Deleted() {
 		t.Fatal("what was known is not deleted")
 	}
 	pushed := []version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, two, again)}
 	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1} {
-		l.Learn(pushed, false, nil)
+		l.Learn("mad1", pushed, false, nil)
 		if l.Gone(repo, two) || l.Tags(repo)["v2"].Digest != two || !l.Gone(repo, one) {
 			t.Errorf("%s: %v", name, l.Tags(repo))
 		}
@@ -330,13 +330,13 @@ func TestADeleteOfWhatHadNoVersion(t *testing.T) {
 	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
 	remove(par1, version.Buried(repo, one))
 	deleted, _, _ := par1.Since(0, 100)
-	mad1.Learn(deleted, false, nil)
+	mad1.Learn("mad1", deleted, false, nil)
 	if !par1.Gone(repo, one) || !mad1.Gone(repo, one) {
 		t.Error("it is not gone")
 	}
 	write(mad1, "v1", one)
 	pushed, _, _ := mad1.Since(0, 100)
-	par1.Learn(pushed, false, nil)
+	par1.Learn("mad1", pushed, false, nil)
 	if par1.Gone(repo, one) || mad1.Gone(repo, one) || par1.Tags(repo)["v1"].Digest != one {
 		t.Error("it was pushed again, and is gone")
 	}

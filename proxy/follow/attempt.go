@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -285,11 +286,36 @@ func refused(resp *http.Response) error {
 	return fmt.Errorf("Harbor answers %d: %s", status, e.Message)
 }
 
-// call asks Harbor with the edge's own credentials.
+// call asks Harbor with the edge's own credentials. Its answer to what carries no content
+// is waited for as long as a source's.
 func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, error) {
-	resp, err := f.cfg.Harbor.Registry.Call(ctx, c)
-	if err != nil && ctx.Err() == nil {
-		f.cfg.Harbor.Suspect()
+	bounded, cancel := context.WithCancel(ctx)
+	if c.Body == nil {
+		timer := time.AfterFunc(callDeadline, cancel)
+		defer timer.Stop()
 	}
-	return resp, err
+	resp, err := f.cfg.Harbor.Registry.Call(bounded, c)
+	if err != nil {
+		cancel()
+		if ctx.Err() == nil {
+			f.cfg.Harbor.Suspect()
+		}
+		return nil, err
+	}
+	resp.Body = &body{resp.Body, cancel}
+	return resp, nil
+}
+
+const callDeadline = 15 * time.Second
+
+// body ends its request when it is closed.
+type body struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }

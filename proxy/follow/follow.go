@@ -70,7 +70,7 @@ const (
 	maxRestored = 20
 	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
 	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
-	aloneFor    = 600              // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
+	aloneFor    = 30               // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
 	attemptFor  = 15 * time.Minute // as long as a large layer may take
 )

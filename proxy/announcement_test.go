@@ -23,7 +23,7 @@ func (r *region) announces(t *testing.T, epoch string, records ...version.Announ
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(announce.Batch{Epoch: epoch, Until: 1, Records: records})
+	text, err := json.Marshal(announce.Batch{Run: version.Run{Epoch: epoch}, Until: 1, Records: records})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestAnnouncementsOfOtherProjectsAreRefused(t *testing.T) {
 	if a := par1.do(t, http.MethodGet, manifests("plain/app"), map[string]string{"Authorization": par1.asAdmin()}); a.status != http.StatusOK {
 		t.Errorf("a plain project's tag: %d", a.status)
 	}
-	good, err := json.Marshal(announce.Batch{Epoch: "e", Until: 1, Records: []version.Announced{said("multi-dc-demo/app", "v1", "one", now(0))}})
+	good, err := json.Marshal(announce.Batch{Run: version.Run{Epoch: "e"}, Until: 1, Records: []version.Announced{said("multi-dc-demo/app", "v1", "one", now(0))}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -201,6 +201,7 @@ func (h *Handler) adoptFrom(ctx context.Context, key version.Key, d digest.Diges
 	if err != nil {
 		return err
 	}
+	begun = h.versions.Pushes(key.Repo, d, begun)
 	r, _ := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, begun)
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil

@@ -224,7 +224,7 @@ func TestABatchThatComesTooEarly(t *testing.T) {
 		pass(time.Second)
 		r := version.Announced{Repo: repo, Reference: "v1", Record: version.Record{Digest: digest.FromString("one"), Version: version.Version{Time: 5, Datacenter: "zrh1"}}}
 		hear := func(epoch string, after, until uint64, records ...version.Announced) (uint64, bool) {
-			p, ok := mad1.announcer.Hear("zrh1", announce.Batch{Epoch: epoch, After: after, Until: until, Records: records})
+			p, ok := mad1.announcer.Hear("zrh1", announce.Batch{Run: version.Run{Epoch: epoch}, After: after, Until: until, Records: records})
 			return p.Position, ok
 		}
 		if p, ok := hear("e", 3, 4, r); ok || p != 0 || mad1.get("v1").Known() {

@@ -40,6 +40,7 @@ const (
 
 const (
 	verifiers = 8  // records at once
+	maxMoving = 3  // answers with another manifest, until a claim counts as false
 	maxAgain  = 15 // times cfg.Pace, between two questions about one
 )
 
@@ -51,15 +52,17 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	a.cfg.Ledger.Hear(b.Clock)
 	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.noteHeard(from)
 	heard := a.cfg.Ledger.HeardOf(from)
-	if heard.Epoch != b.Epoch {
+	if heard.Epoch != b.Epoch || heard.Run != b.Run.Run && heard.Position > b.Start { // another log, or one that was put back to what it was once
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
 	}
+	heard.Run = b.Run.Run
 	if late { // the sender has given it up, and knows more by now
 		a.metrics.heardRecords(heardOld, len(b.Records))
 		position.Position = heard.Position
 		return position, false
 	}
 	if b.Until == b.After { // a question
+		a.cfg.Ledger.Learn(from, nil, true, &heard)
 		position.Position = heard.Position
 		return position, b.After <= heard.Position
 	}
@@ -211,7 +214,7 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
 		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
-	case err == nil && key.IsTag() && !served.Known() && served.Digest != "" && served.Digest != c.Digest: // it is moving
+	case err == nil && key.IsTag() && !served.Known() && served.Digest != "" && served.Digest != c.Digest && c.tries < maxMoving: // it may be moving
 		a.later(key, c)
 		return
 	case err == nil && c.shownBy(key, served):

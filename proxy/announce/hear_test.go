@@ -15,7 +15,7 @@ func tag(name string) version.Key { return version.Key{Repo: repo, Reference: na
 
 // claims is a batch of one record of another edge.
 func claims(key version.Key, d digest.Digest, v version.Version) announce.Batch {
-	return announce.Batch{Epoch: "e", Until: 1, Records: []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: version.Record{Digest: d, Version: v}}}}
+	return announce.Batch{Run: version.Run{Epoch: "e"}, Until: 1, Records: []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: version.Record{Digest: d, Version: v}}}}
 }
 
 func at(d time.Duration, datacenter string) version.Version {
@@ -82,7 +82,7 @@ func TestAnAnnouncementIsACue(t *testing.T) {
 				if got := mad1.get("v1"); !same(got, r) {
 					t.Errorf("at first: %v", got)
 				}
-				pass(3 * time.Second)
+				pass(20 * time.Second)
 				want, unserved := certain, 1
 				if c.want != nil {
 					want, unserved = c.want(r), 0
@@ -134,7 +134,7 @@ func TestClaimsAreVerifiedAfterARestart(t *testing.T) {
 		served := par1.push("true", "true")
 		pass(time.Second)
 		par1.serves[tag("false")] = version.Record{Digest: digest.FromString("other"), Version: at(-time.Hour, "par1")}
-		mad1.announcer.Hear("par1", announce.Batch{Epoch: par1.ledger.Epoch(), After: 0, Until: 1, Records: claims(tag("false"), digest.FromString("false"), at(0, "par1")).Records})
+		mad1.announcer.Hear("par1", announce.Batch{Run: par1.ledger.Run(), After: 0, Until: 1, Records: claims(tag("false"), digest.FromString("false"), at(0, "par1")).Records})
 		pass(time.Second)
 		mad1.stop()
 		pass(0)

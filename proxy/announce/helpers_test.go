@@ -199,7 +199,7 @@ func (e *edge) push(tag, text string) version.Record {
 	e.mu.Lock()
 	e.stored[d] = []byte(text)
 	e.mu.Unlock()
-	r, _ := e.ledger.Write(repo, tag, d, "type", e.ledger.Begin(repo, tag))
+	r, _ := e.ledger.Write(repo, tag, d, "type", e.ledger.Pushes(repo, d, e.ledger.Begin(repo, tag)))
 	return r
 }
 

@@ -19,7 +19,7 @@ import (
 // Batch is what an edge says to a peer (POST peer.AnnouncePath, JSON). One without
 // records asks how far the peer has heard.
 type Batch struct {
-	Epoch   string              `json:"epoch"` // names the log
+	version.Run
 	Clock   int64               `json:"clock"` // of the sender, as in version.Version
 	After   uint64              `json:"after"` // the position up to which the peer has heard, as far as the sender knows
 	Until   uint64              `json:"until"` // the position that this batch ends at
@@ -164,7 +164,7 @@ func (s *sender) tellAll(ctx context.Context) error {
 // square of the edges.
 func (s *sender) batch() (b Batch, last uint64) {
 	s.mu.Lock()
-	b = Batch{Epoch: s.a.cfg.Ledger.Epoch(), After: s.heard, Records: []version.Announced{}}
+	b = Batch{Run: s.a.cfg.Ledger.Run(), After: s.heard, Records: []version.Announced{}}
 	whole, unheard := s.whole, s.unheard
 	s.mu.Unlock()
 	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)

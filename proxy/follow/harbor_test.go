@@ -183,7 +183,7 @@ func (s *site) image(name string) digest.Digest {
 func (s *site) pushed(tag, name string) digest.Digest {
 	d := s.image(name)
 	s.harbor.set(map[string]digest.Digest{tag: d, d.String(): d})
-	s.ledger.Write(repo, tag, d, "type", s.ledger.Begin(repo, tag))
+	s.ledger.Write(repo, tag, d, "type", s.ledger.Pushes(repo, d, s.ledger.Begin(repo, tag)))
 	return d
 }
 

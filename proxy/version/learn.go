@@ -185,8 +185,8 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 	return all, until, last
 }
 
-// Epoch names this edge's log.
-func (l *Ledger) Epoch() string { return l.cfg.State.Epoch() }
+// Run names this edge's log, and this run over it.
+func (l *Ledger) Run() Run { return l.run }
 
 func parseKey(text string) Key {
 	repo, reference, _ := strings.Cut(text, "\x00")

@@ -1,6 +1,7 @@
 package version
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -37,7 +38,16 @@ type State interface {
 type Heard struct {
 	Datacenter string `json:"-"`
 	Epoch      string `json:"e"`
+	Run        string `json:"r"` // in which it said so
 	Position   uint64 `json:"p"`
+}
+
+// Run is one run of an edge over its log. Who has heard more than was there when the run
+// began knows that the log was put back to what it was once.
+type Run struct {
+	Epoch string `json:"epoch"` // names the log
+	Run   string `json:"run"`
+	Start uint64 `json:"start"` // the log's last position then
 }
 
 // entry is a record, and what it may be taken back to.
@@ -57,6 +67,7 @@ type entry struct {
 type Ledger struct {
 	cfg   Config
 	clock clock
+	run   Run
 
 	writing sync.Mutex // held by who writes, while the disk does; readers do not wait for it
 
@@ -103,6 +114,7 @@ func New(cfg Config) *Ledger {
 	l := &Ledger{cfg: cfg, clock: clock{datacenter: cfg.Datacenter, now: cfg.Now}, unsaved: map[Key]entry{}, heard: map[string]Heard{}}
 	l.entries, _ = lru.New[Key, entry](maxEntries) // the sizes are positive: no error
 	l.shown, _ = lru.New[Key, []digest.Digest](maxUnsaved)
+	l.run = Run{Epoch: cfg.State.Epoch(), Run: rand.Text(), Start: cfg.State.Since(0, 0, nil)}
 	cfg.State.EachVersioned("", func(_ string, value []byte) { l.clock.saw(decode(value).Version) })
 	return l
 }

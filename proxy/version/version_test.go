@@ -37,7 +37,7 @@ func said(key version.Key, d digest.Digest, v version.Version) version.Announced
 
 // write is a push, and remove a delete, that begins and ends now.
 func write(l *version.Ledger, tag string, d digest.Digest) version.Record {
-	r, _ := l.Write(repo, tag, d, "type", l.Begin(repo, tag))
+	r, _ := l.Write(repo, tag, d, "type", l.Pushes(repo, d, l.Begin(repo, tag)))
 	return r
 }
 

@@ -37,7 +37,7 @@ func (w *world) request(edge, method, tag, reference, body string) (resp *http.R
 	}
 	req.Header.Set("Authorization", "Bearer "+w.tokenFor(user))
 	if body != "" {
-		req.Header.Set("Content-Type", indexType)
+		req.Header.Set("Content-Type", worldIndexType)
 	}
 	if resp, err = w.ask(edge, req); err != nil {
 		return nil, nil, err
@@ -55,7 +55,7 @@ func (w *world) manifest(tag string) string {
 		return before[0]
 	}
 	w.serial++
-	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q,"n":"%d"}}`, indexType, tag, w.serial)
+	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q,"n":"%d"}}`, worldIndexType, tag, w.serial)
 }
 
 // notePush notes which digest was pushed last.

@@ -188,13 +188,13 @@ func (h *memHarbor) serveRegistry(rw http.ResponseWriter, r *http.Request, user 
 		}
 		writeMem(rw, http.StatusOK, map[string]any{"name": req.Repo, "tags": tags})
 	case registry.KindReferrers:
-		writeMem(rw, http.StatusOK, map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": []any{}})
+		writeMem(rw, http.StatusOK, map[string]any{"schemaVersion": 2, "mediaType": worldIndexType, "manifests": []any{}})
 	default:
 		h.serveBlob(rw, r, req)
 	}
 }
 
-const indexType = "application/vnd.oci.image.index.v1+json"
+const worldIndexType = "application/vnd.oci.image.index.v1+json"
 
 func (h *memHarbor) serveManifest(rw http.ResponseWriter, r *http.Request, req registry.Request, user string) {
 	switch r.Method {

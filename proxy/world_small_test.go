@@ -157,7 +157,7 @@ func (s *smallEdge) send(ctx context.Context, method, url string, body []byte) (
 		return nil, err
 	}
 	req.SetBasicAuth("robot$edge", secret)
-	req.Header.Set("Content-Type", indexType)
+	req.Header.Set("Content-Type", worldIndexType)
 	return s.net.RoundTrip(req)
 }
 

@@ -19,7 +19,7 @@ import (
 const (
 	syncRobot       = "robot$sync"        // by which Harbors push to each other
 	jobservice      = "harbor-jobservice" // by which a Harbor pulls, and removes what is old
-	webhookSecret   = "Hooks1Only2Secret"
+	worldWebhookSecret   = "Hooks1Only2Secret"
 	webhookAttempts = 3
 	mostTasks       = 300             // that wait; Harbors that chase each other would make ever more
 	longestCopy     = 2 * time.Second // between what a replication reads and what it writes
@@ -208,7 +208,7 @@ func (w *world) deliver(datacenter string, body []byte, attempt int) {
 		panic(fmt.Sprint("a webhook's request: ", err))
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+webhookSecret)
+	req.Header.Set("Authorization", "Bearer "+worldWebhookSecret)
 	resp, err := w.ask(datacenter, req)
 	if (err != nil || resp.StatusCode >= 300) && attempt < webhookAttempts {
 		w.later(func() { w.deliver(datacenter, body, attempt+1) })

@@ -123,6 +123,8 @@ func (d *driver) disturb() {
 		d.cut(e.name)
 	case n < 68 && h.is() == "":
 		d.restore(h, n < 64)
+	case d.cfg.steady:
+		d.cut(e.name)
 	case n < 85:
 		e.kill(d.t)
 		d.count("edges killed", 1)

@@ -1,0 +1,95 @@
+package proxy_test
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"example.org/breakwater/internal/trial"
+)
+
+// TestModel lets clients push, delete and pull through the edges of a fleet in which
+// everything fails, and holds what they see against the model. BREAKWATER_SEED=n runs that
+// seed alone; what runs beside each other within an edge is not the seed's to say.
+func TestModel(t *testing.T) {
+	seeds, steps := 4, 800
+	if trial.Full() {
+		seeds, steps = 20, 5000
+	}
+	var all []worldConfig
+	for seed := range seeds {
+		all = append(all, worldConfig{seed: uint64(seed), steps: steps, content: seed%4 == 1, certificates: seed%2 == 1, webhooks: seed%4 >= 1, steady: os.Getenv("STEADY") != ""})
+	}
+	for _, cfg := range onlySeed(t, all) {
+		t.Run(cfg.String(), func(t *testing.T) {
+			t.Parallel()
+			hold(t, cfg)
+		})
+	}
+}
+
+// onlySeed leaves the seed that the environment names, if it names one.
+func onlySeed(t *testing.T, all []worldConfig) []worldConfig {
+	text := os.Getenv("BREAKWATER_SEED")
+	if text == "" {
+		return all
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(c worldConfig) bool { return c.seed != seed })
+}
+
+// hold holds one run against the model, and sees to it that enough has happened.
+func hold(t *testing.T, cfg worldConfig) {
+	t.Helper()
+	began := time.Now()
+	w, steps, err := run(t, cfg)
+	t.Logf("%v: %d steps in %v, %v of the fleet's time\n%s", cfg, steps, time.Since(began).Round(time.Millisecond), w.lasted.Round(time.Second), w.report())
+	if err != nil {
+		t.Fatalf("%v, step %d: %v", cfg, steps, err)
+	}
+	must := []string{"pushes acknowledged", "deletes acknowledged", "pulls that were shown a version", "Harbors down", "ways cut", "announcements delayed",
+		"announcements doubled", "answers lost", "removed by retention", "acknowledgements of other edges"}
+	if !cfg.steady {
+		must = append(must, "edges killed")
+	}
+	if !cfg.content {
+		must = append(must, "rollbacks by replication")
+	}
+	for _, what := range must {
+		if w.counts[what] == 0 {
+			t.Errorf("%v: %s: 0; the test shows nothing", cfg, what)
+		}
+	}
+}
+
+// The model accepts edges that keep its rules, and finds out those that do not.
+func TestTheModelTellsGoodFromBad(t *testing.T) {
+	seeds := 2
+	if trial.Full() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		cfg := worldConfig{seed: uint64(seed), steps: 800, content: seed%4 == 1, certificates: true, small: true}
+		t.Run("good, "+cfg.String(), func(t *testing.T) {
+			t.Parallel()
+			hold(t, cfg)
+		})
+	}
+	for _, flaw := range []string{flawClock, flawForgets, flawHarbor, flawIdle, flawNoCatchUp, flawDelete, flawAllHeard, flawOwnNo} {
+		t.Run(flaw, func(t *testing.T) {
+			t.Parallel()
+			for seed := range 40 {
+				if _, step, err := run(t, worldConfig{seed: uint64(seed), steps: 800, certificates: true, small: true, flaw: flaw}); err != nil {
+					t.Logf("seed %d, step %d: %.150s", seed, step, err)
+					return
+				}
+			}
+			t.Error("no rule was broken")
+		})
+	}
+}

@@ -144,7 +144,7 @@ func (h *Handler) changed(ctx context.Context, c change) error {
 	switch {
 	case c.added:
 		if c.digest == "" {
-			return errors.New("Harbor does not say what it was added to")
+			return errors.New("it is not known what the tag was added to")
 		}
 		return h.adopt(ctx, tag, c.digest)
 	case c.tag != "":

@@ -17,12 +17,12 @@ import (
 // backups. Each job is a task in the world's queue, and is done when the driver says so.
 
 const (
-	syncRobot       = "robot$sync"        // by which Harbors push to each other
-	jobservice      = "harbor-jobservice" // by which a Harbor pulls, and removes what is old
-	worldWebhookSecret   = "Hooks1Only2Secret"
-	webhookAttempts = 3
-	mostTasks       = 300             // that wait; Harbors that chase each other would make ever more
-	longestCopy     = 2 * time.Second // between what a replication reads and what it writes
+	syncRobot          = "robot$sync"        // by which Harbors push to each other
+	jobservice         = "harbor-jobservice" // by which a Harbor pulls, and removes what is old
+	worldWebhookSecret = "Hooks1Only2Secret"
+	webhookAttempts    = 3
+	mostTasks          = 300             // that wait; Harbors that chase each other would make ever more
+	longestCopy        = 2 * time.Second // between what a replication reads and what it writes
 )
 
 // later queues a task, which may queue more.

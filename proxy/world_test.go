@@ -62,7 +62,7 @@ type worldConfig struct {
 	content      bool // Harbors' replication brings content, and never writes a tag
 	certificates bool // edges know each other by certificates, and their clocks differ by minutes; else by a key, and by seconds
 	webhooks     bool
-	steady       bool // edges are neither killed nor restarted
+	steady       bool   // edges are neither killed nor restarted
 	small        bool   // the edges are small ones
 	flaw         string // of small edges; "": none
 }

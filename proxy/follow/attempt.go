@@ -114,7 +114,7 @@ func (f *Follower) Has(ctx context.Context, repo, reference string) (digest.Dige
 			return "", nil
 		}
 	}
-	return "", fmt.Errorf("Harbor answers %s for %s", resp.Status, reference)
+	return "", fmt.Errorf("the answer of Harbor is %s for %s", resp.Status, reference)
 }
 
 // restore gives Harbor the newest version of a tag.
@@ -252,7 +252,7 @@ func (f *Follower) to(repo string) carry.To {
 			}
 			resp.Body.Close()
 			if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
-				return false, fmt.Errorf("Harbor answers %s for a blob", resp.Status)
+				return false, fmt.Errorf("the answer of Harbor is %s for a blob", resp.Status)
 			}
 			return resp.StatusCode == http.StatusOK, nil
 		},
@@ -283,7 +283,7 @@ func refused(resp *http.Response) error {
 	case http.StatusForbidden, http.StatusPreconditionFailed, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:
 		return &refusal{e}
 	}
-	return fmt.Errorf("Harbor answers %d: %s", status, e.Message)
+	return fmt.Errorf("the answer of Harbor is %d: %s", status, e.Message)
 }
 
 // call asks Harbor with the edge's own credentials. Its answer to what carries no content

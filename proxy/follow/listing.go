@@ -166,7 +166,7 @@ func (f *Follower) artifact(ctx context.Context, repo, reference string) (a arti
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("Harbor answers %s for what is at %s", resp.Status, reference)
+		return a, fmt.Errorf("the answer of Harbor is %s for what is at %s", resp.Status, reference)
 	}
 	return a, json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&a)
 }
@@ -240,7 +240,7 @@ func onePage[T any](ctx context.Context, f *Follower, path string, page int, que
 		return nil, nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("Harbor answers %s for %s", resp.Status, path)
+		return nil, fmt.Errorf("the answer of Harbor is %s for %s", resp.Status, path)
 	}
 	return all, json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&all)
 }

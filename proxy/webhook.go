@@ -183,7 +183,7 @@ func (h *Handler) isMachine(operator string) bool {
 // pushedSince reports whether a tag was pushed to be the digest after the event.
 func (h *Handler) pushedSince(e event) bool {
 	for _, r := range h.versions.Tags(e.Repo) {
-		if r.Digest.String() == e.digest && r.At().After(e.at) {
+		if r.Digest.String() == e.digest && r.At().After(e.at.Add(time.Second)) {
 			return true
 		}
 	}

@@ -102,6 +102,14 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 // noteHeard takes note of who speaks, and returns who has not spoken for a while.
 func (a *Announcer) noteHeard(from string) (unheard []string) {
 	now := time.Now()
+	for _, s := range a.senders {
+		if s.to.Datacenter == from && s.isFailing() {
+			select {
+			case s.back <- struct{}{}:
+			default:
+			}
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.spoke[from] = now

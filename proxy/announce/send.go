@@ -43,6 +43,7 @@ type sender struct {
 	a    *Announcer
 	to   *source.Source
 	wake chan struct{}
+	back chan struct{} // the peer has spoken: it can be reached again
 
 	mu      sync.Mutex
 	asked   bool          // the peer has said how far it has heard
@@ -54,7 +55,7 @@ type sender struct {
 }
 
 func newSender(a *Announcer, to *source.Source) *sender {
-	return &sender{a: a, to: to, wake: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
+	return &sender{a: a, to: to, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
 }
 
 func (s *sender) poke() {
@@ -89,7 +90,7 @@ func (s *sender) run(ctx context.Context) {
 		timer := time.NewTimer(wait)
 		wake := s.wake
 		if s.isFailing() {
-			wake = nil // new things do not hurry what fails
+			wake = s.back // new things do not hurry what fails
 		}
 		select {
 		case <-wake:

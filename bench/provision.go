@@ -207,7 +207,7 @@ harbor: { username: admin, password: "file:PASSWORD" }
 edge: { plain_http: true, robot: { secret: "file:SECRET" } }
 projects:
   multi-dc:
-    defaults: { robots: { readonly: "file:SECRET", readwrite: "file:SECRET", sync: "file:SECRET" } }
+    defaults: { robots: { readonly: "file:SECRET", readwrite: "file:SECRET", sync: "file:SECRET" }, replication: { push: event } } # the article has it so
 `
 
 const articleFleet = fleetHead + `    repo1: {}

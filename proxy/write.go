@@ -20,6 +20,9 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	if r.peer == "" {
 		r.http = unmarked(r.http)
 	}
+	if r.Method == http.MethodDelete && r.Digest != "" && r.ns.Kind == namespace.MultiDC && r.peer == "" {
+		h.follower.Sweep(r.http.Context(), r.Repo)
+	}
 	request := r.write()
 	request.Begun = begun
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {

@@ -103,8 +103,7 @@ func (s *sender) run(ctx context.Context) {
 		}
 		err := s.tellAll(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.a.metrics.sent(s.to.Datacenter, "failed")
-			s.to.Suspect()
+			s.a.metrics.sent(s.to.Datacenter, "failed") // an edge that starts later is no failure that others should wait for
 		}
 		switch before := wait; {
 		case err == nil:

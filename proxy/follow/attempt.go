@@ -198,6 +198,18 @@ func (f *Follower) meet(ctx context.Context, key version.Key, has digest.Digest,
 	return true, f.cfg.Adopt(ctx, key, has)
 }
 
+// Sweep deletes from Harbor what was deleted from a repo a short while ago and has come
+// back: a replication may have been on its way. Else Harbor would keep what it names.
+func (f *Follower) Sweep(ctx context.Context, repo string) {
+	for _, key := range f.cfg.Ledger.BuriedSince(repo, f.cfg.Now().Add(-sweepFor*f.cfg.Pace)) {
+		if has, err := f.Has(ctx, repo, key.Reference); err == nil && has != "" && f.cfg.Ledger.Gone(repo, key.Digest()) {
+			if err := f.delete(ctx, key, has, &task{}); err != nil {
+				f.cfg.Log.Info("what was deleted is there again, and stays for now", "repo", repo, "digest", has.String(), "err", err.Error())
+			}
+		}
+	}
+}
+
 // publish writes what was pushed by a tag by its digest too: a replication that carries
 // content alone takes it to the other datacenters' Harbors. It changes nothing here.
 func (f *Follower) publish(ctx context.Context, repo string, r version.Record) error {

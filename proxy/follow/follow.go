@@ -70,6 +70,7 @@ const (
 	maxRestored = 20
 	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
 	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
+	sweepFor    = 60               // times cfg.Pace, in which a replication may bring back what was deleted
 	aloneFor    = 30               // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
 	attemptFor  = 15 * time.Minute // as long as a large layer may take
@@ -100,7 +101,12 @@ func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
 		delete(f.tasks, key)
 		return
 	}
-	f.schedule(key, &task{version: r.Version, publish: own && f.cfg.Publish && !r.Deleted()}, 0)
+	t := &task{version: r.Version, publish: own && f.cfg.Publish && !r.Deleted()}
+	wait := time.Duration(0)
+	if t.publish { // what is deleted at once, as by tests, goes nowhere
+		wait = f.cfg.Pace
+	}
+	f.schedule(key, t, wait)
 }
 
 // Lagging is to be called when Harbor was seen to have something else than the newest

@@ -117,8 +117,8 @@ func (w *wanting) wantWebhook(d *wanted, datacenter, full string, m *fleet.Multi
 	}
 }
 
-// ownsTags is what an edge does in projects whose tags edges own, beside pulling: it puts
-// what moved elsewhere, and deletes what was deleted elsewhere.
+// ownsTags is what an edge does in multi-dc projects beside pulling: it puts what moved
+// elsewhere, and deletes what was deleted elsewhere.
 const ownsTags = "repository:push repository:list artifact:list artifact:read artifact:delete tag:list tag:delete"
 
 // wantEdgeRobot wants the robot with which the edge pulls: of the system, in every
@@ -134,7 +134,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {
 			actions := "repository:pull"
-			if x, ok := strings.CutPrefix(key.Name, naming.MultiDC); ok && w.fleet.Projects.MultiDC.Items[x].Replication.Tags == fleet.TagsEdges {
+			if strings.HasPrefix(key.Name, naming.MultiDC) { // also where Harbors replicate tags: what they move back is put right
 				actions += " " + ownsTags
 			}
 			rb.grants = append(rb.grants, grantsOf(key.Name, actions)...)

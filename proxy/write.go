@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -20,10 +21,10 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	if r.peer == "" {
 		r.http = unmarked(r.http)
 	}
-	if r.Method == http.MethodDelete && r.Digest != "" && r.ns.Kind == namespace.MultiDC && r.peer == "" {
-		h.follower.Sweep(r.http.Context(), r.Repo)
-	}
 	request := r.write()
+	if r.Method == http.MethodDelete && r.Digest != "" && r.ns.Kind == namespace.MultiDC {
+		request.Sweep = func(ctx context.Context) bool { return h.follower.Sweep(ctx, r.Repo) }
+	}
 	request.Begun = begun
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})

@@ -199,15 +199,18 @@ func (f *Follower) meet(ctx context.Context, key version.Key, has digest.Digest,
 }
 
 // Sweep deletes from Harbor what was deleted from a repo a short while ago and has come
-// back: a replication may have been on its way. Else Harbor would keep what it names.
-func (f *Follower) Sweep(ctx context.Context, repo string) {
+// back: a replication may have been on its way. Else Harbor would keep what it names. It
+// reports whether something had.
+func (f *Follower) Sweep(ctx context.Context, repo string) (found bool) {
 	for _, key := range f.cfg.Ledger.BuriedSince(repo, f.cfg.Now().Add(-sweepFor*f.cfg.Pace)) {
 		if has, err := f.Has(ctx, repo, key.Reference); err == nil && has != "" && f.cfg.Ledger.Gone(repo, key.Digest()) {
+			found = true
 			if err := f.delete(ctx, key, has, &task{}); err != nil {
 				f.cfg.Log.Info("what was deleted is there again, and stays for now", "repo", repo, "digest", has.String(), "err", err.Error())
 			}
 		}
 	}
+	return found
 }
 
 // publish writes what was pushed by a tag by its digest too: a replication that carries

@@ -106,7 +106,11 @@ type Request struct {
 	Namespace namespace.Namespace
 	FromPeer  bool // another edge's: it is taken here, or not at all
 	Begun     version.Begun
-	Refused   bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
+	// Sweep, of a delete, has what was deleted before and has come back deleted again: Harbor
+	// deletes nothing that something else names (412). It reports whether something had.
+	// nil: there is nothing like that.
+	Sweep   func(context.Context) bool
+	Refused bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
 // IsManifest reports whether the request pushes a manifest of a managed namespace: Begin
@@ -122,12 +126,36 @@ type Write struct {
 	targets  []target // that may take it, in order
 	manifest []byte   // nil: it is not buffered, or the write is of something else
 	buffered int64    // bytes that it takes of p.buffers
+	swept    int      // how often it was answered 412, and tried again
 	partial  bool     // what the manifest names could not be brought to the Harbor that is asked
 }
 
 // errTryNext ends a try to write at a Harbor that cannot take anything now. The client
 // has heard nothing yet.
 var errTryNext = errors.New("this Harbor takes nothing now")
+
+// errSweep ends a delete that Harbor refuses because of what may have come back.
+var errSweep = errors.New("something names it still")
+
+const (
+	maxSwept   = 10
+	sweepEvery = 200 * time.Millisecond
+)
+
+// sweep waits for a moment where something had come back, since more may be on its way.
+// Where nothing had, the next refusal is the last word.
+func (w *Write) sweep() {
+	if !w.Sweep(w.HTTP.Context()) {
+		w.swept += maxSwept / 2
+		return
+	}
+	timer := time.NewTimer(sweepEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.HTTP.Context().Done():
+	}
+}
 
 // Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
 // the client hears of it, the edge forgets what the write may have changed, and keeps
@@ -156,7 +184,13 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 				}
 			}
 		}
-		if err = w.serveAt(rw, t, more); !more || !errors.Is(err, errTryNext) {
+		err = w.serveAt(rw, t, more)
+		for errors.Is(err, errSweep) {
+			w.swept++
+			w.sweep()
+			err = w.serveAt(rw, t, more)
+		}
+		if !more || !errors.Is(err, errTryNext) {
 			break
 		}
 	}
@@ -183,11 +217,17 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
+		if resp.StatusCode == http.StatusPreconditionFailed && w.Sweep != nil && w.swept < maxSwept {
+			return errSweep
+		}
 		w.written(t, resp, kept)
 		return nil
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
 	timer.Stop()
+	if errors.Is(err, errSweep) {
+		return errSweep
+	}
 	if err != nil {
 		kept.broken()
 		w.doubt(t)

@@ -173,9 +173,9 @@ func TestReplicationUndoesNoPush(t *testing.T) {
 	const pace = 50 * time.Millisecond // a second in production
 	for name, override := range map[string]bool{"override": true, "no override": false} {
 		t.Run(name, func(t *testing.T) {
-			moves, tags := 20, 10
+			moves, tags := 12, 10
 			if trial.Full() {
-				moves, tags = 100, 200
+				moves, tags = 8, 200
 			}
 			r := newRegionOf(t, func(i int) lab.HarborConfig {
 				return lab.HarborConfig{Workers: 8, ReplicationDelay: time.Nanosecond, Replicating: lab.Busy(uint64(i), pace/4, 10*pace)}
@@ -191,7 +191,7 @@ func TestReplicationUndoesNoPush(t *testing.T) {
 			newest := map[string]string{}
 			var mu sync.Mutex
 			var all sync.WaitGroup
-			slots := make(chan struct{}, 10)
+			slots := make(chan struct{}, 20)
 			for n := range tags {
 				tag := fmt.Sprintf("v%d", n)
 				all.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,15 +23,15 @@ import (
 // Nobody asks this edge for anything: that its Harbor is down is seen all the same.
 func TestHarborIsWatchedForMetrics(t *testing.T) {
 	metrics := prometheus.NewRegistry()
-	now := time.Now()
+	var minutes atomic.Int64
 	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.Metrics, p.Now = metrics, func() time.Time { return now }
+		p.Metrics, p.Now = metrics, func() time.Time { return time.Now().Add(time.Duration(minutes.Load()) * time.Minute) }
 	})
 	// An answer may take longer than a scrape waits for it; the next scrape has it.
 	wait := func(want float64) {
 		t.Helper()
 		waitFor(t, fmt.Sprint("breakwater_edge_harbor_up ", want), func() bool {
-			now = now.Add(time.Minute)
+			minutes.Add(1)
 			return value(t, metrics, "breakwater_edge_harbor_up") == want
 		})
 	}

@@ -58,7 +58,7 @@ const (
 	maxTold     = 4 << 20  // bytes of all manifests of a batch
 	maxPace     = 5        // times cfg.Pace, between two tries
 	idle        = 10       // times cfg.Pace, between two batches when there is nothing to say
-	silent      = 30       // times cfg.Pace, after which an edge that does not speak is not heard of
+	silentAfter = 30       // times cfg.Pace, after which an edge that does not speak is not heard of
 	deadline    = 5 * time.Second
 )
 
@@ -89,7 +89,7 @@ func (a *Announcer) Run(ctx context.Context) {
 // Changed is to be called when the ledger has a new record of this edge's own.
 func (a *Announcer) Changed() {
 	for _, s := range a.senders {
-		s.poke()
+		poke(s.wake)
 	}
 }
 

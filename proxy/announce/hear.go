@@ -50,24 +50,23 @@ const (
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	late := a.cfg.Ledger.Late(b.Clock)
 	a.cfg.Ledger.Hear(b.Clock)
-	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.noteHeard(from)
+	a.noteHeard(from)
+	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.silent()
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch || heard.Run != b.Run.Run && heard.Position > b.Start { // another log, or one that was put back to what it was once
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
 	}
 	heard.Run = b.Run.Run
+	position.Position = heard.Position
 	if late { // the sender has given it up, and knows more by now
 		a.metrics.heardRecords(heardOld, len(b.Records))
-		position.Position = heard.Position
 		return position, false
 	}
 	if b.Until == b.After { // a question
 		a.cfg.Ledger.Learn(from, nil, true, &heard)
-		position.Position = heard.Position
 		return position, b.After <= heard.Position
 	}
 	if b.After > heard.Position || b.Until < b.After { // what was heard already may come again
-		position.Position = heard.Position
 		return position, false
 	}
 	var all []version.Announced
@@ -93,50 +92,44 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	}
 	a.mu.Unlock()
 	if len(taken) > 0 {
-		a.poke()
+		poke(a.wake)
 	}
 	position.Position = heard.Position
 	return position, true
 }
 
-// noteHeard takes note of who speaks, and returns who has not spoken for a while.
-func (a *Announcer) noteHeard(from string) (unheard []string) {
-	now := time.Now()
+// noteHeard takes note of who speaks: it can be reached again.
+func (a *Announcer) noteHeard(from string) {
 	for _, s := range a.senders {
 		if s.to.Datacenter == from && s.isFailing() {
-			select {
-			case s.back <- struct{}{}:
-			default:
-			}
+			poke(s.back)
 		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.spoke[from] = now
+	a.spoke[from] = time.Now()
+}
+
+// silent returns the datacenters whose edges have not spoken for a while.
+func (a *Announcer) silent() (all []string) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, p := range a.cfg.Peers {
-		if now.Sub(a.spoke[p.Datacenter]) > silent*a.cfg.Pace {
-			unheard = append(unheard, p.Datacenter)
+		if now.Sub(a.spoke[p.Datacenter]) > silentAfter*a.cfg.Pace {
+			all = append(all, p.Datacenter)
 		}
 	}
-	return unheard
+	return all
 }
 
 // Complete reports whether all other edges speak: nobody has versions that are not told.
-func (a *Announcer) Complete() bool {
-	now := time.Now()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, p := range a.cfg.Peers {
-		if now.Sub(a.spoke[p.Datacenter]) > silent*a.cfg.Pace {
-			return false
-		}
-	}
-	return true
-}
+func (a *Announcer) Complete() bool { return len(a.silent()) == 0 }
 
-func (a *Announcer) poke() {
+// poke wakes who waits on the channel, now or the next time.
+func poke(wake chan<- struct{}) {
 	select {
-	case a.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }

@@ -58,13 +58,6 @@ func newSender(a *Announcer, to *source.Source) *sender {
 	return &sender{a: a, to: to, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
 }
 
-func (s *sender) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
 // reached waits until the peer has heard up to a position. It gives up at once where the
 // peer does not answer.
 func (s *sender) reached(ctx context.Context, position uint64) bool {

@@ -36,14 +36,7 @@ type listed struct {
 // webhook that was lost, a tag that Harbor's own API has moved.
 func (f *Follower) watch(ctx context.Context) {
 	var last time.Time
-	for {
-		timer := time.NewTimer(listEvery * f.cfg.Pace)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
+	for pause(ctx, listEvery*f.cfg.Pace) {
 		begun := f.cfg.Now()
 		for _, project := range f.cfg.Projects() {
 			if err := f.look(ctx, project, func(l listed) { f.compare(ctx, l, last) }); err != nil && ctx.Err() == nil {
@@ -203,11 +196,7 @@ func (f *Follower) look(ctx context.Context, project string, do func(listed)) er
 // pages reads a list of Harbor's API to its end, a little at a time.
 func pages[T any](ctx context.Context, f *Follower, path string, query url.Values, do func(T) error) error {
 	for page := 1; page <= listPages; page++ {
-		timer := time.NewTimer(f.cfg.Pace / listPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, f.cfg.Pace/listPause) {
 			return ctx.Err()
 		}
 		all, err := onePage[T](ctx, f, path, page, query)

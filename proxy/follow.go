@@ -43,8 +43,13 @@ func (h *Handler) contentOf(repo string) carry.From {
 
 // questionOf is the edge's own question for content of a repo.
 func (h *Handler) questionOf(kind registry.Kind, repo string, d digest.Digest) fetch.Question {
+	return fetch.Question{Request: registry.Request{Method: http.MethodGet, Kind: kind, Repo: repo, Digest: d}, Namespace: h.namespaceOf(repo)}
+}
+
+// namespaceOf is the namespace of a repo's project.
+func (h *Handler) namespaceOf(repo string) namespace.Namespace {
 	project, _, _ := strings.Cut(repo, "/")
-	return fetch.Question{Request: registry.Request{Method: http.MethodGet, Kind: kind, Repo: repo, Digest: d}, Namespace: h.namespaces.Of(project)}
+	return h.namespaces.Of(project)
 }
 
 // versionedProjects are the projects that have versions, as far as they are known: the

@@ -39,10 +39,7 @@ const (
 // newVersions makes the ledger, and what tells and hears of it.
 func (h *Handler) newVersions(ctx context.Context) {
 	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged,
-		Seen: func(key version.Key) digest.Digest {
-			e, _, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0)
-			return e.Digest
-		}}
+		Seen: h.seen}
 	if h.cfg.State != nil {
 		ledger.State = h.cfg.State
 	}
@@ -61,8 +58,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 			return body
 		},
 		Served: func(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
-			project, _, _ := strings.Cut(key.Repo, "/")
-			return h.fetch.Served(ctx, s, key, h.namespaces.Of(project))
+			return h.fetch.Served(ctx, s, key, h.namespaceOf(key.Repo))
 		}})
 	h.fetch.Heard = h.learn
 	h.fetch.Accepts = func(key version.Key, has digest.Digest) bool {
@@ -80,11 +76,10 @@ var _ version.State = (*state.DB)(nil)
 
 // versioned reports whether a reference has versions: those of multi-dc- projects have.
 func (h *Handler) versioned(key version.Key) bool {
-	project, _, _ := strings.Cut(key.Repo, "/")
 	if key.IsTag() && !registry.ValidTag(key.Reference) {
 		return false
 	}
-	return registry.ValidRepo(key.Repo) && h.namespaces.Of(project).Kind == namespace.MultiDC
+	return registry.ValidRepo(key.Repo) && h.namespaceOf(key.Repo).Kind == namespace.MultiDC
 }
 
 // versionChanged drops what was learned of a reference before its record changed.
@@ -127,14 +122,6 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 			h.acknowledge(p.Answer)
 		}
 	}
-}
-
-// unmarked is a client's write without what edges tell each other.
-func unmarked(r *http.Request) *http.Request {
-	in := *r
-	in.Header = in.Header.Clone()
-	in.Header.Del(peer.RecordHeader)
-	return &in
 }
 
 // begin is what is known when a write begins, at the edge to which the client came.
@@ -233,9 +220,15 @@ func (h *Handler) answered(w *response, r *request, d digest.Digest) {
 // shown takes note of what clients are shown under a tag that has no version: what is
 // pushed here after that is newer.
 func (h *Handler) shown(key version.Key) {
-	if e, ok, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0); ok && e.Digest != "" {
-		h.versions.Shown(key, e.Digest)
+	if d := h.seen(key); d != "" {
+		h.versions.Shown(key, d)
 	}
+}
+
+// seen is the digest that a tag was last seen to be, "" for none.
+func (h *Handler) seen(key version.Key) digest.Digest {
+	e, _, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0)
+	return e.Digest
 }
 
 // ask asks the sources for a manifest, by the newest version of its tag that is known when

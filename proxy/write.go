@@ -17,15 +17,11 @@ import (
 
 // serveWrite hands a push or delete to the Harbor that takes it.
 func (h *Handler) serveWrite(w *response, r *request) error {
-	begun := h.begin(r)
-	if r.peer == "" {
-		r.http = unmarked(r.http)
-	}
 	request := r.write()
+	request.Begun = h.begin(r)
 	if r.Method == http.MethodDelete && r.Digest != "" && r.ns.Kind == namespace.MultiDC {
 		request.Sweep = func(ctx context.Context) bool { return h.follower.Sweep(ctx, r.Repo) }
 	}
-	request.Begun = begun
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})
 	}

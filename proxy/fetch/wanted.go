@@ -115,8 +115,9 @@ func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key,
 	if err != nil {
 		return version.Record{}, err
 	}
-	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader))                                                  // zero: it knows of none
-	if (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusPreconditionFailed) && r.Known() { // deleted, or forbidden by that Harbor's policy
+	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader)) // zero: it knows of none
+	// It is deleted, or forbidden by that Harbor\'s policy.
+	if (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusPreconditionFailed) && r.Known() {
 		resp.Body.Close()
 		return r, nil
 	}

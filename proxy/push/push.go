@@ -166,6 +166,9 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 	in.Header = in.Header.Clone()
 	in.Header.Set("Accept-Encoding", "identity") // the answer is read here too
 	w.HTTP = &in
+	if !w.FromPeer {
+		in.Header.Del(peer.RecordHeader) // it is between edges, and no client's to say
+	}
 	if w.manifest != nil && !w.FromPeer && w.Namespace.Kind == namespace.MultiDC {
 		var mark string
 		w.Begun, mark = w.p.Manifests.Begun(w.Parsed.Repo, w.digest(), w.Begun)

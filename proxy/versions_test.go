@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -34,20 +33,7 @@ func (s *site) pushNote(t *testing.T, tag, text string) answer {
 
 func (s *site) pushManifest(t *testing.T, tag, mediaType, manifest string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.edge.URL+app+tag, strings.NewReader(manifest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", s.asWriter(t, "multi-dc-demo/app")["Authorization"])
-	req.Header.Set("Content-Type", mediaType)
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		return answer{err: err}
-	}
-	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode, header: resp.Header}
-	a.body, a.err = io.ReadAll(resp.Body)
-	return a
+	return s.request(t, http.MethodPut, s.edge.URL+app+tag, s.asWriter(t, "multi-dc-demo/app")["Authorization"], mediaType, manifest)
 }
 
 // pullNote pulls a tag.

@@ -115,7 +115,7 @@ func (d *driver) disturb() {
 	h, e := d.harbors[i], d.edges[i]
 	switch n := d.dice(100); {
 	case e.life.Load() == nil:
-		e.start(d.t, d.skew())
+		e.start(d.t)
 		d.count("edges started again", 1)
 	case n < 25:
 		d.ail(h)
@@ -123,15 +123,13 @@ func (d *driver) disturb() {
 		d.cut(e.name)
 	case n < 68 && h.is() == "":
 		d.restore(h, n < 64)
-	case d.cfg.steady:
-		d.cut(e.name)
 	case n < 85:
 		e.kill(d.t)
 		d.count("edges killed", 1)
 	case n < 94:
 		e.stop(d.t)
 		d.count("edges restarted", 1)
-		e.start(d.t, d.skew())
+		e.start(d.t)
 	}
 }
 
@@ -202,7 +200,7 @@ func (w *world) heal() {
 	w.mu.Unlock()
 	for _, e := range w.edges {
 		if e.life.Load() == nil {
-			e.start(w.t, w.skew())
+			e.start(w.t)
 		}
 	}
 	w.noteAll("all is mended")

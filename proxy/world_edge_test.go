@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,6 +36,7 @@ type memEdge struct {
 	w           *world
 	name        string
 	certificate *x509.Certificate
+	skew        time.Duration // how wrong its clock is
 	dir         string
 	life        atomic.Pointer[edgeLife] // nil: it is down
 	small       *smallMemory
@@ -63,11 +66,14 @@ func quickDir(t *testing.T) string {
 	return dir
 }
 
-// start begins a life of the edge over what is in its directory, with a clock that is wrong
-// by skew.
-func (e *memEdge) start(t *testing.T, skew time.Duration) {
+// start begins a life of the edge over what is in its directory.
+func (e *memEdge) start(t *testing.T) {
 	t.Helper()
 	w, l := e.w, &edgeLife{}
+	if w.cfg.jumps {
+		e.skew = w.skew()
+	}
+	skew := e.skew
 	l.ctx, l.end = context.WithCancel(w.ctx)
 	now := func() time.Time { return time.Now().Add(skew) }
 	if w.cfg.small {
@@ -81,10 +87,30 @@ func (e *memEdge) start(t *testing.T, skew time.Duration) {
 	w.noteAll("edge %s starts, with a clock that is wrong by %v", e.name, skew)
 }
 
+// noting notes an edge's log among what happened to the tag that a line is about.
+type noting struct {
+	w    *world
+	edge string
+}
+
+var ofTag = regexp.MustCompile(` repo=(\S+) (?:tag|reference)=(\S+)`)
+
+// Write implements io.Writer.
+func (n *noting) Write(line []byte) (int, error) {
+	tag := "*"
+	if m := ofTag.FindSubmatch(line); m != nil {
+		tag = string(m[1]) + ":" + string(m[2])
+	}
+	_, said, _ := bytes.Cut(line, []byte("level="))
+	n.w.note(tag, "edge %s: %s", n.edge, bytes.TrimSpace(said))
+	return len(line), nil
+}
+
 // assemble makes a real edge, as the programs do from the fleet file.
 func (e *memEdge) assemble(t *testing.T, l *edgeLife, now func() time.Time) {
 	t.Helper()
-	w, log := e.w, slog.New(slog.DiscardHandler)
+	w := e.w
+	log := slog.New(slog.NewTextHandler(&noting{w, e.name}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
 	if l.state, err = state.Open(filepath.Join(e.dir, "state.db"), log); err != nil {
 		t.Fatal(err)

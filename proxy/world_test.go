@@ -62,7 +62,7 @@ type worldConfig struct {
 	content      bool // Harbors' replication brings content, and never writes a tag
 	certificates bool // edges know each other by certificates, and their clocks differ by minutes; else by a key, and by seconds
 	webhooks     bool
-	steady       bool   // edges are neither killed nor restarted
+	jumps        bool   // each start of an edge finds another clock
 	small        bool   // the edges are small ones
 	flaw         string // of small edges; "": none
 }
@@ -93,7 +93,7 @@ func newWorld(t *testing.T, cfg worldConfig) *world {
 	w.roots = x509.NewCertPool()
 	w.roots.AddCert(signer.certificate)
 	for _, name := range worldDatacenters {
-		e := &memEdge{w: w, name: name, dir: quickDir(t), small: newSmallMemory()}
+		e := &memEdge{w: w, name: name, skew: w.skew(), dir: quickDir(t), small: newSmallMemory()}
 		if cfg.certificates {
 			if e.certificate, err = signer.sign(name); err != nil {
 				t.Fatal(err)
@@ -102,7 +102,7 @@ func newWorld(t *testing.T, cfg worldConfig) *world {
 		w.harbors, w.edges = append(w.harbors, newMemHarbor(w, name)), append(w.edges, e)
 	}
 	for _, e := range w.edges {
-		e.start(t, w.skew())
+		e.start(t)
 	}
 	return w
 }

@@ -10,12 +10,13 @@ import (
 	"example.org/breakwater/proxy/version"
 )
 
-// claim is a record that an edge has announced, until it is known that it serves it.
+// claim is a record that another edge has announced, and has not yet shown that it serves.
+// The ledger knows which records are claimed; here is when each is asked about.
 type claim struct {
 	version.Record
 	by    string // the datacenter whose edge said so
 	tries int
-	next  time.Time // when it is asked again
+	next  time.Time // when it is asked about again
 }
 
 // shownBy reports whether what the edge serves shows that the claim is true. A tag's
@@ -86,11 +87,9 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	taken := a.cfg.Ledger.Learn(from, all, true, &heard)
 	a.metrics.heardRecords(heardOld, len(all)-len(taken))
 	a.metrics.heardRecords(heardTaken, len(taken))
-	a.mu.Lock()
 	for _, r := range taken {
-		a.pending[r.Key()] = claim{Record: r.Record, by: from}
+		a.expect(r.Key())
 	}
-	a.mu.Unlock()
 	if len(taken) > 0 {
 		poke(a.wake)
 	}
@@ -136,11 +135,9 @@ func poke(wake chan<- struct{}) {
 
 // verify asks those who announced whether they serve what they say, until ctx ends.
 func (a *Announcer) verify(ctx context.Context) {
-	a.cfg.Ledger.Each(func(key version.Key, r version.Record, claimedBy string) {
+	a.cfg.Ledger.Each(func(key version.Key, _ version.Record, claimedBy string) {
 		if claimedBy != "" { // from before a restart
-			a.mu.Lock()
-			a.pending[key] = claim{Record: r, by: claimedBy}
-			a.mu.Unlock()
+			a.expect(key)
 		}
 	})
 	for {
@@ -191,19 +188,13 @@ func (a *Announcer) sleep(ctx context.Context) bool {
 // Verify asks the edge that announced a record whether it serves it. A record that it
 // does not serve is taken back; a newer one that it serves is taken over.
 func (a *Announcer) Verify(ctx context.Context, key version.Key) {
-	a.mu.Lock()
-	c, ok := a.pending[key]
-	a.mu.Unlock()
+	c, ok := a.expected(key)
 	if !ok {
-		return
-	}
-	if !a.cfg.Ledger.Claimed(key) || a.cfg.Ledger.Get(key).Version != c.Version { // it is known, or overtaken
-		a.done(key, c)
 		return
 	}
 	from := a.edge(c)
 	if from == nil || !from.Usable() {
-		a.later(key, c)
+		a.later(key)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
@@ -211,12 +202,12 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	served, err := a.cfg.Served(ctx, from, key)
 	switch {
 	case err != nil && !outcome.IsNo(err):
-		a.later(key, c)
+		a.later(key)
 		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:
 		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: served}}, false, nil)
 	case err == nil && key.IsTag() && !served.Known() && served.Digest != "" && served.Digest != c.Digest && c.tries < maxMoving: // it may be moving
-		a.later(key, c)
+		a.later(key)
 		return
 	case err == nil && c.shownBy(key, served):
 		a.cfg.Ledger.Learn(from.Datacenter, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: c.Record}}, false, nil)
@@ -227,14 +218,35 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 				"repo", key.Repo, "reference", key.Reference, "digest", c.Digest.String(), "version", c.Version.String(), "by", c.by)
 		}
 	}
-	a.done(key, c)
+	a.done(key)
+}
+
+// expect has the edge that announced a record asked about it.
+func (a *Announcer) expect(key version.Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending[key] = claim{}
+}
+
+// expected returns what the ledger says is claimed of a reference now.
+func (a *Announcer) expected(key version.Key) (c claim, ok bool) {
+	a.mu.Lock()
+	c, ok = a.pending[key]
+	a.mu.Unlock()
+	if !ok {
+		return c, false
+	}
+	if c.Record, c.by = a.cfg.Ledger.Claim(key); c.by == "" {
+		a.done(key)
+	}
+	return c, c.by != ""
 }
 
 // later has a claim asked about again, after longer and longer times.
-func (a *Announcer) later(key version.Key, c claim) {
+func (a *Announcer) later(key version.Key) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p, ok := a.pending[key]; ok && p.Version == c.Version {
+	if p, ok := a.pending[key]; ok {
 		p.next = time.Now().Add(a.cfg.Pace * time.Duration(min(1<<min(p.tries, 5), maxAgain)))
 		p.tries++
 		a.pending[key] = p
@@ -242,11 +254,13 @@ func (a *Announcer) later(key version.Key, c claim) {
 }
 
 // done ends a claim, unless another one has taken its place.
-func (a *Announcer) done(key version.Key, c claim) {
+func (a *Announcer) done(key version.Key) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p, ok := a.pending[key]; ok && p.Version == c.Version {
-		delete(a.pending, key)
+	delete(a.pending, key)
+	a.mu.Unlock()
+	if _, by := a.cfg.Ledger.Claim(key); by != "" {
+		a.expect(key)
+		a.later(key)
 	}
 }
 

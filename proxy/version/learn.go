@@ -135,6 +135,13 @@ func (l *Ledger) Each(do func(key Key, r Record, claimedBy string)) {
 	})
 }
 
+// Claim returns a record that an edge has announced and not yet shown that it serves, and
+// that edge's datacenter; "": the record is certain.
+func (l *Ledger) Claim(key Key) (r Record, by string) {
+	e := l.get(key)
+	return e.Record, e.claimedBy()
+}
+
 // claimedBy is the datacenter whose edge has announced what it has not shown yet.
 func (e entry) claimedBy() string {
 	if e.Unproven && e.By == "" {
@@ -174,7 +181,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 	last = l.cfg.State.Since(position, most, func(at uint64, text string, value []byte) {
 		key, e := parseKey(text), decode(value)
 		until = at
-		own := e.By == ""
+		own := e.own()
 		if e.Unproven { // what is claimed is its own edge's to announce; what it replaces may not have been heard of
 			e.Record = *e.Before
 		}

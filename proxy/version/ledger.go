@@ -56,12 +56,16 @@ type entry struct {
 	// Unproven says that another edge announced the record, and has not yet shown that it
 	// serves it. Before is what the record replaced.
 	Unproven bool            `json:"c,omitempty"`
-	By       string          `json:"y,omitempty"` // the datacenter whose edge said so; "": this edge tells the others
+	By       string          `json:"y,omitempty"` // the datacenter whose edge said so; "": this edge made it
+	Relayed  bool            `json:"o,omitempty"` // this edge tells the others all the same
 	Before   *Record         `json:"b,omitempty"`
 	Past     []digest.Digest `json:"p,omitempty"` // digests that the reference had before, the latest first
 	Seen     []digest.Digest `json:"n,omitempty"` // digests that clients were shown here before there was a version
 	Touched  int64           `json:"s"`           // when it was last written or used, in s since 1970
 }
+
+// own reports whether this edge tells the others.
+func (e entry) own() bool { return e.By == "" || e.Relayed }
 
 // Ledger keeps the newest version of each reference. Safe for concurrent use.
 type Ledger struct {
@@ -172,7 +176,9 @@ func (l *Ledger) revive(entries map[Key]entry, key Key) {
 	}
 	live := func(r Record) {
 		if buried := now(Buried(key.Repo, r.Digest)).Record; buried.Known() && !r.deletedBy(buried) && r.Version.Newer(now(Revived(key.Repo, r.Digest)).Version) {
-			entries[Revived(key.Repo, r.Digest)] = l.succeed(now(Revived(key.Repo, r.Digest)), r, false, entries[key].By)
+			e := l.succeed(now(Revived(key.Repo, r.Digest)), r, false, entries[key].By)
+			e.Relayed = e.Relayed || entries[key].Relayed
+			entries[Revived(key.Repo, r.Digest)] = e
 		}
 	}
 	switch r := entries[key].Record; {
@@ -277,10 +283,9 @@ func (e entry) encode() []byte {
 // succeed makes the entry that follows when r replaces e.
 func (l *Ledger) succeed(e entry, r Record, claimed bool, by string) entry {
 	r.Heard = l.cfg.Now().UnixMilli()
-	if by != "" && e.By == "" && e.Known() && e.Age(l.cfg.Now()) < relayFor { // some may not have heard of what it replaces: they hear of this
-		by = ""
-	}
 	next := entry{Record: r, Unproven: claimed, By: by, Past: e.Past, Seen: e.Seen, Touched: l.cfg.Now().Unix()}
+	// some may not have heard of what it replaces: they hear of this
+	next.Relayed = by != "" && e.own() && e.Known() && e.Age(l.cfg.Now()) < relayFor
 	if e.Digest != "" && e.Digest != r.Digest {
 		others := slices.DeleteFunc(slices.Clone(e.Past), func(d digest.Digest) bool { return d == e.Digest || d == r.Digest })
 		next.Past = append([]digest.Digest{e.Digest}, others[:min(len(others), maxPast-1)]...)

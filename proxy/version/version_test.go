@@ -341,3 +341,33 @@ func TestADeleteOfWhatHadNoVersion(t *testing.T) {
 		t.Error("it was pushed again, and is gone")
 	}
 }
+
+// Where another datacenter's Harbor takes a push, the edge there may tell of it before this
+// one has noted it.
+func TestAPushThatItsPeerToldFirstIsOwn(t *testing.T) {
+	l := ledger("drp1", someday(), nil)
+	begun := l.Pushes(repo, two, l.Begin(repo, tag.Reference))
+	l.Learn("par1", []version.Announced{said(tag, two, begun.Version)}, true, nil)
+	r, newest := l.Write(repo, tag.Reference, two, "type", begun)
+	if _, by := l.Claim(tag); !newest || by != "" || l.Withdraw(tag, r.Version) {
+		t.Errorf("what a client was answered: newest %v, claimed by %q", newest, by)
+	}
+	if all, _, _ := l.Since(0, 10); len(all) != 1 || !all[0].Own || all[0].Version != r.Version {
+		t.Errorf("it tells %v", all)
+	}
+}
+
+// Also where an edge tells the others of a claim, because they may not have heard of what it
+// replaces, the edge that it heard it from is who has to show it.
+func TestAClaimIsOfTheEdgeThatMadeIt(t *testing.T) {
+	l := ledger("drp1", someday(), nil)
+	write(l, tag.Reference, one)
+	begun := l.Begin(repo, tag.Reference)
+	l.Learn("par1", []version.Announced{said(tag, two, begun.Version)}, true, nil) // drp1's own push, of which it died
+	if _, by := l.Claim(tag); by != "par1" {
+		t.Errorf("claimed by %q, not by par1", by)
+	}
+	if all, _, _ := l.Since(0, 10); len(all) != 1 || !all[0].Own {
+		t.Errorf("the others are told %v", all)
+	}
+}

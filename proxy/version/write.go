@@ -46,9 +46,10 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 	return r, len(entries) > 0 && l.apply(entries, true, nil)
 }
 
-// put replaces an entry by a newer record.
+// put replaces an entry by a newer record, or by the same where only another edge has said
+// so: that one's Harbor has taken it, and it was the first to tell.
 func (l *Ledger) put(entries map[Key]entry, key Key, r Record) {
-	if e := l.known(key); r.Version.Newer(e.Version) {
+	if e := l.known(key); r.Version.Newer(e.Version) || r.Version == e.Version && r.Digest == e.Digest && (e.Unproven || e.By != "") {
 		entries[key] = l.succeed(e, r, false, "")
 	}
 }
@@ -96,7 +97,7 @@ func (l *Ledger) tell(entries map[Key]entry, deleted Key) {
 	}
 	l.each(deleted.Repo, func(key Key, e entry) {
 		if key.IsTag() && e.Digest == deleted.Digest() && !e.Unproven {
-			e.By = ""
+			e.Relayed = true
 			entries[key] = e
 		}
 	})

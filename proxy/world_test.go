@@ -161,8 +161,22 @@ func (w *world) fail(tag string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken == nil {
-		w.broken = fmt.Errorf("%s: %w\n%s", tag, err, w.history(tag))
+		w.broken = fmt.Errorf("%s: %w\n%s\n%s", tag, err, w.history(tag), w.ledgers(tag))
 	}
+}
+
+// ledgers is what the edges have written down of a tag's repo.
+func (w *world) ledgers(tag string) string {
+	var all strings.Builder
+	repo, _, _ := strings.Cut(tag, ":")
+	for _, e := range w.edges {
+		if l := e.life.Load(); l != nil && l.state != nil {
+			l.state.EachVersioned(repo+"\x00", func(key string, value []byte) {
+				fmt.Fprintf(&all, "edge %s: %q: %s\n", e.name, key, value)
+			})
+		}
+	}
+	return all.String()
 }
 
 // history is what happened to a tag; w.mu is held.

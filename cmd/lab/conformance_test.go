@@ -66,7 +66,7 @@ func TestConformance(t *testing.T) {
 			if c.replication != "" {
 				f.replicate(t, c.replication)
 			}
-			conformance(t, f, c.name, f.edge(c.edge), c.project).addsNothing(t, direct, c.replication != "")
+			conformance(t, f, c.name, f.edge(c.edge), c.project).addsNothing(t, direct)
 			if c.replication == "" {
 				return
 			}
@@ -101,7 +101,7 @@ func (f *fleetUnderTest) replicate(t *testing.T, how string) {
 }
 
 // addsNothing compares with the suite's report of the registry behind the edge.
-func (r *conformanceReport) addsNothing(t *testing.T, direct *conformanceReport, replicated bool) {
+func (r *conformanceReport) addsNothing(t *testing.T, direct *conformanceReport) {
 	t.Helper()
 	passed := map[string]bool{}
 	for _, c := range direct.Cases {
@@ -112,18 +112,10 @@ func (r *conformanceReport) addsNothing(t *testing.T, direct *conformanceReport,
 	for check, n := range count {
 		// One that is not run without the edge, because another failed before it, tells nothing.
 		if n > known[check] && passed[check] {
-			if strings.Contains(check, "manifest-delete") && strings.Contains(says[check], resurrected) && replicated {
-				t.Logf("%s: Harbor deletes nothing that an index names which its replication has just brought back", check)
-				continue
-			}
 			t.Errorf("%s fails %d times through the edge, and %d times without it: %s", check, n, known[check], says[check])
 		}
 	}
 }
-
-// resurrected is Harbor's answer to the delete of what another manifest names. Where Harbors
-// replicate to each other it is a matter of chance also without an edge.
-const resurrected = "received 412"
 
 // conformance runs the suite in two repos of the project.
 func conformance(t *testing.T, f *fleetUnderTest, name, registry, project string) *conformanceReport {

@@ -198,21 +198,6 @@ func (f *Follower) meet(ctx context.Context, key version.Key, has digest.Digest,
 	return true, f.cfg.Adopt(ctx, key, has)
 }
 
-// Sweep deletes from Harbor what was deleted from a repo a short while ago and has come
-// back: a replication may have been on its way. Else Harbor would keep what it names. It
-// reports whether something had.
-func (f *Follower) Sweep(ctx context.Context, repo string) (found bool) {
-	for _, key := range f.cfg.Ledger.BuriedSince(repo, f.cfg.Now().Add(-sweepFor*f.cfg.Pace)) {
-		if has, err := f.Has(ctx, repo, key.Reference); err == nil && has != "" && f.cfg.Ledger.Gone(repo, key.Digest()) {
-			found = true
-			if err := f.delete(ctx, key, has, &task{}); err != nil {
-				f.cfg.Log.Info("what was deleted is there again, and stays for now", "repo", repo, "digest", has.String(), "err", err.Error())
-			}
-		}
-	}
-	return found
-}
-
 // publish writes what was pushed by a tag by its digest too: a replication that carries
 // content alone takes it to the other datacenters' Harbors. It changes nothing here.
 func (f *Follower) publish(ctx context.Context, repo string, r version.Record) error {
@@ -240,6 +225,10 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 		return err
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		if resp.StatusCode == http.StatusPreconditionFailed && !key.IsTag() && f.unname(ctx, key.Repo, has) {
+			resp.Body.Close()
+			return errWaiting
+		}
 		return refused(resp)
 	}
 	resp.Body.Close()
@@ -250,6 +239,21 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 	f.metrics.restored.WithLabelValues("deleted").Inc()
 	f.cfg.Log.Info("deleted from Harbor what was deleted elsewhere", "repo", key.Repo, "reference", key.Reference, "harbor_had", has.String())
 	return nil
+}
+
+// unname deletes from Harbor what names a digest, was deleted before, and is there again: a
+// replication has brought it back. It reports whether that is all that names it.
+func (f *Follower) unname(ctx context.Context, repo string, d digest.Digest) bool {
+	live, gone, err := f.NamedBy(ctx, repo, d)
+	if err != nil || live {
+		return false
+	}
+	for _, parent := range gone {
+		if err := f.delete(ctx, version.Buried(repo, parent), parent, &task{}); err != nil {
+			f.cfg.Log.Info("what was deleted is there again, and stays for now", "repo", repo, "digest", parent.String(), "err", err.Error())
+		}
+	}
+	return len(gone) > 0
 }
 
 // to is a repo of the local Harbor.

@@ -70,7 +70,6 @@ const (
 	maxRestored = 20
 	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
 	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
-	sweepFor    = 60               // times cfg.Pace, in which a replication may bring back what was deleted
 	aloneFor    = 30               // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be
 	attemptFor  = 15 * time.Minute // as long as a large layer may take

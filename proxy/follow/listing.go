@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,6 +93,9 @@ type artifact struct {
 		Name   string
 		Pushed time.Time `json:"push_time"`
 	}
+	Parts []struct { // of an index
+		Digest digest.Digest `json:"child_digest"`
+	} `json:"references"`
 }
 
 // tag asks for the times of a tag and its manifest; zero times where Harbor does not say.
@@ -138,6 +142,30 @@ func (f *Follower) Digests(ctx context.Context, repo string) (all []digest.Diges
 		f.cfg.Log.Warn("what a repo holds cannot be listed", "repo", repo, "err", err.Error())
 	}
 	return all
+}
+
+// NamedBy looks for what names a manifest in Harbor: live is whether an index does that
+// nobody has deleted, and gone are the others, which are there again or not yet deleted.
+func (f *Follower) NamedBy(ctx context.Context, repo string, d digest.Digest) (live bool, gone []digest.Digest, err error) {
+	project, name, _ := strings.Cut(repo, "/")
+	err = pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
+		parent, err := registry.ParseDigest(a.Digest)
+		if err != nil {
+			return nil
+		}
+		for _, part := range a.Parts {
+			if part.Digest != d {
+				continue
+			}
+			if !f.cfg.Ledger.Gone(repo, parent) {
+				live = true
+			} else if !slices.Contains(gone, parent) {
+				gone = append(gone, parent)
+			}
+		}
+		return nil
+	})
+	return live, gone, err
 }
 
 // listedDigest asks Harbor's API for the digest that is under a reference.

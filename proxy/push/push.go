@@ -106,10 +106,10 @@ type Request struct {
 	Namespace namespace.Namespace
 	FromPeer  bool // another edge's: it is taken here, or not at all
 	Begun     version.Begun
-	// Sweep, of a delete, has what was deleted before and has come back deleted again: Harbor
-	// deletes nothing that something else names (412). It reports whether something had.
-	// nil: there is nothing like that.
-	Sweep   func(context.Context) bool
+	// Unnamed, of a delete that Harbor refuses (412), reports whether all that names the
+	// digest there was deleted before, and is only there again: then the delete counts, and
+	// Harbor follows. nil: Harbor's refusal is the last word.
+	Unnamed func(context.Context) bool
 	Refused bool // the credentials are known not to permit it: nothing is buffered for them, and Harbor says so
 }
 
@@ -126,7 +126,8 @@ type Write struct {
 	targets  []target // that may take it, in order
 	manifest []byte   // nil: it is not buffered, or the write is of something else
 	buffered int64    // bytes that it takes of p.buffers
-	swept    int      // how often it was answered 412, and tried again
+	named    bool     // Harbor has refused to delete it, and is asked a second time
+	unnamed  bool     // what names it was deleted before
 	partial  bool     // what the manifest names could not be brought to the Harbor that is asked
 }
 
@@ -134,28 +135,8 @@ type Write struct {
 // has heard nothing yet.
 var errTryNext = errors.New("this Harbor takes nothing now")
 
-// errSweep ends a delete that Harbor refuses because of what may have come back.
-var errSweep = errors.New("something names it still")
-
-const (
-	maxSwept   = 10
-	sweepEvery = 200 * time.Millisecond
-)
-
-// sweep waits for a moment where something had come back, since more may be on its way.
-// Where nothing had, the next refusal is the last word.
-func (w *Write) sweep() {
-	if !w.Sweep(w.HTTP.Context()) {
-		w.swept += maxSwept / 2
-		return
-	}
-	timer := time.NewTimer(sweepEvery)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.HTTP.Context().Done():
-	}
-}
+// errNamed ends a delete that Harbor refuses, maybe because of what has come back.
+var errNamed = errors.New("something names it still")
 
 // Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
 // the client hears of it, the edge forgets what the write may have changed, and keeps
@@ -188,9 +169,8 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 			}
 		}
 		err = w.serveAt(rw, t, more)
-		for errors.Is(err, errSweep) {
-			w.swept++
-			w.sweep()
+		if errors.Is(err, errNamed) {
+			w.named, w.unnamed = true, w.Unnamed(w.HTTP.Context())
 			err = w.serveAt(rw, t, more)
 		}
 		if !more || !errors.Is(err, errTryNext) {
@@ -220,16 +200,20 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
-		if resp.StatusCode == http.StatusPreconditionFailed && w.Sweep != nil && w.swept < maxSwept {
-			return errSweep
+		switch {
+		case resp.StatusCode != http.StatusPreconditionFailed || w.Unnamed == nil:
+		case !w.named:
+			return errNamed
+		case w.unnamed:
+			accept(resp)
 		}
 		w.written(t, resp, kept)
 		return nil
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
 	timer.Stop()
-	if errors.Is(err, errSweep) {
-		return errSweep
+	if errors.Is(err, errNamed) {
+		return errNamed
 	}
 	if err != nil {
 		kept.broken()
@@ -240,4 +224,13 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		}
 	}
 	return err
+}
+
+// accept makes a delete's answer one of success (OCI distribution specification, "Deleting
+// Manifests").
+func accept(resp *http.Response) {
+	resp.Body.Close()
+	resp.StatusCode, resp.Status, resp.Body, resp.ContentLength = http.StatusAccepted, "202 Accepted", http.NoBody, 0
+	resp.Header.Del("Content-Type")
+	resp.Header.Set("Content-Length", "0")
 }

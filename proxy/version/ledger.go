@@ -332,16 +332,6 @@ func (l *Ledger) each(repo string, do func(Key, entry)) {
 	})
 }
 
-// BuriedSince returns the digests of a repo that were deleted since a time.
-func (l *Ledger) BuriedSince(repo string, since time.Time) (all []Key) {
-	l.each(repo, func(key Key, e entry) {
-		if !key.IsTag() && e.Deleted() && e.At().After(since) {
-			all = append(all, key)
-		}
-	})
-	return all
-}
-
 // Tags returns the records of a repo's tags; those that are deleted are tombstones.
 func (l *Ledger) Tags(repo string) map[string]Record {
 	all := map[string]Record{}

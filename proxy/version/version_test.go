@@ -371,3 +371,19 @@ func TestAClaimIsOfTheEdgeThatMadeIt(t *testing.T) {
 		t.Errorf("the others are told %v", all)
 	}
 }
+
+// A push comes by an edge that has not heard of the digest's delete, to one that has.
+func TestAPushByAPeerThatDidNotHearOfADelete(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	write(mad1, tag.Reference, one)
+	remove(mad1, version.Buried(repo, one))
+	if !mad1.Gone(repo, one) {
+		t.Fatal("it is not deleted")
+	}
+	w.Time = w.Add(time.Second)
+	begun := par1.Pushes(repo, one, par1.Begin(repo, tag.Reference))
+	if r, newest := mad1.Write(repo, tag.Reference, one, "type", begun); !newest || mad1.Gone(repo, one) || mad1.Deleted(repo, r) {
+		t.Errorf("pushed again: newest %v, gone %v", newest, mad1.Gone(repo, one))
+	}
+}

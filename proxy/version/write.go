@@ -37,7 +37,8 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 	defer l.writing.Unlock()
 	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: b.After}
 	entries := map[Key]entry{}
-	if r.After != (Version{}) || tag == "" {
+	buried := l.get(Buried(repo, d)).Record
+	if tag == "" || r.After != (Version{}) || buried.Known() && !r.deletedBy(buried) { // the other edge may not have heard of the delete
 		l.put(entries, Revived(repo, d), r)
 	}
 	if tag != "" {

@@ -80,7 +80,8 @@ type Handler struct {
 	tags       *tags.Cache
 	versions   *version.Ledger
 	refused    *lru.Cache[version.Key, bool] // by digest, by Harbor's policy
-	doubted    *lru.Cache[version.Key, doubted]
+	doubted    *lru.Cache[pushed, doubted]
+	underway   underway
 	announcer  *announce.Announcer
 	follower   *follow.Follower
 	fetch      *fetch.Fetcher

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -45,7 +46,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	}
 	h.versions = version.New(ledger)
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
-	h.doubted, _ = lru.New[version.Key, doubted](maxDoubted) // the size is positive: no error
+	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
 	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
@@ -86,9 +87,6 @@ func (h *Handler) versioned(key version.Key) bool {
 func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 	if key.IsTag() {
 		h.tags.Written(key.Repo, key.Reference)
-		if d, ok := h.doubted.Get(key); ok && r.Version.Newer(d.begun.Version) {
-			h.doubted.Remove(key)
-		}
 	} else if r.Known() && r.Deleted() {
 		h.tags.Written(key.Repo, "")
 		h.forgetManifest(key.Repo, key.Digest())
@@ -279,9 +277,14 @@ func errDeleted() *registry.Error {
 	return registry.Errorf(registry.CodeManifestUnknown, "it was deleted")
 }
 
+// pushed is a push to a tag.
+type pushed struct {
+	version.Key
+	digest digest.Digest
+}
+
 // doubted is a push of which nobody knows whether Harbor took it.
 type doubted struct {
-	digest    digest.Digest
 	mediaType string
 	begun     version.Begun
 	until     time.Time
@@ -296,11 +299,40 @@ const (
 // newest version's, is newer: Harbor has taken a push whose answer was lost. All else
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
-	if d, ok := h.doubted.Get(key); ok && d.digest == has && h.cfg.Now().Before(d.until) {
+	if d, ok := h.doubted.Get(pushed{key, has}); ok && h.cfg.Now().Before(d.until) {
 		_, newest := h.versions.Write(key.Repo, key.Reference, has, d.mediaType, d.begun)
 		return newest
 	}
 	return false
+}
+
+// underway are the pushes that clients wait for, and how often each is.
+type underway struct {
+	mu  sync.Mutex
+	all map[pushed]int
+}
+
+// begin notes a push until end is called.
+func (u *underway) begin(p pushed) (end func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.all == nil {
+		u.all = map[pushed]int{}
+	}
+	u.all[p]++
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.all[p]--; u.all[p] == 0 {
+			delete(u.all, p)
+		}
+	}
+}
+
+func (u *underway) has(p pushed) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.all[p] > 0
 }
 
 // outlives reports whether a manifest that no Harbor of the fleet has is served all the

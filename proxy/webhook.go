@@ -127,6 +127,7 @@ const (
 
 // heard takes an event over, if it is news.
 func (h *Handler) heard(ctx context.Context, e event) (result string, err error) {
+	e.at = h.follower.Here(e.at)
 	d, _ := registry.ParseDigest(e.digest) // it was one
 	switch {
 	case !h.versioned(e.Key) && !e.deleted:
@@ -148,7 +149,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 		if err != nil {
 			return webhookUnknown, err
 		}
-		if has != "" || h.versions.Gone(e.Repo, d) || h.pushedSince(e) {
+		if has != "" || h.versions.Gone(e.Repo, d) || h.overtaken(e, d) {
 			return webhookOld, nil
 		}
 		h.versions.Delete(version.Buried(e.Repo, d), h.versions.Begin(e.Repo, "").Version)
@@ -158,8 +159,15 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if !e.IsTag() || known.Digest == d && !h.versions.Deleted(e.Repo, known) { // a push by digest moves no tag
 		return webhookKnown, nil
 	}
+	if h.underway.has(pushed{e.Key, d}) || h.accepts(e.Key, d) { // it came through this edge
+		return webhookKnown, nil
+	}
 	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(known.At()) { // of a push that was overtaken
+	since := known.At()
+	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); deleted && buried.At().After(since) {
+		since = buried.At()
+	}
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
@@ -180,10 +188,16 @@ func (h *Handler) isMachine(operator string) bool {
 	return operator == jobService || operator == "harbor#proxy-cache-service" || h.cfg.Machine != nil && h.cfg.Machine(operator)
 }
 
-// pushedSince reports whether a tag was pushed to be the digest after the event.
-func (h *Handler) pushedSince(e event) bool {
+// overtaken reports whether a digest's delete is known already, or was followed by a push
+// of it. An event has whole seconds.
+func (h *Handler) overtaken(e event, d digest.Digest) bool {
+	since := e.at.Add(time.Second)
+	buried, revived := h.versions.Get(version.Buried(e.Repo, d)), h.versions.Get(version.Revived(e.Repo, d))
+	if buried.Known() && !e.at.After(buried.At().Add(time.Second)) || revived.Known() && revived.At().After(since) {
+		return true
+	}
 	for _, r := range h.versions.Tags(e.Repo) {
-		if r.Digest.String() == e.digest && r.At().After(e.at.Add(time.Second)) {
+		if r.Digest == d && r.At().After(since) {
 			return true
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy"
+	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
 )
 
 // gone waits until an edge gives a tombstone for references.
@@ -104,5 +107,49 @@ func TestWhatRetentionRemovesIsNoTombstone(t *testing.T) {
 		if s.harborHas(t, "v1") != noteDigest("one") {
 			t.Errorf("the Harbor of peer %d has lost it", i)
 		}
+	}
+}
+
+// Harbor tells late of a delete that came through the edge, when another tag than the one
+// that was deleted may have been the digest again, and not be it any more.
+func TestALateWebhookOfAKnownDeleteDeletesNothing(t *testing.T) {
+	c := counters{}
+	s := newRegion(t, hooked(c)).sites[0]
+	s.pushNote(t, "v1", "one")
+	begun := time.Now()
+	s.deleteNote(t, "one")
+	s.pushNote(t, "v1", "one")
+	s.pushNote(t, "v1", "two")
+	s.deletePast(t, "one") // by retention
+	if a := s.hook(t, hook("DELETE_ARTIFACT", "admin", "v1", "one", begun)); a.status != http.StatusNoContent || c.webhooks(t, "old") != 1 {
+		t.Errorf("%d; %d are old", a.status, c.webhooks(t, "old"))
+	}
+	if a := s.pullNote(t, noteDigest("one")); a.status != http.StatusOK {
+		t.Errorf("what was pushed after the delete: %d %s", a.status, a.header.Get("Cache-Status"))
+	}
+}
+
+// Harbor's clock and the edge's may differ: which was first is seen all the same.
+func TestAWebhookOfAHarborWithAnotherClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-5 * time.Minute, 5 * time.Minute} {
+		t.Run(fmt.Sprint(ahead), func(t *testing.T) {
+			c := counters{}
+			r := newRegion(t, hooked(c), func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+				p.Now = func() time.Time { return time.Now().Add(ahead) }
+			})
+			s := r.sites[0]
+			s.pushNote(t, "v1", "one")
+			s.pushNote(t, "v2", "two")
+			r.agree(t, map[string]string{"v1": "one", "v2": "two"})
+			s.deletePast(t, "one")
+			s.hook(t, hook("DELETE_ARTIFACT", "admin", "v1", "one", time.Now().Add(4*time.Second)))
+			s.deletePast(t, "two")
+			s.hook(t, hook("DELETE_ARTIFACT", "admin", "v2", "two", time.Now().Add(-4*time.Second))) // of an earlier one
+			if taken, old := c.webhooks(t, "taken"), c.webhooks(t, "old"); taken != 1 || old != 1 {
+				t.Errorf("%d taken, %d old", taken, old)
+			}
+			s.gone(t, "v1")
+			s.shows(t, "its delete was before its push", "v2", "two")
+		})
 	}
 }

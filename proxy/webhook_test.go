@@ -308,3 +308,39 @@ func TestAWebhookOfAHarborThatCannotSay(t *testing.T) {
 		t.Errorf("%d of 2 are counted", n)
 	}
 }
+
+// Of two pushes at once the one that began later is newer, and Harbor's word of the other
+// one is no news, neither while a client waits for it nor after that.
+func TestAWebhookOfAPushThatIsOvertakenIsNoNews(t *testing.T) {
+	c := counters{}
+	par1 := newRegion(t, hooked(c)).sites[0]
+	if err := par1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "PUT .*/manifests/v1", Times: 1, Late: true}); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		par1.pushNote(t, "v1", "one")
+	}()
+	trial.Until(t, func() error {
+		if has := par1.harborHas(t, "v1"); has != noteDigest("one") {
+			return fmt.Errorf("Harbor has %q", has)
+		}
+		return nil
+	})
+	if a := par1.pushNote(t, "v1", "two"); a.status != http.StatusCreated {
+		t.Fatal(a.status)
+	}
+	for _, when := range []string{"while its client waits", "when that was answered"} {
+		par1.putPast(t, "v1", "one")
+		par1.hook(t, hook("PUSH_ARTIFACT", "admin", "v1", "one", time.Now()))
+		par1.shows(t, when, "v1", "two")
+		if err := par1.harbor.SetFaults(); err != nil {
+			t.Fatal(err)
+		}
+		<-answered
+	}
+	if n := c.webhooks(t, "taken"); n > 0 {
+		t.Errorf("%d webhooks are taken for news", n)
+	}
+}

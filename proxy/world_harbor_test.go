@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -143,6 +144,7 @@ func (h *memHarbor) remove(repo string, d digest.Digest, operator string) bool {
 // drop a request or its answer.
 func (h *memHarbor) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	authorization := r.Header.Get("Authorization")
+	rw.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	switch trouble := h.is(); {
 	case trouble == "502":
 		rw.Header().Set("Content-Type", "text/html")

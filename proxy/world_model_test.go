@@ -61,6 +61,9 @@ func hold(t *testing.T, cfg worldConfig) {
 	}
 	must := []string{"pushes acknowledged", "deletes acknowledged", "pulls that were shown a version", "Harbors down", "ways cut", "announcements delayed",
 		"announcements doubled", "answers lost", "removed by retention", "acknowledgements of other edges", "edges killed"}
+	if cfg.webhooks && !cfg.small {
+		must = append(must, "webhooks delivered")
+	}
 	if !cfg.content {
 		must = append(must, "rollbacks by replication")
 	}

@@ -37,6 +37,9 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 		w.outcome = outcomeOwn
 		return err
 	}
+	if request.IsManifest() && r.ns.Kind == namespace.MultiDC && r.Tag != "" {
+		defer h.underway.begin(pushed{version.Key{Repo: r.Repo, Reference: r.Tag}, write.Digest()})()
+	}
 	return write.Serve(w)
 }
 
@@ -84,7 +87,7 @@ func (m manifests) Begun(repo string, d digest.Digest, b version.Begun) (version
 // Doubted implements push.Manifests.
 func (m manifests) Doubted(p push.Pushed) {
 	if p.Namespace.Kind == namespace.MultiDC && p.By.Kind == source.Harbor {
-		m.h.doubted.Add(version.Key{Repo: p.Repo, Reference: p.Reference}, doubted{p.Digest, fetch.MediaType(p.ContentType), p.Begun, m.h.cfg.Now().Add(doubtedFor)})
+		m.h.doubted.Add(pushed{version.Key{Repo: p.Repo, Reference: p.Reference}, p.Digest}, doubted{fetch.MediaType(p.ContentType), p.Begun, m.h.cfg.Now().Add(doubtedFor)})
 	}
 }
 

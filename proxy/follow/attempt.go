@@ -321,8 +321,20 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 		}
 		return nil, err
 	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		f.ahead.Store(int64(at.Add(time.Second / 2).Sub(f.cfg.Now()))) // it has whole seconds
+	}
 	resp.Body = &body{resp.Body, cancel}
 	return resp, nil
+}
+
+// Here is what this edge's clock said at a time of Harbor's: the two may differ, and
+// versions have the edge's. It is right to a second.
+func (f *Follower) Here(harbors time.Time) time.Time {
+	if harbors.IsZero() {
+		return harbors
+	}
+	return harbors.Add(-time.Duration(f.ahead.Load()))
 }
 
 const callDeadline = 15 * time.Second

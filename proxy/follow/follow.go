@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -51,6 +52,7 @@ type Config struct {
 type Follower struct {
 	cfg     Config
 	metrics *metrics
+	ahead   atomic.Int64 // how much Harbor's clock is ahead of this edge's, in ns
 
 	mu    sync.Mutex
 	tasks map[version.Key]*task
@@ -124,6 +126,9 @@ func (f *Follower) Lagging(key version.Key) {
 func (f *Follower) Removed(key version.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if t := f.tasks[key]; t != nil && t.givenUp {
+		f.metrics.givenUp.Dec()
+	}
 	delete(f.tasks, key)
 }
 

@@ -146,6 +146,10 @@ func TestARefusalEndsIt(t *testing.T) {
 				if n := len(s.harbor.wrote()); final && n > 0 {
 					t.Errorf("it was given up, and tried %d times more", n)
 				}
+				s.follower.Removed(version.Key{Repo: repo, Reference: "v1"})
+				if n := s.value(t, givenUp, ""); n != 0 {
+					t.Errorf("retention has removed it: %v are given up", n)
+				}
 				s.harbor.do(func() { s.harbor.refuses = 0 })
 				d := s.heard("v1", "two")
 				pass(time.Minute)

@@ -105,10 +105,10 @@ func (f *Follower) tag(ctx context.Context, key version.Key, d digest.Digest) (l
 	if err != nil {
 		return l, err
 	}
-	l.artifact = a.Pushed
+	l.artifact = f.Here(a.Pushed)
 	for _, tag := range a.Tags {
 		if tag.Name == key.Reference {
-			l.pushed = tag.Pushed
+			l.pushed = f.Here(tag.Pushed)
 		}
 	}
 	return l, nil
@@ -213,7 +213,7 @@ func (f *Follower) look(ctx context.Context, project string, do func(listed)) er
 			}
 			for _, tag := range a.Tags {
 				if registry.ValidTag(tag.Name) {
-					do(listed{version.Key{Repo: repo.Name, Reference: tag.Name}, d, tag.Pushed, a.Pushed})
+					do(listed{version.Key{Repo: repo.Name, Reference: tag.Name}, d, f.Here(tag.Pushed), f.Here(a.Pushed)})
 				}
 			}
 			return nil

@@ -152,7 +152,7 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 	}
 	if w.manifest != nil && !w.FromPeer && w.Namespace.Kind == namespace.MultiDC {
 		var mark string
-		w.Begun, mark = w.p.Manifests.Begun(w.Parsed.Repo, w.digest(), w.Begun)
+		w.Begun, mark = w.p.Manifests.Begun(w.Parsed.Repo, w.Digest(), w.Begun)
 		in.Header.Set(peer.RecordHeader, mark)
 	}
 	repeatable := w.manifest != nil || w.HTTP.ContentLength == 0

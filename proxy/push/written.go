@@ -53,8 +53,8 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	}
 }
 
-// digest is that of the manifest that is pushed.
-func (w *Write) digest() digest.Digest {
+// Digest is that of the manifest that is pushed.
+func (w *Write) Digest() digest.Digest {
 	if w.Parsed.Digest != "" {
 		return w.Parsed.Digest
 	}
@@ -63,7 +63,7 @@ func (w *Write) digest() digest.Digest {
 
 // pushed is the manifest that the write pushes.
 func (w *Write) pushed(t target, answer http.Header) Pushed {
-	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: w.digest(),
+	return Pushed{Namespace: w.Namespace, Repo: w.Parsed.Repo, Reference: w.Parsed.Reference(), Digest: w.Digest(),
 		Manifest: w.manifest, ContentType: w.HTTP.Header.Get("Content-Type"), By: t.Source, Begun: w.Begun, FromPeer: w.FromPeer, Answer: answer}
 }
 

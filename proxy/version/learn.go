@@ -37,6 +37,7 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	entries := map[Key]entry{}
+	var late []Announced
 	own := false
 	for _, a := range all {
 		l.clock.saw(a.Version)
@@ -56,6 +57,7 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 			e.Unproven, e.Before = false, nil
 			entries[key] = e
 		default:
+			late = append(late, a)
 			continue
 		}
 		taken = append(taken, a)
@@ -64,6 +66,7 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 	if len(entries) > 0 {
 		l.apply(entries, own, heard)
 	}
+	l.overtaken(late...)
 	if heard != nil { // what says nothing new need not be on disk: it may come again
 		l.mu.Lock()
 		l.heard[heard.Datacenter] = *heard

@@ -44,7 +44,13 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 	if tag != "" {
 		l.put(entries, Key{repo, tag}, r)
 	}
-	return r, len(entries) > 0 && l.apply(entries, true, nil)
+	if newest = len(entries) > 0; newest {
+		newest = l.apply(entries, true, nil)
+	}
+	if tag != "" {
+		l.overtaken(Announced{Repo: repo, Reference: tag, Record: r})
+	}
+	return r, newest
 }
 
 // put replaces an entry by a newer record, or by the same where only another edge has said

@@ -1,0 +1,75 @@
+package version_test
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"example.org/breakwater/proxy/version"
+)
+
+// Where another datacenter's Harbor takes a push, the edge there may tell of it before this
+// one has noted it.
+func TestAPushThatItsPeerToldFirstIsOwn(t *testing.T) {
+	l := ledger("drp1", someday(), nil)
+	begun := l.Pushes(repo, two, l.Begin(repo, tag.Reference))
+	l.Learn("par1", []version.Announced{said(tag, two, begun.Version)}, true, nil)
+	r, newest := l.Write(repo, tag.Reference, two, "type", begun)
+	if _, by := l.Claim(tag); !newest || by != "" || l.Withdraw(tag, r.Version) {
+		t.Errorf("what a client was answered: newest %v, claimed by %q", newest, by)
+	}
+	if all, _, _ := l.Since(0, 10); len(all) != 1 || !all[0].Own || all[0].Version != r.Version {
+		t.Errorf("it tells %v", all)
+	}
+}
+
+// Also where an edge tells the others of a claim, because they may not have heard of what it
+// replaces, the edge that it heard it from is who has to show it.
+func TestAClaimIsOfTheEdgeThatMadeIt(t *testing.T) {
+	l := ledger("drp1", someday(), nil)
+	write(l, tag.Reference, one)
+	begun := l.Begin(repo, tag.Reference)
+	l.Learn("par1", []version.Announced{said(tag, two, begun.Version)}, true, nil) // drp1's own push, of which it died
+	if _, by := l.Claim(tag); by != "par1" {
+		t.Errorf("claimed by %q, not by par1", by)
+	}
+	if all, _, _ := l.Since(0, 10); len(all) != 1 || !all[0].Own {
+		t.Errorf("the others are told %v", all)
+	}
+}
+
+// A push comes by an edge that has not heard of the digest's delete, to one that has.
+func TestAPushByAPeerThatDidNotHearOfADelete(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	write(mad1, tag.Reference, one)
+	remove(mad1, version.Buried(repo, one))
+	if !mad1.Gone(repo, one) {
+		t.Fatal("it is not deleted")
+	}
+	w.Time = w.Add(time.Second)
+	begun := par1.Pushes(repo, one, par1.Begin(repo, tag.Reference))
+	if r, newest := mad1.Write(repo, tag.Reference, one, "type", begun); !newest || mad1.Gone(repo, one) || mad1.Deleted(repo, r) {
+		t.Errorf("pushed again: newest %v, gone %v", newest, mad1.Gone(repo, one))
+	}
+}
+
+// What was overtaken before it was heard of, an own push or another edge's, is known to be
+// no news. It makes no other version, and is not told to anybody.
+func TestWhatWasOvertakenIsKnown(t *testing.T) {
+	changed := 0
+	l := version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(version.Key, version.Record, bool) { changed++ }})
+	slow := l.Begin(repo, tag.Reference)
+	newest := write(l, tag.Reference, two)
+	before := changed
+	if _, ok := l.Write(repo, tag.Reference, one, "type", slow); ok {
+		t.Error("the push that began first counts as the newest")
+	}
+	l.Learn("mad1", []version.Announced{said(tag, six, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
+	if !l.Had(tag, one) || !l.Had(tag, six) || l.Had(tag, two) {
+		t.Errorf("it had one %v, six %v, two %v", l.Had(tag, one), l.Had(tag, six), l.Had(tag, two))
+	}
+	if r := l.Get(tag); r.Version != newest.Version || r.Digest != two || changed != before {
+		t.Errorf("it is %v, told %d times", r, changed-before)
+	}
+}

@@ -30,7 +30,8 @@ var imports = map[string][]string{
 	"provision":            {"internal/fleet", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
-	"proxy/store":          {"registry"},
+	"proxy/disk":           {}, // what store and state wait for
+	"proxy/store":          {"registry", "proxy/disk"},
 	"proxy/access":         {"registry", "proxy/outcome"},
 	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy/outcome":        {"registry"}, // the words in which rooms tell each other what is known

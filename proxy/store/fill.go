@@ -39,9 +39,10 @@ type fill struct {
 	digest      digest.Digest
 	rota        rota
 	others      []Source // the sources that further successors ask
+	again       bool     // the held blob cannot be read: this one replaces it
 	verifyFirst bool     // readers get nothing before the whole blob is verified
 	cause       error    // the error that ended the fill before this one; nil: there was none
-	file        *os.File
+	file        *os.File // nil: the disk has not made one; set before the fill has started
 	hash        hasher
 	purged      bool          // the blob must not be kept; guarded by store.mu
 	room        reservation   // of the file, until it is a held blob or closed; guarded by store.mu
@@ -83,9 +84,6 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 	}
 	for first := joinUnanswered; ; first = false {
 		r, own, err := s.attach(ctx, d, sources, first)
-		if errors.Is(err, errNotKept) {
-			return s.passThrough(ctx, d, sources)
-		}
 		if err != nil || r.fill == nil {
 			return r, err
 		}
@@ -93,6 +91,9 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 			return r, nil
 		}
 		r.Close()
+		if errors.Is(err, errNotKept) {
+			return s.passThrough(ctx, d, sources)
+		}
 		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
 			return nil, err
 		}
@@ -106,21 +107,25 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 // fill. own says that the fill is new. A fill that no source has answered yet is
 // joined only where joinUnanswered is true.
 func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (r *Reader, own bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, err := s.openHeld(ctx, d); err == nil {
-		return r, false, nil
+	for {
+		if r, err = s.openHeld(ctx, d); err == nil {
+			return r, false, nil
+		}
+		s.mu.Lock()
+		if errors.Is(err, errUnreadable) || s.blobs.get(d) == nil {
+			break
+		}
+		s.mu.Unlock() // a fill has just ended
 	}
+	defer s.mu.Unlock()
 	if f := s.fills[d]; f != nil && (joinUnanswered || f.hasStarted()) {
 		return f.join(ctx), false, nil
 	}
-	if err := s.ctx.Err(); err != nil {
-		return nil, false, fmt.Errorf("the store is closed: %w", err)
+	if closed := s.ctx.Err(); closed != nil {
+		return nil, false, fmt.Errorf("the store is closed: %w", closed)
 	}
-	f, err := s.newFill(d, s.inOrder(d, sources))
-	if err != nil {
-		return nil, true, err
-	}
+	f := s.newFill(d, s.inOrder(d, sources))
+	f.again = errors.Is(err, errUnreadable)
 	if s.fills[d] == nil {
 		s.fills[d] = f
 	}
@@ -129,18 +134,13 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 	return r, true, nil
 }
 
-// newFill makes a fill with an empty file. The caller starts it.
-func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
-	file, err := s.newTemp()
-	if err != nil {
-		s.degrade(err)
-		return nil, errNotKept
-	}
+// newFill makes a fill. The caller starts it.
+func (s *Store) newFill(d digest.Digest, sources []Source) *fill {
 	s.metrics.open.Inc()
 	return &fill{
-		store: s, digest: d, rota: rota{sources: sources}, file: file, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
+		store: s, digest: d, rota: rota{sources: sources}, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
 		size: -1, users: 1, changed: make(chan struct{}),
-	}, nil
+	}
 }
 
 // join returns a reader of the fill.
@@ -179,7 +179,7 @@ func (f *fill) run() {
 		err = f.cause // readers are told of the wrong body, not that no other source has the blob
 	}
 	if err != nil {
-		os.Remove(f.file.Name())
+		f.store.removeTemp(f.file)
 		next := f.successor(err)
 		f.retire(next, err)
 		if next != nil {
@@ -259,8 +259,10 @@ func (f *fill) leave() {
 	if !last {
 		return
 	}
-	f.file.Close()
 	s := f.store
+	if f.file != nil {
+		s.close(f.file)
+	}
 	s.mu.Lock()
 	s.setReservation(&f.room, reservation{})
 	unpin := f.unpin

@@ -15,6 +15,7 @@ import (
 // A Reader has a file, a fill or a direct stream. It has a fill and a direct stream
 // where the fill ended with errNotKept.
 type Reader struct {
+	store   *Store   // of a held blob
 	file    *os.File // a held blob's file
 	fill    *fill
 	direct  *direct
@@ -193,7 +194,7 @@ func (r *Reader) Close() error {
 	var err error
 	r.once.Do(func() {
 		if r.file != nil {
-			err = r.file.Close()
+			err = r.store.close(r.file)
 		}
 		r.closeOwn()
 		for _, stream := range []*direct{r.direct, r.window} {

@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"proxy/source":         {"registry", "proxy/namespace", "proxy/outcome"},
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
-	"proxy/state":          {"registry", "proxy/version"},
+	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
 	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
 	"proxy/carry":          {}, // content to a Harbor, for push and follow
 	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},

@@ -22,6 +22,7 @@ import (
 const (
 	maxRemembered = 1 << 16         // permissions, and memberships, in memory
 	maxTokens     = 1 << 14         // verified tokens in memory
+	maxToken      = 4 << 10         // bytes of one that is remembered; a longer one is verified each time
 	rememberFor   = 5 * time.Minute // how long Harbor's yes is remembered
 	askDeadline   = 10 * time.Second
 )
@@ -96,8 +97,8 @@ func New(cfg Config) (*Checker, error) {
 	if c.projects, err = newProjects(cfg); err != nil {
 		return nil, err
 	}
-	c.outage, err = newOutage(cfg)
-	return c, err
+	c.outage = newOutage(cfg)
+	return c, nil
 }
 
 // Allow decides whether a request may go on. Where it may, Allow returns the user's name,

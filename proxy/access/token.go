@@ -85,7 +85,7 @@ func (c *Checker) verify(raw string) (registry.Token, error) {
 	default:
 		token, err = verifier.Verify(raw)
 	}
-	if err == nil {
+	if err == nil && len(raw) <= maxToken {
 		c.tokens.Add(key, token)
 	}
 	if c.keys.Load() != verifier { // UseKeys was called meanwhile, and these keys may no longer count

@@ -117,6 +117,7 @@ func (r *Reader) follow(next *fill) bool {
 	}
 	next.mu.Lock()
 	next.users++
+	next.unleave()
 	next.mu.Unlock()
 	r.fill.leave()
 	r.closeOwn()

@@ -57,6 +57,8 @@ type Store struct {
 	removals uint64                // how many have begun
 	removed  chan struct{}         // closed and replaced whenever one has ended
 
+	left atomic.Int64 // the fills that nobody reads
+
 	unread bool // the scan could not read a directory, so blobs may lack some that are on disk
 
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content

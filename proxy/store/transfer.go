@@ -30,8 +30,8 @@ func (f *fill) transfer() error {
 		case err == nil:
 			f.rota.takePart()
 			return nil
-		case f.store.ctx.Err() != nil:
-			return f.store.ctx.Err()
+		case f.ctx.Err() != nil:
+			return f.ctx.Err()
 		case errors.As(err, &final):
 			f.rota.takePart()
 			return final.error
@@ -46,7 +46,7 @@ func (f *fill) transfer() error {
 		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		pause(f.store.ctx, wait)
+		pause(f.ctx, wait)
 	}
 }
 
@@ -64,7 +64,7 @@ type finalError struct{ error }
 // attempt asks a source once, and copies what it sends. It returns nil when the whole
 // body is in the file. The body is not verified yet then.
 func (f *fill) attempt(src Source) error {
-	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
+	body, err := f.store.openSource(f.ctx, src, f.written, -1)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,22 @@ func gauge(name, help string, is func() bool) prometheus.Collector {
 	})
 }
 
+// who is whose request it was, if it was answered: "anonymous" where that is not proven.
+func (h *Handler) who(w *response, r *request) string {
+	switch {
+	case r.peer != "" || w.Status == 0 || w.Status >= 400:
+		return ""
+	case w.outcome == outcomePass && r.Repo != "":
+		w.who = h.cfg.Access.Proven(r.http.Context(), r.query.Authorization, r.Repo, !r.Read())
+	case w.outcome == outcomePass && r.endpoint == registry.KindBase.String(): // a login
+		w.who = access.Claimed(r.query.Authorization)
+	}
+	if w.who == "" && r.Repo != "" {
+		return "anonymous"
+	}
+	return w.who
+}
+
 // brief is what is logged of what others choose.
 func brief(s string) string { return s[:min(len(s), 2<<10)] }
 
@@ -77,11 +93,7 @@ func (h *Handler) finish(w *response, r *request) {
 		slog.String("reference", r.Reference()), slog.Int("status", status), slog.String("outcome", w.outcome),
 		slog.Int64("bytes", w.Bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", w.client),
 	}
-	who := w.who
-	if w.outcome == outcomePass && status > 0 && status < 400 && r.peer == "" { // Harbor has accepted it
-		who = access.Claimed(r.http.Header.Get("Authorization"))
-	}
-	if who != "" {
+	if who := h.who(w, r); who != "" {
 		attrs = append(attrs, slog.String("who", who))
 	}
 	if r.peer != "" {

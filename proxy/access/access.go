@@ -102,7 +102,7 @@ func New(cfg Config) (*Checker, error) {
 }
 
 // Allow decides whether a request may go on. Where it may, Allow returns the user's name,
-// or "" for a client without credentials. Where it may not, the error is the answer for
+// or "" where it is not proven who that is (Proven). Where it may not, the error is the answer for
 // the client: 401 with a challenge, 403, 404 where the project does not exist, or 503
 // where no Harbor can decide.
 func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
@@ -128,7 +128,10 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 		}
 		return "", c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	}
-	return Claimed(q.Authorization), c.ask(ctx, q)
+	if err := c.ask(ctx, q); err != nil {
+		return "", err
+	}
+	return c.Proven(ctx, q.Authorization, q.Repos[0], q.Action != "pull"), nil
 }
 
 // challenge returns a 401 that names the token service of the client's own base URL.

@@ -67,7 +67,7 @@ type scoped struct {
 
 const (
 	maxScoped      = 4096
-	maxShaking     = 256 // handshakes at once: they outlive the requests that began them
+	maxShaking     = 256             // handshakes at once: they outlive the requests that began them
 	renewAfter     = 4 * time.Minute // Docker Hub, Quay and GitHub give tokens for five
 	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second

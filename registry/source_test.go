@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -281,5 +283,28 @@ func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
 	}()
 	if status, err := ask(http.MethodPut, "/v2/p/a/blobs/uploads/session?digest=d"); status != http.StatusCreated {
 		t.Errorf("%d %v", status, err)
+	}
+}
+
+// Credentials that a source was reached with by TLS do not go out without it, though the
+// realm that it names is of its own host.
+func TestSourceKeepsCredentialsFromAPlainRealm(t *testing.T) {
+	var asked atomic.Int64
+	realm := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		json.NewEncoder(w).Encode(map[string]string{"token": "good repository:p/a:pull"})
+	}))
+	defer realm.Close()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", Challenge{"Bearer", map[string]string{"realm": realm.URL + "/token", "service": "s"}}.String())
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret", TLS: &tls.Config{RootCAs: roots}})
+	_, err := s.Do(t.Context(), blobRequest(), nil)
+	if !errors.Is(err, &Error{Code: CodeUnavailable}) || asked.Load() != 0 {
+		t.Errorf("%v, and the plain realm was asked %d times", err, asked.Load())
 	}
 }

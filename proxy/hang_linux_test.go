@@ -31,7 +31,8 @@ func TestADiskThatHangsCostsTheCacheAndNotThePulls(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	s := newSite(t)
 	metrics := prometheus.NewRegistry()
-	s.edge = startEdge(t, s.harbor.URL(), dir, &s.harbor.Key().PublicKey, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+	front := watch(t, s, nil)
+	s.edge = startEdge(t, front.URL, dir, &s.harbor.Key().PublicKey, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		db, err := state.Open(filepath.Join(dir, "state.db"), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -85,5 +86,10 @@ func TestADiskThatHangsCostsTheCacheAndNotThePulls(t *testing.T) {
 		}
 		return nil
 	})
-	within(slow, "what is held, when it is known", func() { same(t, "what is held", s.do(t, http.MethodGet, blobs+held, h), layer) })
+	within(slow, "what is held, when it is known", func() {
+		before := len(front.of(""))
+		a := s.do(t, http.MethodGet, blobs+held, h)
+		same(t, "what is held", a, layer)
+		judged(t, "an open(2) that hangs: what the edge holds", a, front.reached(before))
+	})
 }

@@ -12,6 +12,23 @@ import (
 	"example.org/breakwater/registry"
 )
 
+// A line of the log is short, whatever the client asks for.
+func TestALogLineIsBounded(t *testing.T) {
+	var log lockedBuffer
+	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	})
+	for _, path := range []string{"/v2/" + strings.Repeat("A", 50_000) + "/manifests/v1", "/" + strings.Repeat("a", 50_000), "/v2/multi-dc-demo/app/manifests/v1?ns=" + strings.Repeat("a", 50_000)} {
+		s.do(t, http.MethodGet, path, nil)
+	}
+	waitFor(t, "three lines", func() bool { return strings.Count(log.String(), "\n") >= 3 })
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 8<<10 {
+			t.Errorf("a line of %d bytes: %.100s", len(line), line)
+		}
+	}
+}
+
 // The log names whom a Harbor knows. On a public project everybody is let in, whatever name
 // the client shows: that is nobody's name.
 func TestTheLogNamesOnlyWhoIsProven(t *testing.T) {

@@ -268,4 +268,5 @@ func TestLongTokensTakeNoMemory(t *testing.T) {
 	if grown := int64(used()) - int64(begun); grown > 4<<20 {
 		t.Errorf("500 long tokens take %d KiB", grown>>10)
 	}
+	runtime.KeepAlive(check)
 }

@@ -192,8 +192,8 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	if s.PutReferrers("cache-x/app", last, large); len(s.Referrers("cache-x/app", last)) > 0 {
 		t.Error("more than 150 MB wait for the disk")
 	}
-	for i := range 20_000 { // what is small fills the rest
-		s.Grant(fmt.Sprintf("%064d", i), time.Now())
+	for i := range 20_000 { // removals take what is left, and more than that
+		s.DropTag("cache-x/app", fmt.Sprintf("%0120d", i))
 	}
 	s.DropTag("cache-x/app", "removed")
 	if _, _, _, ok := s.Tag("cache-x/app", "removed"); ok {
@@ -206,7 +206,9 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	}
 	s = open(t, path)
 	defer s.Close()
-	if _, _, _, ok := s.Tag("cache-x/app", "removed"); ok {
-		t.Error("what was removed is remembered after a restart")
+	for _, tag := range []string{"removed", "other"} { // which removals were lost nobody can say
+		if _, _, _, ok := s.Tag("cache-x/app", tag); ok {
+			t.Errorf("%s is remembered after a restart", tag)
+		}
 	}
 }

@@ -22,9 +22,9 @@ import (
 )
 
 // hangingDisk mounts a file system whose calls can be made to hang: open(2), and read(2)
-// of what is open, do not return until let is called. That is fanotify's: a program that
+// of what is open, do not return until let is called. called waits for the first one. That is fanotify's: a program that
 // watches a file system may forbid each of these calls, and they wait for its answer.
-func hangingDisk(t *testing.T) (dir string, hang func(), let func()) {
+func hangingDisk(t *testing.T) (dir string, hang func() (called func()), let func()) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
@@ -32,7 +32,7 @@ func hangingDisk(t *testing.T) (dir string, hang func(), let func()) {
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	watch := -1
-	hang = func() {
+	hang = func() (called func()) {
 		t.Helper()
 		var err error
 		if watch, err = unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_NONBLOCK, unix.O_RDONLY); err == nil {
@@ -40,6 +40,13 @@ func hangingDisk(t *testing.T) (dir string, hang func(), let func()) {
 		}
 		if err != nil {
 			t.Skipf("no calls can be made to hang here: %v", err)
+		}
+		return func() {
+			for n := 0; n == 0; {
+				if n, err = unix.Poll([]unix.PollFd{{Fd: int32(watch), Events: unix.POLLIN}}, 100); err != nil && err != unix.EINTR {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 	let = func() {
@@ -102,7 +109,7 @@ func TestADiskThatHangsCostsTheCacheAndNotThePulls(t *testing.T) {
 	if err := s.Put(hd, held); err != nil {
 		t.Fatal(err)
 	}
-	hang()
+	called := hang()
 	defer let()
 	var calls atomic.Int64
 	stuck := make(chan struct{})
@@ -112,7 +119,8 @@ func TestADiskThatHangsCostsTheCacheAndNotThePulls(t *testing.T) {
 			t.Errorf("what hangs: %v", err)
 		}
 	}()
-	within(t, "to ask for what is in memory, while a call hangs", patience, func() {
+	called()
+	within(t, "to ask for what is in memory, while a call hangs", patience/4, func() {
 		if !s.Use(hd) {
 			t.Error("it is not listed")
 		}

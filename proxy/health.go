@@ -36,7 +36,7 @@ func (h *Handler) serveHealth(w *response, r *request) error {
 		a.Harbor = "up"
 	}
 	switch {
-	case h.cfg.Store.Hanging():
+	case h.cfg.Store.Hanging() || h.cfg.State.Hanging():
 		a.Store = "hanging"
 	case h.cfg.Store.Degraded():
 		a.Store = "degraded"

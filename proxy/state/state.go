@@ -113,6 +113,9 @@ func prepare(db *bolt.DB) error {
 	})
 }
 
+// Hanging reports whether the file's disk does not answer.
+func (s *DB) Hanging() bool { return s != nil && (s.reads.Hangs() || s.writes.Hangs()) }
+
 // Close saves what is not yet on disk. It does not wait for a disk that hangs.
 func (s *DB) Close() error {
 	s.stop()

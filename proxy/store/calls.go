@@ -22,6 +22,14 @@ const (
 	commitPatience = 30 * time.Second // for a fill to be on disk: nobody waits for that
 )
 
+// wait notes that the disk did not answer. It logs one warning, and no further one until a
+// blob has been opened again.
+func (s *Store) wait(err error) {
+	if !s.waited.Swap(true) {
+		s.cfg.Log.Warn("the disk does not answer; pulls go on from the sources", "err", err.Error())
+	}
+}
+
 // unlock unlocks s.mu, and then removes the files of the blobs that were dropped meanwhile.
 func (s *Store) unlock() {
 	dropped := s.dropped

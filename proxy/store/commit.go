@@ -53,10 +53,12 @@ func (s *Store) Put(d digest.Digest, content []byte) error {
 	return nil
 }
 
-// degrade notes that the disk refused something. It logs one warning, and no further
-// one until the disk has taken a blob again.
+// degrade notes that the disk refused something, or did not answer. It logs one warning,
+// and no further one until the disk has taken a blob again.
 func (s *Store) degrade(err error) {
-	if !s.degraded.Swap(true) {
+	if before := s.degraded.Swap(true); disk.Silent(err) {
+		s.wait(err)
+	} else if !before {
 		s.cfg.Log.Warn("the store is degraded: the disk refuses what is pulled; pulls go on from the sources", "err", err.Error())
 	}
 }

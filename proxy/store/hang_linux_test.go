@@ -198,6 +198,35 @@ func TestADiskThatAnswersAgainIsUsedAgain(t *testing.T) {
 	}
 }
 
+// A disk that was slow to open a blob has not refused anything: when it answers again, nothing
+// is left to be done.
+func TestASlowDiskIsNotDegraded(t *testing.T) {
+	dir, hang, let := hangingDisk(t)
+	var log bytes.Buffer
+	s := open(t, Config{Dir: dir, Scrub: -1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	<-s.scanned
+	b, d := content(100 << 10)
+	if err := s.Put(d, b); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		hang()
+		if _, err := s.Get(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("while it is slow: %v", err)
+		}
+		let()
+		awaitHanging(t, s, false)
+		r, err := s.Get(t.Context(), d)
+		if err != nil || s.Degraded() {
+			t.Fatalf("afterwards: %v, degraded: %v", err, s.Degraded())
+		}
+		r.Close()
+	}
+	if n := strings.Count(log.String(), "does not answer"); n != 2 {
+		t.Errorf("%d warnings\n%s", n, &log)
+	}
+}
+
 // One file that cannot be opened is one blob's loss: the others are served, and the blob
 // itself is fetched again.
 func TestOneFileThatHangsIsOneBlobsLoss(t *testing.T) {

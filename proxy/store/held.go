@@ -112,6 +112,9 @@ func (s *Store) opened(ctx context.Context, d digest.Digest, file *os.File, info
 		err = fmt.Errorf("%w: it has %d bytes instead of %d", fs.ErrNotExist, info.Size(), b.size)
 	}
 	switch {
+	case disk.Silent(err): // it may have the blob all the same
+		s.wait(err)
+		return nil, errUnreadable
 	case err != nil && !errors.Is(err, fs.ErrNotExist): // for example, no file descriptor is free; the blob itself may be intact
 		s.degrade(err)
 		return nil, errUnreadable
@@ -126,6 +129,7 @@ func (s *Store) opened(ctx context.Context, d digest.Digest, file *os.File, info
 	case b == nil:
 		b = s.blobs.add(d, info.Size(), info.ModTime())
 	}
+	s.waited.Store(false)
 	s.blobs.use(b)
 	r, modified := &Reader{store: s, file: file, size: b.size}, info.ModTime()
 	if b.isProven(modified.UnixNano()) {

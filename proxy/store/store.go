@@ -63,6 +63,7 @@ type Store struct {
 
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
 	scanned    chan struct{}                        // closed when the scan has ended: blobs lists what it could read
+	waited     atomic.Bool                          // the disk did not answer, and has opened no blob since
 	degraded   atomic.Bool                          // the disk refused something, and has taken no blob since
 }
 

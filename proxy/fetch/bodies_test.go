@@ -2,6 +2,8 @@ package fetch_test
 
 import (
 	"fmt"
+	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -100,5 +102,47 @@ func TestWhatIsNoManifestIsNotKept(t *testing.T) {
 		if f.Holds(digest.FromString(c.body)) || f.Access.Member("multi-dc-x/app", digest.FromString(c.body)) {
 			t.Errorf("%s: it is kept", name)
 		}
+	}
+}
+
+// A length that no blob has is nobody's word: neither a manifest's nor a HEAD's.
+func TestALengthThatNoBlobHasIsNotTold(t *testing.T) {
+	blob := strings.Repeat("a", 200<<10)
+	d := digest.FromString(blob)
+	for _, size := range []int64{math.MaxInt64, store.MaxBlob + 1, 0, -1, int64(len(blob))} {
+		f := fetcher(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.Contains(r.URL.Path, "/manifests/"):
+				fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[{"digest":%q,"size":%d}]}`, d, size)
+			case strings.Contains(r.URL.Path, "/blobs/") && r.Method == http.MethodHead:
+				w.Header().Set("Content-Length", fmt.Sprint(max(0, size)))
+			case strings.Contains(r.URL.Path, "/blobs/"):
+				w.(http.Flusher).Flush() // no length
+				io.WriteString(w, blob)  //nolint:errcheck // shown below
+			}
+		})
+		if _, err := f.Manifest(t.Context(), question("multi-dc-x/app", "v1"), tags.Entry{}); err != nil {
+			t.Fatal(err)
+		}
+		q := question("multi-dc-x/app", "")
+		q.Request.Kind, q.Request.Digest, q.Request.Method = registry.KindBlob, d, http.MethodHead
+		if b, err := f.Blob(t.Context(), q); err != nil || b.Origin == fetch.Told && b.Length > store.MaxBlob {
+			t.Errorf("size %d: a HEAD is told %+v, %v", size, b, err)
+		} else if b.Reader != nil {
+			b.Close()
+		}
+		q.Request.Method = http.MethodGet
+		b, err := f.Blob(t.Context(), q)
+		if err != nil {
+			t.Errorf("size %d: %v", size, err)
+			continue
+		}
+		if n, known := b.Size(); known && n != int64(len(blob)) {
+			t.Errorf("size %d: a GET is told %d", size, n)
+		}
+		if got, err := io.ReadAll(b); err != nil || string(got) != blob {
+			t.Errorf("size %d: %d bytes, %v", size, len(got), err)
+		}
+		b.Close()
 	}
 }

@@ -172,7 +172,7 @@ func openFile(path string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	info, err := file.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxBlob) {
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > MaxBlob) {
 		err = fmt.Errorf("%w: %s is no blob", fs.ErrNotExist, path)
 	}
 	if err == nil && info.Size() > 0 {

@@ -181,7 +181,7 @@ func (s *Store) scanDir(algorithm, prefix string, past *passed) {
 			case err == unix.ENOENT: // it was evicted meanwhile
 			case err != nil:
 				past.failed(filepath.Join(path, name), err)
-			case !ok || stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > maxBlob:
+			case !ok || stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > MaxBlob:
 				past.stray(filepath.Join(path, name))
 			default:
 				f.size, f.used = stat.Size, stat.Mtim.Sec

@@ -90,7 +90,8 @@ func (h *harbor) issue(w http.ResponseWriter, r *http.Request, user string) {
 	for _, scope := range r.URL.Query()["scope"] {
 		parts := strings.Split(scope, ":")
 		entry := registry.Access{Type: parts[0], Name: parts[1], Actions: []string{}}
-		if slices.Contains(h.grants, parts[1]) && user != "" || strings.HasPrefix(parts[1], "open/") {
+		granted := slices.Contains(h.grants, parts[1]) && user != "" || strings.HasPrefix(parts[1], "open/")
+		if granted && slices.Contains(strings.Split(parts[2], ","), "pull") {
 			entry.Actions = []string{"pull"}
 		}
 		all = append(all, entry)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
@@ -53,6 +56,7 @@ type edge struct {
 	notes *notes
 	check *access.Checker
 	blobs *store.Store
+	dir   string // of the store
 }
 
 func newEdge(t *testing.T, harbor http.HandlerFunc) *edge {
@@ -63,11 +67,11 @@ func newEdge(t *testing.T, harbor http.HandlerFunc) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{notes: &notes{}}
+	e := &edge{notes: &notes{}, dir: t.TempDir()}
 	if e.check, err = access.New(access.Config{Harbor: client}); err != nil {
 		t.Fatal(err)
 	}
-	if e.blobs, err = store.Open(store.Config{Dir: t.TempDir()}); err != nil {
+	if e.blobs, err = store.Open(store.Config{Dir: e.dir}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.blobs.Close() })
@@ -257,4 +261,30 @@ func TestABlobIsTheOneThatHarborNames(t *testing.T) {
 			t.Errorf("%s: something is held as %s", name, other)
 		}
 	}
+}
+
+// Who opens sessions and sends nothing into them keeps so many files and no more.
+func TestSessionsThatAreKeptAreBounded(t *testing.T) {
+	n := 0
+	e := newEdge(t, func(w http.ResponseWriter, _ *http.Request) {
+		n++
+		w.Header().Set("Location", fmt.Sprintf("/v2/multi-dc-x/app/blobs/uploads/%d", n))
+		w.WriteHeader(http.StatusAccepted)
+	})
+	for range 600 {
+		w, err := e.Begin(httptest.NewRecorder(), write(t, http.MethodPost, "/v2/multi-dc-x/app/blobs/uploads/", "ci", http.NoBody))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Serve(httptest.NewRecorder()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trial.Until(t, func() error {
+		files, err := os.ReadDir(filepath.Join(e.dir, "tmp"))
+		if err != nil || len(files) > 512 {
+			return fmt.Errorf("%d files, %v", len(files), err)
+		}
+		return nil
+	})
 }

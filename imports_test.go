@@ -30,7 +30,10 @@ var imports = map[string][]string{
 	"provision":            {"internal/fleet", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
-	"proxy/store":          {"registry"},
+	"proxy/share":          {}, // what there is only so much of
+	"proxy/writer":         {},
+	"proxy/disk":           {}, // what store and state wait for
+	"proxy/store":          {"registry", "proxy/disk"},
 	"proxy/access":         {"registry", "proxy/outcome"},
 	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy/outcome":        {"registry"}, // the words in which rooms tell each other what is known
@@ -38,17 +41,17 @@ var imports = map[string][]string{
 	"proxy/source":         {"registry", "proxy/namespace", "proxy/outcome"},
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
-	"proxy/state":          {"registry", "proxy/version"},
+	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
 	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
 	"proxy/carry":          {}, // content to a Harbor, for push and follow
 	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
-	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
-	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/source"},
+	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
+	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/share", "proxy/source"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
-	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source", "proxy/store", "proxy/version"},
+	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version"},
+	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},

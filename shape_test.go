@@ -125,6 +125,30 @@ func section(t *testing.T, page, heading string) string {
 
 var span = regexp.MustCompile("`([a-z]+(?:\\.[A-Za-z]+){1,2})`")
 
+// What a page says of a test is of one that exists.
+func TestTestsThatPagesNameExist(t *testing.T) {
+	all := functions(t)
+	for _, page := range []string{"SECURITY.md", "proxy/README.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
+		if len(named) == 0 {
+			t.Errorf("%s names no test", page)
+		}
+		for _, m := range named {
+			exists := false
+			for name := range all {
+				exists = exists || strings.HasSuffix(name, "."+m[1])
+			}
+			if !exists {
+				t.Errorf("%s: there is no %s", page, m[1])
+			}
+		}
+	}
+}
+
 // The walks of a pull and of a push name functions that exist.
 func TestTheWalksNameFunctionsThatExist(t *testing.T) {
 	all, page := functions(t), architecture(t)

@@ -79,8 +79,8 @@ func (w *response) writeBlob(r *request, reader *store.Reader) error {
 // the client left. http.ServeContent keeps that to itself.
 func (w *response) sentAll(r *request) error {
 	promised, err := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
-	if err == nil && r.http.Method == http.MethodGet && w.status < 300 && w.bytes < promised {
-		return fmt.Errorf("sent %d of %d bytes: %w", w.bytes, promised, io.ErrShortWrite)
+	if err == nil && r.http.Method == http.MethodGet && w.Status < 300 && w.Bytes < promised {
+		return fmt.Errorf("sent %d of %d bytes: %w", w.Bytes, promised, io.ErrShortWrite)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ type Health struct {
 	Datacenter string    `json:"datacenter"`
 	Serving    bool      `json:"serving"` // the edge can do its job for what it holds, whatever its Harbor does
 	Harbor     string    `json:"harbor"`  // "up" or "down", by the body of Harbor's own health
-	Store      string    `json:"store"`   // "ok", or "degraded" while the disk takes nothing: pulls go on past it
+	Store      string    `json:"store"`   // "ok"; "degraded" while the disk takes nothing, "hanging" while it does not answer: pulls go on past it
 	Draining   bool      `json:"draining"`
 	Since      time.Time `json:"since"` // when this edge started
 }
@@ -35,7 +35,10 @@ func (h *Handler) serveHealth(w *response, r *request) error {
 	if h.health.Up() {
 		a.Harbor = "up"
 	}
-	if h.cfg.Store.Degraded() {
+	switch {
+	case h.cfg.Store.Hanging() || h.cfg.State.Hanging():
+		a.Store = "hanging"
+	case h.cfg.Store.Degraded():
 		a.Store = "degraded"
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -52,6 +52,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {
 		return h.ask(ctx, q, old)
 	})
+	defer found.Leave()
 	var slow <-chan time.Time
 	if held && !e.Refused { // a slow Harbor is no way around its policy
 		timer := time.NewTimer(staleAfter)
@@ -139,6 +140,9 @@ func (h *Handler) writeFound(w *response, r *request, found tags.Found, joined b
 }
 
 func (w *response) writeManifest(r *request, e tags.Entry, body []byte) error {
+	if err := w.hold(len(body)); err != nil {
+		return err
+	}
 	header := w.Header()
 	header.Set("Content-Type", e.MediaType)
 	header.Set("X-Content-Type-Options", "nosniff")

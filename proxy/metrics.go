@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"log/slog"
-	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -53,44 +52,58 @@ func gauge(name, help string, is func() bool) prometheus.Collector {
 	})
 }
 
+// who is whose request it was, if it was answered: "anonymous" where that is not proven.
+func (h *Handler) who(w *response, r *request) string {
+	switch {
+	case r.peer != "" || w.Status == 0 || w.Status >= 400:
+		return ""
+	case w.outcome == outcomePass && r.Repo != "":
+		w.who = h.cfg.Access.Proven(r.http.Context(), r.query.Authorization, r.Repo, !r.Read())
+	case w.outcome == outcomePass && r.endpoint == registry.KindBase.String(): // a login
+		w.who = access.Claimed(r.query.Authorization)
+	}
+	if w.who == "" && r.Repo != "" {
+		return "anonymous"
+	}
+	return w.who
+}
+
+// brief is what is logged of what others choose.
+func brief(s string) string { return s[:min(len(s), 2<<10)] }
+
 // finish counts the request and writes its log line, also when the handler panics.
 func (h *Handler) finish(w *response, r *request) {
-	status, took := w.status, h.cfg.Now().Sub(w.begun)
+	status, took := w.Status, h.cfg.Now().Sub(w.begun)
 	if w.err != nil && aborted(r.http, w.err) {
 		w.outcome = outcomeGone
 	}
 	endSpan(w, r)
 	kind := r.ns.Kind.String()
 	h.metrics.requests.WithLabelValues(r.endpoint, kind, w.outcome, registry.StatusClass(status)).Inc()
-	h.metrics.bytes.WithLabelValues(kind, w.outcome).Add(float64(w.bytes))
+	h.metrics.bytes.WithLabelValues(kind, w.outcome).Add(float64(w.Bytes))
 	h.metrics.seconds.WithLabelValues(r.endpoint, w.outcome).Observe(took.Seconds())
 	if status > 0 {
-		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.headed.Sub(w.begun).Seconds())
+		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.Headed.Sub(w.begun).Seconds())
 	}
 	if r.endpoint == endpointHealth {
 		return
 	}
-	client, _, _ := net.SplitHostPort(r.http.RemoteAddr)
 	attrs := []slog.Attr{
 		slog.String("method", r.http.Method), slog.String("endpoint", r.endpoint), slog.String("repo", r.Repo),
 		slog.String("reference", r.Reference()), slog.Int("status", status), slog.String("outcome", w.outcome),
-		slog.Int64("bytes", w.bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", client),
+		slog.Int64("bytes", w.Bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", w.client),
 	}
-	who := w.who
-	if w.outcome == outcomePass && status > 0 && status < 400 && r.peer == "" { // Harbor has accepted it
-		who = access.Claimed(r.http.Header.Get("Authorization"))
-	}
-	if who != "" {
+	if who := h.who(w, r); who != "" {
 		attrs = append(attrs, slog.String("who", who))
 	}
 	if r.peer != "" {
 		attrs = append(attrs, slog.String("peer", r.peer))
 	}
 	if r.Repo == "" {
-		attrs = append(attrs, slog.String("path", r.http.URL.Path))
+		attrs = append(attrs, slog.String("path", brief(r.http.URL.Path)))
 	}
 	if w.err != nil {
-		attrs = append(attrs, slog.String("err", w.err.Error()))
+		attrs = append(attrs, slog.String("err", brief(w.err.Error())))
 	}
 	h.cfg.Log.LogAttrs(r.http.Context(), slog.LevelInfo, "request", attrs...)
 }

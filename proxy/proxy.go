@@ -28,12 +28,14 @@ import (
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
+	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/proxy/writer"
 	"example.org/breakwater/registry"
 )
 
@@ -90,6 +92,8 @@ type Handler struct {
 	pusher     *push.Pusher
 	tokens     *token.Service
 	metrics    *metrics
+	requests   *share.Shares // that are being answered, by client
+	answers    *share.Shares // the bytes of answers that clients are taking, by client
 	started    time.Time
 	leaving    atomic.Bool // the process ends
 	drained    atomic.Bool // an operator says so
@@ -104,12 +108,13 @@ func New(ctx context.Context, cfg Config) *Handler {
 		cfg.Deadline = sourceDeadline
 	}
 	if cfg.Stalled == 0 {
-		cfg.Stalled = stalledDeadline
+		cfg.Stalled = writer.Stalled
 	}
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces)}
+	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
+		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.trust = peer.Trust{Key: peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
 	h.routes = h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
@@ -117,7 +122,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.newVersions(ctx)
-	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline}
+	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
@@ -166,15 +171,19 @@ func (h *Handler) Ready() error {
 func (h *Handler) ServeHTTP(rw http.ResponseWriter, in *http.Request) {
 	w, r := h.newResponse(rw, in), &request{http: h.beginSpan(in), endpoint: endpointOther}
 	defer h.finish(w, r)
-	if w.err = h.read(r); w.err == nil {
+	defer h.release(w)
+	if w.err = h.admit(w, r); w.err == nil {
+		w.err = h.read(r)
+	}
+	if w.err == nil {
 		w.err = h.serve(w, r)
 	} else {
 		w.outcome = outcomeOwn
 	}
-	defer w.hurry() // the server still sends what is in its buffers
+	defer w.Hurry() // the server still sends what is in its buffers
 	switch {
 	case w.err == nil:
-	case w.status == 0:
+	case w.Status == 0:
 		if w.outcome != outcomeOwn && w.Header().Get("Cache-Status") == "" {
 			w.cacheStatus("fwd=miss", "detail=error")
 		}

@@ -10,16 +10,23 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/proxy/writer"
 )
 
 // response is what is noted of the answer to a request, for metrics and the log.
 type response struct {
-	responseWriter
+	writer.Writer
 	begun   time.Time
 	who     string // by the credential that was accepted; "" for nobody
 	outcome string
 	err     error
+
+	client   string // its address
+	admitted bool   // it has taken a share of the requests
+	answers  *share.Shares
+	held     int64 // bytes of answers
 }
 
 // The outcomes in logs and metrics: how the edge came by an answer.
@@ -37,8 +44,8 @@ const (
 
 func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *response {
 	return &response{
-		responseWriter: responseWriter{ResponseWriter: rw, now: h.cfg.Now, stalled: h.cfg.Stalled, streams: in.ProtoMajor >= 2},
-		begun:          h.cfg.Now(), outcome: outcomePass,
+		Writer: writer.New(rw, in, h.cfg.Now, h.cfg.Stalled), begun: h.cfg.Now(), outcome: outcomePass,
+		client: addressOf(in.RemoteAddr), answers: h.answers,
 	}
 }
 
@@ -50,6 +57,9 @@ func (w *response) cacheStatus(params ...string) {
 
 func (w *response) writeJSON(r *request, contentType string, value any) error {
 	body, err := json.Marshal(value)
+	if err == nil {
+		err = w.hold(len(body))
+	}
 	if err != nil {
 		return err
 	}

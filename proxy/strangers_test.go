@@ -83,8 +83,8 @@ func TestManifestsThatAreBeingPushedAreBounded(t *testing.T) {
 	_, token := s.askToken(t, writer, secret, "repository:multi-dc-demo/app:pull,push")
 	var all []*pushing
 	part := make([]byte, size-1)
-	for range most/(size+1) + 4 {
-		p := s.announce(t, "Bearer "+token, size)
+	for i := range most/(size+1) + 4 {
+		p := s.announce(t, tokenOf(t, fmt.Sprint("user", i)), size)
 		p.Write(part) //nolint:errcheck // who is refused is not read to the end
 		all = append(all, p)
 	}

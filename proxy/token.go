@@ -20,7 +20,7 @@ func (h *Handler) serveToken(w *response, r *request) error {
 		}
 		return err
 	}
-	if a.Source == token.Outage {
+	if w.who = a.Who; a.Source == token.Outage {
 		w.outcome = outcomeOwn
 	}
 	w.cacheStatus("fwd=bypass", "detail="+a.Source)

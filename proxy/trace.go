@@ -29,12 +29,12 @@ func endSpan(w *response, r *request) {
 		return
 	}
 	span.SetName(r.http.Method + " " + r.endpoint)
-	span.SetAttributes(attribute.Int("http.response.status_code", w.status), attribute.Int64("http.response.body.size", w.bytes),
+	span.SetAttributes(attribute.Int("http.response.status_code", w.Status), attribute.Int64("http.response.body.size", w.Bytes),
 		attribute.String("breakwater.endpoint", r.endpoint), attribute.String("breakwater.outcome", w.outcome), attribute.String("breakwater.repo", r.Repo))
 	if r.peer != "" {
 		span.SetAttributes(attribute.String("breakwater.peer", r.peer))
 	}
-	if w.err != nil && (w.status == 0 || w.status >= 500) {
+	if w.err != nil && (w.Status == 0 || w.Status >= 500) {
 		span.SetStatus(codes.Error, w.err.Error())
 	}
 	span.End()

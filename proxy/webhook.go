@@ -59,8 +59,14 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	if r.http.Method != http.MethodPost {
 		return registry.Errorf(registry.CodeUnsupported, "a webhook is a POST")
 	}
+	if h.cfg.WebhookSecret == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
+		return h.refuseWebhook()
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookDeadline)) //nolint:errcheck // a writer of a test has none
+	body := h.fetch.Bodies.Reader(webhookPath, http.MaxBytesReader(w, r.http.Body, maxWebhook))
+	defer body.Close()
 	var hook webhook
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.http.Body, maxWebhook)).Decode(&hook); err != nil {
+	if err := json.NewDecoder(body).Decode(&hook); err != nil {
 		return registry.Errorf(registry.CodeManifestInvalid, "the webhook cannot be read: %v", err)
 	}
 	data := hook.Default
@@ -68,8 +74,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 		data = hook.Cloud
 	}
 	if data == nil || !h.webhookMay(r.http, data.Repository.FullName) {
-		h.metrics.webhooks.WithLabelValues("refused").Inc()
-		return registry.Errorf(registry.CodeDenied, "this is for the Harbor of this datacenter")
+		return h.refuseWebhook()
 	}
 	ctx, cancel := context.WithTimeout(r.http.Context(), webhookDeadline)
 	defer cancel()
@@ -84,6 +89,11 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+func (h *Handler) refuseWebhook() error {
+	h.metrics.webhooks.WithLabelValues("refused").Inc()
+	return registry.Errorf(registry.CodeDenied, "this is for the Harbor of this datacenter")
 }
 
 // webhookMay reports whether a webhook comes from the project that it is about. The

@@ -129,9 +129,15 @@ func WriteError(w http.ResponseWriter, err error) {
 // registry's JSON, too little to be used against the reader's memory.
 const maxErrorBody = 64 << 10
 
+// maxCode and maxMessage bound what is kept of it, in bytes: a no is remembered, and logged.
+const (
+	maxCode    = 64
+	maxMessage = 1 << 10
+)
+
 // ReadError reads the answer of a source that did not succeed, and closes its
 // body. An answer without the specification's JSON keeps its status and has no
-// code: an HTML page from a load balancer is no registry's word.
+// code: an HTML page from a load balancer is no registry's word. A long message is cut.
 func ReadError(resp *http.Response) *Error {
 	defer resp.Body.Close()
 	e := &Error{Status: resp.StatusCode, RetryAfter: RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
@@ -141,7 +147,8 @@ func ReadError(resp *http.Response) *Error {
 	}
 	var body errorBody
 	if json.Unmarshal(raw, &body) == nil && len(body.Errors) > 0 {
-		e.Code, e.Message = body.Errors[0].Code, body.Errors[0].Message
+		e.Code, e.Message = body.Errors[0].Code[:min(len(body.Errors[0].Code), maxCode)], body.Errors[0].Message
+		e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), maxMessage)], "")
 	}
 	return e
 }

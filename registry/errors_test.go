@@ -2,11 +2,13 @@ package registry
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestErrorSurvivesTheWire(t *testing.T) {
@@ -53,5 +55,14 @@ func TestRetryAfterAsDate(t *testing.T) {
 		if got := RetryAfter(s, now); got != want {
 			t.Errorf("%q: %v, want %v", s, got, want)
 		}
+	}
+}
+
+// What a source says with its no is remembered and logged: a page of it is cut.
+func TestALongMessageIsCut(t *testing.T) {
+	body := `{"errors":[{"code":"` + strings.Repeat("C", 30_000) + `","message":"` + strings.Repeat("ä", 15_000) + `"}]}`
+	e := ReadError(&http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
+	if len(e.Code) > 64 || len(e.Message) > 1<<10 || len(e.Message) < 1000 || !utf8.ValidString(e.Message) {
+		t.Errorf("a code of %d bytes, a message of %d", len(e.Code), len(e.Message))
 	}
 }

@@ -56,6 +56,7 @@ type Source struct {
 	scoped  *lru.Cache[string, scoped] // by repo
 	now     func() time.Time
 	dialing singleflight.Group
+	shaking chan struct{} // holds a token for each handshake that is under way
 }
 
 // scoped is a transport with a token for one repo.
@@ -66,6 +67,7 @@ type scoped struct {
 
 const (
 	maxScoped      = 4096
+	maxShaking     = 256             // handshakes at once: they outlive the requests that began them
 	renewAfter     = 4 * time.Minute // Docker Hub, Quay and GitHub give tokens for five
 	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second
@@ -85,7 +87,7 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
 	}
-	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now}
+	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -259,6 +261,12 @@ func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripp
 		return old, nil
 	}
 	result := s.dialing.DoChan(repo, func() (any, error) {
+		select {
+		case s.shaking <- struct{}{}:
+			defer func() { <-s.shaking }()
+		default:
+			return nil, errors.New("too many repos are asked for at once")
+		}
 		rt, err := s.handshake(context.WithoutCancel(ctx), repo)
 		switch {
 		case err == nil:

@@ -2,11 +2,14 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -281,5 +284,66 @@ func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
 	}()
 	if status, err := ask(http.MethodPut, "/v2/p/a/blobs/uploads/session?digest=d"); status != http.StatusCreated {
 		t.Errorf("%d %v", status, err)
+	}
+}
+
+// Credentials that a source was reached with by TLS do not go out without it, though the
+// realm that it names is of its own host.
+func TestSourceKeepsCredentialsFromAPlainRealm(t *testing.T) {
+	var asked atomic.Int64
+	realm := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		json.NewEncoder(w).Encode(map[string]string{"token": "good repository:p/a:pull"})
+	}))
+	defer realm.Close()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", Challenge{"Bearer", map[string]string{"realm": realm.URL + "/token", "service": "s"}}.String())
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret", TLS: &tls.Config{RootCAs: roots}})
+	_, err := s.Do(t.Context(), blobRequest(), nil)
+	if !errors.Is(err, &Error{Code: CodeUnavailable}) || asked.Load() != 0 {
+		t.Errorf("%v, and the plain realm was asked %d times", err, asked.Load())
+	}
+}
+
+// roundTripper answers requests as a function says.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Whatever asks for it, a request with credentials goes to the source's own domain, and not
+// out of TLS.
+func TestRequestsStayInTheirDomain(t *testing.T) {
+	for _, c := range []struct {
+		source, request, goes string
+	}{
+		{"https://reg.example.org", "https://reg.example.org/token", "https://reg.example.org/token"},
+		{"https://reg.example.org", "http://reg.example.org/token", "https://reg.example.org/token"}, // who asks guesses at the scheme
+		{"https://reg.example.org", "https://auth.example.org/token", "https://auth.example.org/token"},
+		{"https://reg.example.org", "http://auth.example.org/token", ""},
+		{"https://reg.example.org", "http://reg.example.org:8080/token", ""},
+		{"https://127.0.0.1:1", "http://127.0.0.1:2/token", ""},
+		{"http://127.0.0.1:1", "http://127.0.0.1:2/token", "http://127.0.0.1:2/token"},
+		{"https://reg.example.org", "https://example.com/token", ""},
+		{"https://reg.example.org", "https://127.0.0.1/token", ""},
+	} {
+		u, err := url.Parse(c.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		went := ""
+		own := &ownDomain{source: u, inner: roundTripper(func(r *http.Request) (*http.Response, error) {
+			went = r.URL.String()
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		})}
+		req := httptest.NewRequest(http.MethodGet, c.request, nil)
+		req.SetBasicAuth("robot", "secret")
+		if _, err := own.RoundTrip(req); went != c.goes || (err == nil) != (c.goes != "") || err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("of %s, %s goes to %q, want %q: %v", c.source, c.request, went, c.goes, err)
+		}
 	}
 }

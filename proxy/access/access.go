@@ -22,6 +22,7 @@ import (
 const (
 	maxRemembered = 1 << 16         // permissions, and memberships, in memory
 	maxTokens     = 1 << 14         // verified tokens in memory
+	maxToken      = 4 << 10         // bytes of one that is remembered; a longer one is verified each time
 	rememberFor   = 5 * time.Minute // how long Harbor's yes is remembered
 	askDeadline   = 10 * time.Second
 )
@@ -96,12 +97,12 @@ func New(cfg Config) (*Checker, error) {
 	if c.projects, err = newProjects(cfg); err != nil {
 		return nil, err
 	}
-	c.outage, err = newOutage(cfg)
-	return c, err
+	c.outage = newOutage(cfg)
+	return c, nil
 }
 
 // Allow decides whether a request may go on. Where it may, Allow returns the user's name,
-// or "" for a client without credentials. Where it may not, the error is the answer for
+// or "" where it is not proven who that is (Proven). Where it may not, the error is the answer for
 // the client: 401 with a challenge, 403, 404 where the project does not exist, or 503
 // where no Harbor can decide.
 func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
@@ -127,7 +128,10 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 		}
 		return "", c.challenge(q, "insufficient_scope", "the token does not grant "+q.Action+" on this repo")
 	}
-	return Claimed(q.Authorization), c.ask(ctx, q)
+	if err := c.ask(ctx, q); err != nil {
+		return "", err
+	}
+	return c.Proven(ctx, q.Authorization, q.Repos[0], q.Action != "pull"), nil
 }
 
 // challenge returns a 401 that names the token service of the client's own base URL.

@@ -3,12 +3,12 @@ package access
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // Grants remembers across restarts what Harbor granted. A key is a keyed hash, which
@@ -27,17 +27,16 @@ type Grants interface {
 type outage struct {
 	grace   time.Duration // 0: the edge remembers nothing and gives no tokens
 	now     func() time.Time
-	sign    []byte                        // the key of the edges' own tokens
-	hide    []byte                        // keys the hashes of credentials
-	recent  *lru.Cache[string, time.Time] // when Harbor granted a key
-	lasting Grants                        // the same across restarts; nil: nothing is
+	sign    []byte  // the key of the edges' own tokens
+	hide    []byte  // keys the hashes of credentials
+	recent  *recent // when Harbor granted a key
+	lasting Grants  // the same across restarts; nil: nothing is
 
 	mu    sync.Mutex
 	since time.Time // when the outage began; zero: there is none
 }
 
 const (
-	maxGrants = 1 << 16
 	// grantFor is how long a grant counts in an outage. Harbor may have taken an older
 	// permission back without this edge's seeing it.
 	grantFor     = 24 * time.Hour
@@ -46,7 +45,7 @@ const (
 )
 
 // newOutage returns what is known of an outage that a process before has seen.
-func newOutage(cfg Config) (*outage, error) {
+func newOutage(cfg Config) *outage {
 	o := &outage{grace: cfg.OutageGrace, now: cfg.Now}
 	secret := cfg.Secret
 	if secret == "" { // no other edge knows this secret, and the next process has another
@@ -58,9 +57,12 @@ func newOutage(cfg Config) (*outage, error) {
 	if o.lasting != nil {
 		o.since, _ = o.lasting.Granted(outageRecord)
 	}
-	var err error
-	o.recent, err = lru.New[string, time.Time](maxGrants)
-	return o, err
+	o.recent = newRecent(func(key string) {
+		if o.lasting != nil {
+			o.lasting.Revoke(key)
+		}
+	})
+	return o
 }
 
 // derive returns the key for a purpose.
@@ -69,15 +71,35 @@ func derive(purpose, secret string) []byte {
 	return sum[:]
 }
 
-// key returns the key under which a grant is remembered.
+// key returns the key under which a grant is remembered. What anybody may read is a whole
+// project: its repos' names are whatever somebody asks for.
 func (o *outage) key(authorization, repo string) string {
-	h := keyedHash(o.hide, authorization, repo)
+	if project, _, ok := strings.Cut(repo, "/"); ok && authorization == "" {
+		repo = project + "/"
+	}
+	h := keyedHash(o.hide, canonical(authorization), repo)
 	return hex.EncodeToString(h[:])
+}
+
+// client returns what stands for a credential where grants are counted.
+func (o *outage) client(authorization string) string {
+	h := keyedHash(o.hide, "client", canonical(authorization))
+	return string(h[:])
+}
+
+// canonical returns Basic credentials as every client should write them: one user is not
+// many by writing them in many ways.
+func canonical(authorization string) string {
+	scheme, credential, _ := strings.Cut(authorization, " ")
+	if text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credential)); err == nil && strings.EqualFold(scheme, "Basic") {
+		return "Basic " + base64.StdEncoding.EncodeToString(text)
+	}
+	return authorization
 }
 
 // granted reports whether Harbor granted the key within grantFor.
 func (o *outage) granted(key string) bool {
-	at, ok := o.recent.Get(key)
+	at, ok := o.recent.get(key)
 	if !ok && o.lasting != nil {
 		at, ok = o.lasting.Granted(key)
 	}
@@ -86,7 +108,7 @@ func (o *outage) granted(key string) bool {
 
 // revoke forgets a grant.
 func (o *outage) revoke(key string) {
-	o.recent.Remove(key)
+	o.recent.remove(key)
 	if o.lasting != nil {
 		o.lasting.Revoke(key)
 	}
@@ -102,6 +124,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	if o.grace == 0 {
 		return
 	}
+	client := o.client(authorization)
 	for _, repo := range asked {
 		key := o.key(authorization, repo)
 		if !slices.Contains(given, repo) {
@@ -110,10 +133,10 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 			}
 			continue
 		}
-		if at, ok := o.recent.Get(key); ok && o.now().Sub(at) < grantAgain {
+		if at, ok := o.recent.get(key); ok && o.now().Sub(at) < grantAgain {
 			continue
 		}
-		o.recent.Add(key, o.now())
+		o.recent.add(client, key, o.now())
 		if o.lasting != nil {
 			o.lasting.Grant(key, o.now())
 		}

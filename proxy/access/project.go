@@ -30,6 +30,7 @@ type projects struct {
 type seenProject struct {
 	id      int64 // 0: not known
 	created time.Time
+	private bool      // Harbor says that not everybody may read it
 	asked   time.Time // when Harbor was last asked
 }
 
@@ -53,7 +54,9 @@ func (p *projects) get(ctx context.Context, name string) seenProject {
 		return old
 	}
 	if ok {
-		p.seen.Add(name, seenProject{old.id, old.created, p.now()})
+		renewed := old
+		renewed.asked = p.now()
+		p.seen.Add(name, renewed)
 	}
 	result := p.asking.DoChan(name, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askDeadline)
@@ -92,13 +95,17 @@ func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err 
 		Name    string    `json:"name"`
 		ID      int64     `json:"project_id"`
 		Created time.Time `json:"creation_time"`
+
+		Metadata struct {
+			Public string `json:"public"`
+		} `json:"metadata"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&all); err != nil {
 		return seen, fmt.Errorf("list projects: %w", err)
 	}
 	for _, project := range all {
 		if project.Name == name {
-			seen.id, seen.created = project.ID, project.Created
+			seen.id, seen.created, seen.private = project.ID, project.Created, project.Metadata.Public == "false"
 		}
 	}
 	return seen, nil

@@ -44,6 +44,22 @@ func (c *Checker) permits(ctx context.Context, token registry.Token, q Query) bo
 	return slices.ContainsFunc(q.Repos, func(repo string) bool { return token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) })
 }
 
+// Proven returns whose credentials a Harbor has accepted for a repo, or "" where it may have
+// taken them for nobody's: everybody may read a public project, whatever they show. wrote
+// says that the request was no read.
+func (c *Checker) Proven(ctx context.Context, authorization, repo string, wrote bool) string {
+	if scheme, raw, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Bearer") {
+		if token, err := c.verify(strings.TrimSpace(raw)); err == nil {
+			return token.Subject
+		}
+	}
+	project, _, _ := strings.Cut(repo, "/")
+	if authorization == "" || !wrote && !c.projects.get(ctx, project).private {
+		return ""
+	}
+	return Claimed(authorization)
+}
+
 // Claimed returns the user that a credential names: the user of a Basic one, the subject of
 // a token. It verifies nothing: the name is true only where the credential was accepted.
 func Claimed(authorization string) string {
@@ -85,7 +101,7 @@ func (c *Checker) verify(raw string) (registry.Token, error) {
 	default:
 		token, err = verifier.Verify(raw)
 	}
-	if err == nil {
+	if err == nil && len(raw) <= maxToken {
 		c.tokens.Add(key, token)
 	}
 	if c.keys.Load() != verifier { // UseKeys was called meanwhile, and these keys may no longer count

@@ -34,10 +34,10 @@ func (k *kept) copy() *kept {
 func (k *kept) Epoch() string { return k.epoch }
 
 // Versioned implements version.State.
-func (k *kept) Versioned(key string) []byte {
+func (k *kept) Versioned(key string) ([]byte, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.values[key]
+	return k.values[key], true
 }
 
 // HeardOf implements version.State.

@@ -128,7 +128,7 @@ func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, er
 	}
 	resp.Body.Close()
 	switch {
-	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0:
+	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0 && resp.ContentLength <= store.MaxBlob:
 		f.Access.Join(q.Request.Repo, q.Request.Digest)
 		return resp.ContentLength, true, nil
 	case resp.StatusCode == http.StatusNotFound && registry.IsJSON(resp) && q.Namespace.Kind != namespace.Cache && alone:

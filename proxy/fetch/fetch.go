@@ -13,6 +13,7 @@ import (
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/version"
@@ -53,6 +54,10 @@ type Fetcher struct {
 	Heard func(datacenter string, key version.Key, r version.Record)
 	Now   func() time.Time
 
+	// Bodies are the bytes of manifests and lists that sources are sending, by project: who
+	// has a project's upstream in hand gets no more memory than that.
+	Bodies *share.Shares
+
 	hot   *lru.Cache[digest.Digest, []byte]
 	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name
 }
@@ -62,6 +67,9 @@ const (
 	// specification's advice to registries.
 	MaxManifest = 4 << 20
 
+	maxBodies    = 128 << 20
+	maxBodiesOne = 64 << 20 // of one project
+
 	maxHot     = 1024 // manifests in memory
 	maxHotSize = 32 << 10
 	maxSizes   = 1 << 17
@@ -69,7 +77,7 @@ const (
 
 // New returns a Fetcher.
 func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, deadline time.Duration, now func() time.Time) *Fetcher {
-	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now}
+	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now, Bodies: share.New(maxBodies, maxBodiesOne)}
 	f.hot, _ = lru.New[digest.Digest, []byte](maxHot) // the sizes are positive: no error
 	f.sizes, _ = lru.New[named, int64](maxSizes)
 	return f

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
 
@@ -62,7 +63,7 @@ func (f *Fetcher) learnSizes(repo string, manifest []byte) {
 		return
 	}
 	for _, blob := range append(inside.Layers, inside.Config) {
-		if d, err := registry.ParseDigest(blob.Digest); err == nil && blob.Size > 0 {
+		if d, err := registry.ParseDigest(blob.Digest); err == nil && blob.Size > 0 && blob.Size <= store.MaxBlob {
 			f.sizes.Add(named{repo, d}, blob.Size)
 		}
 	}

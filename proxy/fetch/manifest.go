@@ -104,7 +104,9 @@ func isStale(resp *http.Response) bool {
 
 // keepManifest reads, verifies and stores a source's manifest.
 func (f *Fetcher) keepManifest(req registry.Request, resp *http.Response) (tags.Entry, []byte, error) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxManifest+1))
+	in := f.Bodies.Reader(req.Project(), resp.Body)
+	defer in.Close()
+	body, err := io.ReadAll(io.LimitReader(in, MaxManifest+1))
 	if err != nil {
 		return tags.Entry{}, nil, outcome.DontKnow(fmt.Errorf("read manifest: %w", err))
 	}

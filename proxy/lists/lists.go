@@ -18,6 +18,7 @@ import (
 
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -35,6 +36,7 @@ type Lists struct {
 	Routes   *source.Routes
 	State    State         // not nil
 	Deadline time.Duration // for an answer of a source
+	Bodies   *share.Shares // the bytes that sources are sending, by project
 }
 
 // List is a whole list, and how the edge came by it.
@@ -83,11 +85,13 @@ func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]
 // readPages reads a source's list to its end, each page by the query that the one
 // before names, in whose words they may be: "last" is not what every registry says.
 // take is given each page.
-func readPages[P any](ctx context.Context, s source.Step, req registry.Request, header http.Header, deadline time.Duration, take func(P)) error {
+func readPages[P any](ctx context.Context, l *Lists, s source.Step, req registry.Request, header http.Header, take func(P)) error {
+	in := l.Bodies.Reader(s.Namespace.Project, nil)
+	defer in.Close()
 	left := int64(maxList)
 	for range maxPages {
 		var page P
-		next, err := getJSON(ctx, s, req, header, deadline, &left, &page)
+		next, err := l.getJSON(ctx, s, req, header, in, &left, &page)
 		if err != nil {
 			return err
 		}
@@ -99,14 +103,14 @@ func readPages[P any](ctx context.Context, s source.Step, req registry.Request, 
 	return nil
 }
 
-// getJSON reads a source's JSON, of at most left bytes, and the query of the next
-// page from its Link. left is what may come after it.
-func getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, deadline time.Duration, left *int64, to any) (next url.Values, err error) {
+// getJSON reads a source's JSON through in, of at most left bytes, and the query of the
+// next page from its Link. left is what may come after it.
+func (l *Lists) getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (next url.Values, err error) {
 	header = header.Clone()
 	if req.Kind == registry.KindManifest {
 		header.Set("Accept", fetch.ManifestTypes) // distribution 2 has no index for those who do not ask for one
 	}
-	resp, err := s.Do(ctx, req, header, deadline)
+	resp, err := s.Do(ctx, req, header, l.Deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +118,8 @@ func getJSON(ctx context.Context, s source.Step, req registry.Request, header ht
 		return nil, s.Meaning(registry.ReadError(resp))
 	}
 	defer resp.Body.Close()
-	body := &io.LimitedReader{R: resp.Body, N: *left}
+	in.Reader = resp.Body
+	body := &io.LimitedReader{R: in, N: *left}
 	err = json.NewDecoder(body).Decode(to)
 	if *left = body.N; err != nil {
 		return nil, outcome.DontKnow(fmt.Errorf("%s sent something that is no list: %w", s.Name, err))

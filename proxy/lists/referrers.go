@@ -102,14 +102,15 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 	header := s.Header(q.Authorization)
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.Repo, Digest: q.Request.Digest}
 	var manifests []json.RawMessage
-	err := readPages(ctx, s, req, header, l.Deadline, func(page Index) { manifests = append(manifests, page.Manifests...) })
+	err := readPages(ctx, l, s, req, header, func(page Index) { manifests = append(manifests, page.Manifests...) })
 	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: strings.Replace(q.Request.Digest.String(), ":", "-", 1)}
 	var tagged Index
-	left := int64(maxList)
-	_, tagErr := getJSON(ctx, s, fallback, header, l.Deadline, &left, &tagged)
+	in, left := l.Bodies.Reader(s.Namespace.Project, nil), int64(maxList)
+	defer in.Close()
+	_, tagErr := l.getJSON(ctx, s, fallback, header, in, &left, &tagged)
 	if err == nil || tagErr == nil {
 		return merge(manifests, tagged.Manifests), nil
 	}

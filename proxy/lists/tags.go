@@ -104,7 +104,7 @@ func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) 
 			Tags []string `json:"tags"`
 		}
 		tags := []string{}
-		err := readPages(ctx, s, req, s.Header(q.Authorization), l.Deadline, func(p page) { tags = append(tags, p.Tags...) })
+		err := readPages(ctx, l, s, req, s.Header(q.Authorization), func(p page) { tags = append(tags, p.Tags...) })
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
@@ -49,7 +50,7 @@ func (w *Write) bufferManifest(rw http.ResponseWriter) error {
 	for {
 		if cap(body)-len(body) < bufferPart {
 			more := max(bufferPart, len(body)) // the buffer doubles
-			if !w.p.buffers.TryAcquire(int64(more)) {
+			if !w.p.buffers.Take(w.pusher(), int64(more)) {
 				return outcome.DontKnow(errors.New("too many manifests are being pushed"))
 			}
 			w.buffered += int64(more)
@@ -73,6 +74,9 @@ func (w *Write) bufferManifest(rw http.ResponseWriter) error {
 
 // release gives back what the manifest takes of the buffers.
 func (w *Write) release() {
-	w.p.buffers.Release(w.buffered)
+	w.p.buffers.Give(w.pusher(), w.buffered)
 	w.buffered = 0
 }
+
+// pusher is whose share of the buffers the write takes.
+func (w *Write) pusher() string { return access.Claimed(w.HTTP.Header.Get("Authorization")) }

@@ -15,12 +15,12 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/version"
@@ -79,18 +79,19 @@ type Pusher struct {
 	targets  []target // the local Harbor, then the peers, nearest first
 	sessions *lru.Cache[string, *session]
 	sticky   *lru.Cache[string, sticky] // by repo
-	buffers  *semaphore.Weighted        // bytes of all manifests that are being pushed
+	buffers  *share.Shares              // bytes of all manifests that are being pushed, by who pushes
 }
 
 const (
 	maxSessions = 512
 	maxSticky   = 1 << 12
 	maxBuffers  = 64 << 20
+	maxBuffer   = 16 << 20 // of one user
 )
 
 // New returns a Pusher.
 func New(cfg Config) *Pusher {
-	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}, buffers: semaphore.NewWeighted(maxBuffers)}
+	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}, buffers: share.New(maxBuffers, maxBuffer)}
 	for _, s := range cfg.Peers {
 		p.targets = append(p.targets, toPeer(s))
 	}

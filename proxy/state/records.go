@@ -109,20 +109,30 @@ func (s *DB) drop(bucket, prefix string, goes func(record) bool) {
 	keys := map[string]bool{}
 	s.mu.Lock() // first what waits: by the time that the disk is read it may be there
 	for _, waits := range []changes{s.pending, s.writing} {
-		for key := range waits[bucket] {
+		for key := range waits.values[bucket] {
 			if strings.HasPrefix(key, prefix) {
 				keys[key] = true
 			}
 		}
 	}
 	s.mu.Unlock()
-	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
+	saved, ok := view(s, putPatience, func(tx *bolt.Tx) (saved []string) {
 		c := tx.Bucket([]byte(bucket)).Cursor()
 		for key, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(key), prefix); key, _ = c.Next() {
-			keys[string(key)] = true
+			saved = append(saved, string(key))
 		}
-		return nil
+		return saved
 	})
+	if !ok { // the disk does not say what there is to forget
+		s.mu.Lock()
+		s.pending.lose(bucket)
+		s.mu.Unlock()
+		s.poke()
+		return
+	}
+	for _, key := range saved {
+		keys[key] = true
+	}
 	for key := range keys {
 		if r, ok := s.get(bucket, key); ok && goes(r) {
 			s.put(bucket, key, nil)

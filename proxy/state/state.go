@@ -19,13 +19,18 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // DB is an open state file. Safe for concurrent use. A nil DB remembers no tags and no
 // lists; it is no access.Members and no access.Grants.
 type DB struct {
-	db  *bolt.DB
-	log *slog.Logger
+	db     *bolt.DB
+	reads  *disk.Disk // what requests read of db: the file may not be in memory, and its disk may hang
+	writes *disk.Disk // what requests wait for to be written
+	log    *slog.Logger
+	size   map[string]int64 // bytes of keys and values by bucket; only the writer uses it
 
 	mu      sync.Mutex
 	pending changes // since the last write
@@ -60,7 +65,7 @@ func Open(path string, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state %s: %w", path, err)
 	}
-	s := &DB{db: db, log: log, pending: noChanges(), writing: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &DB{db: db, reads: disk.New(), writes: disk.New(), log: log, size: map[string]int64{}, pending: noChanges(), writing: noChanges(), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.write(ctx)
@@ -108,9 +113,39 @@ func prepare(db *bolt.DB) error {
 	})
 }
 
-// Close saves what is not yet on disk.
+// Hanging reports whether the file's disk does not answer.
+func (s *DB) Hanging() bool { return s != nil && (s.reads.Hangs() || s.writes.Hangs()) }
+
+// Close saves what is not yet on disk. It does not wait for a disk that hangs.
 func (s *DB) Close() error {
 	s.stop()
-	<-s.done
-	return s.db.Close()
+	return s.writes.Call(closePatience, func() error {
+		<-s.done
+		return s.db.Close()
+	})
+}
+
+// How long the disk is waited for.
+const (
+	patience      = time.Second      // for what a client waits for
+	putPatience   = 10 * time.Second // for what must be on disk before the client hears of it
+	closePatience = time.Minute      // for all that waits
+)
+
+// view reads the file. What fn finds it returns, and gives to nobody else: where the disk
+// does not answer, it may still run when view has returned. ok is false then.
+func view[T any](s *DB, patience time.Duration, fn func(tx *bolt.Tx) T) (found T, ok bool) {
+	found, err := disk.Do(s.reads, patience, func() (found T, err error) {
+		err = s.db.View(func(tx *bolt.Tx) error {
+			found = fn(tx)
+			return nil
+		})
+		return found, err
+	}, nil)
+	return found, err == nil
+}
+
+// update changes the file, for who waits for that. What fn uses must not change: as above.
+func (s *DB) update(fn func(tx *bolt.Tx) error) error {
+	return s.writes.Call(putPatience, func() error { return s.db.Update(fn) })
 }

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"example.org/breakwater/proxy/state"
 )
@@ -179,4 +181,37 @@ func TestATagThatMovedOnOutlivesItsOldDigest(t *testing.T) {
 	s = open(t, path)
 	defer s.Close()
 	check("after a restart")
+}
+
+// What is no file is put aside as a damaged one is, and nobody waits for a pipe.
+func TestWhatIsNoStateFileIsPutAside(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a directory":       func(path string) error { return os.MkdirAll(path+"/x", 0o700) },
+		"a pipe":            func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link to nowhere": func(path string) error { return os.Symlink(path+".gone", path) },
+		"a link to a pipe": func(path string) error {
+			return errors.Join(unix.Mkfifo(path+".pipe", 0o600), os.Symlink(path+".pipe", path))
+		},
+		"a directory, as link": func(path string) error {
+			return errors.Join(os.Mkdir(path+".dir", 0o700), os.Symlink(path+".dir", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir() + "/state.db"
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			m := open(t, path)
+			d := digest.FromString("a")
+			m.Join("cache-x/app", d, 1)
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+			m = open(t, path)
+			defer m.Close()
+			if !isMember(m, "cache-x/app", d) {
+				t.Error("nothing is remembered")
+			}
+		})
+	}
 }

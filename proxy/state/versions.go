@@ -12,7 +12,9 @@ import (
 )
 
 // The ledger of versions: what an edge has acknowledged is on disk before the client
-// hears of it, so these buckets are not written with the others.
+// hears of it, so these buckets are not written with the others. Questions for one version
+// and writes do not wait for a disk that hangs; who needs the whole log does, since a part
+// of it would be taken for all.
 var (
 	versionBucket = []byte("versions") // repo NUL reference → position, 8 bytes, and the record
 	logBucket     = []byte("log")      // position, 8 bytes → repo NUL reference
@@ -43,12 +45,11 @@ func (s *DB) Epoch() (epoch string) {
 }
 
 // Versioned implements version.State.
-func (s *DB) Versioned(key string) (value []byte) {
-	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // as above
-		_, value = split(tx.Bucket(versionBucket).Get([]byte(key)))
-		return nil
+func (s *DB) Versioned(key string) (value []byte, ok bool) {
+	return view(s, patience, func(tx *bolt.Tx) []byte {
+		_, value := split(tx.Bucket(versionBucket).Get([]byte(key)))
+		return value
 	})
-	return value
 }
 
 // split parts what is under a key, and copies it: bolt's memory is its own.
@@ -95,46 +96,52 @@ func (s *DB) EachVersioned(prefix string, do func(key string, value []byte)) {
 
 // PutVersioned implements version.State.
 func (s *DB) PutVersioned(values map[string][]byte, heard *version.Heard) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
-		versions, log := tx.Bucket(versionBucket), tx.Bucket(logBucket)
-		for key, value := range values {
-			if at, _ := split(versions.Get([]byte(key))); at != nil {
-				if err := log.Delete(at); err != nil {
-					return err
-				}
-			}
-			if value == nil {
-				if err := versions.Delete([]byte(key)); err != nil {
-					return err
-				}
-				continue
-			}
-			n, err := log.NextSequence()
-			if err != nil {
-				return err
-			}
-			at := binary.BigEndian.AppendUint64(nil, n)
-			if err := log.Put(at, []byte(key)); err != nil {
-				return err
-			}
-			if err := versions.Put([]byte(key), append(bytes.Clone(at), value...)); err != nil {
+	if heard != nil { // the caller's may change when this has returned
+		own := *heard
+		heard = &own
+	}
+	return s.update(func(tx *bolt.Tx) error { return putVersioned(tx, values, heard) })
+}
+
+func putVersioned(tx *bolt.Tx, values map[string][]byte, heard *version.Heard) error {
+	versions, log := tx.Bucket(versionBucket), tx.Bucket(logBucket)
+	for key, value := range values {
+		if at, _ := split(versions.Get([]byte(key))); at != nil {
+			if err := log.Delete(at); err != nil {
 				return err
 			}
 		}
-		if heard == nil {
-			return nil
+		if value == nil {
+			if err := versions.Delete([]byte(key)); err != nil {
+				return err
+			}
+			continue
 		}
-		text, err := json.Marshal(heard)
+		n, err := log.NextSequence()
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(heardBucket).Put([]byte(heard.Datacenter), text)
-	})
+		at := binary.BigEndian.AppendUint64(nil, n)
+		if err := log.Put(at, []byte(key)); err != nil {
+			return err
+		}
+		if err := versions.Put([]byte(key), append(bytes.Clone(at), value...)); err != nil {
+			return err
+		}
+	}
+	if heard == nil {
+		return nil
+	}
+	text, err := json.Marshal(heard)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(heardBucket).Put([]byte(heard.Datacenter), text)
 }
 
 // TouchVersioned implements version.State.
 func (s *DB) TouchVersioned(key string, value []byte) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.update(func(tx *bolt.Tx) error {
 		versions := tx.Bucket(versionBucket)
 		at, _ := split(versions.Get([]byte(key)))
 		if at == nil {

@@ -1,9 +1,12 @@
 package state
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"maps"
+	"math"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -19,27 +22,24 @@ const (
 	forgetAfter = 90 * 24 * time.Hour // what nobody has asked about for so long
 )
 
-// maxChanges bounds what waits, by bucket, for a disk that does not take it.
-const maxChanges = 1 << 17
+// most is how many bytes of keys and values a bucket may have on disk. Beyond that the
+// oldest tenth goes: clients choose what is remembered.
+var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20}
+
+const (
+	maxRecord  = 1 << 20  // bytes of one value; a larger one is not remembered
+	maxWaiting = 64 << 20 // bytes of all that waits for a disk that does not take it
+	maxBatch   = 4096     // changes that are written at once: a push waits meanwhile
+	keyCost    = 64       // bytes that a change takes in memory beside its key and its value
+)
 
 func buckets() []string { return []string{tagBucket, memberBucket, grantBucket, listBucket} }
 
-// changes are values by bucket and key; nil is to be removed.
-type changes map[string]map[string][]byte
-
-func noChanges() changes {
-	all := changes{}
-	for _, name := range buckets() {
-		all[name] = map[string][]byte{}
-	}
-	return all
-}
-
 // record is a value on disk, as JSON.
 type record struct {
-	Digest    string `json:"d"`
-	MediaType string `json:"t"`
-	Source    string `json:"s"`
+	Digest    string `json:"d,omitempty"`
+	MediaType string `json:"t,omitempty"`
+	Source    string `json:"s,omitempty"`
 	Checked   int64  `json:"c"` // s
 
 	Project   int64             `json:"p,omitempty"` // of memberBucket
@@ -68,100 +68,89 @@ func (s *DB) write(ctx context.Context) {
 	}
 }
 
-// flush saves what has changed. What the disk does not take is kept for the next
-// time, so that a removal is not lost.
-func (s *DB) flush() {
-	s.mu.Lock()
-	s.writing, s.pending = s.pending, noChanges()
-	s.mu.Unlock()
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		for name, keys := range s.writing { // nobody else changes it
-			bucket := tx.Bucket([]byte(name))
-			for key, value := range keys {
-				if err := change(bucket, key, value); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	s.mu.Lock()
-	if err != nil {
-		for name, keys := range s.pending {
-			maps.Copy(s.writing[name], keys)
-		}
-		s.pending = s.writing
-	}
-	s.writing = noChanges()
-	s.mu.Unlock()
-	if (err != nil) != s.failed {
-		s.failed = err != nil
-		if s.failed {
-			s.log.Warn("the state file cannot be written; a restart will forget what is new", "err", err.Error())
-		}
-	}
-}
-
-func change(bucket *bolt.Bucket, key string, value []byte) error {
-	if value == nil {
-		return bucket.Delete([]byte(key))
-	}
-	return bucket.Put([]byte(key), value)
-}
-
 // forget removes what is old: the file does not grow for ever.
 func (s *DB) forget() {
 	oldest := time.Now().Add(-forgetAfter).Unix()
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range buckets() {
-			c := tx.Bucket([]byte(name)).Cursor()
-			for key, value := c.First(); key != nil; key, value = c.Next() {
-				var r record
-				if json.Unmarshal(value, &r) != nil || r.Checked < oldest {
-					if err := c.Delete(); err != nil {
-						return err
-					}
-				}
+	for _, name := range buckets() {
+		if err := s.forgetBefore(name, oldest); err != nil {
+			s.log.Warn("old records could not be removed from the state file", "err", err.Error())
+			return
+		}
+	}
+}
+
+// forgetBefore removes the records of a bucket that were last seen before a time, in s, and
+// counts how many bytes are left.
+func (s *DB) forgetBefore(name string, oldest int64) error {
+	left := int64(0)
+	for next := []byte{}; next != nil; {
+		var old []string
+		next = s.each(name, next, func(key, value []byte) bool {
+			if seenAt(value) < oldest {
+				old = append(old, string(key))
+			} else {
+				left += sizeOf(key, value)
 			}
+			return len(old) < maxBatch
+		})
+		if err := s.saveBatch(name, old, nil); err != nil {
+			return err
+		}
+	}
+	s.size[name] = left
+	return nil
+}
+
+// each calls do with the records of a bucket from a key on, as long as it returns true, and
+// returns the key that comes next; nil: there is none.
+func (s *DB) each(name string, from []byte, do func(key, value []byte) bool) (next []byte) {
+	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
+		c, goes := tx.Bucket([]byte(name)).Cursor(), true
+		for key, value := c.Seek(from); key != nil; key, value = c.Next() {
+			if !goes {
+				next = bytes.Clone(key)
+				break
+			}
+			goes = do(key, value)
 		}
 		return nil
 	})
-	if err != nil {
-		s.log.Warn("old records could not be removed from the state file", "err", err.Error())
-	}
+	return next
 }
 
-func (s *DB) put(bucket, key string, value *record) {
-	var text []byte
-	if value != nil {
-		text, _ = json.Marshal(value) // strings and numbers: no error
+// bound removes the oldest tenth of a bucket that has grown too large.
+func (s *DB) bound(name string) error {
+	goes := s.size[name] - most[name]
+	if goes <= 0 {
+		return nil
 	}
-	s.mu.Lock()
-	if text == nil || len(s.pending[bucket]) < maxChanges {
-		s.pending[bucket][key] = text
-	}
-	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (s *DB) get(bucket, key string) (r record, ok bool) {
-	s.mu.Lock()
-	text, waits := s.pending[bucket][key]
-	if !waits {
-		text, waits = s.writing[bucket][key]
-	}
-	s.mu.Unlock()
-	if !waits {
-		err := s.db.View(func(tx *bolt.Tx) error {
-			text = append([]byte(nil), tx.Bucket([]byte(bucket)).Get([]byte(key))...)
-			return nil
-		})
-		if err != nil {
-			return r, false
+	type seen struct{ at, bytes int64 }
+	var all []seen
+	s.each(name, nil, func(key, value []byte) bool {
+		all = append(all, seen{seenAt(value), sizeOf(key, value)})
+		return true
+	})
+	slices.SortFunc(all, func(a, b seen) int { return cmp.Compare(a.at, b.at) })
+	oldest := int64(math.MinInt64)
+	goes += most[name] / 10
+	for _, r := range all {
+		if goes <= 0 {
+			break
 		}
+		oldest, goes = r.at+1, goes-r.bytes
 	}
-	return r, len(text) > 0 && json.Unmarshal(text, &r) == nil
+	return s.forgetBefore(name, oldest)
 }
+
+// seenAt is when a record was last seen, in s; what is no record is older than all.
+func seenAt(value []byte) int64 {
+	var r struct {
+		Checked int64 `json:"c"`
+	}
+	if json.Unmarshal(value, &r) != nil {
+		return math.MinInt64
+	}
+	return r.Checked
+}
+
+func sizeOf(key, value []byte) int64 { return int64(len(key) + len(value)) }

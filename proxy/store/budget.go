@@ -2,9 +2,9 @@ package store
 
 import "math"
 
-// maxBlob is the largest length that a source is believed: 16 TiB, which is also the
+// MaxBlob is the largest length that a source is believed: 16 TiB, which is also the
 // largest file of ext4. No registry holds such a blob.
-const maxBlob = 16 << 40
+const MaxBlob = 16 << 40
 
 // admits reports whether the store may keep a blob of this size. A blob that is
 // larger than half of the budget is not kept, because it would evict too many others.

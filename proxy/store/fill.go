@@ -30,7 +30,10 @@ const (
 	// bytes. They wait so that the store holds a blob that a client has read to its
 	// end. They do not wait longer, because the disk may be slow.
 	commitWait = 250 * time.Millisecond
-	writeback  = 8 << 20 // after so many bytes the kernel is told to write them to disk
+	// maxLeft is how many fills go on though nobody reads them. Who begins fills and leaves
+	// does not keep more of them busy.
+	maxLeft   = 256
+	writeback = 8 << 20 // after so many bytes the kernel is told to write them to disk
 )
 
 // fill is one transfer of one blob into one file. Its readers share the file.
@@ -39,13 +42,16 @@ type fill struct {
 	digest      digest.Digest
 	rota        rota
 	others      []Source // the sources that further successors ask
+	again       bool     // the held blob cannot be read: this one replaces it
 	verifyFirst bool     // readers get nothing before the whole blob is verified
 	cause       error    // the error that ended the fill before this one; nil: there was none
-	file        *os.File
+	file        *os.File // nil: the disk has not made one; set before the fill has started
 	hash        hasher
-	purged      bool          // the blob must not be kept; guarded by store.mu
-	room        reservation   // of the file, until it is a held blob or closed; guarded by store.mu
-	unpin       func()        // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
+	purged      bool        // the blob must not be kept; guarded by store.mu
+	room        reservation // of the file, until it is a held blob or closed; guarded by store.mu
+	unpin       func()      // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
+	ctx         context.Context
+	cancel      context.CancelFunc
 	ended       chan struct{} // closed when the file has been committed or removed, and the transfer uses the fill no longer
 
 	mu       sync.Mutex
@@ -58,6 +64,8 @@ type fill struct {
 	err      error
 	next     *fill // the successor, which asks the other sources after wrong content
 	users    int   // the readers and the transfer; the last of them closes the file
+	left     bool  // nobody reads it, and it counts in Store.left
+	over     bool  // the transfer has ended
 	windows  int64 // bytes of all windows
 	noWindow bool  // the source ignores ranges
 }
@@ -83,9 +91,6 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 	}
 	for first := joinUnanswered; ; first = false {
 		r, own, err := s.attach(ctx, d, sources, first)
-		if errors.Is(err, errNotKept) {
-			return s.passThrough(ctx, d, sources)
-		}
 		if err != nil || r.fill == nil {
 			return r, err
 		}
@@ -93,6 +98,9 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 			return r, nil
 		}
 		r.Close()
+		if errors.Is(err, errNotKept) {
+			return s.passThrough(ctx, d, sources)
+		}
 		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
 			return nil, err
 		}
@@ -106,21 +114,25 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 // fill. own says that the fill is new. A fill that no source has answered yet is
 // joined only where joinUnanswered is true.
 func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (r *Reader, own bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, err := s.openHeld(ctx, d); err == nil {
-		return r, false, nil
+	for {
+		if r, err = s.openHeld(ctx, d); err == nil {
+			return r, false, nil
+		}
+		s.mu.Lock()
+		if errors.Is(err, errUnreadable) || s.blobs.get(d) == nil {
+			break
+		}
+		s.mu.Unlock() // a fill has just ended
 	}
+	defer s.mu.Unlock()
 	if f := s.fills[d]; f != nil && (joinUnanswered || f.hasStarted()) {
 		return f.join(ctx), false, nil
 	}
-	if err := s.ctx.Err(); err != nil {
-		return nil, false, fmt.Errorf("the store is closed: %w", err)
+	if closed := s.ctx.Err(); closed != nil {
+		return nil, false, fmt.Errorf("the store is closed: %w", closed)
 	}
-	f, err := s.newFill(d, s.inOrder(d, sources))
-	if err != nil {
-		return nil, true, err
-	}
+	f := s.newFill(d, s.inOrder(d, sources))
+	f.again = errors.Is(err, errUnreadable)
 	if s.fills[d] == nil {
 		s.fills[d] = f
 	}
@@ -129,18 +141,15 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 	return r, true, nil
 }
 
-// newFill makes a fill with an empty file. The caller starts it.
-func (s *Store) newFill(d digest.Digest, sources []Source) (*fill, error) {
-	file, err := s.newTemp()
-	if err != nil {
-		s.degrade(err)
-		return nil, errNotKept
-	}
+// newFill makes a fill. The caller starts it.
+func (s *Store) newFill(d digest.Digest, sources []Source) *fill {
 	s.metrics.open.Inc()
+	ctx, cancel := context.WithCancel(s.ctx)
 	return &fill{
-		store: s, digest: d, rota: rota{sources: sources}, file: file, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
+		ctx: ctx, cancel: cancel,
+		store: s, digest: d, rota: rota{sources: sources}, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
 		size: -1, users: 1, changed: make(chan struct{}),
-	}, nil
+	}
 }
 
 // join returns a reader of the fill.
@@ -170,6 +179,7 @@ func (f *fill) update(change func()) {
 // request ends it.
 func (f *fill) run() {
 	defer close(f.ended)
+	defer f.cancel()
 	err := f.transfer()
 	f.hash.wait()
 	if err == nil {
@@ -179,13 +189,13 @@ func (f *fill) run() {
 		err = f.cause // readers are told of the wrong body, not that no other source has the blob
 	}
 	if err != nil {
-		os.Remove(f.file.Name())
+		f.store.removeTemp(f.file)
 		next := f.successor(err)
 		f.retire(next, err)
 		if next != nil {
 			f.store.running.Go(next.run)
 		}
-		f.update(func() { f.err, f.next = err, next })
+		f.update(func() { f.err, f.next, f.over = err, next, true })
 		f.leave()
 		return
 	}
@@ -195,6 +205,7 @@ func (f *fill) run() {
 	slowDisk := time.AfterFunc(commitWait, release)
 	f.keep()
 	f.retire(nil, nil)
+	f.update(func() { f.over = true })
 	f.leave()
 	if slowDisk.Stop() {
 		release()
@@ -249,18 +260,34 @@ func (f *fill) claim(offset int64) int64 {
 	return n
 }
 
+// unleave notes that the fill is read again, or has ended. f.mu is locked.
+func (f *fill) unleave() {
+	if f.left {
+		f.left = false
+		f.store.left.Add(-1)
+	}
+}
+
 // leave ends one use of the fill. The last one closes the file, and ends what the file
 // takes of the budget.
 func (f *fill) leave() {
 	f.mu.Lock()
 	f.users--
 	last, next := f.users == 0, f.next
+	f.unleave()
+	if f.users == 1 && !f.over {
+		if f.left = true; f.store.left.Add(1) > maxLeft {
+			f.cancel()
+		}
+	}
 	f.mu.Unlock()
 	if !last {
 		return
 	}
-	f.file.Close()
 	s := f.store
+	if f.file != nil {
+		s.close(f.file)
+	}
 	s.mu.Lock()
 	s.setReservation(&f.room, reservation{})
 	unpin := f.unpin

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // format is the number of the layout that this program reads and writes. README.md
@@ -29,7 +31,7 @@ func (s *Store) formatPath() string { return filepath.Join(s.cfg.Dir, "format") 
 // number could be wrong.
 func (s *Store) readFormat() (int, error) {
 	path := s.formatPath()
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

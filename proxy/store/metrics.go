@@ -33,11 +33,9 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 	}
 	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "breakwater_store_degraded", Help: "1 while the disk refuses what is pulled."}, func() float64 {
-			if s.Degraded() {
-				return 1
-			}
-			return 0
+			return bit(s.Degraded())
 		}), prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "breakwater_store_hanging", Help: "1 while the disk does not answer, and is not asked."}, func() float64 { return bit(s.Hanging()) }), prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "breakwater_store_bytes", Help: "Bytes of the blobs that are held."}, func() float64 {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -55,6 +53,14 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// bit is 1 for true.
+func bit(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // unregister unregisters the metrics, so that another store can be opened with the same

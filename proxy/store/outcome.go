@@ -2,8 +2,6 @@ package store
 
 import (
 	"errors"
-	"io/fs"
-	"os"
 	"slices"
 )
 
@@ -15,15 +13,13 @@ func (f *fill) keep() {
 	wanted := !f.purged && s.admits(f.written)
 	s.mu.Unlock()
 	if wanted {
-		err := s.commit(f.digest, f.file, f.written, &f.room, f.listed)
+		err := s.commit(f.digest, f.file, f.written, commitPatience, &f.room, f.listed)
 		if err == nil {
 			return
 		}
 		s.degrade(err)
 	}
-	if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.degrade(err)
-	}
+	s.removeTemp(f.file)
 }
 
 // listed pins the blob for the fill's readers, who have its file open. It removes the
@@ -60,12 +56,9 @@ func (f *fill) successor(err error) *fill {
 	if len(sources) == 0 || f.store.ctx.Err() != nil {
 		return nil
 	}
-	next, failed := f.store.newFill(f.digest, sources)
-	if failed != nil {
-		return nil
-	}
+	next := f.store.newFill(f.digest, sources)
 	next.users++ // f itself uses its successor, so that f's readers can move to it
-	next.others, next.cause, next.purged = others, err, f.purged
+	next.others, next.cause, next.purged, next.again = others, err, f.purged, f.again
 	next.verifyFirst = f.verifyFirst || wrong && len(brought) > 1
 	return next
 }

@@ -20,7 +20,7 @@ func (s *Store) pin(d digest.Digest) (unpin func()) {
 	p.readers++
 	return func() {
 		s.mu.Lock()
-		defer s.mu.Unlock()
+		defer s.unlock()
 		if p.readers--; p.readers > 0 {
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // proof is one check of a held blob's bytes against its digest. A blob is proven when it
@@ -34,7 +36,7 @@ type turn struct {
 func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, fileTime time.Time) *Reader {
 	file, size := held.file, held.size
 	src := Source{Open: func(_ context.Context, offset, _ int64) (Body, error) {
-		return Body{io.NopCloser(io.NewSectionReader(file, offset, size-offset)), size, offset}, nil
+		return Body{io.NopCloser(s.part(file, offset, size-offset)), size, offset}, nil
 	}}
 	t := s.turns[d]
 	if t == nil {
@@ -45,8 +47,7 @@ func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, file
 	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: []Source{src}}, size: size, hash: d.Algorithm().Hash(),
 		proof: &proof{store: s, digest: d, size: size, ctx: ctx, file: file, time: fileTime, turn: t}}
 	return &Reader{direct: stream, ctx: ctx, release: func() {
-		file.Close()
-		held.release()
+		s.close(file)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if t.users--; t.users == 0 {
@@ -75,7 +76,7 @@ func (p *proof) whole() error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := io.Copy(h, io.NewSectionReader(p.file, at, min(scrubChunk, p.size-at))); err != nil {
+		if _, err := io.Copy(h, p.store.part(p.file, at, min(scrubChunk, p.size-at))); err != nil {
 			return err
 		}
 	}
@@ -90,20 +91,20 @@ func (p *proof) isProven() bool {
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
 	b := p.store.blobs.get(p.digest)
-	p.done = b != nil && b.proven == p.time.UnixNano()
+	p.done = b != nil && b.isProven(p.time.UnixNano())
 	return p.done
 }
 
 // note records the result of a proof. A blob that does not match its digest is dropped,
 // so that the next request fetches it again. note returns right.
 func (p *proof) note(right bool) bool {
-	s := p.store
+	s, is := p.store, p.isBlobsFile()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	p.done = right
 	b := s.blobs.get(p.digest)
 	switch {
-	case b == nil || !p.isFileOf(b): // it was dropped or fetched again meanwhile
+	case b == nil || !is: // it was dropped or fetched again meanwhile
 	case right:
 		b.proven = p.time.UnixNano()
 	default:
@@ -114,12 +115,15 @@ func (p *proof) note(right bool) bool {
 	return right
 }
 
-// isFileOf reports whether the file that was checked is still the blob's file.
-func (p *proof) isFileOf(b *entry) bool {
-	checked, err := p.file.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Stat(p.store.path(p.store.blobs.digest(b)))
-	return err == nil && os.SameFile(checked, now)
+// isBlobsFile reports whether the file that was checked is still the blob's file.
+func (p *proof) isBlobsFile() bool {
+	is, err := disk.Do(p.store.disk, patience, func() (bool, error) {
+		checked, err := p.file.Stat()
+		if err != nil {
+			return false, err
+		}
+		now, err := os.Stat(p.store.path(p.digest))
+		return err == nil && os.SameFile(checked, now), err
+	}, nil)
+	return is && err == nil
 }

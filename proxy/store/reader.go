@@ -15,6 +15,7 @@ import (
 // A Reader has a file, a fill or a direct stream. It has a fill and a direct stream
 // where the fill ended with errNotKept.
 type Reader struct {
+	store   *Store   // of a held blob
 	file    *os.File // a held blob's file
 	fill    *fill
 	direct  *direct
@@ -37,6 +38,7 @@ var _ io.ReadSeekCloser = (*Reader)(nil)
 // reader returns a reader of the fill. f.mu is locked.
 func (f *fill) reader(ctx context.Context) *Reader {
 	f.users++
+	f.unleave()
 	r := &Reader{fill: f, ctx: ctx, told: -1, expects: -1}
 	r.release = func() { r.fill.leave() }
 	return r
@@ -193,7 +195,7 @@ func (r *Reader) Close() error {
 	var err error
 	r.once.Do(func() {
 		if r.file != nil {
-			err = r.file.Close()
+			err = r.store.close(r.file)
 		}
 		r.closeOwn()
 		for _, stream := range []*direct{r.direct, r.window} {

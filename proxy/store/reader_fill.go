@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // readFill reads the fill's next bytes, and waits for them where they have not come.
@@ -42,8 +44,7 @@ func (r *Reader) readFill(p []byte) (int, error) {
 		case other != nil:
 			return 0, other
 		case r.offset < end:
-			n, err := f.file.ReadAt(p[:min(int64(len(p)), end-r.offset)], r.offset)
-			r.offset += int64(n)
+			n, err := r.readFile(p[:min(int64(len(p)), end-r.offset)])
 			if n > 0 {
 				r.gave, err = true, nil // more bytes may come after the end of the file
 			}
@@ -58,6 +59,20 @@ func (r *Reader) readFill(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// readFile reads from the fill's file, into a buffer that stays the disk's where that
+// does not answer.
+func (r *Reader) readFile(p []byte) (int, error) {
+	buf := r.fill.store.chunks.get()[:min(len(p), chunk)]
+	file, offset := r.fill.file, r.offset
+	n, err := disk.Do(r.fill.store.disk, writePatience, func() (int, error) { return file.ReadAt(buf, offset) }, nil)
+	if !disk.Silent(err) {
+		copy(p, buf[:n])
+		r.fill.store.chunks.put(buf)
+	}
+	r.offset += int64(n)
+	return n, err
 }
 
 // otherSize returns an error where the fill has shown that the blob's length is not the
@@ -75,10 +90,10 @@ func (r *Reader) otherSize() error {
 func (r *Reader) waitReadable() error {
 	for {
 		r.fill.mu.Lock()
-		ready, err, next, changed := r.fill.done || r.fill.readable() > 0, r.fill.err, r.fill.next, r.fill.changed
+		ready, started, err, next, changed := r.fill.done || r.fill.readable() > 0, r.fill.started, r.fill.err, r.fill.next, r.fill.changed
 		r.fill.mu.Unlock()
 		switch {
-		case errors.Is(err, errNotKept): // Read goes on with a direct stream
+		case errors.Is(err, errNotKept) && started: // Read goes on with a direct stream
 			return nil
 		case err != nil && r.follow(next):
 			continue
@@ -102,6 +117,7 @@ func (r *Reader) follow(next *fill) bool {
 	}
 	next.mu.Lock()
 	next.users++
+	next.unleave()
 	next.mu.Unlock()
 	r.fill.leave()
 	r.closeOwn()
@@ -136,9 +152,7 @@ func (r *Reader) readWindow(p []byte) (int, error) {
 func (r *Reader) readOn(p []byte) (int, error) {
 	f := r.fill
 	if r.offset < f.written { // the fill has ended, so written no longer changes
-		n, err := f.file.ReadAt(p[:min(int64(len(p)), f.written-r.offset)], r.offset)
-		r.offset += int64(n)
-		return n, err
+		return r.readFile(p[:min(int64(len(p)), f.written-r.offset)])
 	}
 	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset}
 	if r.offset == f.written {

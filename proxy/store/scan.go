@@ -34,6 +34,14 @@ type found struct {
 	used  int64 // when the blob was last used, in s
 }
 
+// digest returns the blob's digest.
+func (f found) digest() digest.Digest {
+	if f.other != "" {
+		return f.other
+	}
+	return digest.NewDigestFromBytes(digest.SHA256, f.sum[:])
+}
+
 const (
 	scanBatch = 1024 // blobs that are listed under one lock
 	scanParts = 4    // directories that are read at once
@@ -55,7 +63,7 @@ func (s *Store) scan() {
 			"strays", past.strays, "unreadable", past.unread, "first", past.first, "err", past.err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.blobs.sort()
 	s.unread = past.unread > 0
 	close(s.scanned)
@@ -173,7 +181,7 @@ func (s *Store) scanDir(algorithm, prefix string, past *passed) {
 			case err == unix.ENOENT: // it was evicted meanwhile
 			case err != nil:
 				past.failed(filepath.Join(path, name), err)
-			case !ok || stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > maxBlob:
+			case !ok || stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > MaxBlob:
 				past.stray(filepath.Join(path, name))
 			default:
 				f.size, f.used = stat.Size, stat.Mtim.Sec
@@ -218,7 +226,7 @@ func (s *Store) list(all []found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range all {
-		if s.blobs.find(f.sum) != none { // a request has listed it already
+		if s.blobs.find(f.sum) != none || len(s.removing) > 0 && s.removing[f.digest()] > 0 { // a request has listed it already, or drops it
 			continue
 		}
 		if f.other != "" {

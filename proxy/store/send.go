@@ -3,6 +3,8 @@ package store
 import (
 	"io"
 	"os"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // Send writes the blob's next n bytes to w as they come. Where w is an io.ReaderFrom, as
@@ -48,9 +50,7 @@ func (r *Reader) inFile() int64 {
 		return 0
 	}
 	if r.own == nil {
-		if r.own, err = os.Open(f.file.Name()); err != nil {
-			r.own, err = os.Open(f.store.path(f.digest)) // it was committed meanwhile, with the same bytes
-		}
+		r.own, err = f.openAgain()
 	}
 	if err == nil {
 		_, err = r.own.Seek(r.offset, io.SeekStart)
@@ -65,7 +65,22 @@ func (r *Reader) inFile() int64 {
 // closeOwn closes r.own where it is open.
 func (r *Reader) closeOwn() {
 	if r.own != nil {
-		r.own.Close()
+		r.fill.store.close(r.own)
 		r.own = nil
 	}
+}
+
+// openAgain opens the fill's file once more.
+func (f *fill) openAgain() (*os.File, error) {
+	return disk.Do(f.store.disk, patience, func() (*os.File, error) {
+		file, _, err := openFile(f.file.Name())
+		if err != nil {
+			file, _, err = openFile(f.store.path(f.digest)) // it was committed meanwhile, with the same bytes
+		}
+		return file, err
+	}, func(file *os.File, err error) {
+		if err == nil {
+			file.Close()
+		}
+	})
 }

@@ -75,8 +75,8 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 // passes here before anything is computed with it.
 func checkClaims(src Source, body Body) error {
 	switch {
-	case body.Size > maxBlob:
-		return fmt.Errorf("%s says that the blob has %d bytes; more than %d are not believed", src.Name, body.Size, int64(maxBlob))
+	case body.Size > MaxBlob:
+		return fmt.Errorf("%s says that the blob has %d bytes; more than %d are not believed", src.Name, body.Size, int64(MaxBlob))
 	case body.Offset < 0:
 		return fmt.Errorf("%s says that its bytes begin at %d", src.Name, body.Offset)
 	}

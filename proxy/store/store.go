@@ -5,6 +5,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // Config is the configuration of a store.
@@ -32,6 +35,7 @@ type Config struct {
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
 	cfg     Config
+	disk    *disk.Disk // makes every call of the file system that a request waits for
 	lock    *os.File
 	metrics *metrics
 	ctx     context.Context // of every fill; Close cancels it
@@ -39,6 +43,7 @@ type Store struct {
 	running sync.WaitGroup // fills, the scan and the scrub
 	chunks  chunkPool
 
+	// mu is never held over a call of the file system, which may hang.
 	mu       sync.Mutex
 	blobs    index
 	pins     map[digest.Digest]*pin  // of the held blobs that are being read
@@ -47,10 +52,18 @@ type Store struct {
 	reserved int64                   // bytes of all reservations
 	beside   int64                   // bytes of the reservations for files that are not to be kept
 
+	dropped  []digest.Digest       // blobs whose files unlock removes
+	removing map[digest.Digest]int // how many removals of a blob's file are under way
+	removals uint64                // how many have begun
+	removed  chan struct{}         // closed and replaced whenever one has ended
+
+	left atomic.Int64 // the fills that nobody reads
+
 	unread bool // the scan could not read a directory, so blobs may lack some that are on disk
 
 	quarantine *lru.Cache[quarantineKey, time.Time] // when a source sent wrong content
 	scanned    chan struct{}                        // closed when the scan has ended: blobs lists what it could read
+	waited     atomic.Bool                          // the disk did not answer, and has opened no blob since
 	degraded   atomic.Bool                          // the disk refused something, and has taken no blob since
 }
 
@@ -67,8 +80,8 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		cfg: cfg, blobs: newIndex(), pins: map[digest.Digest]*pin{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
-		scanned: make(chan struct{}),
+		cfg: cfg, disk: disk.New(), blobs: newIndex(), pins: map[digest.Digest]*pin{}, turns: map[digest.Digest]*turn{}, fills: map[digest.Digest]*fill{},
+		removing: map[digest.Digest]int{}, removed: make(chan struct{}), scanned: make(chan struct{}),
 	}
 	s.quarantine, _ = lru.New[quarantineKey, time.Time](maxQuarantine) // New fails only for a size of 0
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -111,20 +124,23 @@ func (s *Store) prepare() error {
 }
 
 // Close cancels every fill, waits until all have ended, and unlocks the directory.
-// Readers of held blobs may read on.
+// Readers of held blobs may read on. It does not wait for a disk that hangs.
 func (s *Store) Close() error {
-	s.mu.Lock() // attach checks ctx under this lock, so no fill starts after this
+	s.mu.Lock() // what runs beside requests checks ctx under this lock, so nothing starts after this
 	s.cancel()
 	s.mu.Unlock()
-	s.running.Wait()
+	err := s.disk.Call(commitPatience, func() error {
+		s.running.Wait()
+		return nil
+	})
 	s.metrics.unregister(s.cfg.Metrics)
-	return s.lock.Close()
+	return errors.Join(err, s.lock.Close())
 }
 
 // lockDir locks the directory for this process. The lock ends with the process, so a
 // crash leaves nothing locked.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDONLY|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +154,10 @@ func lockDir(dir string) (*os.File, error) {
 // Degraded reports whether the store is degraded: the disk refused something, and has
 // taken no blob since. Pulls go on from the sources meanwhile.
 func (s *Store) Degraded() bool { return s.degraded.Load() }
+
+// Hanging reports whether the disk does not answer. What the store holds is not to be had
+// meanwhile, and pulls go on from the sources.
+func (s *Store) Hanging() bool { return s.disk.Hangs() }
 
 func (s *Store) tempDir() string { return filepath.Join(s.cfg.Dir, "tmp") }
 func (s *Store) blobDir() string { return filepath.Join(s.cfg.Dir, "blobs") }

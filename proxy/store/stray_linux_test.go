@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -221,4 +222,46 @@ func TestAFileLongerThanAnyBlobIsNone(t *testing.T) {
 		t.Error("the blob is gone")
 	}
 	s.Close()
+}
+
+// What is no file in a blob's place is no blob, and nobody waits for it: the blob is dropped,
+// and fetched again where there is room for it.
+func TestWhatIsNoFileInABlobsPlace(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a pipe":            func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a directory":       func(path string) error { return os.Mkdir(path, 0o700) },
+		"a link to nowhere": func(path string) error { return os.Symlink(path+".gone", path) },
+		"a link to a file": func(path string) error {
+			b, _ := content(100 << 10)
+			return errors.Join(os.WriteFile(path+".x", b, 0o600), os.Symlink(path+".x", path))
+		},
+		"a socket": func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+		"nothing":  func(string) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Config{Scrub: -1})
+			<-s.scanned
+			b, d := content(100 << 10)
+			if err := s.Put(d, b); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Remove(s.path(d)), make(s.path(d))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Get(t.Context(), d); !errors.Is(err, fs.ErrNotExist) || s.Use(d) {
+				t.Errorf("%v, and it is listed: %v", err, s.Use(d))
+			}
+			var calls atomic.Int64
+			for range 2 {
+				r := mustFetch(t, s, d, whole(b, &calls, int64(len(b))))
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				settle(s, d)
+			}
+			if n := calls.Load(); n != 1 || s.Degraded() {
+				t.Errorf("fetched %d times, degraded: %v", n, s.Degraded())
+			}
+		})
+	}
 }

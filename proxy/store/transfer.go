@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -11,7 +12,16 @@ import (
 // transfer copies the blob from its sources into the file. Where a body breaks off, it
 // asks for the rest.
 func (f *fill) transfer() error {
+	if len(f.rota.sources) == 0 {
+		return errors.New("nobody can be asked for the blob")
+	}
 	var refusals []error
+	file, err := f.store.newTemp()
+	if err != nil {
+		f.store.degrade(err)
+		return errNotKept
+	}
+	f.file = file
 	for {
 		before := f.written
 		err := f.attempt(f.rota.current())
@@ -20,8 +30,8 @@ func (f *fill) transfer() error {
 		case err == nil:
 			f.rota.takePart()
 			return nil
-		case f.store.ctx.Err() != nil:
-			return f.store.ctx.Err()
+		case f.ctx.Err() != nil:
+			return f.ctx.Err()
 		case errors.As(err, &final):
 			f.rota.takePart()
 			return final.error
@@ -36,7 +46,7 @@ func (f *fill) transfer() error {
 		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
-		pause(f.store.ctx, wait)
+		pause(f.ctx, wait)
 	}
 }
 
@@ -54,7 +64,7 @@ type finalError struct{ error }
 // attempt asks a source once, and copies what it sends. It returns nil when the whole
 // body is in the file. The body is not verified yet then.
 func (f *fill) attempt(src Source) error {
-	body, err := f.store.openSource(f.store.ctx, src, f.written, -1)
+	body, err := f.store.openSource(f.ctx, src, f.written, -1)
 	if err != nil {
 		return err
 	}
@@ -84,10 +94,10 @@ func (f *fill) begin(src Source, body Body) error {
 func (f *fill) start(src Source, size int64) error {
 	s := f.store
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if !f.started {
 		other := s.fills[f.digest]
-		if s.blobs.get(f.digest) != nil || other != nil && other != f && other.hasStarted() {
+		if s.blobs.get(f.digest) != nil && !f.again || other != nil && other != f && other.hasStarted() {
 			return finalError{errBehind}
 		}
 		if !f.purged {
@@ -146,22 +156,30 @@ func (f *fill) write(b []byte) error {
 	if end := f.written + int64(len(b)); end > f.room.bytes { // the source has not said how much it sends
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
-		f.store.mu.Unlock()
+		f.store.unlock()
 		if err != nil {
 			return err
 		}
 	}
-	if _, err := f.file.Write(b); err != nil {
+	if err := f.store.write(f.file, f.written, b); err != nil {
 		f.store.degrade(err)
 		return finalError{errNotKept}
 	}
-	before := f.written
 	f.update(func() { f.written += int64(len(b)) })
 	f.hash.add(b)
-	if from := before - before%writeback; f.written-from >= writeback {
-		startWriteback(f.file, from, writeback)
-	}
 	return nil
+}
+
+// write appends a chunk to a file that has so many bytes. Where it fails, the chunk's
+// buffer may still be in use.
+func (s *Store) write(file *os.File, written int64, b []byte) error {
+	return s.disk.Call(writePatience, func() error {
+		n, err := file.Write(b)
+		if from := written - written%writeback; err == nil && written+int64(n)-from >= writeback {
+			startWriteback(file, from, writeback)
+		}
+		return err
+	})
 }
 
 // verify compares the digest of all received bytes with the blob's.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"sync"
 
@@ -55,18 +54,13 @@ func (u *Upload) Write(p []byte) (int, error) {
 			u.discard()
 			break
 		}
-		if _, err := u.file.Write(buf[:part]); err != nil {
-			u.store.chunks.put(buf)
+		if err := u.store.write(u.file, u.written, buf[:part]); err != nil {
 			u.store.degrade(err)
 			u.discard()
 			break
 		}
-		before := u.written
 		u.written += int64(part)
 		u.hash.add(buf[:part])
-		if from := before - before%writeback; u.written-from >= writeback {
-			startWriteback(u.file, from, writeback)
-		}
 	}
 	return n, nil
 }
@@ -75,7 +69,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 func (u *Upload) reserve(n int64) bool {
 	s := u.store
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return n <= u.room.bytes || s.admits(n) && s.reserve(&u.room, n+farAhead-n%farAhead, true)
 }
 
@@ -95,7 +89,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 	got := digest.NewDigest(digest.SHA256, u.hash.wait())
 	if d.Algorithm() != digest.SHA256 {
 		var err error
-		if got, err = d.Algorithm().FromReader(io.NewSectionReader(u.file, 0, u.written)); err != nil {
+		if got, err = d.Algorithm().FromReader(u.store.part(u.file, 0, u.written)); err != nil {
 			u.store.degrade(err)
 			return nil
 		}
@@ -109,11 +103,11 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if held {
 		return nil
 	}
-	if err := u.store.commit(d, u.file, u.written, &u.room, nil); err != nil {
+	if err := u.store.commit(d, u.file, u.written, writePatience, &u.room, nil); err != nil {
 		u.store.degrade(err)
 		return nil
 	}
-	u.file.Close()
+	u.store.close(u.file)
 	u.file = nil
 	return nil
 }
@@ -129,8 +123,8 @@ func (u *Upload) Discard() {
 func (u *Upload) discard() {
 	u.hash.wait()
 	if u.file != nil {
-		os.Remove(u.file.Name())
-		u.file.Close()
+		u.store.removeTemp(u.file)
+		u.store.close(u.file)
 		u.file = nil
 	}
 	u.store.mu.Lock()

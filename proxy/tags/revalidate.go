@@ -27,8 +27,13 @@ type Revalidation struct {
 	Found
 	Err error
 
-	begun time.Time
-	done  chan struct{}
+	begun  time.Time
+	done   chan struct{}
+	cache  *Cache
+	cancel context.CancelFunc
+
+	waiting int  // for it, by those who have not left; guarded by Cache.mu
+	left    bool // nobody waits for it, and it counts in Cache.left; as above
 }
 
 // negative is a no that is remembered.
@@ -41,6 +46,9 @@ type negative struct {
 const (
 	deadline = time.Minute     // of a revalidation
 	noFor    = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
+	// maxLeft is how many revalidations go on for the next who asks though nobody waits for
+	// them. Who comes and goes again does not keep more of them busy.
+	maxLeft = 256
 )
 
 // Negative returns the no that is remembered for a question, nil where there is none.
@@ -68,11 +76,13 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r, ok := c.revalidations[q]; ok {
+		r.waiting++
+		r.unleave()
 		return r, true
 	}
 	old, _ := c.recall(q.Key)
 	done := make(chan struct{})
-	r = &Revalidation{Done: done, begun: c.now(), done: done}
+	r = &Revalidation{Done: done, begun: c.now(), done: done, cache: c, waiting: 1}
 	newer := old.Checked.After(seen.Checked) && c.fresh(q.Key, old, freshness)
 	if r.Err = c.negative(q); newer || r.Err != nil {
 		r.Entry = old
@@ -80,8 +90,14 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 		return r, true
 	}
 	c.revalidations[q] = r
+	ctx, cancel := context.WithTimeout(c.ctx, deadline)
+	r.cancel = func() {
+		cancel()
+		if c.revalidations[q] == r { // who comes now begins another one
+			delete(c.revalidations, q)
+		}
+	}
 	go func() {
-		ctx, cancel := context.WithTimeout(c.ctx, deadline)
 		defer cancel()
 		r.Found, r.Err = ask(ctx, old)
 		if r.Entry.Refused = false; !r.Stale {
@@ -92,11 +108,37 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 	return r, false
 }
 
+// Leave is to be called once by who has got it from Revalidate, and waits for it no longer.
+func (r *Revalidation) Leave() {
+	c := r.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.waiting--; r.waiting > 0 || r.cancel == nil {
+		return
+	}
+	if c.left >= maxLeft {
+		r.cancel()
+		return
+	}
+	r.left = true
+	c.left++
+}
+
+// unleave notes that somebody waits for it again, or that it has ended; Cache.mu is held.
+func (r *Revalidation) unleave() {
+	if r.left {
+		r.left = false
+		r.cache.left--
+	}
+}
+
 // finish takes the answer over, unless a write or a later answer has overtaken it.
 func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(r.done)
+	r.unleave()
+	r.cancel = nil
 	if c.revalidations[q] == r {
 		delete(c.revalidations, q)
 	}

@@ -58,6 +58,7 @@ type Cache struct {
 	mu            sync.Mutex
 	entries       *lru.Cache[Key, Entry]
 	revalidations map[Question]*Revalidation // that are under way, and may be joined
+	left          int                        // of the revalidations that are under way, those that nobody waits for
 	writes        *lru.Cache[string, time.Time]
 	negatives     *lru.Cache[Question, negative]
 }

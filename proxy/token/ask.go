@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,16 +37,30 @@ type question struct {
 
 func newQuestion(r *http.Request, authorization string) question {
 	q := question{in: r, query: r.URL.Query(), authorization: authorization}
+	other := map[string]bool{} // projects of which something else than a pull is asked for: that counts for all of the project
 	for _, scope := range strings.Fields(strings.Join(q.query["scope"], " ")) {
 		kind, rest, _ := strings.Cut(scope, ":")
-		if at := strings.LastIndexByte(rest, ':'); kind == "repository" && at > 0 && len(q.repos) < maxScopes {
-			q.repos = append(q.repos, rest[:at])
+		at := strings.LastIndexByte(rest, ':')
+		if kind != "repository" || at <= 0 {
+			continue
+		}
+		repo, actions := rest[:at], strings.Split(rest[at+1:], ",")
+		if !slices.Contains(actions, "pull") && !slices.Contains(actions, "*") {
+			other[projectOf(repo)] = true
+		} else if len(q.repos) < maxScopes {
+			q.repos = append(q.repos, repo)
 		}
 	}
+	q.repos = slices.DeleteFunc(q.repos, func(repo string) bool { return other[projectOf(repo)] })
 	if len(q.query["scope"]) == 0 {
 		q.repos = []string{access.Login}
 	}
 	return q
+}
+
+func projectOf(repo string) string {
+	project, _, _ := strings.Cut(repo, "/")
+	return project
 }
 
 // issued is what a token service said.

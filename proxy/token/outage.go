@@ -100,7 +100,7 @@ func (s *Service) ownToken(subject string, repos []string, from string) (Answer,
 		"token": raw, "access_token": "", "expires_in": int(lifetime.Seconds()), "issued_at": s.Now().UTC().Format(time.RFC3339),
 	})
 	header := http.Header{"Content-Type": {"application/json; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}, "Content-Length": {strconv.Itoa(len(body))}}
-	return Answer{Status: http.StatusOK, Header: header, Body: body, Source: from}, err
+	return Answer{Status: http.StatusOK, Header: header, Body: body, Source: from, Who: subject}, err
 }
 
 // watch asks until Harbor is well again, so that the next outage has its whole grace

@@ -66,6 +66,7 @@ type Answer struct {
 	Header http.Header
 	Body   []byte
 	Source string // the name of the source that gave it; Outage: the edge itself
+	Who    string // whom the token is for; "": nobody, or that is not said
 }
 
 // notPassedOn are the headers of a token service's answer that are not the client's: the
@@ -174,5 +175,5 @@ func (s *Service) give(q question, a issued, from *source.Source) (Answer, error
 	if from.Kind == source.Harbor {
 		s.Pass.OwnChallenge(header, q.in)
 	}
-	return Answer{Status: a.status, Header: header, Body: a.body, Source: from.Name}, nil
+	return Answer{Status: a.status, Header: header, Body: a.body, Source: from.Name, Who: a.subject}, nil
 }

@@ -16,8 +16,9 @@ import (
 // State keeps the ledger across restarts. Values are opaque to it. Each that is written
 // gets the next position of a log, in which a key stands once: where it was written last.
 type State interface {
-	// Versioned returns the value of a key, nil for none.
-	Versioned(key string) []byte
+	// Versioned returns the value of a key, nil for none. ok is false where the disk does
+	// not answer.
+	Versioned(key string) (value []byte, ok bool)
 	// EachVersioned calls do with every key that begins with the prefix.
 	EachVersioned(prefix string, do func(key string, value []byte))
 	// PutVersioned writes all values, nil to remove one, and how far another edge's log has
@@ -227,7 +228,10 @@ func (l *Ledger) get(key Key) entry {
 	}
 	e, ok := l.unsaved[key]
 	if !ok {
-		e = decode(l.cfg.State.Versioned(key.String()))
+		value, answered := l.cfg.State.Versioned(key.String())
+		if e = decode(value); !answered {
+			return e
+		}
 	}
 	l.entries.Add(key, e)
 	return e

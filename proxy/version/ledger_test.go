@@ -32,7 +32,7 @@ func newDisk() *disk {
 }
 
 func (d *disk) Epoch() string                           { return "epoch" }
-func (d *disk) Versioned(key string) []byte             { return d.values[key] }
+func (d *disk) Versioned(key string) ([]byte, bool)     { return d.values[key], true }
 func (d *disk) HeardOf(datacenter string) version.Heard { return d.heard[datacenter] }
 func (d *disk) EachVersioned(p string, do func(string, []byte)) {
 	for _, key := range slices.Sorted(maps.Keys(d.values)) {

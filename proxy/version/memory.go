@@ -31,10 +31,10 @@ func newMemory() *memory {
 func (m *memory) Epoch() string { return m.epoch }
 
 // Versioned implements State.
-func (m *memory) Versioned(key string) []byte {
+func (m *memory) Versioned(key string) (value []byte, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.values[key].value
+	return m.values[key].value, true
 }
 
 // EachVersioned implements State.

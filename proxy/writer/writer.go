@@ -1,4 +1,6 @@
-package proxy
+// Package writer writes answers: what was answered is noted, and a client that takes nothing
+// of it is cut off.
+package writer
 
 import (
 	"io"
@@ -7,13 +9,13 @@ import (
 	"time"
 )
 
-// responseWriter notes what was answered. It does not hide io.ReaderFrom, so
+// Writer notes what was answered. It does not hide io.ReaderFrom, so
 // that a complete blob leaves by the kernel, nor the controls of the writer below.
-type responseWriter struct {
+type Writer struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
-	headed time.Time // when the header left
+	Status int
+	Bytes  int64
+	Headed time.Time // when the header left
 	now    func() time.Time
 
 	stalled time.Duration // how long the client may take nothing
@@ -22,19 +24,26 @@ type responseWriter struct {
 }
 
 const (
-	stalledDeadline = 5 * time.Minute
+	// Stalled is how long a client may take nothing, where nobody says otherwise.
+	Stalled = 5 * time.Minute
 	// stalledPart must leave within the deadline, and with it about a third of what
 	// the kernel holds for the connection: a client of 10 kB/s is slow, but alive.
 	stalledPart = 512 << 10
 )
 
+// New returns a Writer of the answer to a request. stalled is how long the client may take
+// nothing.
+func New(w http.ResponseWriter, r *http.Request, now func() time.Time, stalled time.Duration) Writer {
+	return Writer{ResponseWriter: w, now: now, stalled: stalled, streams: r.ProtoMajor >= 2}
+}
+
 // Unwrap is for http.ResponseController.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
-func (w *responseWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
-		w.status, w.headed = status, w.now()
+func (w *Writer) WriteHeader(status int) {
+	if w.Status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
+		w.Status, w.Headed = status, w.now()
 		if header := w.Header(); header["Cache-Status"] == nil { // every response has one
 			header["Cache-Status"] = []string{"breakwater; fwd=bypass; detail=edge"}
 		}
@@ -43,14 +52,14 @@ func (w *responseWriter) WriteHeader(status int) {
 }
 
 // Write implements io.Writer.
-func (w *responseWriter) Write(b []byte) (n int, err error) {
+func (w *Writer) Write(b []byte) (n int, err error) {
 	w.implicitOK()
 	defer w.rest()
 	for {
-		w.hurry()
+		w.Hurry()
 		m, err := w.ResponseWriter.Write(b[n:min(n+stalledPart, len(b))])
 		n += m
-		w.bytes += int64(m)
+		w.Bytes += int64(m)
 		if err != nil || n == len(b) {
 			return n, err
 		}
@@ -59,7 +68,7 @@ func (w *responseWriter) Write(b []byte) (n int, err error) {
 
 // ReadFrom implements io.ReaderFrom. Its parts are as the kernel wants them: a
 // limited reader of the file itself.
-func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
+func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	w.implicitOK()
 	defer w.rest()
 	whole, ok := r.(*io.LimitedReader)
@@ -68,10 +77,10 @@ func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 	for whole.N > 0 {
 		part := &io.LimitedReader{R: whole.R, N: min(whole.N, stalledPart)}
-		w.hurry()
+		w.Hurry()
 		m, err := io.Copy(w.ResponseWriter, part)
 		n += m
-		w.bytes += m
+		w.Bytes += m
 		whole.N -= m
 		if err != nil || part.N > 0 {
 			return n, err
@@ -81,15 +90,15 @@ func (w *responseWriter) ReadFrom(r io.Reader) (n int64, err error) {
 }
 
 // FlushError is for http.ResponseController.
-func (w *responseWriter) FlushError() error {
-	w.hurry()
+func (w *Writer) FlushError() error {
+	w.Hurry()
 	defer w.rest()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// hurry starts the time in which the client has to take something, unless it was
+// Hurry starts the time in which the client has to take something, unless it was
 // started just now.
-func (w *responseWriter) hurry() {
+func (w *Writer) Hurry() {
 	if now := time.Now(); now.Sub(w.hurried) > w.stalled/16 {
 		w.hurried = now
 		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(w.stalled)) //nolint:errcheck // a writer of a test has none
@@ -98,15 +107,15 @@ func (w *responseWriter) hurry() {
 
 // rest ends that time: what the edge itself waits for is not the client's fault.
 // HTTP/2 would end the stream though nothing is being written; HTTP/1 would not.
-func (w *responseWriter) rest() {
+func (w *Writer) rest() {
 	if w.streams {
 		w.hurried = time.Time{}
 		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.hurried) //nolint:errcheck // as above
 	}
 }
 
-func (w *responseWriter) implicitOK() {
-	if w.status == 0 {
+func (w *Writer) implicitOK() {
+	if w.Status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
 }

@@ -32,7 +32,7 @@ func newArtifactory(a *fleet.Artifactory, user, password, token string) (*artifa
 		return nil, fmt.Errorf("projects.artifactory.ca: %w", err)
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust}
-	return &artifactory{string(a.URL), &http.Client{Timeout: time.Minute, Transport: transport}, user, password, token}, nil
+	return &artifactory{string(a.URL), &http.Client{Timeout: time.Minute, Transport: transport, CheckRedirect: unfollowed}, user, password, token}, nil
 }
 
 // ask sends one request, as the administrator where asAdmin says so. The status is 0

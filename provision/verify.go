@@ -331,7 +331,7 @@ func (v *verifier) registryOf(datacenter, project, reference string, do func(nam
 	}
 	robot := project + "+sync"
 	auth := &authn.Basic{Username: v.have[datacenter].prefix + robot, Password: v.want.secrets[Key{datacenter, kindRobot, robot}]}
-	return do(ref, remote.WithAuth(auth), remote.WithTransport(h.inner))
+	return do(ref, remote.WithAuth(auth), remote.WithTransport(h.host))
 }
 
 // runPolicy runs a replication now, and waits for it.

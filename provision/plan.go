@@ -171,13 +171,51 @@ func (p *Plan) extra(h *having, prune bool) {
 		case *webhook:
 			ours = strings.HasSuffix(o.description, mark)
 		}
+		needed := ""
+		if rb, ok := e.object.(*robot); ok && ours {
+			needed = p.needed(k, rb)
+		}
 		switch {
+		case needed != "":
+			p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, needed))
 		case ours && prune:
 			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
 		case ours:
 			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
 		}
 	}
+}
+
+// needed says why a robot of ours stays that is not in the fleet file; "": it need not.
+// A rotation made it, and somebody logs in as it now.
+func (p *Plan) needed(k Key, rb *robot) string {
+	base := *rb
+	if of, ok := strings.CutPrefix(strings.TrimSuffix(rb.description, " "+mark), successorOf+" "); ok {
+		base.name = of
+		at := Key{k.Datacenter, k.Kind, base.key()}
+		if old := p.have[k.Datacenter].get(at.Kind, at.Name); p.want.objects[at] != nil && (old == nil || old.secret != proven) {
+			return "users move to it; once rotate --finish has given " + of + " the new secret, --prune deletes it"
+		}
+		return ""
+	}
+	var next bool
+	if base.name, next = strings.CutSuffix(rb.name, nextSuffix); !next || p.want.objects[Key{k.Datacenter, k.Kind, base.key()}] == nil {
+		return ""
+	}
+	for at, o := range p.want.objects {
+		peer, ok := o.(*registry)
+		if !ok || !strings.HasSuffix(peer.user, base.key()) {
+			continue
+		}
+		h := p.have[at.Datacenter]
+		if h == nil {
+			return fmt.Sprintf("%s may still log in as it, and is not read", at.Datacenter)
+		}
+		if e := h.get(at.Kind, at.Name); e != nil && strings.HasSuffix(e.object.(*registry).user, k.Name) {
+			return fmt.Sprintf("%s logs in as it until its registry is mended; the next run may delete it", at.Datacenter)
+		}
+	}
+	return ""
 }
 
 // caches reports whether a project is a cache of the registry: it keeps it, as an

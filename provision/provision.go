@@ -136,6 +136,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		p.wanting.prefixes[name] = h.prefix
 	}
 	want = p.wanting.wants() // again, with the prefixes that the Harbors have
+	p.wanting.keepUnlisted(want, have)
 	plan := compareAll(want, have, p.options.Rewrite, p.options.Prune)
 	plan.Faults = faults
 	plan.Notes = append(plan.Notes, p.notes...)

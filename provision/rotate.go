@@ -102,7 +102,9 @@ func (p *Provisioner) phase(ctx context.Context, o RotateOptions, rewrite bool, 
 	if len(faults) > 0 {
 		return fmt.Errorf("nothing is rotated while %s cannot be reached: %s", faults[0].Datacenter, faults[0].Message)
 	}
-	want := part(p.wanting.wants())
+	full := p.wanting.wants()
+	p.wanting.keepUnlisted(full, have)
+	want := part(full)
 	for name, h := range have {
 		if err := p.harbors[name].prove(ctx, h, want); err != nil {
 			return err

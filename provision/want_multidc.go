@@ -128,8 +128,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	if e.Secret.IsZero() {
 		return
 	}
-	k := Key{datacenter, kindRobot, e.Name}
-	rb := &robot{name: e.Name, duration: -1, description: marked(edgesOwn)}
+	k, rb := w.edgeRobot(datacenter)
 	var needs []Key
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {
@@ -147,6 +146,12 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	d.add(k, rb, needs...)
 	d.secrets[k] = w.secret(e.Secret, "")
 	w.checkSecret(d, k)
+}
+
+// edgeRobot is the edge's robot, which may nothing yet.
+func (w *wanting) edgeRobot(datacenter string) (Key, *robot) {
+	name := w.fleet.Edge.Robot.Name
+	return Key{datacenter, kindRobot, name}, &robot{name: name, duration: -1, description: marked(edgesOwn)}
 }
 
 // grantsOf reads what a robot may do in a project, as "repository:push tag:list".

@@ -61,6 +61,11 @@ type verifier struct {
 // with the credentials that they hold, an artifact crosses every replication, and the
 // last execution of each replication did not fail.
 func (p *Provisioner) Verify(ctx context.Context, o VerifyOptions) ([]Check, error) {
+	for _, name := range o.Projects {
+		if p.options.Fleet.Projects.MultiDC.Items[name] == nil {
+			return nil, fmt.Errorf("the fleet file has no multi-dc project %q", name)
+		}
+	}
 	v := &verifier{Provisioner: p, o: o}
 	v.o.Patience = cmp.Or(o.Patience, 2*time.Minute)
 	have, faults := p.readAll(ctx)
@@ -154,12 +159,10 @@ func (h *harbor) lastExecution(ctx context.Context, k Key, id int64) Check {
 func (v *verifier) canaries(ctx context.Context) {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
+	projects := v.canaryProjects()
 	for _, k := range slices.SortedFunc(maps.Keys(v.want.objects), Key.compare) {
 		rb, ok := v.want.objects[k].(*robot)
-		if !ok || rb.name != "sync" || v.have[k.Datacenter] == nil || v.have[k.Datacenter].get(k.Kind, k.Name) == nil {
-			continue
-		}
-		if len(v.o.Projects) > 0 && !slices.Contains(v.o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC)) {
+		if !ok || rb.name != "sync" || !slices.Contains(projects, rb.project) || v.have[k.Datacenter] == nil || v.have[k.Datacenter].get(k.Kind, k.Name) == nil {
 			continue
 		}
 		g.Go(func() error {
@@ -171,7 +174,7 @@ func (v *verifier) canaries(ctx context.Context) {
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx) // what was pushed goes
 	}
-	for _, project := range v.canaryProjects() {
+	for _, project := range projects {
 		v.each(func(_ string, h *harbor) error {
 			_, err := h.api.Repository.DeleteRepository(ctx, repository.NewDeleteRepositoryParams().WithProjectName(project).WithRepositoryName(canaryRepo))
 			if err != nil && !isCode(err, 404) {
@@ -182,9 +185,14 @@ func (v *verifier) canaries(ctx context.Context) {
 	}
 }
 
+// canaryProjects are those whose replications are tried, and whose canaries go in the end.
 func (v *verifier) canaryProjects() (all []string) {
-	for k, o := range v.want.objects {
-		if rb, ok := o.(*robot); ok && k.Kind == kindRobot && rb.name == "sync" && !slices.Contains(all, rb.project) {
+	for _, o := range v.want.objects {
+		rb, ok := o.(*robot)
+		if !ok || rb.name != "sync" || slices.Contains(all, rb.project) {
+			continue
+		}
+		if len(v.o.Projects) == 0 || slices.Contains(v.o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC)) {
 			all = append(all, rb.project)
 		}
 	}

@@ -39,6 +39,22 @@ func TestVerifySaysWhatDoesNotWork(t *testing.T) {
 	}
 }
 
+// What is in projects that are not tried is nobody's to delete, whatever it is called.
+func TestVerifyOfOneProjectLeavesTheOthersAlone(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	h := f.harbors["dc1"]
+	pushAndPull(t, h, "multi-dc-repo2/"+canaryRepo+":v1")
+	checks, err := f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo1"}, Patience: time.Minute})
+	if err != nil || len(failures(checks)) != 0 {
+		t.Errorf("%v %v", err, failures(checks))
+	}
+	found(t, h, "/projects/multi-dc-repo2/repositories", "multi-dc-repo2/"+canaryRepo)
+	if _, err := f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo9"}}); err == nil || !strings.Contains(err.Error(), `"repo9"`) {
+		t.Error(err)
+	}
+}
+
 // An artifact crosses every replication, by push and by pull, and nothing is left of it.
 func TestVerifySeesReplication(t *testing.T) {
 	f := newTestFleet(t)

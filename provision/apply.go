@@ -32,6 +32,7 @@ type run struct {
 	progress func(Result)
 
 	artifactory *artifactory
+	barred      map[string]error // datacenters where nothing is done, and why
 
 	mu      sync.Mutex
 	results map[Key]*Result
@@ -39,8 +40,8 @@ type run struct {
 	ids     map[Key]int64
 }
 
-func (p *Plan) run(ctx context.Context, harbors map[string]*harbor, at *artifactory, progress func(Result)) []Result {
-	r := &run{plan: p, harbors: harbors, artifactory: at, progress: progress, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
+func (p *Plan) run(ctx context.Context, harbors map[string]*harbor, at *artifactory, barred map[string]error, progress func(Result)) []Result {
+	r := &run{plan: p, harbors: harbors, artifactory: at, barred: barred, progress: progress, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
 	for _, h := range p.have {
 		for k, e := range h.entries {
 			r.ids[k] = e.id
@@ -71,6 +72,10 @@ func (r *run) change(ctx context.Context, c Change) {
 		r.mu.Unlock()
 		close(r.ended[c.Key])
 	}()
+	if err := r.barred[c.Datacenter]; err != nil {
+		result.Outcome, result.Why = Failed, plain(err).Error()
+		return
+	}
 	if missing := r.await(c); missing != "" {
 		result.Outcome, result.Why = Deferred, missing
 		return

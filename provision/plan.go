@@ -239,6 +239,17 @@ func (p *Plan) users(h *having, k Key) (all []Key) {
 	return all
 }
 
+// changed are the datacenters whose Harbors the plan changes.
+func (p *Plan) changed() (all []string) {
+	for _, c := range p.Changes {
+		if c.Datacenter != atArtifactory && !slices.Contains(all, c.Datacenter) {
+			all = append(all, c.Datacenter)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Count is how many changes are of the action.
 func (p *Plan) Count(action string) (n int) {
 	for _, c := range p.Changes {

@@ -33,6 +33,7 @@ type Provisioner struct {
 	notes   []string
 
 	artifactory *artifactory // nil: nothing is written there
+	leases      leases
 }
 
 // Open looks all secrets up, and writes nothing. The error says everything that is
@@ -76,8 +77,11 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	return p, nil
 }
 
-// Close ends the sessions.
+// Close ends the sessions, and what Hold holds.
 func (p *Provisioner) Close() {
+	p.leases.mu.Lock()
+	defer p.leases.mu.Unlock()
+	p.leases.give(sortedKeys(p.leases.held))
 	for _, h := range p.harbors {
 		h.close()
 	}
@@ -155,12 +159,32 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 }
 
 // Apply does what the plan says; progress is called for each change as it ends, one
-// at a time. Ending ctx stops between changes.
+// at a time. Ending ctx stops between changes. It holds the Harbors that it changes,
+// unless Hold does already: while another run is at work it does nothing.
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Result)) []Result {
 	if progress == nil {
 		progress = func(Result) {}
 	}
-	return plan.run(ctx, p.harbors, p.artifactory, progress)
+	if len(plan.Changes) == 0 {
+		return []Result{}
+	}
+	release, barred, err := p.hold(ctx, "apply", plan.changed())
+	if err != nil {
+		barred = map[string]error{}
+		for _, c := range plan.Changes {
+			barred[c.Datacenter] = err
+		}
+		return plan.run(ctx, p.harbors, p.artifactory, barred, progress)
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if over := p.leases.over; over.Err() != nil {
+		cancel(context.Cause(over))
+	} else {
+		defer context.AfterFunc(over, func() { cancel(context.Cause(over)) })()
+	}
+	return plan.run(ctx, p.harbors, p.artifactory, barred, progress)
 }
 
 // Calls is how many calls each Harbor's management API has taken until now.

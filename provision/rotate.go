@@ -47,6 +47,14 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	release, barred, err := p.hold(ctx, "rotate "+o.Robot, sortedKeys(p.harbors))
+	for name, e := range barred {
+		err = fmt.Errorf("nothing is rotated while %s cannot be reached: %w", name, e)
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	switch {
 	case o.Robot == "sync":
 		return p.rotateSync(ctx, o, robots)

@@ -116,7 +116,7 @@ func TestWritesAreTerraforms(t *testing.T) {
 	}
 	count := map[written]int{}
 	for _, r := range requests {
-		if strings.HasSuffix(r.path, "/ping") || strings.HasSuffix(r.path, "/webhook/policies") || strings.Contains(r.body, "team-a") || strings.Contains(r.body, `"latestPulledN":5}`) || strings.Contains(r.body, "The edge's own") || strings.Contains(r.body, testSecrets["robot-password/edge"]) {
+		if strings.HasSuffix(r.path, "/ping") || strings.HasSuffix(r.path, "/webhook/policies") || strings.Contains(r.path, "/labels") || strings.Contains(r.body, "team-a") || strings.Contains(r.body, `"latestPulledN":5}`) || strings.Contains(r.body, "The edge's own") || strings.Contains(r.body, testSecrets["robot-password/edge"]) {
 			continue // the recorded configuration has no Artifactory and no edge
 		}
 		if r.path == "/api/v2.0/registries" || r.path == "/api/v2.0/robots" { // the mark is there already

@@ -79,29 +79,20 @@ func (o *provisioning) report(plan *provision.Plan, waits []provision.Key, faile
 	return writeMetrics(o.metrics, names, plan, waits, failed, time.Since(o.begun))
 }
 
-// plan opens the fleet and plans.
-func (o *provisioning) plan(ctx context.Context) (*provision.Provisioner, *provision.Plan, error) {
+// open reads the fleet file and its secrets.
+func (o *provisioning) open(ctx context.Context) (*provision.Provisioner, error) {
 	o.begun = time.Now()
 	f, err := fleet.ReadFile(o.config)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	o.fleet = f
 	for _, name := range o.datacenters {
 		if f.Datacenters[name] == nil {
-			return nil, nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
 		}
 	}
-	p, err := provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
-	if err != nil {
-		return nil, nil, err
-	}
-	plan, err := p.Plan(ctx)
-	if err != nil {
-		p.Close()
-		return nil, nil, err
-	}
-	return p, plan, nil
+	return provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
 }
 
 func provisionPlanCommand() *cobra.Command {
@@ -114,11 +105,15 @@ grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor could not b
 read (the rest is planned), 1 failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, plan, err := o.plan(cmd.Context())
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			plan, err := p.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
 			if o.asJSON {
 				err = writeIndented(cmd.OutOrStdout(), plan)
 			} else {
@@ -155,11 +150,18 @@ between objects, and another run completes. Exit status: 0 everything is as the 
 says, 3 something waits for a Harbor, 1 failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, plan, err := o.plan(cmd.Context())
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			if err := p.Hold(cmd.Context(), "apply"); err != nil {
+				return err
+			}
+			plan, err := p.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
 			out := cmd.OutOrStdout()
 			if o.asJSON {
 				out = io.Discard

@@ -67,7 +67,7 @@ func (a *artifactory) ask(ctx context.Context, method, path string, asAdmin bool
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode/100 != 2:
-		return resp.StatusCode, fmt.Errorf("it answers %s", resp.Status)
+		return resp.StatusCode, said{"it answers " + resp.Status, resp.StatusCode}
 	case into == nil:
 		return resp.StatusCode, nil
 	}

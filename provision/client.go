@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,7 +24,8 @@ import (
 
 // Bounds of talking to one Harbor.
 const (
-	callTimeout = 60 * time.Second // Harbor logs in at a peer before it answers
+	callTimeout = 30 * time.Second
+	peerTimeout = 60 * time.Second // Harbor logs in at a peer before it answers
 	dialTimeout = 5 * time.Second
 	maxAnswer   = 32 << 20
 	atOnce      = 4 // calls to one Harbor
@@ -40,6 +42,7 @@ type harbor struct {
 	api      *client.HarborAPI
 	slots    chan struct{}
 	timeout  time.Duration // of one call
+	patience time.Duration // of one that leads this Harbor to a peer
 	calls    atomic.Int64  // to the management API
 	proofs   atomic.Int64  // logins of robots and pings of registries
 
@@ -47,6 +50,11 @@ type harbor struct {
 	cookies []*http.Cookie
 	csrf    string
 	basic   bool // there are no sessions for this account: each call brings the password
+	refused bool // the account, which is not tried again
+
+	awake context.Context // ends with the first call that has no answer: it is away for this run
+	sleep context.CancelCauseFunc
+	deaf  sync.Map // addresses of peers that gave this Harbor no answer
 }
 
 // tlsOf trusts the system's CAs and those in the file.
@@ -75,7 +83,8 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce), timeout: callTimeout}
+	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce), timeout: callTimeout, patience: peerTimeout}
+	h.awake, h.sleep = context.WithCancelCause(context.Background())
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
 		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.host = confined{u, h.inner}
@@ -88,10 +97,40 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 
 func (h *harbor) close() { h.inner.CloseIdleConnections() }
 
+// slot waits until a call may be sent.
+func (h *harbor) slot(ctx context.Context) error {
+	select {
+	case h.slots <- struct{}{}:
+	case <-ctx.Done():
+		return unsent{context.Cause(ctx)}
+	}
+	if err := h.unable(ctx); err != nil {
+		h.free()
+		return unsent{err}
+	}
+	return nil
+}
+
+// lastWord is the key of contexts whose calls are made also after Harbor gave no answer:
+// what this run holds there is given back.
+type lastWord struct{}
+
+// unable is why no call can be made.
+func (h *harbor) unable(ctx context.Context) error {
+	if ctx.Value(lastWord{}) != nil {
+		return context.Cause(ctx)
+	}
+	return cmp.Or(context.Cause(h.awake), context.Cause(ctx))
+}
+
+func (h *harbor) free() { <-h.slots }
+
 // RoundTrip sends a call of the management API within the session.
 func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
-	h.slots <- struct{}{}
-	defer func() { <-h.slots }()
+	if err := h.slot(req.Context()); err != nil {
+		return nil, err
+	}
+	defer h.free()
 	var body []byte
 	if req.Body != nil {
 		var err error
@@ -108,17 +147,15 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 			h.calls.Add(1)
 		}
 		resp, err := h.send(req, body)
-		again := attempt == 0 && req.Context().Err() == nil
+		again := attempt == 0 && req.Context().Err() == nil && h.awake.Err() == nil
 		switch {
 		case err != nil && again && req.Method == http.MethodGet && !errors.As(err, new(redirect)): // a connection that the other side had closed
 			continue
 		case err != nil:
-			return nil, noAnswer(err)
-		case resp.StatusCode == http.StatusUnauthorized && h.byPassword():
-			resp.Body.Close()
+			return nil, err
+		case resp.StatusCode == http.StatusUnauthorized && h.refuse():
 			return nil, errLogin
 		case again && resp.StatusCode == http.StatusUnauthorized: // the session is over; nothing was done
-			resp.Body.Close()
 			h.forget()
 			continue
 		}
@@ -128,23 +165,56 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends a call once and takes its whole answer.
 func (h *harbor) send(req *http.Request, body []byte) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(req.Context(), h.timeout)
-	defer cancel()
-	out := req.Clone(ctx)
+	out := req.Clone(req.Context())
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
 	h.authorize(out)
-	resp, err := h.host.RoundTrip(out)
-	if err != nil {
-		return nil, err
+	timeout := h.timeout
+	if leadsToPeer(req) {
+		timeout = h.patience
 	}
-	defer resp.Body.Close()
-	if err := redirected(resp); err != nil {
-		return nil, err
+	return h.exchange(out, timeout)
+}
+
+// leadsToPeer reports whether Harbor asks another registry before it answers: that this
+// takes long says nothing of Harbor itself.
+func leadsToPeer(req *http.Request) bool {
+	return req.Method != http.MethodGet && strings.Contains(req.URL.Path, "/registries")
+}
+
+// exchange sends one request and takes its whole answer. Whoever gives none in time is
+// away for the rest of the run, and all that waits for it ends.
+func (h *harbor) exchange(req *http.Request, timeout time.Duration) (*http.Response, error) {
+	if err := h.unable(req.Context()); err != nil {
+		return nil, unsent{err}
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	if ctx.Value(lastWord{}) == nil {
+		defer context.AfterFunc(h.awake, func() { cancel(context.Cause(h.awake)) })()
+	}
+	silence := silent{req.Method + " " + strings.TrimPrefix(req.URL.Path, client.DefaultBasePath), timeout}
+	timer := time.AfterFunc(timeout, func() {
+		if !leadsToPeer(req) {
+			h.sleep(silence)
+		}
+		cancel(silence)
+	})
+	defer timer.Stop()
+	resp, err := h.host.RoundTrip(req.WithContext(ctx))
+	var answer []byte
+	if err == nil {
+		defer resp.Body.Close()
+		if err := redirected(resp); err != nil {
+			return nil, err
+		}
+		answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	}
 	if err != nil {
-		return nil, err
+		if why := context.Cause(ctx); why != nil {
+			err = why
+		}
+		return nil, noAnswer(req, err)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(answer))
 	return resp, nil

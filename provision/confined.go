@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -65,14 +64,6 @@ func redirected(resp *http.Response) error {
 		return redirect{"nowhere"}
 	}
 	return redirect{hostOf(to)}
-}
-
-// noAnswer is the error as that of a call; a redirect was an answer.
-func noAnswer(err error) error {
-	if errors.As(err, new(redirect)) {
-		return err
-	}
-	return fmt.Errorf("no answer: %w", err)
 }
 
 // unfollowed is the CheckRedirect of clients that follow none.

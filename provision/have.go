@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -138,22 +139,34 @@ func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 			e.found(e.object.(*webhook).bears(want.secrets[k]), nil)
 		case kindRegistry:
 			g.Go(func() error {
-				h.proofs.Add(1)
-				_, err := h.api.Registry.PingRegistry(all, clientregistry.NewPingRegistryParams().WithRegistry(&models.RegistryPing{ID: &e.id}))
-				if !isCode(err, 400) {
-					e.found(true, err)
-					return nil
-				}
-				// It refuses the login that is stored, or is away: with ours it can be told.
-				h.proofs.Add(1)
-				ours := &models.RegistryPing{ID: &e.id, AccessKey: &want.objects[k].(*registry).user, AccessSecret: ptr(want.secrets[k])}
-				_, err = h.api.Registry.PingRegistry(all, clientregistry.NewPingRegistryParams().WithRegistry(ours))
-				e.found(false, err)
+				e.found(h.pings(all, e, want.objects[k].(*registry), want.secrets[k]))
 				return nil
 			})
 		}
 	}
 	return g.Wait()
+}
+
+// pings reports whether the registry is reached with the login that Harbor has stored. One
+// of which no answer came is not asked again, nor are others at its address.
+func (h *harbor) pings(ctx context.Context, e *entry, ours *registry, secret string) (bool, error) {
+	address := e.object.(*registry).url
+	if _, deaf := h.deaf.Load(address); deaf {
+		return false, fmt.Errorf("this Harbor got no answer from %s before", address)
+	}
+	ping := func(m *models.RegistryPing) error {
+		h.proofs.Add(1)
+		_, err := h.api.Registry.PingRegistry(ctx, clientregistry.NewPingRegistryParams().WithRegistry(m))
+		if errors.As(err, new(silent)) {
+			h.deaf.Store(address, true)
+		}
+		return err
+	}
+	if err := ping(&models.RegistryPing{ID: &e.id}); !isCode(err, 400) {
+		return true, err
+	}
+	// It refuses the login that is stored, or is away: with ours it can be told.
+	return false, ping(&models.RegistryPing{ID: &e.id, AccessKey: &ours.user, AccessSecret: &secret})
 }
 
 func (e *entry) found(ok bool, err error) {

@@ -55,7 +55,7 @@ var errNoLease = errors.New("this account may not take a lease")
 
 // take makes the label. One that another run left, and whose time is over, goes.
 func (l *lease) take(ctx context.Context) error {
-	for range 2 {
+	for range 3 {
 		l.expires = time.Now().Add(l.term)
 		m := &models.Label{Name: leaseName, Scope: "g", Color: "#FFFFFF", Description: l.text()}
 		made, err := l.harbor.api.Label.CreateLabel(ctx, clientlabel.NewCreateLabelParams().WithLabel(m))
@@ -66,8 +66,14 @@ func (l *lease) take(ctx context.Context) error {
 		if refused(err) && !isCode(err, 409) {
 			return errNoLease
 		}
+		if statusOfAPI(err) == 0 && !errors.As(err, new(halfDone)) {
+			return plain(err) // it was not asked
+		}
 		there, e := l.find(ctx)
-		if e != nil || there == nil {
+		switch {
+		case e == nil && there == nil && isCode(err, 409):
+			continue // it has been given back meanwhile
+		case e != nil || there == nil:
 			return plain(err)
 		}
 		fields := leaseText.FindStringSubmatch(there.Description)
@@ -89,7 +95,7 @@ func (l *lease) take(ctx context.Context) error {
 
 // find looks for the label, also after the run was ended: it may be this run's.
 func (l *lease) find(ctx context.Context) (*models.Label, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(ctx), lastWord{}, true), releaseTimeout)
 	defer cancel()
 	got, err := l.harbor.api.Label.ListLabels(ctx, clientlabel.NewListLabelsParams().WithScope(ptr("g")).WithName(ptr(leaseName)).WithPageSize(ptr(int64(pageSize))))
 	if err != nil {
@@ -133,7 +139,7 @@ func (l *lease) begin(lost func(error)) {
 // give deletes the label, whatever else has ended: it would keep the next run out.
 func (l *lease) give() {
 	l.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), lastWord{}, true), releaseTimeout)
 	defer cancel()
 	for range 3 {
 		if _, err := l.harbor.api.Label.DeleteLabel(ctx, clientlabel.NewDeleteLabelParams().WithLabelID(l.id)); err == nil || isCode(err, 404) || ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +41,7 @@ type Change struct {
 type Fault struct {
 	Datacenter string `json:"datacenter"`
 	Message    string `json:"message"`
+	Away       bool   `json:"away"` // nobody answers: a later run may do better. Else a person must act
 }
 
 func (f Fault) String() string { return f.Datacenter + ": " + f.Message }
@@ -50,6 +52,7 @@ type Plan struct {
 	Faults  []Fault  `json:"faults,omitempty"` // datacenters that could not be read: the rest is planned without them
 	Notes   []string `json:"notes,omitempty"`  // what a person should know, and no change mends
 	Objects int      `json:"objects"`          // wanted of all datacenters
+	Read    int      `json:"read"`             // of them in datacenters that were read
 	Calls   int64    `json:"calls"`            // to the Harbors' management APIs
 	Proofs  int64    `json:"proofs"`           // logins of robots and pings of registries
 
@@ -62,6 +65,7 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 	p := &Plan{want: want, have: have, Changes: []Change{}, Objects: len(want.objects)}
 	for _, k := range slices.SortedFunc(maps.Keys(want.objects), Key.compare) {
 		if h := have[k.Datacenter]; h != nil {
+			p.Read++
 			p.compare(k, h, rewrite)
 		}
 	}
@@ -247,6 +251,29 @@ func (p *Plan) changed() (all []string) {
 		}
 	}
 	slices.Sort(all)
+	return all
+}
+
+// Refused is an error where a Harbor gave an answer that no later run changes, as to a
+// wrong password; nil where all were read, or nobody answers.
+func (p *Plan) Refused() error {
+	var errs []error
+	for _, f := range Together(slices.DeleteFunc(slices.Clone(p.Faults), func(f Fault) bool { return f.Away })) {
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Together joins faults that say the same of several datacenters.
+func Together(faults []Fault) (all []Fault) {
+	for _, f := range faults {
+		i := slices.IndexFunc(all, func(o Fault) bool { return o.Message == f.Message && o.Away == f.Away })
+		if i < 0 {
+			all = append(all, f)
+		} else {
+			all[i].Datacenter += ", " + f.Datacenter
+		}
+	}
 	return all
 }
 

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/secret"
@@ -34,6 +35,7 @@ type Provisioner struct {
 
 	artifactory *artifactory // nil: nothing is written there
 	leases      leases
+	grace       time.Duration // how long what has begun goes on after the run was ended; 0: 8 seconds
 }
 
 // Open looks all secrets up, and writes nothing. The error says everything that is
@@ -97,7 +99,7 @@ func (p *Provisioner) each(do func(name string, h *harbor) error) []Fault {
 			if err := do(name, h); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				faults = append(faults, Fault{name, plain(err).Error()})
+				faults = append(faults, Fault{name, faultOf(err), away(err)})
 			}
 		})
 	}
@@ -131,7 +133,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	if p.artifactory != nil {
 		got, err := p.artifactory.read(ctx)
 		if err != nil {
-			faults = append(faults, Fault{atArtifactory, err.Error()})
+			faults = append(faults, Fault{atArtifactory, err.Error(), away(err)})
 		} else {
 			have[atArtifactory] = got
 		}
@@ -174,7 +176,7 @@ func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Resul
 		for _, c := range plan.Changes {
 			barred[c.Datacenter] = err
 		}
-		return plan.run(ctx, p.harbors, p.artifactory, barred, progress)
+		return p.run(ctx, plan, barred, progress)
 	}
 	defer release()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -184,7 +186,7 @@ func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Resul
 	} else {
 		defer context.AfterFunc(over, func() { cancel(context.Cause(over)) })()
 	}
-	return plan.run(ctx, p.harbors, p.artifactory, barred, progress)
+	return p.run(ctx, plan, barred, progress)
 }
 
 // Calls is how many calls each Harbor's management API has taken until now.

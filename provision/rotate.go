@@ -49,7 +49,7 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 	}
 	release, barred, err := p.hold(ctx, "rotate "+o.Robot, sortedKeys(p.harbors))
 	for name, e := range barred {
-		err = fmt.Errorf("nothing is rotated while %s cannot be reached: %w", name, e)
+		err = fmt.Errorf("nothing is rotated while %s cannot be held: %w", name, e)
 	}
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (p *Provisioner) phase(ctx context.Context, o RotateOptions, rewrite bool, 
 		return err
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("nothing is rotated while %s cannot be reached: %s", faults[0].Datacenter, faults[0].Message)
+		return fmt.Errorf("nothing is rotated while %s cannot be read: %s", faults[0].Datacenter, faults[0].Message)
 	}
 	full := p.wanting.wants()
 	p.wanting.keepUnlisted(full, have)

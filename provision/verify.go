@@ -170,10 +170,9 @@ func (v *verifier) canaries(ctx context.Context) {
 			return nil
 		})
 	}
-	g.Wait() //nolint:errcheck // none returns one
-	if ctx.Err() != nil {
-		ctx = context.WithoutCancel(ctx) // what was pushed goes
-	}
+	g.Wait()                        //nolint:errcheck // none returns one
+	ctx, cancel := v.finishing(ctx) // what was pushed goes
+	defer cancel()
 	for _, project := range projects {
 		v.each(func(_ string, h *harbor) error {
 			_, err := h.api.Repository.DeleteRepository(ctx, repository.NewDeleteRepositoryParams().WithProjectName(project).WithRepositoryName(canaryRepo))

@@ -53,8 +53,11 @@ func (w *writer) create(ctx context.Context) error {
 		return err
 	}
 	found, e := w.lookup(ctx)
-	if e != nil || found == nil {
+	switch {
+	case e != nil:
 		return err
+	case found == nil:
+		return fmt.Errorf("it was not made: %s", plain(err))
 	}
 	w.change.have = found
 	w.run.setID(w.change.Key, found.id)

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 )
 
 func (w *writer) makeRegistry(ctx context.Context, o *registry) error {
+	if err := w.reaches(o.url); err != nil {
+		return err
+	}
 	m := &models.Registry{Name: o.name, Type: o.kind, URL: o.url, Description: o.description, Insecure: o.insecure,
 		Credential: &models.RegistryCredential{Type: "basic", AccessKey: o.user, AccessSecret: w.change.secret}}
 	made, err := w.api.Registry.CreateRegistry(ctx, clientregistry.NewCreateRegistryParams().WithRegistry(m))
@@ -23,16 +27,35 @@ func (w *writer) putRegistry(ctx context.Context, o *registry) error {
 	if w.change.have.object.(*registry).kind != o.kind {
 		return fmt.Errorf("there is a registry of that name that is of type %s", w.change.have.object.(*registry).kind)
 	}
+	if err := w.reaches(o.url); err != nil {
+		return err
+	}
 	m := &models.RegistryUpdate{Name: &o.name, URL: &o.url, Description: &o.description, Insecure: &o.insecure,
 		CredentialType: ptr("basic"), AccessKey: &o.user, AccessSecret: &w.change.secret}
 	_, err := w.api.Registry.UpdateRegistry(ctx, clientregistry.NewUpdateRegistryParams().WithID(w.change.have.id).WithRegistry(m))
 	return w.explain(err, o)
 }
 
+// reaches is an error where Harbor would wait in vain for who is at the address: it is a
+// Harbor that is away for this run, or gave no answer when it was asked last.
+func (w *writer) reaches(address string) error {
+	for name, peer := range w.run.harbors {
+		if peer.base == address && peer.awake.Err() != nil {
+			return deferral(name + " does not answer")
+		}
+	}
+	if _, deaf := w.deaf.Load(address); deaf {
+		return deferral("this Harbor got no answer from " + address + " before")
+	}
+	return nil
+}
+
 // explain says what Harbor means when it does not take a registry: it logs in there
 // before, says 500 when nobody answers and 400 when the login is refused.
 func (w *writer) explain(err error, o *registry) error {
 	switch {
+	case errors.As(err, new(silent)):
+		w.deaf.Store(o.url, true)
 	case isCode(err, 500):
 		return explained{fmt.Errorf("this Harbor does not reach %s: is it running, and is the way open? (%w)", o.url, plain(err)), err}
 	case isCode(err, 400) && o.user == "":

@@ -20,7 +20,7 @@ func (w *writer) makeRobot(ctx context.Context, o *robot) error {
 	w.run.setID(w.change.Key, made.Payload.ID)
 	if err := w.setSecret(ctx, made.Payload.ID); err != nil {
 		if _, e := w.api.Robot.DeleteRobot(ctx, clientrobot.NewDeleteRobotParams().WithRobotID(made.Payload.ID)); e != nil {
-			return fmt.Errorf("%w; it was made and could not be removed (%w): the next run gives it its secret", plain(err), plain(e))
+			return halfDone{fmt.Errorf("it was made, has no secret (%w), and could not be removed (%w): the next run gives it its secret", plain(err), plain(e))}
 		}
 		return err
 	}

@@ -101,8 +101,8 @@ func provisionPlanCommand() *cobra.Command {
 		Use:   "plan --config fleet.yaml",
 		Short: "Say what would change, and change nothing",
 		Long: `Read every Harbor and say what would change, a line an object and a line a field,
-grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor could not be
-read (the rest is planned), 1 failed.`,
+grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor cannot be
+reached (the rest is planned), 1 failed, as where the password is refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
@@ -123,7 +123,7 @@ read (the rest is planned), 1 failed.`,
 			for _, c := range plan.Changes {
 				waits = append(waits, c.Key)
 			}
-			switch err := errors.Join(err, o.report(plan, waits, false)); {
+			switch err := errors.Join(err, o.report(plan, waits, false), plan.Refused()); {
 			case err != nil:
 				return err
 			case len(plan.Faults) > 0:
@@ -146,8 +146,8 @@ func provisionApplyCommand() *cobra.Command {
 		Short: "Plan, ask, and do it",
 		Long: `Plan, show the plan, ask, and do it, at all Harbors at once. What needs something of
 a Harbor that cannot be reached waits for a later run; the rest is done. Ctrl-C stops
-between objects, and another run completes. Exit status: 0 everything is as the file
-says, 3 something waits for a Harbor, 1 failed.`,
+between objects, within 15 seconds, says what is half done, and another run completes.
+Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1 failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
@@ -189,15 +189,14 @@ says, 3 something waits for a Harbor, 1 failed.`,
 					waits = append(waits, r.Key)
 				}
 			}
-			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results))); {
+			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results)), plan.Refused()); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):
 				return exitStatus(1)
+			case unreachableOK && cmd.Context().Err() == nil:
+				return nil
 			case provision.Partial(plan, results):
-				if unreachableOK && cmd.Context().Err() == nil {
-					return nil
-				}
 				return exitPartial
 			}
 			return nil

@@ -141,7 +141,7 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	if text, err := os.ReadFile(metrics); err != nil || !strings.Contains(string(text), `breakwater_provision_faults{datacenter="mad1"} 1`) || !strings.Contains(string(text), lastSuccess+" 7") {
 		t.Errorf("%v %s", err, text)
 	}
-	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be read") {
+	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be reached") {
 		t.Error(text)
 	}
 	if text := provisions(t, exitPartial, "apply", "--yes", "--config", config); !strings.Contains(text, "Partial") {
@@ -160,6 +160,40 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 		t.Error(text)
 	}
 	if text := provisions(t, 0, "lint", "--config", config); !strings.Contains(text, "projects.multi-dc.app.retention: content comes to the other datacenters without a tag") {
+		t.Error(text)
+	}
+}
+
+// A refused password is a failure that is said once, whatever else is allowed to be away,
+// and nothing is claimed of what was not read.
+func TestProvisionWithAWrongPassword(t *testing.T) {
+	config, harbors := provisionFleet(t)
+	provisions(t, 0, "apply", "--yes", "--config", config)
+	wrong := filepath.Join(filepath.Dir(config), "admin")
+	if err := os.WriteFile(wrong, []byte("Wr0ngPassword"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"plan"}, {"plan", "--json"}, {"apply", "--yes"}, {"apply", "--yes", "--unreachable-ok"}, {"apply", "--yes", "--json", "--unreachable-ok"}} {
+		text := provisions(t, 1, append(args, "--config", config)...)
+		if !strings.Contains(text, "mad1, par1: this Harbor refuses harbor.username and harbor.password") || strings.Contains(text, "Nothing to do") || strings.Contains(text, "Partial") || strings.Contains(text, "Wr0ngPassword") {
+			t.Errorf("%v: %s", args, text)
+		}
+	}
+	// At one of them alone: the other is planned, and it is a failure nevertheless.
+	par1, err := lab.StartHarbor(lab.HarborConfig{AdminPassword: "Wr0ngPassword"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { par1.Close() }) //nolint:errcheck // the test is over
+	file, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte(strings.Replace(string(file), harbors[0].URL(), par1.URL(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := provisions(t, 1, "plan", "--config", config)
+	if !strings.Contains(text, "mad1: this Harbor refuses") || !strings.Contains(text, "+ project multi-dc-app") {
 		t.Error(text)
 	}
 }

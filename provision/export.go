@@ -305,7 +305,7 @@ func (x *exporter) writeRepls() {
 	}
 	x.line(1, "repl:")
 	for _, name := range names {
-		var images []string
+		var images, choices []string
 		for _, rule := range x.all(kindPolicy) {
 			p := x.first(kindPolicy, rule).object.(*policy)
 			if p.namespace != naming.Repl+name || p.from == "" {
@@ -326,12 +326,13 @@ func (x *exporter) writeRepls() {
 				x.notes = append(x.notes, fmt.Sprintf("replication %s runs by %q, which the fleet file cannot say; every: 24h is written", rule, p.cron))
 				every = 24 * time.Hour
 			}
+			choices = p.choices()
 			images = append(images, fmt.Sprintf("{ from: %q, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
 		}
 		if len(images) == 0 {
 			x.notes = append(x.notes, fmt.Sprintf("project %s has no replication into it; it is left out", naming.Repl+name))
 			continue
 		}
-		x.project(naming.Repl+name, name, "images: ["+strings.Join(images, ", ")+"]")
+		x.project(naming.Repl+name, name, append(choices, "images: ["+strings.Join(images, ", ")+"]")...)
 	}
 }

@@ -63,6 +63,7 @@ func (x *exporter) multiDC(datacenter, full string) (all []string) {
 func (x *exporter) replication(datacenter, full string) string {
 	push, pull := "none", time.Duration(0)
 	found, owner := false, fleet.TagsEdges
+	how := &policy{}
 	for k, e := range x.have[datacenter].entries {
 		p, ok := e.object.(*policy)
 		if !ok {
@@ -72,7 +73,7 @@ func (x *exporter) replication(datacenter, full string) string {
 		case strings.HasPrefix(k.Name, full+" to "):
 			push, found = pushOnEvents, true
 		case strings.HasPrefix(k.Name, full+" from "):
-			pull, found = interval(p.cron), true
+			pull, found, how = interval(p.cron), true, p
 		default:
 			continue
 		}
@@ -87,6 +88,7 @@ func (x *exporter) replication(datacenter, full string) string {
 	if pull > 0 {
 		all = append(all, "pull: "+duration(pull))
 	}
+	all = append(all, how.choices()...)
 	if owner == fleet.TagsEdges && !x.edgesOwn() {
 		// Neither is push written: by default it is none now, and on events once there are edges.
 		x.notes = append(x.notes, fmt.Sprintf("%s: %s is replicated without its tags, as with tags: edges, which needs what this Harbor does not say: every datacenter's edge, edge.robot and edge.peers; write them before an apply", datacenter, full))
@@ -94,6 +96,17 @@ func (x *exporter) replication(datacenter, full string) string {
 		all = append(all, "push: "+push, "tags: "+owner)
 	}
 	return strings.Join(all, ", ")
+}
+
+// choices are the fields of how a replication runs, as far as they are not the defaults.
+func (p *policy) choices() (all []string) {
+	if p.single == "false" {
+		all = append(all, "single_active: false")
+	}
+	if p.byChunk == "true" {
+		all = append(all, "copy_by_chunk: true")
+	}
+	return all
 }
 
 // edgesOwn reports whether what is written is enough for edges to own tags.

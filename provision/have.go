@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
@@ -73,6 +74,14 @@ func pages[T any](get func(page int64) ([]T, error)) (all []T, err error) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// saidBool is a choice as text; "" where none is made.
+func saidBool(b *bool) string {
+	if b == nil {
+		return ""
+	}
+	return strconv.FormatBool(*b)
+}
 
 func deref[T any](p *T) (v T) {
 	if p != nil {

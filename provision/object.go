@@ -239,7 +239,9 @@ type policy struct {
 	disabled    bool
 	override    bool
 	deletion    bool
-	speed       int32 // KiB/s; 0: no limit
+	speed       int32  // kbit/s; 0: no limit
+	single      string // "true": it does not begin while it runs. "": not said
+	byChunk     string // "true": blobs are copied in parts. "": not said
 }
 
 func (p *policy) fields() []field {
@@ -251,10 +253,23 @@ func (p *policy) fields() []field {
 	for _, f := range p.filters {
 		texts = append(texts, f.String())
 	}
-	return []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(texts)}, {"namespace", p.namespace},
+	all := []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(texts)}, {"namespace", p.namespace},
 		{"dest_namespace_replace_count", strconv.Itoa(int(p.flatten))}, {"override", strconv.FormatBool(p.override)}, {"deletion", strconv.FormatBool(p.deletion)},
 		{"speed", strconv.Itoa(int(max(p.speed, 0)))}, {"disabled", strconv.FormatBool(p.disabled)}, {"description", p.description}}
+	for _, f := range []field{{fieldSingle, p.single}, {fieldByChunk, p.byChunk}} {
+		if f.value != "" {
+			all = append(all, f)
+		}
+	}
+	return all
 }
+
+// Fields of replications that Harbors of some versions do not have: those say nothing of
+// them, and keep nothing of what is written.
+const (
+	fieldSingle  = "single_active_replication"
+	fieldByChunk = "copy_by_chunk"
+)
 
 // Of a replication's filters.
 const (

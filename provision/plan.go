@@ -102,6 +102,9 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 		had[f.name] = f.value
 	}
 	for _, f := range want.fields() {
+		if _, said := had[f.name]; !said && (f.name == fieldSingle || f.name == fieldByChunk) {
+			continue
+		}
 		if had[f.name] != f.value {
 			c.Fields = append(c.Fields, FieldChange{f.name, had[f.name], f.value})
 			if f.name == fieldType || f.name == fieldRegistry {

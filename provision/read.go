@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -14,7 +15,6 @@ import (
 	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
 	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
-	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/systeminfo"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 	"golang.org/x/sync/errgroup"
@@ -225,12 +225,11 @@ func (h *harbor) readRegistries(ctx context.Context, have *having) error {
 }
 
 func (h *harbor) readPolicies(ctx context.Context, have *having) error {
-	all, err := pages(func(page int64) ([]*models.ReplicationPolicy, error) {
-		got, err := h.api.Replication.ListReplicationPolicies(ctx, replication.NewListReplicationPoliciesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
-		if err != nil {
+	all, err := pages(func(page int64) (got []*policyShown, err error) {
+		if _, err = h.call(ctx, http.MethodGet, fmt.Sprintf("/replication/policies?page=%d&page_size=%d", page, pageSize), nil, &got); err != nil {
 			return nil, fmt.Errorf("list the replications: %w", plain(err))
 		}
-		return got.Payload, nil
+		return got, nil
 	})
 	for _, p := range all {
 		have.put(kindPolicy, p.Name, &entry{id: p.ID, object: policyRead(p)})
@@ -238,9 +237,15 @@ func (h *harbor) readPolicies(ctx context.Context, have *having) error {
 	return err
 }
 
-func policyRead(p *models.ReplicationPolicy) *policy {
+// policyShown is a replication as Harbor shows it, with what go-client does not know.
+type policyShown struct {
+	models.ReplicationPolicy
+	Single *bool `json:"single_active_replication"`
+}
+
+func policyRead(p *policyShown) *policy {
 	out := &policy{name: p.Name, description: p.Description, namespace: p.DestNamespace, flatten: naming.FlattenAll, disabled: !p.Enabled,
-		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed)}
+		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed), single: saidBool(p.Single), byChunk: saidBool(p.CopyByChunk)}
 	if n := p.DestNamespaceReplaceCount; n != nil {
 		out.flatten = naming.Flatten(*n)
 	}

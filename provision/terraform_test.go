@@ -63,6 +63,9 @@ func ours(t *testing.T, method, path, text string, registries map[float64]string
 	case path == "/replication/policies":
 		delete(body, "id") // 0
 		body["description"] = mark
+		for _, k := range []string{"deletion", "replicate_deletion", "single_active_replication"} { // the first two are false
+			delete(body, k)
+		}
 		for _, side := range []string{"src_registry", "dest_registry"} {
 			id, _ := body[side].(map[string]any)["id"].(float64)
 			body[side] = registries[id]

@@ -234,6 +234,7 @@ func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
 		d.add(k, &policy{
 			name: k.Name, description: mark, from: image.From, trigger: "scheduled", cron: schedule, namespace: project.Name, flatten: image.Flatten.Count,
 			filters: []filter{{kind: filterName, value: image.Name}, {kind: filterTag, value: image.Tags}}, override: true,
+			single: saidBool(r.Single), byChunk: saidBool(r.ByChunk),
 		}, project, Key{datacenter, kindRegistry, image.From})
 	}
 }

@@ -60,8 +60,9 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	if m.Replication.Tags == fleet.TagsEdges {
 		tags = contentAlone
 	}
-	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}}
+	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}, byChunk: saidBool(m.Replication.ByChunk)}
 	from := p
+	from.single = saidBool(m.Replication.Single) // of events Harbor takes none with it
 	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", w.moves(name, peer)
 	k := Key{datacenter, kindPolicy, from.name}
 	var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
@@ -66,18 +67,54 @@ func (w *writer) explain(err error, o *registry) error {
 	return err
 }
 
-func (w *writer) policyModel(o *policy) *models.ReplicationPolicy {
-	m := &models.ReplicationPolicy{Name: o.name, Description: o.description, Enabled: !o.disabled, Override: o.override, ReplicateDeletion: o.deletion, Speed: ptr(int32(-1)),
-		DestNamespace: o.namespace, DestNamespaceReplaceCount: ptr(int8(o.flatten)), SrcRegistry: &models.Registry{}, DestRegistry: &models.Registry{},
-		Trigger: &models.ReplicationTrigger{Type: o.trigger, TriggerSettings: &models.ReplicationTriggerSettings{Cron: o.cron}}}
-	if o.from != "" {
-		m.SrcRegistry.ID = w.run.id(w.key(kindRegistry, o.from))
+func (w *writer) makePolicy(ctx context.Context, o *policy) error {
+	header, err := w.call(ctx, http.MethodPost, policiesPath, w.policyBody(o), nil)
+	if err != nil {
+		return err
 	}
-	if o.to != "" {
-		m.DestRegistry.ID = w.run.id(w.key(kindRegistry, o.to))
-	}
+	return w.located(header.Get("Location"))
+}
+
+// putPolicy writes the whole policy, as Harbor keeps nothing of what is left out.
+func (w *writer) putPolicy(ctx context.Context, o *policy) error {
+	return w.putOver(ctx, fmt.Sprintf("%s/%d", policiesPath, w.change.have.id), w.policyBody(o))
+}
+
+const policiesPath = "/replication/policies"
+
+// policyBody are the fields that are ours.
+func (w *writer) policyBody(o *policy) map[string]any {
+	filters := []map[string]any{}
 	for _, f := range o.filters {
-		m.Filters = append(m.Filters, &models.ReplicationFilter{Type: f.kind, Value: f.value, Decoration: f.decoration})
+		one := map[string]any{"type": f.kind, "value": f.value}
+		if f.decoration != "" {
+			one["decoration"] = f.decoration
+		}
+		filters = append(filters, one)
 	}
-	return m
+	settings := map[string]any{}
+	if o.cron != "" {
+		settings["cron"] = o.cron
+	}
+	speed := o.speed
+	if speed == 0 {
+		speed = -1
+	}
+	body := map[string]any{"name": o.name, "description": o.description, "enabled": !o.disabled, "override": o.override, "deletion": o.deletion, "replicate_deletion": o.deletion,
+		"speed": speed, "dest_namespace": o.namespace, "dest_namespace_replace_count": int(o.flatten), "filters": filters,
+		"src_registry": w.side(o.from), "dest_registry": w.side(o.to), "trigger": map[string]any{"type": o.trigger, "trigger_settings": settings}}
+	for name, value := range map[string]string{fieldSingle: o.single, fieldByChunk: o.byChunk} {
+		if value != "" {
+			body[name] = value == "true"
+		}
+	}
+	return body
+}
+
+// side is one side of a replication; the Harbor itself is none.
+func (w *writer) side(registry string) map[string]any {
+	if registry == "" {
+		return map[string]any{}
+	}
+	return map[string]any{"id": w.run.id(w.key(kindRegistry, registry))}
 }

@@ -63,8 +63,8 @@ func (w *writer) setSecret(ctx context.Context, id int64) error {
 func (w *writer) putRobot(ctx context.Context, o *robot) error {
 	id := w.change.have.id
 	if changed(w.change.have.object, o) {
-		m := &models.Robot{ID: id, Name: w.prefix + o.key(), Level: o.level(), Description: o.description, Duration: &o.duration, Permissions: o.permissions(), Editable: true}
-		if _, err := w.api.Robot.UpdateRobot(ctx, clientrobot.NewUpdateRobotParams().WithRobotID(id).WithRobot(m)); err != nil {
+		ours := map[string]any{"name": w.prefix + o.key(), "level": o.level(), "description": o.description, "duration": o.duration, "disable": o.disabled, "permissions": o.permissions()}
+		if err := w.putOver(ctx, fmt.Sprintf("/robots/%d", id), ours); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,8 @@ const (
 	peerTimeout = 60 * time.Second // Harbor logs in at a peer before it answers
 	dialTimeout = 5 * time.Second
 	maxAnswer   = 32 << 20
-	atOnce      = 4 // calls to one Harbor
+	atOnce      = 4  // changes at one Harbor
+	readsAtOnce = 16 // calls to one Harbor
 )
 
 // harbor is a session with one Harbor.
@@ -83,10 +84,10 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, atOnce), timeout: callTimeout, patience: peerTimeout}
+	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, readsAtOnce), timeout: callTimeout, patience: peerTimeout}
 	h.awake, h.sleep = context.WithCancelCause(context.Background())
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
-		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
+		MaxIdleConnsPerHost: readsAtOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.host = confined{u, h.inner}
 	h.api = client.New(client.Config{URL: u, Transport: h})
 	if r, ok := h.api.Transport.(*rtclient.Runtime); ok {

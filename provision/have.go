@@ -39,11 +39,14 @@ const (
 type having struct {
 	datacenter string
 	prefix     string // of robots' names
+	account    string // that has read it
 	version    string // as v2.15.2-080b0220; "": this account is not told
 	silent     bool   // it sends no webhooks at all
+	shallow    bool   // only what is wanted of its projects was read
 	mu         sync.Mutex
 	entries    map[Key]*entry
-	quotas     map[string]quotaOf // by project
+	quotas     map[string]quotaOf  // by project
+	unsaid     map[string][]string // of projects, what no fleet file says
 }
 
 type quotaOf struct{ id, hard int64 }
@@ -105,6 +108,9 @@ func (h *having) outside() string {
 // oidcKeys are the keys of the configuration that a fleet file may set.
 var oidcKeys = []string{"auth_mode", "oidc_name", "oidc_endpoint", "oidc_client_id", "oidc_scope", "oidc_user_claim", "oidc_auto_onboard", "oidc_verify_cert", "oidc_groups_claim", "oidc_admin_group"}
 
+// settingKeys are those of harbor.settings.
+var settingKeys = []string{"project_creation_restriction", "token_expiration", "session_timeout"}
+
 func configurationOf(c *models.ConfigurationsResponse, keys []string) (configuration, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -128,7 +134,7 @@ func configurationOf(c *models.ConfigurationsResponse, keys []string) (configura
 // pinged, webhooks show it.
 func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 	g, all := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
+	g.SetLimit(readsAtOnce)
 	for _, k := range slices.SortedFunc(maps.Keys(want.secrets), Key.compare) {
 		e := have.get(k.Kind, k.Name)
 		if k.Datacenter != have.datacenter || e == nil {

@@ -151,21 +151,22 @@ func set(texts []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// immutable is a rule that makes tags immutable.
+// immutable is a rule that makes tags immutable. What it selects is in its key: rules of
+// the same tags in other repos are others.
 type immutable struct {
-	pattern  string
-	selects  string
+	pattern  string // of tags in all repos; "": it selects something else, and is not ours
 	disabled bool
 }
 
 func (i *immutable) fields() []field {
-	return []field{{"repos", i.selects}, {"disabled", strconv.FormatBool(i.disabled)}}
+	return []field{{"disabled", strconv.FormatBool(i.disabled)}}
 }
 
-// member is an OIDC group in a project.
+// member is an OIDC group in a project, or a person.
 type member struct {
-	group string
-	role  string
+	group  string
+	role   string
+	person bool // the fleet file has none
 }
 
 func (m *member) fields() []field { return []field{{"role", m.role}} }

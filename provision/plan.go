@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,6 +23,33 @@ type FieldChange struct {
 	Have string `json:"have,omitempty"`
 	Want string `json:"want"`
 }
+
+// Text is the change as "have -> want"; of long lists what comes and what goes.
+func (f FieldChange) Text() string {
+	have, want := strings.Split(f.Have, ", "), strings.Split(f.Want, ", ")
+	if max(len(f.Have), len(f.Want)) < longField || max(len(have), len(want)) < 3 {
+		return cmp.Or(f.Have, "(nothing)") + " -> " + cmp.Or(f.Want, "(nothing)")
+	}
+	var parts []string
+	for _, side := range []struct {
+		sign      string
+		all, from []string
+	}{{"+ ", want, have}, {"- ", have, want}} {
+		var only []string
+		for _, v := range side.all {
+			if !slices.Contains(side.from, v) {
+				only = append(only, v)
+			}
+		}
+		if len(only) > 0 {
+			parts = append(parts, side.sign+strings.Join(only, ", "))
+		}
+	}
+	stay := slices.DeleteFunc(want, func(v string) bool { return !slices.Contains(have, v) })
+	return fmt.Sprintf("%s (%d stay)", strings.Join(parts, "; "), len(stay))
+}
+
+const longField = 80 // characters, from which on a list is shown as what changes of it
 
 // Change is one object that is not as the fleet file says.
 type Change struct {
@@ -75,6 +103,9 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 			p.Notes = append(p.Notes, datacenter+": webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
 		}
 		p.extra(h, prune)
+		if h.shallow {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s: more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", datacenter, lookedInto))
+		}
 	}
 	return p
 }
@@ -166,7 +197,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		ours := false
 		switch o := e.object.(type) {
 		case *project:
-			if slices.ContainsFunc(managed, func(prefix string) bool { return strings.HasPrefix(k.Name, prefix) }) {
+			if isManaged(k.Name) {
 				p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file; it is left alone, as projects always are", k))
 			}
 		case *robot:
@@ -189,6 +220,10 @@ func (p *Plan) extra(h *having, prune bool) {
 			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
 		case ours:
 			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
+		default:
+			if note := p.foreign(h, k, e.object); note != "" {
+				p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, note))
+			}
 		}
 	}
 }

@@ -49,7 +49,7 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 			if c.Action == provision.Create {
 				fmt.Fprintf(w, "      %s: %s\n", f.Name, orEmpty(f.Want))
 			} else {
-				fmt.Fprintf(w, "      %s: %s -> %s\n", f.Name, orEmpty(f.Have), orEmpty(f.Want))
+				fmt.Fprintf(w, "      %s: %s\n", f.Name, f.Text())
 			}
 		}
 	}

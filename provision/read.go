@@ -211,7 +211,7 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	read(part.robots, func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
 	read(part.members, func() error { return h.readMembers(ctx, have, p) })
 	read(part.rules, func() error { return h.readImmutable(ctx, have, p) })
-	if strings.HasPrefix(p.Name, naming.MultiDC) {
+	if strings.HasPrefix(p.Name, naming.MultiDC) && (part.webhooks || everything) {
 		g.Go(func() error { return h.readWebhook(ctx, have, p, part.webhooks) })
 	}
 }

@@ -91,7 +91,7 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	h.host = confined{u, h.inner}
 	h.api = client.New(client.Config{URL: u, Transport: h})
 	if r, ok := h.api.Transport.(*rtclient.Runtime); ok {
-		r.SetDebug(false) // DEBUG in the environment would print every body, with its secrets
+		r.Debug = false // DEBUG in the environment would print every body, with its secrets
 	}
 	return h, nil
 }

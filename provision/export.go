@@ -166,12 +166,18 @@ func (x *exporter) settings(datacenter, name string) []string {
 	var groups, tags []string
 	for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 		of, rest, _ := strings.Cut(k.Name, " ")
-		switch {
-		case of != name:
-		case k.Kind == kindMember && !h.entries[k].object.(*member).person && roles[h.entries[k].object.(*member).role] != 0:
-			groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, h.entries[k].object.(*member).role))
-		case k.Kind == kindImmutable && h.entries[k].object.(*immutable).pattern != "" && strings.HasPrefix(name, naming.MultiDC):
-			tags = append(tags, strconv.Quote(rest))
+		if of != name {
+			continue
+		}
+		switch o := h.entries[k].object.(type) {
+		case *member:
+			if !o.person && roles[o.role] != 0 {
+				groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, o.role))
+			}
+		case *immutable:
+			if o.pattern != "" && !o.disabled && strings.HasPrefix(name, naming.MultiDC) {
+				tags = append(tags, strconv.Quote(rest))
+			}
 		}
 	}
 	if len(groups) > 0 {

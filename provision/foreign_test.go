@@ -113,6 +113,9 @@ func TestExportSaysAllThatItDoesNotSay(t *testing.T) {
 	project("team-a", "false")
 	makeRule(t, h, "multi-dc-odd", "matches", "a/**", "v*")
 	makeRule(t, h, "multi-dc-odd", "matches", "**", "w*")
+	makeRule(t, h, "multi-dc-odd", "matches", "**", "off*")
+	call(t, h, "PUT", "/projects/multi-dc-odd/immutabletagrules/3", map[string]any{"disabled": true, "action": "immutable", "template": "immutable_template", "tag_selectors": []any{map[string]any{"kind": "doublestar", "decoration": "matches", "pattern": "off*"}},
+		"scope_selectors": map[string]any{"repository": []any{map[string]any{"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}}}})
 	call(t, h, "POST", "/registries", map[string]any{"name": "weird", "type": "docker-registry", "url": "https://quay.io", "description": "a \"quoted\" # thing: {x}, 'y' \\ \n\t end"})
 	call(t, h, "POST", "/robots", map[string]any{"name": "mine", "level": "project", "duration": -1, "permissions": []any{map[string]any{"kind": "project", "namespace": "multi-dc-repo1", "access": []any{map[string]any{"resource": "repository", "action": "push"}}}}})
 	p := found(t, h, policies, pulls)
@@ -121,7 +124,7 @@ func TestExportSaysAllThatItDoesNotSay(t *testing.T) {
 	call(t, f.harbors["dc2"], "PUT", "/registries/"+id(r), map[string]any{"description": "another"})
 	file, notes := f.export(t, t.TempDir())
 	text := strings.Join(notes, "\n")
-	for _, want := range []string{"multi-dc-public is left out: it is public", "immutable tags multi-dc-odd v* in repos a/** is left out", `project cache-manual is no cache`, "project team-a is left out", "registry weird is left out",
+	for _, want := range []string{"multi-dc-public is left out: it is public", "immutable tags multi-dc-odd v* in repos a/** is left out", "immutable tags multi-dc-odd off* is left out", `project cache-manual is no cache`, "project team-a is left out", "registry weird is left out",
 		"robot multi-dc-repo1+mine is left out", "multi-dc-odd has what the fleet file does not, and apply leaves as it is: prevent_vul: true, severity: high", "change replication multi-dc-repo1 from dc2: speed: 512 -> 0; disabled: true -> false",
 		"dc2: an apply would change registry quay.io: description: another", "an apply would make what it does not have: retention multi-dc-odd"} {
 		if strings.Count(text, want) != 1 {

@@ -196,6 +196,7 @@ func (p *Provisioner) hold(ctx context.Context, what string, datacenters []strin
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		case errors.Is(err, errNoLease):
 			one = nil
+			p.notes = append(p.notes, name+": this account may make no label there, so nothing keeps another run from changing it at the same time")
 		case err != nil:
 			barred[name] = err
 			continue

@@ -133,8 +133,21 @@ func TestALeaseThatIsHardToTake(t *testing.T) {
 			if err := f.harbors["dc1"].SetFaults(fault); err != nil {
 				t.Fatal(err)
 			}
-			f.apply(t, Options{})
+			p := f.open(t, Options{})
+			if err := p.Hold(t.Context(), "apply"); err != nil {
+				t.Fatal(err)
+			}
+			plan := f.plan(t, p)
+			for _, r := range p.Apply(t.Context(), plan, nil) {
+				if r.Outcome != Done {
+					t.Errorf("%s: %s: %s", r.Key, r.Outcome, r.Why)
+				}
+			}
+			p.Close()
 			f.noLease(t)
+			if noted := strings.Contains(strings.Join(plan.Notes, "\n"), "dc1: this account may make no label there"); noted != (name == "forbidden") {
+				t.Errorf("%v", plan.Notes)
+			}
 		})
 	}
 }

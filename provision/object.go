@@ -272,6 +272,8 @@ const (
 	fieldByChunk = "copy_by_chunk"
 )
 
+const eventBased = "event_based" // a replication's trigger
+
 // Of a replication's filters.
 const (
 	filterName = "name"

@@ -244,9 +244,8 @@ func (p *Plan) needed(k Key, rb *robot) string {
 	if base.name, next = strings.CutSuffix(rb.name, nextSuffix); !next || p.want.objects[Key{k.Datacenter, k.Kind, base.key()}] == nil {
 		return ""
 	}
-	for at, o := range p.want.objects {
-		peer, ok := o.(*registry)
-		if !ok || !strings.HasSuffix(peer.user, base.key()) {
+	for _, at := range slices.SortedFunc(maps.Keys(p.want.objects), Key.compare) {
+		if at.Kind != kindRegistry || at.Name != rb.project+"-"+k.Datacenter { // as peers know this Harbor
 			continue
 		}
 		h := p.have[at.Datacenter]

@@ -72,7 +72,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	d.add(k, &from, at, project)
 	if m.Replication.Push == pushOnEvents {
 		to := p
-		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, "event_based", w.moves(name, datacenter)
+		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, w.moves(name, datacenter)
 		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
 	}
 }

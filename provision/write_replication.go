@@ -103,6 +103,9 @@ func (w *writer) policyBody(o *policy) map[string]any {
 	body := map[string]any{"name": o.name, "description": o.description, "enabled": !o.disabled, "override": o.override, "deletion": o.deletion, "replicate_deletion": o.deletion,
 		"speed": speed, "dest_namespace": o.namespace, "dest_namespace_replace_count": int(o.flatten), "filters": filters,
 		"src_registry": w.side(o.from), "dest_registry": w.side(o.to), "trigger": map[string]any{"type": o.trigger, "trigger_settings": settings}}
+	if o.trigger == eventBased {
+		body[fieldSingle] = false // Harbor says 500 to anything else
+	}
 	for name, value := range map[string]string{fieldSingle: o.single, fieldByChunk: o.byChunk} {
 		if value != "" {
 			body[name] = value == "true"

@@ -111,7 +111,11 @@ func printResults(w io.Writer, p *provision.Plan, results []provision.Result) er
 		counts[r.Outcome]++
 	}
 	if len(results) > 0 {
-		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun, %d half done.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped], counts[provision.HalfDone])
+		half := ""
+		if n := counts[provision.HalfDone]; n > 0 {
+			half = fmt.Sprintf(", %d half done", n)
+		}
+		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun%s.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped], half)
 	}
 	for _, r := range results {
 		switch r.Outcome {

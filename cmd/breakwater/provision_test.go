@@ -15,6 +15,7 @@ import (
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/provision"
 )
 
 var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub", "peers": "Peer5ecretKey"}
@@ -195,5 +196,35 @@ func TestProvisionWithAWrongPassword(t *testing.T) {
 	text := provisions(t, 1, "plan", "--config", config)
 	if !strings.Contains(text, "mad1: this Harbor refuses") || !strings.Contains(text, "+ project multi-dc-app") {
 		t.Error(text)
+	}
+}
+
+// What is half done is named, and a run is called partial only where it waits for a Harbor.
+func TestProvisionSaysHowARunEnded(t *testing.T) {
+	key := provision.Key{Datacenter: "par1", Kind: "robot", Name: "r"}
+	for name, c := range map[string]struct {
+		results   []provision.Result
+		says, not []string
+	}{
+		"half done":     {[]provision.Result{{Key: key, Outcome: provision.HalfDone, Why: "no answer"}}, []string{"0 not begun, 1 half done.", "half done: par1: robot r: no answer", "run it again, which completes it"}, []string{"Partial"}},
+		"ended":         {[]provision.Result{{Key: key, Outcome: provision.Stopped}}, []string{"1 not begun.", "Ended before it was through"}, []string{"Partial", "half"}},
+		"away":          {[]provision.Result{{Key: key, Outcome: provision.Deferred, Why: "mad1 does not answer", Away: true}}, []string{"waiting: par1: robot r: mad1", "Partial: run it again when all Harbors can be reached."}, nil},
+		"needs another": {[]provision.Result{{Key: key, Outcome: provision.Failed}, {Key: key, Outcome: provision.Deferred, Why: "it needs that"}}, []string{"waiting: par1: robot r: it needs that"}, []string{"Partial", "Ended"}},
+		"done":          {[]provision.Result{{Key: key, Outcome: provision.Done}}, []string{"1 done"}, []string{"Partial", "Ended", "half"}},
+	} {
+		var out bytes.Buffer
+		if err := printResults(&out, &provision.Plan{}, c.results); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range c.says {
+			if !strings.Contains(out.String(), s) {
+				t.Errorf("%s: it does not say %q: %s", name, s, out.String())
+			}
+		}
+		for _, s := range c.not {
+			if strings.Contains(out.String(), s) {
+				t.Errorf("%s: it says %q: %s", name, s, out.String())
+			}
+		}
 	}
 }

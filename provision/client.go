@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -147,7 +148,7 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !strings.HasSuffix(req.URL.Path, "/registries/ping") { // that is a proof
 			h.calls.Add(1)
 		}
-		resp, err := h.send(req, body)
+		resp, answer, err := h.send(req, body)
 		again := attempt == 0 && req.Context().Err() == nil && h.awake.Err() == nil
 		switch {
 		case err != nil && again && req.Method == http.MethodGet && !errors.As(err, new(redirect)): // a connection that the other side had closed
@@ -160,12 +161,22 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 			h.forget()
 			continue
 		}
-		return resp, nil
+		return inJSON(resp, answer), nil
 	}
 }
 
+// inJSON is a refusal in JSON, also where it is a page of whoever stands before Harbor:
+// go-client forgets its status otherwise.
+func inJSON(resp *http.Response, answer []byte) *http.Response {
+	if resp.StatusCode >= 400 && !json.Valid(answer) {
+		resp.Header.Set("Content-Type", "application/json")
+		resp.Body = io.NopCloser(strings.NewReader("{}"))
+	}
+	return resp
+}
+
 // send sends a call once and takes its whole answer.
-func (h *harbor) send(req *http.Request, body []byte) (*http.Response, error) {
+func (h *harbor) send(req *http.Request, body []byte) (*http.Response, []byte, error) {
 	out := req.Clone(req.Context())
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
@@ -185,9 +196,9 @@ func leadsToPeer(req *http.Request) bool {
 
 // exchange sends one request and takes its whole answer. Whoever gives none in time is
 // away for the rest of the run, and all that waits for it ends.
-func (h *harbor) exchange(req *http.Request, timeout time.Duration) (*http.Response, error) {
+func (h *harbor) exchange(req *http.Request, timeout time.Duration) (resp *http.Response, answer []byte, err error) {
 	if err := h.unable(req.Context()); err != nil {
-		return nil, unsent{err}
+		return nil, nil, unsent{err}
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
@@ -202,12 +213,11 @@ func (h *harbor) exchange(req *http.Request, timeout time.Duration) (*http.Respo
 		cancel(silence)
 	})
 	defer timer.Stop()
-	resp, err := h.host.RoundTrip(req.WithContext(ctx))
-	var answer []byte
+	resp, err = h.host.RoundTrip(req.WithContext(ctx))
 	if err == nil {
 		defer resp.Body.Close()
 		if err := redirected(resp); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	}
@@ -215,10 +225,10 @@ func (h *harbor) exchange(req *http.Request, timeout time.Duration) (*http.Respo
 		if why := context.Cause(ctx); why != nil {
 			err = why
 		}
-		return nil, noAnswer(req, err)
+		return nil, nil, noAnswer(req, err)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(answer))
-	return resp, nil
+	return resp, answer, nil
 }
 
 func (h *harbor) authorize(req *http.Request) {

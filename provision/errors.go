@@ -65,6 +65,9 @@ func plain(err error) error {
 	if errors.As(err, &unexpected) {
 		return said{fmt.Sprintf("this Harbor answers %d %s", unexpected.Code, http.StatusText(unexpected.Code)), status}
 	}
+	if status != 0 && !errors.As(err, new(said)) {
+		return said{fmt.Sprintf("this Harbor answers %d %s", status, http.StatusText(status)), status}
+	}
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err
@@ -119,6 +122,11 @@ func noAnswer(req *http.Request, err error) error {
 		return unanswered{fmt.Errorf("no answer: %w", err)}
 	}
 	return halfDone{unanswered{fmt.Errorf("%s %s has no answer, and it is not known whether it was done: %w", req.Method, path, err)}}
+}
+
+// unasked reports whether Harbor was not told what it was to do.
+func unasked(err error) bool {
+	return errors.Is(err, errLogin) || errors.As(err, new(unsent)) || errors.As(err, new(redirect)) || errors.As(err, new(unanswered)) && !errors.As(err, new(halfDone))
 }
 
 // away reports whether nobody answers there now, so that a later run may do what this one

@@ -66,8 +66,8 @@ func (l *lease) take(ctx context.Context) error {
 		if refused(err) && !isCode(err, 409) {
 			return errNoLease
 		}
-		if statusOfAPI(err) == 0 && !errors.As(err, new(halfDone)) {
-			return plain(err) // it was not asked
+		if unasked(err) {
+			return plain(err)
 		}
 		there, e := l.find(ctx)
 		switch {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,4 +129,34 @@ func everythingOf(t *testing.T, h *lab.Harbor) map[string]bool {
 		}
 	}
 	return all
+}
+
+// A refusal in HTML, of a balancer before Harbor, keeps its status: whether a Harbor is away
+// hangs on it, and whether it may have done what it was told.
+func TestRefusalsThatAreNoJSON(t *testing.T) {
+	for status, isAway := range map[int]bool{500: true, 502: true, 503: true, 403: false, 404: false} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/c/login" {
+				w.Header().Set("X-Harbor-Csrf-Token", "csrf")
+				http.SetCookie(w, &http.Cookie{Name: "sid", Value: "x"})
+				return
+			}
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(status)
+			io.WriteString(w, "<html>not now</html>") //nolint:errcheck // the client is gone
+		}))
+		t.Cleanup(srv.Close)
+		h, err := newHarbor(srv.URL, "admin", "Harbor12345", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.readProjects(t.Context())
+		if statusOfAPI(err) != status || away(err) != isAway || !strings.Contains(err.Error(), "this Harbor answers "+strconv.Itoa(status)) {
+			t.Errorf("%d: %v %v", status, away(err), err)
+		}
+		_, err = h.api.Project.CreateProject(t.Context(), clientproject.NewCreateProjectParams().WithProject(&models.ProjectReq{ProjectName: "x"}))
+		if statusOfAPI(err) != status || refused(err) != (status < 500) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
 }

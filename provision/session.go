@@ -131,7 +131,8 @@ func (h *harbor) ask(ctx context.Context, method, path string, with func(*http.R
 	if !strings.HasPrefix(path, "/service/token") { // that is a proof
 		h.calls.Add(1)
 	}
-	return h.exchange(req, h.timeout)
+	resp, _, err := h.exchange(req, h.timeout)
+	return resp, err
 }
 
 // proves reports whether an account can log in with the secret.

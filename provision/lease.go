@@ -63,7 +63,7 @@ func (l *lease) take(ctx context.Context) error {
 			l.id, err = strconv.ParseInt(path.Base(made.Location), 10, 64)
 			return err
 		}
-		if refused(err) && !isCode(err, 409) {
+		if refused(err) && !isCode(err, 409) && !isCode(err, 429) {
 			return errNoLease
 		}
 		if unasked(err) {

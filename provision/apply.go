@@ -1,37 +1,42 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Outcomes of a change.
 const (
 	Done     = "done"
 	Failed   = "failed"
-	Deferred = "deferred" // something that it needs is not there
-	Stopped  = "stopped"  // the run ended before it began
+	HalfDone = "half done" // Harbor gave no answer: how much of it is done is not known, and the next run sees
+	Deferred = "deferred"  // something that it needs is not there
+	Stopped  = "stopped"   // the run ended before it began
 )
 
 // Result is what became of a change.
 type Result struct {
 	Key
 	Action  string `json:"action"`
-	Outcome string `json:"outcome"` // done, failed, deferred or stopped
+	Outcome string `json:"outcome"` // done, failed, half done, deferred or stopped
 	Why     string `json:"why,omitempty"`
+	Away    bool   `json:"away,omitempty"` // it waits for a Harbor that cannot be reached
 }
 
 // run does the changes of a plan, each as soon as what it needs is there, all
-// datacenters at once. Nothing begins after ctx ends, what has begun is finished.
+// datacenters at once. Nothing begins after ctx ends, what has begun is finished, unless
+// that takes too long.
 type run struct {
+	*Provisioner
 	plan     *Plan
-	harbors  map[string]*harbor
 	progress func(Result)
-
-	artifactory *artifactory
+	barred   map[string]error         // datacenters where nothing is done, and why
+	begun    map[string]chan struct{} // holds a token for each change that has begun, by datacenter
 
 	mu      sync.Mutex
 	results map[Key]*Result
@@ -39,77 +44,114 @@ type run struct {
 	ids     map[Key]int64
 }
 
-func (p *Plan) run(ctx context.Context, harbors map[string]*harbor, at *artifactory, progress func(Result)) []Result {
-	r := &run{plan: p, harbors: harbors, artifactory: at, progress: progress, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
-	for _, h := range p.have {
+func (p *Provisioner) run(ctx context.Context, plan *Plan, barred map[string]error, progress func(Result)) []Result {
+	r := &run{Provisioner: p, plan: plan, barred: barred, progress: progress, begun: map[string]chan struct{}{}, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
+	for _, h := range plan.have {
+		r.begun[h.datacenter] = make(chan struct{}, atOnce)
 		for k, e := range h.entries {
 			r.ids[k] = e.id
 		}
 	}
-	for _, c := range p.Changes {
+	for _, c := range plan.Changes {
 		r.ended[c.Key] = make(chan struct{})
 	}
 	var all sync.WaitGroup
-	for _, c := range p.Changes {
-		all.Go(func() { r.change(ctx, c) })
+	for _, c := range plan.Changes {
+		all.Go(func() {
+			result := r.change(ctx, c)
+			r.mu.Lock()
+			r.results[c.Key] = &result
+			r.progress(result)
+			r.mu.Unlock()
+			close(r.ended[c.Key])
+		})
 	}
 	all.Wait()
-	out := make([]Result, 0, len(p.Changes))
-	for _, c := range p.Changes {
+	out := make([]Result, 0, len(plan.Changes))
+	for _, c := range plan.Changes {
 		out = append(out, *r.results[c.Key])
 	}
 	return out
 }
 
 // change waits for what the change needs, and does it.
-func (r *run) change(ctx context.Context, c Change) {
-	result := Result{Key: c.Key, Action: c.Action}
-	defer func() {
-		r.mu.Lock()
-		r.results[c.Key] = &result
-		r.progress(result)
-		r.mu.Unlock()
-		close(r.ended[c.Key])
-	}()
-	if missing := r.await(c); missing != "" {
-		result.Outcome, result.Why = Deferred, missing
-		return
+func (r *run) change(ctx context.Context, c Change) Result {
+	result := Result{Key: c.Key, Action: c.Action, Outcome: Done}
+	if err := r.barred[c.Datacenter]; err != nil {
+		result.failed(ctx, err)
+		return result
+	}
+	if missing, unreached := r.await(c); missing != "" {
+		result.Outcome, result.Why, result.Away = Deferred, missing, unreached
+		return result
 	}
 	if c.Action == Refuse {
 		result.Outcome, result.Why = Failed, c.Why
-		return
+		return result
+	}
+	select {
+	case r.begun[c.Datacenter] <- struct{}{}:
+		defer func() { <-r.begun[c.Datacenter] }()
+	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
 		result.Outcome, result.Why = Stopped, "the run was ended before"
-		return
+		return result
 	}
-	// What has begun is finished: a robot without its secret would be an orphan.
-	if err := r.do(context.WithoutCancel(ctx), c); err != nil {
-		result.Outcome, result.Why = Failed, plain(err).Error()
-		var d deferral
-		if errors.As(err, &d) {
-			result.Outcome = Deferred
-		}
-		return
+	ending, cancel := r.finishing(ctx)
+	defer cancel()
+	if err := r.do(ending, c); err != nil {
+		result.failed(ctx, err)
 	}
-	result.Outcome = Done
+	return result
 }
 
-// deferral is why something waits for a later run.
+// finishing is for what is finished after ctx ends: a robot without its secret would be an
+// orphan. It takes no longer than the grace.
+func (p *Provisioner) finishing(ctx context.Context) (context.Context, func()) {
+	ending, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(cmp.Or(p.grace, graceOfChanges), func() { cancel(errEnded) })
+	})
+	return ending, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+const graceOfChanges = 8 * time.Second
+
+var errEnded = errors.New("the run was ended, and this was waited for no longer")
+
+// failed says what the error means for the change.
+func (r *Result) failed(ctx context.Context, err error) {
+	r.Outcome, r.Why = Failed, plain(err).Error()
+	switch {
+	case errors.As(err, new(halfDone)):
+		r.Outcome, r.Away = HalfDone, errors.As(err, new(silent))
+	case errors.As(err, new(unsent)) && ctx.Err() != nil:
+		r.Outcome = Stopped
+	case errors.As(err, new(unsent)), errors.As(err, new(unanswered)), errors.As(err, new(deferral)):
+		r.Outcome, r.Away = Deferred, true
+	}
+}
+
+// deferral is why something waits for a peer that cannot be reached.
 type deferral string
 
 func (d deferral) Error() string { return string(d) }
 
-// await waits for what the change needs, and says what is missing.
-func (r *run) await(c Change) (missing string) {
+// await waits for what the change needs, and says what is missing, and whether that is
+// because somebody cannot be reached.
+func (r *run) await(c Change) (missing string, unreached bool) {
 	for _, k := range c.needs {
 		if ended := r.ended[k]; ended != nil {
 			<-ended
 			r.mu.Lock()
-			outcome := r.results[k].Outcome
+			needed := *r.results[k]
 			r.mu.Unlock()
-			if outcome != Done {
-				return fmt.Sprintf("it needs %s, which is not done (%s)", k, outcome)
+			if needed.Outcome != Done {
+				return fmt.Sprintf("it needs %s, which is not done (%s)", k, needed.Outcome), needed.Away
 			}
 			continue
 		}
@@ -117,10 +159,11 @@ func (r *run) await(c Change) (missing string) {
 			continue
 		}
 		if h := r.plan.have[k.Datacenter]; c.Action != Delete && (h == nil || h.get(k.Kind, k.Name) == nil) {
-			return fmt.Sprintf("it needs %s, and %s cannot be reached", k, k.Datacenter)
+			away := slices.ContainsFunc(r.plan.Faults, func(f Fault) bool { return f.Datacenter == k.Datacenter && f.Away })
+			return fmt.Sprintf("it needs %s, and %s cannot be read", k, k.Datacenter), away
 		}
 	}
-	return ""
+	return "", false
 }
 
 func (r *run) id(k Key) int64 {
@@ -151,12 +194,29 @@ func (r *run) do(ctx context.Context, c Change) error {
 	return fmt.Errorf("there is no action %q", c.Action)
 }
 
-// Partial reports whether something waits for a datacenter that could not be reached.
+// Partial reports whether something waits for a Harbor that cannot be reached, or was not
+// begun because the run was ended.
 func Partial(p *Plan, results []Result) bool {
-	return len(p.Faults) > 0 || slices.ContainsFunc(results, func(r Result) bool { return r.Outcome == Deferred || r.Outcome == Stopped })
+	return len(Unreached(p, results)) > 0 || slices.ContainsFunc(results, func(r Result) bool { return r.Outcome == Stopped })
 }
 
-// AnyFailed reports whether a change failed.
+// Unreached are the changes that wait for a Harbor that cannot be reached, and a fault for
+// each of these Harbors that the plan names.
+func Unreached(p *Plan, results []Result) (what []string) {
+	for _, f := range p.Faults {
+		if f.Away {
+			what = append(what, f.String())
+		}
+	}
+	for _, r := range results {
+		if r.Away {
+			what = append(what, r.Key.String()+": "+r.Why)
+		}
+	}
+	return what
+}
+
+// AnyFailed reports whether a change failed, or is half done.
 func AnyFailed(results []Result) bool {
-	return slices.ContainsFunc(results, func(r Result) bool { return r.Outcome == Failed })
+	return slices.ContainsFunc(results, func(r Result) bool { return r.Outcome == Failed || r.Outcome == HalfDone })
 }

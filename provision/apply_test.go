@@ -20,7 +20,7 @@ func TestConvergesInOneRun(t *testing.T) {
 	}
 	again := f.settled(t)
 	t.Logf("%d objects; to see that nothing is to be done takes %d calls and %d proofs of all three", again.Objects, again.Calls, again.Proofs)
-	if again.Calls > 3*25 {
+	if again.Calls > 3*50 { // members and rules of each project too, which others may have put there
 		t.Errorf("%d calls for a plan without a change", again.Calls)
 	}
 }

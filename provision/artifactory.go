@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/breakwater/internal/fleet"
@@ -32,7 +33,7 @@ func newArtifactory(a *fleet.Artifactory, user, password, token string) (*artifa
 		return nil, fmt.Errorf("projects.artifactory.ca: %w", err)
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust}
-	return &artifactory{string(a.URL), &http.Client{Timeout: time.Minute, Transport: transport}, user, password, token}, nil
+	return &artifactory{string(a.URL), &http.Client{Timeout: time.Minute, Transport: transport, CheckRedirect: unfollowed}, user, password, token}, nil
 }
 
 // ask sends one request, as the administrator where asAdmin says so. The status is 0
@@ -66,7 +67,7 @@ func (a *artifactory) ask(ctx context.Context, method, path string, asAdmin bool
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode/100 != 2:
-		return resp.StatusCode, fmt.Errorf("it answers %s", resp.Status)
+		return resp.StatusCode, said{"it answers " + resp.Status, resp.StatusCode}
 	case into == nil:
 		return resp.StatusCode, nil
 	}
@@ -99,6 +100,50 @@ func (a *artifactory) keys(ctx context.Context, exclude, declared []string) (key
 		notes = append(notes, fmt.Sprintf("%s lists no local Docker repository; nothing is made of it, and nothing is deleted for it", a.url))
 	}
 	return keys, notes, nil
+}
+
+// keepUnlisted lets the edge's robot keep what it may in caches of repositories that
+// Artifactory does not list now. Their projects stay, so pulls from them do: a list that
+// shrank, or an account there that sees less, takes nothing away. Those that
+// projects.artifactory.exclude names are meant to go.
+func (w *wanting) keepUnlisted(d *wanted, have map[string]*having) {
+	a := w.fleet.Projects.Artifactory
+	if a == nil || w.fleet.Edge.Robot.Secret.IsZero() {
+		return
+	}
+	for datacenter, h := range have {
+		k, rb := w.edgeRobot(datacenter)
+		e := h.get(k.Kind, k.Name)
+		if e == nil {
+			continue
+		}
+		if wants, ok := d.objects[k].(*robot); ok {
+			rb = wants
+		}
+		for _, g := range e.object.(*robot).grants {
+			at := Key{datacenter, kindProject, g.namespace}
+			if d.objects[at] == nil && h.cachesArtifactory(at.Name, a) {
+				rb.grants = append(rb.grants, g)
+			}
+		}
+		if d.objects[k] == nil && len(rb.grants) > 0 {
+			d.add(k, rb)
+			d.secrets[k] = w.secret(w.fleet.Edge.Robot.Secret, "")
+		}
+	}
+}
+
+// cachesArtifactory reports whether a project is the cache of one of Artifactory's
+// repositories, as breakwater makes them.
+func (h *having) cachesArtifactory(name string, a *fleet.Artifactory) bool {
+	e := h.get(kindProject, name)
+	if e == nil {
+		return false
+	}
+	key := e.object.(*project).registry
+	at := h.get(kindRegistry, key)
+	return at != nil && name == naming.Cache+key && strings.TrimRight(at.object.(*registry).url, "/") == string(artifactoryCache(a, key).Endpoint) &&
+		!slices.ContainsFunc(a.Exclude, func(pattern string) bool { return naming.Match(pattern, key) })
 }
 
 // atArtifactory stands where a datacenter's name does: none can be called so.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -145,4 +146,32 @@ func TestArtifactorysReaderIsMade(t *testing.T) {
 		t.Errorf("%v", plan.Changes)
 	}
 	f.settled(t, with...)
+}
+
+// A list that shrank takes nothing away, with --prune neither: the caches stay, and the
+// edge pulls from them.
+func TestAListThatShrank(t *testing.T) {
+	for name, alone := range map[string]bool{"of a whole fleet": false, "of Artifactory alone": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newTestFleet(t)
+			if alone {
+				f.text = regexp.MustCompile(`(?s)  multi-dc:.*(  artifactory:)`).ReplaceAllString(f.text, "$1")
+			}
+			f.apply(t, Options{})
+			srv := httptest.NewServer(repositories("robot$harbor-ro"))
+			t.Cleanup(srv.Close)
+			plan := f.plan(t, f.open(t, Options{Prune: true, PruneMax: 100}, f.artifactory, srv.URL))
+			if !strings.Contains(strings.Join(plan.Notes, "\n"), "lists no local Docker repository") {
+				t.Errorf("%v", plan.Notes)
+			}
+			for _, c := range plan.Changes {
+				t.Errorf("%s %s %v", c.Action, c.Key, c.Fields)
+			}
+			// What is excluded is meant.
+			plan = f.plan(t, f.open(t, Options{}, f.artifactory, srv.URL, `"tmp-*"`, `"team-*", "tmp-*"`))
+			if !alone && (len(plan.Changes) != 3 || plan.Changes[0].Fields[0].Name != "may") {
+				t.Errorf("%+v", plan.Changes)
+			}
+		})
+	}
 }

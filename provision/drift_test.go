@@ -135,6 +135,10 @@ var drifts = []struct {
 		p := found(t, h, policies, pulls)
 		call(t, h, "PUT", policies+"/"+id(p), with(p, "speed", 10))
 	}, kindPolicy, "speed"},
+	{"push on events made a schedule", func(t *testing.T, h *lab.Harbor) {
+		p := found(t, h, policies, "multi-dc-repo1 to dc2")
+		call(t, h, "PUT", policies+"/"+id(p), with(p, "single_active_replication", true, "trigger", map[string]any{"type": "scheduled", "trigger_settings": map[string]any{"cron": "0 0/15 * * * *"}}))
+	}, kindPolicy, "trigger"},
 	{"replication disabled", func(t *testing.T, h *lab.Harbor) {
 		p := found(t, h, policies, pulls)
 		call(t, h, "PUT", policies+"/"+id(p), with(p, "enabled", false))

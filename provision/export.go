@@ -33,11 +33,13 @@ type exporter struct {
 	have    map[string]*having
 	out     strings.Builder
 	notes   []string
+	found   []Fault         // notes, by datacenter
+	unsaid  map[string]bool // projects of which it is said that they are not as they are
 }
 
-// Export writes existing Harbors as a fleet file. What the fleet file cannot say is in
-// the notes. The file plans to nothing for what apply made, and to what breakwater
-// would do otherwise for the rest.
+// Export writes existing Harbors as a fleet file. What the fleet file cannot say, and so
+// what an apply of it would change, is in the notes, all of it and once. For what apply
+// made the file plans to nothing.
 func Export(ctx context.Context, o ExportOptions) (file string, notes []string, err error) {
 	if !strings.Contains(o.Secret, "{what}") {
 		return "", nil, errors.New("the reference to secrets has no {what} in it, and all would be one: write vault:secret/harbor#{what}")
@@ -49,7 +51,7 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 	if err != nil {
 		return "", nil, err
 	}
-	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}}
+	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}, unsaid: map[string]bool{}}
 	for _, name := range x.names {
 		h, err := newHarbor(strings.TrimRight(o.Harbors[name], "/"), o.Username, o.Password, trust)
 		if err != nil {
@@ -61,6 +63,7 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 		}
 	}
 	x.write()
+	x.rest()
 	return x.out.String(), x.notes, nil
 }
 
@@ -110,6 +113,7 @@ func (x *exporter) write() {
 		x.line(1, "robot_prefix: %q", prefix)
 	}
 	x.writeOIDC()
+	x.writeSystem()
 	x.line(0, "projects:")
 	x.writeMultiDCs()
 	x.writeCaches()
@@ -154,22 +158,26 @@ func (x *exporter) settings(datacenter, name string) []string {
 	} else if p.public {
 		all = append(all, "public: true")
 	}
+	keeps := "always: true" // without a retention, or with one that cannot be said: nothing of it may go
 	if r := h.get(kindRetention, name); r != nil && !r.broken {
-		if text := x.retention(datacenter, name, r.object.(*retention)); text != "" {
-			all = append(all, "retention: { "+text+" }")
-		}
-	} else {
-		x.notes = append(x.notes, fmt.Sprintf("%s: project %s keeps everything: it has no retention, and the fleet file's default would be made", datacenter, name))
+		keeps = r.object.(*retention).said()
 	}
+	all = append(all, "retention: { "+keeps+" }")
 	var groups, tags []string
 	for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 		of, rest, _ := strings.Cut(k.Name, " ")
-		switch {
-		case of != name:
-		case k.Kind == kindMember:
-			groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, h.entries[k].object.(*member).role))
-		case k.Kind == kindImmutable && rest != "" && strings.HasPrefix(name, naming.MultiDC):
-			tags = append(tags, strconv.Quote(rest))
+		if of != name {
+			continue
+		}
+		switch o := h.entries[k].object.(type) {
+		case *member:
+			if !o.person && roles[o.role] != 0 {
+				groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, o.role))
+			}
+		case *immutable:
+			if o.pattern != "" && !o.disabled && strings.HasPrefix(name, naming.MultiDC) {
+				tags = append(tags, strconv.Quote(rest))
+			}
 		}
 	}
 	if len(groups) > 0 {
@@ -181,7 +189,9 @@ func (x *exporter) settings(datacenter, name string) []string {
 	return all
 }
 
-func (x *exporter) retention(datacenter, name string, r *retention) string {
+// said is the retention as a fleet file has it. One with a rule that cannot be said is said
+// to keep everything.
+func (r *retention) said() string {
 	var all []string
 	for _, one := range r.rules {
 		field, unit := map[string]string{"nDaysSinceLastPull": "pulled_within", "nDaysSinceLastPush": "pushed_within", "latestPulledN": "most_recently_pulled", "latestPushedK": "most_recently_pushed", "always": "always"}[one.template], ""
@@ -190,12 +200,15 @@ func (x *exporter) retention(datacenter, name string, r *retention) string {
 		}
 		switch {
 		case field == "" || one.disabled || one.selects != everything && one.template != "always":
-			x.notes = append(x.notes, fmt.Sprintf("%s: project %s has a retention rule that the fleet file cannot say: %s of %s", datacenter, name, one.template, one.selects))
+			return "always: true"
 		case field == "always":
 			all = append(all, "always: true")
 		default:
 			all = append(all, fmt.Sprintf("%s: %d%s", field, one.n, unit))
 		}
+	}
+	if len(all) == 0 { // rules are what keeps
+		return "always: true"
 	}
 	return strings.Join(all, ", ")
 }
@@ -207,8 +220,6 @@ func (x *exporter) project(full, name string, fields ...string) {
 	for _, datacenter := range x.names {
 		if x.have[datacenter].get(kindProject, full) != nil {
 			home = cmp.Or(home, datacenter)
-		} else {
-			x.notes = append(x.notes, fmt.Sprintf("%s has no project %s: apply makes it", datacenter, full))
 		}
 	}
 	base := x.settings(home, full)
@@ -251,6 +262,9 @@ func (x *exporter) writeMultiDCs() {
 	x.line(1, "multi-dc:")
 	for _, name := range names {
 		full := naming.MultiDC + name
+		if x.public(full) {
+			continue
+		}
 		var robots []string
 		for _, robot := range []struct{ name, what string }{{"readonly", "readonly"}, {"readwrite", "readwrite"}, {"sync", "replication"}} {
 			if x.first(kindRobot, full+"+"+robot.name) != nil {
@@ -283,7 +297,8 @@ func (x *exporter) writeCaches() {
 		of := x.first(kindProject, naming.Cache+name).object.(*project).registry
 		e := x.first(kindRegistry, of)
 		if e == nil || of != name {
-			x.notes = append(x.notes, fmt.Sprintf("project %s is no cache of a registry %q, as breakwater names them (its registry is %q); it is left out", naming.Cache+name, name, of))
+			x.unsaid[naming.Cache+name] = true
+			x.note("project %s is no cache of a registry %q, as breakwater names them (its registry is %q); it is left out", naming.Cache+name, name, of)
 			continue
 		}
 		r := e.object.(*registry)
@@ -305,7 +320,7 @@ func (x *exporter) writeRepls() {
 	}
 	x.line(1, "repl:")
 	for _, name := range names {
-		var images []string
+		var images, choices []string
 		for _, rule := range x.all(kindPolicy) {
 			p := x.first(kindPolicy, rule).object.(*policy)
 			if p.namespace != naming.Repl+name || p.from == "" {
@@ -313,25 +328,21 @@ func (x *exporter) writeRepls() {
 			}
 			filters := map[string]string{}
 			for _, f := range p.filters {
-				if filters[f.kind] = fmt.Sprint(f.value); f.decoration == excludes {
-					x.notes = append(x.notes, fmt.Sprintf("replication %s has a filter that the fleet file cannot say: %s", rule, f))
-				}
+				filters[f.kind] = fmt.Sprint(f.value)
 			}
 			flatten := strconv.Itoa(int(p.flatten))
 			if p.flatten == naming.FlattenAll {
 				flatten = "all"
 			}
-			every := interval(p.cron)
-			if every == 0 {
-				x.notes = append(x.notes, fmt.Sprintf("replication %s runs by %q, which the fleet file cannot say; every: 24h is written", rule, p.cron))
-				every = 24 * time.Hour
-			}
+			every := cmp.Or(interval(p.cron), 24*time.Hour)
+			choices = p.choices()
 			images = append(images, fmt.Sprintf("{ from: %q, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
 		}
 		if len(images) == 0 {
-			x.notes = append(x.notes, fmt.Sprintf("project %s has no replication into it; it is left out", naming.Repl+name))
+			x.unsaid[naming.Repl+name] = true
+			x.note("project %s has no replication into it; it is left out", naming.Repl+name)
 			continue
 		}
-		x.project(naming.Repl+name, name, "images: ["+strings.Join(images, ", ")+"]")
+		x.project(naming.Repl+name, name, append(choices, "images: ["+strings.Join(images, ", ")+"]")...)
 	}
 }

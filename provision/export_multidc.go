@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -63,6 +64,7 @@ func (x *exporter) multiDC(datacenter, full string) (all []string) {
 func (x *exporter) replication(datacenter, full string) string {
 	push, pull := "none", time.Duration(0)
 	found, owner := false, fleet.TagsEdges
+	how := &policy{}
 	for k, e := range x.have[datacenter].entries {
 		p, ok := e.object.(*policy)
 		if !ok {
@@ -72,7 +74,7 @@ func (x *exporter) replication(datacenter, full string) string {
 		case strings.HasPrefix(k.Name, full+" to "):
 			push, found = pushOnEvents, true
 		case strings.HasPrefix(k.Name, full+" from "):
-			pull, found = interval(p.cron), true
+			pull, found, how = interval(p.cron), true, p
 		default:
 			continue
 		}
@@ -87,8 +89,10 @@ func (x *exporter) replication(datacenter, full string) string {
 	if pull > 0 {
 		all = append(all, "pull: "+duration(pull))
 	}
+	all = append(all, how.choices()...)
 	if owner == fleet.TagsEdges && !x.edgesOwn() {
 		// Neither is push written: by default it is none now, and on events once there are edges.
+		x.unsaid[full] = true
 		x.notes = append(x.notes, fmt.Sprintf("%s: %s is replicated without its tags, as with tags: edges, which needs what this Harbor does not say: every datacenter's edge, edge.robot and edge.peers; write them before an apply", datacenter, full))
 	} else {
 		all = append(all, "push: "+push, "tags: "+owner)
@@ -96,7 +100,43 @@ func (x *exporter) replication(datacenter, full string) string {
 	return strings.Join(all, ", ")
 }
 
+// choices are the fields of how a replication runs, as far as they are not the defaults.
+func (p *policy) choices() (all []string) {
+	if p.single == "false" {
+		all = append(all, "single_active: false")
+	}
+	if p.byChunk == "true" {
+		all = append(all, "copy_by_chunk: true")
+	}
+	return all
+}
+
 // edgesOwn reports whether what is written is enough for edges to own tags.
 func (x *exporter) edgesOwn() bool {
 	return x.edgeRobot() != "" && !slices.ContainsFunc(x.names, func(name string) bool { return x.edge(name) == "" })
+}
+
+// writeSystem writes what concerns the whole Harbor, where it is not as Harbor is born.
+func (x *exporter) writeSystem() {
+	if e := x.first(kindConfiguration, "settings"); e != nil {
+		c := e.object.(configuration)
+		var all []string
+		if v := c["project_creation_restriction"]; v != "everyone" && v != "" {
+			all = append(all, "project_creation: "+v)
+		}
+		for _, f := range []struct{ key, field, born string }{{"token_expiration", "token_lifetime", "30"}, {"session_timeout", "session_timeout", "60"}} {
+			if v := c[f.key]; v != f.born && v != "" {
+				all = append(all, f.field+": "+v+"m")
+			}
+		}
+		if len(all) > 0 {
+			x.line(1, "settings: { %s }", strings.Join(all, ", "))
+		}
+	}
+	if e := x.first(kindGC, "schedule"); e != nil {
+		if c := e.object.(*collection); c.cron != "" {
+			every := cmp.Or(interval(c.cron), 24*time.Hour)
+			x.line(1, "gc: { every: %s, untagged: %t }", duration(every), c.untagged)
+		}
+	}
 }

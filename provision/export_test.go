@@ -16,6 +16,7 @@ func TestExportPlansToNothing(t *testing.T) {
 		"no webhooks in one":       {"repo1: {}", "repo1: { webhooks: false }"},
 		"no webhooks in one place": {"repo1: {}", "repo1: { datacenters: { dc1: { webhooks: false } } }"},
 		"Harbors":                  {"repo1: {}", "repo1: { replication: { tags: harbor } }"},
+		"pulls that overlap":       {"replication: { pull", "replication: { single_active: false, copy_by_chunk: true, pull", "every: 15m, flatten", "single_active: false, every: 15m, flatten"},
 		"one writes":               {ownedByEdges, "push: none, tags: harbor }", "repo1: {}", "repo1: { datacenters: { dc2: { replication: { push: event } } } }"},
 		"no edges":                 {`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"},
 	} {

@@ -3,9 +3,11 @@ package provision
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
@@ -37,11 +39,14 @@ const (
 type having struct {
 	datacenter string
 	prefix     string // of robots' names
+	account    string // that has read it
 	version    string // as v2.15.2-080b0220; "": this account is not told
 	silent     bool   // it sends no webhooks at all
+	shallow    bool   // only what is wanted of its projects was read
 	mu         sync.Mutex
 	entries    map[Key]*entry
-	quotas     map[string]quotaOf // by project
+	quotas     map[string]quotaOf  // by project
+	unsaid     map[string][]string // of projects, what no fleet file says
 }
 
 type quotaOf struct{ id, hard int64 }
@@ -73,6 +78,14 @@ func pages[T any](get func(page int64) ([]T, error)) (all []T, err error) {
 
 func ptr[T any](v T) *T { return &v }
 
+// saidBool is a choice as text; "" where none is made.
+func saidBool(b *bool) string {
+	if b == nil {
+		return ""
+	}
+	return strconv.FormatBool(*b)
+}
+
 func deref[T any](p *T) (v T) {
 	if p != nil {
 		v = *p
@@ -94,6 +107,9 @@ func (h *having) outside() string {
 
 // oidcKeys are the keys of the configuration that a fleet file may set.
 var oidcKeys = []string{"auth_mode", "oidc_name", "oidc_endpoint", "oidc_client_id", "oidc_scope", "oidc_user_claim", "oidc_auto_onboard", "oidc_verify_cert", "oidc_groups_claim", "oidc_admin_group"}
+
+// settingKeys are those of harbor.settings.
+var settingKeys = []string{"project_creation_restriction", "token_expiration", "session_timeout"}
 
 func configurationOf(c *models.ConfigurationsResponse, keys []string) (configuration, error) {
 	text, err := json.Marshal(c)
@@ -118,7 +134,7 @@ func configurationOf(c *models.ConfigurationsResponse, keys []string) (configura
 // pinged, webhooks show it.
 func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 	g, all := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
+	g.SetLimit(readsAtOnce)
 	for _, k := range slices.SortedFunc(maps.Keys(want.secrets), Key.compare) {
 		e := have.get(k.Kind, k.Name)
 		if k.Datacenter != have.datacenter || e == nil {
@@ -138,22 +154,34 @@ func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 			e.found(e.object.(*webhook).bears(want.secrets[k]), nil)
 		case kindRegistry:
 			g.Go(func() error {
-				h.proofs.Add(1)
-				_, err := h.api.Registry.PingRegistry(all, clientregistry.NewPingRegistryParams().WithRegistry(&models.RegistryPing{ID: &e.id}))
-				if !isCode(err, 400) {
-					e.found(true, err)
-					return nil
-				}
-				// It refuses the login that is stored, or is away: with ours it can be told.
-				h.proofs.Add(1)
-				ours := &models.RegistryPing{ID: &e.id, AccessKey: &want.objects[k].(*registry).user, AccessSecret: ptr(want.secrets[k])}
-				_, err = h.api.Registry.PingRegistry(all, clientregistry.NewPingRegistryParams().WithRegistry(ours))
-				e.found(false, err)
+				e.found(h.pings(all, e, want.objects[k].(*registry), want.secrets[k]))
 				return nil
 			})
 		}
 	}
 	return g.Wait()
+}
+
+// pings reports whether the registry is reached with the login that Harbor has stored. One
+// of which no answer came is not asked again, nor are others at its address.
+func (h *harbor) pings(ctx context.Context, e *entry, ours *registry, secret string) (bool, error) {
+	address := e.object.(*registry).url
+	if _, deaf := h.deaf.Load(address); deaf {
+		return false, fmt.Errorf("this Harbor got no answer from %s before", address)
+	}
+	ping := func(m *models.RegistryPing) error {
+		h.proofs.Add(1)
+		_, err := h.api.Registry.PingRegistry(ctx, clientregistry.NewPingRegistryParams().WithRegistry(m))
+		if errors.As(err, new(silent)) {
+			h.deaf.Store(address, true)
+		}
+		return err
+	}
+	if err := ping(&models.RegistryPing{ID: &e.id}); !isCode(err, 400) {
+		return true, err
+	}
+	// It refuses the login that is stored, or is away: with ours it can be told.
+	return false, ping(&models.RegistryPing{ID: &e.id, AccessKey: &ours.user, AccessSecret: &secret})
 }
 
 func (e *entry) found(ok bool, err error) {

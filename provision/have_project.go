@@ -102,16 +102,14 @@ func (h *harbor) readMembers(ctx context.Context, have *having, p *models.Projec
 		return got.Payload, nil
 	})
 	for _, m := range all {
-		if m.EntityType != "g" {
-			continue
-		}
 		role := fmt.Sprintf("role %d", m.RoleID)
 		for name, id := range roles {
 			if id == m.RoleID {
 				role = name
 			}
 		}
-		have.put(kindMember, p.Name+" "+m.EntityName, &entry{id: m.ID, object: &member{m.EntityName, role}})
+		one := &member{m.EntityName, role, m.EntityType != "g"}
+		have.put(kindMember, p.Name+" "+one.key(), &entry{id: m.ID, object: one})
 	}
 	return err
 }
@@ -126,18 +124,35 @@ func (h *harbor) readImmutable(ctx context.Context, have *having, p *models.Proj
 		return got.Payload, nil
 	})
 	for _, r := range all {
-		i := immutable{disabled: r.Disabled}
-		if len(r.TagSelectors) == 1 && r.TagSelectors[0].Decoration == "matches" {
-			i.pattern = r.TagSelectors[0].Pattern
-		}
-		var repos []string
-		for _, s := range r.ScopeSelectors["repository"] {
-			repos = append(repos, strings.TrimPrefix(s.Decoration+" ", "repoMatches ")+s.Pattern)
-		}
-		i.selects = set(repos)
-		have.put(kindImmutable, p.Name+" "+i.pattern, &entry{id: r.ID, object: &i})
+		i, selects := immutableRead(r)
+		have.put(kindImmutable, p.Name+" "+selects, &entry{id: r.ID, object: i})
 	}
 	return err
+}
+
+// immutableRead is a rule and what it selects: a pattern where it is as ours are.
+func immutableRead(r *models.ImmutableRule) (rule *immutable, selects string) {
+	var tags, repos []string
+	for _, s := range r.TagSelectors {
+		tags = append(tags, strings.TrimPrefix(s.Decoration+" ", "matches ")+s.Pattern)
+	}
+	for _, s := range r.ScopeSelectors["repository"] {
+		repos = append(repos, strings.TrimPrefix(s.Decoration+" ", "repoMatches ")+s.Pattern)
+	}
+	rule = &immutable{disabled: r.Disabled}
+	if len(tags) == 1 && r.TagSelectors[0].Decoration == "matches" && len(r.ScopeSelectors) == 1 && len(repos) == 1 && repos[0] == "**" {
+		rule.pattern = tags[0]
+		return rule, rule.pattern
+	}
+	return rule, set(tags) + " in repos " + set(repos)
+}
+
+// key is a member's name in its key: a person's is no group's.
+func (m *member) key() string {
+	if m.person {
+		return "(person) " + m.group
+	}
+	return m.group
 }
 
 // readWebhook reads our webhook of a project; those of other names are not looked at. An

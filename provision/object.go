@@ -151,21 +151,22 @@ func set(texts []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// immutable is a rule that makes tags immutable.
+// immutable is a rule that makes tags immutable. What it selects is in its key: rules of
+// the same tags in other repos are others.
 type immutable struct {
-	pattern  string
-	selects  string
+	pattern  string // of tags in all repos; "": it selects something else, and is not ours
 	disabled bool
 }
 
 func (i *immutable) fields() []field {
-	return []field{{"repos", i.selects}, {"disabled", strconv.FormatBool(i.disabled)}}
+	return []field{{"disabled", strconv.FormatBool(i.disabled)}}
 }
 
-// member is an OIDC group in a project.
+// member is an OIDC group in a project, or a person.
 type member struct {
-	group string
-	role  string
+	group  string
+	role   string
+	person bool // the fleet file has none
 }
 
 func (m *member) fields() []field { return []field{{"role", m.role}} }
@@ -239,7 +240,9 @@ type policy struct {
 	disabled    bool
 	override    bool
 	deletion    bool
-	speed       int32 // KiB/s; 0: no limit
+	speed       int32  // kbit/s; 0: no limit
+	single      string // "true": it does not begin while it runs. "": not said
+	byChunk     string // "true": blobs are copied in parts. "": not said
 }
 
 func (p *policy) fields() []field {
@@ -251,10 +254,25 @@ func (p *policy) fields() []field {
 	for _, f := range p.filters {
 		texts = append(texts, f.String())
 	}
-	return []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(texts)}, {"namespace", p.namespace},
+	all := []field{{"from", cmp.Or(p.from, "here")}, {"to", cmp.Or(p.to, "here")}, {"trigger", trigger}, {"filters", set(texts)}, {"namespace", p.namespace},
 		{"dest_namespace_replace_count", strconv.Itoa(int(p.flatten))}, {"override", strconv.FormatBool(p.override)}, {"deletion", strconv.FormatBool(p.deletion)},
 		{"speed", strconv.Itoa(int(max(p.speed, 0)))}, {"disabled", strconv.FormatBool(p.disabled)}, {"description", p.description}}
+	for _, f := range []field{{fieldSingle, p.single}, {fieldByChunk, p.byChunk}} {
+		if f.value != "" {
+			all = append(all, f)
+		}
+	}
+	return all
 }
+
+// Fields of replications that Harbors of some versions do not have: those say nothing of
+// them, and keep nothing of what is written.
+const (
+	fieldSingle  = "single_active_replication"
+	fieldByChunk = "copy_by_chunk"
+)
+
+const eventBased = "event_based" // a replication's trigger
 
 // Of a replication's filters.
 const (

@@ -1,6 +1,8 @@
 package provision
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +24,33 @@ type FieldChange struct {
 	Want string `json:"want"`
 }
 
+// Text is the change as "have -> want"; of long lists what comes and what goes.
+func (f FieldChange) Text() string {
+	have, want := strings.Split(f.Have, ", "), strings.Split(f.Want, ", ")
+	if max(len(f.Have), len(f.Want)) < longField || max(len(have), len(want)) < 3 {
+		return cmp.Or(f.Have, "(nothing)") + " -> " + cmp.Or(f.Want, "(nothing)")
+	}
+	var parts []string
+	for _, side := range []struct {
+		sign      string
+		all, from []string
+	}{{"+ ", want, have}, {"- ", have, want}} {
+		var only []string
+		for _, v := range side.all {
+			if !slices.Contains(side.from, v) {
+				only = append(only, v)
+			}
+		}
+		if len(only) > 0 {
+			parts = append(parts, side.sign+strings.Join(only, ", "))
+		}
+	}
+	stay := slices.DeleteFunc(want, func(v string) bool { return !slices.Contains(have, v) })
+	return fmt.Sprintf("%s (%d stay)", strings.Join(parts, "; "), len(stay))
+}
+
+const longField = 80 // characters, from which on a list is shown as what changes of it
+
 // Change is one object that is not as the fleet file says.
 type Change struct {
 	Key
@@ -40,6 +69,7 @@ type Change struct {
 type Fault struct {
 	Datacenter string `json:"datacenter"`
 	Message    string `json:"message"`
+	Away       bool   `json:"away"` // nobody answers: a later run may do better. Else a person must act
 }
 
 func (f Fault) String() string { return f.Datacenter + ": " + f.Message }
@@ -50,6 +80,7 @@ type Plan struct {
 	Faults  []Fault  `json:"faults,omitempty"` // datacenters that could not be read: the rest is planned without them
 	Notes   []string `json:"notes,omitempty"`  // what a person should know, and no change mends
 	Objects int      `json:"objects"`          // wanted of all datacenters
+	Read    int      `json:"read"`             // of them in datacenters that were read
 	Calls   int64    `json:"calls"`            // to the Harbors' management APIs
 	Proofs  int64    `json:"proofs"`           // logins of robots and pings of registries
 
@@ -62,6 +93,7 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 	p := &Plan{want: want, have: have, Changes: []Change{}, Objects: len(want.objects)}
 	for _, k := range slices.SortedFunc(maps.Keys(want.objects), Key.compare) {
 		if h := have[k.Datacenter]; h != nil {
+			p.Read++
 			p.compare(k, h, rewrite)
 		}
 	}
@@ -71,6 +103,9 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 			p.Notes = append(p.Notes, datacenter+": webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
 		}
 		p.extra(h, prune)
+		if h.shallow {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s: more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", datacenter, lookedInto))
+		}
 	}
 	return p
 }
@@ -98,6 +133,9 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 		had[f.name] = f.value
 	}
 	for _, f := range want.fields() {
+		if _, said := had[f.name]; !said && (f.name == fieldSingle || f.name == fieldByChunk) {
+			continue
+		}
 		if had[f.name] != f.value {
 			c.Fields = append(c.Fields, FieldChange{f.name, had[f.name], f.value})
 			if f.name == fieldType || f.name == fieldRegistry {
@@ -159,7 +197,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		ours := false
 		switch o := e.object.(type) {
 		case *project:
-			if slices.ContainsFunc(managed, func(prefix string) bool { return strings.HasPrefix(k.Name, prefix) }) {
+			if isManaged(k.Name) {
 				p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file; it is left alone, as projects always are", k))
 			}
 		case *robot:
@@ -171,13 +209,54 @@ func (p *Plan) extra(h *having, prune bool) {
 		case *webhook:
 			ours = strings.HasSuffix(o.description, mark)
 		}
+		needed := ""
+		if rb, ok := e.object.(*robot); ok && ours {
+			needed = p.needed(k, rb)
+		}
 		switch {
+		case needed != "":
+			p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, needed))
 		case ours && prune:
 			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
 		case ours:
 			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
+		default:
+			if note := p.foreign(h, k, e.object); note != "" {
+				p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, note))
+			}
 		}
 	}
+}
+
+// needed says why a robot of ours stays that is not in the fleet file; "": it need not.
+// A rotation made it, and somebody logs in as it now.
+func (p *Plan) needed(k Key, rb *robot) string {
+	base := *rb
+	if of, ok := strings.CutPrefix(strings.TrimSuffix(rb.description, " "+mark), successorOf+" "); ok {
+		base.name = of
+		at := Key{k.Datacenter, k.Kind, base.key()}
+		if old := p.have[k.Datacenter].get(at.Kind, at.Name); p.want.objects[at] != nil && (old == nil || old.secret != proven) {
+			return "users move to it; once rotate --finish has given " + of + " the new secret, --prune deletes it"
+		}
+		return ""
+	}
+	var next bool
+	if base.name, next = strings.CutSuffix(rb.name, nextSuffix); !next || p.want.objects[Key{k.Datacenter, k.Kind, base.key()}] == nil {
+		return ""
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(p.want.objects), Key.compare) {
+		if at.Kind != kindRegistry || at.Name != rb.project+"-"+k.Datacenter { // as peers know this Harbor
+			continue
+		}
+		h := p.have[at.Datacenter]
+		if h == nil {
+			return fmt.Sprintf("%s may still log in as it, and is not read", at.Datacenter)
+		}
+		if e := h.get(at.Kind, at.Name); e != nil && strings.HasSuffix(e.object.(*registry).user, k.Name) {
+			return fmt.Sprintf("%s logs in as it until its registry is mended; the next run may delete it", at.Datacenter)
+		}
+	}
+	return ""
 }
 
 // caches reports whether a project is a cache of the registry: it keeps it, as an
@@ -196,6 +275,40 @@ func (p *Plan) users(h *having, k Key) (all []Key) {
 	for user, e := range h.entries {
 		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
 			all = append(all, user)
+		}
+	}
+	return all
+}
+
+// changed are the datacenters whose Harbors the plan changes.
+func (p *Plan) changed() (all []string) {
+	for _, c := range p.Changes {
+		if c.Datacenter != atArtifactory && !slices.Contains(all, c.Datacenter) {
+			all = append(all, c.Datacenter)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Refused is an error where a Harbor gave an answer that no later run changes, as to a
+// wrong password; nil where all were read, or nobody answers.
+func (p *Plan) Refused() error {
+	var errs []error
+	for _, f := range Together(slices.DeleteFunc(slices.Clone(p.Faults), func(f Fault) bool { return f.Away })) {
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Together joins faults that say the same of several datacenters.
+func Together(faults []Fault) (all []Fault) {
+	for _, f := range faults {
+		i := slices.IndexFunc(all, func(o Fault) bool { return o.Message == f.Message && o.Away == f.Away })
+		if i < 0 {
+			all = append(all, f)
+		} else {
+			all[i].Datacenter += ", " + f.Datacenter
 		}
 	}
 	return all

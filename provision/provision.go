@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/secret"
@@ -33,6 +34,8 @@ type Provisioner struct {
 	notes   []string
 
 	artifactory *artifactory // nil: nothing is written there
+	leases      leases
+	grace       time.Duration // how long what has begun goes on after the run was ended; 0: 8 seconds
 }
 
 // Open looks all secrets up, and writes nothing. The error says everything that is
@@ -76,8 +79,11 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	return p, nil
 }
 
-// Close ends the sessions.
+// Close ends the sessions, and what Hold holds.
 func (p *Provisioner) Close() {
+	p.leases.mu.Lock()
+	defer p.leases.mu.Unlock()
+	p.leases.give(sortedKeys(p.leases.held))
 	for _, h := range p.harbors {
 		h.close()
 	}
@@ -93,7 +99,7 @@ func (p *Provisioner) each(do func(name string, h *harbor) error) []Fault {
 			if err := do(name, h); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				faults = append(faults, Fault{name, plain(err).Error()})
+				faults = append(faults, Fault{name, faultOf(err), away(err)})
 			}
 		})
 	}
@@ -127,7 +133,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	if p.artifactory != nil {
 		got, err := p.artifactory.read(ctx)
 		if err != nil {
-			faults = append(faults, Fault{atArtifactory, err.Error()})
+			faults = append(faults, Fault{atArtifactory, err.Error(), away(err)})
 		} else {
 			have[atArtifactory] = got
 		}
@@ -136,6 +142,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		p.wanting.prefixes[name] = h.prefix
 	}
 	want = p.wanting.wants() // again, with the prefixes that the Harbors have
+	p.wanting.keepUnlisted(want, have)
 	plan := compareAll(want, have, p.options.Rewrite, p.options.Prune)
 	plan.Faults = faults
 	plan.Notes = append(plan.Notes, p.notes...)
@@ -154,12 +161,32 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 }
 
 // Apply does what the plan says; progress is called for each change as it ends, one
-// at a time. Ending ctx stops between changes.
+// at a time. Ending ctx stops between changes. It holds the Harbors that it changes,
+// unless Hold does already: while another run is at work it does nothing.
 func (p *Provisioner) Apply(ctx context.Context, plan *Plan, progress func(Result)) []Result {
 	if progress == nil {
 		progress = func(Result) {}
 	}
-	return plan.run(ctx, p.harbors, p.artifactory, progress)
+	if len(plan.Changes) == 0 {
+		return []Result{}
+	}
+	release, barred, err := p.hold(ctx, "apply", plan.changed())
+	if err != nil {
+		barred = map[string]error{}
+		for _, c := range plan.Changes {
+			barred[c.Datacenter] = err
+		}
+		return p.run(ctx, plan, barred, progress)
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if over := p.leases.over; over.Err() != nil {
+		cancel(context.Cause(over))
+	} else {
+		defer context.AfterFunc(over, func() { cancel(context.Cause(over)) })()
+	}
+	return p.run(ctx, plan, barred, progress)
 }
 
 // Calls is how many calls each Harbor's management API has taken until now.

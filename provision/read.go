@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -14,7 +15,6 @@ import (
 	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
 	clientquota "github.com/goharbor/go-client/pkg/sdk/v2.0/client/quota"
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
-	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/systeminfo"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 	"golang.org/x/sync/errgroup"
@@ -51,7 +51,7 @@ func (h *harbor) readVersion(ctx context.Context, have *having) error {
 // read is what a Harbor has of what is wanted, and everything beside it that could be
 // ours. Without a want it is everything.
 func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*having, error) {
-	have := &having{datacenter: datacenter, prefix: h.prefix, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}}
+	have := &having{datacenter: datacenter, prefix: h.prefix, account: h.user, entries: map[Key]*entry{}, quotas: map[string]quotaOf{}, unsaid: map[string][]string{}}
 	var config *models.ConfigurationsResponse
 	var projects []*models.Project
 	g, all := errgroup.WithContext(ctx)
@@ -70,7 +70,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	wants := map[string][]string{"oidc": oidcKeys}
+	wants := map[string][]string{"oidc": oidcKeys, "settings": settingKeys}
 	if want != nil {
 		wants = map[string][]string{}
 		for k, o := range want.objects {
@@ -96,18 +96,67 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 		}
 	}
 	g, all = errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
+	g.SetLimit(readsAtOnce)
 	g.Go(func() error { return h.readRobots(all, have, "", 0) })
-	if want != nil && want.objects[Key{datacenter, kindGC, "schedule"}] != nil {
+	if want == nil || want.objects[Key{datacenter, kindGC, "schedule"}] != nil {
 		g.Go(func() error { return h.readGC(all, have) })
 	}
+	parts := want.parts(datacenter)
+	have.shallow = len(parts) > lookedInto
 	for _, p := range projects {
+		have.unsaid[p.Name] = unsaid(p)
 		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
-		if want == nil || want.objects[Key{datacenter, kindProject, p.Name}] != nil {
-			h.readProject(all, g, have, want, p)
+		switch part := parts[p.Name]; {
+		case want == nil:
+			h.readProject(all, g, have, parted{true, true, true, true}, true, p)
+		case part != nil:
+			h.readProject(all, g, have, *part, !have.shallow, p)
 		}
 	}
 	return have, g.Wait()
+}
+
+// lookedInto is in how many projects of a Harbor everything is read, also what the fleet
+// file does not say. In more of them Harbor, which has no lists of such things, would be
+// asked for minutes.
+const lookedInto = 200
+
+// parted says what of a project is read.
+type parted struct{ robots, members, rules, webhooks bool }
+
+// parts are what of each project is wanted, by its name.
+func (d *wanted) parts(datacenter string) map[string]*parted {
+	all := map[string]*parted{}
+	if d == nil {
+		return all
+	}
+	of := func(name string) *parted {
+		if all[name] == nil {
+			all[name] = &parted{}
+		}
+		return all[name]
+	}
+	for k := range d.objects {
+		if k.Datacenter != datacenter {
+			continue
+		}
+		name, _, _ := strings.Cut(k.Name, " ")
+		switch k.Kind {
+		case kindProject:
+			of(name)
+		case kindRobot:
+			if project, _, ok := strings.Cut(k.Name, "+"); ok {
+				of(project).robots = true
+			}
+		case kindMember:
+			of(name).members = true
+		case kindImmutable:
+			of(name).rules = true
+		case kindWebhook:
+			of(name).webhooks = true
+		}
+	}
+	return all
 }
 
 func projectRead(p *models.Project, quota int64, registries map[int64]string) *project {
@@ -119,42 +168,51 @@ func projectRead(p *models.Project, quota int64, registries map[int64]string) *p
 	return out
 }
 
-// readProject reads what hangs on a project, as far as it is wanted.
-func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, want *wanted, p *models.Project) {
-	robots, members, rules, webhooks := want == nil, want == nil, want == nil, want == nil
-	if want == nil {
-		want = &wanted{}
-	}
-	for k := range want.objects {
-		if k.Datacenter != have.datacenter {
-			continue
+// unsaid are the settings of a project that the fleet file does not have, where they are
+// not as projects are born.
+func unsaid(p *models.Project) (all []string) {
+	m := cmp.Or(p.Metadata, &models.ProjectMetadata{})
+	for _, f := range []struct {
+		name  string
+		value *string
+		born  string
+	}{{"enable_content_trust", m.EnableContentTrust, "false"}, {"enable_content_trust_cosign", m.EnableContentTrustCosign, "false"}, {"prevent_vul", m.PreventVul, "false"},
+		{"auto_sbom_generation", m.AutoSbomGeneration, "false"}, {"reuse_sys_cve_allowlist", m.ReuseSysCVEAllowlist, "true"}, {"proxy_speed_kb", m.ProxySpeedKb, "-1"}} {
+		if v := deref(f.value); v != "" && v != f.born {
+			all = append(all, f.name+": "+v)
 		}
-		of, _, _ := strings.Cut(k.Name, map[string]string{kindRobot: "+"}[k.Kind]+" ")
-		switch k.Kind {
-		case kindRobot:
-			robots = robots || strings.HasPrefix(k.Name, p.Name+"+")
-		case kindMember:
-			members = members || of == p.Name
-		case kindImmutable:
-			rules = rules || of == p.Name
-		case kindWebhook:
-			webhooks = webhooks || of == p.Name
+	}
+	if deref(m.PreventVul) == "true" {
+		all = append(all, "severity: "+deref(m.Severity))
+	}
+	if c := p.CVEAllowlist; c != nil && len(c.Items) > 0 {
+		all = append(all, fmt.Sprintf("an allowlist of %d CVEs", len(c.Items)))
+	}
+	return all
+}
+
+// readProject reads what hangs on a project, as far as it is wanted, or everything. That
+// an account may not see what is not wanted does not matter.
+func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *having, part parted, everything bool, p *models.Project) {
+	read := func(wanted bool, do func() error) {
+		if wanted || everything {
+			g.Go(func() error {
+				err := do()
+				if isCode(err, 403) && !wanted {
+					return nil
+				}
+				return err
+			})
 		}
 	}
 	if m := p.Metadata; m != nil && deref(m.RetentionID) != "" {
 		g.Go(func() error { return h.readRetention(ctx, have, p.Name, *m.RetentionID) })
 	}
-	if robots {
-		g.Go(func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
-	}
-	if members {
-		g.Go(func() error { return h.readMembers(ctx, have, p) })
-	}
-	if rules {
-		g.Go(func() error { return h.readImmutable(ctx, have, p) })
-	}
-	if strings.HasPrefix(p.Name, naming.MultiDC) {
-		g.Go(func() error { return h.readWebhook(ctx, have, p, webhooks) })
+	read(part.robots, func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
+	read(part.members, func() error { return h.readMembers(ctx, have, p) })
+	read(part.rules, func() error { return h.readImmutable(ctx, have, p) })
+	if strings.HasPrefix(p.Name, naming.MultiDC) && (part.webhooks || everything) {
+		g.Go(func() error { return h.readWebhook(ctx, have, p, part.webhooks) })
 	}
 }
 
@@ -225,12 +283,11 @@ func (h *harbor) readRegistries(ctx context.Context, have *having) error {
 }
 
 func (h *harbor) readPolicies(ctx context.Context, have *having) error {
-	all, err := pages(func(page int64) ([]*models.ReplicationPolicy, error) {
-		got, err := h.api.Replication.ListReplicationPolicies(ctx, replication.NewListReplicationPoliciesParams().WithPage(&page).WithPageSize(ptr(int64(pageSize))))
-		if err != nil {
+	all, err := pages(func(page int64) (got []*policyShown, err error) {
+		if _, err = h.call(ctx, http.MethodGet, fmt.Sprintf("/replication/policies?page=%d&page_size=%d", page, pageSize), nil, &got); err != nil {
 			return nil, fmt.Errorf("list the replications: %w", plain(err))
 		}
-		return got.Payload, nil
+		return got, nil
 	})
 	for _, p := range all {
 		have.put(kindPolicy, p.Name, &entry{id: p.ID, object: policyRead(p)})
@@ -238,9 +295,15 @@ func (h *harbor) readPolicies(ctx context.Context, have *having) error {
 	return err
 }
 
-func policyRead(p *models.ReplicationPolicy) *policy {
+// policyShown is a replication as Harbor shows it, with what go-client does not know.
+type policyShown struct {
+	models.ReplicationPolicy
+	Single *bool `json:"single_active_replication"`
+}
+
+func policyRead(p *policyShown) *policy {
 	out := &policy{name: p.Name, description: p.Description, namespace: p.DestNamespace, flatten: naming.FlattenAll, disabled: !p.Enabled,
-		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed)}
+		override: p.Override, deletion: p.Deletion || p.ReplicateDeletion, speed: deref(p.Speed), single: saidBool(p.Single), byChunk: saidBool(p.CopyByChunk)}
 	if n := p.DestNamespaceReplaceCount; n != nil {
 		out.flatten = naming.Flatten(*n)
 	}

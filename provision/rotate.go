@@ -47,6 +47,14 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	release, barred, err := p.hold(ctx, "rotate "+o.Robot, sortedKeys(p.harbors))
+	for name, e := range barred {
+		err = fmt.Errorf("nothing is rotated while %s cannot be held: %w", name, e)
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	switch {
 	case o.Robot == "sync":
 		return p.rotateSync(ctx, o, robots)
@@ -100,9 +108,11 @@ func (p *Provisioner) phase(ctx context.Context, o RotateOptions, rewrite bool, 
 		return err
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("nothing is rotated while %s cannot be reached: %s", faults[0].Datacenter, faults[0].Message)
+		return fmt.Errorf("nothing is rotated while %s cannot be read: %s", faults[0].Datacenter, faults[0].Message)
 	}
-	want := part(p.wanting.wants())
+	full := p.wanting.wants()
+	p.wanting.keepUnlisted(full, have)
+	want := part(full)
 	for name, h := range have {
 		if err := p.harbors[name].prove(ctx, h, want); err != nil {
 			return err

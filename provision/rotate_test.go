@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -56,8 +57,9 @@ func pushAndPull(t *testing.T, h *lab.Harbor, image string) {
 		t.Error(err)
 		return
 	}
+	project, _, _ := strings.Cut(image, "/")
 	as := func(robot string) remote.Option {
-		return remote.WithAuth(&authn.Basic{Username: "robot$multi-dc-repo1+" + robot, Password: testSecrets["robot-password/"+robot+"/repo1"]})
+		return remote.WithAuth(&authn.Basic{Username: "robot$" + project + "+" + robot, Password: testSecrets["robot-password/"+robot+"/"+strings.TrimPrefix(project, "multi-dc-")]})
 	}
 	if err := remote.Write(ref, img, as("readwrite")); err != nil {
 		t.Error(err)
@@ -195,4 +197,68 @@ func TestRotateForUsers(t *testing.T) {
 	if err := f.open(t, Options{}).Rotate(t.Context(), RotateOptions{Robot: "nobody"}); err == nil {
 		t.Error("nobody is rotated")
 	}
+}
+
+// An apply with --prune in the middle of a rotation takes nobody's login away: neither
+// the successor's that users have just moved to, nor the old one.
+func TestPruneInTheMiddleOfARotation(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	h, old := f.harbors["dc1"], testSecrets["robot-password/readonly/repo1"]
+	f.vault.Store("robot-password/readonly/repo1", "Rotated1repo1")
+	f.vault.Store("robot-password/edge", "Rotated1edge")
+	rotations := []RotateOptions{{Robot: "readonly", Projects: []string{"repo1"}}, {Robot: "breakwater-edge"}}
+	for _, rotation := range rotations {
+		if err := f.open(t, Options{}).Rotate(t.Context(), rotation); err != nil {
+			t.Fatal(err)
+		}
+	}
+	today := time.Now().UTC().Format("20060102")
+	for range 3 {
+		plan := f.apply(t, Options{Prune: true})
+		if len(plan.Changes) != 0 || !strings.Contains(strings.Join(plan.Notes, "\n"), "dc1: robot multi-dc-repo1+readonly-"+today+": users move to it") {
+			t.Errorf("%v\n%s", plan.Changes, strings.Join(plan.Notes, "\n"))
+		}
+		for robot, secret := range map[string]string{"multi-dc-repo1+readonly": old, "multi-dc-repo1+readonly-" + today: "Rotated1repo1",
+			"breakwater-edge": testSecrets["robot-password/edge"], "breakwater-edge-" + today: "Rotated1edge"} {
+			if !logsIn(t, h, "robot$"+robot, secret) {
+				t.Errorf("%s does not log in any more", robot)
+			}
+		}
+	}
+	for _, rotation := range rotations {
+		rotation.Finish = true
+		if err := f.open(t, Options{}).Rotate(t.Context(), rotation); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.apply(t, Options{Prune: true, PruneMax: 100})
+	if logsIn(t, h, "robot$breakwater-edge-"+today, "Rotated1edge") || !logsIn(t, h, "robot$breakwater-edge", "Rotated1edge") {
+		t.Error("the rotation does not end")
+	}
+	f.settled(t)
+}
+
+// The robot that stands in for sync stays while a peer logs in as it, also where that
+// peer is away.
+func TestPruneWhilePeersLogInAsTheSecondRobot(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	p := f.open(t, Options{})
+	robots := p.rotated(p.wanting.wants(), RotateOptions{Robot: "sync", Projects: []string{"repo1"}})
+	// As it is where a rotation was interrupted after its first half.
+	if err := p.phase(t.Context(), RotateOptions{Progress: func(string) {}}, false, func(full *wanted) *wanted { return p.syncAs(full, robots, nextSuffix) }); err != nil {
+		t.Fatal(err)
+	}
+	alone := f.plan(t, f.open(t, Options{Prune: true, Datacenters: []string{"dc1"}}))
+	if alone.Count(Delete) != 0 || !strings.Contains(strings.Join(alone.Notes, "\n"), "may still log in as it") {
+		t.Errorf("%v %v", alone.Changes, alone.Notes)
+	}
+	if plan := f.apply(t, Options{Prune: true}); plan.Count(Delete) != 0 || plan.Count(Update) == 0 {
+		t.Errorf("%v %v", plan.Changes, plan.Notes)
+	}
+	if plan := f.apply(t, Options{Prune: true}); plan.Count(Delete) != 3 || len(plan.Changes) != 3 {
+		t.Errorf("%v", plan.Changes)
+	}
+	f.settled(t)
 }

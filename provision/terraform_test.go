@@ -63,6 +63,9 @@ func ours(t *testing.T, method, path, text string, registries map[float64]string
 	case path == "/replication/policies":
 		delete(body, "id") // 0
 		body["description"] = mark
+		for _, k := range []string{"deletion", "replicate_deletion", "single_active_replication"} { // the first two are false
+			delete(body, k)
+		}
 		for _, side := range []string{"src_registry", "dest_registry"} {
 			id, _ := body[side].(map[string]any)["id"].(float64)
 			body[side] = registries[id]
@@ -116,7 +119,7 @@ func TestWritesAreTerraforms(t *testing.T) {
 	}
 	count := map[written]int{}
 	for _, r := range requests {
-		if strings.HasSuffix(r.path, "/ping") || strings.HasSuffix(r.path, "/webhook/policies") || strings.Contains(r.body, "team-a") || strings.Contains(r.body, `"latestPulledN":5}`) || strings.Contains(r.body, "The edge's own") || strings.Contains(r.body, testSecrets["robot-password/edge"]) {
+		if strings.HasSuffix(r.path, "/ping") || strings.HasSuffix(r.path, "/webhook/policies") || strings.Contains(r.path, "/labels") || strings.Contains(r.body, "team-a") || strings.Contains(r.body, `"latestPulledN":5}`) || strings.Contains(r.body, "The edge's own") || strings.Contains(r.body, testSecrets["robot-password/edge"]) {
 			continue // the recorded configuration has no Artifactory and no edge
 		}
 		if r.path == "/api/v2.0/registries" || r.path == "/api/v2.0/robots" { // the mark is there already

@@ -1,7 +1,11 @@
 package provision
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,6 +40,22 @@ func TestVerifySaysWhatDoesNotWork(t *testing.T) {
 	}
 	if n := len(failures(checks)); n != 3 {
 		t.Errorf("%d failures: %v", n, failures(checks))
+	}
+}
+
+// What is in projects that are not tried is nobody's to delete, whatever it is called.
+func TestVerifyOfOneProjectLeavesTheOthersAlone(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	h := f.harbors["dc1"]
+	pushAndPull(t, h, "multi-dc-repo2/"+canaryRepo+":v1")
+	checks, err := f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo1"}, Patience: time.Minute})
+	if err != nil || len(failures(checks)) != 0 {
+		t.Errorf("%v %v", err, failures(checks))
+	}
+	found(t, h, "/projects/multi-dc-repo2/repositories", "multi-dc-repo2/"+canaryRepo)
+	if _, err := f.open(t, Options{}).Verify(t.Context(), VerifyOptions{Projects: []string{"repo9"}}); err == nil || !strings.Contains(err.Error(), `"repo9"`) {
+		t.Error(err)
 	}
 }
 
@@ -76,5 +96,40 @@ func TestVerifySeesReplication(t *testing.T) {
 	}
 	if all := failures(checks); len(all) != 1 || !strings.Contains(all[0], "dc1: multi-dc-repo1 comes to dc2: the push on events does not run") {
 		t.Errorf("%v", all)
+	}
+}
+
+// A pull that Harbor skipped because the one before still ran is no failure of it, and is
+// begun again: the one that ran may not have seen what was pushed.
+func TestVerifyKnowsSkippedPulls(t *testing.T) {
+	const skippedText = "Execution skipped: active replication still in progress."
+	var started atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/c/login":
+			w.Header().Set("X-Harbor-Csrf-Token", "csrf")
+			http.SetCookie(w, &http.Cookie{Name: "sid", Value: "x"})
+		case r.Method == http.MethodPost:
+			w.Header().Set("Location", fmt.Sprintf("/api/v2.0/replication/executions/%d", started.Add(1)))
+			w.WriteHeader(http.StatusCreated)
+		case strings.HasSuffix(r.URL.Path, "/executions"):
+			fmt.Fprintf(w, `[{"id":9,"status":"Failed","status_text":%q},{"id":8,"status":"Succeed"},{"id":7,"status":"Failed","status_text":"broken"}]`, skippedText)
+		case started.Load() < 3:
+			fmt.Fprintf(w, `{"id":1,"status":"Failed","status_text":%q}`, skippedText)
+		default:
+			fmt.Fprint(w, `{"id":3,"status":"Succeed"}`)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	h, err := newHarbor(srv.URL, "admin", "Harbor12345", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := h.lastExecution(t.Context(), Key{"dc1", kindPolicy, "x"}, 1); !c.OK {
+		t.Errorf("%+v", c)
+	}
+	if err := h.runPolicy(t.Context(), 1); err != nil || started.Load() != 3 {
+		t.Errorf("%v after %d", err, started.Load())
 	}
 }

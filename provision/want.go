@@ -158,14 +158,14 @@ func (w *wanting) wantProject(d *wanted, datacenter string, c common, scan *bool
 	d.add(k, &c.project, needs...)
 	d.add(Key{datacenter, kindRetention, c.name}, retentionOf(c.retention), k)
 	for _, pattern := range c.immutable {
-		d.add(Key{datacenter, kindImmutable, c.name + " " + pattern}, &immutable{pattern: pattern, selects: "**"}, k)
+		d.add(Key{datacenter, kindImmutable, c.name + " " + pattern}, &immutable{pattern: pattern}, k)
 	}
 	for _, m := range c.members {
 		needs := []Key{k}
 		if oidc := (Key{datacenter, kindConfiguration, "oidc"}); d.objects[oidc] != nil { // groups are known only then
 			needs = append(needs, oidc)
 		}
-		d.add(Key{datacenter, kindMember, c.name + " " + m.Group}, &member{m.Group, m.Role}, needs...)
+		d.add(Key{datacenter, kindMember, c.name + " " + m.Group}, &member{group: m.Group, role: m.Role}, needs...)
 	}
 	return k
 }
@@ -234,6 +234,7 @@ func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
 		d.add(k, &policy{
 			name: k.Name, description: mark, from: image.From, trigger: "scheduled", cron: schedule, namespace: project.Name, flatten: image.Flatten.Count,
 			filters: []filter{{kind: filterName, value: image.Name}, {kind: filterTag, value: image.Tags}}, override: true,
+			single: saidBool(r.Single), byChunk: saidBool(r.ByChunk),
 		}, project, Key{datacenter, kindRegistry, image.From})
 	}
 }

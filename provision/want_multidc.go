@@ -60,8 +60,9 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	if m.Replication.Tags == fleet.TagsEdges {
 		tags = contentAlone
 	}
-	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}}
+	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}, byChunk: saidBool(m.Replication.ByChunk)}
 	from := p
+	from.single = saidBool(m.Replication.Single) // of events Harbor takes none with it
 	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", w.moves(name, peer)
 	k := Key{datacenter, kindPolicy, from.name}
 	var err error
@@ -71,7 +72,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	d.add(k, &from, at, project)
 	if m.Replication.Push == pushOnEvents {
 		to := p
-		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, "event_based", w.moves(name, datacenter)
+		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, w.moves(name, datacenter)
 		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
 	}
 }
@@ -128,8 +129,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	if e.Secret.IsZero() {
 		return
 	}
-	k := Key{datacenter, kindRobot, e.Name}
-	rb := &robot{name: e.Name, duration: -1, description: marked(edgesOwn)}
+	k, rb := w.edgeRobot(datacenter)
 	var needs []Key
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {
@@ -147,6 +147,12 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	d.add(k, rb, needs...)
 	d.secrets[k] = w.secret(e.Secret, "")
 	w.checkSecret(d, k)
+}
+
+// edgeRobot is the edge's robot, which may nothing yet.
+func (w *wanting) edgeRobot(datacenter string) (Key, *robot) {
+	name := w.fleet.Edge.Robot.Name
+	return Key{datacenter, kindRobot, name}, &robot{name: name, duration: -1, description: marked(edgesOwn)}
 }
 
 // grantsOf reads what a robot may do in a project, as "repository:push tag:list".

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"path"
 	"slices"
 	"strconv"
@@ -53,8 +54,11 @@ func (w *writer) create(ctx context.Context) error {
 		return err
 	}
 	found, e := w.lookup(ctx)
-	if e != nil || found == nil {
+	switch {
+	case e != nil:
 		return err
+	case found == nil:
+		return fmt.Errorf("it was not made: %s", plain(err))
 	}
 	w.change.have = found
 	w.run.setID(w.change.Key, found.id)
@@ -98,11 +102,7 @@ func (w *writer) make(ctx context.Context) error {
 	case *registry:
 		return w.makeRegistry(ctx, o)
 	case *policy:
-		made, err := w.api.Replication.CreateReplicationPolicy(ctx, replication.NewCreateReplicationPolicyParams().WithPolicy(w.policyModel(o)))
-		if err != nil {
-			return err
-		}
-		return w.located(made.Location)
+		return w.makePolicy(ctx, o)
 	case *webhook:
 		return w.makeWebhook(ctx, o)
 	}
@@ -122,18 +122,13 @@ func (w *writer) update(ctx context.Context) error {
 	case configuration:
 		return w.putConfiguration(ctx, o)
 	case *collection:
-		m := &models.Schedule{Schedule: &models.ScheduleObj{Type: "Custom", Cron: o.cron}, Parameters: map[string]any{"delete_untagged": o.untagged, "workers": 1}}
-		_, err := w.api.GC.UpdateGCSchedule(ctx, gc.NewUpdateGCScheduleParams().WithSchedule(m))
-		return err
+		return w.putCollection(ctx, o)
 	case *project:
 		return w.putProject(ctx, o)
 	case *retention:
 		return w.putRetention(ctx, o)
 	case *immutable:
-		m := o.model()
-		m.ID = w.change.have.id
-		_, err := w.api.Immutable.UpdateImmuRule(ctx, clientimmutable.NewUpdateImmuRuleParams().WithProjectNameOrID(w.projectOf()).WithImmutableRuleID(m.ID).WithImmutableRule(m))
-		return err
+		return w.putImmutable(ctx, o)
 	case *member:
 		params := clientmember.NewUpdateProjectMemberParams().WithProjectNameOrID(w.projectOf()).WithMid(w.change.have.id)
 		_, err := w.api.Member.UpdateProjectMember(ctx, params.WithRole(&models.RoleRequest{RoleID: roles[o.role]}))
@@ -143,10 +138,7 @@ func (w *writer) update(ctx context.Context) error {
 	case *registry:
 		return w.putRegistry(ctx, o)
 	case *policy:
-		m := w.policyModel(o)
-		m.ID = w.change.have.id
-		_, err := w.api.Replication.UpdateReplicationPolicy(ctx, replication.NewUpdateReplicationPolicyParams().WithID(m.ID).WithPolicy(m))
-		return err
+		return w.putPolicy(ctx, o)
 	case *webhook:
 		return w.putWebhook(ctx, o)
 	}
@@ -158,13 +150,13 @@ func (w *writer) update(ctx context.Context) error {
 func (w *writer) delete(ctx context.Context) error {
 	id := w.change.have.id
 	var err error
-	switch o := w.change.have.object.(type) {
+	switch w.change.have.object.(type) {
 	case *robot:
 		_, err = w.api.Robot.DeleteRobot(ctx, clientrobot.NewDeleteRobotParams().WithRobotID(id))
 	case *registry:
 		_, err = w.api.Registry.DeleteRegistry(ctx, clientregistry.NewDeleteRegistryParams().WithID(id))
 	case *policy:
-		err = w.deletePolicy(ctx, id, o)
+		err = w.deletePolicy(ctx, id)
 	case *webhook:
 		_, err = w.api.Webhook.DeleteWebhookPolicyOfProject(ctx, clientwebhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(id))
 	default:
@@ -176,11 +168,8 @@ func (w *writer) delete(ctx context.Context) error {
 	return err
 }
 
-func (w *writer) deletePolicy(ctx context.Context, id int64, o *policy) error {
-	o.disabled = true
-	m := w.policyModel(o)
-	m.ID = id
-	if _, err := w.api.Replication.UpdateReplicationPolicy(ctx, replication.NewUpdateReplicationPolicyParams().WithID(id).WithPolicy(m)); err != nil {
+func (w *writer) deletePolicy(ctx context.Context, id int64) error {
+	if err := w.putOver(ctx, fmt.Sprintf("%s/%d", policiesPath, id), map[string]any{"enabled": false}); err != nil {
 		return fmt.Errorf("disable it: %w", plain(err))
 	}
 	running, err := w.api.Replication.ListReplicationExecutions(ctx, replication.NewListReplicationExecutionsParams().WithPolicyID(&id).WithStatus(ptr("InProgress")))
@@ -193,6 +182,25 @@ func (w *writer) deletePolicy(ctx context.Context, id int64, o *policy) error {
 		}
 	}
 	_, err = w.api.Replication.DeleteReplicationPolicy(ctx, replication.NewDeleteReplicationPolicyParams().WithID(id))
+	return err
+}
+
+// putCollection writes when garbage is collected, with the parameters that are not ours.
+func (w *writer) putCollection(ctx context.Context, o *collection) error {
+	got, err := w.api.GC.GetGCSchedule(ctx, gc.NewGetGCScheduleParams())
+	if err != nil {
+		return err
+	}
+	parameters := raw{"workers": json.RawMessage("1")}
+	if s := got.Payload; s != nil && s.JobParameters != "" {
+		if err := json.Unmarshal([]byte(s.JobParameters), &parameters); err != nil {
+			return fmt.Errorf("read the parameters of garbage collection: %w", err)
+		}
+	}
+	if parameters, err = parameters.over(map[string]any{"delete_untagged": o.untagged}); err != nil {
+		return err
+	}
+	_, err = w.call(ctx, http.MethodPut, "/system/gc/schedule", map[string]any{"schedule": map[string]any{"type": "Custom", "cron": o.cron}, "parameters": parameters}, nil)
 	return err
 }
 

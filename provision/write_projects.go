@@ -3,6 +3,8 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"strconv"
 
 	clientproject "github.com/goharbor/go-client/pkg/sdk/v2.0/client/project"
@@ -85,9 +87,7 @@ func (w *writer) putRetention(ctx context.Context, o *retention) error {
 }
 
 func (w *writer) updateRetention(ctx context.Context, id int64, m *models.RetentionPolicy) error {
-	m.ID = id
-	_, err := w.api.Retention.UpdateRetention(ctx, clientretention.NewUpdateRetentionParams().WithID(id).WithPolicy(m))
-	return err
+	return w.putOver(ctx, fmt.Sprintf("/retentions/%d", id), map[string]any{"id": id, "algorithm": m.Algorithm, "scope": m.Scope, "trigger": m.Trigger, "rules": m.Rules})
 }
 
 func (r *retention) model(ref int64) *models.RetentionPolicy {
@@ -111,6 +111,29 @@ func (i *immutable) model() *models.ImmutableRule {
 		TagSelectors:   []*models.ImmutableSelector{{Kind: "doublestar", Decoration: "matches", Pattern: i.pattern}}}
 }
 
+// putImmutable turns a rule on again: what it selects is how it was found, and stays.
+func (w *writer) putImmutable(ctx context.Context, o *immutable) error {
+	path := fmt.Sprintf("/projects/%s/immutabletagrules", w.projectOf())
+	all, err := pages(func(page int64) (got []raw, err error) {
+		_, err = w.call(ctx, http.MethodGet, fmt.Sprintf("%s?page=%d&page_size=%d", path, page, pageSize), nil, &got)
+		return got, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, rule := range all {
+		if id := strconv.FormatInt(w.change.have.id, 10); string(rule["id"]) == id {
+			body, err := rule.over(map[string]any{"disabled": o.disabled})
+			if err != nil {
+				return err
+			}
+			_, err = w.call(ctx, http.MethodPut, path+"/"+id, body, nil)
+			return err
+		}
+	}
+	return errors.New("it is gone")
+}
+
 func (w *writer) makeWebhook(ctx context.Context, o *webhook) error {
 	params := clientwebhook.NewCreateWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithPolicy(o.model(w.change.secret))
 	made, err := w.api.Webhook.CreateWebhookPolicyOfProject(ctx, params)
@@ -123,10 +146,8 @@ func (w *writer) makeWebhook(ctx context.Context, o *webhook) error {
 // putWebhook writes the whole webhook, as Harbor keeps nothing of what is left out.
 func (w *writer) putWebhook(ctx context.Context, o *webhook) error {
 	m := o.model(w.change.secret)
-	m.ID = w.change.have.id
-	params := clientwebhook.NewUpdateWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(m.ID).WithPolicy(m)
-	_, err := w.api.Webhook.UpdateWebhookPolicyOfProject(ctx, params)
-	return err
+	return w.putOver(ctx, fmt.Sprintf("/projects/%s/webhook/policies/%d", w.projectOf(), w.change.have.id),
+		map[string]any{"name": m.Name, "description": m.Description, "enabled": m.Enabled, "event_types": m.EventTypes, "targets": m.Targets})
 }
 
 func (w *webhook) model(secret string) *models.WebhookPolicy {

@@ -20,7 +20,7 @@ func (w *writer) makeRobot(ctx context.Context, o *robot) error {
 	w.run.setID(w.change.Key, made.Payload.ID)
 	if err := w.setSecret(ctx, made.Payload.ID); err != nil {
 		if _, e := w.api.Robot.DeleteRobot(ctx, clientrobot.NewDeleteRobotParams().WithRobotID(made.Payload.ID)); e != nil {
-			return fmt.Errorf("%w; it was made and could not be removed (%w): the next run gives it its secret", plain(err), plain(e))
+			return halfDone{fmt.Errorf("it was made, has no secret (%w), and could not be removed (%w): the next run gives it its secret", plain(err), plain(e))}
 		}
 		return err
 	}
@@ -63,8 +63,8 @@ func (w *writer) setSecret(ctx context.Context, id int64) error {
 func (w *writer) putRobot(ctx context.Context, o *robot) error {
 	id := w.change.have.id
 	if changed(w.change.have.object, o) {
-		m := &models.Robot{ID: id, Name: w.prefix + o.key(), Level: o.level(), Description: o.description, Duration: &o.duration, Permissions: o.permissions(), Editable: true}
-		if _, err := w.api.Robot.UpdateRobot(ctx, clientrobot.NewUpdateRobotParams().WithRobotID(id).WithRobot(m)); err != nil {
+		ours := map[string]any{"name": w.prefix + o.key(), "level": o.level(), "description": o.description, "duration": o.duration, "disable": o.disabled, "permissions": o.permissions()}
+		if err := w.putOver(ctx, fmt.Sprintf("/robots/%d", id), ours); err != nil {
 			return err
 		}
 	}

@@ -79,29 +79,20 @@ func (o *provisioning) report(plan *provision.Plan, waits []provision.Key, faile
 	return writeMetrics(o.metrics, names, plan, waits, failed, time.Since(o.begun))
 }
 
-// plan opens the fleet and plans.
-func (o *provisioning) plan(ctx context.Context) (*provision.Provisioner, *provision.Plan, error) {
+// open reads the fleet file and its secrets.
+func (o *provisioning) open(ctx context.Context) (*provision.Provisioner, error) {
 	o.begun = time.Now()
 	f, err := fleet.ReadFile(o.config)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	o.fleet = f
 	for _, name := range o.datacenters {
 		if f.Datacenters[name] == nil {
-			return nil, nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
 		}
 	}
-	p, err := provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
-	if err != nil {
-		return nil, nil, err
-	}
-	plan, err := p.Plan(ctx)
-	if err != nil {
-		p.Close()
-		return nil, nil, err
-	}
-	return p, plan, nil
+	return provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
 }
 
 func provisionPlanCommand() *cobra.Command {
@@ -110,15 +101,19 @@ func provisionPlanCommand() *cobra.Command {
 		Use:   "plan --config fleet.yaml",
 		Short: "Say what would change, and change nothing",
 		Long: `Read every Harbor and say what would change, a line an object and a line a field,
-grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor could not be
-read (the rest is planned), 1 failed.`,
+grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor cannot be
+reached (the rest is planned), 1 failed, as where the password is refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, plan, err := o.plan(cmd.Context())
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			plan, err := p.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
 			if o.asJSON {
 				err = writeIndented(cmd.OutOrStdout(), plan)
 			} else {
@@ -128,7 +123,7 @@ read (the rest is planned), 1 failed.`,
 			for _, c := range plan.Changes {
 				waits = append(waits, c.Key)
 			}
-			switch err := errors.Join(err, o.report(plan, waits, false)); {
+			switch err := errors.Join(err, o.report(plan, waits, false), plan.Refused()); {
 			case err != nil:
 				return err
 			case len(plan.Faults) > 0:
@@ -151,15 +146,22 @@ func provisionApplyCommand() *cobra.Command {
 		Short: "Plan, ask, and do it",
 		Long: `Plan, show the plan, ask, and do it, at all Harbors at once. What needs something of
 a Harbor that cannot be reached waits for a later run; the rest is done. Ctrl-C stops
-between objects, and another run completes. Exit status: 0 everything is as the file
-says, 3 something waits for a Harbor, 1 failed.`,
+between objects, within 15 seconds, says what is half done, and another run completes.
+Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1 failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, plan, err := o.plan(cmd.Context())
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			if err := p.Hold(cmd.Context(), "apply"); err != nil {
+				return err
+			}
+			plan, err := p.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
 			out := cmd.OutOrStdout()
 			if o.asJSON {
 				out = io.Discard
@@ -187,15 +189,14 @@ says, 3 something waits for a Harbor, 1 failed.`,
 					waits = append(waits, r.Key)
 				}
 			}
-			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results))); {
+			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results)), plan.Refused()); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):
 				return exitStatus(1)
+			case unreachableOK && cmd.Context().Err() == nil:
+				return nil
 			case provision.Partial(plan, results):
-				if unreachableOK && cmd.Context().Err() == nil {
-					return nil
-				}
 				return exitPartial
 			}
 			return nil

@@ -49,15 +49,17 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 			if c.Action == provision.Create {
 				fmt.Fprintf(w, "      %s: %s\n", f.Name, orEmpty(f.Want))
 			} else {
-				fmt.Fprintf(w, "      %s: %s -> %s\n", f.Name, orEmpty(f.Have), orEmpty(f.Want))
+				fmt.Fprintf(w, "      %s: %s\n", f.Name, f.Text())
 			}
 		}
 	}
-	for i, f := range p.Faults {
-		if i == 0 {
-			fmt.Fprintln(w)
+	if len(p.Faults) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, f := range provision.Together(p.Faults) {
+		if f.Away { // the others are why the program fails, and are said then
+			fmt.Fprintf(w, "%s %s cannot be reached, and is left out: %s\n", colour.as("!", "31"), f.Datacenter, f.Message)
 		}
-		fmt.Fprintf(w, "%s %s cannot be read, and is left out: %s\n", colour.as("!", "31"), f.Datacenter, f.Message)
 	}
 	for i, note := range p.Notes {
 		if i == 0 {
@@ -65,7 +67,13 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 		}
 		fmt.Fprintf(w, "note: %s\n", note)
 	}
-	if len(p.Changes) == 0 {
+	switch {
+	case p.Read == 0 && p.Objects > 0:
+		return nil // of nothing that is wanted it is known whether it is there
+	case len(p.Changes) == 0 && p.Read < p.Objects:
+		_, err := fmt.Fprintf(w, "\nNothing to do where Harbors could be read: %d of %d objects are as the fleet file says, the others are not known.\n", p.Read, p.Objects)
+		return err
+	case len(p.Changes) == 0:
 		_, err := fmt.Fprintf(w, "\nNothing to do: %d objects are as the fleet file says (%d calls, %d secrets proven).\n", p.Objects, p.Calls, p.Proofs)
 		return err
 	}
@@ -88,7 +96,7 @@ func progressTo(w io.Writer, total int) func(provision.Result) {
 		n++
 		text := fmt.Sprintf("[%d/%d] %s: %s %s %s: %s", n, total, r.Datacenter, r.Action, r.Kind, r.Name, r.Outcome)
 		switch r.Outcome {
-		case provision.Failed:
+		case provision.Failed, provision.HalfDone:
 			text = colour.as(text, "31") + ": " + r.Why
 		case provision.Deferred, provision.Stopped:
 			text = colour.as(text, "33") + ": " + r.Why
@@ -103,16 +111,26 @@ func printResults(w io.Writer, p *provision.Plan, results []provision.Result) er
 		counts[r.Outcome]++
 	}
 	if len(results) > 0 {
-		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped])
-	}
-	if !provision.Partial(p, results) {
-		return nil
+		half := ""
+		if n := counts[provision.HalfDone]; n > 0 {
+			half = fmt.Sprintf(", %d half done", n)
+		}
+		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun%s.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped], half)
 	}
 	for _, r := range results {
-		if r.Outcome == provision.Deferred {
+		switch r.Outcome {
+		case provision.HalfDone:
+			fmt.Fprintf(w, "half done: %s: %s\n", r.Key, r.Why)
+		case provision.Deferred:
 			fmt.Fprintf(w, "waiting: %s: %s\n", r.Key, r.Why)
 		}
 	}
-	_, err := fmt.Fprintln(w, "Partial: run it again when all Harbors can be reached.")
+	var err error
+	switch {
+	case len(provision.Unreached(p, results)) > 0:
+		_, err = fmt.Fprintln(w, "Partial: run it again when all Harbors can be reached.")
+	case counts[provision.HalfDone]+counts[provision.Stopped] > 0:
+		_, err = fmt.Fprintln(w, "Ended before it was through: run it again, which completes it.")
+	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/provision"
 )
 
 var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub", "peers": "Peer5ecretKey"}
@@ -141,7 +142,7 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	if text, err := os.ReadFile(metrics); err != nil || !strings.Contains(string(text), `breakwater_provision_faults{datacenter="mad1"} 1`) || !strings.Contains(string(text), lastSuccess+" 7") {
 		t.Errorf("%v %s", err, text)
 	}
-	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be read") {
+	if text := provisions(t, exitPartial, "plan", "--config", config); !strings.Contains(text, "mad1 cannot be reached") {
 		t.Error(text)
 	}
 	if text := provisions(t, exitPartial, "apply", "--yes", "--config", config); !strings.Contains(text, "Partial") {
@@ -161,5 +162,69 @@ func TestProvisionFromTheCommandLine(t *testing.T) {
 	}
 	if text := provisions(t, 0, "lint", "--config", config); !strings.Contains(text, "projects.multi-dc.app.retention: content comes to the other datacenters without a tag") {
 		t.Error(text)
+	}
+}
+
+// A refused password is a failure that is said once, whatever else is allowed to be away,
+// and nothing is claimed of what was not read.
+func TestProvisionWithAWrongPassword(t *testing.T) {
+	config, harbors := provisionFleet(t)
+	provisions(t, 0, "apply", "--yes", "--config", config)
+	wrong := filepath.Join(filepath.Dir(config), "admin")
+	if err := os.WriteFile(wrong, []byte("Wr0ngPassword"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"plan"}, {"plan", "--json"}, {"apply", "--yes"}, {"apply", "--yes", "--unreachable-ok"}, {"apply", "--yes", "--json", "--unreachable-ok"}} {
+		text := provisions(t, 1, append(args, "--config", config)...)
+		if !strings.Contains(text, "mad1, par1: this Harbor refuses harbor.username and harbor.password") || strings.Contains(text, "Nothing to do") || strings.Contains(text, "Partial") || strings.Contains(text, "Wr0ngPassword") {
+			t.Errorf("%v: %s", args, text)
+		}
+	}
+	// At one of them alone: the other is planned, and it is a failure nevertheless.
+	par1, err := lab.StartHarbor(lab.HarborConfig{AdminPassword: "Wr0ngPassword"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { par1.Close() }) //nolint:errcheck // the test is over
+	file, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte(strings.Replace(string(file), harbors[0].URL(), par1.URL(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := provisions(t, 1, "plan", "--config", config)
+	if !strings.Contains(text, "mad1: this Harbor refuses") || !strings.Contains(text, "+ project multi-dc-app") {
+		t.Error(text)
+	}
+}
+
+// What is half done is named, and a run is called partial only where it waits for a Harbor.
+func TestProvisionSaysHowARunEnded(t *testing.T) {
+	key := provision.Key{Datacenter: "par1", Kind: "robot", Name: "r"}
+	for name, c := range map[string]struct {
+		results   []provision.Result
+		says, not []string
+	}{
+		"half done":     {[]provision.Result{{Key: key, Outcome: provision.HalfDone, Why: "no answer"}}, []string{"0 not begun, 1 half done.", "half done: par1: robot r: no answer", "run it again, which completes it"}, []string{"Partial"}},
+		"ended":         {[]provision.Result{{Key: key, Outcome: provision.Stopped}}, []string{"1 not begun.", "Ended before it was through"}, []string{"Partial", "half"}},
+		"away":          {[]provision.Result{{Key: key, Outcome: provision.Deferred, Why: "mad1 does not answer", Away: true}}, []string{"waiting: par1: robot r: mad1", "Partial: run it again when all Harbors can be reached."}, nil},
+		"needs another": {[]provision.Result{{Key: key, Outcome: provision.Failed}, {Key: key, Outcome: provision.Deferred, Why: "it needs that"}}, []string{"waiting: par1: robot r: it needs that"}, []string{"Partial", "Ended"}},
+		"done":          {[]provision.Result{{Key: key, Outcome: provision.Done}}, []string{"1 done"}, []string{"Partial", "Ended", "half"}},
+	} {
+		var out bytes.Buffer
+		if err := printResults(&out, &provision.Plan{}, c.results); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range c.says {
+			if !strings.Contains(out.String(), s) {
+				t.Errorf("%s: it does not say %q: %s", name, s, out.String())
+			}
+		}
+		for _, s := range c.not {
+			if strings.Contains(out.String(), s) {
+				t.Errorf("%s: it says %q: %s", name, s, out.String())
+			}
+		}
 	}
 }

@@ -141,6 +141,7 @@ func (m *MultiDCs) setDefaults(tags string, datacenters int) {
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(180 * day), MostRecentlyPulled: 10, PushedWithin: Duration(180 * day)})
 	orPointer(&d.Webhooks, true)
 	or(&d.Replication.Pull, Duration(15*time.Minute))
+	orPointer(&d.Replication.Single, true)
 	or(&d.Replication.Tags, tags)
 	for _, p := range m.Items {
 		or(&p.Description, d.Description)
@@ -154,6 +155,8 @@ func (m *MultiDCs) setDefaults(tags string, datacenters int) {
 		or(&p.Robots.ReadWrite, d.Robots.ReadWrite)
 		or(&p.Robots.Sync, d.Robots.Sync)
 		or(&p.Replication.Pull, d.Replication.Pull)
+		orShared(&p.Replication.Single, d.Replication.Single)
+		orShared(&p.Replication.ByChunk, d.Replication.ByChunk)
 		or(&p.Replication.Tags, d.Replication.Tags)
 		or(&p.Replication.Push, d.Replication.Push)
 		or(&p.Replication.Push, p.defaultPush(datacenters))
@@ -204,6 +207,7 @@ func (r *Repls) setDefaults() {
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(365 * day), MostRecentlyPulled: 10, PushedWithin: Duration(30 * day)})
 	or(&d.Every, Duration(day))
 	or(&d.Flatten, Flatten{true, naming.FlattenAll})
+	orPointer(&d.Single, true)
 	for _, p := range r.Items {
 		or(&p.Description, d.Description)
 		or(&p.Quota, d.Quota)
@@ -212,6 +216,8 @@ func (r *Repls) setDefaults() {
 		orList(&p.Members, d.Members)
 		or(&p.Every, d.Every)
 		or(&p.Flatten, d.Flatten)
+		orShared(&p.Single, d.Single)
+		orShared(&p.ByChunk, d.ByChunk)
 		orShared(&p.Public, d.Public)
 		for i := range p.Images {
 			or(&p.Images[i].Tags, "**")

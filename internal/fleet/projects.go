@@ -62,9 +62,11 @@ type MultiDC struct {
 		Sync      Ref `yaml:"sync"`
 	} `yaml:"robots"`
 	Replication struct {
-		Pull Duration `yaml:"pull"` // default 15m
-		Push string   `yaml:"push"` // event | none; default event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
-		Tags string   `yaml:"tags"` // who moves tags: edges (Harbors replicate content alone) | harbor; default edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
+		Pull    Duration `yaml:"pull"`          // default 15m
+		Push    string   `yaml:"push"`          // event | none; default event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
+		Single  *bool    `yaml:"single_active"` // a pull does not begin while its last one runs; default true
+		ByChunk *bool    `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
+		Tags    string   `yaml:"tags"`          // who moves tags: edges (Harbors replicate content alone) | harbor; default edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
 	} `yaml:"replication"`
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
 }
@@ -129,6 +131,8 @@ type Repl struct {
 	Members     []Member         `yaml:"members"`
 	Every       Duration         `yaml:"every"`
 	Flatten     Flatten          `yaml:"flatten"`
+	Single      *bool            `yaml:"single_active"` // as a multi-dc project's
+	ByChunk     *bool            `yaml:"copy_by_chunk"`
 	Images      []Image          `yaml:"images"`
 	Datacenters map[string]*Repl `yaml:"datacenters"`
 }

@@ -30,6 +30,7 @@ func (h *Harbor) systemRoutes() []route {
 		{method: "GET", path: "/labels", check: loggedIn, serve: h.listLabels},
 		{method: "POST", path: "/labels", check: inSystem("label", "create"), serve: h.postLabel},
 		{method: "GET", path: "/labels/{id}", check: loggedIn, serve: h.getLabel},
+		{method: "PUT", path: "/labels/{id}", check: inSystem("label", "update"), serve: h.putLabel},
 		{method: "DELETE", path: "/labels/{id}", check: inSystem("label", "delete"), serve: h.deleteLabel},
 	}
 }
@@ -252,6 +253,20 @@ func (h *Harbor) getLabel(c *apiCall) error {
 		return err
 	}
 	return c.reply(*l)
+}
+
+// putLabel changes what a label is called and says; its scope stays.
+func (h *Harbor) putLabel(c *apiCall) error {
+	l, err := h.labelOf(c)
+	if err != nil {
+		return err
+	}
+	var body label
+	if err := c.read("label", &body); err != nil {
+		return err
+	}
+	l.Name, l.Description, l.Color, l.Updated = body.Name, body.Description, body.Color, stamp(h.db.now())
+	return nil
 }
 
 func (h *Harbor) deleteLabel(c *apiCall) error {

@@ -93,6 +93,12 @@ func (h *Harbor) startExecution(p *policy, trigger, operator string, delay time.
 		run.ID, run.start = h.db.id("executions"), h.db.now()
 		h.db.executions = append(h.db.executions, run)
 	}
+	if p.Single && h.running(p.ID) {
+		begin()
+		run.failure, run.ended, run.end = "Execution skipped: active replication still in progress.", true, run.start
+		cancel()
+		return run
+	}
 	if delay <= 0 {
 		begin()
 	}

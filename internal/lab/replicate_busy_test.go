@@ -235,3 +235,43 @@ func TestReplicationsQueueForWorkers(t *testing.T) {
 		}
 	}
 }
+
+// A policy of which one alone may run at a time skips what is started meanwhile: it is
+// created, has failed at once, and nothing is queued.
+func TestSingleActiveReplication(t *testing.T) {
+	fromA := &gate{}
+	a, err := StartHarbor(HarborConfig{Key: testKey(), StatusLag: time.Nanosecond, Replicating: fromA.pass})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	_, b := twoHarbors(t)
+	for _, h := range []*Harbor{a, b} {
+		h.CreateProject("multi-dc-x", false)
+	}
+	pushed := a.push(t, "multi-dc-x/app", "v1", "content")
+	replicates(t, a, b, "admin", "Harbor12345", `{"name":"single","dest_registry":{"id":1},"dest_namespace":"multi-dc-x","dest_namespace_replace_count":1,"trigger":{"type":"manual"},"enabled":true,"override":true,
+		"single_active_replication":true,"filters":[{"type":"name","value":"multi-dc-x/**"}]}`)
+	start := func() (execution struct {
+		Status string
+		Text   string `json:"status_text"`
+	}) {
+		at := a.call(t, http.StatusCreated, "POST", "/api/v2.0/replication/executions", `{"policy_id":1}`, nil).Get("Location")
+		a.call(t, http.StatusOK, "GET", at, "", &execution)
+		return execution
+	}
+	reached, release := fromA.hold(pushed)
+	if e := start(); e.Status != inProgress {
+		t.Errorf("%+v", e)
+	}
+	<-reached
+	if e := start(); e.Status != failed || e.Text != "Execution skipped: active replication still in progress." {
+		t.Errorf("%+v", e)
+	}
+	release()
+	settle(a, b)
+	if e := start(); e.Status == failed {
+		t.Errorf("after its end: %+v", e)
+	}
+	settle(a, b)
+}

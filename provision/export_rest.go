@@ -1,0 +1,128 @@
+package provision
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+)
+
+// rest says what the file that was written does not: what an apply of it would change, make
+// or leave out. It is found as a plan finds it, so nothing is forgotten.
+func (x *exporter) rest() {
+	f, err := fleet.Load("the export", []byte(x.out.String()))
+	if err != nil {
+		x.note("what is written is no whole fleet file yet: %v", err)
+		return
+	}
+	w := &wanting{fleet: f, secret: func(fleet.Ref, string) string { return "" }, prefixes: map[string]string{}}
+	for name, h := range x.have {
+		w.prefixes[name] = h.prefix
+	}
+	want := w.wants()
+	want.secrets = map[Key]string{} // they are not known
+	makes := map[string][]string{}
+	for _, c := range compareAll(want, x.have, false, false).Changes {
+		switch {
+		case x.unsaid[projectOfKey(c.Key)]: // it is said already that something is missing
+		case c.Action == Create:
+			makes[c.Datacenter] = append(makes[c.Datacenter], c.Kind+" "+c.Name)
+		default:
+			var fields []string
+			for _, f := range c.Fields {
+				fields = append(fields, f.Name+": "+f.Text())
+			}
+			x.noteOf(c.Datacenter, fmt.Sprintf("an apply would change %s %s: %s", c.Kind, c.Name, strings.Join(fields, "; ")))
+		}
+	}
+	for _, name := range sortedKeys(makes) {
+		x.noteOf(name, "an apply would make what it does not have: "+strings.Join(makes[name], ", "))
+	}
+	for _, name := range x.names {
+		for _, k := range slices.SortedFunc(maps.Keys(x.have[name].entries), Key.compare) {
+			if text := x.leftOut(want, k, x.have[name].entries[k].object); text != "" {
+				x.noteOf(name, text)
+			}
+		}
+	}
+	for _, f := range Together(x.found) {
+		x.note("%s: %s", f.Datacenter, f.Message)
+	}
+}
+
+func (x *exporter) note(format string, args ...any) {
+	x.notes = append(x.notes, fmt.Sprintf(format, args...))
+}
+
+// noteOf is a note of one datacenter; others of which the same is true are named with it.
+func (x *exporter) noteOf(datacenter, text string) {
+	x.found = append(x.found, Fault{Datacenter: datacenter, Message: text})
+}
+
+// projectOfKey is the project on which an object hangs; "": on none.
+func projectOfKey(k Key) string {
+	switch k.Kind {
+	case kindProject, kindRetention:
+		return k.Name
+	case kindRobot:
+		if project, _, ok := strings.Cut(k.Name, "+"); ok {
+			return project
+		}
+	case kindImmutable, kindMember, kindWebhook, kindPolicy:
+		project, _, _ := strings.Cut(k.Name, " ")
+		return project
+	}
+	return ""
+}
+
+// leftOut says that something is not in the file; "" where it is, or is of a project that
+// is left out itself.
+func (x *exporter) leftOut(want *wanted, k Key, o object) string {
+	project := Key{k.Datacenter, kindProject, projectOfKey(k)}
+	if p, ok := o.(*policy); ok && x.unsaid[p.namespace] {
+		return ""
+	}
+	switch {
+	case want.objects[k] != nil:
+		if unsaid := x.have[k.Datacenter].unsaid[k.Name]; k.Kind == kindProject && len(unsaid) > 0 {
+			return fmt.Sprintf("project %s has what the fleet file does not, and apply leaves as it is: %s", k.Name, strings.Join(unsaid, ", "))
+		}
+		return ""
+	case k.Kind == kindConfiguration || k.Kind == kindGC:
+		c, ok := o.(configuration)
+		if mode := c["auth_mode"]; ok && k.Name == "oidc" && mode != "db_auth" {
+			return "people log in by " + mode + ": how is left out"
+		}
+		return ""
+	case k.Kind == kindProject:
+		if x.unsaid[k.Name] || k.Name == "library" { // every Harbor is born with that one
+			return ""
+		}
+		return "project " + k.Name + " is left out" + map[bool]string{true: ": its name begins with none of " + strings.Join(managed, ", ")}[!isManaged(k.Name)]
+	case project.Name != "" && k.Kind != kindPolicy && want.objects[project] == nil:
+		return "" // the project is named
+	}
+	if m, ok := o.(*member); ok && m.person && (m.group == administrator || m.group == x.options.Username) {
+		return ""
+	}
+	return k.Kind + " " + k.Name + " is left out"
+}
+
+func isManaged(project string) bool {
+	return slices.ContainsFunc(managed, func(prefix string) bool { return strings.HasPrefix(project, prefix) })
+}
+
+// public leaves multi-dc projects out that are public: those of a fleet file never are, and
+// an apply would close them.
+func (x *exporter) public(full string) bool {
+	for _, name := range x.names {
+		if e := x.have[name].get(kindProject, full); e != nil && e.object.(*project).public && strings.HasPrefix(full, naming.MultiDC) {
+			x.unsaid[full] = true
+			x.noteOf(name, "project "+full+" is left out: it is public, and multi-dc projects of a fleet file are not")
+		}
+	}
+	return x.unsaid[full]
+}

@@ -188,13 +188,10 @@ func (r *region) outcome(t *testing.T, row row, c cell) string {
 	if string(a.body) != string(raw) || a.header.Get("Docker-Content-Digest") != d.String() {
 		t.Errorf("%s: other bytes, or named so: %v", c.repo, a.header)
 	}
-	status := a.header.Get("Cache-Status")
-	if strings.Contains(status, "hit; fwd=stale") {
+	if strings.Contains(a.header.Get("Cache-Status"), "hit; fwd=stale") {
 		return theCopy
 	}
-	_, from, _ := strings.Cut(status, "detail=")
-	from, _, _ = strings.Cut(from, ";")
-	kind, _, _ := strings.Cut(from, "-")
+	kind, _, _ := strings.Cut(detail(a), "-")
 	return map[string]string{"harbor": harbors, "peer": peers, "upstream": upstreams}[kind]
 }
 

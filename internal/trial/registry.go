@@ -1,7 +1,9 @@
 package trial
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -45,7 +47,8 @@ func (r *Registry) Say(to string, a Answer) {
 	r.says[to] = a
 }
 
-// Asked is what the registry was asked for, but for GET /v2/, in order.
+// Asked is what the registry was asked for, but for GET /v2/, in order. The bodies can be
+// read, once.
 func (r *Registry) Asked() []*http.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +70,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Path == "/v2/" {
 		return
 	}
-	a := r.answer(req)
+	body, _ := io.ReadAll(req.Body) // what came of it
+	kept := req.Clone(context.Background())
+	kept.Body = io.NopCloser(bytes.NewReader(body))
+	a := r.answer(kept)
 	w.Header().Set("Content-Type", "application/json")
 	maps.Copy(w.Header(), a.Header)
 	if a.Status != 0 {
@@ -81,7 +87,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (r *Registry) answer(req *http.Request) Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = append(r.asked, req.Clone(context.Background()))
+	r.asked = append(r.asked, req)
 	uri := req.URL.RequestURI()
 	for _, to := range []string{req.Method + " " + uri, uri, req.Method + " " + req.URL.Path, req.URL.Path} {
 		if a, ok := r.says[to]; ok {

@@ -81,7 +81,7 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 		MaxIdleConnsPerHost: atOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
 	h.api = client.New(client.Config{URL: u, Transport: h})
 	if r, ok := h.api.Transport.(*rtclient.Runtime); ok {
-		r.SetDebug(false) // DEBUG in the environment would print every body, with its secrets
+		r.Debug = false // DEBUG in the environment would print every body, with its secrets
 	}
 	return h, nil
 }

@@ -126,10 +126,7 @@ func run(ctx context.Context, p plan, out, progress io.Writer) error {
 		}
 	}
 	fmt.Fprint(progress, "\r\033[K")
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return r.print(out, p.JSON)
+	return errors.Join(r.print(out, p.JSON), ctx.Err()) // an interrupted run tells what it knows
 }
 
 // shuffle puts packages and their mutants in the order in which they are tried.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -129,11 +130,15 @@ func run(ctx context.Context, p plan, out, progress io.Writer) error {
 	return errors.Join(r.print(out, p.JSON), ctx.Err()) // an interrupted run tells what it knows
 }
 
-// shuffle puts packages and their mutants in the order in which they are tried.
+// shuffle puts packages and their mutants in the order in which they are tried. A
+// package's sample does not depend on which others are mutated.
 func shuffle(seed uint64, packages []*code) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	random.Shuffle(len(packages), func(i, k int) { packages[i], packages[k] = packages[k], packages[i] })
 	for _, c := range packages {
+		name := fnv.New64a()
+		io.WriteString(name, c.path) //nolint:errcheck // it never fails
+		random := rand.New(rand.NewPCG(seed, name.Sum64()))
 		random.Shuffle(len(c.mutants), func(i, k int) { c.mutants[i], c.mutants[k] = c.mutants[k], c.mutants[i] })
 	}
 }

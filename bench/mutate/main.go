@@ -79,8 +79,7 @@ func command() *cobra.Command {
 	return cmd
 }
 
-// run judges mutants until the sample is through or the time is over, a mutant of each
-// package in turn, so that one that is cut short has looked at all of them.
+// run judges mutants, package by package, until the sample is through or the time is over.
 func run(ctx context.Context, p plan, out, progress io.Writer) error {
 	packages, err := load(ctx, p.Targets)
 	if err != nil {
@@ -104,24 +103,19 @@ func run(ctx context.Context, p plan, out, progress io.Writer) error {
 	}
 	r := result{Seed: p.Seed}
 	for _, pkg := range packages {
-		r.Packages = append(r.Packages, &tally{Package: pkg.path})
-	}
-	for left := true; left && limited.Err() == nil; {
-		left = false
-		for i, pkg := range packages {
-			t := r.Packages[i]
-			if t.Mutants >= p.Sample || len(pkg.mutants) == 0 || limited.Err() != nil {
-				continue
+		t := &tally{Package: pkg.path}
+		r.Packages = append(r.Packages, t)
+		for _, m := range pkg.mutants {
+			if t.Mutants == p.Sample || limited.Err() != nil {
+				break
 			}
-			left = true
-			m := pkg.mutants[0]
-			pkg.mutants = pkg.mutants[1:]
 			fmt.Fprintf(progress, "\r\033[K%s: %d of %d killed, now %s:%d", pkg.path, t.Killed, t.Mutants, m.File, m.Line)
 			fate, err := j.try(limited, pkg, m)
-			if err != nil && limited.Err() == nil {
+			switch {
+			case limited.Err() != nil: // it was cut short
+			case err != nil:
 				return err
-			}
-			if limited.Err() == nil {
+			default:
 				t.count(m, fate)
 			}
 		}

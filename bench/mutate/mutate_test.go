@@ -211,7 +211,6 @@ func TestTheTable(t *testing.T) {
 	if want := `seed 7
 package  mutants  killed  by time  survived  %
 ./a      4        3       1        1         75
-./b      0        0       0        0         -
 all      4        3       1        1         75
 a/a.go:3: delete: a() → (nothing)
 `; out.String() != want {

@@ -70,9 +70,7 @@ func (r *result) print(w io.Writer, asJSON bool) error {
 }
 
 func (t *tally) row(w io.Writer) {
-	share := "-"
-	if t.Mutants > 0 {
-		share = fmt.Sprintf("%.0f", 100*float64(t.Killed)/float64(t.Mutants))
+	if t.Mutants > 0 { // the time was over before the others' turn
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%.0f\n", t.Package, t.Mutants, t.Killed, t.TimedOut, len(t.Survivors), 100*float64(t.Killed)/float64(t.Mutants))
 	}
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\n", t.Package, t.Mutants, t.Killed, t.TimedOut, len(t.Survivors), share)
 }

@@ -355,34 +355,3 @@ func TestASessionsMark(t *testing.T) {
 		t.Error("a peer's request went to another peer")
 	}
 }
-
-// Where a repo's blobs went to a peer, the local Harbor that lacks them says nothing of
-// the push: the client is told to come again, not that its image is broken.
-func TestAManifestWhoseBlobsAreElsewhere(t *testing.T) {
-	missing := trial.Answer{Status: http.StatusNotFound, Body: `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}`}
-	at, to := "/v2/"+demo+"/manifests/v1", "/v2/"+demo+"/blobs/uploads/"
-	w := newWorld(t)
-	w.harbor.Say("PUT "+at, missing)
-	if rw := w.write(putManifest("v1")); rw.Code != http.StatusNotFound {
-		t.Errorf("blobs that nobody pushed: %d", rw.Code)
-	}
-	w.harbor.Say("POST "+to, broken)
-	w.mad1.Say("POST "+peer.Path+to, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Location": {peer.Path + to + "77"}}})
-	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted {
-		t.Fatal(rw.Code)
-	}
-	w.mad1.Say("PUT "+peer.Path+at, broken) // it is slow, or goes away
-	w.drp1.Say("PUT "+peer.Path+at, broken)
-	w.harbor.Say("PUT "+at, missing)
-	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable && rw.Code != http.StatusInternalServerError {
-		t.Errorf("blobs that mad1 has: %d %s", rw.Code, rw.Body)
-	}
-	w.drp1.Say("PUT "+peer.Path+at, missing)
-	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable {
-		t.Errorf("and drp1 lacks them too: %d %s", rw.Code, rw.Body)
-	}
-	w.harbor.Say("PUT "+at, created(at)) // it has got them meanwhile
-	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated {
-		t.Errorf("blobs that Harbor has by now: %d", rw.Code)
-	}
-}

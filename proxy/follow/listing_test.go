@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,13 +58,27 @@ func (h *harbor) listsArtifacts(all ...artifact) {
 	})
 }
 
+// adoptions are what was found to be news.
+type adoptions struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (a *adoptions) list() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.all)
+}
+
 // adopting is a site whose project is looked through, and what was adopted.
-func adopting(t *testing.T, owns bool, adopted *[]string) *site {
+func adopting(t *testing.T, owns bool, adopted *adoptions) *site {
 	return newSite(t, func(c *follow.Config) {
 		c.Projects = func() []string { return []string{"multi-dc-demo"} }
 		c.OwnsTags = func(project string) bool { return owns && project == "multi-dc-demo" }
 		c.Adopt = func(_ context.Context, key version.Key, d digest.Digest) error {
-			*adopted = append(*adopted, key.Repo+":"+key.Reference+" "+d.String())
+			adopted.mu.Lock()
+			defer adopted.mu.Unlock()
+			adopted.all = append(adopted.all, key.Repo+":"+key.Reference+" "+d.String())
 			return errors.New("it is said again at the next look")
 		}
 	})
@@ -90,7 +105,7 @@ func TestOnceAnHourHarborIsLookedThrough(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var adopted []string
+				var adopted adoptions
 				s := adopting(t, c.owns, &adopted)
 				pass(2 * time.Hour) // the clock is ahead of all times
 				d := s.pushed("v1", "one")
@@ -105,10 +120,10 @@ func TestOnceAnHourHarborIsLookedThrough(t *testing.T) {
 				}
 				s.harbor.listsArtifacts(listed, artifact{Digest: "sha256:short", Tags: []tag{{"v7", time.Now()}}}, artifact{Digest: d.String(), Tags: []tag{{"not a tag", time.Now()}}})
 				pass(40 * time.Minute)
-				isNews := slices.Contains(adopted, repo+":v1 "+other.String())
+				isNews := slices.Contains(adopted.list(), repo+":v1 "+other.String())
 				isPut := s.harbor.at("v1") == d && slices.ContainsFunc(s.harbor.wrote(), func(r string) bool { return strings.HasSuffix(r, "/manifests/v1") })
 				if isNews != (c.want == news) || isPut != (c.want == put) {
-					t.Errorf("news %t (%q), put back %t; want %q", isNews, adopted, isPut, c.want)
+					t.Errorf("news %t (%q), put back %t; want %q", isNews, adopted.list(), isPut, c.want)
 				}
 			})
 		})
@@ -119,23 +134,23 @@ func TestOnceAnHourHarborIsLookedThrough(t *testing.T) {
 func TestWhatHadNoVersionIsNewsWhenItIsPut(t *testing.T) {
 	for _, owns := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			var adopted []string
+			var adopted adoptions
 			s := adopting(t, owns, &adopted)
 			d := s.image("one")
 			pass(30 * time.Minute)
 			s.harbor.listsArtifacts(artifact{Digest: d.String(), Pushed: time.Now(), Tags: []tag{{"v1", time.Now()}}})
 			pass(time.Hour)
-			if len(adopted) > 0 {
-				t.Errorf("at the first look: %q", adopted)
+			if len(adopted.list()) > 0 {
+				t.Errorf("at the first look: %q", adopted.list())
 			}
 			pass(time.Hour)
-			if len(adopted) > 0 {
-				t.Errorf("it was there at the last look: %q", adopted)
+			if len(adopted.list()) > 0 {
+				t.Errorf("it was there at the last look: %q", adopted.list())
 			}
 			s.harbor.listsArtifacts(artifact{Digest: d.String(), Pushed: time.Now(), Tags: []tag{{"v1", time.Now()}}})
 			pass(time.Hour)
-			if want := []string{repo + ":v1 " + d.String()}; owns != slices.Equal(adopted, want) {
-				t.Errorf("owns %t: %q", owns, adopted)
+			if want := []string{repo + ":v1 " + d.String()}; owns != slices.Equal(adopted.list(), want) {
+				t.Errorf("owns %t: %q", owns, adopted.list())
 			}
 		})
 	}
@@ -144,7 +159,7 @@ func TestWhatHadNoVersionIsNewsWhenItIsPut(t *testing.T) {
 // Lists are read to their end, and an error of Harbor's ends a look, not the looks.
 func TestALookReadsEveryPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var adopted []string
+		var adopted adoptions
 		s := adopting(t, true, &adopted)
 		page := func(from, to int) string {
 			var all []artifact
@@ -182,8 +197,8 @@ func TestALookReadsEveryPage(t *testing.T) {
 		d := s.image("one")
 		s.harbor.listsArtifacts(artifact{Digest: d.String(), Pushed: time.Now(), Tags: []tag{{"v1", time.Now()}}})
 		pass(time.Hour)
-		if len(adopted) != 1 {
-			t.Errorf("the look after one that failed: %q", adopted)
+		if len(adopted.list()) != 1 {
+			t.Errorf("the look after one that failed: %q", adopted.list())
 		}
 	})
 }
@@ -219,7 +234,7 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var adopted []string
+				var adopted adoptions
 				s := adopting(t, c.owns, &adopted)
 				pass(time.Hour + time.Minute)
 				d := s.heard("v1", "one")
@@ -228,12 +243,12 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 				at := time.Now().Add(c.pushed)
 				s.harbor.listsArtifacts(artifact{Digest: strange.String(), Pushed: at, Tags: []tag{{"v0", at.Add(-time.Hour)}, {"v1", at}}})
 				pass(9 * time.Second)
-				if s.harbor.at("v1") != strange || len(adopted) > 0 {
+				if s.harbor.at("v1") != strange || len(adopted.list()) > 0 {
 					t.Error("it is not waited for")
 				}
 				pass(50 * time.Second)
-				if got := len(adopted) > 0; got != c.adopted || (s.harbor.at("v1") == d) == c.adopted {
-					t.Errorf("adopted %q, Harbor has %s", adopted, s.harbor.at("v1"))
+				if got := len(adopted.list()) > 0; got != c.adopted || (s.harbor.at("v1") == d) == c.adopted {
+					t.Errorf("adopted %q, Harbor has %s", adopted.list(), s.harbor.at("v1"))
 				}
 			})
 		})

@@ -43,7 +43,7 @@ func TestALookPastARepoThatIsGone(t *testing.T) {
 		asked bool   // for the second
 	}{"gone": {"404", true}, "an error": {"", false}, "empty": {"[]", true}} {
 		synctest.Test(t, func(t *testing.T) {
-			var adopted []string
+			var adopted adoptions
 			s := adopting(t, true, &adopted)
 			pass(time.Second)
 			s.harbor.do(func() {

@@ -75,12 +75,15 @@ func TestAnAnnouncementIsACue(t *testing.T) {
 				certain := mad1.push("v1", "certain")
 				pass(time.Second)
 				r := version.Record{Digest: one, Version: at(0, "par1")}
-				if par1.mute = c.serves == nil; !par1.mute {
-					par1.serves[tag("v1")] = c.serves(r)
-				}
+				par1.mute = true // until it was looked at what counts at first
 				mad1.announcer.Hear("par1", claims(tag("v1"), r.Digest, r.Version))
 				if got := mad1.get("v1"); !same(got, r) {
 					t.Errorf("at first: %v", got)
+				}
+				if c.serves != nil {
+					par1.mu.Lock()
+					par1.mute, par1.serves[tag("v1")] = false, c.serves(r)
+					par1.mu.Unlock()
 				}
 				pass(20 * time.Second)
 				want, unserved := certain, 1

@@ -164,7 +164,7 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 		large := strings.Repeat("x", 65<<10)
 		par1.push("small", "small")
 		par1.push("large", large)
-		pass(time.Second)
+		pass(time.Minute)
 		if mad1.manifest(digest.FromString("small")) == nil || mad1.manifest(digest.FromString(large)) != nil || !mad1.get("large").Known() {
 			t.Error("a small manifest is to come along, and a large one is not")
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,11 +122,11 @@ func TestAll(t *testing.T) {
 `,
 }
 
-// judgeWeak judges the mutants of weak.
-func judgeWeak(t *testing.T, p plan) (r result) {
+// begin goes into a module of its own.
+func begin(t *testing.T, files map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range weak {
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -136,6 +137,12 @@ func judgeWeak(t *testing.T, p plan) (r result) {
 	}
 	t.Chdir(dir)
 	t.Setenv("GOWORK", "off")
+}
+
+// judgeWeak judges the mutants of weak.
+func judgeWeak(t *testing.T, p plan) (r result) {
+	t.Helper()
+	begin(t, weak)
 	var out bytes.Buffer
 	p.JSON = true
 	if err := run(t.Context(), p, &out, io.Discard); err != nil {
@@ -171,6 +178,17 @@ func TestWhatNoTestNoticesIsNamed(t *testing.T) {
 	r = judgeWeak(t, plan{Targets: []string{"weak.go"}, With: []string{"./other"}, Limit: 5 * time.Second})
 	if got := survivors(r); !slices.Equal(got, []string{boundary}) {
 		t.Errorf("with other tests: %q", got)
+	}
+}
+
+// Tests that fail by themselves judge nothing, and which those are is said.
+func TestTestsThatFailByThemselves(t *testing.T) {
+	files := maps.Clone(weak)
+	files["weak_test.go"] = "package weak\n\nimport \"testing\"\n\nfunc TestBad(t *testing.T) { t.Error(\"as it is\") }\n"
+	begin(t, files)
+	err := run(t.Context(), plan{Targets: []string{"."}, Limit: time.Minute}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "TestBad") || !strings.Contains(err.Error(), "weak_test.go:5: as it is") {
+		t.Errorf("%v", err)
 	}
 }
 

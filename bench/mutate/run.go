@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -139,7 +140,7 @@ func (j *judge) try(ctx context.Context, c *code, m *mutant) (fate, error) {
 		if j.build(ctx, s, overlay) != nil { // it does without the mutant
 			return stillborn, nil
 		}
-		if fate, err := j.test(ctx, s); fate != survived || err != nil {
+		if fate, err := j.test(ctx, s, nil); fate != survived || err != nil {
 			return fate, err
 		}
 	}
@@ -166,13 +167,22 @@ func (j *judge) suite(ctx context.Context, path string) (*suite, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	if fate, err := j.test(ctx, s); fate != survived || err != nil {
-		return nil, fmt.Errorf("the tests of %s fail without a mutant, or take more than %v: go test %s", path, j.plan.Limit, path)
+	var out bytes.Buffer
+	switch fate, err := j.test(ctx, s, &out); {
+	case err != nil:
+		return nil, err
+	case fate == timedOut:
+		return nil, fmt.Errorf("the tests of %s take more than %v without a mutant: give a longer --limit", path, j.plan.Limit)
+	case fate == killed:
+		return nil, fmt.Errorf("the tests of %s fail without a mutant: %s", path, bytes.Join(failed.FindAll(out.Bytes(), -1), []byte("; ")))
 	}
 	s.limit = min(s.limit, 3*time.Since(begun)+10*time.Second)
 	j.suites[path] = s
 	return s, nil
 }
+
+// failed is what a test that fails says of itself, and of where.
+var failed = regexp.MustCompile(`(?m)^\s*(--- FAIL: \S+|panic: .*|\w+_test\.go:\d+: .*)`)
 
 func (j *judge) binary() string { return filepath.Join(j.dir, "tests") }
 
@@ -187,8 +197,8 @@ func (j *judge) build(ctx context.Context, s *suite, overlay string) error {
 const memory = 4 << 30
 
 // test runs the tests that were compiled last, in a group of processes and a temporary
-// directory of their own, of which nothing is left.
-func (j *judge) test(ctx context.Context, s *suite) (fate, error) {
+// directory of their own, of which nothing is left. out gets what they print; nil: nobody.
+func (j *judge) test(ctx context.Context, s *suite, out io.Writer) (fate, error) {
 	tmp := filepath.Join(j.dir, "tmp")
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return 0, err
@@ -197,7 +207,7 @@ func (j *judge) test(ctx context.Context, s *suite) (fate, error) {
 	limited, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, j.binary(), "-test.failfast", fmt.Sprintf("-test.short=%t", j.plan.Short))
-	cmd.Dir = s.dir
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.dir, out, out, time.Second
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -3,6 +3,7 @@ package state_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -201,5 +202,15 @@ func TestAFileServesOneEdge(t *testing.T) {
 	defer s.Close()
 	if _, err := state.Open(path, nil); err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What is in the file is for the edge alone.
+func TestTheFileIsTheEdgesAlone(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	s := open(t, path)
+	defer s.Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }

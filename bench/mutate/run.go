@@ -200,7 +200,7 @@ const memory = 4 << 30
 // directory of their own, of which nothing is left. out gets what they print; nil: nobody.
 func (j *judge) test(ctx context.Context, s *suite, out io.Writer) (fate, error) {
 	tmp := filepath.Join(j.dir, "tmp")
-	if err := os.Mkdir(tmp, 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(tmp, 0o700), os.Chmod(j.dir, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky)); err != nil { // as /tmp: some tests are other users
 		return 0, err
 	}
 	defer os.RemoveAll(tmp)

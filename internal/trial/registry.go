@@ -19,6 +19,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
+	Never  bool // it hangs, until who asks is gone
 }
 
 // Registry says what a test has it say, and remembers what it was asked. It says 404
@@ -74,6 +75,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	kept := req.Clone(context.Background())
 	kept.Body = io.NopCloser(bytes.NewReader(body))
 	a := r.answer(kept)
+	if a.Never {
+		<-req.Context().Done()
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	maps.Copy(w.Header(), a.Header)
 	if a.Status != 0 {

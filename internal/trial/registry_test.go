@@ -1,10 +1,12 @@
 package trial
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestARegistrySaysWhatItIsTold(t *testing.T) {
@@ -39,5 +41,16 @@ func TestARegistrySaysWhatItIsTold(t *testing.T) {
 	}
 	if n, a := len(r.Asked()), r.AskedFor("GET /a"); n != 6 || a != 3 {
 		t.Errorf("asked %d times, %d for a", n, a)
+	}
+	r.Say("/a", Answer{Never: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		t.Errorf("%s", resp.Status)
+		resp.Body.Close()
 	}
 }

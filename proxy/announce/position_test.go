@@ -56,6 +56,9 @@ func TestHowFarALogIsHeard(t *testing.T) {
 			if p.Position != c.position || ok != c.ok || p.Clock <= clock {
 				t.Errorf("%s: %d, %t, want %d, %t", name, p.Position, ok, c.position, c.ok)
 			}
+			if old := mad1.counted(t, "old"); (old == 1) != (c.late == 9*time.Second) {
+				t.Errorf("%s: %d were old", name, old)
+			}
 			if taken := mad1.get("v1").Known(); taken != (c.ok && c.until != c.after) {
 				t.Errorf("%s: taken %t", name, taken)
 			}
@@ -92,6 +95,32 @@ func TestAnnouncementsAreCounted(t *testing.T) {
 		pass(time.Hour)
 		if sent("failed") != before {
 			t.Errorf("nothing fails, and %v times it did", sent("failed")-before)
+		}
+	})
+}
+
+// All edges are heard of while they speak, and one that is silent for half a minute is not.
+func TestWhoIsHeardOf(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1", "drp1")
+		par1 := f.edges["par1"]
+		pass(time.Minute)
+		if !par1.announcer.Complete() {
+			t.Error("all speak")
+		}
+		f.set("drp1", "par1", link{down: true})
+		pass(20 * time.Second)
+		if !par1.announcer.Complete() {
+			t.Error("20 seconds are no silence")
+		}
+		pass(30 * time.Second)
+		if par1.announcer.Complete() {
+			t.Error("drp1 is silent")
+		}
+		f.set("drp1", "par1", link{})
+		pass(time.Minute)
+		if !par1.announcer.Complete() {
+			t.Error("drp1 speaks again")
 		}
 	})
 }

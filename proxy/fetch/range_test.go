@@ -9,6 +9,7 @@ import (
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
 )
 
 // A source is asked for what is missing, and no more: a part as a closed range, the rest
@@ -127,5 +128,36 @@ func TestWhenATransferIsDecided(t *testing.T) {
 	}
 	if tr.from = "upstream-hub"; tr.decided() != nil {
 		t.Error("it has begun to send")
+	}
+}
+
+// What a client hears of a transfer that nobody could finish: a no only where nobody sent
+// anything, and all said no.
+func TestTheVerdictOfATransfer(t *testing.T) {
+	no := outcome.DontKnow(nil)
+	no.Status = http.StatusNotFound
+	broke := errors.New("broke off")
+	for name, c := range map[string]struct {
+		err    error
+		said   []error
+		from   string
+		status int
+	}{
+		"all said no":             {broke, []error{no, no}, "", 404},
+		"one could not say":       {broke, []error{no, broke}, "", 503},
+		"nobody said anything":    {broke, nil, "", 503},
+		"one sent something":      {broke, []error{no}, "harbor", 503},
+		"one sent something else": {store.ErrWrongContent, []error{no}, "", 503},
+	} {
+		w := newWorld(t)
+		tr, _ := w.transfer(blobOf(demo, layerDigest))
+		route := tr.q.Route(w.Routes)
+		for i, err := range c.said {
+			tr.refusals = append(tr.refusals, source.Refusal{Step: route[i], Err: err})
+		}
+		tr.from = c.from
+		if err := tr.verdict(c.err); status(err) != c.status {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/peer"
 )
@@ -104,5 +106,37 @@ func TestSessionsOfTwoHarbors(t *testing.T) {
 	}
 	if w.sessions.Len() != 1 {
 		t.Errorf("%d sessions are open, and one goes on", w.sessions.Len())
+	}
+}
+
+// A Harbor that hangs is not waited for longer than others are there to be asked: a
+// manifest has thrice the time. Where nobody else may be asked it is waited for.
+func TestAHarborThatHangs(t *testing.T) {
+	at, to := "/v2/"+demo+"/manifests/v1", "/v2/"+demo+"/blobs/uploads/"
+	w := newWorld(t)
+	w.Deadline = 50 * time.Millisecond
+	w.harbor.Say("PUT "+at, trial.Answer{Never: true})
+	w.harbor.Say("POST "+to, trial.Answer{Never: true})
+	w.mad1.Say("PUT "+peer.Path+at, created(at))
+	w.mad1.Say("POST "+peer.Path+to, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Location": {peer.Path + to + "77"}}})
+	begun := time.Now()
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated || time.Since(begun) < 3*w.Deadline {
+		t.Errorf("a manifest: %d after %v", rw.Code, time.Since(begun))
+	}
+	w.sticky.Purge()
+	begun = time.Now()
+	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted || time.Since(begun) < w.Deadline {
+		t.Errorf("an upload: %d after %v", rw.Code, time.Since(begun))
+	}
+}
+
+// A manifest that is pushed by another kind of digest is known by that.
+func TestAManifestBySha512(t *testing.T) {
+	w := newWorld(t)
+	d := digest.SHA512.FromString(manifest)
+	at := "/v2/" + demo + "/manifests/" + d.String()
+	w.harbor.Say("PUT "+at, created(at))
+	if rw := w.write(putManifest(d.String())); rw.Code != http.StatusCreated || w.pushed[0].Digest != d || w.pushed[0].Reference != d.String() {
+		t.Errorf("%d %+v", rw.Code, w.pushed)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -156,5 +158,20 @@ func TestWhetherHarborKnowsPeople(t *testing.T) {
 		if h.KnowsPeople(t.Context()) {
 			t.Errorf("%s: who is gone knows people", name)
 		}
+	}
+}
+
+// A source that does not answer in time says nothing, and is looked at.
+func TestADeadline(t *testing.T) {
+	s, far := atRegistry(t, source.Config{Name: "harbor"})
+	far.Say(tagPath, trial.Answer{Never: true})
+	if _, err := s.Do(t.Context(), tagRequest, http.Header{}, 20*time.Millisecond); !outcome.IsDontKnow(err) || !strings.Contains(errors.Unwrap(err).Error(), "harbor did not answer for 20ms") {
+		t.Errorf("%v", err)
+	}
+	far.Say(tagPath, trial.Answer{Body: "x"})
+	if resp, err := s.Do(t.Context(), tagRequest, http.Header{}, time.Minute); err != nil {
+		t.Error(err)
+	} else {
+		resp.Body.Close()
 	}
 }

@@ -113,3 +113,43 @@ func TestHowOftenIsLooked(t *testing.T) {
 		})
 	})
 }
+
+// What was given up stays so when Harbor comes back; the next push begins anew.
+func TestWhatWasGivenUpStaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		s.harbor.do(func() { s.harbor.refuses = http.StatusForbidden })
+		s.heard("v1", "one")
+		pass(time.Minute)
+		if s.value(t, givenUp, "") != 1 {
+			t.Fatal("it is not given up")
+		}
+		s.harbor.do(func() { s.harbor.down, s.harbor.refuses = true, 0 })
+		s.source.Suspect()
+		pass(5 * time.Second)
+		s.harbor.do(func() { s.harbor.down = false })
+		pass(10 * time.Minute)
+		if got := s.harbor.at("v1"); got != "" || s.value(t, givenUp, "") != 1 {
+			t.Errorf("Harbor has %s", got)
+		}
+		d := s.heard("v1", "two")
+		pass(time.Minute)
+		if got := s.harbor.at("v1"); got != d || s.value(t, givenUp, "") != 0 {
+			t.Errorf("Harbor has %q after the next push", got)
+		}
+	})
+}
+
+// What is retired while it waits to be followed is left alone.
+func TestWhatIsRetiredIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		s.heard("v1", "one")
+		key := version.Key{Repo: repo, Reference: "v1"}
+		s.ledger.Retire(key, s.ledger.Get(key).Version)
+		pass(time.Hour)
+		if all := s.harbor.wrote(); len(all) > 0 {
+			t.Errorf("wrote %q", all)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package version_test
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,5 +143,25 @@ func TestWhatReplacesAnOwnVersionIsTold(t *testing.T) {
 		if len(all) != 2 {
 			t.Errorf("%d records", len(all))
 		}
+	}
+}
+
+// What was overtaken before it was heard of, an own push or another edge's, is known to be
+// no news. It makes no other version, and is not told to anybody.
+func TestWhatWasOvertakenIsKnown(t *testing.T) {
+	changed := 0
+	l := version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(version.Key, version.Record, bool) { changed++ }})
+	slow := l.Begin(repo, tag.Reference)
+	newest := write(l, tag.Reference, two)
+	before := changed
+	if _, ok := l.Write(repo, tag.Reference, one, "type", slow); ok {
+		t.Error("the push that began first counts as the newest")
+	}
+	l.Learn("mad1", []version.Announced{said(tag, six, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
+	if !l.Had(tag, one) || !l.Had(tag, six) || l.Had(tag, two) {
+		t.Errorf("it had one %v, six %v, two %v", l.Had(tag, one), l.Had(tag, six), l.Had(tag, two))
+	}
+	if r := l.Get(tag); r.Version != newest.Version || r.Digest != two || changed != before {
+		t.Errorf("it is %v, told %d times", r, changed-before)
 	}
 }

@@ -184,7 +184,8 @@ func (b *babel) take(t *testing.T, n named, turn turn) v1.Image {
 	digest, layer := layerOf(t, img)
 	blob := s.do(t, http.MethodGet, "/v2/"+n.repo+"/blobs/"+digest, n.header)
 	same(t, "the layer of "+n.repo, blob, layer)
-	if got := detail(blob); got != from {
+	both := turn.from == "a peer" && content == hub // their caches have the same layer
+	if got := detail(blob); got != from && !(both && strings.HasPrefix(got, "peer-")) {
 		t.Errorf("the manifest of %s is from %s, its layer from %q", n.repo, from, got)
 	}
 	last := slices.Index(order, from)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -169,51 +170,37 @@ func (r *region) strike(t *testing.T, row row, cells []cell) {
 }
 
 // outcome is what a client sees of the tag, in a word or two.
-func (r *region) outcome(t *testing.T, c cell) string {
+func (r *region) outcome(t *testing.T, row row, c cell) string {
 	t.Helper()
 	a := r.sites[0].do(t, http.MethodGet, "/v2/"+c.repo+"/manifests/v1", c.header)
-	raw, _ := c.image.RawManifest()
-	status := a.header.Get("Cache-Status")
-	switch {
-	case a.status == http.StatusOK && string(a.body) != string(raw):
-		t.Errorf("%s: other bytes", c.repo)
-	case a.status == http.StatusOK && strings.Contains(status, "hit; fwd=stale"):
-		return "the copy"
-	case a.status == http.StatusOK:
-		_, from, _ := strings.Cut(status, "detail=")
-		from, _, _ = strings.Cut(from, ";")
-		kind, _, _ := strings.Cut(from, "-")
-		return map[string]string{"harbor": "Harbor's", "peer": "a peer's", "upstream": "the upstream's"}[kind]
-	case (a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests) && a.header.Get("Retry-After") == "":
-		t.Errorf("%s: %d without Retry-After", c.repo, a.status)
+	if a.status != http.StatusOK {
+		word := fmt.Sprint(a.status)
+		if want := codes[word]; want != nil && !slices.Contains(want, a.code()) {
+			t.Errorf("%s: %d %s, want one of %q", c.repo, a.status, a.code(), want)
+		}
+		if wait, _ := strconv.Atoi(a.header.Get("Retry-After")); (word == nobody || word == tooMany) && wait < max(1, row.wait()) {
+			t.Errorf("%s: %d with Retry-After %q", c.repo, a.status, a.header.Get("Retry-After"))
+		}
+		return word
 	}
-	return fmt.Sprint(a.status)
+	raw, _ := c.image.RawManifest()
+	d, _ := c.image.Digest()
+	if string(a.body) != string(raw) || a.header.Get("Docker-Content-Digest") != d.String() {
+		t.Errorf("%s: other bytes, or named so: %v", c.repo, a.header)
+	}
+	if strings.Contains(a.header.Get("Cache-Status"), "hit; fwd=stale") {
+		return theCopy
+	}
+	kind, _, _ := strings.Cut(detail(a), "-")
+	return map[string]string{"harbor": harbors, "peer": peers, "upstream": upstreams}[kind]
 }
 
-// allowed is what the rules say of a cell, whatever the table says: never 404 for
-// don't-know, never a failure for what is held somewhere that can be reached.
-func allowed(row row, c cell) []string {
-	served := []string{"Harbor's", "a peer's", "the upstream's", "the copy"}
-	upstreamSaysNo := strings.HasPrefix(row.name, "upstream 404")
-	switch {
-	case row.gone && c.state == "a peer holds it" && c.namespace != "cache-*":
-		return served
-	case row.gone:
-		return append([]string{"404"}, served...) // Harbor's word, and nobody else has it
-	case c.namespace == "cache-*" && upstreamSaysNo:
-		return append([]string{"404"}, served...)
-	case c.state != "nothing held":
-		return served
-	case len(row.harbor) > 0 && c.namespace == "multi-dc-*":
-		return append([]string{"503"}, served...)
-	case len(row.harbor) > 0 || len(row.upstream) == 0 || c.namespace == "multi-dc-*":
-		return served
-	case upstreamSaysNo || row.name == "upstream 401" || row.name == "upstream 403":
-		return []string{"404"}
-	case strings.HasPrefix(row.name, "upstream 429"):
-		return []string{"429", "503"}
+// wait is how many seconds the upstream itself asks for, 0 where it does not say.
+func (r row) wait() int {
+	for _, f := range r.upstream {
+		return f.RetryAfter
 	}
-	return []string{"503"}
+	return 0
 }
 
 // TestWhateverFails strikes every fault in every state of every namespace, and
@@ -231,9 +218,9 @@ func TestWhateverFails(t *testing.T) {
 				var all sync.WaitGroup
 				for _, c := range cells {
 					all.Go(func() {
-						got := r.outcome(t, c)
-						if !slices.Contains(allowed(row, c), got) {
-							t.Errorf("%s, %s: %s", c.namespace, c.state, got)
+						got := r.outcome(t, row, c)
+						if want := expected[row.name][c.namespace][slices.Index(matrixStates, c.state)]; got != want.outcome {
+							t.Errorf("%s, %s: %s, want %s: %s", c.namespace, c.state, got, want.outcome, want.rule)
 						}
 						mu.Lock()
 						defer mu.Unlock()

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,9 @@ func TestParseChallenges(t *testing.T) {
 			[]Challenge{{"Basic", map[string]string{"realm": "x"}}, {"Bearer", map[string]string{"realm": "y"}}}},
 		{"empty, as Harbor's for a missing project", []string{""}, nil},
 		{"none", nil, nil},
+		{"with room around", []string{" , Bearer  realm = \"x\" ,\tservice\t=\ty , scope=z"}, []Challenge{{"Bearer", map[string]string{"realm": "x", "service": "y", "scope": "z"}}}},
+		{"names of any letter", []string{`A0z9 a=0,Z=9,z_=~`}, []Challenge{{"A0z9", map[string]string{"a": "0", "z": "9", "z_": "~"}}}},
+		{"a quote that ends in a backslash", []string{`Bearer realm="x\`}, []Challenge{{"Bearer", map[string]string{}}}},
 		{"an open quote", []string{`Bearer realm="x`}, []Challenge{{"Bearer", map[string]string{}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,4 +44,19 @@ func FuzzParseChallenges(f *testing.F) {
 			}
 		}
 	})
+}
+
+// No more is believed of one answer than 16 challenges, and what is written is read again.
+func TestChallengesAreBounded(t *testing.T) {
+	many := strings.TrimSuffix(strings.Repeat(`Basic realm="x", `, 20), ", ")
+	if got := ParseChallenges([]string{many, many}); len(got) != 16 {
+		t.Errorf("%d challenges", len(got))
+	}
+	c := Challenge{"Bearer", map[string]string{"scope": "s", "error": `a "b" \ c`, "realm": "r", "b": "", "service": "v"}}
+	if got, want := c.String(), `Bearer realm="r",service="v",scope="s",b="",error="a \"b\" \\ c"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := ParseChallenges([]string{c.String()}); len(got) != 1 || !reflect.DeepEqual(got[0], c) {
+		t.Errorf("%v", got)
+	}
 }

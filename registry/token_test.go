@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,4 +124,46 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("verified %q as %+v", raw, tok)
 		}
 	})
+}
+
+// A verifier goes by the clock that it is given.
+func TestVerifyGoesByItsClock(t *testing.T) {
+	key := newKey(t)
+	at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	claims := jwt.MapClaims{"aud": "harbor-registry", "exp": at.Add(time.Minute).Unix(), "iat": at.Unix()}
+	raw, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := Verifier{Keys: []*rsa.PublicKey{&key.PublicKey}}
+	if _, err := v.Verify(raw); err == nil {
+		t.Error("it is good years later")
+	}
+	for after, good := range map[time.Duration]bool{0: true, time.Minute + 59*time.Second: true, 2*time.Minute + time.Second: false} {
+		v.Now = func() time.Time { return at.Add(after) }
+		tok, err := v.Verify(raw)
+		if (err == nil) != good || good && (!tok.IssuedAt.Equal(at) || !tok.ExpiresAt.Equal(at.Add(time.Minute))) {
+			t.Errorf("after %v: %+v, %v", after, tok, err)
+		}
+	}
+	long := make([]byte, 64<<10+1)
+	if _, err := v.Verify(string(long)); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Every key of a file is read; what is none is told.
+func TestParsePublicKeys(t *testing.T) {
+	one, two := newKey(t), newKey(t)
+	block := func(key *rsa.PrivateKey) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(&key.PublicKey))})
+	}
+	if keys, err := ParsePublicKeys(append(block(one), block(two)...)); err != nil || len(keys) != 2 || !keys[0].Equal(&one.PublicKey) || !keys[1].Equal(&two.PublicKey) {
+		t.Errorf("%v, %v", keys, err)
+	}
+	for name, data := range map[string][]byte{"nothing": nil, "no PEM": []byte("x"), "another thing": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})} {
+		if keys, err := ParsePublicKeys(data); err == nil {
+			t.Errorf("%s: %v", name, keys)
+		}
+	}
 }

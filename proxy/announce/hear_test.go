@@ -75,12 +75,15 @@ func TestAnAnnouncementIsACue(t *testing.T) {
 				certain := mad1.push("v1", "certain")
 				pass(time.Second)
 				r := version.Record{Digest: one, Version: at(0, "par1")}
-				if par1.mute = c.serves == nil; !par1.mute {
-					par1.serves[tag("v1")] = c.serves(r)
-				}
+				par1.mute = true // until it was looked at what counts at first
 				mad1.announcer.Hear("par1", claims(tag("v1"), r.Digest, r.Version))
 				if got := mad1.get("v1"); !same(got, r) {
 					t.Errorf("at first: %v", got)
+				}
+				if c.serves != nil {
+					par1.mu.Lock()
+					par1.mute, par1.serves[tag("v1")] = false, c.serves(r)
+					par1.mu.Unlock()
 				}
 				pass(20 * time.Second)
 				want, unserved := certain, 1
@@ -161,7 +164,7 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 		large := strings.Repeat("x", 65<<10)
 		par1.push("small", "small")
 		par1.push("large", large)
-		pass(time.Second)
+		pass(time.Minute)
 		if mad1.manifest(digest.FromString("small")) == nil || mad1.manifest(digest.FromString(large)) != nil || !mad1.get("large").Known() {
 			t.Error("a small manifest is to come along, and a large one is not")
 		}

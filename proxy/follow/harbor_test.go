@@ -32,10 +32,11 @@ type harbor struct {
 	has      map[string]digest.Digest // by tag, and by digest
 	blobs    map[string]bool
 	down     bool
-	refuses  int           // the status of all writes, 0: it takes them
-	putBack  digest.Digest // what a tag is again right after it was written, "": what was written
-	requests []string      // METHOD path, of all but probes
-	looks    []time.Time   // at tags
+	refuses  int               // the status of all writes, 0: it takes them
+	putBack  digest.Digest     // what a tag is again right after it was written, "": what was written
+	requests []string          // METHOD path, of all but probes
+	looks    []time.Time       // at tags
+	lists    map[string]string // the answers of its API, by path and query; what has none is 404
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -57,6 +58,18 @@ func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
 		return answer(http.StatusOK, nil)
 	}
 	h.requests = append(h.requests, r.Method+" "+path)
+	if r.Method == http.MethodGet {
+		list, ok := h.lists[path+"?"+r.URL.RawQuery]
+		switch {
+		case !ok:
+			return answer(http.StatusNotFound, nil)
+		case list == "":
+			return answer(http.StatusInternalServerError, nil)
+		}
+		resp, _ := answer(http.StatusOK, nil)
+		resp.Body = io.NopCloser(strings.NewReader(list))
+		return resp, nil
+	}
 	if r.Method != http.MethodHead && h.refuses != 0 {
 		return answer(h.refuses, nil)
 	}

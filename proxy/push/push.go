@@ -129,7 +129,7 @@ type Write struct {
 	buffered int64    // bytes that it takes of p.buffers
 	named    bool     // Harbor has refused to delete it, and is asked a second time
 	unnamed  bool     // what names it was deleted before
-	partial  bool     // what the manifest names could not be brought to the Harbor that is asked
+	partial  bool     // what the manifest names may not be at the Harbor that is asked: it is elsewhere, and could not be brought
 }
 
 // errTryNext ends a try to write at a Harbor that cannot take anything now. The client
@@ -161,7 +161,8 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 		more := i < len(w.targets)-1 && repeatable
 		if w.manifest != nil {
 			w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
-			w.partial = false
+			to := w.p.stuckTo(w.Parsed.Repo)
+			w.partial = to != nil && to != t.Source && !w.FromPeer // its blobs went elsewhere
 			if t.Kind == source.Peer {
 				if err := w.bring(w.HTTP.Context(), t, w.manifest); err != nil {
 					w.p.Log.Warn("a push that began at Harbor could not be brought to a peer whole", "repo", w.Parsed.Repo, "to", t.Name, "err", err.Error())

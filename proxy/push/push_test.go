@@ -1,4 +1,4 @@
-package push_test
+package push
 
 import (
 	"errors"
@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,271 +18,340 @@ import (
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
-	"example.org/breakwater/proxy/push"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
-// notes is what writes change of what an edge knows: a push.Manifests.
+// notes are what a Pusher told of its writes, in order.
 type notes struct {
-	mu  sync.Mutex
-	all []string
+	all    []string
+	pushed []Pushed
+	held   map[digest.Digest][]byte
 }
 
-func (n *notes) note(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.all = append(n.all, fmt.Sprintf(format, args...))
-}
-
-func (n *notes) Written(repo, moved string) { n.note("written %s %s", repo, moved) }
+func (n *notes) Written(repo, moved string) { n.all = append(n.all, "written "+repo+" "+moved) }
 func (n *notes) Deleted(_ namespace.Namespace, repo string, d digest.Digest, _ version.Version, _ http.Header) {
-	n.note("deleted %s %s", repo, d)
+	n.all = append(n.all, "deleted "+repo+" "+d.String())
 }
-func (n *notes) Pushed(p push.Pushed)  { n.note("pushed %s %s %s", p.Repo, p.Reference, p.Digest) }
-func (n *notes) Doubted(p push.Pushed) { n.note("doubted %s %s", p.Repo, p.Reference) }
+func (n *notes) Pushed(p Pushed) {
+	n.all, n.pushed = append(n.all, "pushed "+p.Repo+" "+p.Reference+" by "+p.By.Name), append(n.pushed, p)
+}
+func (n *notes) Doubted(p Pushed) {
+	n.all = append(n.all, "doubted "+p.Repo+" "+p.Reference+" by "+p.By.Name)
+}
 func (n *notes) Begun(_ string, _ digest.Digest, b version.Begun) (version.Begun, string) {
-	return b, ""
+	b.Version.Time++
+	return b, "marked"
 }
-func (n *notes) Read(digest.Digest) ([]byte, error) { return nil, errors.New("nothing is held") }
+func (n *notes) Read(d digest.Digest) ([]byte, error) { return n.held[d], nil }
 
-// edge is a Pusher before what stands in Harbor's place.
-type edge struct {
-	*push.Pusher
-	notes *notes
-	check *access.Checker
-	blobs *store.Store
-	dir   string // of the store
+// world is a Harbor and two peers' edges that say what they are told, and a Pusher before
+// them.
+type world struct {
+	*Pusher
+	*notes
+	harbor, mad1, drp1 *trial.Registry
+	passed             atomic.Int64 // how far the clock is ahead
 }
 
-func newEdge(t *testing.T, harbor http.HandlerFunc) *edge {
+func newWorld(t *testing.T) *world {
 	t.Helper()
-	srv := httptest.NewServer(harbor)
-	t.Cleanup(srv.Close)
-	client, err := registry.NewSource(registry.SourceConfig{URL: srv.URL, Trusted: true})
+	w := &world{notes: &notes{held: map[digest.Digest][]byte{}}}
+	begin := func(name, datacenter, prefix string, kind source.Kind) (*trial.Registry, *source.Source) {
+		s := trial.NewRegistry(t)
+		r, err := registry.NewSource(registry.SourceConfig{URL: s.URL, Prefix: prefix, Trusted: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := source.Config{Name: name, Datacenter: datacenter, Kind: kind, Registry: r}
+		if kind == source.Peer {
+			cfg.Token = func() (string, error) { return "the-edges", nil }
+		}
+		return s, source.New(t.Context(), cfg)
+	}
+	var harbor, mad1, drp1 *source.Source
+	w.harbor, harbor = begin("harbor", "", "", source.Harbor)
+	w.mad1, mad1 = begin("peer-mad1", "mad1", peer.Path, source.Peer)
+	w.drp1, drp1 = begin("peer-drp1", "drp1", peer.Path, source.Peer)
+	blobs, err := store.Open(store.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{notes: &notes{}, dir: t.TempDir()}
-	if e.check, err = access.New(access.Config{Harbor: client}); err != nil {
-		t.Fatal(err)
-	}
-	if e.blobs, err = store.Open(store.Config{Dir: e.dir}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.blobs.Close() })
-	own := source.New(t.Context(), source.Config{Name: "harbor", Kind: source.Harbor, Registry: client, Now: time.Now, Metrics: source.NewMetrics(nil)})
-	e.Pusher = push.New(push.Config{Harbor: own, Pass: pass.ToHarbor("harbor", client), Store: e.blobs, Access: e.check, Manifests: e.notes,
-		Deadline: 5 * time.Second, Stalled: time.Minute, Log: slog.New(slog.DiscardHandler), Now: time.Now})
-	return e
-}
-
-// write is a write of a project's repo, as user.
-func write(t *testing.T, method, path, user string, body io.Reader) push.Request {
-	t.Helper()
-	in := httptest.NewRequestWithContext(t.Context(), method, path, body)
-	in.SetBasicAuth(user, "Some1Secret")
-	in.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
-	parsed, err := registry.ParseRequest(method, in.URL)
+	t.Cleanup(func() { blobs.Close() })
+	checker, err := access.New(access.Config{Harbor: harbor.Registry})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return push.Request{HTTP: in, Parsed: parsed, Namespace: namespace.NewTable(nil).Of(parsed.Project())}
+	w.Pusher = New(Config{Harbor: harbor, Peers: []*source.Source{mad1, drp1}, Pass: pass.ToHarbor("harbor", harbor.Registry), Store: blobs, Access: checker,
+		Manifests: w.notes, Deadline: time.Minute, Stalled: time.Minute, Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.passed.Load())) }})
+	return w
 }
 
-func statusOf(err error) int {
+const (
+	demo       = "multi-dc-demo/app"
+	credential = "Basic the-clients"
+	manifest   = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`
+	layer      = "a layer's bytes"
+)
+
+var (
+	layerDigest = digest.FromString(layer)
+	broken      = trial.Answer{Status: http.StatusInternalServerError}
+	noSession   = trial.Answer{Status: http.StatusNotFound, Body: `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"x"}]}`}
+	databaseOff = trial.Answer{Status: http.StatusUnauthorized, Body: `{"errors":[{"code":"UNAUTHORIZED","message":"failed to connect to 10.0.0.7"}]}`}
+)
+
+// created is a registry's word that it has taken something, where it says that is.
+func created(location string) trial.Answer {
+	return trial.Answer{Status: http.StatusCreated, Header: http.Header{"Location": {location}}}
+}
+
+// request is a client's write.
+func request(method, target, body string, header ...string) Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Header.Set("Authorization", credential)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	parsed, err := registry.ParseRequest(method, r.URL)
+	if err != nil {
+		panic(err)
+	}
+	return Request{HTTP: r, Parsed: parsed, Namespace: namespace.NewTable(nil).Of(parsed.Project()), Begun: version.Begun{Version: version.Version{Time: 6, Datacenter: "par1"}}}
+}
+
+// write has a request written, and returns what the client hears; an error is an answer too.
+func (w *world) write(r Request) *httptest.ResponseRecorder {
+	rw := httptest.NewRecorder()
+	write, err := w.Begin(rw, r)
+	if err == nil {
+		err = write.Serve(rw)
+	}
 	var e *registry.Error
 	if errors.As(err, &e) {
-		return e.Status
+		rw.WriteHeader(e.Status)
+		fmt.Fprint(rw, e.Code)
 	}
-	return 0
+	return rw
 }
 
-const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+func putManifest(reference string, header ...string) Request {
+	return request(http.MethodPut, "/v2/"+demo+"/manifests/"+reference, manifest, header...)
+}
 
-// A manifest is as large as it may be and no larger, whether it says so or not; of one user
-// so much is held at once; what is refused or given up holds nothing.
-func TestManifestsAreHeldWithinTheirBounds(t *testing.T) {
-	e := newEdge(t, func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // it is not looked at
-		w.WriteHeader(http.StatusCreated)
-	})
-	const path = "/v2/multi-dc-x/app/manifests/v1"
-	const most = 4 << 20
-	begin := func(user string, n int, length int64) (*push.Write, error) {
-		r := write(t, http.MethodPut, path, user, strings.NewReader(strings.Repeat("a", n)))
-		r.HTTP.ContentLength = length
-		return e.Begin(httptest.NewRecorder(), r)
+// body is what a registry was sent.
+func body(r *http.Request) string {
+	all, _ := io.ReadAll(r.Body)
+	return string(all)
+}
+
+// A manifest goes to the local Harbor with the client's own credentials, and is noted
+// before the client hears of it.
+func TestAManifestThatHarborTakes(t *testing.T) {
+	w := newWorld(t)
+	w.harbor.Say("PUT /v2/"+demo+"/manifests/v1", created("/v2/"+demo+"/manifests/v1"))
+	rw := w.write(putManifest("v1", "Content-Type", "application/vnd.example", peer.RecordHeader, "made up"))
+	if got := fmt.Sprint(w.all); rw.Code != http.StatusCreated || got != "[written "+demo+" v1 pushed "+demo+" v1 by harbor]" {
+		t.Errorf("%d, %s", rw.Code, got)
 	}
+	sent := w.harbor.Asked()[0]
+	if body(sent) != manifest || sent.Header.Get("Authorization") != credential || sent.Header.Get(peer.RecordHeader) != "" || sent.Header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("%v", sent.Header)
+	}
+	p := w.pushed[0]
+	if p.Digest != digest.FromString(manifest) || string(p.Manifest) != manifest || p.ContentType != "application/vnd.example" || p.FromPeer || p.Begun.Version.Time != 7 || p.Answer == nil {
+		t.Errorf("%+v", p)
+	}
+	if len(w.mad1.Asked())+len(w.drp1.Asked()) > 0 || w.stuckTo(demo) != nil {
+		t.Error("a peer was asked")
+	}
+}
+
+// What a Harbor answers about itself sends the push to the next one; what it answers
+// about the push is the client's to read.
+func TestWhoTakesAPush(t *testing.T) {
+	text := http.Header{"Content-Type": {"text/plain"}}
 	for name, c := range map[string]struct {
-		n      int
-		length int64
-		want   int
+		answer trial.Answer
+		status int
+		passed bool // to mad1
 	}{
-		"as large as it may be": {most, most, 0}, "and of no length": {most, -1, 0}, "larger": {most + 1, most + 1, 413},
-		"larger, and of no length": {most + 1, -1, 413}, "said to be larger": {10, most + 1, 413}, "empty": {0, 0, 0},
+		"an error":                   {broken, 201, true},
+		"a gateway's":                {trial.Answer{Status: 502}, 201, true},
+		"a page":                     {trial.Answer{Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: "<html>"}, 201, true},
+		"a redirect to one":          {trial.Answer{Status: 302, Header: http.Header{"Location": {"/login"}}}, 201, true},
+		"an ingress's 404":           {trial.Answer{Status: 404, Header: text, Body: "default backend"}, 201, true},
+		"a dead database":            {databaseOff, 201, true},
+		"a registry's 404":           {noSession, 404, false},
+		"no such project":            {trial.Answer{Status: 401, Body: `{"errors":[{"code":"UNAUTHORIZED","message":"project multi-dc-demo not found"}]}`}, 401, false},
+		"a challenge":                {trial.Answer{Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer realm="http://x/service/token",service="harbor-registry"`}}}, 401, false},
+		"a quota":                    {trial.Answer{Status: 403, Body: `{"errors":[{"code":"DENIED","message":"quota"}]}`}, 403, false},
+		"an immutable tag":           {trial.Answer{Status: 412, Body: `{"errors":[{"code":"PRECONDITION","message":"immutable"}]}`}, 412, false},
+		"the largest of the clients": {trial.Answer{Status: 499}, 499, false},
 	} {
-		for range 20 { // more than there is room for, if anything stayed
-			w, err := begin("ci", c.n, c.length)
-			if statusOf(err) != c.want {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if err == nil {
-				if err := w.Serve(httptest.NewRecorder()); err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-			}
+		w := newWorld(t)
+		at := "/v2/" + demo + "/manifests/v1"
+		w.harbor.Say("PUT "+at, c.answer)
+		w.mad1.Say("PUT "+peer.Path+at, created(peer.Path+at))
+		rw := w.write(putManifest("v1"))
+		if rw.Code != c.status || !c.passed && rw.Body.String() != c.answer.Body {
+			t.Errorf("%s: %d %s", name, rw.Code, rw.Body)
 		}
-	}
-	var held []*push.Write
-	for {
-		w, err := begin("greedy", most-1, -1)
-		if err != nil {
-			if statusOf(err) != http.StatusServiceUnavailable {
-				t.Errorf("when there is no room: %v", err)
-			}
-			break
+		if passed := w.mad1.AskedFor("PUT ") == 1; passed != c.passed || w.drp1.AskedFor("PUT ") != 0 {
+			t.Errorf("%s: passed on %t", name, passed)
 		}
-		if held = append(held, w); len(held) > 16 {
-			t.Fatal("one user has no bound")
+		if c.passed != (fmt.Sprint(w.all) == "[written "+demo+" v1 pushed "+demo+" v1 by peer-mad1]") && c.passed != (len(w.pushed) == 1 && w.pushed[0].By.Name == "peer-mad1") {
+			t.Errorf("%s: %q", name, w.all)
 		}
-	}
-	if _, err := begin("modest", most-1, -1); err != nil {
-		t.Errorf("another user's: %v", err)
-	}
-	for _, w := range held {
-		if err := w.Serve(httptest.NewRecorder()); err != nil {
-			t.Error(err)
+		if !c.passed {
+			continue
 		}
-	}
-	if _, err := begin("greedy", most-1, -1); err != nil {
-		t.Errorf("when there is room again: %v", err)
+		sent := w.mad1.Asked()[0]
+		if body(sent) != manifest || sent.Header.Get("Authorization") != "Bearer the-edges" || sent.Header.Get(peer.ClientHeader) != credential || sent.Header.Get(peer.RecordHeader) != "marked" {
+			t.Errorf("%s: %v", name, sent.Header)
+		}
+		if got := rw.Header().Get("Location"); got != "http://example.com"+at {
+			t.Errorf("%s: Location %s", name, got)
+		}
 	}
 }
 
-// unread is a body that must not be read.
-type unread struct{ t *testing.T }
-
-func (u unread) Read([]byte) (int, error) {
-	u.t.Error("it is read")
-	return 0, io.EOF
+// A peer that refuses this edge says nothing of the push; when nobody takes it, that is
+// 503, and what it may have done is doubted.
+func TestAPushThatNobodyTakes(t *testing.T) {
+	w := newWorld(t)
+	refusesUs := trial.Answer{Status: http.StatusForbidden, Header: http.Header{"Cache-Status": {"breakwater; fwd=bypass; detail=edge"}}}
+	w.harbor.Say("PUT /v2/"+demo+"/manifests/v1", trial.Answer{Status: http.StatusForbidden, Header: refusesUs.Header})
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusForbidden {
+		t.Errorf("Harbor's own refusal: %d", rw.Code)
+	}
+	w.harbor.Say("PUT /v2/"+demo+"/manifests/v1", broken)
+	for _, s := range []*trial.Registry{w.mad1, w.drp1} {
+		s.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", refusesUs)
+	}
+	w.all = nil
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable || w.drp1.AskedFor("PUT") != 1 {
+		t.Errorf("%d", rw.Code)
+	}
+	if !strings.Contains(fmt.Sprint(w.all), "doubted "+demo+" v1 by harbor") || len(w.pushed) > 0 {
+		t.Errorf("%q", w.all)
+	}
+	w.drp1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", trial.Answer{Status: 500, Body: "the last one's own words"})
+	w.all = nil
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusInternalServerError || rw.Body.String() != "the last one's own words" {
+		t.Errorf("%d %s", rw.Code, rw.Body)
+	}
+	if got := w.all[len(w.all)-1]; got != "doubted "+demo+" v1 by peer-drp1" {
+		t.Errorf("%q", w.all)
+	}
+	w.harbor.CloseClientConnections()
+	w.harbor.Close()
+	r := request(http.MethodPut, "/v2/plain/app/manifests/v1", manifest)
+	if rw := w.write(r); rw.Code != http.StatusServiceUnavailable || w.mad1.AskedFor("PUT "+peer.Path+"/v2/plain") != 0 {
+		t.Errorf("a plain project's: %d", rw.Code)
+	}
 }
 
-// What is known to be refused, and what the edge does not keep, is not read into memory.
-func TestWhatIsNotKeptIsNotRead(t *testing.T) {
-	e := newEdge(t, http.NotFound)
-	refused := write(t, http.MethodPut, "/v2/multi-dc-x/app/manifests/v1", "ci", unread{t})
-	refused.Refused = true
-	for name, r := range map[string]push.Request{
-		"refused":              refused,
-		"of a plain project":   write(t, http.MethodPut, "/v2/plain/app/manifests/v1", "ci", unread{t}),
-		"a blob":               write(t, http.MethodPatch, "/v2/multi-dc-x/app/blobs/uploads/a", "ci", unread{t}),
-		"a delete with a body": write(t, http.MethodDelete, "/v2/multi-dc-x/app/manifests/v1", "ci", unread{t}),
+// Only pushes into multi-dc-* go to a peer: what another edge sends, what is deleted and
+// what other projects take is the local Harbor's, in its own words.
+func TestWhatStaysAtTheLocalHarbor(t *testing.T) {
+	fromPeer := putManifest("v1", peer.RecordHeader, "mad1's")
+	fromPeer.FromPeer = true
+	for name, r := range map[string]Request{
+		"another edge's":   fromPeer,
+		"a delete":         request(http.MethodDelete, "/v2/"+demo+"/manifests/v1", ""),
+		"a repl- project":  request(http.MethodPut, "/v2/repl-core/app/manifests/v1", manifest),
+		"a plain project":  request(http.MethodPut, "/v2/plain/app/manifests/v1", manifest),
+		"a session's part": request(http.MethodPatch, "/v2/"+demo+"/blobs/uploads/7", layer),
 	} {
-		if _, err := e.Begin(httptest.NewRecorder(), r); err != nil {
-			t.Errorf("%s: %v", name, err)
+		w := newWorld(t)
+		w.harbor.Say(r.HTTP.URL.Path, trial.Answer{Status: 500, Body: "Harbor's own words"})
+		if rw := w.write(r); rw.Code != 500 || rw.Body.String() != "Harbor's own words" || len(w.mad1.Asked())+len(w.drp1.Asked()) > 0 {
+			t.Errorf("%s: %d %s", name, rw.Code, rw.Body)
+		}
+		if got := w.harbor.Asked()[0].Header.Get(peer.RecordHeader); got != "" { // it is between edges
+			t.Errorf("%s: Harbor is told %q", name, got)
 		}
 	}
 }
 
-// What Harbor has accepted is noted before the client hears of it; what it refuses is not.
-func TestWhatHarborAcceptsIsNoted(t *testing.T) {
-	var status int
-	e := newEdge(t, func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // it is not looked at
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-	})
-	d := digest.FromString(manifest)
-	for _, c := range []struct {
-		method, reference, body string
-		status                  int
-		want                    []string
-	}{
-		{http.MethodPut, "v1", manifest, 201, []string{"written multi-dc-x/app v1", "pushed multi-dc-x/app v1 " + d.String()}},
-		{http.MethodPut, d.String(), manifest, 201, []string{"written multi-dc-x/app ", "pushed multi-dc-x/app " + d.String() + " " + d.String()}},
-		{http.MethodPut, "v1", manifest, 403, nil},
-		{http.MethodPut, "v1", manifest, 412, nil},
-		{http.MethodDelete, d.String(), "", 202, []string{"written multi-dc-x/app ", "deleted multi-dc-x/app " + d.String()}},
-		{http.MethodDelete, d.String(), "", 404, nil},
-	} {
-		status, e.notes.all = c.status, nil
-		e.check.Join("multi-dc-x/app", d)
-		w, err := e.Begin(httptest.NewRecorder(), write(t, c.method, "/v2/multi-dc-x/app/manifests/"+c.reference, "ci", strings.NewReader(c.body)))
+// A repo's pushes go on where its blobs went, for a quarter of an hour; a new upload
+// begins at the local Harbor as soon as that is back.
+func TestAPushStaysWhereItBegan(t *testing.T) {
+	w := newWorld(t)
+	at := "/v2/" + demo + "/blobs/uploads/"
+	w.harbor.Say("POST "+at, broken)
+	w.mad1.Say("POST "+peer.Path+at, trial.Answer{Status: 202, Header: http.Header{"Location": {peer.Path + at + "77?state=x%2Fy"}}})
+	rw := w.write(request(http.MethodPost, at, ""))
+	if got := rw.Header().Get("Location"); rw.Code != 202 || got != "http://example.com"+at+"77?state=x%2Fy&_breakwater=mad1" {
+		t.Fatalf("%d, Location %s", rw.Code, got)
+	}
+	order := func(r Request) (names string) {
+		targets, err := w.targetsOf(&r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer := httptest.NewRecorder()
-		if err := w.Serve(answer); err != nil || answer.Code != c.status {
-			t.Errorf("%s %s: %d, %v", c.method, c.reference, answer.Code, err)
+		for _, target := range targets {
+			names += target.Name + " "
 		}
-		if fmt.Sprint(e.notes.all) != fmt.Sprint(c.want) {
-			t.Errorf("%s %s, %d: noted %q, want %q", c.method, c.reference, c.status, e.notes.all, c.want)
-		}
-		if gone := !e.check.Member("multi-dc-x/app", d); gone != (c.method == http.MethodDelete && c.status == 202) {
-			t.Errorf("%s %s, %d: the repo holds nothing any more: %v", c.method, c.reference, c.status, gone)
-		}
+		return names
+	}
+	if got := order(putManifest("v1")); got != "peer-mad1 harbor peer-drp1 " {
+		t.Errorf("a manifest goes to %s", got)
+	}
+	if got := order(request(http.MethodPost, at, "")); got != "harbor peer-mad1 peer-drp1 " {
+		t.Errorf("a new upload goes to %s", got)
+	}
+	if got := order(request(http.MethodPut, "/v2/multi-dc-demo/other/manifests/v1", manifest)); got != "harbor peer-mad1 peer-drp1 " {
+		t.Errorf("another repo's goes to %s", got)
+	}
+	w.passed.Store(int64(10 * time.Minute)) // the stay is not prolonged while Harbor is there
+	w.mad1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", created("x"))
+	if rw := w.write(putManifest("v1")); rw.Code != 201 {
+		t.Fatal(rw.Code)
+	}
+	w.passed.Store(int64(stickyFor - time.Second))
+	if got := order(putManifest("v1")); got != "peer-mad1 harbor peer-drp1 " {
+		t.Errorf("before the end: %s", got)
+	}
+	w.passed.Store(int64(stickyFor + time.Second))
+	if got := order(putManifest("v1")); got != "harbor peer-mad1 peer-drp1 " {
+		t.Errorf("after it: %s", got)
 	}
 }
 
-// A blob that Harbor says it has is the one that it names, whatever the client's query says:
-// that one's bytes are kept, and the repo holds it.
-func TestABlobIsTheOneThatHarborNames(t *testing.T) {
-	blob, other := "some content", digest.FromString("other")
-	d := digest.FromString(blob)
-	for name, location := range map[string]string{"the right one": d.String(), "another one": other.String(), "none": ""} {
-		e := newEdge(t, func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body) //nolint:errcheck // it is not looked at
-			w.Header().Set("Location", "/v2/multi-dc-x/app/blobs/"+location)
-			w.WriteHeader(http.StatusCreated)
-		})
-		w, err := e.Begin(httptest.NewRecorder(), write(t, http.MethodPost, "/v2/multi-dc-x/app/blobs/uploads/?digest="+d.String(), "ci", strings.NewReader(blob)))
-		if err != nil {
-			t.Fatal(err)
+// What follows in a session goes where it was opened, by the mark alone, which is a name
+// of a closed table and no Harbor's to read.
+func TestASessionsMark(t *testing.T) {
+	w := newWorld(t)
+	at := "/v2/" + demo + "/blobs/uploads/77"
+	w.drp1.Say("PATCH "+peer.Path+at, trial.Answer{Status: 202, Header: http.Header{"Location": {peer.Path + at}}})
+	if rw := w.write(request(http.MethodPatch, at+"?state=x&_breakwater=drp1", layer)); rw.Code != 202 || rw.Header().Get("Location") != "http://example.com"+at+"?_breakwater=drp1" {
+		t.Errorf("%d %v", rw.Code, rw.Header())
+	}
+	if sent := w.drp1.Asked()[0]; sent.URL.RawQuery != "state=x" || body(sent) != layer {
+		t.Errorf("%s", sent.URL)
+	}
+	for _, target := range []string{at + "?_breakwater=sfo1", at + "?_breakwater=par1", "/v2/" + demo + "/blobs/uploads/?_breakwater=mad1", at + "?_breakwater=" + "http%3A%2F%2Fevil.example"} {
+		if rw := w.write(request(http.MethodPatch, at, layer)); rw.Code != 404 { // Harbor knows no such session
+			t.Errorf("%d", rw.Code)
 		}
-		if err := w.Serve(httptest.NewRecorder()); err != nil {
-			t.Fatal(err)
+		method := http.MethodPatch
+		if strings.HasSuffix(strings.Split(target, "?")[0], "/") {
+			method = http.MethodPost
 		}
-		r, err := e.blobs.Get(t.Context(), d)
-		if (err == nil) != (location == d.String()) {
-			t.Errorf("%s: the content is held: %v", name, err == nil)
-		}
-		if err == nil {
-			r.Close()
-		}
-		if got := e.check.Member("multi-dc-x/app", d); got != (location == d.String()) {
-			t.Errorf("%s: the repo holds it: %v", name, got)
-		}
-		if _, err := e.blobs.Get(t.Context(), other); err == nil {
-			t.Errorf("%s: something is held as %s", name, other)
+		before := len(w.harbor.Asked())
+		if rw := w.write(request(method, target, layer)); rw.Code != 404 || !strings.Contains(rw.Body.String(), "BLOB_UPLOAD_UNKNOWN") || len(w.harbor.Asked()) != before {
+			t.Errorf("%s: %d %s", target, rw.Code, rw.Body)
 		}
 	}
-}
-
-// Who opens sessions and sends nothing into them keeps so many files and no more.
-func TestSessionsThatAreKeptAreBounded(t *testing.T) {
-	n := 0
-	e := newEdge(t, func(w http.ResponseWriter, _ *http.Request) {
-		n++
-		w.Header().Set("Location", fmt.Sprintf("/v2/multi-dc-x/app/blobs/uploads/%d", n))
-		w.WriteHeader(http.StatusAccepted)
-	})
-	for range 600 {
-		w, err := e.Begin(httptest.NewRecorder(), write(t, http.MethodPost, "/v2/multi-dc-x/app/blobs/uploads/", "ci", http.NoBody))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Serve(httptest.NewRecorder()); err != nil {
-			t.Fatal(err)
-		}
+	fromPeer := request(http.MethodPatch, at+"?_breakwater=drp1", layer)
+	fromPeer.FromPeer = true
+	if w.write(fromPeer); w.drp1.AskedFor("PATCH") != 1 {
+		t.Error("a peer's request went to another peer")
 	}
-	trial.Until(t, func() error {
-		files, err := os.ReadDir(filepath.Join(e.dir, "tmp"))
-		if err != nil || len(files) > 512 {
-			return fmt.Errorf("%d files, %v", len(files), err)
-		}
-		return nil
-	})
 }

@@ -1,0 +1,142 @@
+package push
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/peer"
+)
+
+// Where a repo's blobs went to a peer, the local Harbor that lacks them says nothing of
+// the push: the client is told to come again, not that its image is broken.
+func TestAManifestWhoseBlobsAreElsewhere(t *testing.T) {
+	missing := trial.Answer{Status: http.StatusNotFound, Body: `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}`}
+	at, to := "/v2/"+demo+"/manifests/v1", "/v2/"+demo+"/blobs/uploads/"
+	w := newWorld(t)
+	w.harbor.Say("PUT "+at, missing)
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusNotFound {
+		t.Errorf("blobs that nobody pushed: %d", rw.Code)
+	}
+	w.harbor.Say("POST "+to, broken)
+	w.mad1.Say("POST "+peer.Path+to, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Location": {peer.Path + to + "77"}}})
+	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted {
+		t.Fatal(rw.Code)
+	}
+	w.mad1.Say("PUT "+peer.Path+at, broken) // it is slow, or goes away
+	w.drp1.Say("PUT "+peer.Path+at, broken)
+	w.harbor.Say("PUT "+at, missing)
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable && rw.Code != http.StatusInternalServerError {
+		t.Errorf("blobs that mad1 has: %d %s", rw.Code, rw.Body)
+	}
+	w.drp1.Say("PUT "+peer.Path+at, missing)
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable {
+		t.Errorf("and drp1 lacks them too: %d %s", rw.Code, rw.Body)
+	}
+	w.harbor.Say("PUT "+at, created(at)) // it has got them meanwhile
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated {
+		t.Errorf("blobs that Harbor has by now: %d", rw.Code)
+	}
+}
+
+// A Harbor that is known to be down is asked last, and one that breaks is looked at.
+func TestAHarborThatIsKnownToBeDownIsAskedLast(t *testing.T) {
+	w := newWorld(t)
+	at := "/v2/" + demo + "/manifests/v1"
+	for _, s := range []*trial.Registry{w.mad1, w.drp1} {
+		s.Say("PUT "+peer.Path+at, created(at))
+	}
+	w.harbor.Close()
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated || w.pushed[0].By.Name != "peer-mad1" {
+		t.Errorf("%d by %q", rw.Code, w.all)
+	}
+	trial.Until(t, func() error { // the write that failed is what has it looked at
+		if w.Harbor.Usable() {
+			return errors.New("the breaker is closed")
+		}
+		return nil
+	})
+	r := request(http.MethodPut, "/v2/multi-dc-demo/other/manifests/v1", manifest)
+	targets, err := w.targetsOf(&r)
+	if err != nil || len(targets) != 3 || targets[2].Name != "harbor" {
+		t.Errorf("%v, %v", targets, err)
+	}
+	w.passed.Store(int64(stickyFor - time.Second)) // while it is down a stay is prolonged
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated {
+		t.Fatal(rw.Code)
+	}
+	w.passed.Store(int64(2*stickyFor - 2*time.Second))
+	if to := w.stuckTo(demo); to == nil || to.Name != "peer-mad1" {
+		t.Errorf("it goes to %v", to)
+	}
+}
+
+// A session at a peer is kept apart from one of the same name at Harbor.
+func TestSessionsOfTwoHarbors(t *testing.T) {
+	w := newWorld(t)
+	to := "/v2/" + demo + "/blobs/uploads/"
+	open := func(at string) trial.Answer {
+		return trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Location": {at}}}
+	}
+	w.harbor.Say("POST "+to, open(to+"77"))
+	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted {
+		t.Fatal(rw.Code)
+	}
+	w.harbor.Say("POST "+to, broken)
+	w.mad1.Say("POST "+peer.Path+to, open(peer.Path+to+"77"))
+	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted {
+		t.Fatal(rw.Code)
+	}
+	w.harbor.Say("PATCH "+to+"77", open(to+"77"))
+	w.mad1.Say("PATCH "+peer.Path+to+"77", open(peer.Path+to+"77"))
+	w.mad1.Say("PUT "+peer.Path+to+"77", created("/v2/"+demo+"/blobs/"+layerDigest.String()))
+	w.write(request(http.MethodPatch, to+"77", "other bytes"))
+	w.write(request(http.MethodPatch, to+"77?_breakwater=mad1", layer))
+	if rw := w.write(request(http.MethodPut, to+"77?digest="+layerDigest.String()+"&_breakwater=mad1", "")); rw.Code != http.StatusCreated {
+		t.Fatal(rw.Code)
+	}
+	if r, err := w.Store.Get(t.Context(), layerDigest); err != nil {
+		t.Errorf("it is not held: %v", err)
+	} else {
+		r.Close()
+	}
+	if w.sessions.Len() != 1 {
+		t.Errorf("%d sessions are open, and one goes on", w.sessions.Len())
+	}
+}
+
+// A Harbor that hangs is not waited for longer than others are there to be asked: a
+// manifest has thrice the time. Where nobody else may be asked it is waited for.
+func TestAHarborThatHangs(t *testing.T) {
+	at, to := "/v2/"+demo+"/manifests/v1", "/v2/"+demo+"/blobs/uploads/"
+	w := newWorld(t)
+	w.Deadline = 50 * time.Millisecond
+	w.harbor.Say("PUT "+at, trial.Answer{Never: true})
+	w.harbor.Say("POST "+to, trial.Answer{Never: true})
+	w.mad1.Say("PUT "+peer.Path+at, created(at))
+	w.mad1.Say("POST "+peer.Path+to, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Location": {peer.Path + to + "77"}}})
+	begun := time.Now()
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated || time.Since(begun) < 3*w.Deadline {
+		t.Errorf("a manifest: %d after %v", rw.Code, time.Since(begun))
+	}
+	w.sticky.Purge()
+	begun = time.Now()
+	if rw := w.write(request(http.MethodPost, to, "")); rw.Code != http.StatusAccepted || time.Since(begun) < w.Deadline {
+		t.Errorf("an upload: %d after %v", rw.Code, time.Since(begun))
+	}
+}
+
+// A manifest that is pushed by another kind of digest is known by that.
+func TestAManifestBySha512(t *testing.T) {
+	w := newWorld(t)
+	d := digest.SHA512.FromString(manifest)
+	at := "/v2/" + demo + "/manifests/" + d.String()
+	w.harbor.Say("PUT "+at, created(at))
+	if rw := w.write(putManifest(d.String())); rw.Code != http.StatusCreated || w.pushed[0].Digest != d || w.pushed[0].Reference != d.String() {
+		t.Errorf("%d %+v", rw.Code, w.pushed)
+	}
+}

@@ -73,3 +73,20 @@ func TestWhatWasOvertakenIsKnown(t *testing.T) {
 		t.Errorf("it is %v, told %d times", r, changed-before)
 	}
 }
+
+// A push that is noted late, of a digest whose delete did not know of it, makes the digest be
+// there again, and not the tag what it was.
+func TestALatePushOfADeletedDigestMovesNoTag(t *testing.T) {
+	l := ledger("mad1", someday(), nil)
+	late := l.Begin(repo, tag.Reference)
+	write(l, tag.Reference, one)
+	remove(l, version.Buried(repo, one))
+	r := write(l, tag.Reference, two)
+	late.Version.Datacenter = "par1"
+	if _, newest := l.Write(repo, tag.Reference, one, "type", late); newest {
+		t.Error("it counts as the newest")
+	}
+	if now := l.Get(tag); now.Version != r.Version || l.Gone(repo, one) {
+		t.Errorf("the tag is %v, the digest gone: %v", now, l.Gone(repo, one))
+	}
+}

@@ -36,16 +36,19 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: b.After}
-	entries := map[Key]entry{}
+	entries, of := map[Key]entry{}, Key{repo, tag}
+	if tag == "" {
+		of = Revived(repo, d)
+	}
 	buried := l.get(Buried(repo, d)).Record
 	if tag == "" || r.After != (Version{}) || buried.Known() && !r.deletedBy(buried) { // the other edge may not have heard of the delete
 		l.put(entries, Revived(repo, d), r)
 	}
 	if tag != "" {
-		l.put(entries, Key{repo, tag}, r)
+		l.put(entries, of, r)
 	}
-	if newest = len(entries) > 0; newest {
-		newest = l.apply(entries, true, nil)
+	if _, newest = entries[of]; len(entries) > 0 {
+		newest = l.apply(entries, true, nil) && newest
 	}
 	if tag != "" {
 		l.overtaken(Announced{Repo: repo, Reference: tag, Record: r})

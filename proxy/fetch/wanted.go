@@ -41,8 +41,7 @@ func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
 			held = f.Holds(has)
 		}
 	}
-	byDigest := q
-	byDigest.Request.Tag, byDigest.Request.Digest, byDigest.Want = "", want.Digest, version.Record{}
+	byDigest := q.By(want.Digest)
 	if held && want.Digest == q.Want.Digest && q.Want.Age(f.Now()) < Settled { // it was acknowledged: Harbor's policy alone can forbid it
 		if own.Usable() {
 			if _, err := f.tagAt(ctx, byDigest, own); outcome.IsPolicy(err) {
@@ -55,6 +54,12 @@ func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
 		want = tags.Entry{}
 	}
 	return f.Manifest(ctx, byDigest, want)
+}
+
+// By is the question for a digest, instead of a tag that it may be under.
+func (q Question) By(d digest.Digest) Question {
+	q.Request.Tag, q.Request.Digest, q.Want = "", d, version.Record{}
+	return q
 }
 
 // tagAt returns the digest that a source has under a reference, "" where it does not say.

@@ -78,7 +78,7 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	entries *lru.Cache[Key, entry] // zero: there is none
-	shown   *lru.Cache[Key, []digest.Digest]
+	shown   *lru.Cache[Key, shown]
 	unsaved map[Key]entry    // that the disk did not take
 	heard   map[string]Heard // by datacenter
 	failed  bool
@@ -105,7 +105,9 @@ const (
 	maxPast    = 128
 	maxSeen    = 8
 	touchEvery = 24 * time.Hour
-	relayFor   = time.Minute
+	// returnsWithin is longer than replications are late, and than an edge is cut off unseen.
+	returnsWithin = 15 * time.Minute
+	relayFor      = time.Minute
 
 	// KeepFor is how long a record is kept that nobody asks about.
 	KeepFor = 90 * 24 * time.Hour
@@ -118,7 +120,7 @@ func New(cfg Config) *Ledger {
 	}
 	l := &Ledger{cfg: cfg, clock: clock{datacenter: cfg.Datacenter, now: cfg.Now}, unsaved: map[Key]entry{}, heard: map[string]Heard{}}
 	l.entries, _ = lru.New[Key, entry](maxEntries) // the sizes are positive: no error
-	l.shown, _ = lru.New[Key, []digest.Digest](maxUnsaved)
+	l.shown, _ = lru.New[Key, shown](maxUnsaved)
 	l.run = Run{Epoch: cfg.State.Epoch(), Run: rand.Text(), Start: cfg.State.Since(0, 0, nil)}
 	cfg.State.EachVersioned("", func(_ string, value []byte) { l.clock.saw(decode(value).Version) })
 	return l
@@ -209,14 +211,33 @@ func (r Record) deletedBy(buried Record) bool {
 	return buried.Version.Newer(r.After) && (buried.Blind || buried.Knew.Has(r.root()))
 }
 
+// shown is what clients were shown under a tag that has no version, the latest first.
+type shown struct {
+	all   []digest.Digest
+	since time.Time // when the latest was shown first
+}
+
 // Shown notes that clients are shown a digest under a tag that has no version.
 func (l *Ledger) Shown(key Key, d digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	seen, _ := l.shown.Get(key)
-	if !slices.Contains(seen, d) {
-		l.shown.Add(key, append([]digest.Digest{d}, seen[:min(len(seen), maxSeen-1)]...))
+	if !slices.Contains(seen.all, d) {
+		l.shown.Add(key, shown{append([]digest.Digest{d}, seen.all[:min(len(seen.all), maxSeen-1)]...), l.cfg.Now()})
 	}
+}
+
+// Instead returns the digest that clients were shown under a tag that has no version after
+// they were shown d, a short while ago; "": none. Where edges have not heard of a version
+// yet, what a Harbor goes back to was brought back by a late replication.
+func (l *Ledger) Instead(key Key, d digest.Digest) digest.Digest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen, _ := l.shown.Get(key)
+	if !slices.Contains(seen.all, d) || seen.all[0] == d || l.cfg.Now().Sub(seen.since) > returnsWithin {
+		return ""
+	}
+	return seen.all[0]
 }
 
 // get returns what is in memory or on disk.

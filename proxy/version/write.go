@@ -77,7 +77,8 @@ func (l *Ledger) known(key Key) entry {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.Seen, _ = l.shown.Get(key)
+	seen, _ := l.shown.Get(key)
+	e.Seen = seen.all
 	return e
 }
 

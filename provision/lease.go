@@ -58,7 +58,7 @@ func (l *lease) take(ctx context.Context) error {
 	for range 3 {
 		l.expires = time.Now().Add(l.term)
 		m := &models.Label{Name: leaseName, Scope: "g", Color: "#FFFFFF", Description: l.text()}
-		made, err := l.harbor.api.Label.CreateLabel(ctx, clientlabel.NewCreateLabelParams().WithLabel(m))
+		made, err := l.make(ctx, m)
 		if err == nil {
 			l.id, err = strconv.ParseInt(path.Base(made.Location), 10, 64)
 			return err
@@ -91,6 +91,15 @@ func (l *lease) take(ctx context.Context) error {
 		}
 	}
 	return busy{"another run that was faster", "now"}
+}
+
+// make makes the label. Where the run is ended meanwhile Harbor may have made it, or be about
+// to: its answer is waited for, for a while.
+func (l *lease) make(ctx context.Context, m *models.Label) (*clientlabel.CreateLabelCreated, error) {
+	within, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), lastWord{}, true))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(releaseTimeout, cancel) })()
+	return l.harbor.api.Label.CreateLabel(within, clientlabel.NewCreateLabelParams().WithLabel(m))
 }
 
 // find looks for the label, also after the run was ended: it may be this run's.

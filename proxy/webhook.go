@@ -145,7 +145,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	case h.isMachine(e.operator) && e.deleted:
 		if e.operator == jobService { // retention
 			for tag, r := range h.versions.Tags(e.Repo) {
-				if r.Digest == d {
+				if r.Digest == d && e.at.After(r.At()) { // it was not pushed again since
 					h.follower.Removed(version.Key{Repo: e.Repo, Reference: tag})
 				}
 			}

@@ -344,3 +344,22 @@ func TestAWebhookOfAPushThatIsOvertakenIsNoNews(t *testing.T) {
 		t.Errorf("%d webhooks are taken for news", n)
 	}
 }
+
+// Harbor tells of a push, in whole seconds, when that was deleted in the same second, and a
+// replication has brought it back.
+func TestAWebhookOfAPushThatWasDeletedAtOnceIsNoNews(t *testing.T) {
+	c := counters{}
+	par1 := newRegion(t, hooked(c)).sites[0]
+	for try := range 5 { // whatever part of a second has passed
+		tag, text := fmt.Sprint("v", try), fmt.Sprint("one-", try)
+		par1.pushNote(t, tag, text)
+		begun := time.Now()
+		par1.deleteNote(t, text)
+		par1.putPast(t, tag, text)
+		par1.hook(t, hook("PUSH_ARTIFACT", "admin", tag, text, begun))
+		par1.gone(t, tag, noteDigest(text))
+	}
+	if n := c.webhooks(t, "taken"); n > 0 {
+		t.Errorf("%d webhooks are taken for news", n)
+	}
+}

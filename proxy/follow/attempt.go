@@ -313,6 +313,7 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 		timer := time.AfterFunc(callDeadline, cancel)
 		defer timer.Stop()
 	}
+	begun := f.cfg.Now()
 	resp, err := f.cfg.Harbor.Registry.Call(bounded, c)
 	if err != nil {
 		cancel()
@@ -321,15 +322,15 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 		}
 		return nil, err
 	}
-	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		f.ahead.Store(int64(at.Add(time.Second / 2).Sub(f.cfg.Now()))) // it has whole seconds
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && f.cfg.Now().Sub(begun) < time.Second {
+		f.ahead.Store(int64(at.Add(time.Second).Sub(begun))) // it has whole seconds
 	}
 	resp.Body = &body{resp.Body, cancel}
 	return resp, nil
 }
 
 // Here is what this edge's clock said at a time of Harbor's: the two may differ, and
-// versions have the edge's. It is right to a second.
+// versions have the edge's. It is no later than that, and two seconds earlier at most.
 func (f *Follower) Here(harbors time.Time) time.Time {
 	if harbors.IsZero() {
 		return harbors

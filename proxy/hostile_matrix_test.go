@@ -109,8 +109,8 @@ func TestAStrangersManifestTakesNoMemory(t *testing.T) {
 	judged(t, "memory of strangers: a wrong password announces a manifest of 4 MiB", answer{status: resp.StatusCode, header: resp.Header}, reached.reached(0, ""))
 }
 
-// A project is deleted and made again; the new one's reader asks for a blob of the old one,
-// which the edge holds, when Harbor cannot say whether the new one holds it.
+// A project is deleted and made again; the new one's reader asks for a blob and a tag of
+// the old one, which the edge holds, when Harbor cannot say whether the new one has them.
 func TestAProjectMadeAgainHasNothingOfTheOld(t *testing.T) {
 	s := newSite(t)
 	front := watch(t, s, nil)
@@ -122,29 +122,23 @@ func TestAProjectMadeAgainHasNothingOfTheOld(t *testing.T) {
 	img := image(t, 10<<10, 9)
 	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
 	blob, layer := layerOf(t, img)
-	same(t, "before", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+blob, s.as(t, reader, "multi-dc-demo/app")), layer)
-	for _, path := range []string{"/api/v2.0/projects/multi-dc-demo/repositories/app", "/api/v2.0/projects/multi-dc-demo"} {
-		req, err := http.NewRequest(http.MethodDelete, s.harbor.URL()+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.SetBasicAuth(s.harbor.Admin())
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatal(resp, err)
-		}
-		resp.Body.Close()
-	}
-	s.harbor.CreateProject("multi-dc-demo", false)
-	s.harbor.CreateRobot("multi-dc-demo", "eve", secret, "pull")
+	h := s.as(t, reader, "multi-dc-demo/app")
+	same(t, "before", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+blob, h), layer)
+	raw, _ := img.RawManifest()
+	same(t, "before", s.do(t, http.MethodGet, manifests("multi-dc-demo/app"), h), raw)
+	s.madeAgain(t)
 	passed.Store(int64(10 * time.Minute))
-	eve := s.as(t, "robot$multi-dc-demo+eve", "multi-dc-demo/app")
+	eve := s.as(t, eve, "multi-dc-demo/app")
 	s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/none", eve) // the edge learns that it is another project
 	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: "/v2/multi-dc-demo/"}); err != nil {
 		t.Fatal(err)
 	}
 	before := len(front.of(""))
 	judged(t, "a project made again: a blob of the old one, held here, while Harbor cannot say", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/blobs/"+blob, eve), front.reached(before, ""))
+	for what, reference := range map[string]string{"its tag": "v1", "the tag's digest": digestOf(t, img)} {
+		before = len(front.of(""))
+		judged(t, "a project made again: "+what+", held here, while Harbor cannot say", s.do(t, http.MethodGet, "/v2/multi-dc-demo/app/manifests/"+reference, eve), front.reached(before, ""))
+	}
 }
 
 // A manifest was deleted, and Harbor is down.

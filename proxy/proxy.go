@@ -120,9 +120,11 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
+	h.tags.Project = cfg.Access.Project
+	go cfg.Access.Watch(ctx, h.namespaces.Projects())
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.newVersions(ctx)
-	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
+	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
@@ -246,6 +248,7 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 
 // serveContent answers a read of a managed namespace.
 func (h *Handler) serveContent(w *response, r *request) error {
+	h.cfg.Access.Look(r.http.Context(), r.Repo) // what is remembered is of one project
 	switch r.Kind {
 	case registry.KindManifest:
 		return h.serveManifest(w, r)

@@ -40,14 +40,14 @@ const (
 // newVersions makes the ledger, and what tells and hears of it.
 func (h *Handler) newVersions(ctx context.Context) {
 	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged,
-		Seen: h.seen}
+		Seen: h.seen, Since: h.cfg.Access.Since}
 	if h.cfg.State != nil {
 		ledger.State = h.cfg.State
 	}
 	h.versions = version.New(ledger)
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
 	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,

@@ -11,6 +11,12 @@ import (
 // ErrNoCredentials is of a source that is asked anonymously.
 var ErrNoCredentials = errors.New("the source has no credentials")
 
+// Anonymous reports whether the source has no credentials.
+func (s *Source) Anonymous() bool {
+	auth, err := s.auth.Authorization()
+	return err != nil || auth.Username == ""
+}
+
 // API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
 // Basic: the answer as it is, its body still to be closed.
 func (s *Source) API(ctx context.Context, path string, query url.Values) (*http.Response, error) {

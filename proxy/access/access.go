@@ -33,6 +33,7 @@ type Config struct {
 	Verifier *registry.Verifier // verifies tokens by the fleet's token certificates; nil: the local Harbor is asked about every token
 	Members  Members            // nil: memberships do not outlast a restart
 	Grants   Grants             // nil: grants do not outlast a restart
+	Projects Projects           // nil: Members or Grants, where one of them is that too; else nothing outlasts a restart that is of a project
 	// OutageGrace is how long after the beginning of an outage the edge may give tokens
 	// for what Harbor granted before. An outage is the time when no Harbor of the fleet
 	// answers. 0: the edge gives no tokens.
@@ -47,10 +48,10 @@ type Config struct {
 // Checker decides whether a request may go on. It is safe for concurrent use.
 type Checker struct {
 	cfg    Config
-	keys   atomic.Pointer[registry.Verifier]    // used in place of cfg.Verifier
-	secret []byte                               // keys the hashes in grants and tokens, so that memory holds no credential
-	grants *lru.Cache[grantKey, time.Time]      // until when Harbor's yes is remembered
-	tokens *lru.Cache[grantKey, registry.Token] // tokens that were verified
+	keys   atomic.Pointer[registry.Verifier] // used in place of cfg.Verifier
+	secret []byte                            // keys the hashes in grants and tokens, so that memory holds no credential
+	grants *lru.Cache[grantKey, time.Time]   // until when Harbor's yes is remembered
+	tokens *lru.Cache[grantKey, verified]
 	open   openness
 	member *lru.Cache[memberKey, int64] // memberships, each with the project's id
 	outage *outage
@@ -88,7 +89,7 @@ func New(cfg Config) (*Checker, error) {
 	if c.grants, err = lru.New[grantKey, time.Time](maxRemembered); err != nil {
 		return nil, err
 	}
-	if c.tokens, err = lru.New[grantKey, registry.Token](maxTokens); err != nil {
+	if c.tokens, err = lru.New[grantKey, verified](maxTokens); err != nil {
 		return nil, err
 	}
 	if c.member, err = lru.New[memberKey, int64](maxRemembered); err != nil {

@@ -3,7 +3,9 @@ package access
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,20 +17,31 @@ import (
 // remembers a yes. It does not remember a no, so that a permission that is granted later
 // counts at once. A client with wrong credentials costs itself the requests only.
 func (c *Checker) ask(ctx context.Context, q Query) error {
-	key := keyedHash(c.secret, q.Repos[0], q.Action, q.Authorization)
 	now := c.cfg.Now()
-	if until, ok := c.grants.Get(key); ok && now.Before(until) {
-		return nil
+	if c.saidYes(q, now) {
+		if c.Look(ctx, q.Repos[0]); c.saidYes(q, now) {
+			return nil
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askDeadline)
 	defer cancel()
 	if err := c.askHarbor(ctx, q, http.MethodHead); err != nil {
 		return err
 	}
-	c.grants.Add(key, now.Add(min(rememberFor, lifetime(q.Authorization, now))))
-	project, _, _ := strings.Cut(q.Repos[0], "/")
-	c.projects.get(ctx, project) // learn the project's id, to which memberships are bound
+	c.lookAfter(ctx, q.Repos[0], now) // it may be a user of another project than before
+	c.grants.Add(c.yesKey(q), now.Add(min(rememberFor, lifetime(q.Authorization, now))))
 	return nil
+}
+
+// yesKey stands for Harbor's yes, which is for one project.
+func (c *Checker) yesKey(q Query) grantKey {
+	return keyedHash(c.secret, strconv.FormatInt(c.Project(q.Repos[0]), 10), q.Repos[0], q.Action, q.Authorization)
+}
+
+// saidYes reports whether Harbor's yes is remembered.
+func (c *Checker) saidYes(q Query, now time.Time) bool {
+	until, ok := c.grants.Get(c.yesKey(q))
+	return ok && now.Before(until)
 }
 
 // nobodyHas is the digest of no content. A HEAD of it in a repo makes Harbor check the

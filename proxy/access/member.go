@@ -2,13 +2,12 @@ package access
 
 import (
 	"context"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // Members remembers across restarts which repo holds which digest, and the id that the
-// repo's project had then. The id is 0 where it was not known.
+// repo's project had then.
 type Members interface {
 	// Join remembers that the repo holds the digest.
 	Join(repo string, d digest.Digest, project int64)
@@ -22,17 +21,16 @@ type Members interface {
 // 200 for the digest in that repo, or Harbor accepted its push there. A manifest that
 // names the digest is no proof, because any client can write one.
 func (c *Checker) Join(repo string, d digest.Digest) {
-	project, _, _ := strings.Cut(repo, "/")
-	if c.projectOf(project) == 0 { // Harbor permits a push, so the project may be unknown here, or was while Harbor was down
-		c.projects.get(context.Background(), project)
+	if c.Project(repo) == 0 { // Harbor permits a push, so the project may be unknown here, or was while Harbor was down
+		c.Look(context.Background(), repo)
 	}
 	c.join(repo, d)
-	c.join(project, d)
+	c.join(projectOf(repo), d)
 }
 
 // join records the membership of a repo, or of a whole project.
 func (c *Checker) join(name string, d digest.Digest) {
-	key, project := memberKey{name, d}, c.projectOf(name)
+	key, project := memberKey{name, d}, c.Project(name)
 	before, known := c.member.Get(key)
 	c.member.Add(key, project)
 	if (!known || before != project) && c.cfg.Members != nil {
@@ -45,9 +43,8 @@ func (c *Checker) join(name string, d digest.Digest) {
 func (c *Checker) ProjectHolds(project string, d digest.Digest) bool { return c.Member(project, d) }
 
 // Member reports whether the repo is known to hold the digest. A membership of another
-// repo does not count, and neither does one of an earlier project with the same name. A
-// membership that was recorded without the project's id no longer counts when the id is
-// known, and has to be proven again.
+// repo does not count, and neither does one of an earlier project with the same name, or
+// one that was recorded while the project's id was not known: it has to be proven again.
 func (c *Checker) Member(repo string, d digest.Digest) bool {
 	key := memberKey{repo, d}
 	project, ok := c.member.Get(key)
@@ -56,15 +53,7 @@ func (c *Checker) Member(repo string, d digest.Digest) bool {
 			c.member.Add(key, project)
 		}
 	}
-	now := c.projectOf(repo)
-	return ok && (project == now || now == 0)
-}
-
-// projectOf returns the id of the repo's project, or 0 where it is not known.
-func (c *Checker) projectOf(repo string) int64 {
-	name, _, _ := strings.Cut(repo, "/")
-	seen, _ := c.projects.seen.Get(name)
-	return seen.id
+	return ok && project != 0 && project == c.Project(repo)
 }
 
 // Leave forgets what the repo holds. The edge calls it after a delete. What the repo still

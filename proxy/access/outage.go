@@ -1,11 +1,13 @@
 package access
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -71,13 +73,17 @@ func derive(purpose, secret string) []byte {
 	return sum[:]
 }
 
-// key returns the key under which a grant is remembered. What anybody may read is a whole
-// project: its repos' names are whatever somebody asks for.
-func (o *outage) key(authorization, repo string) string {
-	if project, _, ok := strings.Cut(repo, "/"); ok && authorization == "" {
-		repo = project + "/"
+// grantOf returns the key under which a grant is remembered, which is of one project. What
+// anybody may read is a whole one: its repos' names are whatever somebody asks for.
+func (c *Checker) grantOf(authorization, repo string) string {
+	parts := []string{canonical(authorization), repo}
+	if repo != Login {
+		parts = append(parts, strconv.FormatInt(c.Project(repo), 10))
 	}
-	h := keyedHash(o.hide, canonical(authorization), repo)
+	if project, _, ok := strings.Cut(repo, "/"); ok && authorization == "" {
+		parts[1] = project + "/"
+	}
+	h := keyedHash(c.outage.hide, parts...)
 	return hex.EncodeToString(h[:])
 }
 
@@ -126,7 +132,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	}
 	client := o.client(authorization)
 	for _, repo := range asked {
-		key := o.key(authorization, repo)
+		key := c.grantOf(authorization, repo)
 		if !slices.Contains(given, repo) {
 			if o.granted(key) {
 				o.revoke(key)
@@ -136,6 +142,10 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 		if at, ok := o.recent.get(key); ok && o.now().Sub(at) < grantAgain {
 			continue
 		}
+		if repo != Login { // it may be a user of another project than before
+			c.LookNow(context.Background(), repo) // for projectWait at most
+			key = c.grantOf(authorization, repo)
+		}
 		o.recent.add(client, key, o.now())
 		if o.lasting != nil {
 			o.lasting.Grant(key, o.now())
@@ -144,10 +154,10 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 }
 
 // Remembered returns the repos in asked that a Harbor granted to the credential within
-// grantFor.
+// grantFor, in the project that Harbor had last.
 func (c *Checker) Remembered(authorization string, asked []string) (given []string) {
 	for _, repo := range asked {
-		if c.outage.grace > 0 && c.outage.granted(c.outage.key(authorization, repo)) {
+		if c.outage.grace > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantOf(authorization, repo)) {
 			given = append(given, repo)
 		}
 	}

@@ -3,92 +3,193 @@ package access
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 
 	"example.org/breakwater/registry"
 )
 
-// projects knows the id and the creation time of Harbor projects. A project that was
-// deleted and made again has another id. projects asks the local Harbor with the edge's
-// own robot. Where Harbor does not answer or does not say, nothing is known.
+// Projects remembers across restarts which project has a name.
+type Projects interface {
+	// PutProject remembers a project's id, when Harbor said it, when the project was made,
+	// and when it was made again.
+	PutProject(name string, id int64, asked, created, since time.Time)
+	// Project returns that. The id is 0 where there is none.
+	Project(name string) (id int64, asked, created, since time.Time)
+}
+
+// projects knows which project has a name now. A project that was deleted and made again
+// has another id, and what is remembered of one is not the other's. projects asks the
+// local Harbor with the edge's own robot, and remembers the answer across restarts.
 type projects struct {
-	harbor *registry.Source
-	now    func() time.Time
-	asking singleflight.Group
-	seen   *lru.Cache[string, seenProject]
+	harbor  *registry.Source
+	lasting Projects // nil: nothing outlasts a restart
+	now     func() time.Time
+
+	mu    sync.Mutex
+	seen  *lru.Cache[string, seenProject]
+	looks map[string]*look // that are under way
 }
 
 // seenProject is what is known of a project.
 type seenProject struct {
-	id      int64 // 0: not known
+	id      int64 // Harbor's, or its negative once Harbor lists it no longer; noList; 0: not known
 	created time.Time
+	since   time.Time // when it was made again, by this edge's clock; zero: that was not seen
 	private bool      // Harbor says that not everybody may read it
-	asked   time.Time // when Harbor was last asked
+	asked   time.Time // when the last question began that Harbor answered
+	failed  time.Time // when the last one began that it did not
+	saved   time.Time // asked, as it was last given to Projects
 }
+
+// look is a question to Harbor. Any number of requests wait for it.
+type look struct {
+	began time.Time
+	done  chan struct{}
+	over  chan struct{} // closed when nobody is to wait any longer
+}
+
+// noList is the id of every project of a registry that has no list of projects for the
+// edge: there projects are not told apart.
+const noList = -1 << 62
+
+// errNoList says so.
+var errNoList = errors.New("there is no list of projects for this edge")
 
 const (
 	maxProjects   = 1 << 12
 	projectFor    = 30 * time.Second       // how long it is used before Harbor is asked again
-	projectWait   = 500 * time.Millisecond // how long a request waits for Harbor's answer
+	projectAgain  = 5 * time.Second        // how long Harbor is not asked after it did not answer
+	projectWait   = 500 * time.Millisecond // how long requests wait for Harbor's answer
+	projectWatch  = time.Hour              // how often Harbor is asked though nobody comes
+	projectSave   = 10 * time.Minute       // how often an answer that says nothing new is saved
 	projectLeeway = 60 * time.Second       // how much older than its project a token may be, as in Harbor
+	clockLeeway   = 2 * time.Second        // two clocks that differ by less count as the same: Harbor tells whole seconds
 )
 
 func newProjects(cfg Config) (*projects, error) {
 	seen, err := lru.New[string, seenProject](maxProjects)
-	return &projects{harbor: cfg.Harbor, now: cfg.Now, seen: seen}, err
+	p := &projects{harbor: cfg.Harbor, lasting: cfg.Projects, now: cfg.Now, seen: seen, looks: map[string]*look{}}
+	for _, also := range []any{cfg.Members, cfg.Grants} {
+		if lasting, ok := also.(Projects); ok && p.lasting == nil {
+			p.lasting = lasting
+		}
+	}
+	return p, err
 }
 
-// get returns what is known of a project. Where that is older than projectFor, one caller
-// asks Harbor and waits for at most projectWait. The other callers get the old answer.
-func (p *projects) get(ctx context.Context, name string) seenProject {
-	old, ok := p.seen.Get(name)
-	if ok && p.now().Sub(old.asked) < projectFor {
-		return old
+// recall returns what is in memory, or was before a restart; p.mu is held.
+func (p *projects) recall(name string) seenProject {
+	s, ok := p.seen.Get(name)
+	if !ok && p.lasting != nil {
+		s.id, s.asked, s.created, s.since = p.lasting.Project(name)
+		s.saved = s.asked
+		p.seen.Add(name, s)
 	}
-	if ok {
-		renewed := old
-		renewed.asked = p.now()
-		p.seen.Add(name, renewed)
+	return s
+}
+
+// get returns what is known of a project by a question that began after a time and within
+// projectFor. Where there is none Harbor is asked, and waited for at most projectWait:
+// where it does not answer, what was known before is all that there is.
+func (p *projects) get(ctx context.Context, name string, after time.Time) (s seenProject) {
+	for range 3 { // a look that began too early is followed by another one
+		p.mu.Lock()
+		s = p.recall(name)
+		now := p.now()
+		if !s.asked.Before(after) && now.Sub(s.asked) < projectFor || now.Sub(s.failed) < projectAgain {
+			p.mu.Unlock()
+			return s
+		}
+		l := p.looks[name]
+		if l == nil {
+			l = p.begin(ctx, name, now)
+		}
+		p.mu.Unlock()
+		select {
+		case <-l.done:
+			continue
+		case <-l.over:
+		case <-ctx.Done():
+		}
+		return s
 	}
-	result := p.asking.DoChan(name, func() (any, error) {
+	return s
+}
+
+// begin asks Harbor; p.mu is held.
+func (p *projects) begin(ctx context.Context, name string, now time.Time) *look {
+	l := &look{began: now, done: make(chan struct{}), over: make(chan struct{})}
+	p.looks[name] = l
+	time.AfterFunc(projectWait, func() { close(l.over) })
+	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askDeadline)
 		defer cancel()
 		fresh, err := p.ask(ctx, name)
-		if err != nil || fresh.id == 0 { // Harbor did not say, so the project may be the same
-			fresh = old
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		defer close(l.done)
+		delete(p.looks, name)
+		p.note(name, fresh, err, l.began)
+	}()
+	return l
+}
+
+// note takes an answer over, to a question that began at a time; p.mu is held.
+func (p *projects) note(name string, fresh seenProject, err error, began time.Time) {
+	known := p.recall(name)
+	switch {
+	case errors.Is(err, errNoList) && (known.id == 0 || known.id == noList):
+		fresh = seenProject{id: noList}
+	case err != nil: // Harbor did not say
+		known.failed = began
+		p.seen.Add(name, known)
+		return
+	case fresh.id == 0: // it is gone, or the robot may not see it
+		fresh = known
+		if fresh.id = min(known.id, -known.id); known.id == 0 || known.id == noList {
+			fresh.id = noList
 		}
-		fresh.asked = p.now()
-		p.seen.Add(name, fresh)
-		return fresh, nil
-	})
-	timer := time.NewTimer(projectWait)
-	defer timer.Stop()
-	select {
-	case r := <-result:
-		return r.Val.(seenProject)
-	case <-timer.C:
-	case <-ctx.Done():
+	case known.id != 0 && known.id != noList && fresh.id > max(known.id, -known.id): // Harbor counts: a lower id is another Harbor's
+		if known.asked.After(fresh.since) {
+			fresh.since = known.asked
+		}
+	default:
+		fresh.since = known.since
 	}
-	return old
+	fresh.asked, fresh.failed, fresh.saved = began, time.Time{}, known.saved
+	if p.lasting != nil && (fresh.id != known.id || began.Sub(known.saved) >= projectSave) {
+		fresh.saved = began
+		p.lasting.PutProject(name, fresh.id, began, fresh.created, fresh.since)
+	}
+	p.seen.Add(name, fresh)
 }
 
 // ask asks Harbor for a project (GET /api/v2.0/projects?q=name=…). A robot of all projects
-// may list them with its permission to pull.
+// may list them with its permission to pull. since is the project's creation by this edge's
+// clock.
 func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err error) {
 	resp, err := p.harbor.API(ctx, "/api/v2.0/projects", url.Values{"q": {"name=" + name}, "page_size": {"1"}})
+	if errors.Is(err, registry.ErrNoCredentials) {
+		return seen, errNoList
+	}
 	if err != nil {
 		return seen, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	switch {
+	case err != nil:
+		return seen, fmt.Errorf("list projects: %w", err)
+	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		return seen, fmt.Errorf("list projects: Harbor answers %s", resp.Status)
 	}
 	var all []struct {
@@ -100,20 +201,81 @@ func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err 
 			Public string `json:"public"`
 		} `json:"metadata"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&all); err != nil {
-		return seen, fmt.Errorf("list projects: %w", err)
+	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &all) != nil {
+		return seen, errNoList
 	}
 	for _, project := range all {
 		if project.Name == name {
 			seen.id, seen.created, seen.private = project.ID, project.Created, project.Metadata.Public == "false"
+			seen.since = seen.created
+		}
+	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		if ahead := p.now().Sub(at); ahead.Abs() > clockLeeway {
+			seen.since = seen.created.Add(ahead)
 		}
 	}
 	return seen, nil
 }
 
-// isOfProject reports whether a token is not older than the repo's project. An older one
-// was issued for an earlier project with the same name.
-func (c *Checker) isOfProject(ctx context.Context, token registry.Token, repo string) bool {
+// Look finds out which project the repo's is now, where that was not asked for a while.
+func (c *Checker) Look(ctx context.Context, repo string) { c.lookAfter(ctx, repo, time.Time{}) }
+
+// LookNow is Look, whenever it was asked last.
+func (c *Checker) LookNow(ctx context.Context, repo string) { c.lookAfter(ctx, repo, c.cfg.Now()) }
+
+func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time) seenProject {
+	return c.projects.get(ctx, projectOf(repo), after)
+}
+
+// Watch looks at the projects that were asked for, and at those of the names, once an hour:
+// when an outage begins it is known which projects they are, though nobody came for a day.
+func (c *Checker) Watch(ctx context.Context, names []string) {
+	tick := time.NewTicker(projectWatch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, name := range append(c.projects.seen.Keys(), names...) {
+			c.Look(ctx, name)
+		}
+	}
+}
+
+// Project returns the id of the repo's project as Harbor has last said it, or 0 where it
+// did not within grantFor. What is remembered of another id, or of 0, is of another project.
+func (c *Checker) Project(repo string) int64 {
+	if c.cfg.Harbor.Anonymous() {
+		return noList
+	}
+	c.projects.mu.Lock()
+	defer c.projects.mu.Unlock()
+	s := c.projects.recall(projectOf(repo))
+	if c.cfg.Now().Sub(s.asked) >= grantFor {
+		return 0
+	}
+	return s.id
+}
+
+// Since returns when the repo's project was made again, by this edge's clock, zero where
+// that was not seen.
+func (c *Checker) Since(repo string) time.Time {
+	c.projects.mu.Lock()
+	defer c.projects.mu.Unlock()
+	return c.projects.recall(projectOf(repo)).since
+}
+
+func projectOf(repo string) string {
 	name, _, _ := strings.Cut(repo, "/")
-	return !token.IssuedAt.Add(projectLeeway).Before(c.projects.get(ctx, name).created)
+	return name
+}
+
+// isOfProject reports whether a token is not older than the repo's project. An older one
+// was issued for an earlier project with the same name. Who comes with a new token may be
+// a user of a new project: Harbor is asked again.
+func (c *Checker) isOfProject(ctx context.Context, token verified, repo string) bool {
+	return !token.IssuedAt.Add(projectLeeway).Before(c.lookAfter(ctx, repo, token.first).created)
 }

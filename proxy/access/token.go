@@ -39,8 +39,14 @@ func (c *Checker) Refuses(ctx context.Context, q Query) bool {
 	return !c.permits(ctx, token, q)
 }
 
+// verified is a token that was verified.
+type verified struct {
+	registry.Token
+	first time.Time // when it was first shown here; zero: of an edge's own, which no Harbor has given
+}
+
 // permits reports whether a token permits what the query asks for.
-func (c *Checker) permits(ctx context.Context, token registry.Token, q Query) bool {
+func (c *Checker) permits(ctx context.Context, token verified, q Query) bool {
 	return slices.ContainsFunc(q.Repos, func(repo string) bool { return token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) })
 }
 
@@ -53,8 +59,7 @@ func (c *Checker) Proven(ctx context.Context, authorization, repo string, wrote 
 			return token.Subject
 		}
 	}
-	project, _, _ := strings.Cut(repo, "/")
-	if authorization == "" || !wrote && !c.projects.get(ctx, project).private {
+	if authorization == "" || !wrote && !c.lookAfter(ctx, repo, time.Time{}).private {
 		return ""
 	}
 	return Claimed(authorization)
@@ -87,19 +92,20 @@ func Claimed(authorization string) string {
 var errNotOurs = errors.New("only Harbor can verify the token")
 
 // verify verifies a token. A token that was verified before is valid until it expires.
-func (c *Checker) verify(raw string) (registry.Token, error) {
+func (c *Checker) verify(raw string) (verified, error) {
 	key := keyedHash(c.secret, raw)
 	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
 		return token, nil
 	}
-	token, own, err := c.verifyOwn(raw)
-	verifier := c.keys.Load()
+	issued, own, err := c.verifyOwn(raw)
+	token, verifier := verified{Token: issued}, c.keys.Load()
 	switch {
 	case own:
 	case verifier == nil:
 		return token, errNotOurs
 	default:
-		token, err = verifier.Verify(raw)
+		token.first = c.cfg.Now()
+		token.Token, err = verifier.Verify(raw)
 	}
 	if err == nil && len(raw) <= maxToken {
 		c.tokens.Add(key, token)

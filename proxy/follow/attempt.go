@@ -138,6 +138,9 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 			return errGone
 		}
 	}
+	if !f.counts(ctx, key, r) {
+		return errWaiting
+	}
 	from, to := f.cfg.Content(key.Repo), f.to(key.Repo)
 	there, err := to.HasManifest(ctx, r.Digest)
 	if err != nil {
@@ -165,6 +168,9 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 			return err
 		}
 	}
+	if !f.counts(ctx, key, r) { // that took a while
+		return errWaiting
+	}
 	if err := carry.Manifest(ctx, to, key.Reference, r.MediaType, body); err != nil {
 		return err
 	}
@@ -175,6 +181,15 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	f.cfg.Log.Info("Harbor was given the newest version of a tag", "repo", key.Repo, "tag", key.Reference, "newest", r.Digest.String(), "harbor_had", has.String(), "version", r.Version.String())
 	t.put = true
 	return nil
+}
+
+// counts reports whether a record is still the newest: what Harbor lacks may be of a project
+// that is gone, whose name another one has now.
+func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record) bool {
+	if f.cfg.Look != nil {
+		f.cfg.Look(ctx, key.Repo)
+	}
+	return f.cfg.Ledger.Get(key).Version == r.Version
 }
 
 // meet waits for a while when Harbor has a digest under the tag that nobody knows: it may

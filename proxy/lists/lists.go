@@ -23,7 +23,8 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// State keeps lists across restarts.
+// State keeps lists across restarts, and returns none that was put while the name of the
+// repo's project was another project's.
 type State interface {
 	TagList(repo string) []string // sorted
 	PutTagList(repo string, tags []string)
@@ -33,8 +34,11 @@ type State interface {
 
 // Lists answers with whole lists. Safe for concurrent use.
 type Lists struct {
-	Routes   *source.Routes
-	State    State         // not nil
+	Routes *source.Routes
+	State  State // not nil
+	// Project returns the id of the repo's project, 0 where that is not known: nothing is
+	// remembered then. nil: projects are not told apart.
+	Project  func(repo string) int64
 	Deadline time.Duration // for an answer of a source
 	Bodies   *share.Shares // the bytes that sources are sending, by project
 }
@@ -53,6 +57,22 @@ const (
 	maxList  = 16 << 20 // bytes of one source's list
 	maxKnown = 10_000   // tags of a repo that are remembered
 )
+
+// noneApart is the id of every project where projects are not told apart.
+const noneApart = -1
+
+func (l *Lists) project(repo string) int64 {
+	if l.Project == nil {
+		return noneApart
+	}
+	return l.Project(repo)
+}
+
+// isStill reports whether the repo's project is the one with the id, so that its lists may
+// be remembered.
+func (l *Lists) isStill(project int64, repo string) bool {
+	return project != 0 && project == l.project(repo)
+}
 
 // answer is what one source gave.
 type answer[T any] struct {

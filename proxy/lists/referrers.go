@@ -29,6 +29,7 @@ type Index struct {
 // and is returned only when somebody could tell: a verifier takes it for "not signed".
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
 	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
+	project := l.project(repo)
 	var all []json.RawMessage
 	var refusals []source.Refusal
 	found := ""
@@ -51,7 +52,10 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
 	}
-	known := l.State.Referrers(repo, d)
+	var known []json.RawMessage
+	if l.isStill(project, repo) {
+		known = l.State.Referrers(repo, d)
+	}
 	no := error(nil)
 	if len(refusals) > 0 {
 		no = source.Verdict(refusals)
@@ -65,7 +69,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	case no != nil && outcome.IsDontKnow(no) && len(known) > 0: // a silent source may know more
 		list = List[json.RawMessage]{All: merge(all, known), Merged: true}
 	}
-	if len(list.All) > 0 {
+	if len(list.All) > 0 && l.isStill(project, repo) {
 		l.State.PutReferrers(repo, d, list.All)
 	}
 	return list, nil

@@ -19,32 +19,36 @@ import (
 // without a sign when the upstream is away, and is completed then.
 func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
 	route, repo := q.Route(l.Routes), q.Request.Repo
-	own, known := route[0], l.State.TagList(repo)
+	own, project := route[0], l.project(repo)
+	var known []string
+	if project != 0 {
+		known = l.State.TagList(repo)
+	}
 	tags, err := askOne(route, own, l.tagsOf(ctx, q))
 	switch {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
 	case err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
-		return l.keepTags(repo, tags, own.Name), nil
+		return l.keepTags(repo, project, tags, own.Name), nil
 	case err == nil:
-		return l.completeTags(ctx, q, route, tags, known), nil
+		return l.completeTags(ctx, q, route, project, tags, known), nil
 	}
 	return l.tagsElsewhere(ctx, q, route, known, source.Refusal{Step: own, Err: err})
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
 // the upstream itself or, where that is silent, from what is remembered.
-func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []source.Step, tags, known []string) List[string] {
+func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []source.Step, project int64, tags, known []string) List[string] {
 	for _, s := range route {
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
 		upstream, err := l.tagsOf(ctx, q)(s)
 		if err == nil {
-			return l.keepTags(q.Request.Repo, union(tags, upstream), s.Name)
+			return l.keepTags(q.Request.Repo, project, union(tags, upstream), s.Name)
 		}
 		if outcome.IsFirmNo(err) {
-			return l.keepTags(q.Request.Repo, tags, route[0].Name)
+			return l.keepTags(q.Request.Repo, project, tags, route[0].Name)
 		}
 	}
 	return List[string]{All: union(tags, known), Merged: true}
@@ -86,9 +90,9 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 	return List[string]{All: all, Stale: true}, nil
 }
 
-// keepTags remembers a list that is known to be whole.
-func (l *Lists) keepTags(repo string, tags []string, from string) List[string] {
-	if len(tags) <= maxKnown {
+// keepTags remembers a project's list that is known to be whole.
+func (l *Lists) keepTags(repo string, project int64, tags []string, from string) List[string] {
+	if len(tags) <= maxKnown && l.isStill(project, repo) {
 		l.State.PutTagList(repo, tags)
 	}
 	return List[string]{All: tags, Source: from}

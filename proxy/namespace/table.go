@@ -1,7 +1,9 @@
 package namespace
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"example.org/breakwater/internal/naming"
@@ -37,6 +39,9 @@ var prefixes = []struct {
 	prefix string
 	kind   Kind
 }{{naming.MultiDC, MultiDC}, {naming.Cache, Cache}, {naming.Repl, Repl}}
+
+// Projects returns the declared projects.
+func (t *Table) Projects() []string { return slices.Sorted(maps.Keys(t.declared)) }
 
 // Of returns the namespace of a project: the declared one, else the one that the
 // project's prefix says, else a plain one.

@@ -19,7 +19,7 @@ func (s *DB) Tag(repo, reference string) (d digest.Digest, mediaType, source str
 	if s == nil {
 		return "", "", "", false
 	}
-	r, ok := s.get(tagBucket, key(repo, reference))
+	r, ok := s.getOf(repo, tagBucket, key(repo, reference))
 	if !ok {
 		return "", "", "", false
 	}
@@ -30,7 +30,7 @@ func (s *DB) Tag(repo, reference string) (d digest.Digest, mediaType, source str
 // PutTag remembers what a reference was seen to be.
 func (s *DB) PutTag(repo, reference string, d digest.Digest, mediaType, source string, seen time.Time) {
 	if s != nil {
-		s.put(tagBucket, key(repo, reference), &record{Digest: d.String(), MediaType: mediaType, Source: source, Checked: seen.Unix()})
+		s.put(tagBucket, key(repo, reference), &record{Project: s.projectOf(repo), Digest: d.String(), MediaType: mediaType, Source: source, Checked: seen.Unix()})
 	}
 }
 
@@ -46,14 +46,14 @@ func (s *DB) TagList(repo string) []string {
 	if s == nil {
 		return nil
 	}
-	r, _ := s.get(listBucket, key(repo, ""))
+	r, _ := s.getOf(repo, listBucket, key(repo, ""))
 	return r.Tags
 }
 
 // PutTagList remembers the tags of a repo.
 func (s *DB) PutTagList(repo string, tags []string) {
 	if s != nil {
-		s.put(listBucket, key(repo, ""), &record{Tags: tags, Checked: time.Now().Unix()})
+		s.put(listBucket, key(repo, ""), &record{Project: s.projectOf(repo), Tags: tags, Checked: time.Now().Unix()})
 	}
 }
 
@@ -62,15 +62,54 @@ func (s *DB) Referrers(repo string, d digest.Digest) []json.RawMessage {
 	if s == nil {
 		return nil
 	}
-	r, _ := s.get(listBucket, key(repo, d.String()))
+	r, _ := s.getOf(repo, listBucket, key(repo, d.String()))
 	return r.Referrers
 }
 
 // PutReferrers remembers the descriptors of what refers to a manifest.
 func (s *DB) PutReferrers(repo string, d digest.Digest, all []json.RawMessage) {
 	if s != nil {
-		s.put(listBucket, key(repo, d.String()), &record{Referrers: all, Checked: time.Now().Unix()})
+		s.put(listBucket, key(repo, d.String()), &record{Project: s.projectOf(repo), Referrers: all, Checked: time.Now().Unix()})
 	}
+}
+
+// PutProject remembers which project has a name: its id, when Harbor said it, when it was
+// made, and when it was made again. Tags and lists are of the project that had the name
+// when they were put: those of another one are not returned.
+func (s *DB) PutProject(name string, id int64, asked, created, since time.Time) {
+	r := &record{Project: id, Checked: asked.Unix(), Created: created.UnixMilli()}
+	if !since.IsZero() {
+		r.Since = since.UnixMilli()
+	}
+	s.put(projectBucket, name, r)
+}
+
+// Project returns that. The id is 0 where there is none.
+func (s *DB) Project(name string) (id int64, asked, created, since time.Time) {
+	r, ok := s.get(projectBucket, name)
+	if !ok {
+		return 0, asked, created, since
+	}
+	if r.Since != 0 {
+		since = time.UnixMilli(r.Since)
+	}
+	return r.Project, time.Unix(r.Checked, 0), time.UnixMilli(r.Created), since
+}
+
+// projectOf returns the id of the repo's project.
+func (s *DB) projectOf(repo string) int64 {
+	name, _, _ := strings.Cut(repo, "/")
+	r, _ := s.get(projectBucket, name)
+	return r.Project
+}
+
+// getOf is get, of what was put while the repo's project was the one that it is now.
+func (s *DB) getOf(repo, bucket, key string) (record, bool) {
+	r, ok := s.get(bucket, key)
+	if !ok || r.Project != s.projectOf(repo) {
+		return record{}, false
+	}
+	return r, true
 }
 
 // Join remembers that a repo of the project holds the digest.

@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	tagBucket    = "tags"    // repo NUL reference → record
-	memberBucket = "members" // repo NUL digest → when it was last seen, in s, and in which project
-	grantBucket  = "grants"  // a keyed hash → when Harbor last granted it, in s
-	listBucket   = "lists"   // repo NUL → its tags; repo NUL digest → the manifest's referrers
+	tagBucket     = "tags"     // repo NUL reference → record
+	memberBucket  = "members"  // repo NUL digest → when it was last seen, in s, and in which project
+	grantBucket   = "grants"   // a keyed hash → when Harbor last granted it, in s
+	listBucket    = "lists"    // repo NUL → its tags; repo NUL digest → the manifest's referrers
+	projectBucket = "projects" // a project's name → its id, and when Harbor last said it, in s
 
 	flushEvery  = time.Second
 	forgetAfter = 90 * 24 * time.Hour // what nobody has asked about for so long
@@ -24,7 +25,7 @@ const (
 
 // most is how many bytes of keys and values a bucket may have on disk. Beyond that the
 // oldest tenth goes: clients choose what is remembered.
-var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20}
+var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20, projectBucket: 2 << 20}
 
 const (
 	maxRecord  = 1 << 20  // bytes of one value; a larger one is not remembered
@@ -33,7 +34,9 @@ const (
 	keyCost    = 64       // bytes that a change takes in memory beside its key and its value
 )
 
-func buckets() []string { return []string{tagBucket, memberBucket, grantBucket, listBucket} }
+func buckets() []string {
+	return []string{tagBucket, memberBucket, grantBucket, listBucket, projectBucket}
+}
 
 // record is a value on disk, as JSON.
 type record struct {
@@ -42,7 +45,9 @@ type record struct {
 	Source    string `json:"s,omitempty"`
 	Checked   int64  `json:"c"` // s
 
-	Project   int64             `json:"p,omitempty"` // of memberBucket
+	Project   int64             `json:"p,omitempty"` // the id of the repo's; of projectBucket, the project's
+	Created   int64             `json:"m,omitempty"` // of projectBucket: when it was made, in ms
+	Since     int64             `json:"n,omitempty"` // of projectBucket: when it was made again, in ms
 	Tags      []string          `json:"l,omitempty"` // of listBucket: the repo's
 	Referrers []json.RawMessage `json:"r,omitempty"` // of listBucket: the manifest's
 }

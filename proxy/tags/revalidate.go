@@ -27,10 +27,11 @@ type Revalidation struct {
 	Found
 	Err error
 
-	begun  time.Time
-	done   chan struct{}
-	cache  *Cache
-	cancel context.CancelFunc
+	begun   time.Time
+	project int64 // the id of the repo's project then
+	done    chan struct{}
+	cache   *Cache
+	cancel  context.CancelFunc
 
 	waiting int  // for it, by those who have not left; guarded by Cache.mu
 	left    bool // nobody waits for it, and it counts in Cache.left; as above
@@ -38,9 +39,10 @@ type Revalidation struct {
 
 // negative is a no that is remembered.
 type negative struct {
-	err   error
-	begun time.Time // when the revalidation that found it began
-	until time.Time
+	err     error
+	begun   time.Time // when the revalidation that found it began
+	until   time.Time
+	project int64
 }
 
 const (
@@ -61,7 +63,7 @@ func (c *Cache) Negative(q Question) error {
 func (c *Cache) negative(q Question) error {
 	no, ok := c.negatives.Get(q)
 	written, _ := c.writes.Get(q.Repo)
-	if !ok || !c.now().Before(no.until) || !no.begun.After(written) {
+	if !ok || !c.now().Before(no.until) || !no.begun.After(written) || no.project == 0 || no.project != c.project(q.Repo) {
 		return nil
 	}
 	return no.err
@@ -69,20 +71,21 @@ func (c *Cache) negative(q Question) error {
 
 // Revalidate joins the revalidation of q that is under way, or starts one. One that
 // began before the repo's last write is never joined, so that nobody is shown a tag
-// older than a push that was already answered. seen is what the caller read before:
+// older than a push that was already answered, nor one of another project. seen is what the caller read before:
 // a revalidation that has ended since is as good as one that is joined. ask is
 // called with what is remembered now; its error is an outcome.
 func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask func(ctx context.Context, old Entry) (Found, error)) (r *Revalidation, joined bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok := c.revalidations[q]; ok {
+	project := c.project(q.Repo)
+	if r, ok := c.revalidations[q]; ok && r.project == project {
 		r.waiting++
 		r.unleave()
 		return r, true
 	}
 	old, _ := c.recall(q.Key)
 	done := make(chan struct{})
-	r = &Revalidation{Done: done, begun: c.now(), done: done, cache: c, waiting: 1}
+	r = &Revalidation{Done: done, begun: c.now(), project: project, done: done, cache: c, waiting: 1}
 	newer := old.Checked.After(seen.Checked) && c.fresh(q.Key, old, freshness)
 	if r.Err = c.negative(q); newer || r.Err != nil {
 		r.Entry = old
@@ -145,13 +148,14 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	newest, _ := c.entries.Get(q.Key)
 	written, _ := c.writes.Get(q.Repo)
 	switch {
+	case r.project != c.project(q.Repo): // it may have seen another project's
 	case !r.begun.After(written): // it may have seen what was there before the write
 	case r.begun.Before(newest.Checked): // a later one has answered already
 	case r.Err == nil:
-		c.keep(q.Key, r.Entry)
-		c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry) // the client asks for it next
+		c.keep(q.Key, r.Entry, r.project)
+		c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry, r.project) // the client asks for it next
 	case outcome.IsPolicy(r.Err):
-		if newest.Refused = true; newest.Digest != "" {
+		if newest.Refused = true; newest.Digest != "" && newest.project == r.project {
 			c.entries.Add(q.Key, newest)
 		}
 	case outcome.IsNo(r.Err):
@@ -159,7 +163,7 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 			c.forget(q.Key)
 		}
 		if noFor > 0 {
-			c.negatives.Add(q, negative{r.Err, r.begun, c.now().Add(noFor)})
+			c.negatives.Add(q, negative{r.Err, r.begun, c.now().Add(noFor), r.project})
 		}
 	}
 }

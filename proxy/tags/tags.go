@@ -25,11 +25,13 @@ type Entry struct {
 	Checked   time.Time // when the revalidation that found it began; zero: before this edge started, or never
 	Refused   bool      // by Harbor's policy, when it was last asked
 
-	saved time.Time // when it was last given to the State
+	saved   time.Time // when it was last given to the State
+	project int64     // the id of the project that it was seen in
 }
 
-// State keeps entries across restarts. An Entry from there is never fresh: what was
-// written since is not remembered.
+// State keeps entries across restarts, and returns none that was put while the name of the
+// repo's project was another project's. An Entry from there is never fresh: what was written
+// since is not remembered.
 type State interface {
 	// Tag returns what a reference was last seen to be.
 	Tag(repo, reference string) (d digest.Digest, mediaType, source string, ok bool)
@@ -51,6 +53,10 @@ func (noState) DropTag(string, string)                                          
 
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
 type Cache struct {
+	// Project returns the id of the repo's project, 0 where that is not known: nothing is
+	// remembered then, nor what was learned of another id. nil: projects are not told apart.
+	Project func(repo string) int64
+
 	ctx   context.Context // of every revalidation, which no single request owns
 	now   func() time.Time
 	state State
@@ -101,25 +107,42 @@ func (c *Cache) fresh(key Key, e Entry, freshness time.Duration) bool {
 	return c.now().Sub(e.Checked) < freshness && e.Checked.After(written)
 }
 
+// noneApart is the id of every project where projects are not told apart.
+const noneApart = -1
+
+func (c *Cache) project(repo string) int64 {
+	if c.Project == nil {
+		return noneApart
+	}
+	return c.Project(repo)
+}
+
 // recall returns what is in memory, or was before a restart; c.mu is held.
 func (c *Cache) recall(key Key) (Entry, bool) {
-	if e, ok := c.entries.Get(key); ok {
+	project := c.project(key.Repo)
+	if project == 0 {
+		return Entry{}, false
+	}
+	if e, ok := c.entries.Get(key); ok && e.project == project {
 		return e, true
 	}
 	d, mediaType, source, ok := c.state.Tag(key.Repo, key.Reference)
 	if !ok {
 		return Entry{}, false
 	}
-	e := Entry{Digest: d, MediaType: mediaType, Source: source}
+	e := Entry{Digest: d, MediaType: mediaType, Source: source, project: project}
 	c.entries.Add(key, e)
 	return e, true
 }
 
-// keep remembers an entry, and saves it where it says something new; c.mu is held.
-func (c *Cache) keep(key Key, e Entry) {
+// keep remembers an entry of a project, and saves it where it says something new; c.mu is held.
+func (c *Cache) keep(key Key, e Entry, project int64) {
+	if project == 0 || project != c.project(key.Repo) {
+		return
+	}
 	old, ok := c.entries.Peek(key)
-	e.saved = old.saved
-	if !ok || old.Digest != e.Digest || old.MediaType != e.MediaType || e.Checked.Sub(old.saved) > saveEvery {
+	e.saved, e.project = old.saved, project
+	if !ok || old.project != project || old.Digest != e.Digest || old.MediaType != e.MediaType || e.Checked.Sub(old.saved) > saveEvery {
 		e.saved = e.Checked
 		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
 	}
@@ -168,5 +191,5 @@ func (c *Cache) Deleted(repo string, d digest.Digest) {
 func (c *Cache) Pushed(key Key, e Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep(key, e)
+	c.keep(key, e, c.project(key.Repo))
 }

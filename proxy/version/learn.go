@@ -42,6 +42,9 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 	for _, a := range all {
 		l.clock.saw(a.Version)
 		key := a.Key()
+		if l.cfg.Since != nil && a.Version.before(l.cfg.Since(a.Repo)) {
+			continue
+		}
 		e, ok := entries[key]
 		if !ok {
 			e = l.known(key)
@@ -132,8 +135,8 @@ func (l *Ledger) Retire(key Key, v Version) {
 // datacenter whose edge has yet to show that it serves it; "": it is certain.
 func (l *Ledger) Each(do func(key Key, r Record, claimedBy string)) {
 	l.cfg.State.EachVersioned("", func(text string, value []byte) {
-		if e := decode(value); e.Known() {
-			do(parseKey(text), e.Record, e.claimedBy())
+		if key, e := parseKey(text), decode(value); e.Known() && !l.isEarlier(key, e) {
+			do(key, e.Record, e.claimedBy())
 		}
 	})
 }
@@ -188,7 +191,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 		if e.Unproven { // what is claimed is its own edge's to announce; what it replaces may not have been heard of
 			e.Record = *e.Before
 		}
-		if e.Known() {
+		if e.Known() && !l.isEarlier(key, e) {
 			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Own: own})
 		}
 	})

@@ -93,6 +93,9 @@ type Config struct {
 	// Seen returns the digest that clients were last shown under a tag that has no version;
 	// nil: that is not known.
 	Seen func(Key) digest.Digest
+	// Since returns when the repo's project was made again, zero where it was not: what is
+	// older is of an earlier project, and counts for nothing. nil: projects are not told apart.
+	Since func(repo string) time.Time
 	// Changed is called with every reference whose record has changed, when it is on disk
 	// and before the call that changed it returns. own says that this edge made the
 	// version. It must not write to the Ledger. nil: nobody is told.
@@ -221,7 +224,7 @@ type shown struct {
 func (l *Ledger) Shown(key Key, d digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seen, _ := l.shown.Get(key)
+	seen := l.shownOf(key)
 	if !slices.Contains(seen.all, d) {
 		l.shown.Add(key, shown{append([]digest.Digest{d}, seen.all[:min(len(seen.all), maxSeen-1)]...), l.cfg.Now()})
 	}
@@ -233,29 +236,11 @@ func (l *Ledger) Shown(key Key, d digest.Digest) {
 func (l *Ledger) Instead(key Key, d digest.Digest) digest.Digest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seen, _ := l.shown.Get(key)
+	seen := l.shownOf(key)
 	if !slices.Contains(seen.all, d) || seen.all[0] == d || l.cfg.Now().Sub(seen.since) > returnsWithin {
 		return ""
 	}
 	return seen.all[0]
-}
-
-// get returns what is in memory or on disk.
-func (l *Ledger) get(key Key) entry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.entries.Get(key); ok {
-		return e
-	}
-	e, ok := l.unsaved[key]
-	if !ok {
-		value, answered := l.cfg.State.Versioned(key.String())
-		if e = decode(value); !answered {
-			return e
-		}
-	}
-	l.entries.Add(key, e)
-	return e
 }
 
 func decode(text []byte) (e entry) {
@@ -367,7 +352,7 @@ func (l *Ledger) each(repo string, do func(Key, entry)) {
 	unsaved := maps.Clone(l.unsaved)
 	l.mu.Unlock()
 	for key, e := range unsaved {
-		if key.Repo == repo && e.Known() {
+		if key.Repo == repo && e.Known() && !l.isEarlier(key, e) {
 			do(key, e)
 		}
 	}
@@ -376,7 +361,7 @@ func (l *Ledger) each(repo string, do func(Key, entry)) {
 		if _, waits := unsaved[key]; waits {
 			return
 		}
-		if e := decode(value); e.Known() {
+		if e := decode(value); e.Known() && !l.isEarlier(key, e) {
 			do(key, e)
 		}
 	})

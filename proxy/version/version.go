@@ -41,6 +41,9 @@ func (v Version) String() string { return strconv.FormatInt(v.Time, 16) + "@" + 
 // valid bounds what another edge may say.
 func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datacenter != "" }
 
+// before reports whether it is from before a time of the wall clock.
+func (v Version) before(t time.Time) bool { return v.Time>>counterBits < t.UnixMilli() }
+
 // maxAhead bounds, in ms, how far a clock is followed: what is more is broken.
 const maxAhead = 15 * 60_000
 

@@ -77,7 +77,7 @@ func (l *Ledger) known(key Key) entry {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	seen, _ := l.shown.Get(key)
+	seen := l.shownOf(key)
 	e.Seen = seen.all
 	return e
 }

@@ -100,7 +100,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, errors.Join(err, edge.Close())
 	}
 	checker, err := access.New(access.Config{
-		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state,
+		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state, Projects: edge.state,
 		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
 	})
 	if err != nil {

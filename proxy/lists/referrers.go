@@ -41,7 +41,9 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 				refusals = append(refusals, source.Refusal{Step: a.step, Err: a.err})
 				continue
 			}
-			all, found = merge(all, a.all), a.step.Name
+			if all = merge(all, a.all); found == "" || len(a.all) > 0 { // an empty list is nobody's find
+				found = a.step.Name
+			}
 		}
 	}
 	own, peers, upstreams := byKind(q.Namespace.Project, route)

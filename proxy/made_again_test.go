@@ -301,3 +301,19 @@ func TestAProjectThatNobodySawForADayIsNotKnown(t *testing.T) {
 	passed.Store(int64(25 * time.Hour))
 	s.nothingOf(t, "after a day", paths, h)
 }
+
+// A project that was deleted past the edge is served to nobody, not even what was pushed a
+// moment ago.
+func TestAProjectThatIsGoneIsNotServed(t *testing.T) {
+	s := newSite(t)
+	paths := s.filled(t)
+	h := s.as(t, reader, "multi-dc-demo/app")
+	for _, path := range []string{"/api/v2.0/projects/multi-dc-demo/repositories/app", "/api/v2.0/projects/multi-dc-demo"} {
+		s.atHarbor(t, http.MethodDelete, path)
+	}
+	for _, path := range paths {
+		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d, %s", path, a.status, a.header.Get("Cache-Status"))
+		}
+	}
+}

@@ -138,9 +138,6 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 			return errGone
 		}
 	}
-	if !f.counts(ctx, key, r, t) {
-		return errWaiting
-	}
 	from, to := f.cfg.Content(key.Repo), f.to(key.Repo)
 	there, err := to.HasManifest(ctx, r.Digest)
 	if err != nil {
@@ -162,7 +159,10 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 		default:
 			return errWaiting // large layers do not hold up tags
 		}
-		err := carry.Parts(ctx, from, to, body)
+		err := errWaiting
+		if f.counts(ctx, key, r, t) {
+			err = carry.Parts(ctx, from, to, body)
+		}
 		<-f.content
 		if err != nil {
 			return err

@@ -55,7 +55,7 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 // pushed a short while ago are there, and those that were deleted are not, whatever
 // Harbor has. err is why there is no list.
 func (h *Handler) withVersions(repo string, list lists.List[string], err error) (lists.List[string], error) {
-	if err != nil && !outcome.IsNo(err) {
+	if err != nil && (!outcome.IsNo(err) || !h.cfg.Access.Has(repo)) {
 		return list, err
 	}
 	known := h.versions.Tags(repo)

@@ -187,22 +187,10 @@ func TestWhatWasGrantedIsOfOneProject(t *testing.T) {
 	}
 }
 
-// edgeSees waits until a pull of what is nowhere is answered by a status.
-func (s *site) edgeSees(t *testing.T, status int) {
-	t.Helper()
-	inBasic := map[string]string{"Authorization": basicHeader(eve, secret)}
-	trial.Until(t, func() error {
-		if a := s.do(t, http.MethodGet, app+"nowhere", inBasic); a.status != status {
-			return fmt.Errorf("%d: %s", a.status, a.body)
-		}
-		return nil
-	})
-}
-
-// The edge does not give Harbor's new project the tags of the old one, and a version of the
-// old one that another edge tells of late is none.
+// The edge does not give Harbor's new project the tags of the old one, and serves none that
+// other edges know.
 func TestAnOldProjectsTagsAreNotPutIntoTheNewOne(t *testing.T) {
-	r := newRegion(t)
+	r := newRegion(t, paced(20*time.Millisecond))
 	s := r.sites[0]
 	if a := s.pushNote(t, "v1", "old"); a.status != http.StatusCreated {
 		t.Fatal(a.status)
@@ -217,18 +205,13 @@ func TestAnOldProjectsTagsAreNotPutIntoTheNewOne(t *testing.T) {
 	if put.status != http.StatusCreated {
 		t.Fatal(put.status)
 	}
-	r.everywhere(t, lab.Fault{Name: "down"}) // what was down is looked through when it is back
-	for _, s := range r.sites {
-		s.edgeSees(t, http.StatusServiceUnavailable)
-	}
-	r.everywhere(t)
-	for _, s := range r.sites {
-		s.edgeSees(t, http.StatusNotFound)
-	}
 	trial.Until(t, func() error {
-		for _, all := range r.sites {
+		for i, all := range r.sites {
 			if has := all.harborHas(t, "v2"); has != noteDigest("new") {
-				return fmt.Errorf("v2 is %q at a Harbor", has)
+				return fmt.Errorf("v2 is %q at Harbor %d", has, i)
+			}
+			if a := all.do(t, http.MethodGet, app+"v1", all.as(t, eve, "multi-dc-demo/app")); a.status != http.StatusNotFound {
+				return fmt.Errorf("v1 is %d, %s at edge %d", a.status, a.header.Get("Cache-Status"), i)
 			}
 		}
 		return nil
@@ -300,4 +283,20 @@ func TestAProjectThatNobodySawForADayIsNotKnown(t *testing.T) {
 	}
 	passed.Store(int64(25 * time.Hour))
 	s.nothingOf(t, "after a day", paths, h)
+}
+
+// A project that was deleted past the edge is served to nobody, not even what was pushed a
+// moment ago.
+func TestAProjectThatIsGoneIsNotServed(t *testing.T) {
+	s := newSite(t)
+	paths := s.filled(t)
+	h := s.as(t, reader, "multi-dc-demo/app")
+	for _, path := range []string{"/api/v2.0/projects/multi-dc-demo/repositories/app", "/api/v2.0/projects/multi-dc-demo"} {
+		s.atHarbor(t, http.MethodDelete, path)
+	}
+	for _, path := range paths {
+		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d, %s", path, a.status, a.header.Get("Cache-Status"))
+		}
+	}
 }

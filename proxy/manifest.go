@@ -91,7 +91,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 func (h *Handler) remembered(r *request, key tags.Key, want version.Record, freshness time.Duration) (e tags.Entry, body []byte, held, fresh bool) {
 	e, held, fresh = h.tags.Get(key, freshness)
 	if want.Digest != "" && e.Digest != want.Digest {
-		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refused.Contains(version.Buried(key.Repo, want.Digest))}, h.cfg.Access.Project(key.Repo) != 0, false
+		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refused.Contains(version.Buried(key.Repo, want.Digest))}, h.cfg.Access.Has(key.Repo), false
 	}
 	if held { // what is remembered may have been evicted
 		var err error

@@ -256,6 +256,9 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly {
 			return found, err
 		}
+		if !h.cfg.Access.Has(key.Repo) { // the project is gone, and may be made again
+			return found, err
+		}
 		if h.versions.Claimed(key) || q.Want.Age(h.cfg.Now()) < fetch.Settled { // it was acknowledged a short while ago
 			return found, outcome.DontKnow(err)
 		}
@@ -344,11 +347,15 @@ func (u *underway) has(p pushed) bool {
 // same: it is of a repo that was pushed to a short while ago, and nobody has deleted it.
 // A Harbor that was restored from a backup lacks what was acknowledged since.
 func (h *Handler) outlives(r *request) bool {
-	if r.ns.Kind != namespace.MultiDC || r.Digest == "" || !h.cfg.Access.Member(r.Repo, r.Digest) || h.versions.Gone(r.Repo, r.Digest) {
+	if r.ns.Kind != namespace.MultiDC || r.Digest == "" || h.versions.Gone(r.Repo, r.Digest) {
 		return false
 	}
+	if h.cfg.Access.LookNow(r.http.Context(), r.Repo); !h.cfg.Access.Has(r.Repo) { // all of the project is gone
+		return false
+	}
+	holds := h.cfg.Access.Member(r.Repo, r.Digest)
 	for _, record := range h.versions.Tags(r.Repo) {
-		if !record.Deleted() && record.Age(h.cfg.Now()) < fetch.Settled {
+		if (holds || record.Digest == r.Digest) && !record.Deleted() && record.Age(h.cfg.Now()) < fetch.Settled {
 			return true
 		}
 	}

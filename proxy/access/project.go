@@ -260,6 +260,13 @@ func (c *Checker) Project(repo string) int64 {
 	return s.id
 }
 
+// Has reports whether it is known which project has the name, and that it is there: Harbor
+// lists it, or tells no projects apart.
+func (c *Checker) Has(repo string) bool {
+	id := c.Project(repo)
+	return id > 0 || id == noList
+}
+
 // Since returns when the repo's project was made again, by this edge's clock, zero where
 // that was not seen.
 func (c *Checker) Since(repo string) time.Time {

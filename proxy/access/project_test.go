@@ -1,17 +1,21 @@
 package access_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
 )
 
 // named is what outlasts a Checker of projects: an access.Projects.
@@ -108,4 +112,46 @@ func TestWhatAnUnknownProjectHeldIsProvenAgain(t *testing.T) {
 	if check.Join("a/x", d); check.Member("a/x", d) || check.ProjectHolds("a", d) {
 		t.Error("it counts")
 	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// An outage may begin when nobody has come for days: which projects there are is known then.
+func TestProjectsAreLookedAtThoughNobodyComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		harbor, err := registry.NewSource(registry.SourceConfig{URL: "http://harbor", Username: "edge", Password: secret, Wrap: func(http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(r *http.Request) (*http.Response, error) {
+				if down.Load() {
+					return nil, io.ErrUnexpectedEOF
+				}
+				name := strings.TrimPrefix(r.URL.Query().Get("q"), "name=")
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(fmt.Sprintf(`[{"name":%q,"project_id":7}]`, name)))}, nil
+			})
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check, err := access.New(access.Config{Harbor: harbor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go check.Watch(ctx, []string{"declared"})
+		check.Look(t.Context(), "used/x")
+		time.Sleep(72 * time.Hour)
+		down.Store(true)
+		time.Sleep(22 * time.Hour)
+		if check.Project("declared/x") != 7 || check.Project("used/x") != 7 || check.Project("other/x") != 0 {
+			t.Error(check.Project("declared/x"), check.Project("used/x"), check.Project("other/x"))
+		}
+		time.Sleep(2 * time.Hour)
+		if check.Project("declared/x") != 0 || check.Project("used/x") != 0 {
+			t.Error("what nobody has seen for a day is known")
+		}
+		stop()
+		synctest.Wait()
+	})
 }

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -30,6 +31,10 @@ func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
 	held, own := f.Holds(want.Digest), q.Route(f.Routes)[0]
 	if own.Usable() {
 		has, err := f.tagAt(ctx, q, own)
+		if errors.Is(err, &registry.Error{Code: registry.CodeNameUnknown}) { // all of the project may be gone
+			f.Access.LookNow(ctx, q.Request.Repo)
+			held = held && f.Access.Has(q.Request.Repo)
+		}
 		switch {
 		case outcome.IsPolicy(err):
 			return tags.Found{}, err

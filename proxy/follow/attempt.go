@@ -138,9 +138,6 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 			return errGone
 		}
 	}
-	if !f.counts(ctx, key, r) {
-		return errWaiting
-	}
 	from, to := f.cfg.Content(key.Repo), f.to(key.Repo)
 	there, err := to.HasManifest(ctx, r.Digest)
 	if err != nil {
@@ -162,13 +159,16 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 		default:
 			return errWaiting // large layers do not hold up tags
 		}
-		err := carry.Parts(ctx, from, to, body)
+		err := errWaiting
+		if f.counts(ctx, key, r, t) {
+			err = carry.Parts(ctx, from, to, body)
+		}
 		<-f.content
 		if err != nil {
 			return err
 		}
 	}
-	if !f.counts(ctx, key, r) { // that took a while
+	if !f.counts(ctx, key, r, t) { // that took a while
 		return errWaiting
 	}
 	if err := carry.Manifest(ctx, to, key.Reference, r.MediaType, body); err != nil {
@@ -183,13 +183,16 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	return nil
 }
 
-// counts reports whether a record is still the newest: what Harbor lacks may be of a project
-// that is gone, whose name another one has now.
-func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record) bool {
+// counts reports whether a task is still to be done and its record the newest: what Harbor
+// lacks may be of a project that is gone, or have been removed by its retention.
+func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record, t *task) bool {
 	if f.cfg.Look != nil {
 		f.cfg.Look(ctx, key.Repo)
 	}
-	return f.cfg.Ledger.Get(key).Version == r.Version
+	newest := f.cfg.Ledger.Get(key).Version == r.Version
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return newest && f.tasks[key] == t
 }
 
 // meet waits for a while when Harbor has a digest under the tag that nobody knows: it may

@@ -1,0 +1,55 @@
+package follow_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/version"
+)
+
+// What Harbor lacks may be of a project that was deleted and made again, which nobody has
+// noticed: before Harbor is given content, and before it is given the tag, the edge looks.
+// Nor is it given what its retention has removed in the meantime.
+func TestNothingIsGivenToAnotherProject(t *testing.T) {
+	for name, c := range map[string]struct {
+		look   int // at which it ends
+		ends   func(s *site, key version.Key)
+		blobs  bool
+		wanted int // manifests
+	}{
+		"made again, before content":           {1, func(s *site, key version.Key) { s.ledger.Retire(key, s.ledger.Get(key).Version) }, false, 0},
+		"made again, while content is carried": {2, func(s *site, key version.Key) { s.ledger.Retire(key, s.ledger.Get(key).Version) }, true, 0},
+		"removed by retention meanwhile":       {2, func(s *site, key version.Key) { s.follower.Removed(key) }, true, 0},
+		"nothing of that":                      {0, nil, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				key, looks := version.Key{Repo: repo, Reference: "v1"}, 0
+				var s *site
+				s = newSite(t, func(cfg *follow.Config) {
+					cfg.Look = func(context.Context, string) {
+						if looks++; looks == c.look {
+							c.ends(s, key)
+						}
+					}
+				})
+				pass(time.Second)
+				s.heard("v1", "one")
+				pass(time.Minute)
+				blobs, manifests := false, 0
+				for _, request := range s.harbor.wrote() {
+					blobs = blobs || request == "PUT /v2/"+repo+"/blobs/uploads/1"
+					if request == "PUT /v2/"+repo+"/manifests/v1" {
+						manifests++
+					}
+				}
+				if blobs != c.blobs || manifests != c.wanted {
+					t.Errorf("content is given %v, the tag %d times", blobs, manifests)
+				}
+			})
+		})
+	}
+}

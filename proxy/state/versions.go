@@ -151,19 +151,28 @@ func (s *DB) TouchVersioned(key string, value []byte) error {
 	})
 }
 
-// Since implements version.State.
+// Since implements version.State. do is called when the file is let go: what it asks may be
+// read from there too.
 func (s *DB) Since(position uint64, most int, do func(position uint64, key string, value []byte)) (last uint64) {
+	type written struct {
+		at    uint64
+		key   string
+		value []byte
+	}
+	var all []written
 	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // reading fails on a closed file alone
 		versions, log := tx.Bucket(versionBucket), tx.Bucket(logBucket)
 		last = log.Sequence()
 		c := log.Cursor()
-		for at, key := c.Seek(binary.BigEndian.AppendUint64(nil, position+1)); at != nil && most > 0; at, key = c.Next() {
+		for at, key := c.Seek(binary.BigEndian.AppendUint64(nil, position+1)); at != nil && len(all) < most; at, key = c.Next() {
 			_, value := split(versions.Get(key))
-			do(binary.BigEndian.Uint64(at), string(key), value)
-			most--
+			all = append(all, written{binary.BigEndian.Uint64(at), string(key), bytes.Clone(value)})
 		}
 		return nil
 	})
+	for _, w := range all {
+		do(w.at, w.key, w.value)
+	}
 	return last
 }
 

@@ -247,9 +247,11 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 			return tags.Found{}, errDeleted()
 		}
 		found, err := h.fetch.Manifest(ctx, q, old)
-		if d := h.versions.Instead(key, found.Entry.Digest); err == nil && !q.Want.Known() && d != "" && len(h.routes.Peers) > 0 {
-			if shown, err := h.fetch.Manifest(ctx, q.By(d), tags.Entry{}); err == nil {
-				return shown, nil
+		if err == nil && !q.Want.Known() && len(h.routes.Peers) > 0 {
+			if d := h.versions.Instead(key, found.Entry.Digest); d != "" {
+				if shown, err := h.fetch.Manifest(ctx, q.By(d), tags.Entry{}); err == nil {
+					return shown, nil
+				}
 			}
 		}
 		h.noteRefusal(key.Repo, q.Want.Digest, err)

@@ -20,10 +20,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	request := r.write()
 	request.Begun = h.begin(r)
 	if r.Method == http.MethodDelete && r.Digest != "" && r.ns.Kind == namespace.MultiDC {
-		request.Unnamed = func(ctx context.Context) bool {
-			live, gone, err := h.follower.NamedBy(ctx, r.Repo, r.Digest)
-			return err == nil && !live && len(gone) > 0
-		}
+		request.Unnamed = func(ctx context.Context) bool { return len(h.follower.NamedBy(ctx, r.Repo, r.Digest)) > 0 }
 	}
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})

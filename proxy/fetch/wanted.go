@@ -126,7 +126,7 @@ func (f *Fetcher) Served(ctx context.Context, s *source.Source, key version.Key,
 		return version.Record{}, err
 	}
 	r, _ := version.ParseMark(resp.Header.Get(peer.RecordHeader)) // zero: it knows of none
-	// It is deleted, or forbidden by that Harbor\'s policy.
+	// It is deleted, or forbidden by that Harbor's policy.
 	if (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusPreconditionFailed) && r.Known() {
 		resp.Body.Close()
 		return r, nil

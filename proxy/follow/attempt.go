@@ -262,10 +262,7 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 // unname deletes from Harbor what names a digest, was deleted before, and is there again: a
 // replication has brought it back. It reports whether that is all that names it.
 func (f *Follower) unname(ctx context.Context, repo string, d digest.Digest) bool {
-	live, gone, err := f.NamedBy(ctx, repo, d)
-	if err != nil || live {
-		return false
-	}
+	gone := f.NamedBy(ctx, repo, d)
 	for _, parent := range gone {
 		if err := f.delete(ctx, version.Buried(repo, parent), parent, &task{}); err != nil {
 			f.cfg.Log.Info("what was deleted is there again, and stays for now", "repo", repo, "digest", parent.String(), "err", err.Error())

@@ -3,6 +3,7 @@ package follow
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -93,9 +94,12 @@ type artifact struct {
 		Name   string
 		Pushed time.Time `json:"push_time"`
 	}
-	Parts []struct { // of an index
-		Digest digest.Digest `json:"child_digest"`
-	} `json:"references"`
+	Parts []part `json:"references"` // of an index
+}
+
+// part is what an index names.
+type part struct {
+	Digest digest.Digest `json:"child_digest"`
 }
 
 // tag asks for the times of a tag and its manifest; zero times where Harbor does not say.
@@ -144,29 +148,30 @@ func (f *Follower) Digests(ctx context.Context, repo string) (all []digest.Diges
 	return all
 }
 
-// NamedBy looks for what names a manifest in Harbor: live is whether an index does that
-// nobody has deleted, and gone are the others, which are there again or not yet deleted.
-func (f *Follower) NamedBy(ctx context.Context, repo string, d digest.Digest) (live bool, gone []digest.Digest, err error) {
+// NamedBy returns the deleted indexes that name a manifest in Harbor, where they are there
+// again or not yet deleted. It returns none where one does that nobody has deleted, or where
+// Harbor does not say.
+func (f *Follower) NamedBy(ctx context.Context, repo string, d digest.Digest) (gone []digest.Digest) {
 	project, name, _ := strings.Cut(repo, "/")
-	err = pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
+	err := pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
 		parent, err := registry.ParseDigest(a.Digest)
-		if err != nil {
+		if err != nil || slices.Contains(gone, parent) || !slices.ContainsFunc(a.Parts, func(p part) bool { return p.Digest == d }) {
 			return nil
 		}
-		for _, part := range a.Parts {
-			if part.Digest != d {
-				continue
-			}
-			if !f.cfg.Ledger.Gone(repo, parent) {
-				live = true
-			} else if !slices.Contains(gone, parent) {
-				gone = append(gone, parent)
-			}
+		if !f.cfg.Ledger.Gone(repo, parent) {
+			return errNamed
 		}
+		gone = append(gone, parent)
 		return nil
 	})
-	return live, gone, err
+	if err != nil {
+		return nil
+	}
+	return gone
 }
+
+// errNamed ends a look for what names a manifest.
+var errNamed = errors.New("an index that is not deleted names it")
 
 // listedDigest asks Harbor's API for the digest that is under a reference.
 func (f *Follower) listedDigest(ctx context.Context, repo, reference string) (digest.Digest, error) {

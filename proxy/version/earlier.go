@@ -30,7 +30,11 @@ func (l *Ledger) recall(key Key) entry {
 // isEarlier reports whether an entry is of an earlier project that had the repo's name: the
 // version is older than the project that has it now, or was written down before that was made.
 func (l *Ledger) isEarlier(key Key, e entry) bool {
-	return e.Known() && l.cfg.Since != nil && (e.Version.before(l.cfg.Since(key.Repo)) || e.At().Before(l.cfg.Since(key.Repo)))
+	if !e.Known() || l.cfg.Since == nil {
+		return false
+	}
+	since := l.cfg.Since(key.Repo)
+	return e.Version.before(since) || e.At().Before(since)
 }
 
 // shownOf returns what clients were shown under a tag in the project that has the name now;

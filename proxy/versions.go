@@ -46,6 +46,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	}
 	h.versions = version.New(ledger)
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
+	h.underway = newUnderway(h.cfg.Now)
 	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
 	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
@@ -116,7 +117,10 @@ func (h *Handler) ordered(p push.Pushed, mediaType string) {
 		h.cfg.Log.Info("pushed", "repo", p.Repo, "reference", p.Reference, "digest", p.Digest.String(), "version", r.Version.String())
 		p.Answer.Set(versionHeader, r.Version.String())
 		p.Answer.Del(acknowledgedHeader)
-		if newest && !p.FromPeer { // else it is not what the peers hear of from here
+		switch {
+		case !newest:
+			h.announcer.Changed() // Harbors may yet tell of what was overtaken
+		case !p.FromPeer: // else it is not what the peers hear of from here
 			h.acknowledge(p.Answer)
 		}
 	}
@@ -316,19 +320,25 @@ func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 	return false
 }
 
-// underway are the pushes that clients wait for, and how often each is.
+// underway are the pushes of tags that clients wait for, how often each is, and when those
+// that came through this edge ended last: Harbor's word of them is late.
 type underway struct {
+	now   func() time.Time
+	ended *lru.Cache[pushed, time.Time]
+
 	mu  sync.Mutex
 	all map[pushed]int
+}
+
+func newUnderway(now func() time.Time) *underway {
+	ended, _ := lru.New[pushed, time.Time](maxDoubted) // the size is positive: no error
+	return &underway{now: now, ended: ended, all: map[pushed]int{}}
 }
 
 // begin notes a push until end is called.
 func (u *underway) begin(p pushed) (end func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.all == nil {
-		u.all = map[pushed]int{}
-	}
 	u.all[p]++
 	return func() {
 		u.mu.Lock()
@@ -336,6 +346,7 @@ func (u *underway) begin(p pushed) (end func()) {
 		if u.all[p]--; u.all[p] == 0 {
 			delete(u.all, p)
 		}
+		u.ended.Add(p, u.now())
 	}
 }
 
@@ -343,6 +354,12 @@ func (u *underway) has(p pushed) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.all[p] > 0
+}
+
+// had reports whether what Harbor took at a time is a push that came through this edge.
+func (u *underway) had(p pushed, at time.Time) bool {
+	ended, ok := u.ended.Peek(p)
+	return ok && !at.After(ended)
 }
 
 // outlives reports whether a manifest that no Harbor of the fleet has is served all the

@@ -177,7 +177,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); deleted && buried.At().After(since) {
 		since = buried.At()
 	}
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) { // of a push that was overtaken
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) || h.underway.had(pushed{e.Key, d}, e.at) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
@@ -226,6 +226,7 @@ func (h *Handler) adoptFrom(ctx context.Context, key version.Key, d digest.Diges
 		return err
 	}
 	begun = h.versions.Pushes(key.Repo, d, begun)
+	begun.Adopted = true
 	r, _ := h.versions.Write(key.Repo, key.Reference, d, found.Entry.MediaType, begun)
 	h.cfg.Log.Info("pushed past the edges", "repo", key.Repo, "reference", key.Reference, "digest", d.String(), "version", r.Version.String())
 	return nil

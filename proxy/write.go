@@ -84,6 +84,9 @@ func (m manifests) Begun(repo string, d digest.Digest, b version.Begun) (version
 // Doubted implements push.Manifests.
 func (m manifests) Doubted(p push.Pushed) {
 	if p.Namespace.Kind == namespace.MultiDC && p.By.Kind == source.Harbor {
+		if err := m.h.fetch.KeepTold(p.Digest, p.Manifest); err != nil {
+			m.h.cfg.Log.Warn("a manifest that Harbor may have taken is not kept", "repo", p.Repo, "digest", p.Digest.String(), "err", err.Error())
+		}
 		m.h.doubted.Add(pushed{version.Key{Repo: p.Repo, Reference: p.Reference}, p.Digest}, doubted{fetch.MediaType(p.ContentType), p.Begun, m.h.cfg.Now().Add(doubtedFor)})
 	}
 }

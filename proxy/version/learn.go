@@ -3,6 +3,8 @@ package version
 import (
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Announced is a record as edges tell each other of it.
@@ -13,6 +15,9 @@ type Announced struct {
 	// Manifest is the record's, where it is small and new: who has heard of a version can
 	// serve it, whatever becomes of the edge that announced it.
 	Manifest []byte `json:"manifest,omitempty"`
+	// Past are digests that the reference was before, or would have been had it not been
+	// overtaken, the latest first. A Harbor may yet tell of them.
+	Past []digest.Digest `json:"past,omitempty"`
 	// Own, of a log, says that this edge tells the others.
 	Own bool `json:"-"`
 }
@@ -20,6 +25,7 @@ type Announced struct {
 const (
 	maxMediaType = 255 // bytes (RFC 6838, section 4.2: 127 for each of its two names)
 	maxKnew      = 1000
+	maxTold      = 8 // digests of the past
 )
 
 // Key is the reference.
@@ -27,7 +33,8 @@ func (a Announced) Key() Key { return Key{a.Repo, a.Reference} }
 
 // Valid reports whether it can be a record at all: an edge announces no other.
 func (a Announced) Valid() bool {
-	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid() && len(a.MediaType) <= maxMediaType && len(a.Knew) <= maxKnew
+	return a.Version.valid() && (a.Digest == "" || a.Digest.Validate() == nil) && a.Key().valid() && len(a.MediaType) <= maxMediaType && len(a.Knew) <= maxKnew &&
+		len(a.Past) <= maxTold && !slices.ContainsFunc(a.Past, func(d digest.Digest) bool { return d.Validate() != nil })
 }
 
 // Learn takes over what the edge of another datacenter says, as far as it is newer than what is known, and
@@ -50,7 +57,7 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 			e = l.known(key)
 		}
 		switch {
-		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && e.overtook(a):
+		case key.IsTag() && e.Known() && !e.Unproven && a.Version.Newer(e.Version) && (e.overtook(a) || l.returns(e, a)):
 			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false, ""), true
 		case key.IsTag() && a.follows(e.Record) && !e.follows(a.Record) && e.Version.Newer(a.Version):
 			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false, ""), true
@@ -64,12 +71,15 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 			continue
 		}
 		taken = append(taken, a)
+		e = entries[key]
+		e.Past = e.with(a.Past)
+		entries[key] = e
 		l.revive(entries, key)
 	}
 	if len(entries) > 0 {
 		l.apply(entries, own, heard)
 	}
-	l.overtaken(late...)
+	l.overtaken(false, late...)
 	if heard != nil { // what says nothing new need not be on disk: it may come again
 		l.mu.Lock()
 		l.heard[heard.Datacenter] = *heard
@@ -88,10 +98,17 @@ func (e entry) overtook(a Announced) bool {
 	return e.follows(a.Record) || !a.Deleted() && a.Digest != e.Digest && a.root() != e.root() && slices.Contains(e.Seen, a.Digest)
 }
 
+// returns reports whether what another edge found at its Harbor is what the reference is
+// known to have been before: the Harbor told late of a push that was overtaken, and that
+// edge had not heard of it.
+func (l *Ledger) returns(e entry, a Announced) bool {
+	return a.Adopted && slices.Contains(e.Past, a.Digest) && (!a.follows(e.Record) || !l.Deleted(a.Repo, e.Record))
+}
+
 // confirm gives the newer of two records a version that is newer for everybody, and no
 // newer than it has to be: others may have begun since.
 func (l *Ledger) confirm(r, older Record) Record {
-	r.Root, r.Knew = r.root(), r.all().And(older.all())
+	r.Root, r.Knew, r.Adopted = r.root(), r.all().And(older.all()), false
 	r.Version = Version{max(older.Version.Time, r.Knew[l.cfg.Datacenter]) + 1, l.cfg.Datacenter}
 	return r
 }
@@ -192,7 +209,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 			e.Record = *e.Before
 		}
 		if e.Known() && !l.isEarlier(key, e) {
-			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Own: own})
+			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Past: e.Past[:min(len(e.Past), maxTold)], Own: own})
 		}
 	})
 	return all, until, last

@@ -308,32 +308,6 @@ func (l *Ledger) succeed(e entry, r Record, claimed bool, by string) entry {
 	return next
 }
 
-// before adds a digest to what a reference was before it is what it is now.
-func before(past []digest.Digest, d, now digest.Digest) []digest.Digest {
-	others := slices.DeleteFunc(slices.Clone(past), func(other digest.Digest) bool { return other == d || other == now })
-	return append([]digest.Digest{d}, others[:min(len(others), maxPast-1)]...)
-}
-
-// overtaken notes versions of tags that were overtaken before they were heard of: who tells
-// of such a digest again tells nothing new. l.writing is held.
-func (l *Ledger) overtaken(all ...Announced) {
-	entries := map[Key]entry{}
-	for _, a := range all {
-		key := a.Key()
-		e, ok := entries[key]
-		if !ok {
-			e = l.get(key)
-		}
-		if key.IsTag() && e.Version.Newer(a.Version) && a.Digest != "" && a.Digest != e.Digest && !slices.Contains(e.Past, a.Digest) {
-			e.Past = before(e.Past, a.Digest, e.Digest)
-			entries[key] = e
-		}
-	}
-	if len(entries) > 0 {
-		l.save(entries, nil)
-	}
-}
-
 // apply saves what replaces the records, and tells of it; l.writing is held. saved is
 // false where the disk has not taken it.
 func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) (saved bool) {

@@ -1,9 +1,12 @@
 package version_test
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/version"
 )
@@ -88,5 +91,113 @@ func TestALatePushOfADeletedDigestMovesNoTag(t *testing.T) {
 	}
 	if now := l.Get(tag); now.Version != r.Version || l.Gone(repo, one) {
 		t.Errorf("the tag is %v, the digest gone: %v", now, l.Gone(repo, one))
+	}
+}
+
+// A Harbor tells late of a push that was overtaken, and its edge has not heard of any of it.
+// What that edge makes of it is no news to one that knows better, in whichever order the two
+// hear of each other; a push through an edge always is.
+func TestWhatAHarborTellsLateOfReturnsNowhere(t *testing.T) {
+	for _, adopted := range []bool{true, false} {
+		w := someday()
+		par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+		write(par1, tag.Reference, one)
+		write(par1, tag.Reference, two)
+		w.Time = w.Add(time.Minute)
+		b := mad1.Pushes(repo, one, mad1.Begin(repo, tag.Reference))
+		b.Adopted = adopted
+		mad1.Write(repo, tag.Reference, one, "type", b)
+		exchange(par1, mad1)
+		want := one
+		if adopted {
+			want = two
+		}
+		if p, m := par1.Get(tag), mad1.Get(tag); p.Digest != want || m.Digest != want || p.Version != m.Version {
+			t.Errorf("adopted %v: par1 says %v, mad1 says %v", adopted, p, m)
+		}
+	}
+}
+
+// Two edges each find at their Harbors what the other knows to be overtaken: they agree.
+func TestTwoThatFindWhatTheOtherHadAgree(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	for l, digests := range map[*version.Ledger][]digest.Digest{par1: {one, two}, mad1: {two, one}} {
+		write(l, tag.Reference, digests[0])
+		b := l.Pushes(repo, digests[1], l.Begin(repo, tag.Reference))
+		b.Adopted = true
+		l.Write(repo, tag.Reference, digests[1], "type", b)
+	}
+	for range 3 {
+		exchange(par1, mad1)
+	}
+	rests := par1.Get(tag).Version
+	exchange(par1, mad1)
+	if p, m := par1.Get(tag), mad1.Get(tag); p.Digest != m.Digest || p.Version != m.Version || p.Version != rests {
+		t.Errorf("par1 says %v, mad1 says %v, and before %v", p, m, rests)
+	}
+}
+
+// exchange has each hear all of the other, twice.
+func exchange(a, b *version.Ledger) {
+	for range 2 {
+		all, _, _ := a.Since(0, 100)
+		b.Learn(a.Datacenter(), all, false, nil)
+		all, _, _ = b.Since(0, 100)
+		a.Learn(b.Datacenter(), all, false, nil)
+	}
+}
+
+// Who deletes a digest that a tag no longer is deletes what was pushed until then, and not
+// what another edge pushes that has not heard of the delete.
+func TestADeleteOfWhatATagWasTakesNoPushThatItDidNotKnow(t *testing.T) {
+	w := someday()
+	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	write(par1, tag.Reference, one)
+	write(par1, tag.Reference, two)
+	exchange(par1, mad1)
+	remove(par1, version.Buried(repo, one))
+	w.Time = w.Add(time.Second)
+	r := write(mad1, tag.Reference, one)
+	exchange(par1, mad1)
+	for name, l := range map[string]*version.Ledger{"par1": par1, "mad1": mad1} {
+		if now := l.Get(tag); now.Version != r.Version || l.Deleted(repo, now) || l.Gone(repo, one) {
+			t.Errorf("%s says %v; deleted %v, the digest gone %v", name, now, l.Deleted(repo, now), l.Gone(repo, one))
+		}
+	}
+}
+
+// An edge tells of the pushes that were overtaken where it took them, and of those before
+// the version that it tells: a log has each reference once.
+func TestEdgesKnowWhatWasOvertakenElsewhere(t *testing.T) {
+	w := someday()
+	par1, mad1, drp1 := ledger("par1", w, nil), ledger("mad1", w, nil), ledger("drp1", w, nil)
+	slow := mad1.Begin(repo, tag.Reference)
+	write(par1, tag.Reference, six)
+	write(par1, tag.Reference, two)
+	exchange(par1, mad1)
+	told, _, _ := par1.Since(0, 100)
+	drp1.Learn("par1", told, false, nil)
+	if !drp1.Had(tag, six) {
+		t.Error("it does not know what the tag was before it heard of it")
+	}
+	_, _, position := mad1.Since(0, 0)
+	mad1.Write(repo, tag.Reference, one, "type", slow)
+	all, _, _ := mad1.Since(position, 100)
+	if len(all) != 1 || !all[0].Own || all[0].Digest != two {
+		t.Fatalf("mad1 tells %v", all)
+	}
+	drp1.Learn("mad1", all, true, nil)
+	if !drp1.Had(tag, one) || !drp1.Had(tag, six) || drp1.Had(tag, two) || drp1.Claimed(tag) {
+		t.Errorf("it had one %v, six %v, two %v", drp1.Had(tag, one), drp1.Had(tag, six), drp1.Had(tag, two))
+	}
+	many := all[0]
+	for i := range 9 {
+		many.Past = append(many.Past, digest.FromString(fmt.Sprint(i)))
+	}
+	bad := all[0]
+	bad.Past = []digest.Digest{"sha256:1"}
+	if !all[0].Valid() || many.Valid() || bad.Valid() {
+		t.Errorf("valid: %v, too many %v, no digest %v", all[0].Valid(), many.Valid(), bad.Valid())
 	}
 }

@@ -158,6 +158,8 @@ type Record struct {
 	// of a delete of what had no version where it was deleted.
 	After Version `json:"a,omitzero"`
 	Blind bool    `json:"bl,omitempty"`
+	// Adopted is of a push that went past the edges: the edge found it at its Harbor.
+	Adopted bool `json:"ad,omitempty"`
 	// Claimed, of an edge's answer: it has only heard of it.
 	Claimed bool `json:"cl,omitempty"`
 	// Heard is when this edge wrote it down, in ms since 1970 by its own wall clock.

@@ -1,6 +1,8 @@
 package version
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -9,6 +11,7 @@ type Begun struct {
 	Version Version // newer than all that the edge had seen
 	Knew    Knew    // of the tag
 	After   Version // the last delete of the digest that is pushed
+	Adopted bool    // it was found at a Harbor
 }
 
 // Begin returns what is to be known of a write that begins now, of a tag, "" for none. Of
@@ -35,7 +38,7 @@ func (l *Ledger) Pushes(repo string, d digest.Digest, b Begun) Begun {
 func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Begun) (r Record, newest bool) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: b.After}
+	r = Record{Digest: d, MediaType: mediaType, Version: b.Version, Knew: b.Knew, After: b.After, Adopted: b.Adopted}
 	entries, of := map[Key]entry{}, Key{repo, tag}
 	if tag == "" {
 		of = Revived(repo, d)
@@ -51,7 +54,7 @@ func (l *Ledger) Write(repo, tag string, d digest.Digest, mediaType string, b Be
 		newest = l.apply(entries, true, nil) && newest
 	}
 	if tag != "" {
-		l.overtaken(Announced{Repo: repo, Reference: tag, Record: r})
+		l.overtaken(true, Announced{Repo: repo, Reference: tag, Record: r})
 	}
 	return r, newest
 }
@@ -117,10 +120,17 @@ func (l *Ledger) tell(entries map[Key]entry, deleted Key) {
 // pushesOf is which pushes of a digest are known; none says that there is no such version.
 func (l *Ledger) pushesOf(repo string, d digest.Digest) (k Knew, none bool) {
 	none = true
-	l.each(repo, func(_ Key, e entry) {
-		if e.Digest == d {
+	var past Knew
+	l.each(repo, func(key Key, e entry) {
+		switch {
+		case e.Digest == d:
 			k, none = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time}), false
+		case key.IsTag() && slices.Contains(e.Past, d): // which of the tag's versions it was is not written down
+			past = past.And(e.all())
 		}
 	})
+	if none && past != nil {
+		return past, false
+	}
 	return k, none
 }

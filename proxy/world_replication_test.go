@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing/synctest"
@@ -174,7 +175,11 @@ func (w *world) restore(h *memHarbor, empty bool) {
 			}
 		}
 	}
-	h.repos, h.retained = next, map[string]digest.Digest{}
+	h.repos = next
+	maps.DeleteFunc(h.retained, func(tag string, _ digest.Digest) bool { // what a backup has not is as it was: no edge can know
+		repo, name, _ := strings.Cut(tag, ":")
+		return empty || next[repo] != nil && next[repo].tags[name] != ""
+	})
 	what := map[bool]string{true: "rebuilt", false: "restored"}[empty]
 	w.count("Harbors "+what, 1)
 	for _, tag := range w.allTags() {

@@ -11,7 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/registry"
 )
 
 // listing is a Harbor whose list has every project with one id. It can be slow, or fail.
@@ -261,5 +264,36 @@ func TestATokenIsOfItsProject(t *testing.T) {
 	}
 	if got := pulls(old); got != 401 || asked.Load() != 2 {
 		t.Errorf("the old one's users get %d, after %d questions", got, asked.Load())
+	}
+}
+
+// A token that is too long to be remembered, or that is over but for Harbor's leeway, is verified
+// each time: it is shown for the first time once all the same.
+func TestATokenIsShownForTheFirstTimeOnce(t *testing.T) {
+	c, p := &clock{time.Now().Truncate(time.Second)}, &project{public: "false"}
+	p.created.Store(&c.at)
+	p.id.Store(7)
+	var asked atomic.Int64
+	check := before(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		p.ServeHTTP(w, r)
+	}, verifying(c, fleetKey()))
+	scopes := []registry.Access{{Type: "repository", Name: "a/x", Actions: []string{"pull"}}}
+	for i := range 100 {
+		scopes = append(scopes, registry.Access{Type: "repository", Name: fmt.Sprintf("a/%050d", i), Actions: []string{"pull"}})
+	}
+	for name, raw := range map[string]string{
+		"long": signed(t, fleetKey(), c.at, jwt.MapClaims{"access": scopes}),
+		"over": signed(t, fleetKey(), c.at, jwt.MapClaims{"exp": c.at.Add(-30 * time.Second).Unix()}),
+	} {
+		asked.Store(0)
+		c.at = c.at.Add(time.Second)
+		for range 5 {
+			_, err := check.Allow(t.Context(), access.Query{Authorization: "Bearer " + raw, Repos: []string{"a/x"}, Action: "pull"})
+			if err != nil || asked.Load() != 1 {
+				t.Errorf("%s: Harbor is asked %d times, %v", name, asked.Load(), err)
+			}
+			c.at = c.at.Add(time.Second)
+		}
 	}
 }

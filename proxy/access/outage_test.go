@@ -136,6 +136,9 @@ func TestWhatIsWrittenTellsNothing(t *testing.T) {
 	if len(d.grants) != 1 {
 		t.Errorf("%d grants on disk", len(d.grants))
 	}
+	if got := lives(t, d, c, func(cfg *access.Config) { cfg.OutageGrace = 0 }).Remembered(basic("ci", secret), []string{"a/x"}); len(got) != 0 {
+		t.Error("it counts where there is no grace any more")
+	}
 	other := lives(t, d, c, func(cfg *access.Config) { cfg.Secret = "Another1Secret" })
 	if got := other.Remembered(basic("ci", secret), []string{"a/x"}); len(got) != 0 {
 		t.Error("a fleet with another secret knows it")
@@ -272,9 +275,12 @@ func TestAnEdgesOwnTokenGrantsPullsAlone(t *testing.T) {
 			t.Errorf("accepted: %s", what)
 		}
 	}
-	c.at = c.at.Add(6 * time.Minute)
-	if allows(check, raw, "a/x", "pull") {
-		t.Error("it is accepted after six minutes")
+	signed := c.at
+	for after, want := range map[time.Duration]bool{-29 * time.Second: true, -32 * time.Second: false, 5*time.Minute + 29*time.Second: true, 5*time.Minute + 31*time.Second: false} {
+		c.at = signed.Add(after) // by another edge's clock
+		if allows(lives(t, newDisk(), c, nil), raw, "a/x", "pull") != want || after > 0 && allows(check, raw, "a/x", "pull") != want {
+			t.Errorf("%v after it was signed it is accepted: %v", after, !want)
+		}
 	}
 }
 

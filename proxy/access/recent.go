@@ -57,7 +57,6 @@ func (r *recent) add(client, key string, at time.Time) {
 	if !keys.Contains(key) && keys.Len() == maxGrantsOne {
 		oldest, _, _ := keys.GetOldest()
 		r.all.Remove(oldest)
-		r.of[client] = keys
 		r.forgotten(oldest)
 	}
 	keys.Add(key, struct{}{})

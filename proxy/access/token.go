@@ -45,6 +45,15 @@ type verified struct {
 	first time.Time // when it was first shown here; zero: of an edge's own, which no Harbor has given
 }
 
+// remembered is what is remembered of a token that is so long: of a longer one than
+// maxToken when it was first shown, and no more.
+func (v verified) remembered(length int) verified {
+	if length > maxToken {
+		v.Token = registry.Token{}
+	}
+	return v
+}
+
 // permits reports whether a token permits what the query asks for.
 func (c *Checker) permits(ctx context.Context, token verified, q Query) bool {
 	return slices.ContainsFunc(q.Repos, func(repo string) bool { return token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) })
@@ -94,8 +103,9 @@ var errNotOurs = errors.New("only Harbor can verify the token")
 // verify verifies a token. A token that was verified before is valid until it expires.
 func (c *Checker) verify(raw string) (verified, error) {
 	key := keyedHash(c.secret, raw)
-	if token, ok := c.tokens.Get(key); ok && c.cfg.Now().Before(token.ExpiresAt) {
-		return token, nil
+	known, _ := c.tokens.Get(key)
+	if c.cfg.Now().Before(known.ExpiresAt) {
+		return known, nil
 	}
 	issued, own, err := c.verifyOwn(raw)
 	token, verifier := verified{Token: issued}, c.keys.Load()
@@ -104,11 +114,13 @@ func (c *Checker) verify(raw string) (verified, error) {
 	case verifier == nil:
 		return token, errNotOurs
 	default:
-		token.first = c.cfg.Now()
+		if token.first = known.first; token.first.IsZero() {
+			token.first = c.cfg.Now()
+		}
 		token.Token, err = verifier.Verify(raw)
 	}
-	if err == nil && len(raw) <= maxToken {
-		c.tokens.Add(key, token)
+	if err == nil {
+		c.tokens.Add(key, token.remembered(len(raw)))
 	}
 	if c.keys.Load() != verifier { // UseKeys was called meanwhile, and these keys may no longer count
 		c.tokens.Remove(key)

@@ -161,11 +161,12 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 		f := newFleet(t, "par1", "mad1")
 		par1, mad1 := f.edges["par1"], f.edges["mad1"]
 		pass(time.Second)
-		large := strings.Repeat("x", 65<<10)
+		large, fits := strings.Repeat("x", 64<<10+1), strings.Repeat("x", 64<<10)
 		par1.push("small", "small")
+		par1.push("fits", fits)
 		par1.push("large", large)
 		pass(time.Minute)
-		if mad1.manifest(digest.FromString("small")) == nil || mad1.manifest(digest.FromString(large)) != nil || !mad1.get("large").Known() {
+		if mad1.manifest(digest.FromString("small")) == nil || mad1.manifest(digest.FromString(fits)) == nil || mad1.manifest(digest.FromString(large)) != nil || !mad1.get("large").Known() {
 			t.Error("a small manifest is to come along, and a large one is not")
 		}
 		f.set("par1", "mad1", link{down: true})
@@ -185,6 +186,7 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 		f.batches("par1", "mad1")
 		f.set("par1", "mad1", link{})
 		pass(time.Minute)
+		most := 0
 		for _, b := range f.batches("par1", "mad1") {
 			n := 0
 			for _, r := range b.Records {
@@ -193,12 +195,41 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 			if n > 4<<20 {
 				t.Errorf("%d records with %d bytes of manifests in one batch", len(b.Records), n)
 			}
+			most = max(most, n)
+		}
+		if most < 4<<20-61<<10 {
+			t.Errorf("no batch has more than %d bytes of manifests", most)
 		}
 		forged := claims(tag("forged"), digest.FromString("it"), at(0, "par1"))
 		forged.Records[0].Manifest = []byte("another")
 		mad1.announcer.Hear("par1", forged)
 		if mad1.manifest(digest.FromString("it")) != nil || mad1.manifest(digest.FromString("another")) != nil {
 			t.Error("a forged manifest is kept")
+		}
+	})
+}
+
+// A manifest is kept once, however often its version is told; what has none is not looked for.
+func TestAManifestIsKeptOnce(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1")
+		mad1 := f.edges["mad1"]
+		f.edges["par1"].mute = true
+		told := func(key version.Key, text string, manifest []byte) {
+			b := claims(key, digest.FromString(text), at(0, "par1"))
+			if text == "" {
+				b.Records[0].Digest = ""
+			}
+			b.Records[0].Manifest = manifest
+			for range 2 {
+				mad1.announcer.Hear("par1", b)
+			}
+		}
+		told(tag("v1"), "one", []byte("one"))
+		told(tag("v2"), "two", nil)
+		told(tag("v3"), "", []byte("three"))
+		if mad1.manifest(digest.FromString("one")) == nil || mad1.keeps != 1 {
+			t.Errorf("it was given to keep %d times", mad1.keeps)
 		}
 	})
 }

@@ -33,6 +33,7 @@ type fleet struct {
 	mu    sync.Mutex
 	links map[string]link // by "from to"; the zero link is well
 	said  map[string][]announce.Batch
+	tried map[string][]time.Time // when an edge announced something to another, whatever became of it
 }
 
 // link is the way from one edge to another.
@@ -40,6 +41,8 @@ type link struct {
 	down, hangs bool
 	twice       bool // what is sent arrives two times
 	lost        bool // what is sent arrives, and the answer does not
+	deaf        bool // what is sent is answered, and not heard
+	status      int  // of the answer; 0: as it is heard
 }
 
 // edge is one datacenter's.
@@ -49,19 +52,23 @@ type edge struct {
 	ledger    *version.Ledger
 	announcer *announce.Announcer
 	metrics   *prometheus.Registry
+	peers     map[string]*source.Source
 	stop      context.CancelFunc
 
 	mu     sync.Mutex
 	serves map[version.Key]version.Record // else than its ledger has
 	mute   bool                           // it does not say what it serves
+	takes  time.Duration                  // to say what it serves
+	asked  map[version.Key][]time.Time    // when it was asked what it serves
 	stored map[digest.Digest][]byte
+	keeps  int // how often it was given a manifest to keep
 }
 
 func newFleet(t *testing.T, names ...string) *fleet {
 	t.Helper()
-	f := &fleet{edges: map[string]*edge{}, links: map[string]link{}, said: map[string][]announce.Batch{}}
+	f := &fleet{edges: map[string]*edge{}, links: map[string]link{}, said: map[string][]announce.Batch{}, tried: map[string][]time.Time{}}
 	for _, name := range names {
-		f.edges[name] = &edge{name: name, fleet: f, serves: map[version.Key]version.Record{}, stored: map[digest.Digest][]byte{}}
+		f.edges[name] = &edge{name: name, fleet: f, serves: map[version.Key]version.Record{}, asked: map[version.Key][]time.Time{}, stored: map[digest.Digest][]byte{}}
 	}
 	var run []func()
 	for _, name := range names {
@@ -86,6 +93,7 @@ func (e *edge) make(t *testing.T, s version.State) (run func()) {
 		}
 	}})
 	var peers []*source.Source
+	e.peers = map[string]*source.Source{}
 	for name := range e.fleet.edges {
 		if name == e.name {
 			continue
@@ -95,6 +103,7 @@ func (e *edge) make(t *testing.T, s version.State) (run func()) {
 			t.Fatal(err)
 		}
 		peers = append(peers, source.New(ctx, source.Config{Name: "peer-" + name, Kind: source.Peer, Datacenter: name, Registry: r}))
+		e.peers[name] = peers[len(peers)-1]
 	}
 	e.announcer = announce.New(announce.Config{Ledger: e.ledger, Peers: peers, Settled: time.Hour, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: e.metrics,
 		Takes:  func(key version.Key) bool { return strings.HasPrefix(key.Repo, "multi-dc-") },
@@ -106,7 +115,11 @@ func (e *edge) make(t *testing.T, s version.State) (run func()) {
 // RoundTrip implements http.RoundTripper: requests of this edge.
 func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	e.fleet.mu.Lock()
-	l := e.fleet.links[e.name+" "+r.URL.Host]
+	way := e.name + " " + r.URL.Host
+	l := e.fleet.links[way]
+	if r.URL.Path == peer.AnnouncePath {
+		e.fleet.tried[way] = append(e.fleet.tried[way], time.Now())
+	}
 	e.fleet.mu.Unlock()
 	switch {
 	case l.down:
@@ -127,8 +140,11 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	e.fleet.mu.Lock()
-	e.fleet.said[e.name+" "+r.URL.Host] = append(e.fleet.said[e.name+" "+r.URL.Host], b)
+	e.fleet.said[way] = append(e.fleet.said[way], b)
 	e.fleet.mu.Unlock()
+	if l.deaf {
+		return answer(http.StatusOK, announce.Position{Position: b.After}), nil
+	}
 	to := e.fleet.edges[r.URL.Host]
 	position, ok := to.announcer.Hear(e.name, b)
 	if l.twice {
@@ -137,6 +153,9 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.lost {
 		return nil, io.ErrUnexpectedEOF
 	}
+	if l.status != 0 {
+		return answer(l.status, position), nil
+	}
 	if !ok {
 		return answer(http.StatusConflict, position), nil
 	}
@@ -144,16 +163,29 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // servedBy asks another edge what it serves.
-func (e *edge) servedBy(_ context.Context, s *source.Source, key version.Key) (version.Record, error) {
+func (e *edge) servedBy(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
 	from := e.fleet.edges[s.Datacenter]
 	from.mu.Lock()
-	defer from.mu.Unlock()
-	if from.mute {
+	from.asked[key] = append(from.asked[key], time.Now())
+	r, err := from.answer(key)
+	takes := from.takes
+	from.mu.Unlock()
+	select {
+	case <-time.After(takes):
+		return r, err
+	case <-ctx.Done():
+		return version.Record{}, ctx.Err()
+	}
+}
+
+// answer is what the edge serves; e.mu is held.
+func (e *edge) answer(key version.Key) (version.Record, error) {
+	if e.mute {
 		return version.Record{}, registry.Errorf(registry.CodeUnavailable, "not now")
 	}
-	r, otherwise := from.serves[key]
+	r, otherwise := e.serves[key]
 	if !otherwise {
-		r = from.ledger.Get(key)
+		r = e.ledger.Get(key)
 	}
 	if !r.Known() && r.Digest == "" {
 		return r, registry.Errorf(registry.CodeManifestUnknown, "nothing")
@@ -168,6 +200,9 @@ func (e *edge) manifest(d digest.Digest) []byte {
 }
 
 func (e *edge) keep(d digest.Digest, manifest []byte) error {
+	e.mu.Lock()
+	e.keeps++
+	e.mu.Unlock()
 	if digest.FromBytes(manifest) != d {
 		return errors.New("another digest")
 	}
@@ -191,6 +226,36 @@ func (f *fleet) batches(from, to string) []announce.Batch {
 	all := f.said[from+" "+to]
 	f.said[from+" "+to] = nil
 	return all
+}
+
+// tries are when one edge has announced something to another, from a time on and in its seconds.
+func (f *fleet) tries(from, to string, since time.Time) []float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return seconds(f.tried[from+" "+to], since)
+}
+
+// questions are when the edge was asked what it serves.
+func (e *edge) questions(key version.Key, since time.Time) []float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return seconds(e.asked[key], since)
+}
+
+func seconds(all []time.Time, since time.Time) (after []float64) {
+	for _, at := range all {
+		if !at.Before(since) {
+			after = append(after, at.Sub(since).Seconds())
+		}
+	}
+	return after
+}
+
+// serve has the edge serve a record, and say so after a while.
+func (e *edge) serve(key version.Key, r version.Record, takes time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.serves[key], e.takes = r, takes
 }
 
 // push is a manifest that the edge's Harbor has taken under a tag.
@@ -247,4 +312,19 @@ func in(t *testing.T, test func(t *testing.T)) {
 func pass(d time.Duration) {
 	time.Sleep(d) // of the bubble
 	synctest.Wait()
+}
+
+func gauge(t *testing.T, g prometheus.Gatherer, name string) float64 {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
 }

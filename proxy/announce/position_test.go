@@ -117,6 +117,13 @@ func TestWhoIsHeardOf(t *testing.T) {
 		if par1.announcer.Complete() {
 			t.Error("drp1 is silent")
 		}
+		par1.announcer.Hear("drp1", announce.Batch{})
+		if pass(30 * time.Second); !par1.announcer.Complete() {
+			t.Error("30 seconds are no silence")
+		}
+		if pass(1); par1.announcer.Complete() {
+			t.Error("more than 30 seconds are")
+		}
 		f.set("drp1", "par1", link{})
 		pass(time.Minute)
 		if !par1.announcer.Complete() {

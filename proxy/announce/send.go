@@ -94,6 +94,10 @@ func (s *sender) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		select {
+		case <-s.back: // what it said before this try hurries no other
+		default:
+		}
 		err := s.tellAll(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.a.metrics.sent(s.to.Datacenter, "failed") // an edge that starts later is no failure that others should wait for

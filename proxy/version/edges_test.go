@@ -144,3 +144,28 @@ func TestWhatReplacesAnOwnVersionIsTold(t *testing.T) {
 		}
 	}
 }
+
+// With a digest that is deleted here go the tags that were it: the others are told of them
+// too, who may not have heard that they were. Not of what is only claimed.
+func TestTheTagsOfADeletedDigestAreTold(t *testing.T) {
+	w := someday()
+	l := ledger("mad1", w, nil)
+	begun := w.UnixMilli() << 16
+	at := func(n int64) version.Version { return version.Version{Time: begun + n, Datacenter: "par1"} }
+	key := func(name string) version.Key { return version.Key{Repo: repo, Reference: name} }
+	l.Learn("par1", []version.Announced{said(key("v1"), one, at(1)), said(key("v2"), two, at(2)), said(version.Key{Repo: "multi-dc-demo/other", Reference: "v4"}, one, at(3))}, false, nil)
+	l.Learn("par1", []version.Announced{said(key("v3"), one, at(4))}, true, nil)
+	w.Time = w.Add(time.Hour)
+	remove(l, version.Buried(repo, one))
+	told := map[string]bool{}
+	all, _, _ := l.Since(0, 10)
+	for _, a := range all {
+		told[a.Reference] = a.Own
+	}
+	if len(all) != 4 || !told["v1"] || told["v2"] || told["v4"] || !told[one.String()] {
+		t.Errorf("told are %v", told)
+	}
+	if r := l.Get(key("v1")); r.Version != at(1) || r.Digest != one {
+		t.Errorf("the tag's version is %v", r)
+	}
+}

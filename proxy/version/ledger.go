@@ -244,7 +244,7 @@ func (l *Ledger) Instead(key Key, d digest.Digest) digest.Digest {
 }
 
 func decode(text []byte) (e entry) {
-	if len(text) > 0 && json.Unmarshal(text, &e) != nil {
+	if json.Unmarshal(text, &e) != nil { // there is none, or it cannot be read
 		return entry{}
 	}
 	return e

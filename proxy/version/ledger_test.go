@@ -95,8 +95,13 @@ func TestADiskThatIsFull(t *testing.T) {
 	write(l, "v1", one)
 	write(l, "v1", two)
 	remove(l, version.Key{Repo: repo, Reference: "v0"})
+	other := "multi-dc-other/app"
+	l.Write(other, "w1", one, "type", l.Begin(other, "w1"))
+	if tags := l.Tags(other); len(tags) != 1 || tags["w1"].Digest != one {
+		t.Errorf("another repo: %v", tags)
+	}
 	tags := l.Tags(repo)
-	if l.Get(tag).Digest != two || tags["v1"].Digest != two || !tags["v0"].Deleted() || !tags["v0"].Known() {
+	if len(tags) != 2 || l.Get(tag).Digest != two || tags["v1"].Digest != two || !tags["v0"].Deleted() || !tags["v0"].Known() {
 		t.Errorf("while it is full: %v", tags)
 	}
 	if r := ledger("par1", w, s).Get(tag); r.Known() {
@@ -108,7 +113,7 @@ func TestADiskThatIsFull(t *testing.T) {
 	if tags["v1"].Digest != two || tags["v2"].Digest != six || !tags["v0"].Deleted() || len(tags) != 3 {
 		t.Errorf("on disk: %v", tags)
 	}
-	if all, _, _ := l.Since(0, 10); len(all) != 3 {
+	if all, _, _ := l.Since(0, 10); len(all) != 4 {
 		t.Errorf("the peers are told %v", all)
 	}
 	write(l, "v1", six)
@@ -240,22 +245,29 @@ func forgets(t *testing.T) {
 	write(l, "used", one)
 	write(l, "unused", two)
 	remove(l, version.Buried(repo, six))
-	w.Time = w.Add(version.KeepFor / 2)
-	l.Use(version.Key{Repo: repo, Reference: "used"})
-	synctest.Wait()
-	w.Time = w.Add(version.KeepFor/2 + time.Hour)
 	each := func() (all []string) {
 		l.Expire()
 		l.Each(func(key version.Key, r version.Record, claimedBy string) { all = append(all, key.Reference) })
 		return all
 	}
-	for range 2 {
-		if all := each(); !slices.Equal(all, []string{"used"}) {
-			t.Errorf("each: %v", all)
+	const day = 24 * time.Hour
+	for _, step := range []struct {
+		after time.Duration
+		use   bool
+		stay  int
+	}{{45 * day, true, 3}, {45 * day, false, 3}, {time.Second, false, 1}, {45*day - time.Second, false, 1}, {time.Second, false, 0}} {
+		w.Time = w.Add(step.after)
+		if step.use {
+			l.Use(version.Key{Repo: repo, Reference: "used"})
+			synctest.Wait()
 		}
-	}
-	if len(s.values) != 1 {
-		t.Errorf("the disk has %d", len(s.values))
+		all, before := each(), s.writes
+		if len(all) != step.stay || len(s.values) != step.stay || step.stay == 1 && all[0] != "used" {
+			t.Errorf("%v later there are %v, the disk has %d", step.after, all, len(s.values))
+		}
+		if each(); s.writes != before {
+			t.Errorf("%v later nothing is to be forgotten, and it is written", step.after)
+		}
 	}
 	if l.Get(version.Key{Repo: repo, Reference: "unused"}).Known() {
 		t.Error("it is in memory still")

@@ -69,7 +69,8 @@ func TestWhatWasOvertakenIsKnown(t *testing.T) {
 		t.Error("the push that began first counts as the newest")
 	}
 	l.Learn("mad1", []version.Announced{said(tag, six, version.Version{Time: 1, Datacenter: "mad1"})}, true, nil)
-	if !l.Had(tag, one) || !l.Had(tag, six) || l.Had(tag, two) {
+	l.Learn("mad1", []version.Announced{said(tag, "", version.Version{Time: 2, Datacenter: "mad1"})}, true, nil)
+	if !l.Had(tag, one) || !l.Had(tag, six) || l.Had(tag, two) || l.Had(tag, "") {
 		t.Errorf("it had one %v, six %v, two %v", l.Had(tag, one), l.Had(tag, six), l.Had(tag, two))
 	}
 	if r := l.Get(tag); r.Version != newest.Version || r.Digest != two || changed != before {
@@ -199,5 +200,25 @@ func TestEdgesKnowWhatWasOvertakenElsewhere(t *testing.T) {
 	bad.Past = []digest.Digest{"sha256:1"}
 	if !all[0].Valid() || many.Valid() || bad.Valid() {
 		t.Errorf("valid: %v, too many %v, no digest %v", all[0].Valid(), many.Valid(), bad.Valid())
+	}
+}
+
+// A delete that began before what is known changes nothing, and so does a push by the digest
+// alone: nothing is written, and nobody is told.
+func TestADeleteThatWasOvertaken(t *testing.T) {
+	s, changed := newDisk(), 0
+	l := version.New(version.Config{Datacenter: "par1", State: s, Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(version.Key, version.Record, bool) { changed++ }})
+	slow := l.Begin(repo, "")
+	r := write(l, tag.Reference, one)
+	remove(l, version.Buried(repo, two))
+	write(l, "", two)
+	written, told := s.writes, changed
+	l.Delete(tag, slow.Version)
+	l.Delete(version.Buried(repo, two), slow.Version)
+	if _, newest := l.Write(repo, "", two, "type", slow); newest {
+		t.Error("a push that began before a later one is the newest")
+	}
+	if l.Get(tag).Version != r.Version || l.Gone(repo, two) || s.writes != written || changed != told {
+		t.Errorf("it is %v; written %d times, told %d", l.Get(tag), s.writes-written, changed-told)
 	}
 }

@@ -328,10 +328,12 @@ func TestADeleteByAClockThatIsAheadTakesWhatItKnew(t *testing.T) {
 func TestADeleteOfWhatHadNoVersion(t *testing.T) {
 	w := someday()
 	par1, mad1 := ledger("par1", w, nil), ledger("mad1", w, nil)
+	write(mad1, "v0", one) // that par1 has not heard of
+	w.Time = w.Add(time.Second)
 	remove(par1, version.Buried(repo, one))
 	deleted, _, _ := par1.Since(0, 100)
 	mad1.Learn("mad1", deleted, false, nil)
-	if !par1.Gone(repo, one) || !mad1.Gone(repo, one) {
+	if !par1.Gone(repo, one) || !mad1.Gone(repo, one) || !mad1.Tags(repo)["v0"].Deleted() {
 		t.Error("it is not gone")
 	}
 	write(mad1, "v1", one)

@@ -92,6 +92,9 @@ func TestAManifestByItsDigest(t *testing.T) {
 		if got, err := w.askManifest(t.Context(), tagOf(demo), tagOf(demo).Route(w.Routes)[0], tags.Entry{}); status(err) != want {
 			t.Errorf("%d bytes: %v, %d", size, err, len(got.Body))
 		}
+		if held := w.Holds(digest.FromString(large)); held != (want == http.StatusOK) {
+			t.Errorf("%d bytes: held %t", size, held)
+		}
 	}
 }
 

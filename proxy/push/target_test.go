@@ -2,6 +2,8 @@ package push
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -179,4 +181,43 @@ func TestAManifestBySha512(t *testing.T) {
 	if got := w.all[0]; got != "written "+demo+" " {
 		t.Errorf("a tag is moved: %q", got)
 	}
+}
+
+// held is a body that says when it is read, and ends when it is let go.
+type held struct{ read, end chan struct{} }
+
+func (h held) Read([]byte) (int, error) {
+	close(h.read)
+	<-h.end
+	return 0, io.EOF
+}
+
+// Of two requests at once into one session nobody can tell what it holds: nothing is kept.
+func TestTwoPartsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.harbor.Say("POST "+uploads, opened(uploads+"77"))
+	w.harbor.Say("PATCH "+uploads+"77", opened(uploads+"77"))
+	w.harbor.Say("PUT "+uploads+"77", created("/v2/"+demo+"/blobs/"+layerDigest.String()))
+	w.write(request(http.MethodPost, uploads, ""))
+	slow, body := patch(""), held{make(chan struct{}), make(chan struct{})}
+	slow.HTTP.Body, slow.HTTP.ContentLength = io.NopCloser(body), -1
+	ended := make(chan int)
+	go func() { ended <- w.write(slow).Code }()
+	<-body.read
+	if rw := w.write(patch(layer)); rw.Code != http.StatusAccepted {
+		t.Errorf("the second part: %d", rw.Code)
+	}
+	close(body.end)
+	if code := <-ended; code != http.StatusAccepted {
+		t.Errorf("the first part: %d", code)
+	}
+	if rw := w.write(put(layer, layerDigest).request); rw.Code != http.StatusCreated || w.holds(layerDigest) {
+		t.Errorf("%d, held %t", rw.Code, w.holds(layerDigest))
+	}
+	trial.Until(t, func() error {
+		if n := w.kept(t); n > 0 || w.sessions.Len() > 0 {
+			return fmt.Errorf("%d files are left, and %d sessions", n, w.sessions.Len())
+		}
+		return nil
+	})
 }

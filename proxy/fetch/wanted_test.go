@@ -49,6 +49,13 @@ func TestTheVersionThatIsWanted(t *testing.T) {
 		"Harbor's policy forbids the digest":   {held: true, say: func(w *world) { w.harbor.Say(byDigest, policy) }, status: 412, offered: []digest.Digest{""}},
 		"what Harbor has is accepted, and fetched": {accepts: true, held: true, say: func(w *world) { w.harbor.Say(tag, serve(older)); w.harbor.Say(olderAt, serve(older)) },
 			want: olderDigest, source: "harbor", status: 200, offered: []digest.Digest{olderDigest}},
+		"what Harbor has is accepted, and held": {accepts: true, say: func(w *world) {
+			if err := w.Store.Put(olderDigest, []byte(older)); err != nil {
+				t.Fatal(err)
+			}
+			w.harbor.Say(tag, serve(older))
+			w.harbor.Say(olderAt, serve(older))
+		}, want: olderDigest, source: "harbor", status: 200, offered: []digest.Digest{olderDigest}},
 		"it is settled: who has it is asked": {held: true, settled: true, say: func(w *world) { w.harbor.Say(tag, serve(older)); w.drp1.Say(byDigest, serve(body)) },
 			want: d, source: "peer-drp1", status: 200, offered: []digest.Digest{olderDigest}},
 		"it is settled, and no Harbor has it any more": {held: true, settled: true, say: func(*world) {}, status: 404, offered: []digest.Digest{""}},

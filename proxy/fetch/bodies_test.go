@@ -50,6 +50,23 @@ func TestASourcesManifestsAreBounded(t *testing.T) {
 	}
 }
 
+// That is 64 MiB of one project and 128 MiB of all (SECURITY.md).
+func TestHowMuchOfManifestsIsOnItsWay(t *testing.T) {
+	w := newWorld(t)
+	for i, want := range []int64{64 << 20, 64 << 20, 0} {
+		in := w.Bodies.Reader(fmt.Sprint("multi-dc-", i), zeros{})
+		defer in.Close()
+		if n, err := io.Copy(io.Discard, in); n != want || !errors.Is(err, share.ErrNone) {
+			t.Errorf("project %d: %d bytes, %v", i, n, err)
+		}
+	}
+}
+
+// zeros is a body without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
 // A length that no blob has is nobody's word: neither a manifest's nor a HEAD's.
 func TestALengthThatNoBlobHasIsNotTold(t *testing.T) {
 	blob := strings.Repeat("a", 200<<10)

@@ -112,6 +112,10 @@ func TestACopyIsLookedAtByHead(t *testing.T) {
 		"the same":               {func(w *world) { w.harbor.Say(at, serve(body)) }, d, 0, 200},
 		"another":                {func(w *world) { w.harbor.Say(at, serve(next)) }, nextDigest, 1, 200},
 		"a HEAD that is refused": {func(w *world) { w.harbor.Say("HEAD "+at, refusal(404, "x", "x")); w.harbor.Say("GET "+at, serve(body)) }, d, 1, 200},
+		"a HEAD that is refused without a reason": {func(w *world) {
+			w.harbor.Say("HEAD "+at, trial.Answer{Status: 499})
+			w.harbor.Say("GET "+at, serve(body))
+		}, d, 1, 200},
 		"a HEAD that names nothing": {func(w *world) {
 			w.harbor.Say("HEAD "+at, serve(body, "Docker-Content-Digest", ""))
 			w.harbor.Say("GET "+at, serve(next))

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -88,6 +90,24 @@ func TestRedirects(t *testing.T) {
 		} else if e := (&Error{}); !errors.As(err, &e) || e.Status != 503 || e.RetryAfter != 5*time.Second {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What is asked for by TLS is not fetched without it, wherever a redirect leads.
+func TestARedirectStaysInTLS(t *testing.T) {
+	plain := trial.NewRegistry(t)
+	plain.Say("/there", trial.Answer{Body: "x"})
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			http.Redirect(w, r, plain.URL+"/there", http.StatusTemporaryRedirect)
+		}
+	}))
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	s := newSource(t, SourceConfig{URL: srv.URL, Trusted: true, TLS: &tls.Config{RootCAs: roots}})
+	if _, err := s.Do(t.Context(), blobRequest(), nil); !errors.Is(err, &Error{Code: CodeUnavailable}) || len(plain.Asked()) > 0 {
+		t.Errorf("%v, and the plain address was asked %d times", err, len(plain.Asked()))
 	}
 }
 

@@ -42,6 +42,18 @@ func TestReadErrorOfAnHTMLPageHasNoCode(t *testing.T) {
 	}
 }
 
+// JSON that names no error is no registry's word either.
+func TestReadErrorOfJSONWithoutAnErrorHasNoCode(t *testing.T) {
+	for _, body := range []string{"{}", `{"errors":[]}`, `{"errors":null}`, `{"errors":"x"}`, `[]`, "null", ""} {
+		w := httptest.NewRecorder()
+		w.WriteHeader(http.StatusBadGateway)
+		w.WriteString(body)
+		if got := ReadError(w.Result()); got.Status != 502 || got.Code != "" || got.Message != "" {
+			t.Errorf("%s: %+v", body, got)
+		}
+	}
+}
+
 func TestRetryAfterAsDate(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for s, want := range map[string]time.Duration{

@@ -105,7 +105,12 @@ func TestSourceRenewsItsTokenAhead(t *testing.T) {
 	answer <- struct{}{}
 	get()
 	<-asked
-	passed.Store(int64(renewAfter))
+	passed.Store(int64(3 * time.Minute))
+	get()
+	if len(asked) > 0 {
+		t.Error("a token that is good for two minutes is made anew")
+	}
+	passed.Store(int64(4 * time.Minute))
 	get() // the token service says nothing yet
 	<-asked
 	answer <- struct{}{}

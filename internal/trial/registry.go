@@ -23,7 +23,7 @@ type Answer struct {
 }
 
 // Registry says what a test has it say, and remembers what it was asked. It says 404
-// NAME_UNKNOWN where it was told nothing, and is up: GET /v2/ is 200.
+// NAME_UNKNOWN where it was told nothing, and is up: GET /v2/ is 200, unless it is told of that.
 type Registry struct {
 	*httptest.Server
 
@@ -48,7 +48,7 @@ func (r *Registry) Say(to string, a Answer) {
 	r.says[to] = a
 }
 
-// Asked is what the registry was asked for, but for GET /v2/, in order. The bodies can be
+// Asked is what the registry was asked for, but for a GET /v2/ that it was not told of, in order. The bodies can be
 // read, once.
 func (r *Registry) Asked() []*http.Request {
 	r.mu.Lock()
@@ -69,7 +69,12 @@ func (r *Registry) AskedFor(prefix string) (n int) {
 // ServeHTTP implements http.Handler.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Path == "/v2/" {
-		return
+		r.mu.Lock()
+		_, told := r.says["/v2/"]
+		r.mu.Unlock()
+		if !told {
+			return
+		}
 	}
 	body, _ := io.ReadAll(req.Body) // what came of it
 	kept := req.Clone(context.Background())

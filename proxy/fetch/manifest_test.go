@@ -92,6 +92,9 @@ func TestAManifestByItsDigest(t *testing.T) {
 		if got, err := w.askManifest(t.Context(), tagOf(demo), tagOf(demo).Route(w.Routes)[0], tags.Entry{}); status(err) != want {
 			t.Errorf("%d bytes: %v, %d", size, err, len(got.Body))
 		}
+		if held := w.Holds(digest.FromString(large)); held != (want == http.StatusOK) {
+			t.Errorf("%d bytes: held %t", size, held)
+		}
 	}
 }
 
@@ -109,6 +112,10 @@ func TestACopyIsLookedAtByHead(t *testing.T) {
 		"the same":               {func(w *world) { w.harbor.Say(at, serve(body)) }, d, 0, 200},
 		"another":                {func(w *world) { w.harbor.Say(at, serve(next)) }, nextDigest, 1, 200},
 		"a HEAD that is refused": {func(w *world) { w.harbor.Say("HEAD "+at, refusal(404, "x", "x")); w.harbor.Say("GET "+at, serve(body)) }, d, 1, 200},
+		"a HEAD that is refused without a reason": {func(w *world) {
+			w.harbor.Say("HEAD "+at, trial.Answer{Status: 499})
+			w.harbor.Say("GET "+at, serve(body))
+		}, d, 1, 200},
 		"a HEAD that names nothing": {func(w *world) {
 			w.harbor.Say("HEAD "+at, serve(body, "Docker-Content-Digest", ""))
 			w.harbor.Say("GET "+at, serve(next))

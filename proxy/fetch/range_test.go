@@ -3,8 +3,10 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/outcome"
@@ -159,5 +161,76 @@ func TestTheVerdictOfATransfer(t *testing.T) {
 		if err := tr.verdict(c.err); status(err) != c.status {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Where a source breaks off, the next one sends the rest: what it says it sends is looked at.
+func TestTheRestComesFromTheNext(t *testing.T) {
+	half := len(layer) / 2
+	rest := func(contentRange string) trial.Answer {
+		return trial.Answer{Status: http.StatusPartialContent, Header: http.Header{"Content-Range": {contentRange}}, Body: layer[half:]}
+	}
+	good := fmt.Sprintf("bytes %d-%d/%d", half, len(layer)-1, len(layer))
+	for name, c := range map[string]struct {
+		mad1   trial.Answer
+		source string
+	}{
+		"the rest":              {rest(good), "peer-mad1"},
+		"the rest of a blob":    {rest(fmt.Sprintf("bytes %d-%d/*", half, len(layer)-1)), "peer-mad1"},
+		"what it says no of":    {rest("x"), "peer-drp1"},
+		"the wrong part":        {rest(fmt.Sprintf("bytes %d-%d/%d", half+1, len(layer), len(layer))), "peer-drp1"},
+		"a part of another one": {rest(fmt.Sprintf("bytes %d-%d/%d", half, len(layer)-1, len(layer)+1)), "peer-drp1"},
+		"the whole":             {blob(layer), "peer-mad1"},
+	} {
+		w := newWorld(t)
+		broken := blob(layer)
+		broken.Body = layer[:half]
+		w.harbor.Say(at(demo), broken)
+		w.mad1.Say(at(demo), c.mad1)
+		w.drp1.Say(at(demo), rest(good))
+		b, err := w.Blob(t.Context(), blobOf(demo, layerDigest))
+		if got := content(t, b, err); got != layer {
+			t.Errorf("%s: %q", name, got)
+		}
+		if asked := w.drp1.AskedFor("GET "+at(demo)) > 0; asked != (c.source == "peer-drp1") {
+			t.Errorf("%s: drp1 asked %t", name, asked)
+		}
+		if r := w.mad1.Asked()[0]; r.Header.Get("Range") != fmt.Sprintf("bytes=%d-", half) {
+			t.Errorf("%s: it is asked for %q", name, r.Header.Get("Range"))
+		}
+	}
+}
+
+// A source that does not answer is left where there is another one to ask, and is waited for
+// where there is none.
+func TestASourceThatHangs(t *testing.T) {
+	w := newWorld(t)
+	w.Deadline = 50 * time.Millisecond
+	w.harbor.Say(at(demo), trial.Answer{Never: true})
+	w.mad1.Say(at(demo), blob(layer))
+	b, err := w.Blob(t.Context(), blobOf(demo, layerDigest))
+	if content(t, b, err) != layer || b.Source != "peer-mad1" {
+		t.Errorf("%+v", b)
+	}
+	w = newWorld(t)
+	w.Deadline = 50 * time.Millisecond
+	w.harbor.Say(at(demo), trial.Answer{Never: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*w.Deadline)
+	defer cancel()
+	alone := blobOf(demo, layerDigest)
+	alone.OwnOnly = true
+	if _, err := w.Blob(ctx, alone); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with nobody else to ask: %v", err)
+	}
+}
+
+// Of a repo that is known to hold a blob nobody is asked, whoever brought it.
+func TestAMembersBlobIsNotAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.hold(t)
+	w.Access.Join(demo, layerDigest)
+	b, err := w.Blob(t.Context(), blobOf(demo, layerDigest))
+	if content(t, b, err) != layer || b.Origin != Held || len(w.harbor.Asked()) > 0 {
+		t.Errorf("%+v, Harbor was asked %d times", b, len(w.harbor.Asked()))
 	}
 }

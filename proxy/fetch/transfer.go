@@ -141,10 +141,8 @@ func contentRange(s string) (first, size int64, err error) {
 	r, ok := strings.CutPrefix(s, "bytes ")
 	span, total, ok2 := strings.Cut(r, "/")
 	from, _, ok3 := strings.Cut(span, "-")
-	if !ok || !ok2 || !ok3 {
-		return 0, 0, fmt.Errorf("the source sent the Content-Range %q", s)
-	}
-	if first, err = strconv.ParseInt(from, 10, 64); err != nil || first < 0 {
+	first, err = strconv.ParseInt(from, 10, 64)
+	if err != nil || !ok || !ok2 || !ok3 {
 		return 0, 0, fmt.Errorf("the source sent the Content-Range %q", s)
 	}
 	if size, err = strconv.ParseInt(total, 10, 64); err != nil || size < 0 {

@@ -42,21 +42,17 @@ func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
 			want.Source = own.Name
 			return tags.Found{Entry: want}, nil
 		case (err == nil || outcome.IsNo(err)) && has != want.Digest && f.Accepts(version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, has):
-			want = tags.Entry{Digest: has}
-			held = f.Holds(has)
+			return f.Manifest(ctx, q.By(has), tags.Entry{}) // of which type it is, a copy does not say
 		}
 	}
 	byDigest := q.By(want.Digest)
-	if held && want.Digest == q.Want.Digest && q.Want.Age(f.Now()) < Settled { // it was acknowledged: Harbor's policy alone can forbid it
+	if held && q.Want.Age(f.Now()) < Settled { // it was acknowledged: Harbor's policy alone can forbid it
 		if own.Usable() {
 			if _, err := f.tagAt(ctx, byDigest, own); outcome.IsPolicy(err) {
 				return tags.Found{}, err
 			}
 		}
 		return tags.Found{Entry: want}, nil
-	}
-	if !held {
-		want = tags.Entry{}
 	}
 	return f.Manifest(ctx, byDigest, want)
 }

@@ -9,10 +9,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
 )
 
 // An edge that knows the newest version of a tag serves that, whatever Harbor has; Harbor
@@ -47,6 +49,13 @@ func TestTheVersionThatIsWanted(t *testing.T) {
 		"Harbor's policy forbids the digest":   {held: true, say: func(w *world) { w.harbor.Say(byDigest, policy) }, status: 412, offered: []digest.Digest{""}},
 		"what Harbor has is accepted, and fetched": {accepts: true, held: true, say: func(w *world) { w.harbor.Say(tag, serve(older)); w.harbor.Say(olderAt, serve(older)) },
 			want: olderDigest, source: "harbor", status: 200, offered: []digest.Digest{olderDigest}},
+		"what Harbor has is accepted, and held": {accepts: true, say: func(w *world) {
+			if err := w.Store.Put(olderDigest, []byte(older)); err != nil {
+				t.Fatal(err)
+			}
+			w.harbor.Say(tag, serve(older))
+			w.harbor.Say(olderAt, serve(older))
+		}, want: olderDigest, source: "harbor", status: 200, offered: []digest.Digest{olderDigest}},
 		"it is settled: who has it is asked": {held: true, settled: true, say: func(w *world) { w.harbor.Say(tag, serve(older)); w.drp1.Say(byDigest, serve(body)) },
 			want: d, source: "peer-drp1", status: 200, offered: []digest.Digest{olderDigest}},
 		"it is settled, and no Harbor has it any more": {held: true, settled: true, say: func(*world) {}, status: 404, offered: []digest.Digest{""}},
@@ -70,6 +79,46 @@ func TestTheVersionThatIsWanted(t *testing.T) {
 		}
 		if !slices.Equal(w.offered, c.offered) {
 			t.Errorf("%s: accepts was asked about %q, want %q", name, w.offered, c.offered)
+		}
+		if n := len(w.harbor.Asked()); name == "Harbor has it, and it is held" && n != 1 {
+			t.Errorf("%s: Harbor was asked %d times", name, n)
+		}
+	}
+}
+
+// Of a project that Harbor says it has not, and lists no more, nothing is given though it is
+// held; where it lists it, Harbor has lost the repo alone.
+func TestTheVersionOfAProjectThatIsGone(t *testing.T) {
+	body, d := manifest("wanted")
+	gone := refusal(http.StatusNotFound, string(registry.CodeNameUnknown), "x")
+	for name, c := range map[string]struct {
+		project string // as Harbor lists it by then
+		status  int
+	}{
+		"it is there": {`[{"name":"multi-dc-demo","project_id":7}]`, http.StatusOK},
+		"it is gone":  {`[]`, http.StatusNotFound},
+	} {
+		w := newWorld(t)
+		robot, err := registry.NewSource(registry.SourceConfig{URL: w.harbor.URL, Username: "edge", Password: "Some1Secret"}) // Harbor lists projects for it
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Access, err = access.New(access.Config{Harbor: robot}); err != nil {
+			t.Fatal(err)
+		}
+		projects := "/api/v2.0/projects"
+		w.harbor.Say(projects, trial.Answer{Body: `[{"name":"multi-dc-demo","project_id":7}]`})
+		w.Access.LookNow(t.Context(), demo)
+		w.harbor.Say(projects, trial.Answer{Body: c.project})
+		w.harbor.Say("/v2/"+demo+"/manifests/v1", gone)
+		w.harbor.Say("/v2/"+demo+"/manifests/"+d.String(), gone)
+		if err := w.Store.Put(d, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		q := tagOf(demo)
+		q.Want = version.Record{Digest: d, MediaType: ociManifest, Version: version.Version{Time: 7, Datacenter: "mad1"}, Heard: time.Now().UnixMilli()}
+		if found, err := w.Manifest(t.Context(), q, tags.Entry{}); status(err) != c.status {
+			t.Errorf("%s: %+v, %v", name, found.Entry, err)
 		}
 	}
 }

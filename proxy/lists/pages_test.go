@@ -8,7 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/share"
+	"example.org/breakwater/registry"
 )
 
 // A list is read to its end, by whatever words a registry has for the next page.
@@ -125,5 +130,33 @@ func TestTagsAreAskedForByTheEdgeItself(t *testing.T) {
 	}
 	if last := w.harbor.Asked()[0]; last.Method != http.MethodGet || last.URL.Query().Get("n") != "1000" {
 		t.Errorf("%s %s", last.Method, last.URL)
+	}
+}
+
+// What sources send of lists takes so much memory and no more, and gives it back.
+func TestASourcesListsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	subject := digest.FromString("subject")
+	q := question(demo)
+	q.Request.Kind, q.Request.Digest = registry.KindReferrers, subject
+	w.harbor.Say(path(demo), list(slices.Repeat([]string{"a"}, 30_000)...))
+	w.harbor.Say("/v2/"+demo+"/referrers/"+subject.String(), trial.Answer{Body: fmt.Sprintf(`{"manifests":[{"digest":%q,"a":%q}]}`, digest.FromString("a"), strings.Repeat("a", 200<<10))})
+	for what, ask := range map[string]func() error{
+		"tags":      func() error { _, err := w.Tags(t.Context(), question(demo)); return err },
+		"referrers": func() error { _, err := w.Lists.Referrers(t.Context(), q); return err },
+	} {
+		w.Bodies = share.New(1<<20, 64<<10)
+		if err := ask(); !outcome.IsDontKnow(err) || err == nil {
+			t.Errorf("%s, of a source that sends more than its share: %v", what, err)
+		}
+		w.Bodies = share.New(1<<20, 1<<20)
+		for range 10 {
+			if err := ask(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+	if len(w.tags) != 1 || len(w.referrers) != 1 {
+		t.Errorf("%d lists of tags and %d of referrers are remembered", len(w.tags), len(w.referrers))
 	}
 }

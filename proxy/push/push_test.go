@@ -30,6 +30,7 @@ type notes struct {
 	all    []string
 	pushed []Pushed
 	held   map[digest.Digest][]byte
+	begun  int // pushes that are begun as versions
 }
 
 func (n *notes) Written(repo, moved string) { n.all = append(n.all, "written "+repo+" "+moved) }
@@ -43,6 +44,7 @@ func (n *notes) Doubted(p Pushed) {
 	n.all = append(n.all, "doubted "+p.Repo+" "+p.Reference+" by "+p.By.Name)
 }
 func (n *notes) Begun(_ string, _ digest.Digest, b version.Begun) (version.Begun, string) {
+	n.begun++
 	b.Version.Time++
 	return b, "marked"
 }
@@ -54,12 +56,13 @@ type world struct {
 	*Pusher
 	*notes
 	harbor, mad1, drp1 *trial.Registry
+	dir                string       // of the store
 	passed             atomic.Int64 // how far the clock is ahead
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{notes: &notes{held: map[digest.Digest][]byte{}}}
+	w := &world{notes: &notes{held: map[digest.Digest][]byte{}}, dir: t.TempDir()}
 	begin := func(name, datacenter, prefix string, kind source.Kind) (*trial.Registry, *source.Source) {
 		s := trial.NewRegistry(t)
 		r, err := registry.NewSource(registry.SourceConfig{URL: s.URL, Prefix: prefix, Trusted: true})
@@ -76,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	w.harbor, harbor = begin("harbor", "", "", source.Harbor)
 	w.mad1, mad1 = begin("peer-mad1", "mad1", peer.Path, source.Peer)
 	w.drp1, drp1 = begin("peer-drp1", "drp1", peer.Path, source.Peer)
-	blobs, err := store.Open(store.Config{Dir: t.TempDir()})
+	blobs, err := store.Open(store.Config{Dir: w.dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,6 +211,9 @@ func TestWhoTakesAPush(t *testing.T) {
 			t.Errorf("%s: %q", name, w.all)
 		}
 		if !c.passed {
+			if len(w.all) > 0 {
+				t.Errorf("%s: what was refused is noted: %q", name, w.all)
+			}
 			continue
 		}
 		sent := w.mad1.Asked()[0]
@@ -240,6 +246,11 @@ func TestAPushThatNobodyTakes(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(w.all), "doubted "+demo+" v1 by harbor") || len(w.pushed) > 0 {
 		t.Errorf("%q", w.all)
 	}
+	w.mad1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", trial.Answer{Status: http.StatusForbidden, Header: http.Header{"Cache-Status": {"breakwater; fwd=bypass; detail=harbor"}}, Body: "a quota"})
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusForbidden || rw.Body.String() != "a quota" || w.drp1.AskedFor("PUT") != 1 {
+		t.Errorf("the refusal of a peer's Harbor: %d %s", rw.Code, rw.Body)
+	}
+	w.mad1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", refusesUs)
 	w.drp1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", trial.Answer{Status: 500, Body: "the last one's own words"})
 	w.all = nil
 	if rw := w.write(putManifest("v1")); rw.Code != http.StatusInternalServerError || rw.Body.String() != "the last one's own words" {
@@ -275,6 +286,9 @@ func TestWhatStaysAtTheLocalHarbor(t *testing.T) {
 		}
 		if got := w.harbor.Asked()[0].Header.Get(peer.RecordHeader); got != "" { // it is between edges
 			t.Errorf("%s: Harbor is told %q", name, got)
+		}
+		if w.begun > 0 {
+			t.Errorf("%s: a version of it is begun here", name)
 		}
 	}
 }
@@ -314,11 +328,11 @@ func TestAPushStaysWhereItBegan(t *testing.T) {
 	if rw := w.write(putManifest("v1")); rw.Code != 201 {
 		t.Fatal(rw.Code)
 	}
-	w.passed.Store(int64(stickyFor - time.Second))
+	w.passed.Store(int64(15*time.Minute - time.Second))
 	if got := order(putManifest("v1")); got != "peer-mad1 harbor peer-drp1 " {
 		t.Errorf("before the end: %s", got)
 	}
-	w.passed.Store(int64(stickyFor + time.Second))
+	w.passed.Store(int64(15*time.Minute + time.Second))
 	if got := order(putManifest("v1")); got != "harbor peer-mad1 peer-drp1 " {
 		t.Errorf("after it: %s", got)
 	}
@@ -348,6 +362,10 @@ func TestASessionsMark(t *testing.T) {
 		if rw := w.write(request(method, target, layer)); rw.Code != 404 || !strings.Contains(rw.Body.String(), "BLOB_UPLOAD_UNKNOWN") || len(w.harbor.Asked()) != before {
 			t.Errorf("%s: %d %s", target, rw.Code, rw.Body)
 		}
+	}
+	w.mad1.Say("GET "+peer.Path+at, broken) // the session is there and nowhere else
+	if rw := w.write(request(http.MethodGet, at+"?_breakwater=mad1", "")); rw.Code != http.StatusInternalServerError || w.drp1.AskedFor("GET") != 0 || w.harbor.AskedFor("GET") != 0 {
+		t.Errorf("a session whose Harbor fails: %d", rw.Code)
 	}
 	fromPeer := request(http.MethodPatch, at+"?_breakwater=drp1", layer)
 	fromPeer.FromPeer = true

@@ -2,6 +2,8 @@ package push
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -65,11 +67,11 @@ func TestAHarborThatIsKnownToBeDownIsAskedLast(t *testing.T) {
 	if err != nil || len(targets) != 3 || targets[2].Name != "harbor" {
 		t.Errorf("%v, %v", targets, err)
 	}
-	w.passed.Store(int64(stickyFor - time.Second)) // while it is down a stay is prolonged
+	w.passed.Store(int64(15*time.Minute - time.Second)) // while it is down a stay is prolonged
 	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated {
 		t.Fatal(rw.Code)
 	}
-	w.passed.Store(int64(2*stickyFor - 2*time.Second))
+	w.passed.Store(int64(30*time.Minute - 2*time.Second))
 	if to := w.stuckTo(demo); to == nil || to.Name != "peer-mad1" {
 		t.Errorf("it goes to %v", to)
 	}
@@ -130,6 +132,43 @@ func TestAHarborThatHangs(t *testing.T) {
 	}
 }
 
+// A Harbor that is seen to be down is not waited for by what has nobody else to ask.
+func TestADownHarborIsNotWaitedForLong(t *testing.T) {
+	w := newWorld(t)
+	w.Deadline = 50 * time.Millisecond
+	w.harbor.Say("/v2/", broken)
+	w.harbor.Say("DELETE /v2/plain/app/manifests/v1", trial.Answer{Never: true})
+	w.Harbor.Suspect()
+	trial.Until(t, func() error {
+		if w.Harbor.Usable() {
+			return errors.New("the breaker is closed")
+		}
+		return nil
+	})
+	if rw := w.write(request(http.MethodDelete, "/v2/plain/app/manifests/v1", "")); rw.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d", rw.Code)
+	}
+}
+
+// What a client says in a header that is between edges reaches no peer, and a peer's Location
+// that is none is the client's to read.
+func TestWhatGoesToAPeerIsTheEdges(t *testing.T) {
+	refused := putManifest("v1", peer.RecordHeader, "made up")
+	refused.Refused = true
+	refused.HTTP.Body, refused.HTTP.ContentLength = http.NoBody, 0
+	for name, r := range map[string]Request{"an upload": request(http.MethodPost, uploads, "", peer.RecordHeader, "made up"), "a manifest that is not kept": refused} {
+		w := newWorld(t)
+		w.harbor.Say(r.HTTP.URL.Path, broken)
+		w.mad1.Say(peer.Path+r.HTTP.URL.Path, opened("http://[::1/"))
+		if rw := w.write(r); rw.Code != http.StatusAccepted || rw.Header().Get("Location") != "http://[::1/" {
+			t.Errorf("%s: %d, Location %q", name, rw.Code, rw.Header().Get("Location"))
+		}
+		if got := w.mad1.Asked()[0].Header.Get(peer.RecordHeader); got != "" {
+			t.Errorf("%s: the peer is told %q", name, got)
+		}
+	}
+}
+
 // A manifest that is pushed by another kind of digest is known by that.
 func TestAManifestBySha512(t *testing.T) {
 	w := newWorld(t)
@@ -139,4 +178,46 @@ func TestAManifestBySha512(t *testing.T) {
 	if rw := w.write(putManifest(d.String())); rw.Code != http.StatusCreated || w.pushed[0].Digest != d || w.pushed[0].Reference != d.String() {
 		t.Errorf("%d %+v", rw.Code, w.pushed)
 	}
+	if got := w.all[0]; got != "written "+demo+" " {
+		t.Errorf("a tag is moved: %q", got)
+	}
+}
+
+// held is a body that says when it is read, and ends when it is let go.
+type held struct{ read, end chan struct{} }
+
+func (h held) Read([]byte) (int, error) {
+	close(h.read)
+	<-h.end
+	return 0, io.EOF
+}
+
+// Of two requests at once into one session nobody can tell what it holds: nothing is kept.
+func TestTwoPartsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.harbor.Say("POST "+uploads, opened(uploads+"77"))
+	w.harbor.Say("PATCH "+uploads+"77", opened(uploads+"77"))
+	w.harbor.Say("PUT "+uploads+"77", created("/v2/"+demo+"/blobs/"+layerDigest.String()))
+	w.write(request(http.MethodPost, uploads, ""))
+	slow, body := patch(""), held{make(chan struct{}), make(chan struct{})}
+	slow.HTTP.Body, slow.HTTP.ContentLength = io.NopCloser(body), -1
+	ended := make(chan int)
+	go func() { ended <- w.write(slow).Code }()
+	<-body.read
+	if rw := w.write(patch(layer)); rw.Code != http.StatusAccepted {
+		t.Errorf("the second part: %d", rw.Code)
+	}
+	close(body.end)
+	if code := <-ended; code != http.StatusAccepted {
+		t.Errorf("the first part: %d", code)
+	}
+	if rw := w.write(put(layer, layerDigest).request); rw.Code != http.StatusCreated || w.holds(layerDigest) {
+		t.Errorf("%d, held %t", rw.Code, w.holds(layerDigest))
+	}
+	trial.Until(t, func() error {
+		if n := w.kept(t); n > 0 || w.sessions.Len() > 0 {
+			return fmt.Errorf("%d files are left, and %d sessions", n, w.sessions.Len())
+		}
+		return nil
+	})
 }

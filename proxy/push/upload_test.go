@@ -81,7 +81,12 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 		"a mount":                      {[]step{{request(http.MethodPost, uploads+"?mount="+layerDigest.String()+"&from=multi-dc-demo/b", ""), created("/v2/" + demo + "/blobs/" + layerDigest.String())}}, false, layerDigest},
 		"a mount that becomes a session": {[]step{{request(http.MethodPost, uploads+"?digest="+layerDigest.String(), layer), opened(uploads + "77")}, put(layer, layerDigest)},
 			true, layerDigest},
-		"a plain project": {[]step{{plainPost, created("/v2/plain/app/blobs/" + layerDigest.String())}}, false, ""},
+		"in one request, a digest that Harbor differs": {[]step{{request(http.MethodPost, uploads+"?digest="+layerDigest.String(), layer), created("/v2/" + demo + "/blobs/" + other.String())}}, false, other},
+		"in one request, no digest that Harbor names":  {[]step{{request(http.MethodPost, uploads+"?digest="+layerDigest.String(), layer), created("/v2/" + demo + "/blobs/")}}, false, ""},
+		"in one request that Harbor refuses":           {[]step{{request(http.MethodPost, uploads+"?digest="+layerDigest.String(), layer), trial.Answer{Status: 403}}}, false, ""},
+		"a part of one byte":                           {[]step{begin(), {patch(layer[:1]), opened(uploads + "77")}, {patch(layer[1:]), opened(uploads + "77")}, put("", layerDigest)}, true, layerDigest},
+		"a session at no address":                      {[]step{{request(http.MethodPost, uploads, ""), opened("http://[::1/")}}, false, ""},
+		"a plain project":                              {[]step{{plainPost, created("/v2/plain/app/blobs/" + layerDigest.String())}}, false, ""},
 	} {
 		w := newWorld(t)
 		for i, s := range c.steps {
@@ -98,6 +103,12 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 				t.Errorf("%s: member %t", name, d != c.member)
 			}
 		}
+		trial.Until(t, func() error { // of what has ended nothing is left
+			if n := w.kept(t); n > 0 {
+				return fmt.Errorf("%s: %d files are left", name, n)
+			}
+			return nil
+		})
 		var got strings.Builder
 		for _, r := range w.harbor.Asked() {
 			got.WriteString(body(r))
@@ -175,10 +186,11 @@ func TestAHeadBeforeAPush(t *testing.T) {
 		status int
 		member bool
 	}{
-		"Harbor has it":       {blob, func(w *world) { w.harbor.Say(blob, has) }, 15, "harbor", 200, true},
-		"Harbor has not":      {blob, func(w *world) { w.harbor.Say(blob, no); w.mad1.Say(peer.Path+blob, has) }, 0, "", 404, false},
-		"a peer will take it": {blob, func(w *world) { w.harbor.Say(blob, broken); w.mad1.Say(peer.Path+blob, has) }, 15, "peer-mad1", 200, false},
-		"Harbor does not say": {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
+		"Harbor has it":                {blob, func(w *world) { w.harbor.Say(blob, has) }, 15, "harbor", 200, true},
+		"Harbor has one that is empty": {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{Header: http.Header{"Content-Length": {"0"}}}) }, 0, "harbor", 200, true},
+		"Harbor has not":               {blob, func(w *world) { w.harbor.Say(blob, no); w.mad1.Say(peer.Path+blob, has) }, 0, "", 404, false},
+		"a peer will take it":          {blob, func(w *world) { w.harbor.Say(blob, broken); w.mad1.Say(peer.Path+blob, has) }, 15, "peer-mad1", 200, false},
+		"Harbor does not say":          {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
 		"nobody says": {blob, func(w *world) {
 			w.harbor.Say(blob, broken)
 			w.mad1.Say(peer.Path+blob, broken)
@@ -224,7 +236,7 @@ func TestAHeadBeforeAPush(t *testing.T) {
 // and is only there again; else the refusal is the client's to read.
 func TestADeleteThatHarborRefuses(t *testing.T) {
 	at := "/v2/" + demo + "/manifests/" + layerDigest.String()
-	refuses, taken := trial.Answer{Status: http.StatusPreconditionFailed, Body: "something names it"}, trial.Answer{Status: http.StatusAccepted}
+	refuses, taken := trial.Answer{Status: http.StatusPreconditionFailed, Body: "something names it"}, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Content-Type": nil, "Content-Length": {"0"}}}
 	for name, c := range map[string]struct {
 		first, second trial.Answer
 		unnamed       func() bool // nil: nobody can tell
@@ -235,6 +247,7 @@ func TestADeleteThatHarborRefuses(t *testing.T) {
 		"it is only there again": {refuses, refuses, func() bool { return true }, 202, 2},
 		"that is gone by now":    {refuses, taken, func() bool { return false }, 202, 2},
 		"Harbor takes it":        {taken, refuses, func() bool { return true }, 202, 1},
+		"it is not there":        {trial.Answer{Status: 404}, taken, nil, 404, 1},
 		"another refusal":        {trial.Answer{Status: 403}, taken, func() bool { return true }, 403, 1},
 	} {
 		w := newWorld(t)
@@ -257,6 +270,9 @@ func TestADeleteThatHarborRefuses(t *testing.T) {
 		}
 		if got := fmt.Sprint(w.all); got != want || w.Access.Member(demo, layerDigest) != (c.status != http.StatusAccepted) {
 			t.Errorf("%s: %s, member %t", name, got, w.Access.Member(demo, layerDigest))
+		}
+		if length := rw.Header().Get("Content-Length"); c.asked == 2 && c.status == http.StatusAccepted && (rw.Header().Get("Content-Type") != "" || length != "0") {
+			t.Errorf("%s: an answer of %q bytes of %s", name, length, rw.Header().Get("Content-Type"))
 		}
 		if c.status == http.StatusAccepted && rw.Body.Len() > 0 || c.status == http.StatusPreconditionFailed && rw.Body.String() != refuses.Body {
 			t.Errorf("%s: %s", name, rw.Body)

@@ -16,10 +16,7 @@ import (
 	"example.org/breakwater/registry"
 )
 
-const (
-	checkDeadline = time.Second
-	watchEvery    = 5 * time.Second // whether Harbor is well again
-)
+const checkDeadline = time.Second
 
 // lastCheck keeps the result of a check for a short time. Of several callers, one checks
 // for all.
@@ -111,7 +108,7 @@ func (s *Service) watch() {
 	}
 	go func() {
 		defer s.watching.Store(false)
-		tick := time.NewTicker(watchEvery)
+		tick := time.NewTicker(source.HealthFor)
 		defer tick.Stop()
 		for {
 			select {

@@ -34,8 +34,8 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 		w.outcome = outcomeOwn
 		return err
 	}
-	if request.IsManifest() && r.ns.Kind == namespace.MultiDC && r.Tag != "" {
-		defer h.underway.begin(pushed{version.Key{Repo: r.Repo, Reference: r.Tag}, write.Digest()})()
+	if request.IsManifest() && r.ns.Kind == namespace.MultiDC {
+		defer h.underway.begin(r.Repo, r.Tag, write.Digest())()
 	}
 	return write.Serve(w)
 }

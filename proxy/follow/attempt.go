@@ -50,9 +50,12 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 	has, err := f.Has(ctx, key.Repo, reference)
 	if err == nil {
 		switch {
-		case key.IsTag() && f.cfg.Ledger.Deleted(key.Repo, r), !key.IsTag() && f.cfg.Ledger.Gone(key.Repo, key.Digest()):
+		case f.isDeleted(key, r):
 			if has == "" {
 				return asItShould
+			}
+			if f.cfg.Pushing(key.Repo, has) || !f.isDeleted(key, f.cfg.Ledger.Get(key)) { // Harbor has a push that has no version yet
+				return later
 			}
 			err = f.delete(ctx, key, has, t)
 		case !key.IsTag(): // it was pushed again
@@ -88,6 +91,14 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 		return later // whether it stays is seen at the next look
 	}
 	return asItShould
+}
+
+// isDeleted reports whether what the record is of is deleted, and was not pushed again.
+func (f *Follower) isDeleted(key version.Key, r version.Record) bool {
+	if key.IsTag() {
+		return f.cfg.Ledger.Deleted(key.Repo, r)
+	}
+	return f.cfg.Ledger.Gone(key.Repo, key.Digest())
 }
 
 var (
@@ -337,7 +348,8 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 		}
 		return nil, err
 	}
-	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && f.cfg.Now().Sub(begun) < time.Second {
+	took, known := f.cfg.Now().Sub(begun), f.ahead.Load() != 0
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && (took < prompt || !known && took < time.Second) {
 		f.ahead.Store(int64(at.Add(time.Second).Sub(begun))) // it has whole seconds
 	}
 	resp.Body = &body{resp.Body, cancel}
@@ -353,7 +365,10 @@ func (f *Follower) Here(harbors time.Time) time.Time {
 	return harbors.Add(-time.Duration(f.ahead.Load()))
 }
 
-const callDeadline = 15 * time.Second
+const (
+	callDeadline = 15 * time.Second
+	prompt       = 100 * time.Millisecond // of an answer that tells what Harbor's clock says now
+)
 
 // body ends its request when it is closed.
 type body struct {

@@ -36,6 +36,8 @@ type Config struct {
 	// the edges.
 	Projects func() []string
 	Adopt    func(context.Context, version.Key, digest.Digest) error
+	// Pushing reports whether a client pushes the digest into the repo through this edge now.
+	Pushing func(repo string, d digest.Digest) bool
 	// Complete reports whether all other edges are heard of; nil: there are none.
 	Complete func() bool
 	// OwnsTags reports whether nobody but edges and people put tags into a project: no

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,38 @@ func TestWhatWasDeletedElsewhereIsDeleted(t *testing.T) {
 		pass(24 * time.Hour)
 		if s.harbor.at("v4") != d || s.harbor.at(d.String()) != d {
 			t.Error("it was pushed again, and deleted")
+		}
+	})
+}
+
+// Harbor has a push before it has a version. A delete that is older, and that Harbor is just
+// given, does not take it.
+func TestADeleteDoesNotTakeWhatIsBeingPushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pushing atomic.Bool
+		s := newSite(t, func(c *follow.Config) { c.Pushing = func(string, digest.Digest) bool { return pushing.Load() } })
+		d := s.pushed("v1", "one")
+		pass(time.Minute)
+		pushing.Store(true)
+		s.learn("v1", "", false)
+		s.learn(d.String(), "", false)
+		pass(time.Minute)
+		if s.harbor.at("v1") != d || s.harbor.at(d.String()) != d {
+			t.Error("what is being pushed was deleted")
+		}
+		s.pushed("v1", "one")
+		pushing.Store(false)
+		pass(time.Hour)
+		if s.harbor.at("v1") != d || s.harbor.at(d.String()) != d {
+			t.Error("what was pushed was deleted")
+		}
+		pushing.Store(true)
+		s.learn("v1", "", false)
+		pass(time.Minute)
+		pushing.Store(false) // that push came to nothing
+		pass(time.Minute)
+		if s.harbor.at("v1") != "" {
+			t.Error("a delete is forgotten because something was pushed")
 		}
 	})
 }

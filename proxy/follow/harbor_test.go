@@ -148,6 +148,7 @@ func newSite(t *testing.T, change ...func(*follow.Config)) *site {
 			defer s.mu.Unlock()
 			return s.elsewhere, s.unsure
 		},
+		Pushing: func(string, digest.Digest) bool { return false },
 		Accepts: func(_ version.Key, has digest.Digest) bool { return has != "" && has == s.accepts }}
 	for _, c := range change {
 		c(&cfg)

@@ -159,7 +159,7 @@ func TestAClaimOfADigest(t *testing.T) {
 			if c.key == version.Buried(repo, one) {
 				r.Digest = ""
 			}
-			par1.serve(c.key, c.serves, 0)
+			par1.serve(c.key, c.serves, time.Second)
 			if _, ok := mad1.announcer.Hear("par1", announce.Batch{Run: version.Run{Epoch: "e"}, Until: 1, Records: []version.Announced{r}}); !ok || !mad1.ledger.Claimed(c.key) {
 				t.Fatalf("%s: heard %v, claimed %v", name, ok, mad1.ledger.Claimed(c.key))
 			}

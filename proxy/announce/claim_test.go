@@ -140,7 +140,6 @@ func TestATagThatIsMovingIsAskedAboutAgain(t *testing.T) {
 // What a digest's record claims is true where the digest is served, with a version or without.
 func TestAClaimOfADigest(t *testing.T) {
 	one := digest.FromString("one")
-	key := version.Key{Repo: repo, Reference: one.String()}
 	for name, c := range map[string]struct {
 		key    version.Key
 		serves version.Record
@@ -160,9 +159,9 @@ func TestAClaimOfADigest(t *testing.T) {
 			if c.key == version.Buried(repo, one) {
 				r.Digest = ""
 			}
-			par1.serve(c.key, c.serves, 0)
+			par1.serve(c.key, c.serves, time.Second)
 			if _, ok := mad1.announcer.Hear("par1", announce.Batch{Run: version.Run{Epoch: "e"}, Until: 1, Records: []version.Announced{r}}); !ok || !mad1.ledger.Claimed(c.key) {
-				t.Fatalf("%s: heard %v, claimed %v: %v", name, ok, mad1.ledger.Claimed(c.key), key)
+				t.Fatalf("%s: heard %v, claimed %v", name, ok, mad1.ledger.Claimed(c.key))
 			}
 			pass(time.Minute)
 			if mad1.ledger.Get(c.key).Known() != c.want || mad1.ledger.Claimed(c.key) {

@@ -31,7 +31,9 @@ func TestAPeerThatFailsIsTriedNowAndThen(t *testing.T) {
 		in(t, func(t *testing.T) {
 			f := newFleet(t, "par1", "mad1")
 			par1 := f.edges["par1"]
+			par1.push("before", "one")
 			pass(5 * time.Second) // all is well, and nothing to be said for ten
+			f.batches("par1", "mad1")
 			f.set("par1", "mad1", c.link)
 			begun := time.Now()
 			for i := range 10 {
@@ -50,6 +52,11 @@ func TestAPeerThatFailsIsTriedNowAndThen(t *testing.T) {
 			for i := range 10 {
 				if tag := fmt.Sprint("v", i); !same(f.edges["mad1"].get(tag), par1.get(tag)) {
 					t.Errorf("%s: %s was not told", name, tag)
+				}
+			}
+			for _, b := range f.batches("par1", "mad1") {
+				if slices.ContainsFunc(b.Records, func(r version.Announced) bool { return r.Reference == "before" }) {
+					t.Errorf("%s: what was heard before is told again", name)
 				}
 			}
 			begun = time.Now()

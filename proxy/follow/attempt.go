@@ -87,7 +87,7 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 			f.cfg.Log.Warn("Harbor cannot be given the newest version of a tag yet", "repo", key.Repo, "tag", key.Reference, "err", err.Error())
 		}
 		return later
-	case t.restored > 0 || t.put:
+	case t.put:
 		return later // whether it stays is seen at the next look
 	}
 	return asItShould

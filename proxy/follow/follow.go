@@ -75,7 +75,7 @@ const (
 	// maxRestored is how often Harbor's tag is set right for one version: then something
 	// else owns it.
 	maxRestored = 20
-	patience    = 5                // times cfg.Pace, for content to come by Harbor's own replication
+	patience    = 5                // tries, for content to come by Harbor's own replication
 	strangeFor  = 10               // times cfg.Pace, for a webhook to say that what Harbor has is news
 	aloneFor    = 30               // times cfg.Pace, while other edges, which may know what Harbor has, are not heard of
 	lookLast    = 6 * time.Hour    // between two looks at what is as it should be

@@ -36,28 +36,67 @@ type harbor struct {
 	putBack  digest.Digest     // what a tag is again right after it was written, "": what was written
 	requests []string          // METHOD path, of all but probes
 	looks    []time.Time       // at tags
+	says     map[string]said   // its answer to METHOD path, in place of what it would do
+	takes    time.Duration     // until it answers
+	ahead    time.Duration     // its clock, where it says what that shows
 	lists    map[string]string // the answers of its API, by path and query; what has none is 404
+}
+
+// said is an answer; with a body that is no JSON it is a page.
+type said struct {
+	status int
+	header http.Header
+	body   string
 }
 
 // RoundTrip implements http.RoundTripper.
 func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	answer := func(status int, header http.Header) (*http.Response, error) {
-		if header == nil {
-			header = http.Header{}
-		}
-		header.Set("Content-Type", "application/json")
-		return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: header, Body: io.NopCloser(strings.NewReader(`{"errors":[{"code":"X","message":"no"}]}`)), Request: r}, nil
+	takes := h.takes
+	h.mu.Unlock()
+	select {
+	case <-time.After(takes):
+	case <-r.Context().Done():
 	}
-	path := r.URL.EscapedPath()
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.down {
 		return nil, errors.New("connection refused")
 	}
+	resp := h.answer(r)
+	resp.Request = r
+	if h.ahead != 0 {
+		resp.Header.Set("Date", time.Now().Add(h.ahead).UTC().Format(http.TimeFormat))
+	}
+	return resp, nil
+}
+
+func answer(status int, header http.Header) *http.Response {
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Content-Type", "application/json")
+	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: header, Body: io.NopCloser(strings.NewReader(`{"errors":[{"code":"X","message":"no"}]}`))}
+}
+
+// answer is what the Harbor says; h.mu is held.
+func (h *harbor) answer(r *http.Request) *http.Response {
+	path := r.URL.EscapedPath()
 	if path == "/v2/" {
 		return answer(http.StatusOK, nil)
 	}
 	h.requests = append(h.requests, r.Method+" "+path)
+	if say, ok := h.says[r.Method+" "+path]; ok {
+		resp := answer(say.status, say.header.Clone())
+		if say.body != "" {
+			resp.Header.Set("Content-Type", "text/html")
+			resp.Body = io.NopCloser(strings.NewReader(say.body))
+		}
+		return resp
+	}
 	if r.Method == http.MethodGet {
 		list, ok := h.lists[path+"?"+r.URL.RawQuery]
 		switch {
@@ -66,13 +105,18 @@ func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
 		case list == "":
 			return answer(http.StatusInternalServerError, nil)
 		}
-		resp, _ := answer(http.StatusOK, nil)
+		resp := answer(http.StatusOK, nil)
 		resp.Body = io.NopCloser(strings.NewReader(list))
-		return resp, nil
+		return resp
 	}
 	if r.Method != http.MethodHead && h.refuses != 0 {
 		return answer(h.refuses, nil)
 	}
+	return h.serve(r, path)
+}
+
+// serve does what is asked; h.mu is held.
+func (h *harbor) serve(r *http.Request, path string) *http.Response {
 	reference, isManifest := strings.CutPrefix(path, "/v2/"+repo+"/manifests/")
 	switch {
 	case isManifest && r.Method == http.MethodHead:
@@ -86,7 +130,7 @@ func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
 	case isManifest:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return nil, err
+			return answer(http.StatusBadRequest, nil)
 		}
 		d := digest.FromBytes(body)
 		h.has[d.String()], h.has[reference] = d, d
@@ -129,7 +173,9 @@ type site struct {
 	content   map[digest.Digest]string
 	elsewhere bool
 	unsure    error // of Elsewhere
+	unread    error // of manifests
 	accepts   digest.Digest
+	blob      func(context.Context) // is waited for by who takes a blob; nil: nobody waits
 }
 
 func newSite(t *testing.T, change ...func(*follow.Config)) *site {
@@ -168,12 +214,21 @@ func (s *site) from(string) carry.From {
 	}
 	return carry.From{
 		Manifest: func(_ context.Context, d digest.Digest) ([]byte, error) {
+			s.mu.Lock()
+			err := s.unread
+			s.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
 			if content, ok := get(d); ok {
 				return []byte(content), nil
 			}
 			return nil, nil
 		},
-		Blob: func(_ context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+		Blob: func(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+			if s.blob != nil {
+				s.blob(ctx)
+			}
 			content, ok := get(d)
 			if !ok {
 				return nil, 0, nil
@@ -230,6 +285,16 @@ func (h *harbor) do(change func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	change()
+}
+
+// fails has one request fail, until it is called without an error.
+func (h *harbor) fails(err error, request string) {
+	h.do(func() {
+		h.says = map[string]said{}
+		if err != nil {
+			h.says[request] = said{status: http.StatusInternalServerError}
+		}
+	})
 }
 
 func (h *harbor) at(reference string) digest.Digest {

@@ -227,10 +227,12 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 		owns    bool
 		pushed  time.Duration // after the version
 		adopted bool
+		unsaid  bool // its API errs
 	}{
-		"a push past the edges":       {true, time.Minute, true},
-		"what was there before":       {true, -time.Minute, false},
-		"where replications put tags": {false, time.Minute, false},
+		"a push past the edges":       {true, time.Minute, true, false},
+		"what was there before":       {true, -time.Minute, false, false},
+		"where replications put tags": {false, time.Minute, false, false},
+		"nobody says when":            {true, time.Minute, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -242,12 +244,15 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 				s.harbor.set(map[string]digest.Digest{"v1": strange, strange.String(): strange, d.String(): d})
 				at := time.Now().Add(c.pushed)
 				s.harbor.listsArtifacts(artifact{Digest: strange.String(), Pushed: at, Tags: []tag{{"v0", at.Add(-time.Hour)}, {"v1", at}}})
+				if c.unsaid {
+					s.harbor.do(func() { s.harbor.lists[artifacts+"/"+strange.String()+"?with_tag=true"] = "" })
+				}
 				pass(9 * time.Second)
 				if s.harbor.at("v1") != strange || len(adopted.list()) > 0 {
 					t.Error("it is not waited for")
 				}
 				pass(50 * time.Second)
-				if got := len(adopted.list()) > 0; got != c.adopted || (s.harbor.at("v1") == d) == c.adopted {
+				if got := len(adopted.list()) > 0; got != c.adopted || (s.harbor.at("v1") == d) == (c.adopted || c.unsaid) {
 					t.Errorf("adopted %q, Harbor has %s", adopted.list(), s.harbor.at("v1"))
 				}
 			})

@@ -83,7 +83,7 @@ type Handler struct {
 	versions   *version.Ledger
 	refused    *lru.Cache[version.Key, bool] // by digest, by Harbor's policy
 	doubted    *lru.Cache[pushed, doubted]
-	underway   *underway
+	underway   *push.Underway
 	announcer  *announce.Announcer
 	follower   *follow.Follower
 	fetch      *fetch.Fetcher

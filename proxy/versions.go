@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -46,9 +45,9 @@ func (h *Handler) newVersions(ctx context.Context) {
 	}
 	h.versions = version.New(ledger)
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
-	h.underway = newUnderway(h.cfg.Now)
+	h.underway = push.NewUnderway(h.cfg.Now)
 	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.has(pushed{version.Key{Repo: repo}, d}) }, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
@@ -318,57 +317,6 @@ func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
 		return newest
 	}
 	return false
-}
-
-// underway are the pushes of manifests that clients wait for, under the tag and under no
-// tag, how often each is, and when those that came through this edge ended last: Harbor's
-// word of them is late.
-type underway struct {
-	now   func() time.Time
-	ended *lru.Cache[pushed, time.Time]
-
-	mu  sync.Mutex
-	all map[pushed]int
-}
-
-func newUnderway(now func() time.Time) *underway {
-	ended, _ := lru.New[pushed, time.Time](maxDoubted) // the size is positive: no error
-	return &underway{now: now, ended: ended, all: map[pushed]int{}}
-}
-
-// begin notes a push until end is called.
-func (u *underway) begin(repo, tag string, d digest.Digest) (end func()) {
-	of := []pushed{{version.Key{Repo: repo}, d}}
-	if tag != "" {
-		of = append(of, pushed{version.Key{Repo: repo, Reference: tag}, d})
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, p := range of {
-		u.all[p]++
-	}
-	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		for _, p := range of {
-			if u.all[p]--; u.all[p] == 0 {
-				delete(u.all, p)
-			}
-			u.ended.Add(p, u.now())
-		}
-	}
-}
-
-func (u *underway) has(p pushed) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.all[p] > 0
-}
-
-// had reports whether what Harbor took at a time is a push that came through this edge.
-func (u *underway) had(p pushed, at time.Time) bool {
-	ended, ok := u.ended.Peek(p)
-	return ok && !at.After(ended)
 }
 
 // outlives reports whether a manifest that no Harbor of the fleet has is served all the

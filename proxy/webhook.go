@@ -169,7 +169,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if !e.IsTag() || known.Digest == d && !h.versions.Deleted(e.Repo, known) { // a push by digest moves no tag
 		return webhookKnown, nil
 	}
-	if h.underway.has(pushed{e.Key, d}) || h.accepts(e.Key, d) { // it came through this edge
+	if h.underway.Has(e.Repo, e.Reference, d) || h.accepts(e.Key, d) { // it came through this edge
 		return webhookKnown, nil
 	}
 	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
@@ -177,7 +177,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); deleted && buried.At().After(since) {
 		since = buried.At()
 	}
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) || h.underway.had(pushed{e.Key, d}, e.at) { // of a push that was overtaken
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.at) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)

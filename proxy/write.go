@@ -35,7 +35,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 		return err
 	}
 	if request.IsManifest() && r.ns.Kind == namespace.MultiDC {
-		defer h.underway.begin(r.Repo, r.Tag, write.Digest())()
+		defer h.underway.Begin(r.Repo, r.Tag, write.Digest())()
 	}
 	return write.Serve(w)
 }

@@ -287,7 +287,10 @@ func TestPrune(t *testing.T) {
 	if _, err := p.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), "is the fleet file whole?") {
 		t.Errorf("18 objects are deleted without a word: %v", err)
 	}
-	f.apply(t, Options{Prune: true, PruneMax: 100}, without...)
+	if _, err := f.open(t, Options{Prune: true, PruneMax: 17}, without...).Plan(t.Context()); err == nil {
+		t.Error("18 objects are deleted though 17 may be")
+	}
+	f.apply(t, Options{Prune: true, PruneMax: 18}, without...)
 	for _, h := range f.harbors {
 		found(t, h, "/projects", "multi-dc-repo2")
 		var all []map[string]any

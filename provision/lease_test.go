@@ -151,3 +151,19 @@ func TestALeaseThatIsHardToTake(t *testing.T) {
 		})
 	}
 }
+
+// A limiter that stops the label says nothing of the account: the run does not go on unheld.
+func TestALimiterBeforeALease(t *testing.T) {
+	f := newTestFleet(t)
+	if err := f.harbors["dc1"].SetFaults(lab.Fault{Name: "429", Path: "POST /api/v2.0/labels"}); err != nil {
+		t.Fatal(err)
+	}
+	p := f.open(t, Options{Datacenters: []string{"dc1"}})
+	for _, r := range p.Apply(t.Context(), f.plan(t, p), nil) {
+		if r.Outcome == Done {
+			t.Errorf("%s: %s", r.Key, r.Outcome)
+		}
+	}
+	p.Close()
+	f.noLease(t)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	clientrobot "github.com/goharbor/go-client/pkg/sdk/v2.0/client/robot"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
@@ -62,7 +63,7 @@ func (w *writer) setSecret(ctx context.Context, id int64) error {
 
 func (w *writer) putRobot(ctx context.Context, o *robot) error {
 	id := w.change.have.id
-	if changed(w.change.have.object, o) {
+	if !slices.Equal(w.change.have.object.fields(), o.fields()) {
 		ours := map[string]any{"name": w.prefix + o.key(), "level": o.level(), "description": o.description, "duration": o.duration, "disable": o.disabled, "permissions": o.permissions()}
 		if err := w.putOver(ctx, fmt.Sprintf("/robots/%d", id), ours); err != nil {
 			return err
@@ -72,17 +73,4 @@ func (w *writer) putRobot(ctx context.Context, o *robot) error {
 		return nil
 	}
 	return w.setSecret(ctx, id)
-}
-
-func changed(a, b object) bool {
-	x, y := a.fields(), b.fields()
-	if len(x) != len(y) {
-		return true
-	}
-	for i := range x {
-		if x[i] != y[i] {
-			return true
-		}
-	}
-	return false
 }

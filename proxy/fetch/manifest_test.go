@@ -28,6 +28,7 @@ func TestAManifestIsKept(t *testing.T) {
 		"without a type outside":      {serve(list, "Content-Type", "application/octet-stream"), "application/vnd.oci.image.index.v1+json"},
 		"with a type that is none":    {serve(list, "Content-Type", "text/plain"), "application/vnd.oci.image.index.v1+json"},
 		"with one that is too long":   {serve(list, "Content-Type", "application/"+strings.Repeat("x", 300)), "application/vnd.oci.image.index.v1+json"},
+		"with one of 256 characters":  {serve(list, "Content-Type", "application/"+strings.Repeat("x", 244)), "application/vnd.oci.image.index.v1+json"},
 		"with one of 255 characters":  {serve(list, "Content-Type", "application/"+strings.Repeat("x", 243)), "application/" + strings.Repeat("x", 243)},
 		"without any":                 {serve(helm, "Content-Type", "text/html"), ociManifest},
 		"without a digest in headers": {serve(body, "Docker-Content-Digest", ""), ociManifest},

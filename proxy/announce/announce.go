@@ -50,6 +50,7 @@ type Announcer struct {
 	pending map[version.Key]claim // announced here, and not yet known to be served
 	spoke   map[string]time.Time  // when a datacenter's edge spoke last
 	wake    chan struct{}
+	hearing map[string]*sync.Mutex // by datacenter: one batch of each at a time
 }
 
 const (
@@ -60,6 +61,8 @@ const (
 	idle        = 10       // times cfg.Pace, between two batches when there is nothing to say
 	silentAfter = 30       // times cfg.Pace, after which an edge that does not speak is not heard of
 	deadline    = 5 * time.Second
+	maxBeside   = 8           // batches on their way to a peer at once
+	answersIn   = time.Second // a peer to which more is sent beside what it has not answered
 )
 
 // New returns an Announcer. It tells and verifies while it Runs.
@@ -67,10 +70,11 @@ func New(cfg Config) *Announcer {
 	if cfg.Pace == 0 {
 		cfg.Pace = time.Second
 	}
-	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, wake: make(chan struct{}, 1)}
+	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, hearing: map[string]*sync.Mutex{}, wake: make(chan struct{}, 1)}
 	for _, p := range cfg.Peers {
 		a.senders = append(a.senders, newSender(a, p))
 		a.spoke[p.Datacenter] = time.Now()
+		a.hearing[p.Datacenter] = &sync.Mutex{}
 	}
 	a.metrics = newMetrics(cfg.Metrics, a)
 	return a

@@ -49,6 +49,10 @@ const (
 // edge has heard of the peer's log: position says how far that is. A record that is taken counts
 // from now on, and is taken back where the peer turns out not to serve it.
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
+	if one := a.hearing[from]; one != nil { // a peer sends several at once
+		one.Lock()
+		defer one.Unlock()
+	}
 	late := a.cfg.Ledger.Late(b.Clock)
 	a.cfg.Ledger.Hear(b.Clock)
 	a.noteHeard(from)
@@ -83,7 +87,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 		}
 		all = append(all, r)
 	}
-	heard.Position = b.Until
+	heard.Position = max(heard.Position, b.Until) // a batch that was sent later may have come before
 	taken := a.cfg.Ledger.Learn(from, all, true, &heard)
 	a.metrics.heardRecords(heardOld, len(all)-len(taken))
 	a.metrics.heardRecords(heardTaken, len(taken))

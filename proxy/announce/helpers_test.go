@@ -39,10 +39,11 @@ type fleet struct {
 // link is the way from one edge to another.
 type link struct {
 	down, hangs bool
-	twice       bool // what is sent arrives two times
-	lost        bool // what is sent arrives, and the answer does not
-	deaf        bool // what is sent is answered, and not heard
-	status      int  // of the answer; 0: as it is heard
+	twice       bool          // what is sent arrives two times
+	lost        bool          // what is sent arrives, and the answer does not
+	deaf        bool          // what is sent is answered, and not heard
+	status      int           // of the answer; 0: as it is heard
+	there, back time.Duration // how long what is sent takes, and its answer
 }
 
 // edge is one datacenter's.
@@ -145,6 +146,8 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.deaf {
 		return answer(http.StatusOK, announce.Position{Position: b.After}), nil
 	}
+	time.Sleep(l.there)
+	defer time.Sleep(l.back)
 	to := e.fleet.edges[r.URL.Host]
 	position, ok := to.announcer.Hear(e.name, b)
 	if l.twice {

@@ -224,3 +224,99 @@ func TestNobodyWaitsForAPeerThatFails(t *testing.T) {
 func record(key version.Key, text, datacenter string) version.Announced {
 	return version.Announced{Repo: key.Repo, Reference: key.Reference, Record: version.Record{Digest: digest.FromString(text), Version: at(0, datacenter)}}
 }
+
+// The way to a peer may be long: what is pushed while an answer is on its way does not wait
+// for it, and what comes before what was sent first leaves no gap.
+func TestALongWayDoesNotHoldUpWhatIsPushedMeanwhile(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1")
+		par1, mad1 := f.edges["par1"], f.edges["mad1"]
+		pass(time.Hour)
+		f.batches("par1", "mad1")
+		const oneWay = 100 * time.Millisecond
+		f.set("par1", "mad1", link{there: oneWay, back: oneWay})
+		for i := range 20 {
+			begun, r := time.Now(), par1.push(fmt.Sprint("v", i), fmt.Sprint(i))
+			go func() {
+				if all := par1.announcer.Acknowledged(t.Context()); len(all) != 1 || time.Since(begun) != 2*oneWay || !same(mad1.get(fmt.Sprint("v", i)), r) {
+					t.Errorf("push %d: %v after %v", i, all, time.Since(begun))
+				}
+			}()
+			pass(30 * time.Millisecond)
+		}
+		pass(time.Second)
+		if n := len(f.batches("par1", "mad1")); n != 20 {
+			t.Errorf("%d batches for 20 pushes", n)
+		}
+		f.set("par1", "mad1", link{there: time.Second})
+		slow := par1.push("v1", "slow")
+		pass(50 * time.Millisecond)
+		f.set("par1", "mad1", link{back: 5 * time.Millisecond})
+		quick := par1.push("v2", "quick")
+		pass(10 * time.Millisecond)
+		if !same(mad1.get("v1"), slow) || !same(mad1.get("v2"), quick) {
+			t.Error("what was sent later came without what was sent first")
+		}
+		pass(time.Minute)
+		for _, b := range f.batches("par1", "mad1")[2:] {
+			if len(b.Records) > 0 {
+				t.Errorf("told again: %d records after %d", len(b.Records), b.After)
+			}
+		}
+	})
+}
+
+// However many pushes there are: only so many batches are on their way at once.
+func TestBatchesOnTheirWayAreBounded(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1")
+		pass(time.Hour)
+		f.batches("par1", "mad1")
+		f.set("par1", "mad1", link{there: 4 * time.Second})
+		for i := range 40 {
+			f.edges["par1"].push(fmt.Sprint("v", i), fmt.Sprint(i))
+			pass(10 * time.Millisecond)
+		}
+		pass(time.Minute)
+		f.set("par1", "mad1", link{})
+		pass(time.Minute)
+		first := 0
+		for _, b := range f.batches("par1", "mad1") {
+			if b.After == 0 {
+				first++
+			}
+		}
+		if first != 8 || f.edges["mad1"].get("v39").Digest != digest.FromString("39") {
+			t.Errorf("%d batches were on their way at once; v39 is %v", first, f.edges["mad1"].get("v39"))
+		}
+	})
+}
+
+// A peer asks for what a silent edge wrote while several batches are on their way to it: that
+// those are heard does not make it forgotten.
+func TestWhatAPeerAsksForIsToldThoughMoreIsOnItsWay(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1", "drp1")
+		par1, mad1, drp1 := f.edges["par1"], f.edges["mad1"], f.edges["drp1"]
+		pass(time.Hour)
+		drp1.push("before", "one")
+		pass(time.Millisecond)
+		f.set("drp1", "mad1", link{down: true})
+		x := drp1.push("x", "two")
+		pass(5 * time.Second)
+		par1.push("z", "three") // and is silent for ten seconds at a time from now on
+		pass(24*time.Second + 950*time.Millisecond)
+		f.set("par1", "mad1", link{there: 100 * time.Millisecond, back: 100 * time.Millisecond})
+		for i := range 3 {
+			par1.push(fmt.Sprint("v", i), "four")
+			pass(50 * time.Millisecond)
+		}
+		if mad1.get("x").Known() {
+			t.Fatal("it is known before it was asked for")
+		}
+		pass(time.Second)
+		if !same(mad1.get("x"), x) {
+			t.Error("it was asked for, and not told")
+		}
+	})
+}

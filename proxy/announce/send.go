@@ -120,6 +120,9 @@ func (s *sender) isFailing() bool {
 	return s.failing
 }
 
+// answers reports whether the peer has said how far it has heard, and the last try went well.
+func (s *sender) answers() bool { return s.asked && !s.isFailing() }
+
 // note changes what is known of the peer, and tells those who wait for it.
 func (s *sender) note(change func()) {
 	s.mu.Lock()
@@ -129,31 +132,78 @@ func (s *sender) note(change func()) {
 	s.moved = make(chan struct{})
 }
 
-// tellAll sends batches until the peer has heard everything.
+// told is a batch, and what became of it.
+type told struct {
+	Batch
+	number int    // among those of one tellAll
+	last   uint64 // the log's last position when it was sent
+	answer Position
+	err    error
+}
+
+// tellAll sends batches until the peer has heard everything. The way may be long: what is
+// written while an answer is on its way is sent beside it, behind all that is not answered
+// yet, so that a batch that comes before another leaves no gap.
 func (s *sender) tellAll(ctx context.Context) error {
-	for first := true; ; first = false {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan told, maxBeside)
+	var sent, waiting, answered int
+	var until uint64
+	var since time.Time // of the silence
+	for {
 		b, last := s.batch()
-		if !first && s.asked && b.After == last {
+		if waiting == 0 {
+			since = time.Now()
+		}
+		switch {
+		case waiting == 0 && sent > 0 && s.asked && b.After == last:
 			return nil
+		case waiting == 0 || s.answers() && waiting < maxBeside && b.Until > until && time.Since(since) < answersIn:
+			sent, waiting, until = sent+1, waiting+1, b.Until
+			go func(number int) {
+				answer, err := s.tell(ctx, b)
+				answers <- told{b, number, last, answer, err}
+			}(sent)
 		}
-		answer, err := s.tell(ctx, b)
-		if err != nil {
-			return err
-		}
-		if s.asked && answer.Position < b.Until && answer.Position >= b.After {
-			return fmt.Errorf("%s hears nothing", s.to.Name)
-		}
-		s.note(func() {
-			news := slices.ContainsFunc(answer.Unheard, func(dc string) bool { return !slices.Contains(s.unheard, dc) })
-			s.asked, s.failing, s.heard, s.unheard = true, false, answer.Position, answer.Unheard
-			if answer.Position > last || news { // this edge has lost a part of its log; or what was left out is wanted now
-				s.heard = 0
+		select {
+		case <-s.wake:
+		case t := <-answers:
+			waiting, since = waiting-1, time.Now()
+			if t.number < answered { // a later one says more
+				continue
 			}
-			if s.heard == 0 { // the peer, or this edge, has lost what it knew
-				s.whole = last
+			answered = t.number
+			again, err := s.take(t)
+			if err != nil {
+				return err
 			}
-		})
+			if again { // what is on its way is not enough
+				answered, until = sent+1, 0
+			}
+		}
 	}
+}
+
+// take notes what the peer says of a batch. again says that it is to be told everything.
+func (s *sender) take(t told) (again bool, err error) {
+	switch {
+	case t.err != nil:
+		return false, t.err
+	case s.asked && t.answer.Position < t.Until && t.answer.Position >= t.After:
+		return false, fmt.Errorf("%s hears nothing", s.to.Name)
+	}
+	s.note(func() {
+		news := slices.ContainsFunc(t.answer.Unheard, func(dc string) bool { return !slices.Contains(s.unheard, dc) })
+		s.asked, s.failing, s.heard, s.unheard = true, false, t.answer.Position, t.answer.Unheard
+		if t.answer.Position > t.last || news { // this edge has lost a part of its log; or what was left out is wanted now
+			s.heard = 0
+		}
+		if again = s.heard == 0; again { // the peer, or this edge, has lost what it knew
+			s.whole = t.last
+		}
+	})
+	return again, nil
 }
 
 // batch returns what the peer is to be told next, and the log's last position. A peer

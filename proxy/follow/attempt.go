@@ -60,6 +60,8 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 			err = f.delete(ctx, key, has, t)
 		case !key.IsTag(): // it was pushed again
 			return ended
+		case has == "" && t.retained:
+			return asItShould
 		case has != r.Digest:
 			err = f.restore(ctx, key, r, has, t)
 		case t.publish:

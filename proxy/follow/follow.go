@@ -127,14 +127,18 @@ func (f *Follower) Lagging(key version.Key) {
 }
 
 // Removed is to be called when Harbor's own retention has removed a manifest: it is not
-// brought back until it is pushed again.
+// brought back until it is pushed again, but for where Harbor has something else under the tag.
 func (f *Follower) Removed(key version.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t := f.tasks[key]; t != nil && t.givenUp {
+	t := f.tasks[key]
+	if t == nil {
+		return
+	}
+	if t.givenUp {
 		f.metrics.givenUp.Dec()
 	}
-	delete(f.tasks, key)
+	f.schedule(key, &task{version: t.version, retained: true}, f.cfg.Pace)
 }
 
 // Run does what is due, until ctx ends.

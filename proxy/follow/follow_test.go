@@ -337,6 +337,29 @@ func TestWhatIsLeftToHarbor(t *testing.T) {
 	})
 }
 
+// What retention removed is not brought back, and something older that comes under the tag is
+// set right all the same.
+func TestWhatComesInPlaceOfWhatRetentionRemovedIsSetRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		old := s.pushed("v1", "old")
+		d := s.pushed("v1", "new")
+		pass(time.Minute)
+		s.harbor.do(func() { delete(s.harbor.has, "v1") })
+		s.follower.Removed(version.Key{Repo: repo, Reference: "v1"})
+		s.harbor.wrote()
+		pass(24 * time.Hour)
+		if all := s.harbor.wrote(); len(all) > 0 {
+			t.Errorf("what retention removed: wrote %q", all)
+		}
+		s.harbor.set(map[string]digest.Digest{"v1": old, old.String(): old})
+		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+		if pass(time.Minute); s.harbor.at("v1") != d {
+			t.Errorf("Harbor has %s under the tag, which is older", s.harbor.at("v1"))
+		}
+	})
+}
+
 // After a restart everything is looked at once.
 func TestAfterARestartAllIsLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

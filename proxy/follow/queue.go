@@ -15,6 +15,7 @@ type task struct {
 	publish  bool // its content is to be offered to the other datacenters' Harbors
 	settled  bool // Harbor was as it should be, when it was last looked at
 	givenUp  bool
+	retained bool // Harbor's retention removed it: what Harbor lacks is not given to it
 	running  bool
 	looks    int // since it is settled
 	tries    int // that failed

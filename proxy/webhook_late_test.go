@@ -2,14 +2,12 @@ package proxy_test
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.org/breakwater/internal/lab"
-	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
@@ -24,20 +22,7 @@ func TestAWebhookOfASlowPushMovesNoDeletedTag(t *testing.T) {
 	par1 := newRegion(t, hooked(c), func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		p.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
 	}).sites[0]
-	if err := par1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "PUT .*/manifests/v1", Times: 1, Late: true}); err != nil {
-		t.Fatal(err)
-	}
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		par1.pushNote(t, "v1", "one")
-	}()
-	trial.Until(t, func() error {
-		if has := par1.harborHas(t, "v1"); has != noteDigest("one") {
-			return fmt.Errorf("Harbor has %q", has)
-		}
-		return nil
-	})
+	answered := par1.slowPush(t, "v1", "one")
 	par1.pushNote(t, "v1", "two")
 	par1.deleteNote(t, "two")
 	passed.Store(int64(10 * time.Second))

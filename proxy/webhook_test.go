@@ -109,6 +109,26 @@ func (s *site) deletePast(t *testing.T, text string) {
 	}
 }
 
+// slowPush begins a push that Harbor takes, and answers when its faults are cleared.
+func (s *site) slowPush(t *testing.T, tag, text string) (answered <-chan struct{}) {
+	t.Helper()
+	if err := s.harbor.SetFaults(lab.Fault{Name: "hang", Path: "PUT .*/manifests/" + tag, Times: 1, Late: true}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.pushNote(t, tag, text)
+	}()
+	trial.Until(t, func() error {
+		if has := s.harborHas(t, tag); has != noteDigest(text) {
+			return fmt.Errorf("Harbor has %q", has)
+		}
+		return nil
+	})
+	return done
+}
+
 func noteDigest(text string) string { return digest.FromString(note(text)).String() }
 
 // hook is a webhook of Harbor, as it has been recorded.
@@ -316,20 +336,7 @@ func TestAWebhookOfAHarborThatCannotSay(t *testing.T) {
 func TestAWebhookOfAPushThatIsOvertakenIsNoNews(t *testing.T) {
 	c := counters{}
 	par1 := newRegion(t, hooked(c)).sites[0]
-	if err := par1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "PUT .*/manifests/v1", Times: 1, Late: true}); err != nil {
-		t.Fatal(err)
-	}
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		par1.pushNote(t, "v1", "one")
-	}()
-	trial.Until(t, func() error {
-		if has := par1.harborHas(t, "v1"); has != noteDigest("one") {
-			return fmt.Errorf("Harbor has %q", has)
-		}
-		return nil
-	})
+	answered := par1.slowPush(t, "v1", "one")
 	if a := par1.pushNote(t, "v1", "two"); a.status != http.StatusCreated {
 		t.Fatal(a.status)
 	}

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -34,5 +35,18 @@ func TestWhatCameThroughThisEdgeIsKnown(t *testing.T) {
 	second()
 	if u.Has(repo, "", d) || !u.Had(repo, "v1", d, now) || u.Had(repo, "v1", d, now.Add(time.Nanosecond)) || u.Had(repo, "v2", d, now) {
 		t.Error("both have ended")
+	}
+}
+
+// Who may push makes the edge remember so many pushes that have ended, and no more.
+func TestEndedPushesAreForgotten(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	u := push.NewUnderway(func() time.Time { return now })
+	d := digest.FromString("one")
+	for i := range 4097 {
+		u.Begin(fmt.Sprint("multi-dc-demo/app", i), "", d)()
+	}
+	if u.Had("multi-dc-demo/app0", "", d, now) || !u.Had("multi-dc-demo/app1", "", d, now) || !u.Had("multi-dc-demo/app4096", "", d, now) {
+		t.Error("not the last 4,096 are remembered")
 	}
 }

@@ -24,10 +24,10 @@ import (
 // interrupter stands before Harbors and does something to one call of them all.
 type interrupter struct {
 	calls atomic.Int64
-	at    int64
+	at    atomic.Int64 // the call that is struck
 	mode  string
 	stop  context.CancelFunc
-	hit   atomic.Value // the call that was struck
+	hit   atomic.Value // what it was
 }
 
 // How a call goes wrong.
@@ -47,7 +47,7 @@ func (i *interrupter) before(t *testing.T, h *lab.Harbor) (address string) {
 	}
 	proxy := &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v2/") || i.calls.Add(1) != i.at {
+		if strings.HasPrefix(r.URL.Path, "/v2/") || i.calls.Add(1) != i.at.Load() {
 			proxy.ServeHTTP(w, r)
 			return
 		}
@@ -170,7 +170,8 @@ func TestEveryCallMayFail(t *testing.T) {
 func interrupted(t *testing.T, mode string, at int64, want map[Key]string) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	i := &interrupter{at: at, mode: mode, stop: stop}
+	i := &interrupter{mode: mode, stop: stop}
+	i.at.Store(at)
 	f := newSmallFleet(t, i)
 	p := f.open(t, Options{})
 	if mode == "hung" {
@@ -181,7 +182,7 @@ func interrupted(t *testing.T, mode string, at int64, want map[Key]string) {
 	if plan, err := p.Plan(ctx); err == nil {
 		p.Apply(ctx, plan, nil)
 	}
-	i.at = -1
+	i.at.Store(-1)
 	again := f.open(t, Options{})
 	plan, err := again.Plan(t.Context())
 	if err != nil {

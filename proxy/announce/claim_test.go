@@ -19,7 +19,7 @@ func TestAClaimIsAskedAboutAtLongerAndLongerTimes(t *testing.T) {
 		in(t, func(t *testing.T) {
 			f := newFleet(t, "par1", "mad1")
 			par1, mad1 := f.edges["par1"], f.edges["mad1"]
-			par1.mute, par1.takes = true, takes
+			par1.do(func() { par1.mute, par1.takes = true, takes })
 			pass(500 * time.Millisecond)
 			begun := time.Now()
 			mad1.announcer.Hear("par1", claims(tag("v1"), digest.FromString("one"), at(0, "par1")))
@@ -176,7 +176,7 @@ func TestABatchHasItsBound(t *testing.T) {
 	in(t, func(t *testing.T) {
 		f := newFleet(t, "par1", "mad1")
 		mad1, b := f.edges["mad1"], announce.Batch{Run: version.Run{Epoch: "e"}, Until: 501}
-		f.edges["par1"].mute = true
+		f.edges["par1"].do(func() { f.edges["par1"].mute = true })
 		for i := range 501 {
 			b.Records = append(b.Records, record(tag(fmt.Sprint("v", i)), "one", "par1"))
 		}

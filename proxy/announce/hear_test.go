@@ -75,15 +75,13 @@ func TestAnAnnouncementIsACue(t *testing.T) {
 				certain := mad1.push("v1", "certain")
 				pass(time.Second)
 				r := version.Record{Digest: one, Version: at(0, "par1")}
-				par1.mute = true // until it was looked at what counts at first
+				par1.do(func() { par1.mute = true }) // until it was looked at what counts at first
 				mad1.announcer.Hear("par1", claims(tag("v1"), r.Digest, r.Version))
 				if got := mad1.get("v1"); !same(got, r) {
 					t.Errorf("at first: %v", got)
 				}
 				if c.serves != nil {
-					par1.mu.Lock()
-					par1.mute, par1.serves[tag("v1")] = false, c.serves(r)
-					par1.mu.Unlock()
+					par1.do(func() { par1.mute, par1.serves[tag("v1")] = false, c.serves(r) })
 				}
 				pass(20 * time.Second)
 				want, unserved := certain, 1
@@ -108,13 +106,13 @@ func TestATombstoneIsACueToo(t *testing.T) {
 		pass(time.Minute)
 		mad1.announcer.Hear("par1", claims(tag("v1"), "", at(0, "par1")))
 		buried := claims(version.Buried(repo, one), "", at(0, "par1"))
-		par1.serves[version.Buried(repo, one)] = version.Record{Digest: one} // no version: it was never deleted there
+		par1.serve(version.Buried(repo, one), version.Record{Digest: one}, 0) // no version: it was never deleted there
 		mad1.announcer.Hear("par1", buried)
 		pass(time.Second)
 		if r := mad1.get("v1"); r.Digest != one || mad1.ledger.Gone(repo, one) {
 			t.Errorf("%v, gone %v", r, mad1.ledger.Gone(repo, one))
 		}
-		delete(par1.serves, version.Buried(repo, one))
+		par1.do(func() { delete(par1.serves, version.Buried(repo, one)) })
 		par1.remove(version.Buried(repo, one))
 		pass(time.Minute)
 		if !mad1.ledger.Gone(repo, one) || mad1.ledger.Claimed(version.Buried(repo, one)) {
@@ -132,18 +130,16 @@ func TestClaimsAreVerifiedAfterARestart(t *testing.T) {
 		pass(0)
 		state := newLog()
 		mad1.start(t, state)
-		par1.mute = true
+		par1.do(func() { par1.mute = true })
 		pass(time.Second)
 		served := par1.push("true", "true")
 		pass(time.Second)
-		par1.serves[tag("false")] = version.Record{Digest: digest.FromString("other"), Version: at(-time.Hour, "par1")}
+		par1.serve(tag("false"), version.Record{Digest: digest.FromString("other"), Version: at(-time.Hour, "par1")}, 0)
 		mad1.announcer.Hear("par1", announce.Batch{Run: par1.ledger.Run(), After: 0, Until: 1, Records: claims(tag("false"), digest.FromString("false"), at(0, "par1")).Records})
 		pass(time.Second)
 		mad1.stop()
 		pass(0)
-		par1.mu.Lock()
-		par1.mute = false
-		par1.mu.Unlock()
+		par1.do(func() { par1.mute = false })
 		mad1.start(t, state)
 		pass(5 * time.Second)
 		if r := mad1.get("true"); !same(r, served) || mad1.ledger.Claimed(tag("true")) {
@@ -213,8 +209,8 @@ func TestManifestsAreToldWithTheirVersions(t *testing.T) {
 func TestAManifestIsKeptOnce(t *testing.T) {
 	in(t, func(t *testing.T) {
 		f := newFleet(t, "par1", "mad1")
-		mad1 := f.edges["mad1"]
-		f.edges["par1"].mute = true
+		par1, mad1 := f.edges["par1"], f.edges["mad1"]
+		par1.do(func() { par1.mute = true })
 		told := func(key version.Key, text string, manifest []byte) {
 			b := claims(key, digest.FromString(text), at(0, "par1"))
 			if text == "" {

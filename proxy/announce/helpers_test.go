@@ -196,6 +196,13 @@ func (e *edge) answer(key version.Key) (version.Record, error) {
 	return r, nil
 }
 
+// do changes what the edge does while others ask it.
+func (e *edge) do(change func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change()
+}
+
 func (e *edge) manifest(d digest.Digest) []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -109,6 +109,7 @@ func TestWhatWasToldIsNotToldAgain(t *testing.T) {
 		pass(0)
 		for i := range 3 {
 			par1.push(fmt.Sprint("v", i), "one")
+			pass(time.Millisecond) // until that is answered
 		}
 		pass(time.Second)
 		par1.stop()

@@ -44,7 +44,7 @@ func TestHowFarALogIsHeard(t *testing.T) {
 		in(t, func(t *testing.T) {
 			f := newFleet(t, "par1", "mad1")
 			mad1 := f.edges["mad1"]
-			f.edges["par1"].mute = true // it does not say that it serves nothing
+			f.edges["par1"].do(func() { f.edges["par1"].mute = true }) // it does not say that it serves nothing
 			pass(time.Hour)
 			clock := mad1.ledger.Clock()
 			if p, ok := mad1.announcer.Hear("par1", announce.Batch{Run: first, Clock: clock, Until: 5}); !ok || p.Position != 5 {
@@ -74,6 +74,7 @@ func TestAnnouncementsAreCounted(t *testing.T) {
 		pass(time.Second)
 		for i := range 3 {
 			par1.push(fmt.Sprint("v", i), fmt.Sprint(i))
+			pass(time.Millisecond) // until that is answered
 		}
 		pass(time.Second)
 		sent := func(label string) float64 { return sum(t, par1.metrics, "breakwater_edge_announced_total", label) }

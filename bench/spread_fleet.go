@@ -46,6 +46,10 @@ func (f *spreadFleet) harborURLs() (all []string) {
 	return all
 }
 
+// spreadWorkers is how many executions of replications a Harbor runs at once: each has files
+// open, and those that move tags beside the edges cause more and more of each other.
+const spreadWorkers = 400
+
 // startSpread starts Harbors that replicate to each other, and an edge before each. What it
 // returns is to be closed also after an error.
 func startSpread(ctx context.Context, e *environment, p spreadPlan, binary string, run int, delay time.Duration) (*spreadFleet, error) {
@@ -55,7 +59,7 @@ func startSpread(ctx context.Context, e *environment, p spreadPlan, binary strin
 		return f, err
 	}
 	for i := range spreadSites {
-		h, err := lab.StartHarbor(lab.HarborConfig{Key: key, ReplicationDelay: time.Nanosecond, Replicating: lab.Busy(uint64(run*len(spreadSites)+i), p.Least/2, p.Most/2)})
+		h, err := lab.StartHarbor(lab.HarborConfig{Key: key, ReplicationDelay: time.Nanosecond, Workers: spreadWorkers, Replicating: lab.Busy(uint64(run*len(spreadSites)+i), p.Least/2, p.Most/2)})
 		if err != nil {
 			return f, err
 		}

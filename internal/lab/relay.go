@@ -34,6 +34,8 @@ type Relay struct {
 	closed  bool
 }
 
+const acceptAgain = 5 * time.Millisecond
+
 // StartRelay carries what comes to the listener to the target, host:port; nil is a free port
 // of 127.0.0.1.
 func StartRelay(listener net.Listener, target string) (*Relay, error) {
@@ -47,8 +49,12 @@ func StartRelay(listener net.Listener, target string) (*Relay, error) {
 	r.ended.Go(func() {
 		for {
 			conn, err := listener.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil { // too many files are open for the moment
+				time.Sleep(acceptAgain)
+				continue
 			}
 			r.ended.Go(func() { r.carry(conn) })
 		}

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -176,4 +180,44 @@ func TestARelayToNobody(t *testing.T) {
 		t.Error(err)
 	}
 	refuses(t, r)
+}
+
+// short is a listener to which the system says a few times that too many files are open.
+type short struct {
+	net.Listener
+	left atomic.Int64
+}
+
+// Accept implements net.Listener.
+func (s *short) Accept() (net.Conn, error) {
+	if s.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
+
+// Too many files are open for a moment: the relay carries what comes after that.
+func TestARelayOutlivesTooManyOpenFiles(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	defer srv.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &short{Listener: listener}
+	s.left.Store(3)
+	r, err := StartRelay(s, srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + r.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusTeapot {
+		t.Error(resp.Status)
+	}
 }

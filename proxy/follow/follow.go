@@ -128,11 +128,12 @@ func (f *Follower) Lagging(key version.Key) {
 
 // Removed is to be called when Harbor's own retention has removed a manifest: it is not
 // brought back until it is pushed again, but for where Harbor has something else under the tag.
+// A tag that Harbor has not been given yet is none that went with it.
 func (f *Follower) Removed(key version.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.tasks[key]
-	if t == nil {
+	if t == nil || !t.settled && !t.put && !t.running && !t.givenUp {
 		return
 	}
 	if t.givenUp {

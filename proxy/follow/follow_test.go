@@ -375,3 +375,19 @@ func TestAfterARestartAllIsLookedAt(t *testing.T) {
 		}
 	})
 }
+
+// Harbor tells that its retention removed a manifest, while it lacks a tag of it that it could
+// not be given yet: a rebuilt one is filled again.
+func TestRetentionTakesNoTagThatHarborWasNotGivenYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		s.harbor.do(func() { s.harbor.down = true })
+		d := s.heard("v1", "one")
+		pass(10 * time.Second)
+		s.follower.Removed(version.Key{Repo: repo, Reference: "v1"})
+		s.harbor.do(func() { s.harbor.down = false })
+		if pass(time.Minute); s.harbor.at("v1") != d {
+			t.Errorf("Harbor has %q", s.harbor.at("v1"))
+		}
+	})
+}

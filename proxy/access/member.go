@@ -25,7 +25,7 @@ func (c *Checker) Join(repo string, d digest.Digest) {
 		c.Look(context.Background(), repo)
 	}
 	c.join(repo, d)
-	c.join(projectOf(repo), d)
+	c.join(ProjectOf(repo), d)
 }
 
 // join records the membership of a repo, or of a whole project.

@@ -225,7 +225,7 @@ func (c *Checker) Look(ctx context.Context, repo string) { c.lookAfter(ctx, repo
 func (c *Checker) LookNow(ctx context.Context, repo string) { c.lookAfter(ctx, repo, c.cfg.Now()) }
 
 func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time) seenProject {
-	return c.projects.get(ctx, projectOf(repo), after)
+	return c.projects.get(ctx, ProjectOf(repo), after)
 }
 
 // Watch looks at the projects that were asked for, and at those of the names, once an hour:
@@ -253,7 +253,7 @@ func (c *Checker) Project(repo string) int64 {
 	}
 	c.projects.mu.Lock()
 	defer c.projects.mu.Unlock()
-	s := c.projects.recall(projectOf(repo))
+	s := c.projects.recall(ProjectOf(repo))
 	if c.cfg.Now().Sub(s.asked) >= grantFor {
 		return 0
 	}
@@ -272,10 +272,11 @@ func (c *Checker) Has(repo string) bool {
 func (c *Checker) Since(repo string) time.Time {
 	c.projects.mu.Lock()
 	defer c.projects.mu.Unlock()
-	return c.projects.recall(projectOf(repo)).since
+	return c.projects.recall(ProjectOf(repo)).since
 }
 
-func projectOf(repo string) string {
+// ProjectOf is the name of a repo's project.
+func ProjectOf(repo string) string {
 	name, _, _ := strings.Cut(repo, "/")
 	return name
 }

@@ -166,7 +166,7 @@ func (s *DB) Since(position uint64, most int, do func(position uint64, key strin
 		c := log.Cursor()
 		for at, key := c.Seek(binary.BigEndian.AppendUint64(nil, position+1)); at != nil && len(all) < most; at, key = c.Next() {
 			_, value := split(versions.Get(key))
-			all = append(all, written{binary.BigEndian.Uint64(at), string(key), bytes.Clone(value)})
+			all = append(all, written{binary.BigEndian.Uint64(at), string(key), value})
 		}
 		return nil
 	})

@@ -63,7 +63,7 @@ func (c *Cache) Negative(q Question) error {
 func (c *Cache) negative(q Question) error {
 	no, ok := c.negatives.Get(q)
 	written, _ := c.writes.Get(q.Repo)
-	if !ok || !c.now().Before(no.until) || !no.begun.After(written) || no.project == 0 || no.project != c.project(q.Repo) {
+	if !ok || !c.now().Before(no.until) || !no.begun.After(written) || no.project == 0 || no.project != c.Project(q.Repo) {
 		return nil
 	}
 	return no.err
@@ -77,7 +77,7 @@ func (c *Cache) negative(q Question) error {
 func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask func(ctx context.Context, old Entry) (Found, error)) (r *Revalidation, joined bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	project := c.project(q.Repo)
+	project := c.Project(q.Repo)
 	if r, ok := c.revalidations[q]; ok && r.project == project {
 		r.waiting++
 		r.unleave()
@@ -148,7 +148,7 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	newest, _ := c.entries.Get(q.Key)
 	written, _ := c.writes.Get(q.Repo)
 	switch {
-	case r.project != c.project(q.Repo): // it may have seen another project's
+	case r.project != c.Project(q.Repo): // it may have seen another project's
 	case !r.begun.After(written): // it may have seen what was there before the write
 	case r.begun.Before(newest.Checked): // a later one has answered already
 	case r.Err == nil:

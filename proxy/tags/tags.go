@@ -54,7 +54,7 @@ func (noState) DropTag(string, string)                                          
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
 type Cache struct {
 	// Project returns the id of the repo's project, 0 where that is not known: nothing is
-	// remembered then, nor what was learned of another id. nil: projects are not told apart.
+	// remembered then, nor what was learned of another id. As New makes it, all repos are of one.
 	Project func(repo string) int64
 
 	ctx   context.Context // of every revalidation, which no single request owns
@@ -78,13 +78,16 @@ const (
 	saveEvery = 24 * time.Hour
 )
 
+// noneApart is the id of every project where projects are not told apart.
+const noneApart = -1
+
 // New returns an empty Cache over a state; nil: a restart forgets. Its
 // revalidations end with ctx.
 func New(ctx context.Context, now func() time.Time, state State) *Cache {
 	if state == nil {
 		state = noState{}
 	}
-	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}}
+	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}, Project: func(string) int64 { return noneApart }}
 	c.entries, _ = lru.New[Key, Entry](maxEntries) // the sizes are positive: no error
 	c.writes, _ = lru.New[string, time.Time](maxWrites)
 	c.negatives, _ = lru.New[Question, negative](maxNegatives)
@@ -107,19 +110,9 @@ func (c *Cache) fresh(key Key, e Entry, freshness time.Duration) bool {
 	return c.now().Sub(e.Checked) < freshness && e.Checked.After(written)
 }
 
-// noneApart is the id of every project where projects are not told apart.
-const noneApart = -1
-
-func (c *Cache) project(repo string) int64 {
-	if c.Project == nil {
-		return noneApart
-	}
-	return c.Project(repo)
-}
-
 // recall returns what is in memory, or was before a restart; c.mu is held.
 func (c *Cache) recall(key Key) (Entry, bool) {
-	project := c.project(key.Repo)
+	project := c.Project(key.Repo)
 	if project == 0 {
 		return Entry{}, false
 	}
@@ -137,7 +130,7 @@ func (c *Cache) recall(key Key) (Entry, bool) {
 
 // keep remembers an entry of a project, and saves it where it says something new; c.mu is held.
 func (c *Cache) keep(key Key, e Entry, project int64) {
-	if project == 0 || project != c.project(key.Repo) {
+	if project == 0 || project != c.Project(key.Repo) {
 		return
 	}
 	old, ok := c.entries.Peek(key)
@@ -191,5 +184,5 @@ func (c *Cache) Deleted(repo string, d digest.Digest) {
 func (c *Cache) Pushed(key Key, e Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep(key, e, c.project(key.Repo))
+	c.keep(key, e, c.Project(key.Repo))
 }

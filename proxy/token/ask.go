@@ -46,21 +46,16 @@ func newQuestion(r *http.Request, authorization string) question {
 		}
 		repo, actions := rest[:at], strings.Split(rest[at+1:], ",")
 		if !slices.Contains(actions, "pull") && !slices.Contains(actions, "*") {
-			other[projectOf(repo)] = true
+			other[access.ProjectOf(repo)] = true
 		} else if len(q.repos) < maxScopes {
 			q.repos = append(q.repos, repo)
 		}
 	}
-	q.repos = slices.DeleteFunc(q.repos, func(repo string) bool { return other[projectOf(repo)] })
+	q.repos = slices.DeleteFunc(q.repos, func(repo string) bool { return other[access.ProjectOf(repo)] })
 	if len(q.query["scope"]) == 0 {
 		q.repos = []string{access.Login}
 	}
 	return q
-}
-
-func projectOf(repo string) string {
-	project, _, _ := strings.Cut(repo, "/")
-	return project
 }
 
 // issued is what a token service said.

@@ -38,7 +38,7 @@ func (l *Ledger) overtaken(own bool, all ...Announced) {
 		if e.Version.Newer(a.Version) && a.Digest != "" {
 			past = append([]digest.Digest{a.Digest}, past...)
 		}
-		if more := e.with(past); key.IsTag() && len(more) > 0 && !slices.Equal(more, e.Past) {
+		if more := e.with(past); key.IsTag() && !slices.Equal(more, e.Past) {
 			e.Past, e.Relayed = more, e.Relayed || own && e.By != ""
 			entries[key] = e
 		}

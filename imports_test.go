@@ -54,10 +54,12 @@ var imports = map[string][]string{
 	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
-	"bench":             {"registry", "internal/lab"},
-	"bench/mutate":      {}, // it reads programs, and knows none
-	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	// What a machine lacks is found by asking as its daemons ask.
+	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/naming", "internal/secret", "proxy/peer", "registry"},
+	"bench":                  {"registry", "internal/lab"},
+	"bench/mutate":           {}, // it reads programs, and knows none
+	"cmd/breakwater":         {"gslb", "provision", "cmd/internal/preflight", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/lab":                {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

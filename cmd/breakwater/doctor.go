@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,7 +51,7 @@ func doctorCommand() *cobra.Command {
 	var flags preflightFlags
 	var config string
 	var roots []string
-	var asJSON bool
+	var asJSON, warningsOK bool
 	cmd := &cobra.Command{
 		Use:   "doctor --config fleet.yaml --datacenter NAME",
 		Short: "Try everything that this machine's edge, name server and provision need",
@@ -87,13 +88,18 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 			if err != nil {
 				return fmt.Errorf("doctor: %w", err)
 			}
-			return printPreflight(cmd.OutOrStdout(), found, asJSON)
+			err = printPreflight(cmd.OutOrStdout(), found, asJSON)
+			if warningsOK && errors.Is(err, exitWarnings) {
+				return nil
+			}
+			return err
 		},
 	}
 	flags.register(cmd)
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringSliceVar(&roots, "root", nil, "where the delegation's chain begins, as of gslb check-delegation; default: the root servers")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list of findings: id, check, result, subject, what, do")
+	cmd.Flags().BoolVar(&warningsOK, "warnings-ok", false, "exit with status 0 when there are warnings only")
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}

@@ -17,13 +17,16 @@ func (m *machine) tryMachine(_ context.Context, r *results) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Max < fewFiles {
 		r.warn("files", "", fmt.Sprintf("a process may have %d files open, and an edge takes %d connections", limit.Max, fewFiles), "raise it for the daemon: LimitNOFILE of systemd, ulimits of compose")
 	}
+	r.say("a process may have %d files open", limit.Max)
+	if m.Depth == Start { // a daemon may not even ask (systemd's ProtectClock)
+		return
+	}
 	switch kept, known := clockIsKept(); {
 	case known && !kept:
 		r.warn("clock", "", "nothing keeps this machine's clock right: the kernel says that it is not synchronized", "run chrony (with rtcsync) or systemd-timesyncd: tokens live a minute")
 	case known:
 		r.say("its clock is synchronized")
 	}
-	r.say("a process may have %d files open", limit.Max)
 }
 
 // tryAdmin wants what operators may do to be out of everybody else's reach.

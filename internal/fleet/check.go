@@ -3,6 +3,7 @@ package fleet
 import (
 	"net"
 	"net/mail"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,8 +18,10 @@ func (f *Fleet) check(d *decoder) {
 	switch {
 	case f.Domain == "":
 		d.report("domain", "it is missing; write the one name that clients use, as harbor.example.org")
-	case !hostname.MatchString(f.Domain):
-		d.report("domain", "%q is no host name", f.Domain)
+	case !hostname.MatchString(f.Domain) || len(f.Domain) > 253:
+		d.report("domain", "%q is no host name%s", f.Domain, insteadOf(f.Domain))
+	case isAddress(f.Domain):
+		d.report("domain", "%s is an IP address; clients and certificates need a name, as harbor.example.org", f.Domain)
 	}
 	f.checkDatacenters(d)
 	f.checkNetworks(d)
@@ -31,6 +34,27 @@ func (f *Fleet) check(d *decoder) {
 }
 
 var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// insteadOf proposes the host name that is meant by what is none.
+func insteadOf(text string) string {
+	_, after, scheme := strings.Cut(text, "://")
+	if !scheme {
+		after = text
+	}
+	host, _, _ := strings.Cut(after, "/")
+	if name, _, port := strings.Cut(host, ":"); port {
+		host = name
+	}
+	if host = strings.ToLower(strings.Trim(host, ".")); host != text && hostname.MatchString(host) {
+		return "; write " + host
+	}
+	return ""
+}
+
+func isAddress(text string) bool {
+	_, err := netip.ParseAddr(text)
+	return err == nil
+}
 
 var datacenterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -50,7 +74,7 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 		return
 	}
 	primaries := 0
-	harbors, edges, addresses := map[URL]string{}, map[URL]string{}, map[string]string{}
+	servers, addresses := map[string]string{}, map[string]string{}
 	for _, name := range sorted(f.Datacenters) {
 		dc, path := f.Datacenters[name], "datacenters."+name
 		if !datacenterName.MatchString(name) {
@@ -72,13 +96,13 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 		if l := dc.Location; l != nil && !(l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180) {
 			d.report(path+".location", "it is not on the earth: latitude is -90 to 90, longitude -180 to 180")
 		}
-		unique(d, harbors, dc.Harbor, path+".harbor", "the Harbor of datacenter "+name)
-		unique(d, edges, dc.Edge, path+".edge", "the edge of datacenter "+name)
+		unique(d, servers, place(string(dc.Harbor)), path+".harbor", string(dc.Harbor), "the Harbor of datacenter "+name)
+		unique(d, servers, place(string(dc.Edge)), path+".edge", string(dc.Edge), "the edge of datacenter "+name)
 		for _, a := range dc.Addresses {
 			if !a.IsValid() {
 				continue
 			}
-			unique(d, addresses, a.String(), path+".addresses", "an address of datacenter "+name)
+			unique(d, addresses, a.Unmap().String(), path+".addresses", a.String(), "an address of datacenter "+name)
 		}
 	}
 	if primaries == 0 {
@@ -86,13 +110,13 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 	}
 }
 
-// unique reports a value that another datacenter has already; whose says who has it now.
-func unique[T ~string](d *decoder, seen map[T]string, value T, path, whose string) {
+// unique reports a value that somebody else has already; whose says who has it now.
+func unique(d *decoder, seen map[string]string, value, path, written, whose string) {
 	if value == "" {
 		return
 	}
 	if other, ok := seen[value]; ok {
-		d.report(path, "%s is %s too; each has its own", value, other)
+		d.report(path, "%s is %s too; each has its own", written, other)
 		return
 	}
 	seen[value] = whose
@@ -140,15 +164,11 @@ func (f *Fleet) checkSecrets(d *decoder) {
 	}
 	if a := v.Login.AppRole; a != nil {
 		ways++
-		if a.RoleID.IsZero() || a.SecretID.IsZero() {
-			d.report("secrets.vault.login.approle", "it needs role_id and secret_id")
-		}
+		needed(d, "secrets.vault.login.approle", map[string]bool{"role_id": a.RoleID.IsZero(), "secret_id": a.SecretID.IsZero()})
 	}
 	if k := v.Login.Kubernetes; k != nil {
 		ways++
-		if k.Role == "" {
-			d.report("secrets.vault.login.kubernetes.role", "it is missing")
-		}
+		needed(d, "secrets.vault.login.kubernetes", map[string]bool{"role": k.Role == ""})
 	}
 	if v.Address != "" && ways != 1 {
 		d.report("secrets.vault.login", "want one of token, approle and kubernetes; there are %d", ways)
@@ -162,8 +182,17 @@ func (f *Fleet) checkSecrets(d *decoder) {
 		}
 	}
 	f.checkSettings(d)
-	if o := f.Harbor.OIDC; o != nil && (o.Name == "" || o.Endpoint == "" || o.ClientID.IsZero() || o.ClientSecret.IsZero()) {
-		d.report("harbor.oidc", "it needs name, endpoint, client_id and client_secret")
+	if o := f.Harbor.OIDC; o != nil {
+		needed(d, "harbor.oidc", map[string]bool{"name": o.Name == "", "endpoint": o.Endpoint == "", "client_id": o.ClientID.IsZero(), "client_secret": o.ClientSecret.IsZero()})
+	}
+}
+
+// needed reports the fields below a path that are missing.
+func needed(d *decoder, path string, missing map[string]bool) {
+	for _, field := range sorted(missing) {
+		if missing[field] {
+			d.report(path+"."+field, "it is missing")
+		}
 	}
 }
 

@@ -155,6 +155,9 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if p.Endpoint == "" {
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
+	if at := p.Endpoint.path(); at != "" && p.Provider != "docker-registry" && p.Provider != "jfrog-artifactory" {
+		d.report(path+".endpoint", "Harbor takes no path (/%s) for a %s; write %s", at, p.Provider, strings.TrimSuffix(string(p.Endpoint), "/"+at))
+	}
 	if p.Username.IsZero() != p.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
 	}
@@ -198,7 +201,7 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 		d.report(path+".url", "it is missing")
 	}
 	if !hostname.MatchString(a.Domain) {
-		d.report(path+".domain", "%q is no host name; repositories are found at https://<key>.<domain>", a.Domain)
+		d.report(path+".domain", "%q is no host name, and repositories are found at https://<key>.<domain>%s", a.Domain, insteadOf(a.Domain))
 	}
 	if a.Username.IsZero() != a.Password.IsZero() {
 		d.report(path, "a login needs both username and password")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -111,46 +110,6 @@ func (t *Text) parse(text string) error {
 
 // IsZero reports whether nothing is set.
 func (t Text) IsZero() bool { return t == Text{} }
-
-// URL is the address of an HTTP server: scheme and host, without credentials.
-type URL string
-
-func (u *URL) parse(text string) error {
-	p, err := url.Parse(text)
-	switch {
-	case err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https":
-		return fmt.Errorf("want https://host or http://host[:port]")
-	case p.User != nil:
-		return fmt.Errorf("an address holds no user or password; they have fields of their own")
-	case p.RawQuery != "" || p.Fragment != "":
-		return fmt.Errorf("%q has more than an address has", text)
-	}
-	*u = URL(strings.TrimRight(text, "/"))
-	return nil
-}
-
-// Probed is what a name server asks to see whether a datacenter serves:
-// https://host/path, http://host/path, tcp://host:port or file:/path.
-type Probed string
-
-func (p *Probed) parse(text string) error {
-	u, err := url.Parse(text)
-	ok := err == nil && u.User == nil
-	switch {
-	case !ok:
-	case u.Scheme == "file":
-		ok = strings.HasPrefix(u.Path, "/") && u.Host == ""
-	case u.Scheme == "tcp":
-		ok = u.Hostname() != "" && u.Port() != "" && u.Path == ""
-	default:
-		ok = u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
-	}
-	if !ok {
-		return fmt.Errorf("%q is nothing to probe; write https://host/path, tcp://host:port or file:/path", text)
-	}
-	*p = Probed(text)
-	return nil
-}
 
 // Network is an IP prefix.
 type Network struct{ netip.Prefix }

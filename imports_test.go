@@ -22,6 +22,8 @@ var imports = map[string][]string{
 	"internal/naming":      {},
 	"internal/daemon":      {},
 	"internal/trial":       {}, // for tests
+	"internal/keyring":     {},
+	"internal/signed":      {"internal/keyring"},
 	"gslb":                 {},
 	"deploy":               {}, // a test of files, no package
 	"deploy/helm":          {}, // the same, of a module of its own

@@ -1,13 +1,14 @@
 package fleet
 
 import (
-	"net"
 	"net/mail"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // DockerHub is the provider whose official images live in library/.
@@ -15,6 +16,9 @@ const DockerHub = "docker-hub"
 
 // check reports what each value alone and all together must not be.
 func (f *Fleet) check(d *decoder) {
+	if *f.Version < 1 {
+		d.report("version", "there is no version %d; write %d, or leave it out", *f.Version, Version)
+	}
 	switch {
 	case f.Domain == "":
 		d.report("domain", "it is missing; write the one name that clients use, as harbor.example.org")
@@ -93,9 +97,6 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 		if *dc.Weight < 1 || *dc.Weight > 1000 {
 			d.report(path+".weight", "%d is out of 1 to 1000", *dc.Weight)
 		}
-		if l := dc.Location; l != nil && !(l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180) {
-			d.report(path+".location", "it is not on the earth: latitude is -90 to 90, longitude -180 to 180")
-		}
 		unique(d, servers, place(string(dc.Harbor)), path+".harbor", string(dc.Harbor), "the Harbor of datacenter "+name)
 		unique(d, servers, place(string(dc.Edge)), path+".edge", string(dc.Edge), "the edge of datacenter "+name)
 		for _, a := range dc.Addresses {
@@ -104,9 +105,51 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 			}
 			unique(d, addresses, a.Unmap().String(), path+".addresses", a.String(), "an address of datacenter "+name)
 		}
+		checkLocation(d, path+".location", dc.Location)
 	}
+	f.checkReachable(d, "addresses", func(dc *Datacenter) []Addr { return dc.Addresses })
+	f.checkReachable(d, "gslb", func(dc *Datacenter) []Addr { return dc.GSLB })
 	if primaries == 0 {
 		d.report("datacenters", "none is primary, so nobody would be served; give one the role primary")
+	}
+}
+
+var (
+	countryCode = regexp.MustCompile(`^[A-Za-z]{2}$`)
+	continents  = []string{"AF", "AN", "AS", "EU", "NA", "OC", "SA"}
+)
+
+func checkLocation(d *decoder, path string, l *Location) {
+	switch {
+	case l == nil:
+	case !(l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180):
+		d.report(path, "it is not on the earth: latitude is -90 to 90, longitude -180 to 180")
+	case l.Country != "" && !countryCode.MatchString(l.Country):
+		d.report(path+".country", "%q is no country of two letters; write FR for France", l.Country)
+	case l.Continent != "" && !slices.Contains(continents, strings.ToUpper(l.Continent)):
+		d.report(path+".continent", "%q is none of %s", l.Continent, strings.Join(continents, ", "))
+	}
+}
+
+// checkReachable reports addresses that nobody can be sent to. A whole fleet may be on one
+// machine; a part of it cannot.
+func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []Addr) {
+	alone := true // all on this machine
+	for _, dc := range f.Datacenters {
+		alone = alone && !slices.ContainsFunc(of(dc), func(a Addr) bool { return a.IsValid() && !a.Unmap().IsLoopback() })
+	}
+	for _, name := range sorted(f.Datacenters) {
+		for _, each := range of(f.Datacenters[name]) {
+			a, path := each.Unmap(), "datacenters."+name+"."+field
+			switch {
+			case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+				d.report(path, "%s is the address of no machine; write the one that is reached from outside", a)
+			case a.IsLinkLocalUnicast():
+				d.report(path, "%s is good on one network segment alone; write the address that is reached from outside", a)
+			case a.IsLoopback() && !alone:
+				d.report(path, "%s is whichever machine asks; write the address that is reached from outside", a)
+			}
+		}
 	}
 }
 
@@ -140,62 +183,6 @@ func (f *Fleet) checkNetworks(d *decoder) {
 	}
 }
 
-// checkSettings reports what Harbor would refuse, or read as something else.
-func (f *Fleet) checkSettings(d *decoder) {
-	s := f.Harbor.Settings
-	if s.ProjectCreation != "" {
-		oneOf(d, "harbor.settings.project_creation", s.ProjectCreation, "everyone", "adminonly")
-	}
-	for field, v := range map[string]Duration{"token_lifetime": s.TokenLifetime, "session_timeout": s.SessionTimeout} {
-		if v < 0 || v%Duration(time.Minute) != 0 {
-			d.report("harbor.settings."+field, "%v: Harbor counts in whole minutes", time.Duration(v))
-		}
-	}
-	if gc := f.Harbor.GC; gc != nil {
-		checkEvery(d, "harbor.gc.every", gc.Every)
-	}
-}
-
-func (f *Fleet) checkSecrets(d *decoder) {
-	v := f.Secrets.Vault
-	ways := 0
-	if !v.Login.Token.IsZero() {
-		ways++
-	}
-	if a := v.Login.AppRole; a != nil {
-		ways++
-		needed(d, "secrets.vault.login.approle", map[string]bool{"role_id": a.RoleID.IsZero(), "secret_id": a.SecretID.IsZero()})
-	}
-	if k := v.Login.Kubernetes; k != nil {
-		ways++
-		needed(d, "secrets.vault.login.kubernetes", map[string]bool{"role": k.Role == ""})
-	}
-	if v.Address != "" && ways != 1 {
-		d.report("secrets.vault.login", "want one of token, approle and kubernetes; there are %d", ways)
-	}
-	if v.Address == "" {
-		d.checkNoVault(f)
-	}
-	for _, ref := range f.Harbor.TokenCertificates {
-		if ref.Scheme != "file" && !ref.IsZero() {
-			d.report("harbor.token_certificates", "%s: a certificate is public; write file:<path>", ref)
-		}
-	}
-	f.checkSettings(d)
-	if o := f.Harbor.OIDC; o != nil {
-		needed(d, "harbor.oidc", map[string]bool{"name": o.Name == "", "endpoint": o.Endpoint == "", "client_id": o.ClientID.IsZero(), "client_secret": o.ClientSecret.IsZero()})
-	}
-}
-
-// needed reports the fields below a path that are missing.
-func needed(d *decoder, path string, missing map[string]bool) {
-	for _, field := range sorted(missing) {
-		if missing[field] {
-			d.report(path+"."+field, "it is missing")
-		}
-	}
-}
-
 func (e *Edge) check(d *decoder) {
 	_, written := d.lines["edge"]
 	tls := e.TLS.Certificate != "" || e.TLS.Key != ""
@@ -210,23 +197,21 @@ func (e *Edge) check(d *decoder) {
 	if e.Peers.CA != "" && !tls {
 		d.report("edge.peers.ca", "edges that show each other certificates need one: write edge.tls, or edge.peers.key instead")
 	}
-	checkAddress(d, "edge.listen", e.Listen)
-	checkAddress(d, "edge.metrics", e.Metrics)
-	checkAddress(d, "edge.admin", e.Admin)
-	if e.Store.Size < 1<<20 {
+	checkListeners(d, edgeListeners(e))
+	switch {
+	case e.Store.Size == Unlimited:
+		d.report("edge.store.size", "no disk is unlimited; write how much of it the store may take, as 500GiB")
+	case e.Store.Size < 1<<20:
 		d.report("edge.store.size", "a store holds at least 1MiB")
+	}
+	if name := e.Robot.Name; !naming.ValidProject(name) { // robots are named as projects are
+		d.report("edge.robot.name", "%q is no robot's name: lower-case letters and digits, single . _ - among them, without Harbor's prefix", name)
 	}
 	for path, v := range map[string]*Duration{"edge.freshness.cache": e.Freshness.Cache, "edge.freshness.repl": e.Freshness.Repl,
 		"edge.freshness.multi-dc": e.Freshness.MultiDC, "edge.touch": e.Touch, "edge.outage_grace": e.OutageGrace} {
 		if *v < 0 {
 			d.report(path, "%v is negative", time.Duration(*v))
 		}
-	}
-}
-
-func checkAddress(d *decoder, path, address string) {
-	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		d.report(path, "%q is no address to listen on; write :443 or 127.0.0.1:9091", address)
 	}
 }
 

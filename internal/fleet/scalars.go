@@ -31,6 +31,21 @@ func (d *Duration) parse(text string) error {
 	return nil
 }
 
+// String is the duration as it is written.
+func (d Duration) String() string {
+	if d != 0 && time.Duration(d)%day == 0 {
+		return strconv.FormatInt(int64(time.Duration(d)/day), 10) + "d"
+	}
+	text := time.Duration(d).String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
+}
+
 // Size is a number of bytes, written as 500GiB, 2TiB, 10GB or 1048576;
 // "unlimited" is -1.
 type Size int64
@@ -54,6 +69,21 @@ func (s *Size) parse(text string) error {
 		return errors.New("nothing fits in 0 bytes; write 10GiB, 2TiB or unlimited, or leave it out for the default")
 	}
 	return nil
+}
+
+// String is the size as it is written.
+func (s Size) String() string {
+	if s == Unlimited {
+		return "unlimited"
+	}
+	units := []string{"", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	for ; s >= 1<<10 && s%(1<<10) == 0 && len(units) > 1; units = units[1:] {
+		s >>= 10
+	}
+	if units[0] == "" {
+		return strconv.FormatInt(int64(s), 10) + " bytes"
+	}
+	return strconv.FormatInt(int64(s), 10) + units[0]
 }
 
 // Ref says where a secret is, and is never the secret: vault:<path>#<key>,

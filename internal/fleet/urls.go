@@ -38,8 +38,14 @@ func (u *URL) parse(text string) error {
 	return nil
 }
 
-// Host is the URL's host, with its port if it has one.
-func (u URL) Host() string { return hostOf(string(u)) }
+// nameOf is a URL's host, without its port.
+func nameOf(address URL) string {
+	u, err := url.Parse(string(address))
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
 
 // Host is the endpoint's host, with its port if it has one.
 func (e Endpoint) Host() string { return hostOf(string(e)) }

@@ -125,30 +125,13 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 	return datacenters, projects
 }
 
-// advise says what a fleet does without, though nothing in its file is wrong.
+// advise says what can be so and is seldom meant, though nothing in the file is wrong.
 func advise(f *fleet.Fleet) (notes []string) {
-	edges := 0
-	for _, dc := range f.Datacenters {
-		if dc.Edge != "" {
-			edges++
-		}
-	}
-	if f.Edge.Robot.Secret.IsZero() {
-		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	for _, note := range f.Notes {
+		notes = append(notes, note.String())
 	}
 	for _, finding := range provision.Lint(f, nil) {
 		notes = append(notes, finding.Field+": "+finding.Message)
-	}
-	if len(f.Datacenters) < 2 {
-		return notes
-	}
-	switch {
-	case edges < 2 || f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "":
-		notes = append(notes, "edge.peers.key (or edge.peers.ca) and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
-	case f.Edge.Peers.Key.IsZero():
-		notes = append(notes, "edge.peers.key is not set: what Harbor granted does not outlast a restart of an edge, nor count at another one")
-	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
-		notes = append(notes, "harbor.token_certificates is not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
 	}
 	return notes
 }

@@ -119,7 +119,7 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, fmt.Sprintf("%d images by pattern", len(r.Images))})
+		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern"})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects
@@ -139,7 +139,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 func printFleet(w io.Writer, f *fleet.Fleet) error {
 	datacenters, projects := describe(f)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s is a fleet of %d datacenters and %d projects.\n\n", f.Domain, len(datacenters), len(projects))
+	fmt.Fprintf(t, "%s is a fleet of %s and %s.\n\n", f.Domain, provision.Counted(len(datacenters), "datacenter"), provision.Counted(len(projects), "project"))
 	fmt.Fprintln(t, "DATACENTER\tROLE\tHARBOR\tEDGE")
 	for _, d := range datacenters {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Harbor, d.Edge)

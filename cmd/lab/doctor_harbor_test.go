@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"io"
 	"net/http"
@@ -83,6 +84,28 @@ func faulty(faults string) func(t *testing.T, p *patient) string {
 	}
 }
 
+// makeReader makes the robot "reader" at Harbor, which may pull and nothing else.
+func (p *patient) makeReader(t *testing.T) (secret string) {
+	t.Helper()
+	const robot = `{"name":"reader","level":"system","duration":-1,"permissions":[{"kind":"project","namespace":"*","access":[{"resource":"repository","action":"pull"}]}]}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.Datacenters[0].Harbor+"/api/v2.0/robots", strings.NewReader(robot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth(p.Admin.Username, p.Admin.Password)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var made struct{ Name, Secret string }
+	if err := json.NewDecoder(resp.Body).Decode(&made); err != nil || made.Name != "robot$reader" {
+		t.Fatalf("%s: %v, %v", resp.Status, made.Name, err)
+	}
+	return made.Secret
+}
+
 var harborTroubles = []trouble{
 	{name: "Harbor's name does not resolve", id: "harbor.unresolved", do: func(t *testing.T, p *patient) string { return p.harbor(t, "http://harbor.invalid") }},
 	{name: "Harbor refuses connections", id: "harbor.refused", do: func(t *testing.T, p *patient) string { return p.harbor(t, nobody(t)) }},
@@ -111,7 +134,7 @@ var harborTroubles = []trouble{
 		return p.with(t, "harbor: { username:", `harbor: { robot_prefix: "bot-", username:`)
 	}},
 	{name: "the robot may not push", id: "robot.permissions", do: func(t *testing.T, p *patient) string {
-		return p.with(t, "name: "+edgeRobot+", secret", `name: "multi-dc-demo+readonly", secret`, p.dir+"/edge-secret", p.dir+"/readonly-secret")
+		return p.with(t, "name: "+edgeRobot+", secret", "name: reader, secret", p.dir+"/edge-secret", put(t, p.makeReader(t)))
 	}},
 	{name: "a project is not there yet", id: "robot.permissions", do: func(t *testing.T, p *patient) string {
 		return p.with(t, "  cache:\n", "  cache:\n    quay.io: { endpoint: \"http://"+strings.TrimPrefix(p.Upstreams[0].URL, "http://")+"\" }\n")

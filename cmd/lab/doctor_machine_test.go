@@ -13,6 +13,9 @@ var machineTroubles = []trouble{
 	{name: "a variable is missing", id: "secrets.missing", do: func(t *testing.T, p *patient) string {
 		return p.with(t, "ttl: 2s }", `ttl: 2s, key: "env:BREAKWATER_TEST_UNSET" }`)
 	}},
+	{name: "a key could be guessed", id: "secrets.short", do: func(t *testing.T, p *patient) string {
+		return p.with(t, "ttl: 2s }", fmt.Sprintf("ttl: 2s, key: \"file:%s\" }", put(t, "short")))
+	}},
 	{name: "a secret's file is missing", id: "secrets.missing", do: func(t *testing.T, p *patient) string {
 		return p.with(t, p.dir+"/edge-secret", p.dir+"/none")
 	}},

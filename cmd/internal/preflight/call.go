@@ -33,7 +33,8 @@ type client struct {
 	username string
 	password string
 	bearer   string
-	method   string // "": GET
+	show     func(http.Header) error // what else shows who asks; nil: nothing
+	method   string                  // "": GET
 }
 
 // newClient trusts the system's authorities and those of the files; what is wrong with a
@@ -84,6 +85,11 @@ func (c *client) get(ctx context.Context, address string, query url.Values) (*an
 		req.SetBasicAuth(c.username, c.password)
 	} else if c.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+c.bearer)
+	}
+	if c.show != nil {
+		if err := c.show(req.Header); err != nil {
+			return nil, err
+		}
 	}
 	asked := c.now()
 	resp, err := c.http.Do(req)

@@ -31,7 +31,7 @@ func (m *machine) checks() (all []check) {
 		}
 	}
 	for _, u := range m.upstreams() {
-		add(check{"upstream", "the upstream of " + u.project, Whole, edge, func(ctx context.Context, r *results) { m.tryUpstream(ctx, r, u) }}, true)
+		add(check{"upstream", "the upstream of " + u.project, Whole, edge, func(ctx context.Context, r *results) { m.tryUpstream(ctx, r, u) }}, u.asked())
 	}
 	add(check{"delegation", "delegation", Whole, []Part{GSLB}, m.tryDelegation}, m.delegates())
 	return all

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
 	"example.org/breakwater/proxy/peer"
 )
@@ -58,20 +57,14 @@ func (m *machine) shown() *tls.Certificate {
 
 // tryKey asks as a peer does.
 func (m *machine) tryKey(ctx context.Context, r *results, c *client, name, address string) {
-	field := "edge.peers.key"
-	key, ok := m.secret(ctx, m.Fleet.Edge.Peers.Key)
-	switch {
-	case !ok && m.Fleet.Edge.Peers.CA == "":
-		return // they do not know each other, or the check of secrets has said why not
-	case ok:
-		token, err := peer.NewKey(key, m.Datacenter, time.Now).Tokens(name)()
-		if err != nil {
-			return
-		}
-		c.bearer = token
-	default:
+	field, keys := "edge.peers.key", m.peersKeys(ctx)
+	if keys == nil {
 		field = "edge.peers.ca"
 	}
+	if keys == nil && m.shown() == nil {
+		return // they do not know each other, or another check has said why not
+	}
+	c.show = peer.NewKey(keys, m.Datacenter, m.Now).Shows(name)
 	a, err := c.get(ctx, address+peer.Path+"/v2/", nil)
 	switch {
 	case err != nil:

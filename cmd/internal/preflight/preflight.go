@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
 )
 
@@ -183,6 +184,21 @@ func (m *machine) lookUp(ctx context.Context, ref fleet.Ref) (string, error) {
 		return "", m.noVault
 	}
 	return m.secrets.Get(ctx, ref)
+}
+
+// peersKeys are the keys by which edges know each other; nil where there are none, of which
+// the check of secrets speaks.
+func (m *machine) peersKeys(ctx context.Context) *keyring.Ring {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.noVault != nil {
+		return nil
+	}
+	ring, err := m.secrets.Keys(ctx, "edge.peers", m.Fleet.Edge.Peers.Key, m.Fleet.Edge.Peers.PreviousKey)
+	if err != nil {
+		return nil
+	}
+	return ring
 }
 
 // text is a plain value, or what its reference leads to.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/naming"
 )
 
@@ -30,8 +31,10 @@ func (m *machine) references() (all []reference) {
 		add(provision, "edge.robot.secret", f.Edge.Robot.Secret)
 	}
 	add(both, "edge.peers.key", f.Edge.Peers.Key)
+	add(both, "edge.peers.previous_key", f.Edge.Peers.PreviousKey)
 	if f.GSLB != nil {
 		add([]Part{GSLB}, "gslb.key", f.GSLB.Key)
+		add([]Part{GSLB}, "gslb.previous_key", f.GSLB.PreviousKey)
 	}
 	add(provision, "harbor.username", f.Harbor.Username.Ref)
 	add(provision, "harbor.password", f.Harbor.Password)
@@ -42,7 +45,7 @@ func (m *machine) references() (all []reference) {
 	for _, name := range sorted(f.Projects.Cache.Items) {
 		c, path := f.Projects.Cache.Items[name].In(m.Datacenter), "projects.cache."+name
 		add(both, path+".username", c.Username.Ref)
-		add(both, path+".password", c.Password)
+		add(both, path+".password", named(c.Password, name))
 	}
 	for _, name := range sorted(f.Projects.MultiDC.Items) {
 		p, path := f.Projects.MultiDC.Items[name].In(m.Datacenter), "projects.multi-dc."+name+".robots"
@@ -73,8 +76,11 @@ func (m *machine) trySecrets(ctx context.Context, r *results) {
 			continue
 		}
 		looked++
-		if _, err := m.lookUp(ctx, one.ref); err != nil {
+		value, err := m.lookUp(ctx, one.ref)
+		if err != nil {
 			r.fault("missing", one.field, fmt.Sprintf("%s: %s", one.field, oneLine(err)), secretAdvice(one.ref))
+		} else if err := keyring.Check(value); err != nil && slices.Contains(sharedKeys, one.field) {
+			r.fault("short", one.field, fmt.Sprintf("%s: %s", one.field, oneLine(err)), "write another one, the same for all that share it; previous_key lets the one before count meanwhile")
 		}
 	}
 	r.say("%d references lead to a secret", looked)
@@ -82,6 +88,9 @@ func (m *machine) trySecrets(ctx context.Context, r *results) {
 		r.say("%d of Vault's are not looked up here; doctor does", later)
 	}
 }
+
+// sharedKeys are the fields of keys that daemons share, and must not be guessed.
+var sharedKeys = []string{"edge.peers.key", "edge.peers.previous_key", "gslb.key", "gslb.previous_key"}
 
 func secretAdvice(ref fleet.Ref) string {
 	switch ref.Scheme {
@@ -101,7 +110,9 @@ type upstreamOf struct {
 
 func (m *machine) upstreams() (all []upstreamOf) {
 	for _, name := range sorted(m.Fleet.Projects.Cache.Items) {
-		all = append(all, upstreamOf{naming.Cache + name, "projects.cache." + name, m.Fleet.Projects.Cache.Items[name].In(m.Datacenter)})
+		c := *m.Fleet.Projects.Cache.Items[name].In(m.Datacenter)
+		c.Password = named(c.Password, name)
+		all = append(all, upstreamOf{naming.Cache + name, "projects.cache." + name, &c})
 	}
 	return all
 }

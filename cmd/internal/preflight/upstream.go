@@ -14,6 +14,13 @@ import (
 	"example.org/breakwater/registry"
 )
 
+// asked reports whether the edge has a way of its own there: a registry below a path, or one
+// whose login is its cloud's, is Harbor's alone to ask.
+func (u upstreamOf) asked() bool {
+	address, err := url.Parse(wire.UpstreamAddress(u.Cache))
+	return err == nil && strings.Trim(address.Path, "/") == "" && u.Provider != "aws-ecr"
+}
+
 // tryUpstream asks the registry that a cache is of, as its edge would.
 func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 	field, address := u.field, wire.UpstreamAddress(u.Cache)

@@ -3,7 +3,6 @@ package preflight
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,9 +19,6 @@ const oldDatabase = 90 * 24 * time.Hour
 // tryGSLB looks at what the name server reads and writes, and at what it is to say.
 func (m *machine) tryGSLB(_ context.Context, r *results) {
 	f, g := m.Fleet, m.Fleet.GSLB
-	if _, err := netip.ParseAddr(f.Domain); err == nil {
-		r.fault("domain", "domain", f.Domain+" is an address: nobody asks a name server for it", "write the name that clients use, as harbor.example.org")
-	}
 	if len(m.own.GSLB) == 0 {
 		r.warn("no-address", "datacenters."+m.Datacenter+".gslb", "no address of this datacenter's name server is in the fleet file: the zone does not name it, and no resolver asks it",
 			"write its public address into datacenters."+m.Datacenter+".gslb, and delegate to it")

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/proxy/peer"
 )
 
@@ -65,13 +67,53 @@ func (m *machine) tryKey(ctx context.Context, r *results, c *client, name, addre
 		return // they do not know each other, or another check has said why not
 	}
 	c.show = peer.NewKey(keys, m.Datacenter, m.Now).Shows(name)
-	a, err := c.get(ctx, address+peer.Path+"/v2/", nil)
-	switch {
-	case err != nil:
-		noAnswer(ctx, r, "datacenters."+name+".edge", address, "harbor.ca or edge.peers.ca", err)
-	case a.status == http.StatusOK:
-		r.say("it knows this datacenter's edge")
-	default:
-		r.fault("stranger", field, fmt.Sprintf("the edge of %s does not know this datacenter's (%d): what %s leads to is another one there", name, a.status, field), "give all edges the same, and start them again")
+	a, err := c.get(ctx, address+helloPath, nil)
+	if err == nil && a.status == http.StatusNotFound { // an older program
+		a, err = c.get(ctx, address+peer.Path+"/v2/", nil)
 	}
+	if err != nil {
+		noAnswer(ctx, r, "datacenters."+name+".edge", address, "harbor.ca or edge.peers.ca", err)
+		return
+	}
+	var said hello
+	if json.Unmarshal(a.body, &said) != nil {
+		said = hello{}
+	}
+	switch {
+	case said.Refused == "clock":
+		return // by its Date it was found already
+	case said.Refused == "certificate":
+		r.fault("refuses-certificate", "edge.tls", fmt.Sprintf("the edge of %s does not believe this edge's certificate: %s", name, oneLine(errors.New(said.Why))), "have it issued by the authority of edge.peers.ca there, for clients too and for the host of this edge's address")
+		return
+	case a.status != http.StatusOK:
+		r.fault("stranger", field, fmt.Sprintf("the edge of %s does not know this datacenter's (%d): what %s leads to is another one there", name, a.status, field), "give all edges the same; previous_key lets the one before count meanwhile")
+		return
+	}
+	r.say("it knows this datacenter's edge")
+	m.tryView(ctx, r, name, said)
+}
+
+// helloPath is where an edge says of itself to a peer how they stand.
+const helloPath = peer.Path + "/hello"
+
+// hello is what it says.
+type hello struct {
+	Version string            `json:"version"`
+	Sees    map[string]string `json:"sees"` // by datacenter: how it sees that edge
+	Refused string            `json:"refused"`
+	Why     string            `json:"why"`
+}
+
+// tryView compares what a peer says with what is here: its version, and how it sees this
+// datacenter's edge, where that runs.
+func (m *machine) tryView(ctx context.Context, r *results, name string, said hello) {
+	field := "datacenters." + name + ".edge"
+	if own := daemon.Version(); said.Version != "" && said.Version != own {
+		r.warn("version", field, fmt.Sprintf("the edge of %s is of version %s, and this program of %s", name, said.Version, own), "bring all edges to one version, one datacenter after the other")
+	}
+	seen := said.Sees[m.Datacenter]
+	if seen == "" || seen == "ok" || heldByEdge(ctx, m, onThisMachine(m.Fleet.Edge.Listen)) != nil {
+		return
+	}
+	r.warn("sees", field, fmt.Sprintf("the edge of %s sees this datacenter's so: %s", name, oneLine(errors.New(seen))), "see its log, and whether datacenters."+m.Datacenter+".edge can be reached from there")
 }

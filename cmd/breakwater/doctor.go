@@ -14,6 +14,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/provision"
 )
 
 // The statuses of doctor, and of check with --datacenter.
@@ -67,6 +68,10 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := fleet.ReadFile(config)
+			var faults fleet.Faults
+			if errors.As(err, &faults) {
+				return printPreflight(cmd.OutOrStdout(), findings(faults), asJSON)
+			}
 			if err != nil {
 				return err
 			}
@@ -104,6 +109,14 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
 	return cmd
+}
+
+// findings are the faults of a fleet file, with which nothing can be tried.
+func findings(faults fleet.Faults) (all []preflight.Finding) {
+	for _, f := range faults {
+		all = append(all, preflight.Finding{ID: "fleet.fault", Check: "fleet file", Result: preflight.Bad, Subject: f.Field, What: f.String(), Do: "mend the line, and see breakwater check"})
+	}
+	return all
 }
 
 // progress shows a person at a terminal what is still being tried.
@@ -171,7 +184,7 @@ func printTable(w io.Writer, found []preflight.Finding) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%d faults, %d warnings.\n", faults, warnings)
+	_, err := fmt.Fprintf(w, "\n%s, %s.\n", provision.Counted(faults, "fault"), provision.Counted(warnings, "warning"))
 	return err
 }
 

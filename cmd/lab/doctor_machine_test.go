@@ -75,6 +75,9 @@ var elsewhereTroubles = []trouble{
 	{name: "a peer is the edge of another datacenter", id: "peer.other", do: func(t *testing.T, p *patient) string {
 		return p.peer(t, serve(t, front(t, p.Datacenters[2].Edge, func(*http.Response) {})))
 	}},
+	{name: "a peer is not where clients are sent", id: "peer.address", warn: true, do: func(t *testing.T, p *patient) string {
+		return p.with(t, "addresses: ["+places[1].host+"]", "addresses: ["+places[1].host+", 127.0.20.7]")
+	}},
 	{name: "a peer is no edge", id: "peer.other", do: func(t *testing.T, p *patient) string { return p.peer(t, p.Upstreams[0].URL) }},
 	{name: "an upstream is down", id: "upstream.refused", do: func(t *testing.T, p *patient) string {
 		return p.with(t, p.Upstreams[0].URL, nobody(t))

@@ -88,7 +88,7 @@ func (m *machine) tryFiles(_ context.Context, r *results) {
 			r.fault("broken", one.field, fmt.Sprintf("%s: %s: %s", one.field, one.path, oneLine(err)), "put the right file there, in PEM")
 		}
 	}
-	r.say("%d files are read", len(files))
+	r.say("files that are read: %d", len(files))
 }
 
 const largestFile = 4 << 20

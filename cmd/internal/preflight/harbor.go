@@ -73,7 +73,7 @@ func (h *harborTrial) ask(ctx context.Context, r *results) bool {
 		r.fault("unhealthy", h.field(), "Harbor says that these of its components are not healthy: "+strings.Join(names, ", "), "see their logs; what needs them is not tried here")
 		return false
 	}
-	r.say("%s is a Harbor, and its %d components are healthy", h.address(), len(health.Components))
+	r.say("%s is a Harbor, all its %d components healthy", h.address(), len(health.Components))
 	return h.tryRealm(ctx, r)
 }
 

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/proxy/peer"
@@ -47,6 +50,63 @@ func (m *machine) tryPeer(ctx context.Context, r *results, name string) {
 	}
 	m.tryKey(ctx, r, c, name, address)
 	r.say("%s answers", address)
+	if r.well() && f.GSLB != nil {
+		m.tryAddresses(ctx, r, name)
+	}
+}
+
+// tryAddresses asks a datacenter's edge where DNS sends clients, by the one name: at the port
+// of its own address, or at that of HTTPS where something stands before it.
+func (m *machine) tryAddresses(ctx context.Context, r *results, name string) {
+	field := "datacenters." + name + ".addresses"
+	own, err := url.Parse(string(m.Fleet.Datacenters[name].Edge))
+	if err != nil {
+		return
+	}
+	wheres := []*url.URL{own}
+	if own.Scheme != "https" || own.Port() != "" {
+		wheres = append(wheres, &url.URL{Scheme: "https", Host: own.Hostname()})
+	}
+	for _, a := range m.Fleet.Datacenters[name].Addresses {
+		var err error
+		for _, where := range wheres {
+			if err = m.askAddress(ctx, name, where, a.Addr); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			r.warn("address", field, fmt.Sprintf("DNS sends clients to %s, where from here the edge of %s is not: %s", a, name, oneLine(err)), "write the address that clients reach it at, and let it pass; where they alone reach it, leave this out with --skip peer.address")
+		}
+	}
+}
+
+func (m *machine) askAddress(ctx context.Context, name string, where *url.URL, address netip.Addr) error {
+	port := where.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[where.Scheme]
+	}
+	c := newClient(m, nil, m.Fleet.Harbor.CA, m.Fleet.Edge.Peers.CA)
+	transport := c.http.Transport.(*http.Transport)
+	transport.Proxy = nil
+	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(address.String(), port))
+	}
+	a, err := c.get(ctx, where.Scheme+"://"+net.JoinHostPort(m.Fleet.Domain, port)+healthPath, nil)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err
+		}
+		return err
+	}
+	var health edgeHealth
+	switch err := json.Unmarshal(a.body, &health); {
+	case err != nil || health.Datacenter == "":
+		return fmt.Errorf("something else answers %d there", a.status)
+	case health.Datacenter != name:
+		return fmt.Errorf("the edge of %s answers", health.Datacenter)
+	}
+	return nil
 }
 
 // shown is the certificate that edges know each other by; nil where they do not.

@@ -56,7 +56,7 @@ func (m *machine) tryPorts(ctx context.Context, r *results) {
 		}
 	}
 	if free > 0 {
-		r.say("%d are free", free)
+		r.say("free: %d", free)
 	}
 	if len(held) > 0 {
 		r.say("breakwater runs and holds %s", strings.Join(held, ", "))

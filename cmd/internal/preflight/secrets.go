@@ -83,9 +83,9 @@ func (m *machine) trySecrets(ctx context.Context, r *results) {
 			r.fault("short", one.field, fmt.Sprintf("%s: %s", one.field, oneLine(err)), "write another one, the same for all that share it; previous_key lets the one before count meanwhile")
 		}
 	}
-	r.say("%d references lead to a secret", looked)
+	r.say("references that lead to a secret: %d", looked)
 	if later > 0 {
-		r.say("%d of Vault's are not looked up here; doctor does", later)
+		r.say("%d of Vault's not looked up here; doctor does", later)
 	}
 }
 

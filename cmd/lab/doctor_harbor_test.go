@@ -127,6 +127,17 @@ var harborTroubles = []trouble{
 		t.Cleanup(server.Close)
 		return p.harbor(t, server.URL)
 	}},
+	{name: "Harbor speaks no TLS", id: "harbor.scheme", do: func(t *testing.T, p *patient) string {
+		return p.harbor(t, strings.Replace(p.Datacenters[0].Harbor, "http:", "https:", 1))
+	}},
+	{name: "Harbor speaks TLS", id: "harbor.scheme", do: func(t *testing.T, p *patient) string {
+		server := httptest.NewTLSServer(front(t, p.Datacenters[0].Harbor, func(*http.Response) {}))
+		t.Cleanup(server.Close)
+		return p.harbor(t, strings.Replace(server.URL, "https:", "http:", 1))
+	}},
+	{name: "Harbor redirects", id: "harbor.redirect", do: func(t *testing.T, p *patient) string {
+		return p.harbor(t, serve(t, http.RedirectHandler("https://harbor.example.net/", http.StatusMovedPermanently)))
+	}},
 	{name: "the robot's secret is another one", id: "robot.login", do: func(t *testing.T, p *patient) string {
 		return p.with(t, p.dir+"/edge-secret", put(t, "Wrong1Secret2"))
 	}},

@@ -135,7 +135,10 @@ func noAnswer(ctx context.Context, r *results, subject, address, ca string, err 
 	var names x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var timeout net.Error
+	var plain tls.RecordHeaderError
 	switch {
+	case errors.As(err, &plain), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		r.fault("scheme", subject, fmt.Sprintf("%s (%s) speaks no TLS", u.Host, subject), "write http:// in place of https://, or let it have a certificate")
 	case errors.As(err, &dns):
 		r.fault("unresolved", subject, fmt.Sprintf("%s (%s): the name does not resolve: %s", u.Hostname(), subject, dns.Err), "write the right name, or let this machine's resolver know it")
 	case errors.As(err, &unknown), errors.As(err, &names), errors.As(err, &invalid):

@@ -62,6 +62,12 @@ func (h *harborTrial) ask(ctx context.Context, r *results) bool {
 	case a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout:
 		r.fault("unhealthy", h.field(), fmt.Sprintf("what stands before Harbor at %s answers %d: core is away", h.address(), a.status), "start Harbor; its core's log says why it is away")
 		return false
+	case a.status >= 300 && a.status < 400:
+		r.fault("redirect", h.field(), fmt.Sprintf("%s redirects to %q, and is not followed: credentials go to the fleet file's hosts alone", h.address(), a.header.Get("Location")), "write the address that it redirects to")
+		return false
+	case a.status == http.StatusBadRequest && strings.HasPrefix(h.address(), "http://") && strings.Contains(string(a.body), "HTTPS"):
+		r.fault("scheme", h.field(), h.address()+" speaks TLS", "write https:// in place of http://")
+		return false
 	case err != nil || health.Status == "" || len(health.Components) == 0:
 		return h.askRegistry(ctx, r)
 	}

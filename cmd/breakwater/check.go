@@ -93,7 +93,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 	if f.Edge.Robot.Secret.IsZero() {
 		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
 	}
-	for _, finding := range provision.Lint(f, nil) {
+	for _, finding := range provision.Folded(append(provision.Lint(f, nil), provision.Assumed(f)...)) {
 		notes = append(notes, finding.Field+": "+finding.Message)
 	}
 	if len(f.Datacenters) < 2 {

@@ -22,6 +22,8 @@ type Fleet struct {
 	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
 
 	Order []string // the datacenters' names as they stand in the file
+
+	source *source
 }
 
 // Fault is one thing that is wrong with a file.
@@ -77,7 +79,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 	d := &decoder{file: name, lines: map[string]int{}}
 	f := &Fleet{}
 	if d.load(data, f) {
-		f.Order = d.order
+		f.Order, f.source = d.order, &source{name, d.lines}
 		f.setDefaults()
 		f.check(d)
 	}

@@ -107,7 +107,6 @@ func TestWhatIsNoHarborIsNotAway(t *testing.T) {
 		"plain HTTP where TLS is meant": {func(*testing.T) string { return strings.Replace(mad1, "http:", "https:", 1) }, "speaks no TLS: write http://"},
 		"TLS where plain HTTP is meant": {tls("http"), "speaks TLS: write https://"},
 		"a certificate of nobody":       {tls("https"), "certificate"},
-		"a path":                        {func(*testing.T) string { return mad1 + "/harbor" }, "without a path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := c.at(t)

@@ -1,0 +1,108 @@
+// Package signed lets the nodes of a fleet, and those who steer it, ask each other over
+// HTTP that anybody may read and change on its way: a question is signed with a key that
+// both share, and so is its answer. Nothing is kept secret.
+package signed
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/breakwater/internal/keyring"
+)
+
+const (
+	// Header has the signature, of questions and of answers. A question that is signed with
+	// two keys has two of them.
+	Header = "Breakwater-Signature"
+
+	maxBody    = 1 << 20         // bytes, of a question and of an answer
+	maxClock   = 2 * time.Minute // that two clocks may differ
+	maxHeaders = 4               // of signatures that are tried
+)
+
+// signature says who asks whom, when, and with which key.
+type signature struct {
+	key      string // its ID
+	from, to string
+	at       time.Time
+	nonce    string
+	mac      string
+}
+
+func (s signature) String() string {
+	return url.Values{"key": {s.key}, "from": {s.from}, "to": {s.to}, "at": {strconv.FormatInt(s.at.UnixMilli(), 10)}, "nonce": {s.nonce}, "mac": {s.mac}}.Encode()
+}
+
+func parse(text string) (s signature, err error) {
+	v, err := url.ParseQuery(text)
+	if err != nil || len(text) > 1<<10 {
+		return s, errors.New("no signature")
+	}
+	ms, err := strconv.ParseInt(v.Get("at"), 10, 64)
+	return signature{v.Get("key"), v.Get("from"), v.Get("to"), time.UnixMilli(ms), v.Get("nonce"), v.Get("mac")}, err
+}
+
+// sign returns the signature with its MAC, which covers the other parts and what, the parts of a message.
+func (s signature) sign(k keyring.Key, what ...string) signature {
+	s.key, s.mac = k.ID, ""
+	h := hmac.New(sha256.New, k.Secret)
+	for _, part := range append([]string{s.String()}, what...) {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	s.mac = hex.EncodeToString(h.Sum(nil))
+	return s
+}
+
+// holds reports whether the signature is that of the key.
+func (s signature) holds(k keyring.Key, what ...string) bool {
+	return hmac.Equal([]byte(s.sign(k, what...).mac), []byte(s.mac))
+}
+
+// questionOf and answerOf are what is signed of a message.
+func questionOf(method string, u *url.URL, body []byte) []string {
+	return []string{"question", method, u.RequestURI(), string(body)}
+}
+
+func answerOf(status int, body []byte) []string {
+	return []string{"answer", strconv.Itoa(status), string(body)}
+}
+
+// verify finds the signature of a question to this node. The error says what is wrong
+// with it, and what to do.
+func verify(ring *keyring.Ring, r *http.Request, self string, now time.Time, body []byte) (signature, keyring.Key, error) {
+	headers := r.Header.Values(Header)
+	for _, text := range headers[:min(len(headers), maxHeaders)] {
+		s, err := parse(text)
+		if err != nil {
+			continue
+		}
+		key, ok := ring.Find(keyring.Operators, s.key)
+		if !ok || !s.holds(key, questionOf(r.Method, r.URL, body)...) {
+			continue
+		}
+		switch away := now.Sub(s.at); {
+		case s.to != self:
+			return s, key, fmt.Errorf("the question is for %s, and this is %s: compare the addresses in the fleet file", s.to, self)
+		case away.Abs() > maxClock:
+			return s, key, fmt.Errorf("the clock of %s and that of %s differ by %s: set both by NTP", s.from, self, away.Abs().Round(time.Second))
+		}
+		return s, key, nil
+	}
+	if len(headers) == 0 {
+		return signature{}, keyring.Key{}, errors.New("the question is not signed")
+	}
+	return signature{}, keyring.Key{}, errors.New("the question is signed with another key: compare the keys of the two fleet files")
+}
+
+// sentence is a text as the rest of a line.
+func sentence(body []byte) string {
+	return strings.Join(strings.Fields(string(body[:min(len(body), 500)])), " ")
+}

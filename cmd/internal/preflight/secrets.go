@@ -78,7 +78,7 @@ func (m *machine) trySecrets(ctx context.Context, r *results) {
 		looked++
 		value, err := m.lookUp(ctx, one.ref)
 		if err != nil {
-			r.fault("missing", one.field, fmt.Sprintf("%s: %s", one.field, oneLine(err)), secretAdvice(one.ref))
+			r.fault("missing", one.field, fmt.Sprintf("%s: %s", m.Fleet.Where(one.field), oneLine(err)), secretAdvice(one.ref))
 		} else if err := keyring.Check(value); err != nil && slices.Contains(sharedKeys, one.field) {
 			r.fault("short", one.field, fmt.Sprintf("%s: %s", one.field, oneLine(err)), "write another one, the same for all that share it; previous_key lets the one before count meanwhile")
 		}

@@ -137,12 +137,12 @@ Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the 
 	return err
 }
 
-// root is where a check of the delegation begins.
+// root is where a check of the delegation begins; this machine is not the lab's matter.
 func (r *report) root() string {
 	if r.Parent == "" {
 		return ""
 	}
-	return " --root " + r.Parent
+	return " --root " + r.Parent + " --skip machine,store"
 }
 
 // table shows where everything is.

@@ -58,7 +58,7 @@ var imports = map[string][]string{
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	// What a machine lacks is found by asking as its daemons ask.
-	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "proxy/peer", "registry"},
+	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "proxy/hello", "proxy/peer", "registry"},
 	"bench":                  {"registry", "internal/lab"},
 	"bench/mutate":           {}, // it reads programs, and knows none
 	"cmd/breakwater":         {"gslb", "provision", "cmd/internal/preflight", "cmd/internal/wire", "internal/fleet", "internal/keyring", "internal/secret", "internal/daemon", "internal/naming"},

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 var machineTroubles = []trouble{
@@ -105,5 +109,19 @@ var elsewhereTroubles = []trouble{
 		}
 		t.Cleanup(other.close)
 		return other.address + "\x00" + p.fleet
+	}},
+	{name: "a peer does not reach this edge", id: "peer.sees", warn: true, do: func(t *testing.T, p *patient) string {
+		act := func(verb string) {
+			output(t, exec.Command(bin(t, "lab"), verb, "par1", "mad1", "--lab", p.dir, "--for", "0"))
+		}
+		act("partition")
+		t.Cleanup(func() { act("heal") })
+		trial.Until(t, func() error { // edges ask each other every six seconds
+			if _, _, printed := p.examine(t, p.fleet, p.Parent); !strings.Contains(printed, "unreachable") {
+				return errors.New("mad1's edge sees par1's yet")
+			}
+			return nil
+		})
+		return p.fleet
 	}},
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // patient is the first datacenter of a lab, as breakwater doctor looks at it.
@@ -40,7 +42,20 @@ func startPatient(t *testing.T) *patient {
 		t.Fatal(err)
 	}
 	p.fleet, p.dir = string(text), p.Dir
+	p.acquainted(t)
 	return p
+}
+
+// acquainted waits until the edges see each other: they ask every six seconds, and may have
+// begun before the others.
+func (p *patient) acquainted(t *testing.T) {
+	t.Helper()
+	trial.Until(t, func() error {
+		if found, _, printed := p.examine(t, p.fleet, p.Parent); slices.ContainsFunc(found, func(f finding) bool { return f.ID == "peer.sees" }) {
+			return errors.New(printed)
+		}
+		return nil
+	})
 }
 
 // examine has doctor look at a fleet file, and returns what is not well.
@@ -111,6 +126,10 @@ func (p *patient) suffer(t *testing.T, c trouble) {
 		parent, text = at, rest
 	}
 	found, status, printed := p.examine(t, text, parent)
+	if c.id != "peer.sees" && slices.ContainsFunc(found, func(f finding) bool { return f.ID == "peer.sees" }) { // on a machine that is busy
+		p.acquainted(t)
+		found, status, printed = p.examine(t, text, parent)
+	}
 	found = slices.DeleteFunc(found, func(f finding) bool { return slices.Contains(p.machine, f.ID) })
 	if len(found) != 1 || found[0].ID != c.id {
 		t.Fatalf("want %s alone:\n%s", c.id, printed)

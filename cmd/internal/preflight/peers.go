@@ -10,8 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
+	"slices"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/peer"
 )
 
@@ -127,7 +130,7 @@ func (m *machine) tryKey(ctx context.Context, r *results, c *client, name, addre
 		return // they do not know each other, or another check has said why not
 	}
 	c.show = peer.NewKey(keys, m.Datacenter, m.Now).Shows(name)
-	a, err := c.get(ctx, address+helloPath, nil)
+	a, err := c.get(ctx, address+peer.HelloPath, nil)
 	if err == nil && a.status == http.StatusNotFound { // an older program
 		a, err = c.get(ctx, address+peer.Path+"/v2/", nil)
 	}
@@ -135,15 +138,18 @@ func (m *machine) tryKey(ctx context.Context, r *results, c *client, name, addre
 		noAnswer(ctx, r, "datacenters."+name+".edge", address, "harbor.ca or edge.peers.ca", err)
 		return
 	}
-	var said hello
+	var said peer.Hello
 	if json.Unmarshal(a.body, &said) != nil {
-		said = hello{}
+		said = peer.Hello{}
 	}
 	switch {
-	case said.Refused == "clock":
+	case said.Refused == peer.RefusedClock:
 		return // by its Date it was found already
-	case said.Refused == "certificate":
+	case said.Refused == peer.RefusedCertificate:
 		r.fault("refuses-certificate", "edge.tls", fmt.Sprintf("the edge of %s does not believe this edge's certificate: %s", name, oneLine(errors.New(said.Why))), "have it issued by the authority of edge.peers.ca there, for clients too and for the host of this edge's address")
+		return
+	case said.Refused == peer.RefusedDatacenter:
+		r.fault("stranger", "datacenters", fmt.Sprintf("the edge of %s does not take this one for that of %s: %s", name, m.Datacenter, oneLine(errors.New(said.Why))), "compare the two fleet files, and --datacenter")
 		return
 	case a.status != http.StatusOK:
 		r.fault("stranger", field, fmt.Sprintf("the edge of %s does not know this datacenter's (%d): what %s leads to is another one there", name, a.status, field), "give all edges the same; previous_key lets the one before count meanwhile")
@@ -153,27 +159,19 @@ func (m *machine) tryKey(ctx context.Context, r *results, c *client, name, addre
 	m.tryView(ctx, r, name, said)
 }
 
-// helloPath is where an edge says of itself to a peer how they stand.
-const helloPath = peer.Path + "/hello"
-
-// hello is what it says.
-type hello struct {
-	Version string            `json:"version"`
-	Sees    map[string]string `json:"sees"` // by datacenter: how it sees that edge
-	Refused string            `json:"refused"`
-	Why     string            `json:"why"`
-}
+// released are the versions that can be compared: what is built of a tree between two is not.
+var released = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+$`)
 
 // tryView compares what a peer says with what is here: its version, and how it sees this
 // datacenter's edge, where that runs.
-func (m *machine) tryView(ctx context.Context, r *results, name string, said hello) {
+func (m *machine) tryView(ctx context.Context, r *results, name string, said peer.Hello) {
 	field := "datacenters." + name + ".edge"
-	if own := daemon.Version(); said.Version != "" && said.Version != own {
+	if own := daemon.Version(); said.Version != own && released.MatchString(said.Version) && released.MatchString(own) {
 		r.warn("version", field, fmt.Sprintf("the edge of %s is of version %s, and this program of %s", name, said.Version, own), "bring all edges to one version, one datacenter after the other")
 	}
-	seen := said.Sees[m.Datacenter]
-	if seen == "" || seen == "ok" || heldByEdge(ctx, m, onThisMachine(m.Fleet.Edge.Listen)) != nil {
+	seen := hello.State(said.Sees[m.Datacenter])
+	if slices.Contains([]hello.State{"", hello.OK, hello.Unknown, hello.Older}, seen) || heldByEdge(ctx, m, onThisMachine(m.Fleet.Edge.Listen)) != nil {
 		return
 	}
-	r.warn("sees", field, fmt.Sprintf("the edge of %s sees this datacenter's so: %s", name, oneLine(errors.New(seen))), "see its log, and whether datacenters."+m.Datacenter+".edge can be reached from there")
+	r.warn("sees", field, fmt.Sprintf("the edge of %s sees this datacenter's so: %s", name, oneLine(errors.New(string(seen)))), "see its log, and whether datacenters."+m.Datacenter+".edge can be reached from there")
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
@@ -224,7 +225,7 @@ type results struct {
 func (r *results) say(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.said = append(r.said, fmt.Sprintf(format, args...))
+	r.said = append(r.said, clean(fmt.Sprintf(format, args...)))
 }
 
 // cannot tells why the check was not made: what it needs is what another one looks at.
@@ -241,7 +242,26 @@ func (r *results) warn(id, subject, what, do string)  { r.add(Warning, id, subje
 func (r *results) add(result Result, id, subject, what, do string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.found = append(r.found, Finding{ID: r.check.id + "." + id, Check: r.check.name, Result: result, Subject: subject, What: what, Do: do})
+	r.found = append(r.found, Finding{ID: r.check.id + "." + id, Check: r.check.name, Result: result, Subject: clean(subject), What: clean(what), Do: clean(do)})
+}
+
+const longestText = 1000 // bytes: much of it was said by others
+
+// clean is a text for logs and terminals: on one line, and with nothing that steers them.
+func clean(text string) string {
+	text = strings.Map(func(c rune) rune {
+		switch {
+		case unicode.IsSpace(c):
+			return ' '
+		case !unicode.IsGraphic(c):
+			return -1
+		}
+		return c
+	}, text)
+	if len(text) > longestText {
+		return strings.ToValidUTF8(text[:longestText], "") + "…"
+	}
+	return text
 }
 
 // well reports whether nothing was found so far.

@@ -126,6 +126,17 @@ func TestARegistryThatIsNoHarbor(t *testing.T) {
 	}
 }
 
+// What others say neither steers a terminal nor fills it.
+func TestWhatOthersSay(t *testing.T) {
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"bad","components":[{"name":"core\u001b[2Jx\ny%s","status":"unhealthy"}]}`, strings.Repeat("z", 100<<10))
+	})
+	found := examine(t, Whole, address, "", "", "harbor")
+	if len(found) != 1 || found[0].ID != "harbor.unhealthy" || len(found[0].What) > 1100 || strings.ContainsAny(found[0].What, "\x1b\n") {
+		t.Errorf("%.300v", found)
+	}
+}
+
 // Credentials are shown where the registry's challenge says, and to its own domain alone.
 func TestAnUpstreamsCredentials(t *testing.T) {
 	var realm string

@@ -177,7 +177,7 @@ func TestOffline(t *testing.T) {
 
 func TestASecretThatIsNotInVault(t *testing.T) {
 	t.Setenv("PREFLIGHT_TOKEN", "x")
-	found := examine(t, Start, nobody, ", robot: { secret: \"vault:secret/a#b\" }", fmt.Sprintf("secrets: { vault: { address: %q, login: { token: \"env:PREFLIGHT_TOKEN\" } } }", nobody), "secrets", "robot")
+	found := examine(t, Whole, nobody, ", robot: { secret: \"vault:secret/a#b\" }", fmt.Sprintf("secrets: { vault: { address: %q, login: { token: \"env:PREFLIGHT_TOKEN\" } } }", nobody), "secrets", "robot")
 	if len(found) != 2 || found[0].ID != "secrets.missing" || found[0].Subject != "edge.robot.secret" || found[1].Result != Untried {
 		t.Errorf("%+v", found)
 	}

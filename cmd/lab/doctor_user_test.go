@@ -56,7 +56,11 @@ func TestDoctorAsAUser(t *testing.T) {
 		}
 	}
 	want := []string{"certificate.unreadable", "store.not-writable"}
-	if start, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil && string(start) != "0\n" {
+	var start int
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
+		fmt.Sscan(string(text), &start) //nolint:errcheck // the kernel's own number
+	}
+	if start > 443 {
 		want = append(want, "ports.privilege")
 	}
 	if !slices.Equal(ids, want) {

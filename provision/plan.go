@@ -79,14 +79,27 @@ type Plan struct {
 	Changes []Change `json:"changes"`
 	Faults  []Fault  `json:"faults,omitempty"` // datacenters that could not be read: the rest is planned without them
 	Notes   []string `json:"notes,omitempty"`  // what a person should know, and no change mends
+	Unseen  []Key    `json:"unseen,omitempty"` // what Harbors did not show this account: it is left alone
 	Objects int      `json:"objects"`          // wanted of all datacenters
-	Read    int      `json:"read"`             // of them in datacenters that were read
+	Read    int      `json:"read"`             // of them, those that could be read
 	Calls   int64    `json:"calls"`            // to the Harbors' management APIs
 	Proofs  int64    `json:"proofs"`           // logins of robots and pings of registries
+	Proven  int      `json:"proven"`           // secrets that are the fleet file's
+	Unsure  int      `json:"unproven"`         // secrets of which that could not be found out: the notes say why
 
-	want *wanted
-	have map[string]*having
+	want  *wanted
+	have  map[string]*having
+	notes []note // those of Notes that are of objects, in their order
 }
+
+// note is what a person should know of an object.
+func (p *Plan) note(k Key, format string, args ...any) {
+	p.notes = append(p.notes, note{k, fmt.Sprintf(format, args...)})
+	p.Notes = append(p.Notes, p.notes[len(p.notes)-1].String())
+}
+
+// ShortNotes are the notes for a person to read: what is the same of many objects is said once.
+func (p *Plan) ShortNotes() []string { return append(folded(p.notes), p.Notes[len(p.notes):]...) }
 
 // compareAll is the plan: what is wanted against what is had. It is a pure function.
 func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Plan {
@@ -100,11 +113,11 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
 		if h.silent && slices.ContainsFunc(slices.Collect(maps.Keys(want.objects)), func(k Key) bool { return k.Datacenter == datacenter && k.Kind == kindWebhook }) {
-			p.Notes = append(p.Notes, datacenter+": webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
+			p.note(Key{Datacenter: datacenter}, "webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
 		}
 		p.extra(h, prune)
 		if h.shallow {
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", datacenter, lookedInto))
+			p.note(Key{Datacenter: datacenter}, "more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", lookedInto)
 		}
 	}
 	return p
@@ -114,7 +127,9 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	want, secret := p.want.objects[k], p.want.secrets[k]
 	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
 	if c.have == nil && k.Kind == kindConfiguration {
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: this account may not see it, so it is left alone", k))
+		p.Read--
+		p.Unseen = append(p.Unseen, k)
+		p.note(k, "this account may not see it, so it is left alone")
 		return
 	}
 	if c.have == nil {
@@ -160,15 +175,18 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 	case rewrite:
 		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(whatever it is)", ours}), true
 	case c.have.secret == differs && p.hasSuccessor(c.Key):
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: it has its old secret, and a successor beside it has the new one; rotate --finish ends that", c.Key))
+		p.note(c.Key, "it has its old secret, and a successor beside it has the new one; rotate --finish ends that")
 	case c.have.secret == differs:
 		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(another one)", ours}), true
 	case c.Kind == kindConfiguration && len(c.Fields) > 0:
 		// It cannot be read nor tried: whenever something of it changes it is written too.
 		c.Fields, c.resets = append(c.Fields, FieldChange{"oidc_client_secret", "(Harbor does not say)", ours}), true
 	case c.Kind == kindConfiguration:
+	case c.have.secret == proven:
+		p.Proven++
 	case c.have.secret == unproven && c.have.whyNot != "":
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: its secret could not be proven: %s", c.Key, c.have.whyNot))
+		p.Unsure++
+		p.note(c.Key, "its secret could not be proven: %s", c.have.whyNot)
 	}
 }
 
@@ -198,7 +216,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		switch o := e.object.(type) {
 		case *project:
 			if isManaged(k.Name) {
-				p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file; it is left alone, as projects always are", k))
+				p.note(k, "it is not in the fleet file; it is left alone, as projects always are")
 			}
 		case *robot:
 			ours = strings.HasSuffix(o.description, mark)
@@ -215,14 +233,14 @@ func (p *Plan) extra(h *having, prune bool) {
 		}
 		switch {
 		case needed != "":
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, needed))
+			p.note(k, "%s", needed)
 		case ours && prune:
 			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
 		case ours:
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
+			p.note(k, "it is not in the fleet file any more; --prune deletes it")
 		default:
 			if note := p.foreign(h, k, e.object); note != "" {
-				p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, note))
+				p.note(k, "%s", note)
 			}
 		}
 	}
@@ -296,6 +314,20 @@ func (p *Plan) changed() (all []string) {
 func (p *Plan) Refused() error {
 	var errs []error
 	for _, f := range Together(slices.DeleteFunc(slices.Clone(p.Faults), func(f Fault) bool { return f.Away })) {
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Hidden is an error where Harbors did not show what the fleet file wants: an apply leaves
+// it alone, and has not made it as the file says.
+func (p *Plan) Hidden() error {
+	var hidden []Fault
+	for _, k := range p.Unseen {
+		hidden = append(hidden, Fault{Datacenter: k.Datacenter, Message: fmt.Sprintf("%s %s was left alone, as this account may not see it: log in as an administrator, or leave it out of the fleet file", k.Kind, k.Name)})
+	}
+	var errs []error
+	for _, f := range Together(hidden) {
 		errs = append(errs, errors.New(f.String()))
 	}
 	return errors.Join(errs...)

@@ -57,14 +57,13 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	for name := range f.Datacenters {
 		p.wanting.prefixes[name] = f.Harbor.RobotPrefix
 	}
-	if user == "" || password == "" && s.Err() == nil {
-		return nil, errors.New("harbor.username and harbor.password are missing: provision logs in with them")
+	var unset, unlisted error
+	if f.Harbor.Username.IsZero() || f.Harbor.Password.IsZero() {
+		unset = errors.New("harbor.username and harbor.password are missing: provision logs in with them")
 	}
-	if p.wanting.keys, err = p.discover(ctx, s); err != nil {
-		return nil, err
-	}
+	p.wanting.keys, unlisted = p.discover(ctx, s)
 	d := p.wanting.wants() // looks every secret up
-	if err := errors.Join(append([]error{s.Err()}, d.faults...)...); err != nil {
+	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.faults...)...); err != nil {
 		return nil, err
 	}
 	for name, dc := range f.Datacenters {
@@ -99,7 +98,7 @@ func (p *Provisioner) each(do func(name string, h *harbor) error) []Fault {
 			if err := do(name, h); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				faults = append(faults, Fault{name, faultOf(err), away(err)})
+				faults = append(faults, Fault{name, h.faultOf(err), away(err)})
 			}
 		})
 	}
@@ -155,7 +154,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		plan.Calls, plan.Proofs = plan.Calls+h.calls.Load(), plan.Proofs+h.proofs.Load()
 	}
 	if n := plan.Count(Delete); n > cmp.Or(p.options.PruneMax, 10) {
-		return nil, fmt.Errorf("%d objects would be deleted, which is more than --prune-max allows: is the fleet file whole?", n)
+		return nil, fmt.Errorf("--prune would delete %s, which is more than --prune-max allows: is the fleet file whole?", Counted(n, "object"))
 	}
 	return plan, nil
 }

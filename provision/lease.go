@@ -193,9 +193,14 @@ func (p *Provisioner) hold(ctx context.Context, what string, datacenters []strin
 	}
 	holder := fmt.Sprintf("%s by %s, process %d", what, host, os.Getpid())
 	barred = map[string]error{}
+	p.greet(ctx, datacenters)
 	var taken []string
 	for _, name := range datacenters {
 		if _, ok := l.held[name]; ok {
+			continue
+		}
+		if err := p.harbors[name].unable(ctx); err != nil {
+			barred[name] = unsent{err}
 			continue
 		}
 		one := &lease{harbor: p.harbors[name], holder: holder, token: rand.Text(), term: cmp.Or(l.term, leaseTerm)}

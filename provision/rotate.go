@@ -150,6 +150,7 @@ func (p *Provisioner) readAll(ctx context.Context) (map[string]*having, []Fault)
 		p.wanting.prefixes[name] = got.prefix
 		return nil
 	})
+	p.spare()
 	return have, faults
 }
 
@@ -231,7 +232,8 @@ func (p *Provisioner) quiet(ctx context.Context, o RotateOptions, robots []Key) 
 	faults = p.each(func(name string, h *harbor) error {
 		for k, e := range have[name].entries {
 			if rule, ok := e.object.(*policy); ok && projects[rule.namespace] {
-				if err := h.idle(ctx, e.id, began, func() { o.Progress(fmt.Sprintf("%s is running; it is waited for", k)) }); err != nil {
+				waiting := sync.OnceFunc(func() { o.Progress(fmt.Sprintf("%s is running; it is waited for, up to %v", k, patience)) })
+				if err := h.idle(ctx, e.id, began, waiting); err != nil {
 					return fmt.Errorf("%s still runs: %w", k, err)
 				}
 			}

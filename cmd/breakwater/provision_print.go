@@ -4,9 +4,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
 
 	"example.org/breakwater/provision"
 )
+
+// waitingOn prints who is waited for, on stderr, as what is asked for is on stdout.
+func waitingOn(cmd *cobra.Command) func(string) {
+	var one sync.Mutex
+	return func(line string) {
+		one.Lock()
+		defer one.Unlock()
+		fmt.Fprintln(cmd.ErrOrStderr(), line)
+	}
+}
 
 // paint colours text on a terminal, and nowhere else (https://no-color.org too).
 type paint bool

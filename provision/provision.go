@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	}
 	p.wanting.keys, unlisted = p.discover(ctx, s)
 	d := p.wanting.wants() // looks every secret up
-	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.faults...)...); err != nil {
+	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.errs()...)...); err != nil {
 		return nil, err
 	}
 	for name, dc := range f.Datacenters {

@@ -129,6 +129,9 @@ func (p *Provisioner) finished(ctx context.Context, o RotateOptions, plan *Plan)
 	results := p.Apply(ctx, plan, func(r Result) { o.Progress(fmt.Sprintf("%s %s: %s", r.Action, r.Key, r.Outcome)) })
 	for _, r := range results {
 		if r.Outcome != Done {
+			if r.Place != "" {
+				r.Why += " (" + r.Place + ")"
+			}
 			return fmt.Errorf("%s: %s: %s; what is done stays, both secrets work, and the next run goes on", r.Key, r.Outcome, r.Why)
 		}
 	}

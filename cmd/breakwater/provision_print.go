@@ -123,7 +123,9 @@ func progressTo(w io.Writer, total int) func(provision.Result) {
 		text := fmt.Sprintf("[%d/%d] %s: %s %s %s: %s", n, total, r.Datacenter, r.Action, r.Kind, r.Name, r.Outcome)
 		switch r.Outcome {
 		case provision.Failed, provision.HalfDone:
-			text = colour.as(text, "31") + ": " + r.Why
+			if text = colour.as(text, "31") + ": " + r.Why; r.Place != "" {
+				text += " (" + r.Place + ")"
+			}
 		case provision.Deferred, provision.Stopped:
 			text = colour.as(text, "33") + ": " + r.Why
 		}

@@ -10,9 +10,13 @@ import (
 
 func (f *Fleet) checkProjects(d *decoder) {
 	p := &f.Projects
-	d.checkDefaults("multi-dc", "datacenters")
-	d.checkDefaults("cache", "endpoint", "username", "password", "datacenters")
-	d.checkDefaults("repl", "images", "datacenters")
+	for path, fields := range idleAt {
+		for _, field := range fields {
+			if d.written(path + "." + field) {
+				d.report(path+"."+field, "it does nothing there; write it for each project, and for Artifactory's beside defaults")
+			}
+		}
+	}
 	for _, name := range sorted(p.MultiDC.Items) {
 		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
 		checkName(d, path, naming.MultiDC+name)
@@ -34,15 +38,6 @@ func (f *Fleet) checkProjects(d *decoder) {
 	checkRetention(d, "projects.repl.defaults.retention", p.Repl.Defaults.Retention)
 	if a := p.Artifactory; a != nil {
 		f.checkArtifactory(d, a)
-	}
-}
-
-// checkDefaults reports fields that only a project has itself.
-func (d *decoder) checkDefaults(kind string, own ...string) {
-	for _, field := range own {
-		if path := "projects." + kind + ".defaults." + field; d.written(path) {
-			d.report(path, "it does nothing there; write it for each project")
-		}
 	}
 }
 
@@ -226,11 +221,6 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 	}
 	if a.Username.IsZero() != a.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
-	}
-	for _, field := range []string{"provider", "endpoint", "username", "password", "proxy", "ca", "datacenters"} {
-		if d.written(path + ".defaults." + field) {
-			d.report(path+".defaults."+field, "it does nothing there: what repositories have in common is written in projects.artifactory itself")
-		}
 	}
 	for _, pattern := range a.Exclude {
 		if err := naming.CheckPattern(pattern); err != nil {

@@ -7,6 +7,7 @@ import (
 
 func (f *Fleet) checkGSLB(d *decoder) {
 	g := f.GSLB
+	checkKeys(d, "gslb", g.Key, g.PreviousKey)
 	checkListeners(d, gslbListeners(g))
 	f.checkAnswer(d, "gslb", &GSLBName{g.Method, g.Panic, g.TTL, nil})
 	f.checkMembers(d, "gslb.order", g.Order)

@@ -24,7 +24,12 @@ type Fleet struct {
 
 	Order []string // the datacenters' names as they stand in the file
 	Notes []Note   // what can be so and is seldom meant, in the order of its lines
+
+	lines map[string]int
 }
+
+// Line is the line of the file that a field stands in; 0: in none.
+func (f *Fleet) Line(field string) int { return f.lines[field] }
 
 // Fault is one thing that is wrong with a file.
 type Fault struct {
@@ -85,7 +90,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 		if f.Version != nil && *f.Version > Version { // what else it says is not for this program to judge
 			return nil, Faults{{name, d.lines["version"], "version", fmt.Sprintf("this file is of version %d, and this program reads %d; take a newer breakwater", *f.Version, Version)}}
 		}
-		f.Order = d.order
+		f.Order, f.lines = d.order, d.lines
 		f.setDefaults()
 		f.check(d)
 	}

@@ -240,9 +240,22 @@ func (n *notes) projects() {
 	for name, m := range n.f.Projects.MultiDC.Items {
 		n.quota("projects.multi-dc."+name, m.Quota)
 	}
+	if path := n.members(); path != "" && n.f.Harbor.OIDC == nil {
+		n.add(path, "groups are the OpenID provider's, and there is no harbor.oidc: a Harbor with another login refuses them, unless OpenID Connect was set up there by hand")
+	}
 	for name, r := range n.f.Projects.Repl.Items {
 		n.quota("projects.repl."+name, r.Quota)
 	}
+}
+
+// members is where groups are written first; "": nowhere.
+func (n *notes) members() (first string) {
+	for path := range n.lines {
+		if strings.HasPrefix(path, "projects.") && strings.HasSuffix(path, ".members") && (first == "" || n.lines[path] < n.lines[first]) {
+			first = path
+		}
+	}
+	return first
 }
 
 func (n *notes) quota(path string, quota Size) {

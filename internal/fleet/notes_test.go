@@ -58,6 +58,7 @@ func TestNotes(t *testing.T) {
 		{"a cache of the fleet", []string{"https://quay.io", "https://harbor.example.org"}, "projects.cache.quay.endpoint (line 9): it is the fleet itself"},
 		{"a cache of a Harbor of the fleet", []string{"https://quay.io", "https://harbor.mad1.example.net:443"}, "projects.cache.quay.endpoint (line 9): it is the Harbor of mad1"},
 		{"a quota without a unit", []string{"app: {", "app: { quota: 10,"}, "projects.multi-dc.app.quota (line 8): no layer fits in 10 bytes"},
+		{"groups without OpenID", []string{"app: {", "app: { members: [{ group: g, role: guest }],"}, "projects.multi-dc.app.members (line 8): groups are the OpenID provider's"},
 		{"no robot", []string{"robot: { secret: \"env:ROBOT\" }, ", ""}, "edge.robot.secret: it is not set"},
 		{"no certificates of tokens", []string{", token_certificates: [\"file:/c\"]", ""}, "harbor.token_certificates: they are not set"},
 		{"one edge alone", append([]string{"{ key: \"env:KEY\" }", "{}", "robots: { sync: \"env:SYNC\" }", "quota: 1GiB"}, one...), ""},

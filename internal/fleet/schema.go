@@ -31,7 +31,7 @@ type object = map[string]any
 var words = map[reflect.Type]object{
 	reflect.TypeFor[Duration](): oneWord(`^([0-9]{1,5}d|0|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|ns))+)$`, "2s", "15m", "6h", "30d"),
 	reflect.TypeFor[Size]():     oneWord(sizes.String(), "10GiB", "2TiB"),
-	reflect.TypeFor[Ref]():      oneWord(`^(vault:[^#]+#.+|(file|env):.+)$`, "vault:secret/harbor#admin-password", "file:/etc/breakwater/secret", "env:SECRET"),
+	reflect.TypeFor[Ref]():      oneWord(`^(vault:[^#]+#.+|(file|env):.+)$`, "file:/etc/breakwater/secret", "env:SECRET", "vault:secret/harbor#admin-password"),
 	reflect.TypeFor[Text]():     {"type": plain},
 	reflect.TypeFor[URL]():      oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/*$`, "https://harbor.par1.example.org"),
 	reflect.TypeFor[Endpoint](): oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?$`, "https://quay.io"),

@@ -8,7 +8,7 @@ const (
 
 // Datacenter is one place with a Harbor and, before it, an edge.
 type Datacenter struct {
-	Role      string    `yaml:"role"`      // primary | backup; default primary
+	Role      string    `yaml:"role"`      // primary | backup: a backup is answered only when no primary can be; default primary
 	Location  *Location `yaml:"location"`  // for the distance to clients and peers; absent: only networks and the order of names count
 	Networks  []Network `yaml:"networks"`  // clients that are at home here; the longest prefix wins
 	Addresses []Addr    `yaml:"addresses"` // what DNS answers with; needed with gslb

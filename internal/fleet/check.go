@@ -41,9 +41,9 @@ var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-
 
 // insteadOf proposes the host name that is meant by what is none.
 func insteadOf(text string) string {
-	_, after, scheme := strings.Cut(text, "://")
+	_, after, scheme := strings.Cut(strings.TrimSpace(text), "://")
 	if !scheme {
-		after = text
+		after = strings.TrimSpace(text)
 	}
 	host, _, _ := strings.Cut(after, "/")
 	if name, _, port := strings.Cut(host, ":"); port {

@@ -191,12 +191,17 @@ func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {
 	if len(p.Images) == 0 {
 		d.report(path+".images", "there is none, so nothing would be held")
 	}
-	taken := map[string]string{}
+	taken, rules := map[string]string{}, map[Image]bool{}
 	for i, image := range p.Images {
 		at := fmt.Sprintf("%s.images[%d]", path, i)
 		if f.Projects.Cache.Items[image.From] == nil {
 			d.report(at+".from", "there is no cache %q; declare it under projects.cache", image.From)
 		}
+		rule := Image{From: image.From, Name: image.Name, Tags: image.Tags}
+		if rules[rule] {
+			d.report(at, "the same image and tags stand there already; keep one of the two")
+		}
+		rules[rule] = true
 		checkEvery(d, at+".every", image.Every)
 		for field, pattern := range map[string]string{"name": image.Name, "tags": image.Tags} {
 			if err := naming.CheckPattern(pattern); err != nil {

@@ -68,6 +68,8 @@ func (n *notes) names() {
 			switch {
 			case host == f.Domain && (len(f.Datacenters) > 1 || field == "harbor"):
 				n.add(path+"."+field, "%s is the one name: it leads to the nearest edge, whichever that is; write a name of this %s alone", f.Domain, field)
+			case f.GSLB != nil && f.GSLB.Names[host] != nil:
+				n.add(path+"."+field, "%s is one of gslb.names: it leads to the nearest edge, whichever that is; write a name of this %s alone", host, field)
 			case f.GSLB != nil && n.delegated(host):
 				n.add(path+"."+field, "%s is in the zone that is delegated to the fleet's name servers, and they know no such name; write one outside of it", host)
 			}
@@ -227,6 +229,7 @@ func (n *notes) projects() {
 		own[place(string(dc.Harbor))], own[place(string(dc.Edge))] = "the Harbor of "+name, "the edge of "+name
 	}
 	delete(own, "")
+	mirrors := map[string]string{}
 	for _, name := range sorted(n.f.Projects.Cache.Items) {
 		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
 		if c.Endpoint.path() != "" {
@@ -235,6 +238,10 @@ func (n *notes) projects() {
 		if whose := own[place(string(c.Endpoint))]; whose != "" {
 			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
 		}
+		if other := mirrors[c.Host()]; other != "" && c.Host() != "" {
+			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to this one", c.Host(), other)
+		}
+		mirrors[c.Host()] = name
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {

@@ -57,6 +57,8 @@ func TestNotes(t *testing.T) {
 		{"an endpoint below a path", []string{"https://quay.io", "https://a.example.net/artifactory/api/docker/x"}, "projects.cache.quay.endpoint (line 9): it has a path"},
 		{"a cache of the fleet", []string{"https://quay.io", "https://harbor.example.org"}, "projects.cache.quay.endpoint (line 9): it is the fleet itself"},
 		{"a cache of a Harbor of the fleet", []string{"https://quay.io", "https://harbor.mad1.example.net:443"}, "projects.cache.quay.endpoint (line 9): it is the Harbor of mad1"},
+		{"an edge by another of the names", []string{"ttl: 30s", "names: { edge.mad1.example.net: {} }"}, "datacenters.mad1.edge (line 4): edge.mad1.example.net is one of gslb.names"},
+		{"two caches of one registry", []string{"quay: {", "own: { endpoint: \"https://quay.io\" }, quay: {"}, "projects.cache.quay (line 9): it is a cache of quay.io, as own is"},
 		{"a quota without a unit", []string{"app: {", "app: { quota: 10,"}, "projects.multi-dc.app.quota (line 8): no layer fits in 10 bytes"},
 		{"groups without OpenID", []string{"app: {", "app: { members: [{ group: g, role: guest }],"}, "projects.multi-dc.app.members (line 8): groups are the OpenID provider's"},
 		{"no robot", []string{"robot: { secret: \"env:ROBOT\" }, ", ""}, "edge.robot.secret: it is not set"},

@@ -5,7 +5,10 @@ package fleet
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -71,7 +74,20 @@ const maxFile = 4 << 20
 
 // ReadFile loads the file of that name.
 func ReadFile(name string) (*Fleet, error) {
-	data, err := os.ReadFile(name)
+	file, err := os.Open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read fleet file: %w; breakwater init writes a first one", err)
+	case err != nil:
+		return nil, fmt.Errorf("read fleet file: %w", err)
+	}
+	defer file.Close()
+	return Read(name, file)
+}
+
+// Read loads what comes from r; name stands in the faults.
+func Read(name string, r io.Reader) (*Fleet, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read fleet file: %w", err)
 	}

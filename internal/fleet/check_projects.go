@@ -171,6 +171,9 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if p.Endpoint == "" {
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
+	if host := strings.TrimPrefix(p.Endpoint.Host(), "www."); p.Provider == "docker-registry" && (host == "docker.io" || host == "hub.docker.com" || host == "docker.com") {
+		d.report(path+".endpoint", "there is no registry at %s; write provider: docker-hub instead", host)
+	}
 	if at := p.Endpoint.path(); at != "" && p.Provider != "docker-registry" && p.Provider != "jfrog-artifactory" {
 		d.report(path+".endpoint", "Harbor takes no path (/%s) for a %s; write %s", at, p.Provider, strings.TrimSuffix(string(p.Endpoint), "/"+at))
 	}

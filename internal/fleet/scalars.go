@@ -156,6 +156,12 @@ func (n *Network) parse(text string) error {
 	if p.Masked() != p {
 		return fmt.Errorf("%q has bits behind its length; write %s", text, p.Masked())
 	}
+	switch ip := p.Addr(); {
+	case ip.Is4In6():
+		return fmt.Errorf("%q is of IPv4, written as IPv6; write it as 10.1.0.0/16", text)
+	case ip.IsMulticast():
+		return fmt.Errorf("%q is of groups; no client comes from there", text)
+	}
 	n.Prefix = p
 	return nil
 }

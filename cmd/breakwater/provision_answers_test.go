@@ -245,7 +245,7 @@ func TestSecretsThatAreNotProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := provisions(t, 0, "plan", "--config", config)
-	if !strings.Contains(text, "26 objects, 9 secrets proven, 3 that could not be proven (") || !strings.Contains(text, "mad1: robot breakwater-edge: its secret could not be proven") {
+	if !strings.Contains(text, "26 objects, 9 secrets proven, 3 that could not be proven (") || !strings.Contains(text, "mad1: robot breakwater-edge, multi-dc-app+readonly, multi-dc-app+sync: its secret could not be proven") {
 		t.Error(text)
 	}
 }

@@ -28,6 +28,14 @@ type Overruled struct {
 	SafeAt time.Time `json:"safe_at"` // a drained datacenter may stop then: nobody keeps an answer that names it any longer
 }
 
+// Peers is what the fleet's own may ask and say from elsewhere, behind what knows them: the
+// status, for now. Who asks is in the header of that name.
+func (s *Node) Peers(_ string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Report()) })
+	return mux
+}
+
 // Admin adds what operators ask of a name server to the admin listener:
 //
 //	GET    /status                        what is known (Report)

@@ -10,6 +10,9 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	checkAddress(d, "gslb.listen", g.Listen)
 	checkAddress(d, "gslb.metrics", g.Metrics)
 	checkAddress(d, "gslb.admin", g.Admin)
+	if *g.Peers != "" {
+		checkAddress(d, "gslb.peers", *g.Peers)
+	}
 	f.checkAnswer(d, "gslb", &GSLBName{g.Method, g.Panic, g.TTL, nil})
 	f.checkMembers(d, "gslb.order", g.Order)
 	if primaries := f.primaries(); g.MinPrimaries < 1 || primaries > 0 && g.MinPrimaries > primaries {

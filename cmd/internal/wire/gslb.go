@@ -19,7 +19,9 @@ import (
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/internal/signed"
 )
 
 // GSLBFile says which name server to start.
@@ -33,7 +35,7 @@ type GSLBFile struct {
 // GSLB is a name server that is ready to run.
 type GSLB struct {
 	*gslb.Node
-	Servers []daemon.Server // metrics and admin
+	Servers []daemon.Server // metrics, admin and, where there is a key, peers
 	cfg     GSLBFile
 	daemon  daemon.Daemon
 
@@ -69,6 +71,11 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
+	ring, err := keyring.New(own.Secret, "")
+	if err != nil {
+		g.Close() //nolint:errcheck // the start failed in any case
+		return nil, fmt.Errorf("gslb.%w", err)
+	}
 	ready := func() error {
 		if !node.Report().Answering {
 			return errors.New("the first round of probes is not in")
@@ -76,7 +83,13 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		return nil
 	}
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
-	for i, address := range []string{f.GSLB.Metrics, f.GSLB.Admin} {
+	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
+	if at := *f.GSLB.Peers; ring != nil && at != "" {
+		peers := &signed.Handler{Ring: ring, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
+		addresses = append(addresses, at)
+		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
+	}
+	for i, address := range addresses {
 		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
 			g.Servers = g.Servers[:i]
 			g.Close() //nolint:errcheck // the start failed in any case

@@ -116,8 +116,12 @@ func (s *nameServers) write(i int, key, fields string) {
 		if name == "par1" {
 			further = ", \"2001:db8::1\""
 		}
-		text += fmt.Sprintf("  %s: { harbor: \"http://127.0.0.1:%d\", addresses: [192.0.2.%d%s], networks: [10.%d.0.0/16], gslb: [%s], probe: \"file:%s/%s.up\" }\n",
-			name, j+1, j+1, map[bool]string{true: further}[strings.Contains(fields, "# AAAA")], j+1, s.addresses[j], s.dir, name)
+		role := "primary"
+		if name == "drp1" {
+			role = "backup"
+		}
+		text += fmt.Sprintf("  %s: { role: %s, harbor: \"http://127.0.0.1:%d\", addresses: [192.0.2.%d%s], networks: [10.%d.0.0/16], gslb: [%s], probe: \"file:%s/%s.up\" }\n",
+			name, role, j+1, j+1, map[bool]string{true: further}[strings.Contains(fields, "# AAAA")], j+1, s.addresses[j], s.dir, name)
 	}
 	text += "gslb:\n"
 	for what, port := range s.ports {

@@ -196,7 +196,7 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(trial.Patience/4)) //nolint:errcheck // a connection has one
+		conn.SetDeadline(time.Now().Add(trial.Patience / 4)) //nolint:errcheck // a connection has one
 		fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n%s: %s\r\n\r\n", signed.Header, header)
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 403 ") {

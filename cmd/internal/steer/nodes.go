@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"slices"
 	"time"
 
 	"example.org/breakwater/gslb"
@@ -32,6 +33,16 @@ type Seen struct {
 // Reports asks all name servers of the fleet, at most 2 s, with the ring of gslb.key. They
 // come in the order of the fleet file. The error is for a fleet that cannot be asked at all.
 func Reports(ctx context.Context, f *fleet.Fleet, ring *keyring.Ring) ([]Seen, error) {
+	all, err := New(f, ring, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	return all.Reports(ctx), nil
+}
+
+// New returns all name servers of the fleet, as the node self asks them, or as the operator
+// does where there is none. The error says why they cannot be asked.
+func New(f *fleet.Fleet, ring *keyring.Ring, self string, local *gslb.Node) (*Fleet, error) {
 	nodes, err := Nodes(f)
 	if err != nil {
 		return nil, err
@@ -39,7 +50,13 @@ func Reports(ctx context.Context, f *fleet.Fleet, ring *keyring.Ring) ([]Seen, e
 	if ring == nil {
 		return nil, errNoKey
 	}
-	return (&Fleet{Nodes: nodes, Ring: ring, From: Operator()}).Reports(ctx), nil
+	if self == "" {
+		return &Fleet{Nodes: nodes, Ring: ring, From: Operator()}, nil
+	}
+	if !slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == self }) {
+		nodes = append(nodes, Node{Name: self})
+	}
+	return &Fleet{Nodes: nodes, Ring: ring, From: self, Self: self, Local: local}, nil
 }
 
 var errNoKey = errors.New("the fleet file has no gslb.key, with which name servers know who asks: write one, the same for all")

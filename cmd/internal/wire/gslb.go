@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
@@ -39,8 +40,11 @@ type GSLB struct {
 	cfg     GSLBFile
 	daemon  daemon.Daemon
 
+	ring *keyring.Ring // nil: there is no key
+
 	mu      sync.Mutex
 	watched []string
+	fleet   *fleet.Fleet // as it was read last
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
@@ -68,11 +72,11 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
+	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), fleet: f, daemon: daemon.Daemon{Log: cfg.Log}}
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
-	ring, err := keyring.New(own.Secret, "")
-	if err != nil {
+	steer.Handle(admin, g.everybody)
+	if g.ring, err = keyring.New(own.Secret, ""); err != nil {
 		g.Close() //nolint:errcheck // the start failed in any case
 		return nil, fmt.Errorf("gslb.%w", err)
 	}
@@ -84,8 +88,8 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	}
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
 	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
-	if at := *f.GSLB.Peers; ring != nil && at != "" {
-		peers := &signed.Handler{Ring: ring, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
+	if at := *f.GSLB.Peers; g.ring != nil && at != "" {
+		peers := &signed.Handler{Ring: g.ring, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
 		addresses = append(addresses, at)
 		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
 	}
@@ -165,9 +169,16 @@ func (g *GSLB) reload() {
 		return
 	}
 	g.mu.Lock()
-	g.watched = watched(g.cfg.Fleet, f.GSLB)
+	g.watched, g.fleet = watched(g.cfg.Fleet, f.GSLB), f
 	g.mu.Unlock()
 	g.cfg.Log.Info("files read again")
+}
+
+// everybody are all name servers of the fleet, for who asks them by way of this one.
+func (g *GSLB) everybody() (*steer.Fleet, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return steer.New(g.fleet, g.ring, g.cfg.Datacenter, g.Node)
 }
 
 // Delegations are what the parents of the fleet's zones should say.
@@ -208,7 +219,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},

@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/keyring"
 )
 
 // FleetConfig is what the fleet file says of the fleet.
@@ -33,12 +34,12 @@ type Config struct {
 	Fleet   FleetConfig
 	Targets []Target
 	Probe   ProbeConfig
-	State   string // file of what outlasts a restart; "": nothing does
-	Listen  string // host:port, UDP and TCP
-	Secret  string // the name servers share it: for cookies; "": each its own
-	Rate    int    // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
-	Version string // what version.bind says; "": nothing
-	Build   string // the program's version, for Report
+	State   string        // file of what outlasts a restart; "": nothing does
+	Listen  string        // host:port, UDP and TCP
+	Keys    *keyring.Ring // the name servers share them: for cookies; nil: each its own
+	Rate    int           // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version string        // what version.bind says; "": nothing
+	Build   string        // the program's version, for Report
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -123,9 +124,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	hooks := s.metrics.hooks()
 	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks}
-	if cfg.Secret != "" {
-		r.cookies.set([]secret{cookieSecret(cfg.Secret)})
-	}
+	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
@@ -134,11 +133,12 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	return s, err
 }
 
-// cookieSecret is the key of cookies that the name servers' common secret gives.
-func cookieSecret(shared string) (key secret) {
-	sum := sha256.Sum256([]byte("breakwater cookies\x00" + shared))
-	copy(key[:], sum[:])
-	return key
+// cookieSecrets are those of cookies that the name servers' common keys give.
+func cookieSecrets(keys *keyring.Ring) (all []secret) {
+	for _, k := range keys.For(keyring.Cookies) {
+		all = append(all, secret(k.Secret[:len(secret{})]))
+	}
+	return all
 }
 
 // Addresses are what is listened on.
@@ -221,6 +221,7 @@ func (s *Node) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
 	s.mu.Lock()
 	s.given(time.Now()) // with the TTLs of before
 	s.fleet = f

@@ -8,7 +8,6 @@ import (
 
 	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
 )
 
@@ -40,13 +39,9 @@ func fleetWithKey(ctx context.Context, config string) (*steer.Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := secrets.Get(ctx, f.GSLB.Key)
+	ring, err := secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
 	if err != nil {
-		return nil, fmt.Errorf("gslb.key: %w", err)
-	}
-	ring, err := keyring.New(key, "")
-	if err != nil {
-		return nil, fmt.Errorf("gslb.%w", err)
+		return nil, err
 	}
 	return steer.New(f, ring, "", nil)
 }

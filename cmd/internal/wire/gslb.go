@@ -39,8 +39,7 @@ type GSLB struct {
 	Servers []daemon.Server // metrics, admin and, where there is a key, peers
 	cfg     GSLBFile
 	daemon  daemon.Daemon
-
-	ring *keyring.Ring // nil: there is no key
+	keys    *keyring.Ring // of the secrets that could be looked up last; nil: there was none at the start
 
 	mu      sync.Mutex
 	watched []string
@@ -58,28 +57,18 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.GSLB.DNSSEC.Key != "" {
-		cfg.Log.Warn("gslb.dnssec.key is not used: answers are not signed yet; let the parent have no DS for the name")
-	}
-	secrets, err := secret.New(f)
-	if err != nil {
+	warnOfIdle(f, cfg.Log)
+	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
-	}
-	if own.Secret, err = secrets.Get(ctx, f.GSLB.Key); err != nil {
-		return nil, fmt.Errorf("gslb.key: %w", err)
 	}
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), fleet: f, daemon: daemon.Daemon{Log: cfg.Log}}
+	g := &GSLB{Node: node, cfg: cfg, keys: own.Keys, watched: watched(cfg.Fleet, f.GSLB), fleet: f, daemon: daemon.Daemon{Log: cfg.Log}}
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
 	steer.Handle(admin, g.everybody)
-	if g.ring, err = keyring.New(own.Secret, ""); err != nil {
-		g.Close() //nolint:errcheck // the start failed in any case
-		return nil, fmt.Errorf("gslb.%w", err)
-	}
 	ready := func() error {
 		if !node.Report().Answering {
 			return errors.New("the first round of probes is not in")
@@ -88,8 +77,8 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	}
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
 	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
-	if at := *f.GSLB.Peers; g.ring != nil && at != "" {
-		peers := &signed.Handler{Ring: g.ring, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
+	if at := *f.GSLB.Peers; g.keys != nil && at != "" {
+		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
 		addresses = append(addresses, at)
 		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
 	}
@@ -103,8 +92,40 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	return g, nil
 }
 
+// gslbKeys looks up the secrets that the name servers share.
+func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
+	secrets, err := secret.New(f)
+	if err != nil {
+		return nil, err
+	}
+	return secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
+}
+
+// newKeys looks the secrets up again. Where that fails, those of before stay: who goes where
+// does not depend on them.
+func (g *GSLB) newKeys(ctx context.Context, f *fleet.Fleet) *keyring.Ring {
+	keys, err := gslbKeys(ctx, f)
+	if err != nil {
+		g.cfg.Log.Warn("keys not taken, those of before stay", "err", err.Error())
+		return g.keys
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys == nil {
+		g.keys = keys
+	} else {
+		g.keys.Take(keys) // who has the ring has the new keys
+	}
+	return g.keys
+}
+
 func watched(file string, g *fleet.GSLB) []string {
 	all := []string{file}
+	for _, ref := range []fleet.Ref{g.Key, g.PreviousKey} {
+		if ref.Scheme == "file" {
+			all = append(all, ref.Path)
+		}
+	}
 	for _, name := range []string{g.Topology, g.GeoIP} {
 		if name != "" {
 			all = append(all, name)
@@ -142,7 +163,7 @@ func (g *GSLB) watch(ctx context.Context) {
 	defer stop()
 	files := g.files()
 	daemon.Watch(ctx, func() {
-		if g.reload(); !slices.Equal(files, g.files()) {
+		if g.reload(ctx); !slices.Equal(files, g.files()) {
 			stop()
 		}
 	}, files...)
@@ -156,11 +177,12 @@ func (g *GSLB) files() []string {
 }
 
 // reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload() {
+func (g *GSLB) reload(ctx context.Context) {
 	f, err := fleet.ReadFile(g.cfg.Fleet)
 	if err == nil {
 		var own gslb.Config
 		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
+			own.Keys = g.newKeys(ctx, f)
 			err = g.Node.Reload(own)
 		}
 	}
@@ -178,7 +200,7 @@ func (g *GSLB) reload() {
 func (g *GSLB) everybody() (*steer.Fleet, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return steer.New(g.fleet, g.ring, g.cfg.Datacenter, g.Node)
+	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.Node)
 }
 
 // Delegations are what the parents of the fleet's zones should say.
@@ -205,7 +227,7 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
-// for its secret, which stays as it is when the file is read again.
+// for its keys.
 func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {

@@ -1,6 +1,7 @@
 package gslb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 //	POST   /override                      a Steering as JSON: takes effect at once, or not at all (Steered)
 //	DELETE /override?datacenter=&name=    takes back what was said (Steered); yes= and dry= are "true" or not there
 func (s *Node) Admin(mux *http.ServeMux) {
-	s.steering(mux, func(*http.Request) string { return "" })
+	s.steering(mux, func(*http.Request) string { return "" }, func(_ context.Context, x Steering) (Steered, error) { return s.Steer(x) })
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		e, err := s.Explain(r.URL.Query().Get("name"), r.URL.Query().Get("client"))
 		if err != nil {
@@ -29,23 +30,29 @@ func (s *Node) Admin(mux *http.ServeMux) {
 }
 
 // Peers is what the fleet's own may ask and say from elsewhere, behind what knows them: the
-// status, and to steer. The header of that name says who asks.
-func (s *Node) Peers(asker string) http.Handler {
+// status, and to steer, which all does for all name servers of this datacenter. The header
+// of that name says who asks.
+func (s *Node) Peers(asker string, all func(context.Context, Steering) (Steered, error)) http.Handler {
 	mux := http.NewServeMux()
-	s.steering(mux, func(r *http.Request) string { return r.Header.Get(asker) })
+	s.steering(mux, func(r *http.Request) string { return r.Header.Get(asker) }, func(ctx context.Context, x Steering) (Steered, error) {
+		if x.Alone {
+			return s.Steer(x)
+		}
+		return all(ctx, x)
+	})
 	return mux
 }
 
 // steering adds what is asked from here and from elsewhere. Who asks for somebody is named too.
-func (s *Node) steering(mux *http.ServeMux, asker func(*http.Request) string) {
+func (s *Node) steering(mux *http.ServeMux, asker func(*http.Request) string, do func(context.Context, Steering) (Steered, error)) {
 	steer := func(w http.ResponseWriter, r *http.Request, x Steering) {
 		switch via := asker(r); {
 		case x.By == "":
 			x.By = via
-		case via != "" && via != x.By:
+		case via != "" && via != x.By && via != s.node:
 			x.By += " by way of " + via
 		}
-		done, err := s.Steer(x)
+		done, err := do(r.Context(), x)
 		switch {
 		case errors.Is(err, ErrNothingSaid):
 			http.Error(w, err.Error(), http.StatusNotFound)

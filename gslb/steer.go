@@ -14,8 +14,9 @@ import (
 type Steering struct {
 	Override      // Datacenter and Name alone where it is to be taken back
 	Release  bool `json:"release,omitempty"`
-	Yes      bool `json:"yes,omitempty"` // do it also where it leaves clients worse off than the words say
-	Dry      bool `json:"dry,omitempty"` // say what would come of it, and change nothing
+	Yes      bool `json:"yes,omitempty"`   // do it also where it leaves clients worse off than the words say
+	Dry      bool `json:"dry,omitempty"`   // say what would come of it, and change nothing
+	Alone    bool `json:"alone,omitempty"` // this name server only, and not the others of its datacenter
 }
 
 // Steered is what comes of a steering.

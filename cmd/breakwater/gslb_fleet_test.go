@@ -181,7 +181,7 @@ func TestNameServersWithoutAKey(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "gslb.key: it has 5 bytes") || strings.Contains(string(out), "short") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	s.withoutKey(0)
+	s.rewrite(0, `  key: "file:`+s.dir+`/key"`, "")
 	s.start(0)
 	s.settled(0)
 	s.says(0, 1, []string{"drain", "--fleet", "par1"}, "gslb.key")
@@ -236,4 +236,48 @@ func TestForgedAndReplayedSteering(t *testing.T) {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
+}
+
+// Where several name servers of a datacenter are behind one address, whoever tells one of
+// them tells all; where one of them cannot be told, that is said.
+func TestSiblingsAreToldTogether(t *testing.T) {
+	s := newNameServers(t, "")
+	s.startAs(0, "par1", s.addresses[0]+","+s.addresses[1])
+	s.startAs(1, "par1", s.addresses[0]+","+s.addresses[1])
+	s.start(2)
+	for i := range places {
+		s.settled(i)
+	}
+	s.says(2, 1, []string{"drain", "--fleet", "mad1"}, "par1", "drained", "mad1", "not told", "the question is for mad1, and this is par1", "drp1", "drained")
+	s.says(1, 0, []string{"status"}, "mad1", "drain") // told by its sibling
+	s.says(2, 1, []string{"release", "--fleet", "mad1"}, "par1", "released")
+	if o := append(s.report(0).Overrides, s.report(1).Overrides...); len(o) != 0 {
+		t.Errorf("%+v are left", o)
+	}
+	s.stop(1, s.processes[1])
+	s.says(2, 1, []string{"drain", "--fleet", "mad1"}, "par1", "not told", "not all name servers of par1 can be told: par1 "+s.addresses[1]+": it cannot be reached")
+	if o := s.report(0).Overrides; len(o) != 0 {
+		t.Errorf("half of a datacenter has done it: %+v", o)
+	}
+	s.says(2, 1, []string{"drain", "--fleet", "mad1", "--yes"}, "par1", "not told", "; the others have done it")
+}
+
+// Two addresses of one family are two name servers, each of which is told.
+func TestTwoNameServersOfADatacenter(t *testing.T) {
+	s := newNameServers(t, "")
+	for i := range places {
+		s.rewrite(i, "gslb: ["+s.addresses[0]+"]", "gslb: ["+s.addresses[0]+", "+s.addresses[1]+"]")
+		s.rewrite(i, ", gslb: ["+s.addresses[1]+"]", "")
+	}
+	s.startAs(0, "par1", "")
+	s.startAs(1, "par1", "")
+	s.start(2)
+	for i := range places {
+		s.settled(i)
+	}
+	for i := range places { // whoever tells them
+		s.says(i, 0, []string{"drain", "--fleet", "par1"}, "par1 "+s.addresses[0], "drained", "par1 "+s.addresses[1], "drained", "drp1", "drained", "Safe to stop at ")
+	}
+	s.stop(1, s.processes[1])
+	s.says(0, 1, []string{"release", "--fleet", "par1"}, "released", "par1 "+s.addresses[1], "not told")
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -71,14 +71,14 @@ func (s *nameServers) sent(i int, name string, qtype uint16, network string) str
 	return "par1" // it alone has another address
 }
 
-// withoutKey writes a name server's fleet file without one.
-func (s *nameServers) withoutKey(i int) {
+// rewrite changes a name server's fleet file.
+func (s *nameServers) rewrite(i int, old, replacement string) {
 	s.t.Helper()
 	text, err := os.ReadFile(s.config[i])
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.WriteFile(s.config[i], regexp.MustCompile(`(?m)^  key: .*$`).ReplaceAll(text, nil), 0o600); err != nil {
+	if err := os.WriteFile(s.config[i], bytes.ReplaceAll(text, []byte(old), []byte(replacement)), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -142,9 +142,12 @@ func (s *nameServers) probes(datacenter, say string) {
 	}
 }
 
-func (s *nameServers) start(i int) {
+func (s *nameServers) start(i int) { s.startAs(i, places[i], "") }
+
+// startAs starts one as the name server of a datacenter, with its siblings.
+func (s *nameServers) startAs(i int, datacenter, siblings string) {
 	s.t.Helper()
-	cmd, log := exec.Command(breakwater(s.t), "gslb", "--config", s.config[i], "--datacenter", places[i]), new(bytes.Buffer)
+	cmd, log := exec.Command(breakwater(s.t), "gslb", "--config", s.config[i], "--datacenter", datacenter, "--siblings", siblings), new(bytes.Buffer)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/breakwater/gslb"
@@ -42,7 +43,7 @@ func Reports(ctx context.Context, f *fleet.Fleet, ring *keyring.Ring) ([]Seen, e
 
 // New returns all name servers of the fleet, as the node self asks them, or as the operator
 // does where there is none. The error says why they cannot be asked.
-func New(f *fleet.Fleet, ring *keyring.Ring, self string, local *gslb.Node) (*Fleet, error) {
+func New(f *fleet.Fleet, ring *keyring.Ring, self string, local Local) (*Fleet, error) {
 	nodes, err := Nodes(f)
 	if err != nil {
 		return nil, err
@@ -53,8 +54,11 @@ func New(f *fleet.Fleet, ring *keyring.Ring, self string, local *gslb.Node) (*Fl
 	if self == "" {
 		return &Fleet{Nodes: nodes, Ring: ring, From: Operator()}, nil
 	}
-	if !slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == self }) {
+	switch own := slices.IndexFunc(nodes, func(n Node) bool { return n.Name == self }); {
+	case own < 0:
 		nodes = append(nodes, Node{Name: self})
+	case own+1 < len(nodes) && nodes[own+1].Name == self:
+		local = nil // several have its name: which of them it is, it does not know
 	}
 	return &Fleet{Nodes: nodes, Ring: ring, From: self, Self: self, Local: local}, nil
 }
@@ -64,11 +68,15 @@ var errNoKey = errors.New("the fleet file has no gslb.key, with which name serve
 // Node is where one name server takes signed questions.
 type Node struct {
 	Name      string // its datacenter
+	Label     string // which of its datacenter's; "": there is one
 	Addresses []string
 }
 
+func (n Node) String() string { return strings.TrimSpace(n.Name + " " + n.Label) }
+
 // Nodes are the fleet's, in the order of the fleet file: of each datacenter that has
-// addresses in gslb, on the port of gslb.peers.
+// addresses in gslb, on the port of gslb.peers. Two addresses of one family are two name
+// servers; the first of IPv4 and the first of IPv6 are one.
 func Nodes(f *fleet.Fleet) (all []Node, err error) {
 	if f.GSLB == nil {
 		return nil, errors.New("the fleet file has no gslb section")
@@ -81,13 +89,20 @@ func Nodes(f *fleet.Fleet) (all []Node, err error) {
 		return nil, fmt.Errorf("gslb.peers: %w", err)
 	}
 	for _, name := range f.Order {
-		node := Node{Name: name}
+		var own []Node
+		seen := map[bool]int{} // by family
 		for _, a := range f.Datacenters[name].GSLB {
-			node.Addresses = append(node.Addresses, net.JoinHostPort(a.Addr.Unmap().String(), port))
+			at, four := a.Addr.Unmap(), a.Addr.Unmap().Is4()
+			i := seen[four]
+			if seen[four]++; i == len(own) {
+				own = append(own, Node{Name: name, Label: at.String()})
+			}
+			own[i].Addresses = append(own[i].Addresses, net.JoinHostPort(at.String(), port))
 		}
-		if len(node.Addresses) > 0 {
-			all = append(all, node)
+		if len(own) == 1 {
+			own[0].Label = ""
 		}
+		all = append(all, own...)
 	}
 	if len(all) == 0 {
 		return nil, errors.New("no datacenter of the fleet file has a name server: write their addresses in datacenters.<name>.gslb")
@@ -111,15 +126,21 @@ func Operator() string {
 type Fleet struct {
 	Nodes []Node
 	Ring  *keyring.Ring
-	From  string     // who asks
-	Self  string     // the node that asks; "": none
-	Local *gslb.Node // that is it, and is not asked over the net
+	From  string // who asks
+	Self  string // the node that asks; "": none
+	Local Local  // that is it, and is not asked over the net; nil: it is
+}
+
+// Local is the name server that asks, with those beside it in its datacenter.
+type Local interface {
+	Report() gslb.Report
+	SteerAll(context.Context, gslb.Steering) (gslb.Steered, error)
 }
 
 // Reports asks all nodes at once.
 func (f *Fleet) Reports(ctx context.Context) []Seen {
 	return each(f, func(n Node) (s Seen) {
-		s.Node, s.Report = n.Name, new(gslb.Report)
+		s.Node, s.Report = n.String(), new(gslb.Report)
 		if f.Local != nil && n.Name == f.Self {
 			*s.Report = f.Local.Report()
 		} else if err := f.ask(ctx, n, http.MethodGet, "/status", nil, s.Report); err != nil {

@@ -38,7 +38,7 @@ func (f *Fleet) Steer(ctx context.Context, x gslb.Steering) []Told {
 		return all
 	}
 	return each(f, func(n Node) Told {
-		if t := before[n.Name]; t.Steered == nil {
+		if t := before[n.String()]; t.Steered == nil {
 			return t
 		}
 		return f.tell(ctx, n, x)
@@ -47,11 +47,11 @@ func (f *Fleet) Steer(ctx context.Context, x gslb.Steering) []Told {
 
 // tell tells one node.
 func (f *Fleet) tell(ctx context.Context, n Node, x gslb.Steering) Told {
-	t := Told{Node: n.Name}
+	t := Told{Node: n.String()}
 	var done gslb.Steered
 	var err error
 	if f.Local != nil && n.Name == f.Self {
-		done, err = f.Local.Steer(x)
+		done, err = f.Local.SteerAll(ctx, x)
 	} else {
 		err = f.ask(ctx, n, http.MethodPost, "/override", x, &done)
 	}

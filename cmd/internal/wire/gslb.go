@@ -29,6 +29,7 @@ import (
 type GSLBFile struct {
 	Fleet      string // the fleet file's name: it is read again when it changes
 	Datacenter string // whose name server this is
+	Siblings   string // where all name servers of the datacenter are, joined by commas; "": there is only this one
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 }
@@ -78,7 +79,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
 	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
 	if at := *f.GSLB.Peers; g.keys != nil && at != "" {
-		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker)}
+		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker, g.siblings(at).SteerAll)}
 		addresses = append(addresses, at)
 		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
 	}
@@ -200,7 +201,13 @@ func (g *GSLB) reload(ctx context.Context) {
 func (g *GSLB) everybody() (*steer.Fleet, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.Node)
+	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.siblings(*g.fleet.GSLB.Peers))
+}
+
+// siblings are the name servers of this datacenter, which listen for each other on the same port.
+func (g *GSLB) siblings(peers string) *steer.Siblings {
+	_, port, _ := net.SplitHostPort(peers)
+	return &steer.Siblings{Node: g.Node, Name: g.cfg.Datacenter, Host: g.cfg.Siblings, Port: port, Ring: g.keys}
 }
 
 // Delegations are what the parents of the fleet's zones should say.

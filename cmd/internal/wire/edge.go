@@ -38,6 +38,7 @@ type EdgeConfig struct {
 
 	secrets *secret.Store
 	tracing *tracing
+	now     func() time.Time // what the edge shows its peers as the time; nil: the machine's
 }
 
 // Edge is an edge that is ready to serve.
@@ -63,20 +64,16 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if cfg.tracing, err = newTracing(ctx, cfg); err != nil {
 		return nil, err
 	}
-	robot, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Robot.Secret)
+	e := &cfg.Fleet.Edge
+	robot, keys, err := edgeSecrets(ctx, cfg.secrets, e)
 	if err != nil {
-		return nil, fmt.Errorf("edge.robot.secret: %w", err)
+		return nil, err
 	}
 	harbor, err := newHarbor(cfg, dc, robot)
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
-	if err != nil {
-		return nil, err
-	}
-	e := &cfg.Fleet.Edge
-	keys, err := cfg.secrets.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +107,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
@@ -128,6 +125,18 @@ func warnOfIdle(f *fleet.Fleet, log *slog.Logger) {
 			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
 		}
 	}
+}
+
+// edgeSecrets looks up what an edge does not start without. All that is missing is said at once.
+func edgeSecrets(ctx context.Context, s *secret.Store, e *fleet.Edge) (robot string, keys *keyring.Ring, err error) {
+	if err = s.Need(ctx, e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey); err != nil {
+		return "", nil, err
+	}
+	if robot, err = s.Get(ctx, e.Robot.Secret); err != nil {
+		return "", nil, err
+	}
+	keys, err = s.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
+	return robot, keys, err
 }
 
 // webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.
@@ -266,7 +275,7 @@ func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metric
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready)}, {Name: "admin", Handler: admin}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says)}, {Name: "admin", Handler: admin}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

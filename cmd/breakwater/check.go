@@ -91,11 +91,7 @@ func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
 	if name != "-" {
 		return fleet.ReadFile(name)
 	}
-	data, err := io.ReadAll(stdin)
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	return fleet.Load(fileName(name), data)
+	return fleet.Read(fileName(name), stdin)
 }
 
 // checkKeys judges the keys that daemons share, as far as they can be read here.

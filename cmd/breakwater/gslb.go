@@ -15,7 +15,7 @@ import (
 )
 
 func gslbCommand() *cobra.Command {
-	var config, datacenter string
+	var config, datacenter, siblings string
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "gslb --config fleet.yaml --datacenter NAME",
@@ -26,7 +26,8 @@ each client with the nearest datacenter that serves; backups only when no primar
 does. It asks the datacenters' edges for their health.
 
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
-Prometheus on gslb.metrics, operators on gslb.admin. The fleet file, the topology and
+Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.key, the
+fleet's other name servers on gslb.peers. The fleet file, the topology and
 the geographic database are read again when they change; a broken one changes nothing.
 
 The log is JSON on stderr. As it starts, it looks at what it needs and logs what is
@@ -46,7 +47,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 			if err != nil {
 				return fmt.Errorf("start gslb: %w", err)
 			}
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Log: log, Level: level})
 			if err != nil {
 				looked(time.Second)
 				return fmt.Errorf("start gslb: %w", err)
@@ -60,6 +61,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
+	cmd.Flags().StringVar(&siblings, "siblings", "", "DNS names or addresses of all name servers of this datacenter, this one too, where several are behind one address: what is said to one of them with --fleet is said to all")
 	strictFlag(cmd, &strict)
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -179,8 +180,8 @@ func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
-	for name, cache := range f.Projects.Cache.Items {
-		cache = cache.In(datacenter)
+	for _, name := range slices.Sorted(maps.Keys(f.Projects.Cache.Items)) { // of two of one registry the last is its mirror
+		cache := f.Projects.Cache.Items[name].In(datacenter)
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {

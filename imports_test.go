@@ -60,7 +60,7 @@ var imports = map[string][]string{
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
 	// What a machine lacks is found by asking as its daemons ask.
-	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "proxy/hello", "proxy/peer", "registry"},
+	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy/hello", "proxy/peer", "registry"},
 	"bench":                  {"registry", "internal/lab"},
 	"bench/mutate":           {}, // it reads programs, and knows none
 	"cmd/breakwater":         {"gslb", "provision", "cmd/internal/preflight", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},

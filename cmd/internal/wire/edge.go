@@ -17,11 +17,13 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
@@ -74,9 +76,9 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e := &cfg.Fleet.Edge
-	peerSecret, err := cfg.secrets.Get(ctx, e.Peers.Key)
+	peerSecret, keys, err := peerKeys(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("edge.peers.key: %w", err)
+		return nil, err
 	}
 	upstreams, err := upstreams(ctx, cfg)
 	if err != nil {
@@ -108,7 +110,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, Keys: keys, About: about(cfg, certificate), OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
@@ -142,6 +144,28 @@ func machine(f *fleet.Fleet) func(account string) bool {
 		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
+}
+
+// peerKeys are the secret that edges share, and the keys of it.
+func peerKeys(ctx context.Context, cfg EdgeConfig) (string, *keyring.Ring, error) {
+	s, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Peers.Key)
+	if err != nil {
+		return "", nil, fmt.Errorf("edge.peers.key: %w", err)
+	}
+	keys, err := keyring.New(s, "")
+	if err != nil {
+		return "", nil, fmt.Errorf("edge.peers.%w", err)
+	}
+	return s, keys, nil
+}
+
+// about is what operators are told of the program.
+func about(cfg EdgeConfig, certificate *daemon.Certificate) operator.About {
+	a := operator.About{Version: cfg.Version, Fleet: cfg.Fleet.Hash}
+	if certificate != nil {
+		a.Certificate = certificate.Expires
+	}
+	return a
 }
 
 // expiry is the metric of an edge that has a certificate.

@@ -56,6 +56,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
 	}
+	warnOfIdle(cfg.Fleet, cfg.Log)
 	var err error
 	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e := &cfg.Fleet.Edge
-	peerSecret, keys, err := peerKeys(ctx, cfg)
+	keys, err := cfg.secrets.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
 	if err != nil {
 		return nil, err
 	}
@@ -103,15 +104,15 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	checker, err := access.New(access.Config{
 		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state, Projects: edge.state,
-		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
+		OutageGrace: time.Duration(*e.OutageGrace), Keys: keys,
 	})
 	if err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, Keys: keys, About: about(cfg, certificate), OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, About: about(cfg, certificate), PeerRoots: roots, OwnRobot: robot != "",
+		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	metrics.MustRegister(expiry(certificate)...)
@@ -121,12 +122,26 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	return edge, nil
 }
 
-// webhookSecret is what the Harbor shows with a project's webhooks; nil: it sends none.
-func webhookSecret(datacenter, peerSecret string) func(project string) string {
-	if peerSecret == "" {
+// warnOfIdle says at the start what is written in the fleet file and does nothing.
+func warnOfIdle(f *fleet.Fleet, log *slog.Logger) {
+	for _, note := range f.Notes {
+		if note.Idle {
+			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
+		}
+	}
+}
+
+// webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.
+func webhookSecrets(datacenter string, keys *keyring.Ring) func(project string) []string {
+	if keys == nil {
 		return nil
 	}
-	return func(project string) string { return secret.Webhook(peerSecret, datacenter, project) }
+	return func(project string) (all []string) {
+		for _, k := range keys.For(keyring.Webhooks) {
+			all = append(all, secret.Webhook(k, datacenter, project))
+		}
+		return all
+	}
 }
 
 // ownsTags tells the projects whose tags no replication puts.
@@ -144,19 +159,6 @@ func machine(f *fleet.Fleet) func(account string) bool {
 		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
-}
-
-// peerKeys are the secret that edges share, and the keys of it.
-func peerKeys(ctx context.Context, cfg EdgeConfig) (string, *keyring.Ring, error) {
-	s, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Peers.Key)
-	if err != nil {
-		return "", nil, fmt.Errorf("edge.peers.key: %w", err)
-	}
-	keys, err := keyring.New(s, "")
-	if err != nil {
-		return "", nil, fmt.Errorf("edge.peers.%w", err)
-	}
-	return s, keys, nil
 }
 
 // about is what operators are told of the program.

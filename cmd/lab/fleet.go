@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -247,7 +248,7 @@ func (l *running) choosePorts(i int, name string) error {
 		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
 		// Opened to see that the port is free and then opened again: the fleet file
 		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, l.port, offset, i)
+		listener, err := listen("edge "+name, places[i].host, l.chosen(offset), offset, i)
 		if err != nil {
 			return err
 		}
@@ -256,6 +257,17 @@ func (l *running) choosePorts(i int, name string) error {
 	}
 	l.places = append(l.places, a)
 	return nil
+}
+
+// chosen is the port that the others are counted from; 0: any. Name servers that have
+// addresses of their own have one port, as the fleet file has one for all.
+func (l *running) chosen(offset int) int {
+	if l.port != 0 || offset != dnsOffset || len(l.places) == 0 || !strings.HasPrefix(l.places[0].dns, places[0].host+":") {
+		return l.port
+	}
+	_, port, _ := net.SplitHostPort(l.places[0].dns)
+	n, _ := strconv.Atoi(port)
+	return n - offset
 }
 
 // fleetFile is the fleet file of the edge that will listen on these addresses:

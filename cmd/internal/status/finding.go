@@ -105,3 +105,11 @@ func printable(s string) string {
 		return r
 	}, s)
 }
+
+// Pages are all that findings lead to.
+func Pages() (all []string) {
+	for _, k := range kinds {
+		all = append(all, k.runbook)
+	}
+	return all
+}

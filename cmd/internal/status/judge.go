@@ -42,7 +42,7 @@ type judge struct {
 }
 
 func (j judge) say(kind, datacenter, format string, args ...any) {
-	j.find(j.base, kind, datacenter, datacenter+": "+fmt.Sprintf(format, args...))
+	j.find(j.base, kind, datacenter, strings.TrimSpace(datacenter+": "+fmt.Sprintf(format, args...)))
 }
 
 // datacenter looks at the edges of one.

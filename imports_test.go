@@ -40,6 +40,7 @@ var imports = map[string][]string{
 	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy/outcome":        {"registry"}, // the words in which rooms tell each other what is known
 	"proxy/peer":           {"registry", "internal/keyring"},
+	"proxy/hello":          {"proxy/peer"}, // how edges and their peers stand
 	"proxy/source":         {"registry", "proxy/namespace", "proxy/outcome"},
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
@@ -51,14 +52,14 @@ var imports = map[string][]string{
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/share", "proxy/source"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
-	"proxy/operator":       {"internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/share", "proxy/source", "proxy/store", "proxy/token"},
+	"proxy/operator":       {"internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/share", "proxy/source", "proxy/store", "proxy/token"},
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
-	"cmd/internal/status": {"proxy", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	"cmd/internal/status": {"proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
 	"cmd/breakwater":      {"gslb", "provision", "cmd/internal/status", "cmd/internal/wire", "internal/fleet", "internal/keyring", "internal/secret", "internal/daemon", "internal/naming"},

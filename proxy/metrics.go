@@ -88,7 +88,7 @@ func (h *Handler) finish(w *response, r *request) {
 	if hit, counts := fromStore[w.outcome]; counts && r.peer == "" {
 		h.hits.Add(h.cfg.Now(), hit)
 	}
-	if r.endpoint == endpointHealth {
+	if r.endpoint == endpointHealth || r.endpoint == endpointHello {
 		return
 	}
 	attrs := []slog.Attr{

@@ -41,8 +41,8 @@ func operatorKeys(t *testing.T, secret string) *keyring.Ring {
 func withOperators(t *testing.T, log *lockedBuffer) option {
 	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		ends := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-		p.Keys = operatorKeys(t, operatorSecret)
-		p.About = operator.About{Version: "1.2.3", Fleet: func() string { return "0badcafe" }, Certificate: func() time.Time { return ends }}
+		p.Version, p.Keys = "1.2.3", operatorKeys(t, operatorSecret)
+		p.About = operator.About{Fleet: func() string { return "0badcafe" }, Certificate: func() time.Time { return ends }}
 		if log != nil {
 			p.Log = slog.New(slog.NewJSONHandler(log, nil))
 		}

@@ -23,6 +23,7 @@ import (
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/operator"
@@ -43,6 +44,7 @@ import (
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
 	Datacenter string                      // this edge's, in health and logs
+	Version    string                      // of the program, for its peers
 	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
 	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
@@ -79,6 +81,7 @@ type Handler struct {
 	cfg        Config
 	namespaces *namespace.Table
 	trust      peer.Trust
+	neighbors  *hello.Neighbors
 	routes     *source.Routes
 	health     *source.Health
 	tags       *tags.Cache
@@ -119,6 +122,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.trust = peer.Trust{Key: peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
+	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trust, Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
+	go h.neighbors.Run(ctx)
 	h.routes = h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -133,8 +138,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
-	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Drain: &h.drain, Hits: &h.hits, Health: h.health,
-		Sources: h.routes.All, Peers: func() []operator.Peer { return operator.Reached(h.routes.Peers) }, Store: cfg.Store, Hanging: cfg.State.Hanging,
+	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
+		Sources: h.routes.All, Neighbors: h.neighbors, Store: cfg.Store, Hanging: cfg.State.Hanging,
 		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
 	return h
 }
@@ -150,7 +155,7 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 	var peers []*source.Source
 	if h.trust.Key != nil || h.trust.Roots != nil {
 		for _, p := range h.cfg.Peers {
-			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
+			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge, Probe: peer.HelloPath,
 				Show: h.trust.Key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
@@ -164,6 +169,9 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 // Drain makes the health say that this edge is leaving, for good: the process ends.
 // Requests are still served.
 func (h *Handler) Drain() { h.drain.Leave() }
+
+// Neighbors are the edge's peers, as it sees them.
+func (h *Handler) Neighbors() *hello.Neighbors { return h.neighbors }
 
 // Ready is why no new clients should be sent here; nil: they may.
 func (h *Handler) Ready() error {
@@ -208,6 +216,9 @@ func (h *Handler) serve(w *response, r *request) error {
 		w.outcome = outcomeOwn
 		h.operator.ServeHTTP(w, r.http)
 		return nil
+	case endpointHello:
+		w.outcome = outcomeOwn
+		return h.neighbors.Answer(w, r.http)
 	case endpointPeer:
 		return h.servePeer(w, r)
 	case endpointWebhook:

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/keyring"
-	"example.org/breakwater/proxy/source"
 )
 
 // Report is how the edge is doing now. Nobody is asked for it: what is not in memory was
@@ -16,7 +15,7 @@ func (h *Handler) Report() Report {
 	r := Report{
 		Datacenter: e.Datacenter, Instance: h.instance, Version: e.Version, Started: h.started.UTC(), Time: now.UTC(), Config: Config{Read: h.started.UTC()},
 		Serving: order == nil && !leaving, Leaving: leaving, Drain: order, Keys: []string{}, Sources: []Source{}, Hits: e.Hits.Hits(now),
-		Requests: e.Requests.Taken(), Peers: e.Peers(), Announce: []Announced{},
+		Requests: e.Requests.Taken(), Peers: []Peer{}, Announce: []Announced{},
 	}
 	if e.Config != nil {
 		r.Config = e.Config()
@@ -45,22 +44,12 @@ func (h *Handler) Report() Report {
 		last = last.UTC()
 		r.Outage.Last = &last
 	}
+	for _, v := range e.Neighbors.Views() {
+		r.Peers = append(r.Peers, Peer{v.Datacenter, v.State, v.Says})
+	}
 	for _, b := range e.Announcer.Backlogs() {
 		r.Announce = append(r.Announce, Announced{b.Datacenter, b.Positions, b.Level.UTC()})
 	}
 	r.Follow.Pending, r.Follow.GivenUp = e.Follower.Left()
 	return r
-}
-
-// Reached are the peers by whether they can be reached.
-func Reached(all []*source.Source) []Peer {
-	peers := []Peer{}
-	for _, s := range all {
-		p := Peer{Datacenter: s.Datacenter, State: PeerWell}
-		if !s.State().Up {
-			p.State = PeerUnreachable
-		}
-		peers = append(peers, p)
-	}
-	return peers
 }

@@ -16,6 +16,7 @@ import (
 	"example.org/breakwater/internal/signed"
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
@@ -35,7 +36,6 @@ const (
 
 // About is what an edge is told of itself by the program that runs it.
 type About struct {
-	Version     string
 	Fleet       func() string    // the hash of the fleet file that is in use; nil: ""
 	Certificate func() time.Time // when the one that clients are shown ends; nil: there is none
 	Config      func() Config    // how the fleet file was last read; nil: once, at the start
@@ -46,11 +46,12 @@ type Edge struct {
 	About
 	Keys       *keyring.Ring // nil: nobody is answered
 	Datacenter string
+	Version    string
 	Drain      *Drain
 	Hits       *Counter
 	Health     *source.Health // of the local Harbor
 	Sources    func() []*source.Source
-	Peers      func() []Peer
+	Neighbors  *hello.Neighbors
 	Store      *store.Store
 	Hanging    func() bool // the disk, where it is not the store that says so
 	Requests   *share.Shares

@@ -1,6 +1,10 @@
 package operator
 
-import "time"
+import (
+	"time"
+
+	"example.org/breakwater/proxy/hello"
+)
 
 // Report is how an edge is doing (GET status). Lists are as long as the fleet file makes
 // them. Times are the edge's own.
@@ -71,20 +75,11 @@ type Ratio struct {
 	Of   int64 `json:"of"`
 }
 
-// The states of a peer.
-const (
-	PeerWell        = "well"
-	PeerUnreachable = "unreachable"
-	PeerKey         = "key"         // it does not share the key
-	PeerClock       = "clock"       // its clock differs
-	PeerCertificate = "certificate" // its certificate is not trusted
-)
-
 // Peer is another datacenter's edge, as this one sees it.
 type Peer struct {
-	Datacenter string `json:"datacenter"`
-	State      string `json:"state"`
-	Why        string `json:"why,omitempty"`
+	Datacenter string      `json:"datacenter"`
+	State      hello.State `json:"state"`
+	Says       string      `json:"says,omitempty"` // what is wrong and what to do
 }
 
 // Outage is what was given because no Harbor could.

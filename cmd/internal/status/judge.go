@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
 
@@ -178,19 +179,18 @@ func (j judge) store(d *Datacenter, r *operator.Report, who string) {
 	}
 }
 
+// differs are the findings that are of a peer's state. One that runs an older program is
+// said with the versions.
+var differs = map[hello.State]string{
+	hello.Key: "key differs", hello.Clock: "clock differs", hello.Certificate: "certificate bad",
+	hello.Datacenter: "another edge", hello.Stranger: "another edge", hello.Unreachable: "peer unreachable",
+}
+
 // others looks at what an edge sees of others.
 func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 	for _, p := range r.Peers {
-		switch why := strings.TrimRight(p.Why, "."); p.State {
-		case operator.PeerWell:
-		case operator.PeerKey:
-			j.say("key differs", d.Name, "%s and the edge of %s have no key in common. %s", who, p.Datacenter, why)
-		case operator.PeerClock:
-			j.say("clock differs", d.Name, "the clocks of %s and of the edge of %s differ. %s", who, p.Datacenter, why)
-		case operator.PeerCertificate:
-			j.say("certificate bad", d.Name, "%s does not trust the certificate of the edge of %s. %s", who, p.Datacenter, why)
-		default:
-			j.say("peer unreachable", d.Name, "%s does not reach the edge of %s. %s", who, p.Datacenter, why)
+		if kind := differs[p.State]; kind != "" {
+			j.say(kind, d.Name, "%s says: %s.", who, strings.TrimRight(p.Says, "."))
 		}
 	}
 	for _, s := range r.Sources {

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
 
@@ -165,7 +166,7 @@ func (f *Fleet) edge(e Edge, name, dns string) row {
 	if n := len(r.Peers); n > 0 {
 		well := 0
 		for _, p := range r.Peers {
-			if p.State == operator.PeerWell {
+			if p.State == hello.OK {
 				well++
 			}
 		}

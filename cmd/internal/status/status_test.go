@@ -25,6 +25,7 @@ import (
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
 
@@ -37,7 +38,7 @@ func report(datacenter, fleet string) operator.Report {
 		Datacenter: datacenter, Instance: datacenter + "-1-ABCDEFGH", Version: "1.0.0", Started: now.Add(-time.Hour), Time: now, Fleet: fleet,
 		Config: operator.Config{Read: now.Add(-time.Hour)}, Serving: true, Harbor: operator.Harbor{Up: true, Since: now.Add(-time.Hour), Components: map[string]string{"core": "healthy", "jobservice": "healthy"}},
 		Store: operator.Store{Bytes: 1 << 30, Size: 2 << 30, Free: 8 << 30}, Hits: operator.Hits{Start: operator.Ratio{Hits: 3, Of: 4}, Recent: operator.Ratio{Hits: 9, Of: 10}},
-		Peers: []operator.Peer{{Datacenter: "x", State: operator.PeerWell}},
+		Peers: []operator.Peer{{Datacenter: "x", State: hello.OK}},
 	}
 }
 
@@ -111,24 +112,27 @@ func TestWhatEdgesReport(t *testing.T) {
 		"a disk that refuses":          {func(p, _ *operator.Report) { p.Store.Degraded = true }, "store degraded", "refuses", status.Wrong},
 		"a disk that is too small":     {func(p, _ *operator.Report) { p.Store.Free = 100 << 20 }, "disk fills", "may take 1.0 GiB more, and its disk has 100 MiB", status.Warning},
 		"a file that was not taken":    {func(p, _ *operator.Report) { p.Config.Fault = "fleet.yaml:3: no." }, "fleet file not taken", "fleet.yaml:3: no", status.Warning},
-		"outage tokens": {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Minute)} }, "outage tokens", "no Harbor can: 7, the last",
-			status.Warning},
+		"outage tokens": {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Minute)} }, "outage tokens", "no Harbor can: 7, the last", status.Warning},
 		"a follower that gave up": {func(p, _ *operator.Report) { p.Follow.GivenUp = 2 }, "harbor not following", "of 2 tags", status.Warning},
 		"a peer that has not heard": {func(p, _ *operator.Report) {
 			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-3 * time.Minute)}}
 		}, "announcements wait", "mad1 has not heard", status.Warning},
-		"a peer with another key":   {func(p, _ *operator.Report) { p.Peers[0] = operator.Peer{Datacenter: "mad1", State: operator.PeerKey} }, "key differs", "no key in common", status.Wrong},
-		"a peer with another clock": {func(p, _ *operator.Report) { p.Peers[0] = operator.Peer{Datacenter: "mad1", State: operator.PeerClock} }, "clock differs", "of mad1", status.Wrong},
+		"a peer with another key": {func(p, _ *operator.Report) {
+			p.Peers[0] = operator.Peer{Datacenter: "mad1", State: hello.Key, Says: "another edge.peers.key"}
+		}, "key differs", "the edge says: another edge.peers.key.", status.Wrong},
+		"a peer with another clock": {func(p, _ *operator.Report) {
+			p.Peers[0] = operator.Peer{Datacenter: "mad1", State: hello.Clock, Says: "set both by NTP"}
+		}, "clock differs", "the edge says: set both by NTP.", status.Wrong},
 		"a peer's certificate": {func(p, _ *operator.Report) {
-			p.Peers[0] = operator.Peer{Datacenter: "mad1", State: operator.PeerCertificate}
-		}, "certificate bad", "does not trust", status.Wrong},
-		"a component":                {func(p, _ *operator.Report) { p.Harbor.Components["jobservice"] = "unhealthy" }, "component unhealthy", "jobservice", status.Warning},
-		"Harbor, that is down":       {func(p, _ *operator.Report) { p.Harbor.Up, p.Harbor.Components["core"] = false, "unhealthy" }, "harbor down", "for 60 min: core", status.Wrong},
-		"an upstream":                {func(p, _ *operator.Report) { p.Sources = []operator.Source{{Name: "upstream-quay.io"}} }, "source down", "upstream-quay.io", status.Warning},
-		"one that asked for a pause": {func(p, _ *operator.Report) { p.Sources = []operator.Source{{Name: "upstream-quay.io", Up: true, Paused: 60}} }, "source paused", "of 60 s", status.Well},
-		"a drain": {func(p, _ *operator.Report) {
-			p.Serving, p.Drain = false, &operator.Order{By: "bob@desk", Reason: "new switches", Since: time.Now().Add(-time.Minute)}
-		}, "draining", "bob@desk said so: new switches", status.Well},
+			p.Peers[0] = operator.Peer{Datacenter: "mad1", State: hello.Certificate, Says: "does not believe"}
+		}, "certificate bad", "the edge says: does not believe.", status.Wrong},
+		"a component":          {func(p, _ *operator.Report) { p.Harbor.Components["jobservice"] = "unhealthy" }, "component unhealthy", "jobservice", status.Warning},
+		"Harbor, that is down": {func(p, _ *operator.Report) { p.Harbor.Up, p.Harbor.Components["core"] = false, "unhealthy" }, "harbor down", "for 60 min: core", status.Wrong},
+		"an upstream":          {func(p, _ *operator.Report) { p.Sources = []operator.Source{{Name: "upstream-quay.io"}} }, "source down", "upstream-quay.io", status.Warning},
+		"one that asked for a pause": {func(p, _ *operator.Report) {
+			p.Sources = []operator.Source{{Name: "upstream-quay.io", Up: true, Paused: 60}}
+		}, "source paused", "of 60 s", status.Well},
+		"a drain": {func(p, _ *operator.Report) { p.Serving, p.Drain = false, &operator.Order{By: "bob@desk", Reason: "new switches"} }, "draining", "bob@desk said so: new switches", status.Well},
 		"an edge that stops":  {func(p, _ *operator.Report) { p.Serving, p.Leaving = false, true }, "draining", "about to stop", status.Well},
 		"another version":     {func(_, m *operator.Report) { m.Version = "1.1.0" }, "versions differ", "1.0.0 (the edge of par1); 1.1.0 (the edge of mad1)", status.Warning},
 		"another fleet file":  {func(_, m *operator.Report) { m.Fleet = "00000000" }, "fleet files differ", "00000000 (the edge of mad1)", status.Warning},
@@ -245,7 +249,7 @@ func TestACertificateThatHasEnded(t *testing.T) {
 func TestTheScreenAndTheNames(t *testing.T) {
 	a := of(t, func(p, m *operator.Report) {
 		p.Certificate, m.Store.Degraded = nil, true
-		m.Peers = append(m.Peers, operator.Peer{Datacenter: "y", State: operator.PeerUnreachable})
+		m.Peers = append(m.Peers, operator.Peer{Datacenter: "y", State: hello.Unreachable, Says: "the edge of y does not answer: no route; see the network"})
 	})
 	f := a.Ask(t.Context())
 	f.Time = f.Time.Truncate(time.Second)

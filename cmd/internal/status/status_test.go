@@ -112,8 +112,8 @@ func TestWhatEdgesReport(t *testing.T) {
 		"a disk that refuses":          {func(p, _ *operator.Report) { p.Store.Degraded = true }, "store degraded", "refuses", status.Wrong},
 		"a disk that is too small":     {func(p, _ *operator.Report) { p.Store.Free = 100 << 20 }, "disk fills", "may take 1.0 GiB more, and its disk has 100 MiB", status.Warning},
 		"a file that was not taken":    {func(p, _ *operator.Report) { p.Config.Fault = "fleet.yaml:3: no." }, "fleet file not taken", "fleet.yaml:3: no", status.Warning},
-		"outage tokens": {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Minute)} }, "outage tokens", "no Harbor can: 7, the last", status.Warning},
-		"a follower that gave up": {func(p, _ *operator.Report) { p.Follow.GivenUp = 2 }, "harbor not following", "of 2 tags", status.Warning},
+		"outage tokens":                {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Minute)} }, "outage tokens", "no Harbor can: 7, the last", status.Warning},
+		"a follower that gave up":      {func(p, _ *operator.Report) { p.Follow.GivenUp = 2 }, "harbor not following", "of 2 tags", status.Warning},
 		"a peer that has not heard": {func(p, _ *operator.Report) {
 			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-3 * time.Minute)}}
 		}, "announcements wait", "mad1 has not heard", status.Warning},
@@ -132,7 +132,9 @@ func TestWhatEdgesReport(t *testing.T) {
 		"one that asked for a pause": {func(p, _ *operator.Report) {
 			p.Sources = []operator.Source{{Name: "upstream-quay.io", Up: true, Paused: 60}}
 		}, "source paused", "of 60 s", status.Well},
-		"a drain": {func(p, _ *operator.Report) { p.Serving, p.Drain = false, &operator.Order{By: "bob@desk", Reason: "new switches"} }, "draining", "bob@desk said so: new switches", status.Well},
+		"a drain": {func(p, _ *operator.Report) {
+			p.Serving, p.Drain = false, &operator.Order{By: "bob@desk", Reason: "new switches"}
+		}, "draining", "bob@desk said so: new switches", status.Well},
 		"an edge that stops":  {func(p, _ *operator.Report) { p.Serving, p.Leaving = false, true }, "draining", "about to stop", status.Well},
 		"another version":     {func(_, m *operator.Report) { m.Version = "1.1.0" }, "versions differ", "1.0.0 (the edge of par1); 1.1.0 (the edge of mad1)", status.Warning},
 		"another fleet file":  {func(_, m *operator.Report) { m.Fleet = "00000000" }, "fleet files differ", "00000000 (the edge of mad1)", status.Warning},

@@ -57,12 +57,14 @@ var imports = map[string][]string{
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
 	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
+	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
+	// Who steers asks all name servers, and so does one of them for who has no key.
+	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
-	"cmd/internal/status": {"proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	"cmd/internal/status": {"cmd/internal/steer", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "provision", "cmd/internal/status", "cmd/internal/wire", "internal/fleet", "internal/keyring", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":      {"gslb", "provision", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -44,7 +45,7 @@ func (d *fleetDrain) run(cmd *cobra.Command, config string, names []string, rele
 	if err != nil {
 		return err
 	}
-	asker := &status.Asker{Fleet: f, From: status.Person()}
+	asker := &status.Asker{Fleet: f, From: steer.Operator()}
 	all, err := asker.Drain(cmd.Context(), names, release, d.reason, d.yes)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 )
 
 func gslbCommand() *cobra.Command {
-	var config, datacenter string
+	var config, datacenter, siblings string
 	cmd := &cobra.Command{
 		Use:   "gslb --config fleet.yaml --datacenter NAME",
 		Short: "Run the name server of one datacenter: the nearest healthy datacenter, over DNS",
@@ -23,7 +23,8 @@ each client with the nearest datacenter that serves; backups only when no primar
 does. It asks the datacenters' edges for their health.
 
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
-Prometheus on gslb.metrics, operators on gslb.admin. The fleet file, the topology and
+Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.key, the
+fleet's other name servers on gslb.peers. The fleet file, the topology and
 the geographic database are read again when they change; a broken one changes nothing.
 
 The log is JSON on stderr.`,
@@ -34,7 +35,7 @@ The log is JSON on stderr.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Log: log, Level: level})
 			if err != nil {
 				return fmt.Errorf("start gslb: %w", err)
 			}
@@ -47,6 +48,7 @@ The log is JSON on stderr.`,
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
+	cmd.Flags().StringVar(&siblings, "siblings", "", "DNS names or addresses of all name servers of this datacenter, this one too, where several are behind one address: what is said to one of them with --fleet is said to all")
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}

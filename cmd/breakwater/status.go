@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -49,7 +50,7 @@ there are warnings alone. A drain is neither: it is shown, and the fleet is well
 			if err != nil {
 				return err
 			}
-			asker := &status.Asker{Fleet: f, From: status.Person(), Base: base}
+			asker := &status.Asker{Fleet: f, From: steer.Operator(), Base: base}
 			return showStatus(cmd.Context(), cmd.OutOrStdout(), asker, watch, asJSON)
 		},
 	}
@@ -86,14 +87,14 @@ func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, 
 			}
 		}
 		if !watch {
-			return verdict(f.Verdict)
+			return exitOf(f.Verdict)
 		}
 		timer := time.NewTimer(watchEvery)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return verdict(f.Verdict)
+			return exitOf(f.Verdict)
 		}
 		if !asJSON && !terminal {
 			fmt.Fprintln(out)
@@ -101,7 +102,7 @@ func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, 
 	}
 }
 
-func verdict(s status.Severity) error {
+func exitOf(s status.Severity) error {
 	switch s {
 	case status.Wrong:
 		return exitWrong

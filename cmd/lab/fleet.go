@@ -47,6 +47,7 @@ const (
 
 	dnsMetricsOffset = 92
 	dnsAdminOffset   = 93
+	dnsPeersOffset   = 94
 	edgeRobot        = "breakwater-edge"
 	edgeSecret       = "Edge1Secret2Edge"
 )
@@ -67,6 +68,7 @@ type running struct {
 	harbors []*lab.Harbor
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
 	places  []addresses
+	peers   string // the port on which name servers ask each other
 	report  report
 	group   *errgroup.Group // what serves
 	control net.Listener    // where the commands of another terminal come
@@ -81,6 +83,12 @@ type running struct {
 type addresses struct {
 	public, metrics, admin, dns, dnsMetrics, dnsAdmin string
 	links                                             map[int]string // to the other edges, by datacenter
+}
+
+// host is where all of a datacenter's own listen.
+func (a addresses) host() string {
+	host, _, _ := net.SplitHostPort(a.dns)
+	return host
 }
 
 // start brings everything up. What it returns is to be closed also after an error.
@@ -114,6 +122,9 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 		if err := l.choosePorts(i, place.name); err != nil {
 			return l, err
 		}
+	}
+	if l.peers, err = l.choosePeers(); err != nil {
+		return l, err
 	}
 	if err := l.linkEdges(); err != nil {
 		return l, err
@@ -228,7 +239,7 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	_, password := l.harbors[0].Admin()
 	contents := map[string]string{
-		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
+		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "gslb-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
 	}
 	for _, r := range demoRobots {
 		contents[r.name+"-secret"] = r.secret
@@ -270,6 +281,32 @@ func (l *running) chosen(offset int) int {
 	return n - offset
 }
 
+// choosePeers finds a port that is free on the addresses of all name servers.
+func (l *running) choosePeers() (port string, err error) {
+	if !l.ownAddresses() {
+		return "", nil
+	}
+	for range 10 { // of free ports, some are not free everywhere
+		at := l.port
+		for i, place := range places {
+			listener, failed := listen("name server "+place.name, place.host, at, dnsPeersOffset, i)
+			if err = failed; err != nil {
+				break
+			}
+			defer listener.Close() // when one is chosen
+			_, port, _ = net.SplitHostPort(listener.Addr().String())
+			if at == 0 {
+				at, _ = strconv.Atoi(port)
+				at -= dnsPeersOffset
+			}
+		}
+		if err == nil || l.port != 0 {
+			break
+		}
+	}
+	return port, err
+}
+
 // fleetFile is the fleet file of the edge that will listen on these addresses:
 // the same fleet for all, but ports differ where there is one address for all.
 func (l *running) fleetFile(dir string, own addresses) string {
@@ -279,7 +316,8 @@ func (l *running) fleetFile(dir string, own addresses) string {
 			place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public, place.host, place.host, place.network, place.location)
 	}
 	if l.ownAddresses() {
-		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, state: %q, ttl: 2s }\n", own.dns, own.dnsMetrics, own.dnsAdmin, filepath.Join(filepath.Dir(dir), "gslb.json"))
+		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, peers: %q, key: \"file:%s/gslb-key\", state: %q, ttl: 2s }\n",
+			own.dns, own.dnsMetrics, own.dnsAdmin, net.JoinHostPort(own.host(), l.peers), l.dir, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
 	return s + fmt.Sprintf(`harbor: { username: admin, password: "file:%[1]s/harbor-password", token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:

@@ -153,11 +153,11 @@ func (r *report) tryDNS() string {
   dig @%[1]s -p %[2]s _why.%[5]s TXT +short +subnet=10.2.3.0/24
   go run ./cmd/breakwater gslb explain --admin %[6]s --client 10.2.3.4
 
-Take a datacenter out, for the name server of %[3]s (each is told by itself), and dig again.
+Take a datacenter out, and dig again: all name servers are told. Then try to take out the others too.
 
-  go run ./cmd/breakwater gslb drain --admin %[6]s %[4]s
-  go run ./cmd/breakwater gslb status --admin %[6]s
-  go run ./cmd/breakwater gslb release --admin %[6]s %[4]s
+  go run ./cmd/breakwater gslb drain --admin %[6]s --fleet %[4]s
+  go run ./cmd/breakwater gslb status --admin %[6]s --fleet
+  go run ./cmd/breakwater gslb release --admin %[6]s --fleet %[4]s
 
 `, host, port, first.Name, second.Name, r.Domain, first.Steer)
 }

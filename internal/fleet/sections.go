@@ -135,6 +135,7 @@ type GSLB struct {
 	Listen  string    `yaml:"listen"`  // default :53
 	Metrics string    `yaml:"metrics"` // default :9092
 	Admin   string    `yaml:"admin"`   // default 127.0.0.1:9093
+	Peers   *string   `yaml:"peers"`   // where it takes signed questions and steering of the fleet's, on the same port on every name server; served where there is a key; default :9094, off: nowhere
 	TTL     *Duration `yaml:"ttl"`     // default 30s
 	SOA     struct {
 		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
@@ -160,7 +161,7 @@ type GSLB struct {
 	Version     string `yaml:"version"`      // what version.bind says; default: nothing
 	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them is isolated
 	Panic       string `yaml:"panic"`        // all | last-good | backup | nodata; default last-good
-	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and observations between them; as edge.peers.key; read again with the file
+	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and what they ask each other; as edge.peers.key; read again with the file
 	PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good
 	DNSSEC      struct {
 		Key string `yaml:"key"` // file, the same on every node; absent: unsigned

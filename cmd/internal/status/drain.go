@@ -38,7 +38,7 @@ func (a *Asker) Drain(ctx context.Context, names []string, release bool, reason 
 			return nil, fmt.Errorf("there is no datacenter %q in the fleet file; there are %s", name, strings.Join(a.Fleet.Order, ", "))
 		}
 	}
-	keys, err := Keys(ctx, a.Fleet)
+	keys, err := Keys(ctx, a.Fleet, "edge.peers", a.Fleet.Edge.Peers.Key, a.Fleet.Edge.Peers.PreviousKey)
 	if err != nil {
 		return nil, err
 	}

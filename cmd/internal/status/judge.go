@@ -31,7 +31,11 @@ func (f *Fleet) judge(file *fleet.Fleet, base string) {
 	j.names()
 	j.same()
 	for _, m := range f.Missing {
-		j.find(base, "not looked at", "", "Not looked at: "+m+".")
+		kind := "not looked at"
+		if strings.Contains(m, "the fleet file has no") { // and so it is meant
+			kind = "not in the file"
+		}
+		j.find(base, kind, "", "Not looked at: "+m+".")
 	}
 	f.rank()
 }
@@ -215,7 +219,14 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 
 // same looks at what should be the same everywhere.
 func (j judge) same() {
-	versions, files := map[string][]string{}, map[string][]string{}
+	versions, files, answering := map[string][]string{}, map[string][]string{}, map[string][]string{}
+	for _, s := range j.reports() {
+		versions[s.Report.Version] = append(versions[s.Report.Version], "the name server of "+s.Node)
+		answering[s.Report.Config] = append(answering[s.Report.Config], "that of "+s.Node)
+	}
+	if len(answering) > 1 {
+		j.find(j.base, "fleet files differ", "", "The name servers answer by different files: "+sorted(answering)+".")
+	}
 	for _, d := range j.Datacenters {
 		for _, e := range d.Edges {
 			if e.Report != nil {

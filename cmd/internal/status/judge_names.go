@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/breakwater/cmd/internal/steer"
+	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -25,6 +27,9 @@ func (j judge) names() {
 			kind = "name servers down"
 		}
 		j.say(kind, s.Datacenter, "its name server cannot be asked: %s (%s).", s.Why, s.Address)
+	}
+	for _, s := range j.reports() {
+		j.report(s)
 	}
 	if len(well) == 0 {
 		return
@@ -92,7 +97,7 @@ func (j judge) answered(s NameServer) {
 
 // home looks at whether the clients that are at home in a datacenter are sent there.
 func (j judge) home(d Datacenter, s NameServer) {
-	if method := j.file.GSLB.Method; method != "nearest" && method != "twrr" {
+	if method := j.file.GSLB.Method; method != "nearest" && method != "twrr" || j.takenOut(d.Name) {
 		return
 	}
 	var away []string
@@ -104,6 +109,58 @@ func (j judge) home(d Datacenter, s NameServer) {
 	if len(away) > 0 {
 		j.say("not named", d.Name, "its edge serves, and DNS sends its clients (%s) elsewhere.", strings.Join(away, ", "))
 	}
+}
+
+// reports are those of all name servers that gave one.
+func (j judge) reports() (all []steer.Seen) {
+	for _, s := range j.NameServers {
+		for _, r := range s.Reports {
+			if r.Report != nil {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// report looks at what one name server says of itself.
+func (j judge) report(s steer.Seen) {
+	for _, a := range s.Report.Answers {
+		if a.Panic {
+			j.find(j.base, "nobody serves", "", a.Sentence+".")
+		}
+	}
+	for _, o := range s.Report.Overrides {
+		said := fmt.Sprintf("name servers were told %q", o.Mode)
+		if o.By != "" {
+			said += " by " + o.By
+		}
+		if o.Name != "" {
+			said += " for " + strings.TrimSuffix(o.Name, ".")
+		}
+		if o.Reason != "" {
+			said += ": " + o.Reason
+		}
+		if o.Holds {
+			j.say("overridden", o.Datacenter, "%s.", said)
+			continue
+		}
+		j.say("override does not hold", o.Datacenter, "%s; it does not hold: %s.", said, strings.TrimRight(o.Why, "."))
+	}
+	for _, d := range j.Datacenters {
+		if seen, ok := s.Report.Datacenters[d.Name]; ok && !seen.Up {
+			if serves, _ := d.serves(); serves {
+				j.say("seen down", d.Name, "its edge serves, and the name server of %s sees it down: %s.", s.Node, strings.TrimRight(seen.Why, "."))
+			}
+		}
+	}
+}
+
+// takenOut reports whether operators have told a name server to leave a datacenter out.
+func (j judge) takenOut(datacenter string) bool {
+	return slices.ContainsFunc(j.reports(), func(s steer.Seen) bool {
+		return slices.ContainsFunc(s.Report.Overrides, func(o gslb.Held) bool { return o.Datacenter == datacenter && o.Mode != gslb.Up })
+	})
 }
 
 // serves reports whether an edge of the datacenter serves; known is false where none said.

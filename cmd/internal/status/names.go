@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -59,7 +61,7 @@ func (a *Asker) nameServers(ctx context.Context) []NameServer {
 	defer cancel()
 	for _, name := range a.Fleet.Order {
 		if len(a.Fleet.Datacenters[name].GSLB) > 0 {
-			all = append(all, NameServer{Datacenter: name, Answers: []Answer{}})
+			all = append(all, NameServer{Datacenter: name, Answers: []Answer{}, Reports: []steer.Seen{}})
 		}
 	}
 	var asking sync.WaitGroup
@@ -199,6 +201,44 @@ func (a *Asker) whose(addresses []netip.Addr) string {
 		}
 	}
 	return ""
+}
+
+// reports asks all name servers what they tell operators alone.
+func (a *Asker) reports(ctx context.Context) (all []steer.Seen, missing []string) {
+	g := a.Fleet.GSLB
+	if g == nil {
+		return nil, []string{"what DNS answers: the fleet file has no gslb section"}
+	}
+	if !slices.ContainsFunc(a.Fleet.Order, func(name string) bool { return len(a.Fleet.Datacenters[name].GSLB) > 0 }) {
+		return nil, nil // there are no name servers
+	}
+	keys, err := Keys(ctx, a.Fleet, "gslb", g.Key, g.PreviousKey)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		all, err = steer.Reports(ctx, a.Fleet, keys)
+	}
+	if err != nil {
+		missing = []string{"what name servers tell operators alone: " + err.Error()}
+	}
+	return all, missing
+}
+
+// take has each name server's reports beside its answers. One that answers DNS, and no
+// operator, is not looked into.
+func (f *Fleet) take(reports []steer.Seen) {
+	for i := range f.NameServers {
+		s := &f.NameServers[i]
+		for _, r := range reports {
+			if name, _, _ := strings.Cut(r.Node, " "); name != s.Datacenter {
+				continue
+			}
+			s.Reports = append(s.Reports, r)
+			if r.Report == nil && s.Fault == "" {
+				f.Missing = append(f.Missing, fmt.Sprintf("what the name server of %s tells operators alone: %s", r.Node, strings.TrimRight(r.Error, ".")))
+			}
+		}
+	}
 }
 
 // count counts what DNS answers, by the first name server that does.

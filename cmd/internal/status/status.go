@@ -9,10 +9,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"os/user"
 	"sync"
 	"time"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
@@ -66,6 +66,9 @@ type NameServer struct {
 	Answers    []Answer `json:"answers"`
 	Fault      Fault    `json:"fault"`
 	Why        string   `json:"why,omitempty"`
+	// Reports are what it says to who has gslb.key: several where several are behind its
+	// address.
+	Reports []steer.Seen `json:"reports"`
 }
 
 // Answer is what clients of a network are answered with.
@@ -97,30 +100,18 @@ type Asker struct {
 	Base  string // of the runbooks' URLs
 }
 
-// Person is who runs this program, as user@host.
-func Person() string {
-	name, host := "somebody", "somewhere"
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		name = u.Username
-	}
-	if h, err := os.Hostname(); err == nil {
-		host = h
-	}
-	return name + "@" + host
-}
-
 // Ask asks all nodes, and says what is wrong.
 func (a *Asker) Ask(ctx context.Context) *Fleet {
 	f := &Fleet{Domain: a.Fleet.Domain, Time: time.Now().UTC(), File: a.Fleet.Hash(), Missing: []string{}, NameServers: []NameServer{}}
 	var all sync.WaitGroup
 	all.Go(func() { f.NameServers = a.nameServers(ctx) })
-	var missing []string
+	var missing, untold []string
+	var reports []steer.Seen
 	all.Go(func() { f.Datacenters, missing = a.datacenters(ctx) })
+	all.Go(func() { reports, untold = a.reports(ctx) })
 	all.Wait()
-	f.Missing = append(f.Missing, missing...)
-	if a.Fleet.GSLB == nil {
-		f.Missing = append(f.Missing, "what DNS answers: the fleet file has no gslb section")
-	}
+	f.Missing = append(append(f.Missing, missing...), untold...)
+	f.take(reports)
 	f.count()
 	f.judge(a.Fleet, a.Base)
 	return f
@@ -151,15 +142,16 @@ func (a *Asker) datacenters(ctx context.Context) (all []Datacenter, missing []st
 
 // keys are those of edge.peers; without them only what is public is asked for.
 func (a *Asker) keys(ctx context.Context) (*keyring.Ring, []string) {
-	keys, err := Keys(ctx, a.Fleet)
+	keys, err := Keys(ctx, a.Fleet, "edge.peers", a.Fleet.Edge.Peers.Key, a.Fleet.Edge.Peers.PreviousKey)
 	if err != nil {
 		return nil, []string{"what edges tell operators alone: " + err.Error()}
 	}
 	return keys, nil
 }
 
-// Keys are those by which edges know operators. They are waited for a second.
-func Keys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
+// Keys are those by which nodes know operators, of a section of the fleet file. They are
+// waited for a second.
+func Keys(ctx context.Context, f *fleet.Fleet, section string, key, previous fleet.Ref) (*keyring.Ring, error) {
 	type found struct {
 		keys *keyring.Ring
 		err  error
@@ -173,9 +165,9 @@ func Keys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
 			answer <- found{nil, err}
 			return
 		}
-		keys, err := secrets.Keys(ctx, "edge.peers", f.Edge.Peers.Key, f.Edge.Peers.PreviousKey)
+		keys, err := secrets.Keys(ctx, section, key, previous)
 		if err == nil && keys == nil {
-			err = fmt.Errorf("the fleet file has no edge.peers.key, by which edges know who asks")
+			err = fmt.Errorf("the fleet file has no %s.key, by which nodes know who asks", section)
 		}
 		answer <- found{keys, err}
 	}()
@@ -183,7 +175,7 @@ func Keys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
 	case a := <-answer:
 		return a.keys, a.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("edge.peers.key was not to be had within %v", patience)
+		return nil, fmt.Errorf("%s.key was not to be had within %v", section, patience)
 	}
 }
 

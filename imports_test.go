@@ -59,10 +59,12 @@ var imports = map[string][]string{
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
-	"bench":              {"registry", "internal/lab"},
-	"bench/mutate":       {}, // it reads programs, and knows none
-	"cmd/breakwater":     {"gslb", "provision", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":            {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	// What a machine lacks is found by asking as its daemons ask.
+	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "proxy/hello", "proxy/peer", "registry"},
+	"bench":                  {"registry", "internal/lab"},
+	"bench/mutate":           {}, // it reads programs, and knows none
+	"cmd/breakwater":         {"gslb", "provision", "cmd/internal/preflight", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/lab":                {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

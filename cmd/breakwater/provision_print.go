@@ -4,21 +4,27 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
 
 	"example.org/breakwater/provision"
 )
 
+// waitingOn prints who is waited for, on stderr, as what is asked for is on stdout.
+func waitingOn(cmd *cobra.Command) func(string) {
+	var one sync.Mutex
+	return func(line string) {
+		one.Lock()
+		defer one.Unlock()
+		fmt.Fprintln(cmd.ErrOrStderr(), line)
+	}
+}
+
 // paint colours text on a terminal, and nowhere else (https://no-color.org too).
 type paint bool
 
-func painter(w io.Writer) paint {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	info, err := f.Stat()
-	return paint(err == nil && info.Mode()&os.ModeCharDevice != 0)
-}
+func painter(w io.Writer) paint { return paint(isTerminal(w) && os.Getenv("NO_COLOR") == "") }
 
 func (p paint) as(text, colour string) string {
 	if !p {
@@ -110,7 +116,9 @@ func progressTo(w io.Writer, total int) func(provision.Result) {
 		text := fmt.Sprintf("[%d/%d] %s: %s %s %s: %s", n, total, r.Datacenter, r.Action, r.Kind, r.Name, r.Outcome)
 		switch r.Outcome {
 		case provision.Failed, provision.HalfDone:
-			text = colour.as(text, "31") + ": " + r.Why
+			if text = colour.as(text, "31") + ": " + r.Why; r.Place != "" {
+				text += " (" + r.Place + ")"
+			}
 		case provision.Deferred, provision.Stopped:
 			text = colour.as(text, "33") + ": " + r.Why
 		}

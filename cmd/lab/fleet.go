@@ -12,15 +12,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/cmd/internal/wire"
-	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
 )
@@ -46,6 +43,7 @@ const (
 
 	dnsMetricsOffset = 92
 	dnsAdminOffset   = 93
+	dnsPeersOffset   = 94
 	edgeRobot        = "breakwater-edge"
 	edgeSecret       = "Edge1Secret2Edge"
 )
@@ -65,7 +63,9 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
+	parent  *parent      // nil without name servers
 	places  []addresses
+	shared  map[int]int // ports that all name servers have, by offset
 	report  report
 	group   *errgroup.Group // what serves
 	control net.Listener    // where the commands of another terminal come
@@ -74,12 +74,6 @@ type running struct {
 	edges      []*edgeRun // nil: it is down
 	links      links
 	conditions conditions
-}
-
-// addresses are where one edge listens, and its datacenter's name server.
-type addresses struct {
-	public, metrics, admin, dns, dnsMetrics, dnsAdmin string
-	links                                             map[int]string // to the other edges, by datacenter
 }
 
 // start brings everything up. What it returns is to be closed also after an error.
@@ -109,8 +103,8 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err := l.writeKeys(key); err != nil {
 		return l, err
 	}
-	for i, place := range places {
-		if err := l.choosePorts(i, place.name); err != nil {
+	for i := range places {
+		if err := l.choosePorts(i); err != nil {
 			return l, err
 		}
 	}
@@ -122,31 +116,20 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 			return l, err
 		}
 	}
+	if l.ownAddresses() {
+		glue := map[string]string{}
+		for _, place := range places {
+			glue[place.name] = place.host
+		}
+		if l.parent, err = startParent(l.port, glue); err != nil {
+			return l, err
+		}
+	}
 	if l.control, err = listenControl(l.dir); err != nil {
 		return l, err
 	}
 	l.describe()
 	return l, nil
-}
-
-// listen opens a listener on the place's own address, or on one of its ports of
-// 127.0.0.1 where there is no such address.
-func listen(what, host string, port, offset, place int) (net.Listener, error) {
-	at := 0
-	if port != 0 {
-		at = port + offset
-	}
-	l, err := daemon.Listen(what, fmt.Sprintf("%s:%d", host, at))
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		if at != 0 {
-			at += 100 * (place + 1)
-		}
-		return daemon.Listen(what, fmt.Sprintf("127.0.0.1:%d", at))
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w; go run ./cmd/lab --port 0 takes free ones", err)
-	}
-	return l, err
 }
 
 // startHarbors starts them all: each is told where the others are, over its links.
@@ -164,7 +147,7 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		if err != nil {
 			return errors.Join(err, closeAll(listeners[i:]))
 		}
-		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries}
+		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries, ExternalHost: domain}
 		l.load(&cfg, uint64(i))
 		h, err := lab.StartHarbor(cfg)
 		if err != nil {
@@ -176,13 +159,6 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		}
 	}
 	return nil
-}
-
-func closeAll(listeners []net.Listener) (err error) {
-	for _, l := range listeners {
-		err = errors.Join(err, l.Close())
-	}
-	return err
 }
 
 // load says how much else the Harbor has to do. A busy one takes 1 to 15 s for the replication
@@ -203,7 +179,7 @@ func (l *running) furnish(h *lab.Harbor) error {
 		return err
 	}
 	h.CreateProject("multi-dc-demo", false)
-	h.CreateRobot("*", edgeRobot, edgeSecret, "pull")
+	h.CreateRobot("*", edgeRobot, edgeSecret, "pull", "push", "repository:list", "artifact:list", "artifact:read", "artifact:delete", "tag:list", "tag:delete")
 	for _, r := range demoRobots {
 		h.CreateRobot("multi-dc-demo", r.name, r.secret, r.actions...)
 	}
@@ -227,7 +203,7 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	_, password := l.harbors[0].Admin()
 	contents := map[string]string{
-		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
+		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "gslb-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
 	}
 	for _, r := range demoRobots {
 		contents[r.name+"-secret"] = r.secret
@@ -240,24 +216,6 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	return nil
 }
 
-// choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
-func (l *running) choosePorts(i int, name string) error {
-	var a addresses
-	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin,
-		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
-		// Opened to see that the port is free and then opened again: the fleet file
-		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, l.port, offset, i)
-		if err != nil {
-			return err
-		}
-		*address = listener.Addr().String()
-		defer listener.Close() // when all are chosen: no two are the same
-	}
-	l.places = append(l.places, a)
-	return nil
-}
-
 // fleetFile is the fleet file of the edge that will listen on these addresses:
 // the same fleet for all, but ports differ where there is one address for all.
 func (l *running) fleetFile(dir string, own addresses) string {
@@ -267,7 +225,8 @@ func (l *running) fleetFile(dir string, own addresses) string {
 			place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public, place.host, place.host, place.network, place.location)
 	}
 	if l.ownAddresses() {
-		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, state: %q, ttl: 2s }\n", own.dns, own.dnsMetrics, own.dnsAdmin, filepath.Join(filepath.Dir(dir), "gslb.json"))
+		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, peers: %q, key: \"file:%s/gslb-key\", state: %q, ttl: 2s }\n",
+			own.dns, own.dnsMetrics, own.dnsAdmin, own.dnsPeers, l.dir, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
 	return s + fmt.Sprintf(`harbor: { username: admin, password: "file:%[1]s/harbor-password", token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
@@ -287,16 +246,6 @@ edge:
 `, l.dir, l.hub.URL(), dir, own.public, own.metrics, own.admin, edgeRobot)
 }
 
-// ownAddresses reports whether each datacenter listens on its own.
-func (l *running) ownAddresses() bool {
-	for i, place := range places {
-		if !strings.HasPrefix(l.places[i].public, place.host+":") {
-			return false
-		}
-	}
-	return true
-}
-
 func (l *running) close() {
 	if l.control != nil {
 		l.control.Close() //nolint:errcheck // everything below goes with the directory
@@ -313,6 +262,7 @@ func (l *running) close() {
 		h.Close() //nolint:errcheck // see above
 	}
 	l.links.close()
+	l.parent.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

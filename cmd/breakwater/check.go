@@ -16,18 +16,29 @@ import (
 )
 
 func checkCommand() *cobra.Command {
+	var config string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check [FILE]",
 		Short: "Check a fleet file, and print what it describes",
 		Long: `Check a fleet file without touching anything else. Everything that is wrong is
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
-do", and the exit status is 1. "-" reads standard input.`,
+do", and the exit status is 1. The file is FILE or --config; "-" is standard input.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := readFleet(cmd.InOrStdin(), args[0])
+			files := args
+			if cmd.Flags().Changed("config") {
+				files = append(files, config)
+			}
+			switch len(files) {
+			case 0:
+				return misused(cmd, "FILE is missing")
+			case 2:
+				return misused(cmd, "want the fleet file once: FILE or --config")
+			}
+			f, err := readFleet(cmd.InOrStdin(), files[0])
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), f, err)
 			}
@@ -37,19 +48,25 @@ do", and the exit status is 1. "-" reads standard input.`,
 			return printFleet(cmd.OutOrStdout(), f)
 		},
 	}
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file, as other commands have it; - reads standard input")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects")
 	return cmd
 }
 
+// readFleet reads the fleet file that a command names: - is standard input.
 func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
 	if name != "-" {
 		return fleet.ReadFile(name)
 	}
-	data, err := io.ReadAll(stdin)
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
+	return fleet.Read("stdin", stdin)
+}
+
+// keptFile refuses standard input to a daemon, which reads its fleet file again when it changes.
+func keptFile(cmd *cobra.Command, name string) error {
+	if name == "-" {
+		return misused(cmd, "--config -: %s reads its fleet file again when it changes; name the file", cmd.CommandPath())
 	}
-	return fleet.Load("stdin", data)
+	return nil
 }
 
 type project struct {
@@ -76,7 +93,7 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, fmt.Sprintf("%d images by pattern", len(r.Images))})
+		projects = append(projects, project{"repl-" + name, counted(len(r.Images), "image") + " by pattern"})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects
@@ -113,7 +130,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 func printFleet(w io.Writer, f *fleet.Fleet) error {
 	datacenters, projects := describe(f)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s is a fleet of %d datacenters and %d projects.\n\n", f.Domain, len(datacenters), len(projects))
+	fmt.Fprintf(t, "%s is a fleet of %s and %s.\n\n", f.Domain, counted(len(datacenters), "datacenter"), counted(len(projects), "project"))
 	fmt.Fprintln(t, "DATACENTER\tROLE\tHARBOR\tEDGE")
 	for _, d := range datacenters {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Harbor, d.Edge)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -32,6 +33,9 @@ The log is JSON on stderr.`,
   breakwater gslb drain --config /etc/breakwater/fleet.yaml par1 --for 1h --reason "new switches"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := keptFile(cmd, config); err != nil {
+				return err
+			}
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Log: log, Level: level})
@@ -51,13 +55,13 @@ The log is JSON on stderr.`,
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
 	cmd.AddCommand(gslbExplainCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
-		readyCommand("name server", gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
+		readyCommand(daemon.NameServer, gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd
 }
 
 // gslbAdmin are the flags that say where the name server's admin listener is.
 func gslbAdmin() *adminFlags {
-	return &adminFlags{what: "name server", of: gslbSection(func(g *fleet.GSLB) string { return g.Admin })}
+	return &adminFlags{what: daemon.NameServer, of: gslbSection(func(g *fleet.GSLB) string { return g.Admin })}
 }
 
 // gslbSection reads from a section that a fleet file may not have.

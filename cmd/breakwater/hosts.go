@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -37,13 +38,13 @@ type hostsOptions struct {
 }
 
 // engines are those that breakwater hosts writes for, with where the files go.
-var engines = []struct {
-	name, dir string
-	files     func(mirrors []mirror, o hostsOptions) ([]configFile, error)
+var engines = map[string]struct {
+	dir   string
+	files func(mirrors []mirror, o hostsOptions) ([]configFile, error)
 }{
-	{"containerd", "/etc/containerd/certs.d", containerdFiles},
-	{"docker", "/etc/docker", dockerFiles},
-	{"podman", "/etc/containers", podmanFiles},
+	"containerd": {"/etc/containerd/certs.d", containerdFiles},
+	"docker":     {"/etc/docker", dockerFiles},
+	"podman":     {"/etc/containers", podmanFiles},
 }
 
 func hostsCommand() *cobra.Command {
@@ -67,6 +68,10 @@ out, with a sentence on stderr.`,
   breakwater hosts --config fleet.yaml --for podman > /etc/containers/registries.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			write, ok := engines[engine]
+			if !ok {
+				return misused(cmd, "--for %s: want one of %s", engine, strings.Join(slices.Sorted(maps.Keys(engines)), ", "))
+			}
 			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
@@ -75,13 +80,17 @@ out, with a sentence on stderr.`,
 				base = "https://" + f.Domain
 			}
 			if o.base, err = url.Parse(base); err != nil || o.base.Host == "" || strings.Trim(o.base.Path, "/") != "" {
-				return fmt.Errorf("--url %s: want https://host", base)
+				return misused(cmd, "--url %s: want https://host", base)
 			}
 			mirrors, private := mirrorsOf(f)
 			for _, m := range private {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s is left out: %s is private, and mirrors are asked without credentials; set public: true there\n", m.host, m.project)
 			}
-			return writeHosts(cmd.OutOrStdout(), engine, out, mirrors, o)
+			files, err := write.files(mirrors, o)
+			if err != nil {
+				return err
+			}
+			return writeFiles(cmd.OutOrStdout(), files, write.dir, out)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
@@ -112,38 +121,26 @@ func mirrorsOf(f *fleet.Fleet) (public, private []mirror) {
 	return public, private
 }
 
-func writeHosts(w io.Writer, engine, out string, mirrors []mirror, o hostsOptions) error {
-	var names []string
-	for _, e := range engines {
-		if names = append(names, e.name); e.name != engine {
+// writeFiles prints the files with where on a node they go, or writes them below a directory.
+func writeFiles(w io.Writer, files []configFile, dir, out string) error {
+	for i, f := range files {
+		if out == "" {
+			if len(files) > 1 {
+				fmt.Fprintf(w, "%s# %s\n", strings.Repeat("\n", min(i, 1)), filepath.Join(dir, f.path))
+			}
+			io.WriteString(w, f.content) //nolint:errcheck // as for all that is printed
 			continue
 		}
-		files, err := e.files(mirrors, o)
-		if err != nil {
+		path := filepath.Join(out, f.path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if out == "" {
-			for i, f := range files {
-				if len(files) > 1 {
-					fmt.Fprintf(w, "%s# %s\n", strings.Repeat("\n", min(i, 1)), filepath.Join(e.dir, f.path))
-				}
-				io.WriteString(w, f.content) //nolint:errcheck // as for all that is printed
-			}
-			return nil
+		if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
+			return err
 		}
-		for _, f := range files {
-			path := filepath.Join(out, f.path)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
-				return err
-			}
-			fmt.Fprintln(w, path)
-		}
-		return nil
+		fmt.Fprintln(w, path)
 	}
-	return fmt.Errorf("--for %s: want one of %s", engine, strings.Join(names, ", "))
+	return nil
 }
 
 var errNoMirrors = errors.New("the fleet file has no public cache that nodes could use")

@@ -15,8 +15,36 @@ import (
 )
 
 func main() {
+	os.Exit(int(run(os.Args[1:])))
+}
+
+// run runs the command that args say, and gives the status to end with.
+func run(args []string) exitStatus {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	root := rootCommand()
+	err := unknownCommand(root, args)
+	if err == nil {
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
+	var status exitStatus
+	var misuse misuse
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status): // it has said why
+		return status
+	case errors.As(err, &misuse):
+		status = misuse.status()
+	default:
+		status = 1
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return status
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "breakwater",
 		Short: "One registry name in front of a Harbor in every datacenter",
@@ -30,13 +58,6 @@ of its Harbor, and "breakwater gslb", to which the parent zone delegates the nam
 		Version: daemon.Version(),
 	}
 	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand(), manCommand())
-	err := root.ExecuteContext(ctx)
-	var status exitStatus
-	switch {
-	case errors.As(err, &status): // it has said why
-		os.Exit(int(status))
-	case err != nil:
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	explainMisuse(root)
+	return root
 }

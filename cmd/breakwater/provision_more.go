@@ -31,7 +31,7 @@ secret, and "provision apply --prune" removes the successor.`,
   breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -48,7 +48,7 @@ secret, and "provision apply --prune" removes the successor.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only in this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().BoolVar(&o.Finish, "finish", false, "the old secret of a robot that users have ends")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long running replications are waited for; 0: 15m")
@@ -126,7 +126,7 @@ all others, and the last execution of each replication is looked at. The artifac
 removed. Exit status 1 if anything does not work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -165,7 +165,7 @@ removed. Exit status 1 if anything does not work.`,
 			if asJSON {
 				err = writeIndented(out, checks)
 			} else {
-				_, err = fmt.Fprintf(out, "\n%d checks, %d failed.\n", len(checks), failed)
+				_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", counted(len(checks), "check"), failed)
 			}
 			if err == nil && failed > 0 {
 				return exitStatus(1)
@@ -173,7 +173,7 @@ removed. Exit status 1 if anything does not work.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().BoolVar(&o.NoCanary, "no-canary", false, "push nothing: logins and executions alone")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")

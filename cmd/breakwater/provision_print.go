@@ -71,13 +71,13 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 	case p.Read == 0 && p.Objects > 0:
 		return nil // of nothing that is wanted it is known whether it is there
 	case len(p.Changes) == 0 && p.Read < p.Objects:
-		_, err := fmt.Fprintf(w, "\nNothing to do where Harbors could be read: %d of %d objects are as the fleet file says, the others are not known.\n", p.Read, p.Objects)
+		_, err := fmt.Fprintf(w, "\nNothing to do where Harbors could be read: %s of %d %s as the fleet file says, the others are not known.\n", counted(p.Read, "object"), p.Objects, isOrAre(p.Read))
 		return err
 	case len(p.Changes) == 0:
-		_, err := fmt.Fprintf(w, "\nNothing to do: %d objects are as the fleet file says (%d calls, %d secrets proven).\n", p.Objects, p.Calls, p.Proofs)
+		_, err := fmt.Fprintf(w, "\nNothing to do: %s %s as the fleet file says (%s, %s proven).\n", counted(p.Objects, "object"), isOrAre(p.Objects), counted(p.Calls, "call"), counted(p.Proofs, "secret"))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nOf %d objects: %d to create, %d to change, %d to delete, %d refused.\n", p.Objects,
+	_, err := fmt.Fprintf(w, "\nOf %s: %d to create, %d to change, %d to delete, %d refused.\n", counted(p.Objects, "object"),
 		p.Count(provision.Create), p.Count(provision.Update), p.Count(provision.Delete), p.Count(provision.Refuse))
 	return err
 }

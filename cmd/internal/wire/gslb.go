@@ -75,7 +75,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		}
 		return nil
 	}
-	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
+	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Named(daemon.NameServer, daemon.Metrics(metrics, ready))}, {Name: "admin", Handler: daemon.Named(daemon.NameServer, admin)}}
 	for i, address := range []string{f.GSLB.Metrics, f.GSLB.Admin} {
 		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
 			g.Servers = g.Servers[:i]

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 )
@@ -117,6 +118,32 @@ func (c *Cache) Host() string {
 		return ""
 	}
 	return u.Host
+}
+
+// OpenEverywhere reports whether the cache is pulled from without a login in every datacenter.
+func (c *Cache) OpenEverywhere() bool {
+	for _, over := range c.Datacenters {
+		if over.Public != nil && !*over.Public {
+			return false
+		}
+	}
+	return c.Public != nil && *c.Public
+}
+
+// Names are the caches in the order in which they stand for a registry that several are
+// of: those that need no login first, then by name.
+func (c *Caches) Names() []string {
+	names := slices.Sorted(maps.Keys(c.Items))
+	slices.SortStableFunc(names, func(a, b string) int {
+		switch open := c.Items[a].OpenEverywhere(); {
+		case open == c.Items[b].OpenEverywhere():
+			return 0
+		case open:
+			return -1
+		}
+		return 1
+	})
+	return names
 }
 
 // Repl is a project of public images pulled by pattern. Defaults: 50GiB, kept

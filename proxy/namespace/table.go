@@ -17,7 +17,8 @@ type Table struct {
 	mirrors  map[string]string    // the project of a cache, by the names that mirrors' clients have for it
 }
 
-// NewTable makes the table of the declared namespaces.
+// NewTable makes the table of the declared namespaces. Of several caches of one registry
+// mirrors' clients mean the first.
 func NewTable(declared []Namespace) *Table {
 	t := &Table{map[string]Namespace{}, map[string]string{}}
 	for _, ns := range declared {
@@ -26,7 +27,7 @@ func NewTable(declared []Namespace) *Table {
 			continue
 		}
 		t.mirrors[ns.Project] = ns.Project
-		if ns.Host != "" {
+		if _, taken := t.mirrors[ns.Host]; !taken && ns.Host != "" {
 			t.mirrors[ns.Host] = ns.Project
 		}
 	}

@@ -174,7 +174,8 @@ func namespaces(f *fleet.Fleet) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
-	for name, cache := range f.Projects.Cache.Items {
+	for _, name := range f.Projects.Cache.Names() {
+		cache := f.Projects.Cache.Items[name]
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {

@@ -50,15 +50,16 @@ var imports = map[string][]string{
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/share", "proxy/source"},
+	"proxy/explain":        {"registry", "internal/naming", "proxy/namespace", "proxy/source", "proxy/tags", "proxy/version"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
+	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},
 	"bench/mutate":      {}, // it reads programs, and knows none
-	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":    {"gslb", "provision", "proxy/explain", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -42,6 +42,7 @@ import (
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
 	Datacenter string                      // this edge's, in health and logs
+	Names      []string                    // the hosts by which clients know this edge, in what it explains
 	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
 	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it

@@ -44,6 +44,18 @@ var prefixes = []struct {
 // Projects returns the declared projects.
 func (t *Table) Projects() []string { return slices.Sorted(maps.Keys(t.declared)) }
 
+// hub are the names that Docker Hub has beside the one in images.
+var hub = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"}
+
+// CacheOf returns the cache that mirrors' clients of a registry get.
+func (t *Table) CacheOf(host string) (Namespace, bool) {
+	project, ok := t.mirrors[host]
+	if !ok && slices.Contains(hub, host) {
+		project, ok = t.mirrors["docker.io"]
+	}
+	return t.declared[project], ok
+}
+
 // Of returns the namespace of a project: the declared one, else the one that the
 // project's prefix says, else a plain one.
 func (t *Table) Of(project string) Namespace {

@@ -108,7 +108,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain

@@ -169,6 +169,19 @@ func upstreams(ctx context.Context, cfg EdgeConfig) (map[string]*registry.Source
 	return all, nil
 }
 
+// names are the hosts by which clients may know an edge.
+func names(f *fleet.Fleet) []string {
+	all := []string{f.Domain}
+	for _, dc := range f.Datacenters {
+		for _, address := range []fleet.URL{dc.Edge, dc.Harbor} {
+			if u, err := url.Parse(string(address)); err == nil && u.Host != "" {
+				all = append(all, u.Host)
+			}
+		}
+	}
+	return all
+}
+
 // namespaces are the managed projects of the fleet file.
 func namespaces(f *fleet.Fleet) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {

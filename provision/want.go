@@ -97,6 +97,13 @@ func (d *wanted) fault(k Key, format string, args ...any) {
 	d.faults = append(d.faults, fmt.Errorf("%s: %w", k, fmt.Errorf(format, args...)))
 }
 
+// faultOnce notes what is wrong with the fleet as a whole.
+func (d *wanted) faultOnce(err error) {
+	if !slices.ContainsFunc(d.faults, func(f error) bool { return f.Error() == err.Error() }) {
+		d.faults = append(d.faults, err)
+	}
+}
+
 func (w *wanting) wantOIDC(d *wanted, datacenter string) {
 	o := w.fleet.Harbor.OIDC
 	k := Key{datacenter, kindConfiguration, "oidc"}

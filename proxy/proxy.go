@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
@@ -47,8 +48,8 @@ type Config struct {
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
 	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
 	Peers      []peer.Peer                 // the other datacenters' edges, nearest first
-	PeerSecret string                      // shared by all edges; "": PeerRoots alone
-	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
+	Keys       *keyring.Ring               // shared by all edges; nil: PeerRoots alone
+	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	OwnRobot   bool                        // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
@@ -56,9 +57,9 @@ type Config struct {
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
 	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
 	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
-	// WebhookSecret is what the local Harbor shows with the webhooks of a project; nil, or
-	// "": none are taken.
-	WebhookSecret func(project string) string
+	// WebhookSecrets are what the local Harbor shows with the webhooks of a project: one of
+	// them. nil, or none: no webhooks are taken.
+	WebhookSecrets func(project string) []string
 	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
 	// pushes is no news. nil: Harbor's own alone.
 	Machine func(account string) bool
@@ -116,7 +117,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
-	h.trust = peer.Trust{Key: peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
+	h.trust = peer.Trust{Key: peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
 	h.routes = h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -146,7 +147,7 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 	if h.trust.Key != nil || h.trust.Roots != nil {
 		for _, p := range h.cfg.Peers {
 			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
-				Token: h.trust.Key.Tokens(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
+				Show: h.trust.Key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
 	upstreams := map[string]*source.Source{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -78,26 +79,33 @@ var daemons = http.Client{
 // askDaemon sends a request to a daemon of breakwater's, and to nothing else's answer
 // it listens. listener is which of the daemon's is meant: admin or metrics.
 func askDaemon(what, listener string, req *http.Request) (status int, body []byte, err error) {
+	log.SetOutput(io.Discard) // net/http would say there what another program sends unasked
 	resp, err := daemons.Do(req)
-	var dial *net.OpError
-	switch {
-	case errors.As(err, &dial) && dial.Op == "dial":
-		return 0, nil, fmt.Errorf("no %s answers on %s; is it running on this machine? %w", what, req.URL.Host, dial)
+	var network *net.OpError
+	switch of := errors.As(err, &network); {
+	case of && network.Op == "dial":
+		return 0, nil, fmt.Errorf("no %s answers on %s; is it running on this machine? %w", what, req.URL.Host, network)
 	case err != nil && req.Context().Err() != nil:
 		return 0, nil, fmt.Errorf("the %s on %s did not answer in time: %w", what, req.URL.Host, err)
+	case of:
+		return 0, nil, fmt.Errorf("the %s on %s broke off: %w", what, req.URL.Host, network)
 	case err != nil:
-		return 0, nil, fmt.Errorf("%s gives no answer of a breakwater %s's %s listener; see which program has that address: %w", req.URL.Host, what, listener, err)
+		return 0, nil, errStranger(what, listener, req)
 	}
 	defer resp.Body.Close()
 	switch is := resp.Header.Get(daemon.Header); is {
 	case what:
 	case "":
-		return 0, nil, fmt.Errorf("what answers on %s is no breakwater %s's %s listener; see which program has that address", req.URL.Host, what, listener)
+		return 0, nil, errStranger(what, listener, req)
 	default:
 		return 0, nil, fmt.Errorf("what answers on %s is a breakwater %s, and no %s; see the addresses in the fleet file", req.URL.Host, is, what)
 	}
 	body, err = io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	return resp.StatusCode, body, err
+}
+
+func errStranger(what, listener string, req *http.Request) error {
+	return fmt.Errorf("what answers on %s is no breakwater %s's %s listener; see which program has that address", req.URL.Host, what, listener)
 }
 
 // onThisMachine is where a listener of all addresses is asked.

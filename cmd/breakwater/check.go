@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
+	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
 )
 
@@ -23,7 +27,9 @@ func checkCommand() *cobra.Command {
 		Short: "Check a fleet file, and print what it describes",
 		Long: `Check a fleet file without touching anything else. Everything that is wrong is
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
-do", and the exit status is 1. The file is FILE or --config; "-" is standard input.`,
+do", and the exit status is 1. The file is FILE or --config; "-" is standard input.
+Of secrets it reads only the keys that daemons share, where this machine has them in a
+file or in the environment: they must not be too short.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
 		Args: cobra.MaximumNArgs(1),
@@ -39,6 +45,9 @@ do", and the exit status is 1. The file is FILE or --config; "-" is standard inp
 				return misused(cmd, "want the fleet file once: FILE or --config")
 			}
 			f, err := readFleet(cmd.InOrStdin(), files[0])
+			if err == nil {
+				err = checkKeys(cmd.Context(), f, files[0])
+			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), f, err)
 			}
@@ -53,20 +62,30 @@ do", and the exit status is 1. The file is FILE or --config; "-" is standard inp
 	return cmd
 }
 
-// readFleet reads the fleet file that a command names: - is standard input.
-func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
-	if name != "-" {
-		return fleet.ReadFile(name)
+// checkKeys judges the keys that daemons share, as far as they can be read here.
+func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
+	secrets, err := secret.New(new(fleet.Fleet)) // there is no Vault in it: nobody is asked
+	if err != nil {
+		return err
 	}
-	return fleet.Read("stdin", stdin)
-}
-
-// keptFile refuses standard input to a daemon, which reads its fleet file again when it changes.
-func keptFile(cmd *cobra.Command, name string) error {
-	if name == "-" {
-		return misused(cmd, "--config -: %s reads its fleet file again when it changes; name the file", cmd.CommandPath())
+	refs := map[string]fleet.Ref{"edge.peers.key": f.Edge.Peers.Key, "edge.peers.previous_key": f.Edge.Peers.PreviousKey}
+	if f.GSLB != nil {
+		refs["gslb.key"], refs["gslb.previous_key"] = f.GSLB.Key, f.GSLB.PreviousKey
 	}
-	return nil
+	var faults fleet.Faults
+	for _, field := range slices.Sorted(maps.Keys(refs)) {
+		key, err := secrets.Get(ctx, refs[field])
+		if err != nil || refs[field].IsZero() {
+			continue
+		}
+		if err := keyring.Check(key); err != nil {
+			faults = append(faults, fleet.Fault{File: fileName(name), Line: f.Line(field), Field: field, Message: err.Error()})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return faults
 }
 
 type project struct {

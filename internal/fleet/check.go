@@ -181,6 +181,7 @@ func (e *Edge) check(d *decoder) {
 	if e.Peers.CA != "" && !tls {
 		d.report("edge.peers.ca", "edges that show each other certificates need one: write edge.tls, or edge.peers.key instead")
 	}
+	checkKeys(d, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
 	checkAddress(d, "edge.listen", e.Listen)
 	checkAddress(d, "edge.metrics", e.Metrics)
 	checkAddress(d, "edge.admin", e.Admin)
@@ -192,6 +193,13 @@ func (e *Edge) check(d *decoder) {
 		if *v < 0 {
 			d.report(path, "%v is negative", time.Duration(*v))
 		}
+	}
+}
+
+// checkKeys checks the secrets that daemons share: one is replaced by another, not taken away.
+func checkKeys(d *decoder, section string, key, previous Ref) {
+	if key.IsZero() && !previous.IsZero() {
+		d.report(section+".previous_key", "there is no key beside it; write %s.key", section)
 	}
 }
 

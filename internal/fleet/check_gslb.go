@@ -7,6 +7,7 @@ import (
 
 func (f *Fleet) checkGSLB(d *decoder) {
 	g := f.GSLB
+	checkKeys(d, "gslb", g.Key, g.PreviousKey)
 	checkAddress(d, "gslb.listen", g.Listen)
 	checkAddress(d, "gslb.metrics", g.Metrics)
 	checkAddress(d, "gslb.admin", g.Admin)

@@ -25,7 +25,12 @@ type Fleet struct {
 	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
 
 	Order []string // the datacenters' names as they stand in the file
+
+	lines map[string]int
 }
+
+// Line is the line of the file that a field stands in; 0: in none.
+func (f *Fleet) Line(field string) int { return f.lines[field] }
 
 // Fault is one thing that is wrong with a file.
 type Fault struct {
@@ -101,7 +106,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 	d := &decoder{file: name, lines: map[string]int{}}
 	f := &Fleet{}
 	if d.load(data, f) {
-		f.Order = d.order
+		f.Order, f.lines = d.order, d.lines
 		f.setDefaults()
 		f.check(d)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
@@ -74,9 +75,9 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e := &cfg.Fleet.Edge
-	peerSecret, err := cfg.secrets.Get(ctx, e.Peers.Key)
+	keys, err := cfg.secrets.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
 	if err != nil {
-		return nil, fmt.Errorf("edge.peers.key: %w", err)
+		return nil, err
 	}
 	upstreams, err := upstreams(ctx, cfg)
 	if err != nil {
@@ -101,15 +102,15 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	checker, err := access.New(access.Config{
 		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state, Projects: edge.state,
-		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
+		OutageGrace: time.Duration(*e.OutageGrace), Keys: keys,
 	})
 	if err != nil {
 		return nil, errors.Join(err, edge.Close())
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
+		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
 	metrics.MustRegister(expiry(certificate)...)
@@ -119,12 +120,17 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	return edge, nil
 }
 
-// webhookSecret is what the Harbor shows with a project's webhooks; nil: it sends none.
-func webhookSecret(datacenter, peerSecret string) func(project string) string {
-	if peerSecret == "" {
+// webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.
+func webhookSecrets(datacenter string, keys *keyring.Ring) func(project string) []string {
+	if keys == nil {
 		return nil
 	}
-	return func(project string) string { return secret.Webhook(peerSecret, datacenter, project) }
+	return func(project string) (all []string) {
+		for _, k := range keys.For(keyring.Webhooks) {
+			all = append(all, secret.Webhook(k, datacenter, project))
+		}
+		return all
+	}
 }
 
 // ownsTags tells the projects whose tags no replication puts.

@@ -19,6 +19,7 @@ import (
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
 )
 
@@ -36,6 +37,7 @@ type GSLB struct {
 	Servers []daemon.Server // metrics and admin
 	cfg     GSLBFile
 	daemon  daemon.Daemon
+	keys    *keyring.Ring // the last that could be looked up
 
 	mu      sync.Mutex
 	watched []string
@@ -55,18 +57,14 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if f.GSLB.DNSSEC.Key != "" {
 		cfg.Log.Warn("gslb.dnssec.key is not used: answers are not signed yet; let the parent have no DS for the name")
 	}
-	secrets, err := secret.New(f)
-	if err != nil {
+	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
-	}
-	if own.Secret, err = secrets.Get(ctx, f.GSLB.Key); err != nil {
-		return nil, fmt.Errorf("gslb.key: %w", err)
 	}
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
+	g := &GSLB{Node: node, cfg: cfg, keys: own.Keys, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
 	ready := func() error {
@@ -86,8 +84,34 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	return g, nil
 }
 
+// gslbKeys looks up the secrets that the name servers share.
+func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
+	secrets, err := secret.New(f)
+	if err != nil {
+		return nil, err
+	}
+	return secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
+}
+
+// newKeys looks the secrets up again. Where that fails, those of before stay: who goes where
+// does not depend on them.
+func (g *GSLB) newKeys(ctx context.Context, f *fleet.Fleet) *keyring.Ring {
+	keys, err := gslbKeys(ctx, f)
+	if err != nil {
+		g.cfg.Log.Warn("keys not taken, those of before stay", "err", err.Error())
+		return g.keys
+	}
+	g.keys = keys
+	return keys
+}
+
 func watched(file string, g *fleet.GSLB) []string {
 	all := []string{file}
+	for _, ref := range []fleet.Ref{g.Key, g.PreviousKey} {
+		if ref.Scheme == "file" {
+			all = append(all, ref.Path)
+		}
+	}
 	for _, name := range []string{g.Topology, g.GeoIP} {
 		if name != "" {
 			all = append(all, name)
@@ -125,7 +149,7 @@ func (g *GSLB) watch(ctx context.Context) {
 	defer stop()
 	files := g.files()
 	daemon.Watch(ctx, func() {
-		if g.reload(); !slices.Equal(files, g.files()) {
+		if g.reload(ctx); !slices.Equal(files, g.files()) {
 			stop()
 		}
 	}, files...)
@@ -139,11 +163,12 @@ func (g *GSLB) files() []string {
 }
 
 // reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload() {
+func (g *GSLB) reload(ctx context.Context) {
 	f, err := fleet.ReadFile(g.cfg.Fleet)
 	if err == nil {
 		var own gslb.Config
 		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
+			own.Keys = g.newKeys(ctx, f)
 			err = g.Node.Reload(own)
 		}
 	}
@@ -181,7 +206,7 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
-// for its secret, which stays as it is when the file is read again.
+// for its keys.
 func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {

@@ -136,17 +136,17 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "x: {", 1): "fleet.yaml:5: x",
 	} {
 		r.write("fleet.yaml", broken)
-		r.reload()
+		r.reload(t.Context())
 		r.says(says)
 		r.is("broken", "10.2.0.0/24", "192.0.2.2")
 	}
 	r.write("fleet.yaml", r.fleetOf("par1", "mad1", "fra1"))
 	r.write("topology.txt", "198.51.100.0/24 mad9\n")
-	r.reload()
+	r.reload(t.Context())
 	r.says("topology.txt:1: there is no datacenter")
 	r.is("a broken topology", "198.51.100.0/24", "192.0.2.1")
 	r.write("topology.txt", "198.51.100.0/24 mad1\n")
-	r.reload()
+	r.reload(t.Context())
 	r.is("mended", "198.51.100.0/24", "192.0.2.2")
 	trial.Until(t, func() error { // a new datacenter is probed first
 		if got := r.asked("harbor.example.org.", "10.3.0.0/24"); got != "192.0.2.3" {

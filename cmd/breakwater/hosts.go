@@ -80,8 +80,8 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
 			if base == "" {
 				base = "https://" + f.Domain
 			}
-			if o.base, err = url.Parse(base); err != nil || o.base.Host == "" || strings.Trim(o.base.Path, "/") != "" {
-				return misused(cmd, "--url %s: want https://host", base)
+			if o.base, err = url.Parse(base); err != nil || !isSite(o.base) {
+				return misused(cmd, "--url: want https://host, and nothing else")
 			}
 			mirrors, notes := mirrorsOf(f)
 			files, more, err := write.files(mirrors, o)
@@ -103,6 +103,11 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
 	return cmd
+}
+
+// isSite reports whether a URL is a scheme and a host, and nothing else.
+func isSite(u *url.URL) bool {
+	return (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 // mirrorsOf returns the caches that nodes can use, one for each registry, and what is to

@@ -54,8 +54,10 @@ func TestHostsPrintsWhatANodeNeeds(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `[host."https://registry.lan"]`) || !strings.Contains(string(text), `ca = "/etc/ca.crt"`) {
 		t.Errorf("%s, %v", text, err)
 	}
-	if _, _, err := hosts(t, hostsFleet, "--for", "docker", "--url", "registry.lan"); err == nil || !strings.Contains(err.Error(), "want https://host") {
-		t.Error(err)
+	for _, url := range []string{"registry.lan", "ftp://registry.lan", "https://registry.lan/a", "https://a:b@registry.lan", "https://registry.lan?x"} {
+		if _, _, err := hosts(t, hostsFleet, "--for", "docker", "--url", url); err == nil || !strings.Contains(err.Error(), "want https://host") {
+			t.Error(url, err)
+		}
 	}
 	if _, _, err := hosts(t, "domain: h.example.org\ndatacenters: { par1: { harbor: \"https://h.par1.example.org\" } }\n", "--for", "podman"); err == nil || !strings.Contains(err.Error(), "no cache") {
 		t.Error(err)

@@ -53,11 +53,15 @@ func rootCommand() *cobra.Command {
 Every command reads one file, the fleet file, that describes all datacenters.
 Start with "breakwater check fleet.yaml"; make the Harbors as it says with
 "breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
-of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.`,
+of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.
+
+Exit status: 0 done, 1 failed or faults found, 2 the command line is wrong (1 below
+provision, whose plan says by 2 that there is something to do).`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
 	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand(), manCommand())
+	root.InitDefaultCompletionCmd() // before its first use, so that it is like the others
 	explainMisuse(root)
 	return root
 }

@@ -91,13 +91,13 @@ func unknownCommand(root *cobra.Command, args []string) error {
 		case word == "--":
 			return nil
 		case !strings.HasPrefix(word, "-"):
-			switch word {
-			case "help":
-				return unknownCommand(root, rest[i+1:])
-			case "completion":
-				return nil
+			switch {
+			case word != "help":
+				return noSuchCommand(cmd, word)
+			case cmd != root:
+				return misused(cmd, "for help say: %s help %s", root.Name(), strings.TrimPrefix(cmd.CommandPath(), root.Name()+" "))
 			}
-			return noSuchCommand(cmd, word)
+			return unknownCommand(root, rest[i+1:])
 		case !strings.Contains(word, "=") && takesValue(cmd, strings.TrimLeft(word, "-")):
 			i++
 		}

@@ -34,6 +34,8 @@ func TestACommandLineThatIsWrong(t *testing.T) {
 		"gslb --config x --datacenter y statu":   "do you mean status?",
 		"edge drian --config x":                  "do you mean drain?",
 		"edge --config x drian":                  "do you mean drain?",
+		"gslb help":                              "for help say: breakwater help gslb",
+		"completion bsh":                         "do you mean bash?",
 		"gslb something":                         "it has check-delegation, drain",
 		"check --confg x":                        "has no flag --confg; do you mean --config?",
 		"check --josn x":                         "do you mean --json?",
@@ -82,6 +84,7 @@ func TestAFleetFileThatIsNone(t *testing.T) {
 		link:                       "there is no fleet file " + dir,
 		dir:                        "is a directory",
 		pipe:                       "is no regular file",
+		"":                         "has no name",
 		"/dev/zero":                "is no regular file",
 		large:                      "larger than",
 	}

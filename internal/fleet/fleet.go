@@ -71,6 +71,8 @@ const maxFile = 4 << 20
 func ReadFile(name string) (*Fleet, error) {
 	info, err := os.Stat(name) // a pipe that nobody writes to would let an open wait
 	switch {
+	case name == "":
+		return nil, errors.New("the fleet file has no name: say which file it is")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("there is no fleet file %s", name)
 	case err != nil:

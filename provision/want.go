@@ -218,7 +218,7 @@ func isTrue(b *bool) bool { return b != nil && *b }
 // artifactoryCache is the cache of one of Artifactory's repositories.
 func artifactoryCache(a *fleet.Artifactory, key string) *fleet.Cache {
 	c := a.Defaults
-	c.Provider, c.Endpoint = "docker-registry", fleet.URL("https://"+key+"."+a.Domain)
+	c.Provider, c.Endpoint = "docker-registry", fleet.Endpoint("https://"+key+"."+a.Domain)
 	c.Username, c.Password = a.Username, a.Password
 	if c.Description == "" {
 		c.Description = "Artifactory " + key

@@ -112,36 +112,19 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, counted(len(r.Images), "image") + " by pattern"})
+		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern"})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects
 }
 
-// advise says what a fleet does without, though nothing in its file is wrong.
+// advise says what can be so and is seldom meant, though nothing in the file is wrong.
 func advise(f *fleet.Fleet) (notes []string) {
-	edges := 0
-	for _, dc := range f.Datacenters {
-		if dc.Edge != "" {
-			edges++
-		}
-	}
-	if f.Edge.Robot.Secret.IsZero() {
-		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	for _, note := range f.Notes {
+		notes = append(notes, note.String())
 	}
 	for _, finding := range provision.Lint(f, nil) {
 		notes = append(notes, finding.Field+": "+finding.Message)
-	}
-	if len(f.Datacenters) < 2 {
-		return notes
-	}
-	switch {
-	case edges < 2 || f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "":
-		notes = append(notes, "edge.peers.key (or edge.peers.ca) and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
-	case f.Edge.Peers.Key.IsZero():
-		notes = append(notes, "edge.peers.key is not set: what Harbor granted does not outlast a restart of an edge, nor count at another one")
-	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
-		notes = append(notes, "harbor.token_certificates is not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
 	}
 	return notes
 }
@@ -149,7 +132,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 func printFleet(w io.Writer, f *fleet.Fleet) error {
 	datacenters, projects := describe(f)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s is a fleet of %s and %s.\n\n", f.Domain, counted(len(datacenters), "datacenter"), counted(len(projects), "project"))
+	fmt.Fprintf(t, "%s is a fleet of %s and %s.\n\n", f.Domain, provision.Counted(len(datacenters), "datacenter"), provision.Counted(len(projects), "project"))
 	fmt.Fprintln(t, "DATACENTER\tROLE\tHARBOR\tEDGE")
 	for _, d := range datacenters {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Harbor, d.Edge)

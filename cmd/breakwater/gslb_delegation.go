@@ -11,6 +11,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/gslb"
+	"example.org/breakwater/provision"
 )
 
 func checkDelegationCommand() *cobra.Command {
@@ -88,7 +89,7 @@ func printFindings(cmd *cobra.Command, found []gslb.Finding, asJSON bool) error 
 		err = w.Flush()
 	}
 	if err == nil && len(found) > 0 {
-		err = fmt.Errorf("check-delegation: %s", counted(len(found), "fault"))
+		err = fmt.Errorf("check-delegation: %s", provision.Counted(len(found), "fault"))
 	}
 	return err
 }

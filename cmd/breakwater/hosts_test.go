@@ -97,6 +97,16 @@ func TestHostsNamesOneCacheOfARegistry(t *testing.T) {
 	}
 }
 
+// A cache of a part of a registry is no mirror of the registry.
+func TestHostsLeavesPartsOfRegistriesOut(t *testing.T) {
+	text := hostsFleet + "    part: { endpoint: \"https://registry.example.net/team\", public: true }\n"
+	for _, engine := range []string{"containerd", "podman"} {
+		if out, stderr, err := hosts(t, text, "--for", engine); err != nil || strings.Contains(out, "registry.example.net") || !strings.Contains(stderr, "cache-part is left out: https://registry.example.net/team is a part of a registry") {
+			t.Errorf("%s: %v: %s\n%s", engine, err, stderr, out)
+		}
+	}
+}
+
 // What README.md promises of hosts is true of every fleet file that is shipped.
 func TestHostsOfTheShippedFiles(t *testing.T) {
 	files, err := filepath.Glob("../../deploy/fleet.*.yaml")

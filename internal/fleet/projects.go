@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"maps"
-	"net/url"
 	"slices"
 )
 
@@ -93,7 +92,7 @@ func (m *MultiDC) AllImmutable() bool {
 // pushed within 30d, private.
 type Cache struct {
 	Provider    string            `yaml:"provider"` // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
-	Endpoint    URL               `yaml:"endpoint"` // required but for docker-hub
+	Endpoint    Endpoint          `yaml:"endpoint"` // required but for docker-hub; a path only for docker-registry and jfrog-artifactory, and then Harbor alone fetches from there
 	Description string            `yaml:"description"`
 	Username    Text              `yaml:"username"`
 	Password    Ref               `yaml:"password"`
@@ -108,16 +107,16 @@ type Cache struct {
 }
 
 // Host is the registry that the cache is of, as clients name it: docker.io for
-// Docker Hub, whatever its addresses.
+// Docker Hub, whatever its addresses; "" where the cache is of a part of a registry, whose
+// images have other names there.
 func (c *Cache) Host() string {
-	if c.Provider == DockerHub {
+	switch {
+	case c.Provider == DockerHub:
 		return "docker.io"
-	}
-	u, err := url.Parse(string(c.Endpoint))
-	if err != nil {
+	case c.Endpoint.path() != "":
 		return ""
 	}
-	return u.Host
+	return c.Endpoint.Host()
 }
 
 // OpenEverywhere reports whether the cache is pulled from without a login in every datacenter.

@@ -80,7 +80,7 @@ type GC struct {
 // OIDC is Harbor's login by OpenID Connect.
 type OIDC struct {
 	Name         string `yaml:"name"`
-	Endpoint     URL    `yaml:"endpoint"`
+	Endpoint     Issuer `yaml:"endpoint"` // the provider's issuer, as it writes it itself, without /.well-known/…
 	ClientID     Text   `yaml:"client_id"`
 	ClientSecret Ref    `yaml:"client_secret"`
 	Scope        string `yaml:"scope"`        // default openid

@@ -55,11 +55,15 @@ func (s *Store) Get(ctx context.Context, ref fleet.Ref) (string, error) {
 	return v, s.faults[ref]
 }
 
-// Gather is Get for a project, whose name {name} in the reference stands for. What
-// cannot be had is gathered for Err.
-func (s *Store) Gather(ctx context.Context, ref fleet.Ref, project string) string {
+// GetFor is Get for a project, whose name {name} in the reference stands for.
+func (s *Store) GetFor(ctx context.Context, ref fleet.Ref, project string) (string, error) {
 	ref.Path, ref.Key = strings.ReplaceAll(ref.Path, "{name}", project), strings.ReplaceAll(ref.Key, "{name}", project)
-	v, _ := s.Get(ctx, ref)
+	return s.Get(ctx, ref)
+}
+
+// Gather is GetFor; what cannot be had is gathered for Err.
+func (s *Store) Gather(ctx context.Context, ref fleet.Ref, project string) string {
+	v, _ := s.GetFor(ctx, ref, project)
 	return v
 }
 

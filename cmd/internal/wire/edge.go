@@ -55,6 +55,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
 	}
+	warnOfIdle(cfg.Fleet, cfg.Log)
 	var err error
 	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
@@ -118,6 +119,15 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 		return nil, errors.Join(err, edge.Close())
 	}
 	return edge, nil
+}
+
+// warnOfIdle says at the start what is written in the fleet file and does nothing.
+func warnOfIdle(f *fleet.Fleet, log *slog.Logger) {
+	for _, note := range f.Notes {
+		if note.Idle {
+			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
+		}
+	}
 }
 
 // webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.

@@ -54,9 +54,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.GSLB.DNSSEC.Key != "" {
-		cfg.Log.Warn("gslb.dnssec.key is not used: answers are not signed yet; let the parent have no DS for the name")
-	}
+	warnOfIdle(f, cfg.Log)
 	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
 	}

@@ -140,7 +140,7 @@ func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cac
 			return nil, nil
 		}
 	}
-	if source.Password, err = cfg.secrets.Get(ctx, cache.Password); err != nil {
+	if source.Password, err = cfg.secrets.GetFor(ctx, cache.Password, name); err != nil {
 		without(err)
 		return nil, nil
 	}
@@ -158,7 +158,7 @@ func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cac
 func upstreams(ctx context.Context, cfg EdgeConfig) (map[string]*registry.Source, error) {
 	all := map[string]*registry.Source{}
 	for name, cache := range cfg.Fleet.Projects.Cache.Items {
-		s, err := upstream(ctx, cfg, name, cache)
+		s, err := upstream(ctx, cfg, name, cache.In(cfg.Datacenter))
 		if err != nil {
 			return nil, err
 		}
@@ -182,18 +182,18 @@ func names(f *fleet.Fleet) []string {
 	return all
 }
 
-// namespaces are the managed projects of the fleet file.
-func namespaces(f *fleet.Fleet) (all []namespace.Namespace) {
+// namespaces are the managed projects of the fleet file, as a datacenter has them.
+func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
 	for _, name := range f.Projects.Cache.Names() {
-		cache := f.Projects.Cache.Items[name]
+		cache := f.Projects.Cache.Items[name].In(datacenter)
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {
 		ns := namespace.Namespace{Project: naming.Repl + name, Kind: namespace.Repl}
-		for _, image := range repl.Images {
+		for _, image := range repl.In(datacenter).Images {
 			ns.Rules = append(ns.Rules, namespace.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
 		}
 		all = append(all, ns)

@@ -63,20 +63,16 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	if cfg.tracing, err = newTracing(ctx, cfg); err != nil {
 		return nil, err
 	}
-	robot, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Robot.Secret)
+	e := &cfg.Fleet.Edge
+	robot, keys, err := edgeSecrets(ctx, cfg.secrets, e)
 	if err != nil {
-		return nil, fmt.Errorf("edge.robot.secret: %w", err)
+		return nil, err
 	}
 	harbor, err := newHarbor(cfg, dc, robot)
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
-	if err != nil {
-		return nil, err
-	}
-	e := &cfg.Fleet.Edge
-	keys, err := cfg.secrets.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +124,18 @@ func warnOfIdle(f *fleet.Fleet, log *slog.Logger) {
 			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
 		}
 	}
+}
+
+// edgeSecrets looks up what an edge does not start without. All that is missing is said at once.
+func edgeSecrets(ctx context.Context, s *secret.Store, e *fleet.Edge) (robot string, keys *keyring.Ring, err error) {
+	if err = s.Need(ctx, e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey); err != nil {
+		return "", nil, err
+	}
+	if robot, err = s.Get(ctx, e.Robot.Secret); err != nil {
+		return "", nil, err
+	}
+	keys, err = s.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
+	return robot, keys, err
 }
 
 // webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.

@@ -6,6 +6,7 @@ import (
 
 	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
 )
@@ -29,11 +30,11 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 		return x, nil
 	case ns.Kind == namespace.Plain:
 		x.Answer = "A plain project: the request is passed to the local Harbor, with the client's own credentials."
-		x.Route = []explain.Step{explain.StepOf(h.routes.Own(ns, ref.Repo)[0])}
+		x.Route = []explain.Step{h.explainStep(h.routes.Own(ns, ref.Repo)[0])}
 		return x, nil
 	}
 	for _, s := range h.routes.Of(ns, ref.Repo, ref.Tag) {
-		x.Route = append(x.Route, explain.StepOf(s))
+		x.Route = append(x.Route, h.explainStep(s))
 	}
 	key := tags.Key{Repo: ref.Repo, Reference: ref.Reference()}
 	e, known, fresh := h.tags.Get(key, freshness)
@@ -65,6 +66,12 @@ func (h *Handler) newestOf(key version.Key) (r version.Record, deleted bool) {
 		return h.versions.Get(version.Buried(key.Repo, d)), true
 	}
 	return h.versions.Get(version.Revived(key.Repo, d)), false
+}
+
+// explainStep is what is known of a source, and of the edge that it is.
+func (h *Handler) explainStep(s source.Step) explain.Step {
+	seen := h.neighbors.View(s.Datacenter)
+	return explain.StepOf(s, seen.Says, seen.Refused)
 }
 
 // adminExplain answers GET /explain?ref=….

@@ -24,6 +24,7 @@ import (
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
@@ -43,6 +44,7 @@ import (
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
 	Datacenter string                      // this edge's, in health and logs
+	Version    string                      // of the program, for its peers
 	Names      []string                    // the hosts by which clients know this edge, in what it explains
 	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
@@ -79,6 +81,7 @@ type Handler struct {
 	cfg        Config
 	namespaces *namespace.Table
 	trust      peer.Trust
+	neighbors  *hello.Neighbors
 	routes     *source.Routes
 	health     *source.Health
 	tags       *tags.Cache
@@ -118,6 +121,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.trust = peer.Trust{Key: peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
+	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trust, Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
+	go h.neighbors.Run(ctx)
 	h.routes = h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -146,7 +151,7 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 	var peers []*source.Source
 	if h.trust.Key != nil || h.trust.Roots != nil {
 		for _, p := range h.cfg.Peers {
-			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
+			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge, Probe: peer.HelloPath,
 				Show: h.trust.Key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
@@ -162,6 +167,9 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 func (h *Handler) Drain() { h.leaving.Store(true) }
 
 func (h *Handler) draining() bool { return h.leaving.Load() || h.drained.Load() }
+
+// Neighbors are the edge's peers, as it sees them.
+func (h *Handler) Neighbors() *hello.Neighbors { return h.neighbors }
 
 // Ready is why no new clients should be sent here; nil: they may.
 func (h *Handler) Ready() error {
@@ -202,6 +210,9 @@ func (h *Handler) serve(w *response, r *request) error {
 	switch r.endpoint {
 	case endpointHealth:
 		return h.serveHealth(w, r)
+	case endpointHello:
+		w.outcome = outcomeOwn
+		return h.neighbors.Answer(w, r.http)
 	case endpointPeer:
 		return h.servePeer(w, r)
 	case endpointWebhook:

@@ -51,6 +51,7 @@ type Source struct {
 	base    http.RoundTripper
 	pools   []*http.Transport
 	passing http.RoundTripper
+	single  http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
 	scoped  *lru.Cache[string, scoped] // by repo
@@ -113,6 +114,9 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	uploads := api.Clone()
 	uploads.ResponseHeaderTimeout = uploadDeadline
 	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: wrap(uploads)}}
+	single := api.Clone()
+	single.DisableKeepAlives = true
+	s.single = &ownDomain{source: s.url, inner: wrap(single)}
 	storage := api.Clone()
 	if !cfg.Trusted {
 		s.keepOutside(storage)
@@ -188,6 +192,10 @@ func (s *Source) URL() *url.URL { return &url.URL{Scheme: s.url.Scheme, Host: s.
 // Transport is the connection pool to the source, without authentication: for
 // passing a client's request on with the client's own credentials.
 func (s *Source) Transport() http.RoundTripper { return s.passing }
+
+// Single makes a connection for each request, and closes it: what comes of its handshake is
+// how things are now. As Transport, it has no authentication.
+func (s *Source) Single() http.RoundTripper { return s.single }
 
 // byEndPoint waits longer for the answers to what is sent into an upload session.
 type byEndPoint struct{ others, uploads http.RoundTripper }

@@ -82,7 +82,15 @@ func printExplanation(out io.Writer, body []byte) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Source, s.State, usual, s.Repo)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, s := range x.Route {
+		if s.Says != "" {
+			fmt.Fprintf(out, "\n%s: %s\n", s.Source, s.Says)
+		}
+	}
+	return nil
 }
 
 // howKnown says since when the digest is known, and by whom.

@@ -55,18 +55,22 @@ type Newest struct {
 type Step struct {
 	Source string  `json:"source"`
 	Repo   string  `json:"repo"`                 // as it is called there
-	State  string  `json:"state"`                // up, down or paused
+	State  string  `json:"state"`                // up, down, paused, or refused: a peer that takes no calls of this edge
+	Says   string  `json:"says,omitempty"`       // what is wrong between this edge and a peer, and what to do
 	Usual  float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
 	Paused float64 `json:"paused_for,omitempty"` // s
 }
 
-// StepOf is what is known of a source.
-func StepOf(s source.Step) Step {
+// StepOf is what is known of a source. says is what is wrong with the edge that it is, and
+// refused whether that takes no calls of this one.
+func StepOf(s source.Step, says string, refused bool) Step {
 	state := s.State()
-	e := Step{Source: s.Name, Repo: s.Repo, State: "up", Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
+	e := Step{Source: s.Name, Repo: s.Repo, State: "up", Says: says, Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
 	switch {
 	case !state.Up:
 		e.State = "down"
+	case refused:
+		e.State = "refused"
 	case state.Paused > 0:
 		e.State = "paused"
 	}

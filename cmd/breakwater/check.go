@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
@@ -22,15 +23,22 @@ import (
 func checkCommand() *cobra.Command {
 	var config string
 	var asJSON bool
+	var flags preflightFlags
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check a fleet file, and print what it describes",
 		Long: `Check a fleet file without touching anything else. Everything that is wrong is
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
 do", and the exit status is 1. The file is FILE or --config; "-" is standard input.
-Of secrets it reads only the keys that daemons share, where this machine has them in a
-file or in the environment: they must not be too short.`,
+Of secrets it reads only the keys that daemons share, where this machine has them in a file or in the
+environment: they must not be too short.
+
+With --datacenter it also looks at what the file says of this machine, without a
+network: files, the certificate, secrets in files and the environment, the store's disk,
+ports. The exit status is then 1 with a fault and 2 with warnings only; "breakwater
+doctor" tries the rest.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
+  breakwater check /etc/breakwater/fleet.yaml --datacenter par1
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,18 +56,47 @@ file or in the environment: they must not be too short.`,
 			if err == nil {
 				err = checkKeys(cmd.Context(), f, files[0])
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), f, err)
+			if asJSON && (err != nil || flags.datacenter == "") {
+				return printJSON(cmd.OutOrStdout(), f, nil, err)
 			}
 			if err != nil {
 				return err
 			}
-			return printFleet(cmd.OutOrStdout(), f)
+			if flags.datacenter == "" {
+				return printFleet(cmd.OutOrStdout(), f)
+			}
+			return checkMachine(cmd, f, &flags, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file, as other commands have it; - reads standard input")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects, and with --datacenter machine")
+	flags.register(cmd)
 	return cmd
+}
+
+// checkMachine looks at what the file says of this machine, too.
+func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJSON bool) error {
+	cfg, err := flags.config(f)
+	if err != nil {
+		return err
+	}
+	cfg.Depth = preflight.Offline
+	found, err := preflight.Run(cmd.Context(), cfg)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		if err := printJSON(out, f, found, nil); err != nil {
+			return err
+		}
+		return printPreflight(io.Discard, found, false)
+	}
+	if err := printFleet(out, f); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	return printPreflight(out, found, false)
 }
 
 // checkKeys judges the keys that daemons share, as far as they can be read here.
@@ -153,15 +190,18 @@ func printFleet(w io.Writer, f *fleet.Fleet) error {
 // errFaults ends the command with status 1 after its JSON has said why.
 var errFaults = errors.New("the fleet file has faults")
 
-func printJSON(w io.Writer, f *fleet.Fleet, err error) error {
+func printJSON(w io.Writer, f *fleet.Fleet, found []preflight.Finding, err error) error {
 	var faults fleet.Faults
 	if err != nil && !errors.As(err, &faults) {
 		return err
 	}
-	report := map[string]any{"ok": err == nil, "faults": append(fleet.Faults{}, faults...)}
+	report := map[string]any{"ok": err == nil && preflight.Worst(found) != preflight.Bad, "faults": append(fleet.Faults{}, faults...)}
 	if f != nil {
 		report["datacenters"], report["projects"] = describe(f)
 		report["notes"] = append([]string{}, advise(f)...)
+	}
+	if found != nil {
+		report["machine"] = found
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")

@@ -10,8 +10,8 @@ import (
 // plainWord needs no quotes in YAML.
 var plainWord = regexp.MustCompile(`^[a-z][a-z0-9]*([.-][a-z0-9]+)*$|^https?://[A-Za-z0-9.:/_-]*[A-Za-z0-9/]$`)
 
-// quoted is a text as YAML has it; nothing in it can end the value, or begin another.
-func quoted(text string) string {
+// inYAML is a text as YAML has it; nothing in it can end the value, or begin another.
+func inYAML(text string) string {
 	if plainWord.MatchString(text) && text != "null" && text != "true" && text != "false" {
 		return text
 	}
@@ -30,18 +30,18 @@ func (s *sketch) text() string {
 	line("# Secrets are references, never values: file:<path>, env:<NAME> or vault:<path>#<key>.")
 	line("# breakwater check tells what is wrong with it; docs/fleet-file.md has all fields.")
 	line("version: 1")
-	line("domain: %s   # the one name that clients use", quoted(s.domain))
+	line("domain: %s   # the one name that clients use", inYAML(s.domain))
 	line("\ndatacenters:")
 	for _, dc := range s.datacenters {
-		line("  %s:", quoted(dc.name))
-		line("    harbor: %s   # the Harbor behind it", quoted(dc.value))
+		line("  %s:", inYAML(dc.name))
+		line("    harbor: %s   # the Harbor behind it", inYAML(dc.value))
 		if edge := valueOf(s.edges, dc.name); edge != "" {
-			line("    edge: %s   # how the other datacenters and probes reach its edge", quoted(edge))
+			line("    edge: %s   # how the other datacenters and probes reach its edge", inYAML(edge))
 		}
 	}
 	for _, edge := range s.edges {
 		if valueOf(s.datacenters, edge.name) == "" { // check says that its harbor is missing
-			line("  %s: { edge: %s }", quoted(edge.name), quoted(edge.value))
+			line("  %s: { edge: %s }", inYAML(edge.name), inYAML(edge.value))
 		}
 	}
 	line("\nharbor:")
@@ -78,14 +78,14 @@ func (s *sketch) writeProjects(line func(string, ...any), several bool) {
 		}
 		line("      robots: { %s }   # {name} is the project's name", robots)
 		for _, name := range s.projects {
-			line("    %s: {}", quoted(name))
+			line("    %s: {}", inYAML(name))
 		}
 	}
 	if len(s.caches) > 0 {
 		line("  cache:   # proxy caches: cache-<name>")
 		line("    defaults: { quota: 100GiB }")
 		for _, c := range s.caches {
-			line("    %s: %s", quoted(c.name), upstreamOf(c))
+			line("    %s: %s", inYAML(c.name), upstreamOf(c))
 		}
 	}
 }
@@ -94,11 +94,11 @@ func (s *sketch) writeProjects(line func(string, ...any), several bool) {
 func upstreamOf(c pair) string {
 	switch {
 	case c.value != "":
-		return "{ endpoint: " + quoted(c.value) + " }"
+		return "{ endpoint: " + inYAML(c.value) + " }"
 	case c.name == "dockerhub" || c.name == "docker.io":
 		return "{ provider: docker-hub }   # with username and password it may pull more"
 	case strings.Contains(c.name, "."):
-		return "{ endpoint: " + quoted("https://"+c.name) + " }"
+		return "{ endpoint: " + inYAML("https://"+c.name) + " }"
 	}
 	return "{}"
 }

@@ -51,7 +51,7 @@ func rootCommand() *cobra.Command {
 		Long: `breakwater makes a fleet of Harbors behave as one registry.
 
 Every command reads one file, the fleet file, that describes all datacenters.
-Start with "breakwater init" and "breakwater check fleet.yaml"; make the Harbors as it says with
+Start with "breakwater init", "breakwater check fleet.yaml" and "breakwater doctor"; make the Harbors as it says with
 "breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
 of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.
 
@@ -60,7 +60,8 @@ provision, whose plan says by 2 that there is something to do).`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), initCommand(), checkCommand(), schemaCommand(), versionCommand(), manCommand())
+	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(),
+		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
 	root.InitDefaultCompletionCmd() // before its first use, so that it is like the others
 	explainMisuse(root)
 	return root

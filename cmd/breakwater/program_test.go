@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -18,7 +19,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if built.path != "" {
+		os.RemoveAll(filepath.Dir(built.path)) //nolint:errcheck // a temporary directory
+	}
+	os.Exit(status)
 }
 
 // result is what came of a run of the program.

@@ -17,6 +17,7 @@ type report struct {
 	Charts      []string           `json:"charts"`
 	Robots      []robotReport      `json:"robots"`
 	Admin       adminReport        `json:"admin"`
+	Parent      string             `json:"parent"`     // name server of the zone above the domain, which delegates it; "" where there are no name servers
 	PublicKey   string             `json:"public_key"` // file: verifies the signed images
 	Seconds     float64            `json:"seconds"`    // how long the start took
 }
@@ -68,6 +69,9 @@ func (l *running) describe() {
 			last.GSLB, last.Steer = l.gslbs[i].Addresses()[0], l.gslbs[i].Servers[1].Listener.Addr().String()
 		}
 	}
+	if l.parent != nil {
+		r.Parent = l.parent.address
+	}
 	hub := l.hub.URL()
 	r.Upstreams = []upstreamReport{{"docker-hub", hub, hub + "/_lab/requests", hub + "/_lab/faults"}}
 	for _, robot := range demoRobots {
@@ -94,6 +98,14 @@ func (r *report) print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "\nHarbor's administrator is %s, %s. Ctrl-C ends the lab. Requests, as the edges serve them:\n\n", r.Admin.Username, r.Admin.Password)
 	return err
+}
+
+// root is where a check of the delegation begins; this machine is not the lab's matter.
+func (r *report) root() string {
+	if r.Parent == "" {
+		return ""
+	}
+	return " --root " + r.Parent + " --skip machine,store"
 }
 
 // table shows where everything is.

@@ -20,6 +20,8 @@ func (r *report) trials() []trialLines {
 		r.tryLogins(),
 		r.tryMirrors(),
 		r.tryProvision(),
+		{"See what a machine lacks: all that its edge, name server and provision need is tried.", []string{
+			fmt.Sprintf("%s doctor --config %s --datacenter %s%s", r.program(), r.Datacenters[0].Fleet, r.Datacenters[0].Name, r.root())}},
 	}
 	all = append(all, r.tryDNS()...)
 	return append(all, r.tryUpstream(), r.tryBreaking())
@@ -92,11 +94,11 @@ func (r *report) tryDNS() []trialLines {
 			dig + " _why." + r.Domain + " TXT +short +subnet=10.2.3.0/24",
 			gslb("explain", "--client 10.2.3.4"),
 		}}, {
-		fmt.Sprintf("Take a datacenter out, for the name server of %s (each is told by itself), dig again, and take that back.", first.Name), []string{
-			gslb("drain", second.Name),
-			strings.TrimSpace(gslb("status", "")),
+		"Take a datacenter out: all name servers are told. Dig again, and take that back.", []string{
+			gslb("drain", "--fleet "+second.Name),
+			gslb("status", "--fleet"),
 			dig + " " + r.Domain + " +short +subnet=10.2.3.0/24",
-			gslb("release", second.Name),
+			gslb("release", "--fleet "+second.Name),
 		}}}
 }
 

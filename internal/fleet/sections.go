@@ -135,6 +135,7 @@ type GSLB struct {
 	Listen  string    `yaml:"listen"`  // UDP and TCP; default :53
 	Metrics string    `yaml:"metrics"` // Prometheus and readiness; default :9092
 	Admin   string    `yaml:"admin"`   // loopback, or reachable by operators alone; default 127.0.0.1:9093
+	Peers   *string   `yaml:"peers"`   // where it takes signed questions and steering of the fleet's, on the same port on every name server; served where there is a key; off: nowhere; default :9094
 	TTL     *Duration `yaml:"ttl"`     // of answers, 1s to 1d; default 30s
 	SOA     struct {
 		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
@@ -160,7 +161,7 @@ type GSLB struct {
 	Version     string `yaml:"version"`      // what version.bind says; absent: nothing
 	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them is isolated; not in use yet
 	Panic       string `yaml:"panic"`        // all | last-good | backup | nodata; default last-good
-	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and observations between them; as edge.peers.key; read again with the file
+	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and what they ask each other; as edge.peers.key; read again with the file
 	PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good
 	DNSSEC      struct {
 		Key string `yaml:"key"` // file, the same on every node; not in use yet

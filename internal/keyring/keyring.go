@@ -87,6 +87,15 @@ func (r *Ring) Use(secret, previous string) error {
 	return nil
 }
 
+// Take replaces the keys by those of another ring; of nil, there are none any more.
+func (r *Ring) Take(other *Ring) {
+	all := &map[Purpose][]Key{}
+	if other != nil {
+		all = other.keys.Load()
+	}
+	r.keys.Store(all)
+}
+
 // derive makes the key of a purpose, and its ID from that key (RFC 5869).
 func derive(secret string, p Purpose) (Key, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "breakwater "+string(p), sha256.Size)

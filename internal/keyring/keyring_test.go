@@ -85,3 +85,16 @@ func TestASecretThatCannotBeUsedChangesNothing(t *testing.T) {
 		t.Errorf("err %v: a good secret is not taken", err)
 	}
 }
+
+// A ring that others hold takes what was looked up again.
+func TestTakingAnothersKeys(t *testing.T) {
+	r, other := ring(t, first, ""), ring(t, second, first)
+	r.Take(other)
+	if got, want := r.For(keyring.Operators), other.For(keyring.Operators); len(got) != 2 || got[0].ID != want[0].ID {
+		t.Errorf("%v; want %v", got, want)
+	}
+	r.Take(nil)
+	if got := r.For(keyring.Operators); got != nil {
+		t.Errorf("%v are left", got)
+	}
+}

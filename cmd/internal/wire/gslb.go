@@ -16,17 +16,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/internal/signed"
 )
 
 // GSLBFile says which name server to start.
 type GSLBFile struct {
 	Fleet      string // the fleet file's name: it is read again when it changes
 	Datacenter string // whose name server this is
+	Siblings   string // where all name servers of the datacenter are, joined by commas; "": there is only this one
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 }
@@ -34,13 +37,14 @@ type GSLBFile struct {
 // GSLB is a name server that is ready to run.
 type GSLB struct {
 	*gslb.Node
-	Servers []daemon.Server // metrics and admin
+	Servers []daemon.Server // metrics, admin and, where there is a key, peers
 	cfg     GSLBFile
 	daemon  daemon.Daemon
-	keys    *keyring.Ring // the last that could be looked up
+	keys    *keyring.Ring // of the secrets that could be looked up last; nil: there was none at the start
 
 	mu      sync.Mutex
 	watched []string
+	fleet   *fleet.Fleet // as it was read last
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
@@ -62,9 +66,10 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, keys: own.Keys, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
+	g := &GSLB{Node: node, cfg: cfg, keys: own.Keys, watched: watched(cfg.Fleet, f.GSLB), fleet: f, daemon: daemon.Daemon{Log: cfg.Log}}
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
+	steer.Handle(admin, g.everybody)
 	ready := func() error {
 		if !node.Report().Answering {
 			return errors.New("the first round of probes is not in")
@@ -72,7 +77,13 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		return nil
 	}
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Named(daemon.NameServer, daemon.Metrics(metrics, ready))}, {Name: "admin", Handler: daemon.Named(daemon.NameServer, admin)}}
-	for i, address := range []string{f.GSLB.Metrics, f.GSLB.Admin} {
+	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
+	if at := *f.GSLB.Peers; g.keys != nil && at != "" {
+		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker, g.siblings(at).SteerAll)}
+		addresses = append(addresses, at)
+		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
+	}
+	for i, address := range addresses {
 		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
 			g.Servers = g.Servers[:i]
 			g.Close() //nolint:errcheck // the start failed in any case
@@ -102,8 +113,14 @@ func (g *GSLB) newKeys(ctx context.Context, f *fleet.Fleet) *keyring.Ring {
 		g.cfg.Log.Warn("keys not taken, those of before stay", "err", err.Error())
 		return g.keys
 	}
-	g.keys = keys
-	return keys
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys == nil {
+		g.keys = keys
+	} else {
+		g.keys.Take(keys) // who has the ring has the new keys
+	}
+	return g.keys
 }
 
 func watched(file string, g *fleet.GSLB) []string {
@@ -178,9 +195,22 @@ func (g *GSLB) reload(ctx context.Context) {
 		return
 	}
 	g.mu.Lock()
-	g.watched = watched(g.cfg.Fleet, f.GSLB)
+	g.watched, g.fleet = watched(g.cfg.Fleet, f.GSLB), f
 	g.mu.Unlock()
 	g.cfg.Log.Info("files read again")
+}
+
+// everybody are all name servers of the fleet, for who asks them by way of this one.
+func (g *GSLB) everybody() (*steer.Fleet, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.siblings(*g.fleet.GSLB.Peers))
+}
+
+// siblings are the name servers of this datacenter, which listen for each other on the same port.
+func (g *GSLB) siblings(peers string) *steer.Siblings {
+	_, port, _ := net.SplitHostPort(peers)
+	return &steer.Siblings{Node: g.Node, Name: g.cfg.Datacenter, Host: g.cfg.Siblings, Port: port, Ring: g.keys}
 }
 
 // Delegations are what the parents of the fleet's zones should say.
@@ -204,6 +234,15 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 	return all, nil
 }
 
+// Places is what says where a fleet's clients are, with the files that its name servers read.
+func Places(f *fleet.Fleet) gslb.PlacesConfig {
+	cfg := gslb.PlacesConfig{Order: members(f, f.GSLB.Order), Topology: f.GSLB.Topology, GeoIP: f.GSLB.GeoIP}
+	for _, name := range f.Order {
+		cfg.Datacenters = append(cfg.Datacenters, datacenterOf(name, f.Datacenters[name]))
+	}
+	return cfg
+}
+
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
@@ -221,7 +260,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},

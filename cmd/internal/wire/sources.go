@@ -120,13 +120,18 @@ func distance(a, b *fleet.Datacenter) float64 {
 	return location(a).Kilometres(*location(b))
 }
 
+// UpstreamAddress is where the edge asks the registry that a cache is of.
+func UpstreamAddress(cache *fleet.Cache) string {
+	if cache.Provider == fleet.DockerHub && (cache.Endpoint == "" || cache.Endpoint == "https://hub.docker.com") {
+		return dockerHub
+	}
+	return string(cache.Endpoint)
+}
+
 // upstream is the registry that a cache is of, for the edge's own way there;
 // nil where the edge has none, because of its credentials or its address.
 func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: string(cache.Endpoint), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
-	if cache.Provider == fleet.DockerHub && (source.URL == "" || source.URL == "https://hub.docker.com") {
-		source.URL = dockerHub
-	}
+	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
 	var err error
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)

@@ -49,10 +49,18 @@ so that one file serves all deployments. Strings, all of them.
   "serviceType" (.Values.edge.service.type | default (ternary "ClusterIP" "LoadBalancer" $front))
   "gslbListen" ($gslb.listen | default ":53")
   "gslbMetrics" ($gslb.metrics | default ":9092")
+  "gslbPeers" (include "breakwater.gslbPeers" $gslb)
   "gslbState" ($gslb.state | default "/var/lib/breakwater/gslb.json")
   "vaultByKubernetes" (ternary "true" "" (hasKey (dig "secrets" "vault" "login" dict $fleet) "kubernetes"))
   "outPorts" (include "breakwater.outPorts" (toYaml $fleet) | splitList " ")
   | toYaml -}}
+{{- end -}}
+
+{{/* Where name servers take signed questions: with a key, and where it is not switched off. */}}
+{{- define "breakwater.gslbPeers" -}}
+{{- $at := ":9094" -}}
+{{- if hasKey . "peers" }}{{ $at = .peers | default "off" }}{{ end -}}
+{{- if and .key (ne $at "off") }}{{ $at }}{{ end -}}
 {{- end -}}
 
 {{/* The port of an address to listen on. */}}

@@ -45,6 +45,7 @@ import (
 type Config struct {
 	Datacenter string                      // this edge's, in health and logs
 	Version    string                      // of the program, for its peers
+	Names      []string                    // the hosts by which clients know this edge, in what it explains
 	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
 	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it

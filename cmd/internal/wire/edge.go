@@ -108,7 +108,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, About: about(cfg, certificate), PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, About: about(cfg, certificate), PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
@@ -285,7 +285,7 @@ func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metric
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says)}, {Name: "admin", Handler: admin}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, admin)}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

@@ -11,6 +11,7 @@ import (
 // ways to the edges: there can be another one from each place.
 func (f *Fleet) Hash() string {
 	shared := *f
+	shared.Notes = nil
 	shared.Datacenters = map[string]*Datacenter{}
 	for name, dc := range f.Datacenters {
 		same := *dc
@@ -21,7 +22,7 @@ func (f *Fleet) Hash() string {
 	e.Listen, e.PlainHTTP, e.Metrics, e.Admin, e.TLS.Certificate, e.TLS.Key, e.Store.Path, e.Store.Size = "", false, "", "", "", "", "", 0
 	if f.GSLB != nil {
 		g := *f.GSLB
-		g.Listen, g.Metrics, g.Admin, g.State = "", "", "", ""
+		g.Listen, g.Metrics, g.Admin, g.Peers, g.State = "", "", "", nil, ""
 		shared.GSLB = &g
 	}
 	text, err := json.Marshal(shared)

@@ -60,11 +60,13 @@ var imports = map[string][]string{
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
+	// What a machine lacks is found by asking as its daemons ask.
+	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"cmd/internal/steer", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "provision", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":      {"gslb", "provision", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -90,7 +90,7 @@ func (o *steerFlags) steer(cmd *cobra.Command, datacenter string, mode gslb.Mode
 
 // again is the command that tells one name server the same, on its machine.
 func (o *steerFlags) again(cmd *cobra.Command, datacenter string, mode gslb.Mode) string {
-	words := []string{"breakwater gslb", cmd.Name(), "--config", quoted(o.admin.config), quoted(datacenter)}
+	words := []string{"breakwater gslb", cmd.Name(), "--config", inShell(o.admin.config), inShell(datacenter)}
 	if o.admin.config == "" {
 		words[3] = "fleet.yaml"
 	}
@@ -98,10 +98,10 @@ func (o *steerFlags) again(cmd *cobra.Command, datacenter string, mode gslb.Mode
 		words = append(words, string(mode))
 	}
 	if o.name != "" {
-		words = append(words, "--name", quoted(o.name))
+		words = append(words, "--name", inShell(o.name))
 	}
 	if o.reason != "" {
-		words = append(words, "--reason", quoted(o.reason))
+		words = append(words, "--reason", inShell(o.reason))
 	}
 	if o.lasts != 0 {
 		words = append(words, "--for", o.lasts.String())
@@ -112,8 +112,8 @@ func (o *steerFlags) again(cmd *cobra.Command, datacenter string, mode gslb.Mode
 	return strings.Join(words, " ")
 }
 
-// quoted is a word as a shell reads it.
-func quoted(word string) string {
+// inShell is a word as a shell reads it.
+func inShell(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:=@", r)
 	}

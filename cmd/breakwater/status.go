@@ -15,12 +15,6 @@ import (
 	"example.org/breakwater/internal/fleet"
 )
 
-// Exit statuses of status.
-const (
-	exitWrong    exitStatus = 1
-	exitWarnings exitStatus = 2
-)
-
 const watchEvery = 2 * time.Second
 
 func statusCommand() *cobra.Command {
@@ -64,7 +58,9 @@ there are warnings alone. A drain is neither: it is shown, and the fleet is well
 
 // showStatus asks and shows, once or until ctx ends.
 func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, asJSON bool) error {
-	paint, terminal := status.Plain, isTerminal(out)
+	file, terminal := out.(*os.File)
+	terminal = terminal && isTerminal(file)
+	paint := status.Plain
 	if terminal && os.Getenv("NO_COLOR") == "" {
 		paint = status.Colours
 	}
@@ -105,18 +101,9 @@ func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, 
 func exitOf(s status.Severity) error {
 	switch s {
 	case status.Wrong:
-		return exitWrong
+		return exitFaults
 	case status.Warning:
 		return exitWarnings
 	}
 	return nil
-}
-
-func isTerminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -67,6 +67,8 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
+	dnsPort int          // of all name servers: glue has no ports
+	parent  *parent      // nil without name servers
 	places  []addresses
 	peers   string // the port on which name servers ask each other
 	report  report
@@ -118,6 +120,9 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err := l.writeKeys(key); err != nil {
 		return l, err
 	}
+	if l.dnsPort, err = l.chooseDNSPort(); err != nil {
+		return l, err
+	}
 	for i, place := range places {
 		if err := l.choosePorts(i, place.name); err != nil {
 			return l, err
@@ -131,6 +136,15 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	}
 	for i := range places {
 		if err := l.startDatacenter(i); err != nil {
+			return l, err
+		}
+	}
+	if l.ownAddresses() {
+		glue := map[string]string{}
+		for _, place := range places {
+			glue[place.name] = place.host
+		}
+		if l.parent, err = startParent(l.port, glue); err != nil {
 			return l, err
 		}
 	}
@@ -176,7 +190,7 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		if err != nil {
 			return errors.Join(err, closeAll(listeners[i:]))
 		}
-		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries}
+		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries, ExternalHost: domain}
 		l.load(&cfg, uint64(i))
 		h, err := lab.StartHarbor(cfg)
 		if err != nil {
@@ -188,13 +202,6 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		}
 	}
 	return nil
-}
-
-func closeAll(listeners []net.Listener) (err error) {
-	for _, l := range listeners {
-		err = errors.Join(err, l.Close())
-	}
-	return err
 }
 
 // load says how much else the Harbor has to do. A busy one takes 1 to 15 s for the replication
@@ -215,7 +222,7 @@ func (l *running) furnish(h *lab.Harbor) error {
 		return err
 	}
 	h.CreateProject("multi-dc-demo", false)
-	h.CreateRobot("*", edgeRobot, edgeSecret, "pull")
+	h.CreateRobot("*", edgeRobot, edgeSecret, "pull", "push", "repository:list", "artifact:list", "artifact:read", "artifact:delete", "tag:list", "tag:delete")
 	for _, r := range demoRobots {
 		h.CreateRobot("multi-dc-demo", r.name, r.secret, r.actions...)
 	}
@@ -252,6 +259,31 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	return nil
 }
 
+// chooseDNSPort finds one that is free in all places.
+func (l *running) chooseDNSPort() (port int, err error) {
+	if l.port != 0 {
+		return l.port + dnsOffset, nil
+	}
+	for range 10 { // another lab may have it in one of them
+		var taken []net.Listener
+		at := 0
+		for i, place := range places {
+			var listener net.Listener
+			if listener, err = listen("name servers", place.host, at, 0, i); err != nil {
+				break
+			}
+			taken = append(taken, listener)
+			if i == 0 {
+				at = listener.Addr().(*net.TCPAddr).Port
+			}
+		}
+		if err = errors.Join(err, closeAll(taken)); err == nil {
+			return at, nil
+		}
+	}
+	return 0, err
+}
+
 // choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
 func (l *running) choosePorts(i int, name string) error {
 	var a addresses
@@ -259,7 +291,11 @@ func (l *running) choosePorts(i int, name string) error {
 		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
 		// Opened to see that the port is free and then opened again: the fleet file
 		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, l.chosen(offset), offset, i)
+		port := l.port
+		if offset == dnsOffset {
+			port = l.dnsPort - dnsOffset
+		}
+		listener, err := listen("edge "+name, places[i].host, port, offset, i)
 		if err != nil {
 			return err
 		}
@@ -268,17 +304,6 @@ func (l *running) choosePorts(i int, name string) error {
 	}
 	l.places = append(l.places, a)
 	return nil
-}
-
-// chosen is the port that the others are counted from; 0: any. Name servers that have
-// addresses of their own have one port, as the fleet file has one for all.
-func (l *running) chosen(offset int) int {
-	if l.port != 0 || offset != dnsOffset || len(l.places) == 0 || !strings.HasPrefix(l.places[0].dns, places[0].host+":") {
-		return l.port
-	}
-	_, port, _ := net.SplitHostPort(l.places[0].dns)
-	n, _ := strconv.Atoi(port)
-	return n - offset
 }
 
 // choosePeers finds a port that is free on the addresses of all name servers.
@@ -363,6 +388,7 @@ func (l *running) close() {
 		h.Close() //nolint:errcheck // see above
 	}
 	l.links.close()
+	l.parent.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

@@ -19,6 +19,7 @@ type report struct {
 	Charts      []string           `json:"charts"`
 	Robots      []robotReport      `json:"robots"`
 	Admin       adminReport        `json:"admin"`
+	Parent      string             `json:"parent"`     // name server of the zone above the domain, which delegates it; "" where there are no name servers
 	PublicKey   string             `json:"public_key"` // file: verifies the signed images
 	Seconds     float64            `json:"seconds"`    // how long the start took
 }
@@ -70,6 +71,9 @@ func (l *running) describe() {
 			last.GSLB, last.Steer = l.gslbs[i].Addresses()[0], l.gslbs[i].Servers[1].Listener.Addr().String()
 		}
 	}
+	if l.parent != nil {
+		r.Parent = l.parent.address
+	}
 	hub := l.hub.URL()
 	r.Upstreams = []upstreamReport{{"docker-hub", hub, hub + "/_lab/requests", hub + "/_lab/faults"}}
 	for _, robot := range demoRobots {
@@ -108,6 +112,10 @@ works. From then on, what is pushed to one Harbor is replicated to all.
   go run ./cmd/breakwater provision apply --config %[16]s
   go run ./cmd/breakwater provision verify --config %[16]s
 
+See what a machine lacks: all that its edge, name server and provision need is tried.
+
+  go run ./cmd/breakwater doctor --config %[16]s --datacenter %[13]s%[18]s
+
 %[15]sTake Docker Hub away: what was pulled once is served all the same.
 
   curl -X PUT %[8]s -d '[{"name":"down"}]'
@@ -125,8 +133,16 @@ Break what you like, and see what clients see of it: logins, pulls and pushes go
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
 `, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name)
+		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name, r.root())
 	return err
+}
+
+// root is where a check of the delegation begins; this machine is not the lab's matter.
+func (r *report) root() string {
+	if r.Parent == "" {
+		return ""
+	}
+	return " --root " + r.Parent + " --skip machine,store"
 }
 
 // table shows where everything is.

@@ -179,7 +179,7 @@ func why(ctx context.Context, err error) (Fault, string) {
 		return FaultOther, "it refuses: " + refused.Says
 	case errors.As(err, &certificate):
 		return FaultCertificate, "its certificate is not good: " + certificate.Err.Error()
-	case errors.As(err, &header):
+	case errors.As(err, &header), strings.Contains(err.Error(), "gave HTTP response to HTTPS client"):
 		return FaultCertificate, "it does not speak TLS"
 	case ctx.Err() != nil, isTimeout(err):
 		return FaultSilent, fmt.Sprintf("no answer within %v", patience)

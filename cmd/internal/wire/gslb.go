@@ -234,6 +234,15 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 	return all, nil
 }
 
+// Places is what says where a fleet's clients are, with the files that its name servers read.
+func Places(f *fleet.Fleet) gslb.PlacesConfig {
+	cfg := gslb.PlacesConfig{Order: members(f, f.GSLB.Order), Topology: f.GSLB.Topology, GeoIP: f.GSLB.GeoIP}
+	for _, name := range f.Order {
+		cfg.Datacenters = append(cfg.Datacenters, datacenterOf(name, f.Datacenters[name]))
+	}
+	return cfg
+}
+
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but

@@ -58,9 +58,7 @@ there are warnings alone. A drain is neither: it is shown, and the fleet is well
 
 // showStatus asks and shows, once or until ctx ends.
 func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, asJSON bool) error {
-	file, terminal := out.(*os.File)
-	terminal = terminal && isTerminal(file)
-	paint := status.Plain
+	paint, terminal := status.Plain, isTerminal(out)
 	if terminal && os.Getenv("NO_COLOR") == "" {
 		paint = status.Colours
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -81,11 +80,4 @@ func (l *running) overLinks(i int, text string) string {
 		pairs = append(pairs, edge(l.places[j].public), edge(link))
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
-}
-
-func closeAll(listeners []net.Listener) (err error) {
-	for _, l := range listeners {
-		err = errors.Join(err, l.Close())
-	}
-	return err
 }

@@ -24,13 +24,13 @@ type fleetStatus struct {
 		Name  string
 		Edges []struct{ Fault, Why string }
 	}
-	Findings []fleetFinding
+	Findings []wrongFinding
 	Missing  []string
 	took     time.Duration
 	exit     int
 }
 
-type fleetFinding struct{ Severity, Kind, Datacenter, Sentence, Runbook string }
+type wrongFinding struct{ Severity, Kind, Datacenter, Sentence, Runbook string }
 
 // askStatus asks with a fleet file, as an operator does.
 func askStatus(t *testing.T, file string) (s fleetStatus) {
@@ -62,7 +62,7 @@ func says(t *testing.T, file, kind, datacenter, sentence string, exit int, also 
 			return fmt.Errorf("exit status %d, and first of all %+v; want %d, %q of %q: %q", s.exit, first, exit, kind, datacenter, sentence)
 		}
 		for _, part := range also {
-			if !slices.ContainsFunc(s.Findings, func(x fleetFinding) bool { return strings.Contains(x.Sentence, part) }) {
+			if !slices.ContainsFunc(s.Findings, func(x wrongFinding) bool { return strings.Contains(x.Sentence, part) }) {
 				return fmt.Errorf("none of %+v says %q", s.Findings, part)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 // ways to the edges: there can be another one from each place.
 func (f *Fleet) Hash() string {
 	shared := *f
-	shared.Notes = nil
+	shared.Notes = nil // they have line numbers
 	shared.Datacenters = map[string]*Datacenter{}
 	for name, dc := range f.Datacenters {
 		same := *dc

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -27,6 +26,7 @@ import (
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
@@ -45,12 +45,14 @@ import (
 type Config struct {
 	Datacenter string                      // this edge's, in health and logs
 	Version    string                      // of the program, for its peers
+	Names      []string                    // the hosts by which clients know this edge, in what it explains
 	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
 	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
 	Peers      []peer.Peer                 // the other datacenters' edges, nearest first
 	Keys       *keyring.Ring               // shared by all edges; nil: PeerRoots alone
 	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
+	About      operator.About              // what operators are told of the program
 	OwnRobot   bool                        // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
 	Access     *access.Checker
 	Store      *store.Store
@@ -99,8 +101,9 @@ type Handler struct {
 	requests   *share.Shares // that are being answered, by client
 	answers    *share.Shares // the bytes of answers that clients are taking, by client
 	started    time.Time
-	leaving    atomic.Bool // the process ends
-	drained    atomic.Bool // an operator says so
+	drain      operator.Drain
+	hits       operator.Counter
+	operator   *operator.Handler
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -136,6 +139,9 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
+	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
+		Sources: h.routes.All, Neighbors: h.neighbors, Store: cfg.Store, Hanging: cfg.State.Hanging,
+		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
 	return h
 }
 
@@ -163,16 +169,14 @@ func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.
 // Requests are still served.
-func (h *Handler) Drain() { h.leaving.Store(true) }
-
-func (h *Handler) draining() bool { return h.leaving.Load() || h.drained.Load() }
+func (h *Handler) Drain() { h.drain.Leave() }
 
 // Neighbors are the edge's peers, as it sees them.
 func (h *Handler) Neighbors() *hello.Neighbors { return h.neighbors }
 
 // Ready is why no new clients should be sent here; nil: they may.
 func (h *Handler) Ready() error {
-	if h.draining() {
+	if h.drain.Draining() {
 		return errors.New("this edge is draining")
 	}
 	return nil
@@ -209,6 +213,10 @@ func (h *Handler) serve(w *response, r *request) error {
 	switch r.endpoint {
 	case endpointHealth:
 		return h.serveHealth(w, r)
+	case endpointOperator:
+		w.outcome = outcomeOwn
+		h.operator.ServeHTTP(w, r.http)
+		return nil
 	case endpointHello:
 		w.outcome = outcomeOwn
 		return h.neighbors.Answer(w, r.http)

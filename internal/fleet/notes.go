@@ -117,12 +117,12 @@ func (n *notes) idleFields() {
 	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
 	n.idle("gslb.witnesses", "they do nothing yet: each name server judges by its own probes alone")
 	n.idle("gslb.dnssec.key", "it does nothing yet: answers are not signed; let the parent have no DS for the name")
-	for _, name := range sorted(f.Datacenters) {
-		for _, field := range []string{"addresses", "networks", "gslb", "weight", "probe"} {
-			if f.GSLB == nil {
-				n.idle("datacenters."+name+"."+field, "it does nothing without name servers; write gslb: {} for them")
-			}
+	if all := n.ofNameServers(); f.GSLB == nil && len(all) > 0 {
+		also := ""
+		if len(all) > 1 {
+			also = ", nor do " + strings.Join(all[1:], ", ")
 		}
+		n.idle(all[0], "it does nothing without name servers%s; write gslb: {} for them", also)
 	}
 	if f.Secrets.Vault.Address != "" && !n.f.usesVault() {
 		n.idle("secrets.vault", "no vault: reference in the file needs it")
@@ -147,6 +147,20 @@ func (n *notes) idleFields() {
 			n.idle("gslb.geoip", "it does nothing: no datacenter has a location")
 		}
 	}
+}
+
+// ofNameServers are the fields of datacenters that name servers alone go by, as far as they are
+// written, in the order of their lines.
+func (n *notes) ofNameServers() (all []string) {
+	for _, name := range sorted(n.f.Datacenters) {
+		for _, field := range []string{"addresses", "networks", "gslb", "weight", "probe"} {
+			if path := "datacenters." + name + "." + field; n.written(path) {
+				all = append(all, path)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(n.lines[a], n.lines[b]) })
+	return all
 }
 
 // listeners are what stands in each other's way, or open to everybody.
@@ -256,7 +270,7 @@ func (n *notes) projects() {
 	}
 	delete(own, "")
 	mirrors := map[string]string{}
-	for _, name := range sorted(n.f.Projects.Cache.Items) {
+	for _, name := range n.f.Projects.Cache.Names() {
 		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
 		if host := c.Endpoint.Host(); c.Provider == DockerHub && host != "hub.docker.com" && !strings.HasSuffix(host, "docker.io") {
 			n.add(path+".endpoint", "Harbor goes to Docker Hub for provider: docker-hub, whatever stands here; write another provider for %s", host)
@@ -267,10 +281,11 @@ func (n *notes) projects() {
 		if whose := own[place(string(c.Endpoint))]; whose != "" {
 			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
 		}
-		if other := mirrors[c.Host()]; other != "" && c.Host() != "" {
-			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to this one", c.Host(), other)
+		if other := mirrors[c.Host()]; other == "" {
+			mirrors[c.Host()] = name
+		} else if c.Host() != "" {
+			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to that one", c.Host(), other)
 		}
-		mirrors[c.Host()] = name
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {

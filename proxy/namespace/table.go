@@ -17,7 +17,8 @@ type Table struct {
 	mirrors  map[string]string    // the project of a cache, by the names that mirrors' clients have for it
 }
 
-// NewTable makes the table of the declared namespaces.
+// NewTable makes the table of the declared namespaces. Of several caches of one registry
+// mirrors' clients mean the first.
 func NewTable(declared []Namespace) *Table {
 	t := &Table{map[string]Namespace{}, map[string]string{}}
 	for _, ns := range declared {
@@ -26,7 +27,7 @@ func NewTable(declared []Namespace) *Table {
 			continue
 		}
 		t.mirrors[ns.Project] = ns.Project
-		if ns.Host != "" {
+		if _, taken := t.mirrors[ns.Host]; !taken && ns.Host != "" {
 			t.mirrors[ns.Host] = ns.Project
 		}
 	}
@@ -42,6 +43,18 @@ var prefixes = []struct {
 
 // Projects returns the declared projects.
 func (t *Table) Projects() []string { return slices.Sorted(maps.Keys(t.declared)) }
+
+// hub are the names that Docker Hub has beside the one in images.
+var hub = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"}
+
+// CacheOf returns the cache that mirrors' clients of a registry get.
+func (t *Table) CacheOf(host string) (Namespace, bool) {
+	project, ok := t.mirrors[host]
+	if !ok && slices.Contains(hub, host) {
+		project, ok = t.mirrors["docker.io"]
+	}
+	return t.declared[project], ok
+}
 
 // Of returns the namespace of a project: the declared one, else the one that the
 // project's prefix says, else a plain one.

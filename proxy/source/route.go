@@ -1,6 +1,7 @@
 package source
 
 import (
+	"maps"
 	"slices"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -52,6 +53,15 @@ func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, na
 	r := &Routes{Harbor: harbor, Peers: peers, Upstreams: upstreams, Namespaces: namespaces}
 	r.holders, _ = lru.New[string, string](maxHolders) // the size is positive: no error
 	return r
+}
+
+// All are the sources of all repos.
+func (r *Routes) All() []*Source {
+	all := append([]*Source{r.Harbor}, r.Peers...)
+	for _, project := range slices.Sorted(maps.Keys(r.Upstreams)) {
+		all = append(all, r.Upstreams[project])
+	}
+	return all
 }
 
 // Of returns where a repo of a managed namespace is read from, in order

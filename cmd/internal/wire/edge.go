@@ -23,6 +23,7 @@ import (
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
@@ -107,7 +108,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
 	}
 	watchKeys(ctx, cfg, checker)
 	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, PeerRoots: roots, OwnRobot: robot != "",
+		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, About: about(cfg, certificate), PeerRoots: roots, OwnRobot: robot != "",
 		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
 	})
 	edge.Daemon.Drain = handler.Drain
@@ -167,6 +168,15 @@ func machine(f *fleet.Fleet) func(account string) bool {
 		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
+}
+
+// about is what operators are told of the program.
+func about(cfg EdgeConfig, certificate *daemon.Certificate) operator.About {
+	a := operator.About{Fleet: cfg.Fleet.Hash}
+	if certificate != nil {
+		a.Certificate = certificate.Expires
+	}
+	return a
 }
 
 // expiry is the metric of an edge that has a certificate.
@@ -275,7 +285,7 @@ func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metric
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says)}, {Name: "admin", Handler: admin}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, admin)}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

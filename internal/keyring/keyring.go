@@ -56,7 +56,7 @@ func New(secret, previous string) (*Ring, error) {
 // Check returns why a secret cannot be used, as a sentence that goes on after its name.
 func Check(secret string) error {
 	if len(secret) < Shortest {
-		return fmt.Errorf("it has %d bytes and could be guessed: write %d random ones or more, as `openssl rand -base64 %d` makes them", len(secret), Shortest, Shortest)
+		return fmt.Errorf("it has fewer than %d bytes and could be guessed: write so many random ones, as `openssl rand -base64 %d` makes them", Shortest, Shortest)
 	}
 	return nil
 }

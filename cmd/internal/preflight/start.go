@@ -19,8 +19,13 @@ func Beside(ctx context.Context, cfg Config, log *slog.Logger) *Watched {
 		if err != nil || ctx.Err() != nil {
 			found = nil // the start itself says why
 		}
+		count := map[Result]int{}
 		for _, f := range found {
 			report(ctx, log, f)
+			count[f.Result]++
+		}
+		if err == nil && ctx.Err() == nil {
+			log.Info("preflight ended", "faults", count[Bad], "warnings", count[Warning])
 		}
 		w.done <- found
 	}()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,10 +16,10 @@ import (
 
 var machineTroubles = []trouble{
 	{name: "a variable is missing", id: "secrets.missing", do: func(t *testing.T, p *patient) string {
-		return p.with(t, "ttl: 2s }", `ttl: 2s, key: "env:BREAKWATER_TEST_UNSET" }`)
+		return p.with(t, "file:"+p.dir+"/gslb-key", "env:BREAKWATER_TEST_UNSET")
 	}},
 	{name: "a key could be guessed", id: "secrets.short", do: func(t *testing.T, p *patient) string {
-		return p.with(t, "ttl: 2s }", fmt.Sprintf("ttl: 2s, key: \"file:%s\" }", put(t, "short")))
+		return p.with(t, p.dir+"/gslb-key", put(t, "short"))
 	}},
 	{name: "a secret's file is missing", id: "secrets.missing", do: func(t *testing.T, p *patient) string {
 		return p.with(t, p.dir+"/edge-secret", p.dir+"/none")
@@ -38,6 +39,10 @@ var machineTroubles = []trouble{
 	{name: "another program has the port", id: "ports.taken", do: func(t *testing.T, p *patient) string {
 		other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "another program") }))
 		return p.with(t, fmt.Sprintf("metrics: %q", strings.TrimPrefix(p.Datacenters[0].Metrics, "http://")), fmt.Sprintf("metrics: %q", strings.TrimPrefix(other, "http://")))
+	}},
+	{name: "another program has the name servers' port", id: "ports.taken", do: func(t *testing.T, p *patient) string {
+		other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "another program") }))
+		return regexp.MustCompile(`peers: "[^"]*"`).ReplaceAllString(p.fleet, fmt.Sprintf("peers: %q", strings.TrimPrefix(other, "http://")))
 	}},
 	{name: "another datacenter's edge has the port", id: "ports.taken", do: func(t *testing.T, p *patient) string {
 		listen := func(d datacenterReport) string {

@@ -101,7 +101,7 @@ func (p *patient) own(t *testing.T, pairs ...string) string {
 	d := p.Datacenters[0]
 	text := p.with(t, append([]string{at(d.Edge), `: "127.0.0.1:0"`, at(d.Admin), `: "127.0.0.1:0"`, p.dir + "/par1/store", filepath.Join(t.TempDir(), "store"),
 		at(d.GSLB), `: "127.0.0.1:0"`, p.dir + "/par1/gslb.json", filepath.Join(t.TempDir(), "gslb.json"), at(d.Steer), `: "127.0.0.1:0"`}, pairs...)...)
-	return regexp.MustCompile(`metrics: "[^"]*"`).ReplaceAllString(text, `metrics: "127.0.0.1:0"`)
+	return regexp.MustCompile(`(metrics|peers): "[^"]*"`).ReplaceAllString(text, `$1: "127.0.0.1:0"`)
 }
 
 // A daemon says at its start what is wrong, though it serves; with --strict it does not

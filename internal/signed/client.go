@@ -68,7 +68,7 @@ func (c *Client) Ask(ctx context.Context, to, method, address string, body []byt
 	switch {
 	case signed && resp.StatusCode == http.StatusOK:
 		return answer, nil
-	case signed, resp.Header.Get(refusal) != "":
+	case signed, resp.Header.Get(RefusalHeader) != "":
 		return nil, &Refused{resp.StatusCode, sentence(answer)}
 	}
 	return nil, fmt.Errorf("what answers there is not %s of this fleet, or has another key (status %d)", to, resp.StatusCode)

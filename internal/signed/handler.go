@@ -11,8 +11,8 @@ import (
 	"example.org/breakwater/internal/keyring"
 )
 
-// refusal marks the answer of a node that cannot sign it: it does not share the key.
-const refusal = "Breakwater-Refusal"
+// RefusalHeader marks the answer of a node that cannot sign it: it does not share the key.
+const RefusalHeader = "Breakwater-Refusal"
 
 const bodyDeadline = 10 * time.Second // to send a question's body
 
@@ -80,7 +80,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse ends the connection too: the body of a question that is refused is not read.
 func refuse(w http.ResponseWriter, status int, why string) {
-	w.Header().Set(refusal, "1")
+	w.Header().Set(RefusalHeader, "1")
 	w.Header().Set("Connection", "close")
 	http.NewResponseController(w).SetReadDeadline(time.Now()) //nolint:errcheck // the server would wait for the rest
 	http.Error(w, why, status)

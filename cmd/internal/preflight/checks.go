@@ -12,7 +12,7 @@ func (m *machine) checks() (all []check) {
 	}
 	f, every := m.Fleet, Offline|Start|Whole
 	daemons, edge := []Part{Edge, GSLB}, []Part{Edge}
-	add(check{"secrets", "secrets", Offline | Whole, Parts, m.trySecrets}, true)
+	add(check{"secrets", "secrets", Offline | Whole, Parts, m.trySecrets}, len(m.references()) > 0)
 	add(check{"files", "files", every, Parts, m.tryFiles}, len(m.files()) > 0)
 	add(check{"certificate", "certificate", every, edge, m.tryCertificate}, f.Edge.TLS.Certificate != "")
 	add(check{"store", "store", every, edge, m.tryStore}, true)

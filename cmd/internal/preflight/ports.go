@@ -12,8 +12,11 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"example.org/breakwater/internal/signed"
 )
 
 // listener is an address that a daemon of this machine listens on.
@@ -29,6 +32,9 @@ func (m *machine) listeners() (all []listener) {
 	}
 	if g := m.Fleet.GSLB; m.needs(GSLB) {
 		all = append(all, listener{"gslb.listen", g.Listen, true, heldByNameServer}, listener{"gslb.metrics", g.Metrics, false, heldForMetrics}, listener{"gslb.admin", g.Admin, false, heldForAdmin})
+		if *g.Peers != "" && !g.Key.IsZero() {
+			all = append(all, listener{"gslb.peers", *g.Peers, false, heldForPeers})
+		}
 	}
 	return all
 }
@@ -136,6 +142,15 @@ func heldForAdmin(ctx context.Context, _ *machine, at string) error {
 		return err
 	}
 	return new(slog.LevelVar).UnmarshalText([]byte(strings.TrimSpace(text)))
+}
+
+// heldForPeers: a name server's siblings sign what they ask, and everybody else is refused.
+func heldForPeers(ctx context.Context, _ *machine, at string) error {
+	a, err := (&client{http: local, now: time.Now}).get(ctx, "http://"+at+"/", nil)
+	if err == nil && a.header.Get(signed.RefusalHeader) == "" {
+		err = errors.New("it refuses nobody who signs nothing")
+	}
+	return err
 }
 
 func heldByNameServer(ctx context.Context, m *machine, at string) error {

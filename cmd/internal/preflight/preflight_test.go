@@ -145,15 +145,20 @@ func TestAnUpstreamsCredentials(t *testing.T) {
 		switch {
 		case r.URL.Path == "/token" && user == "somebody" && password == "right" && r.URL.Query().Get("service") == "its":
 			io.WriteString(w, `{"token":"x"}`) //nolint:errcheck // the client is gone
+		case r.URL.Path == "/redirect":
+			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 		default:
 			w.Header().Set("Www-Authenticate", `Bearer realm="`+realm+`",service="its"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
+	told := false
+	elsewhere := strings.Replace(serve(t, func(http.ResponseWriter, *http.Request) { told = true }), "127.0.0.1", "localhost", 1)
 	for _, c := range []struct{ password, realm, want string }{
 		{"right", address + "/token", "upstream"},
 		{"wrong", address + "/token", "upstream.login"},
-		{"right", "http://tokens.example.net/token", "upstream.realm"},
+		{"right", elsewhere + "/token", "upstream.realm"},
+		{"right", address + "/redirect?to=" + elsewhere, "upstream.unknown"},
 	} {
 		realm = c.realm
 		t.Setenv("PREFLIGHT_SECRET", c.password)
@@ -161,6 +166,9 @@ func TestAnUpstreamsCredentials(t *testing.T) {
 		if len(found) != 1 || found[0].ID != c.want {
 			t.Errorf("%s: %+v", c.want, found)
 		}
+	}
+	if told {
+		t.Error("credentials went elsewhere")
 	}
 }
 

@@ -54,14 +54,7 @@ func (h *Handler) namespaceOf(repo string) namespace.Namespace {
 
 // versionedProjects are the projects that have versions, as far as they are known: the
 // declared ones.
-func (h *Handler) versionedProjects() (all []string) {
-	for _, ns := range h.cfg.Namespaces {
-		if ns.Kind == namespace.MultiDC {
-			all = append(all, ns.Project)
-		}
-	}
-	return all
-}
+func (h *Handler) versionedProjects() []string { return h.namespaces.Projects(namespace.MultiDC) }
 
 // elsewhere reports whether another datacenter's Harbor has a manifest.
 func (h *Handler) elsewhere(ctx context.Context, repo string, d digest.Digest) (bool, error) {

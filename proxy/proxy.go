@@ -41,20 +41,29 @@ import (
 
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
-	Datacenter string                      // this edge's, in health and logs
-	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
-	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
-	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
-	Peers      []peer.Peer                 // the other datacenters' edges, nearest first
-	PeerSecret string                      // shared by all edges; "": PeerRoots alone
-	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
-	OwnRobot   bool                        // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
+	Settings
+	Datacenter string // this edge's, in health and logs
+	PeerSecret string // shared by all edges; "": PeerRoots alone
 	Access     *access.Checker
 	Store      *store.Store
-	State      *state.DB                          // nil: a restart forgets tags
+	State      *state.DB     // nil: a restart forgets tags
+	Stalled    time.Duration // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
+	Deadline   time.Duration // for an answer of a source where there is another one to ask; 0: 5 s
+	Pace       time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil: none
+	Tracer     trace.Tracer          // nil: no spans
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Settings are what of an edge's configuration may change while it serves (Handler.Reload).
+type Settings struct {
+	Namespaces []namespace.Namespace              // the declared ones; others are told by their prefixes
+	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
+	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it
+	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
+	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
-	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
 	// WebhookSecret is what the local Harbor shows with the webhooks of a project; nil, or
 	// "": none are taken.
 	WebhookSecret func(project string) string
@@ -63,11 +72,6 @@ type Config struct {
 	Machine func(account string) bool
 	// OwnsTags reports whether no replication puts tags into a project. nil: some may in all.
 	OwnsTags func(project string) bool
-	Pace     time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer // nil: none
-	Tracer   trace.Tracer          // nil: no spans
-	Now      func() time.Time      // nil: time.Now
 }
 
 const sourceDeadline = 5 * time.Second
@@ -75,8 +79,10 @@ const sourceDeadline = 5 * time.Second
 // Handler serves the edge's public listener.
 type Handler struct {
 	cfg        Config
+	live       atomic.Pointer[Settings] // in place of cfg's
 	namespaces *namespace.Table
-	trust      peer.Trust
+	key        *peer.Key
+	source     func(source.Config) *source.Source // makes one
 	routes     *source.Routes
 	health     *source.Health
 	tags       *tags.Cache
@@ -110,18 +116,16 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Stalled == 0 {
 		cfg.Stalled = writer.Stalled
 	}
-	if cfg.Freshness == nil {
-		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
-	}
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
-	h.trust = peer.Trust{Key: peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
-	h.routes = h.newRoutes(ctx)
+	h.live.Store(&cfg.Settings)
+	h.key = peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
+	h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.tags.Project = cfg.Access.Project
-	go cfg.Access.Watch(ctx, h.namespaces.Projects())
+	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.newVersions(ctx)
 	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
@@ -133,26 +137,62 @@ func New(ctx context.Context, cfg Config) *Handler {
 	return h
 }
 
+// Reload has the edge serve by other settings from now on. What is unchanged keeps its
+// state, and requests in flight go on with what they began with. It is not to be called
+// twice at once.
+func (h *Handler) Reload(s Settings) {
+	h.live.Store(&s)
+	h.routes.Harbor.Use(s.Harbor)
+	h.routes.Use(h.others(s))
+	h.namespaces.Use(s.Namespaces)
+	h.announcer.Use(h.routes.Peers())
+}
+
 // newRoutes makes a source of everything that content may come from.
-func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
+func (h *Handler) newRoutes(ctx context.Context) {
 	counted := source.NewMetrics(h.cfg.Metrics)
-	at := func(cfg source.Config) *source.Source {
+	h.source = func(cfg source.Config) *source.Source {
 		cfg.Now, cfg.Metrics = h.cfg.Now, counted
 		return source.New(ctx, cfg)
 	}
-	harbor := at(source.Config{Name: "harbor", Kind: source.Harbor, Registry: h.cfg.Harbor, Relay: !h.cfg.OwnRobot})
-	var peers []*source.Source
-	if h.trust.Key != nil || h.trust.Roots != nil {
-		for _, p := range h.cfg.Peers {
-			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
-				Token: h.trust.Key.Tokens(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
+	harbor := h.source(source.Config{Name: "harbor", Kind: source.Harbor, Registry: h.cfg.Harbor, Relay: true})
+	peers, upstreams := h.others(h.cfg.Settings)
+	h.routes = source.NewRoutes(harbor, peers, upstreams, h.namespaces)
+}
+
+// others makes a source of everything that content may come from but the local Harbor.
+func (h *Handler) others(s Settings) (peers []*source.Source, upstreams map[string]*source.Source) {
+	if h.key != nil || s.PeerRoots != nil {
+		for _, p := range s.Peers {
+			peers = append(peers, h.source(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
+				Token: h.key.Tokens(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
-	upstreams := map[string]*source.Source{}
-	for project, upstream := range h.cfg.Upstreams {
-		upstreams[project] = at(source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream})
+	upstreams = map[string]*source.Source{}
+	for project, upstream := range s.Upstreams {
+		upstreams[project] = h.source(source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream})
 	}
-	return source.NewRoutes(harbor, peers, upstreams, h.namespaces)
+	return peers, upstreams
+}
+
+// trust decides which requests are another edge's.
+func (h *Handler) trust() peer.Trust {
+	s := h.live.Load()
+	return peer.Trust{Key: h.key, Roots: s.PeerRoots, Peers: s.Peers, Now: h.cfg.Now}
+}
+
+// freshness is how long a tag of the kind is believed without asking.
+func (h *Handler) freshness(k namespace.Kind) time.Duration {
+	if f := h.live.Load().Freshness; f != nil {
+		return f(k)
+	}
+	return 0
+}
+
+// ownsTags reports whether no replication puts tags into a project.
+func (h *Handler) ownsTags(project string) bool {
+	owns := h.live.Load().OwnsTags
+	return owns != nil && owns(project)
 }
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.

@@ -59,7 +59,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	if r.http.Method != http.MethodPost {
 		return registry.Errorf(registry.CodeUnsupported, "a webhook is a POST")
 	}
-	if h.cfg.WebhookSecret == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
+	if h.live.Load().WebhookSecret == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
 		return h.refuseWebhook()
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookDeadline)) //nolint:errcheck // a writer of a test has none
@@ -100,10 +100,11 @@ func (h *Handler) refuseWebhook() error {
 // secret is the project's own: its administrators can read it.
 func (h *Handler) webhookMay(r *http.Request, repo string) bool {
 	project, _, ok := strings.Cut(repo, "/")
-	if !ok || h.cfg.WebhookSecret == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
+	secretOf := h.live.Load().WebhookSecret
+	if !ok || secretOf == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
 		return false
 	}
-	secret := h.cfg.WebhookSecret(project)
+	secret := secretOf(project)
 	return secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) == 1
 }
 
@@ -195,7 +196,8 @@ const jobService = "harbor-jobservice"
 // isMachine reports whether an event's operator is no client: a replication, a
 // retention, a proxy cache, or an edge.
 func (h *Handler) isMachine(operator string) bool {
-	return operator == jobService || operator == "harbor#proxy-cache-service" || h.cfg.Machine != nil && h.cfg.Machine(operator)
+	machine := h.live.Load().Machine
+	return operator == jobService || operator == "harbor#proxy-cache-service" || machine != nil && machine(operator)
 }
 
 // overtaken reports whether a digest's delete is known already, or was followed by a push

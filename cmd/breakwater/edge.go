@@ -34,13 +34,9 @@ requests in flight are finished and the process ends.`,
 		Example: `  breakwater edge --config /etc/breakwater/fleet.yaml --datacenter par1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			f, err := fleet.ReadFile(config)
-			if err != nil {
-				return err
-			}
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{Fleet: f, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
 			if err != nil {
 				return fmt.Errorf("start edge: %w", err)
 			}
@@ -49,7 +45,7 @@ requests in flight are finished and the process ends.`,
 			for _, s := range edge.Servers {
 				log.Info("listening", "listener", s.Name, "address", s.Listener.Addr().String(), "tls", s.TLS != nil)
 			}
-			return edge.Daemon.Run(cmd.Context(), edge.Servers...)
+			return edge.Run(cmd.Context())
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")

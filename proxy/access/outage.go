@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,7 +28,7 @@ type Grants interface {
 // outage has what the edge needs when no Harbor of the fleet answers: which credentials
 // were granted what, and when the outage began.
 type outage struct {
-	grace   time.Duration // 0: the edge remembers nothing and gives no tokens
+	grace   atomic.Int64 // a time.Duration; 0: the edge remembers nothing and gives no tokens
 	now     func() time.Time
 	sign    []byte  // the key of the edges' own tokens
 	hide    []byte  // keys the hashes of credentials
@@ -48,7 +49,8 @@ const (
 
 // newOutage returns what is known of an outage that a process before has seen.
 func newOutage(cfg Config) *outage {
-	o := &outage{grace: cfg.OutageGrace, now: cfg.Now}
+	o := &outage{now: cfg.Now}
+	o.grace.Store(int64(cfg.OutageGrace))
 	secret := cfg.Secret
 	if secret == "" { // no other edge knows this secret, and the next process has another
 		secret = rand.Text()
@@ -120,6 +122,9 @@ func (o *outage) revoke(key string) {
 	}
 }
 
+// UseGrace replaces Config.OutageGrace.
+func (c *Checker) UseGrace(grace time.Duration) { c.outage.grace.Store(int64(grace)) }
+
 // Login stands in a list of repos for the permission to log in, which needs no repo.
 const Login = ""
 
@@ -127,7 +132,7 @@ const Login = ""
 // from the repos in given, and from no other repo in asked.
 func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	o := c.outage
-	if o.grace == 0 {
+	if o.grace.Load() == 0 {
 		return
 	}
 	client := o.client(authorization)
@@ -157,7 +162,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 // grantFor, in the project that Harbor had last.
 func (c *Checker) Remembered(authorization string, asked []string) (given []string) {
 	for _, repo := range asked {
-		if c.outage.grace > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantOf(authorization, repo)) {
+		if c.outage.grace.Load() > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantOf(authorization, repo)) {
 			given = append(given, repo)
 		}
 	}
@@ -187,5 +192,5 @@ func (c *Checker) InGrace() bool {
 			o.lasting.Grant(outageRecord, o.since)
 		}
 	}
-	return o.now().Sub(o.since) < o.grace
+	return o.now().Sub(o.since) < time.Duration(o.grace.Load())
 }

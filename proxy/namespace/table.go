@@ -1,36 +1,47 @@
 package namespace
 
 import (
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/registry"
 )
 
 // Table tells which namespace a project is, and which cache a mirror's client
-// means. It does not change once it is made.
+// means. What is declared may be replaced as a whole. Safe for concurrent use.
 type Table struct {
+	entries atomic.Pointer[entries]
+}
+
+type entries struct {
 	declared map[string]Namespace // by project
 	mirrors  map[string]string    // the project of a cache, by the names that mirrors' clients have for it
 }
 
 // NewTable makes the table of the declared namespaces.
 func NewTable(declared []Namespace) *Table {
-	t := &Table{map[string]Namespace{}, map[string]string{}}
+	t := &Table{}
+	t.Use(declared)
+	return t
+}
+
+// Use replaces what is declared.
+func (t *Table) Use(declared []Namespace) {
+	e := &entries{map[string]Namespace{}, map[string]string{}}
 	for _, ns := range declared {
-		t.declared[ns.Project] = ns
+		e.declared[ns.Project] = ns
 		if ns.Kind != Cache {
 			continue
 		}
-		t.mirrors[ns.Project] = ns.Project
+		e.mirrors[ns.Project] = ns.Project
 		if ns.Host != "" {
-			t.mirrors[ns.Host] = ns.Project
+			e.mirrors[ns.Host] = ns.Project
 		}
 	}
-	return t
+	t.entries.Store(e)
 }
 
 // prefixes tell the kind of a project that the fleet file does not name, as a
@@ -40,13 +51,21 @@ var prefixes = []struct {
 	kind   Kind
 }{{naming.MultiDC, MultiDC}, {naming.Cache, Cache}, {naming.Repl, Repl}}
 
-// Projects returns the declared projects.
-func (t *Table) Projects() []string { return slices.Sorted(maps.Keys(t.declared)) }
+// Projects returns the declared projects, of the kinds or, where there are none, of all.
+func (t *Table) Projects(kinds ...Kind) (all []string) {
+	for project, ns := range t.entries.Load().declared {
+		if len(kinds) == 0 || slices.Contains(kinds, ns.Kind) {
+			all = append(all, project)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
 
 // Of returns the namespace of a project: the declared one, else the one that the
 // project's prefix says, else a plain one.
 func (t *Table) Of(project string) Namespace {
-	if ns, ok := t.declared[project]; ok {
+	if ns, ok := t.entries.Load().declared[project]; ok {
 		return ns
 	}
 	for _, p := range prefixes {
@@ -73,7 +92,7 @@ func (t *Table) Mirrored(u *url.URL) (_ *url.URL, ok bool, err error) {
 	default:
 		return u, false, nil
 	}
-	project, ok := t.mirrors[name]
+	project, ok := t.entries.Load().mirrors[name]
 	if !ok && first == "v2" {
 		return u, true, registry.Errorf(registry.CodeNameUnknown, "there is no cache of this registry here")
 	}

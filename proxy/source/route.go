@@ -1,7 +1,9 @@
 package source
 
 import (
+	"maps"
 	"slices"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -35,23 +37,65 @@ func AnyUsable(route []Step) bool {
 	return slices.ContainsFunc(route, func(s Step) bool { return s.Usable() })
 }
 
-// Routes knows from where each repo is read. Safe for concurrent use.
+// Routes knows from where each repo is read. The sources but Harbor may be others from one
+// moment to the next: what is asked of them is asked of what Peers and Of return then.
+// Safe for concurrent use.
 type Routes struct {
 	Harbor     *Source
-	Peers      []*Source          // nearest first
-	Upstreams  map[string]*Source // by the project of the cache
 	Namespaces *namespace.Table
 
+	others  atomic.Pointer[others]
 	holders *lru.Cache[string, string] // the name of the source that gave something last, by repo
+}
+
+// others are the sources but the local Harbor.
+type others struct {
+	peers     []*Source          // nearest first
+	upstreams map[string]*Source // by the project of the cache
 }
 
 const maxHolders = 1 << 14
 
 // NewRoutes returns the routes over the sources.
 func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, namespaces *namespace.Table) *Routes {
-	r := &Routes{Harbor: harbor, Peers: peers, Upstreams: upstreams, Namespaces: namespaces}
+	r := &Routes{Harbor: harbor, Namespaces: namespaces}
+	r.others.Store(&others{peers, upstreams})
 	r.holders, _ = lru.New[string, string](maxHolders) // the size is positive: no error
 	return r
+}
+
+// Peers returns the other datacenters' edges, nearest first.
+func (r *Routes) Peers() []*Source { return r.others.Load().peers }
+
+// Use replaces the sources but Harbor. One whose name is known stays, with what is known of
+// how it is doing unless it is reached in another way now; one that is left out ends. It is
+// not to be called twice at once.
+func (r *Routes) Use(peers []*Source, upstreams map[string]*Source) {
+	before, known := r.others.Load(), map[string]*Source{}
+	for _, s := range append(slices.Collect(maps.Values(before.upstreams)), before.peers...) {
+		known[s.Name] = s
+	}
+	keep := func(s *Source) *Source {
+		old := known[s.Name]
+		if old == nil {
+			return s
+		}
+		delete(known, s.Name)
+		s.cancel()
+		old.Use(s.Registry)
+		return old
+	}
+	next := &others{upstreams: map[string]*Source{}}
+	for _, s := range peers {
+		next.peers = append(next.peers, keep(s))
+	}
+	for project, s := range upstreams {
+		next.upstreams[project] = keep(s)
+	}
+	r.others.Store(next)
+	for _, s := range known {
+		s.end()
+	}
 }
 
 // Of returns where a repo of a managed namespace is read from, in order
@@ -59,19 +103,20 @@ func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, na
 // under every rule that may have brought it.
 func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
 	steps := r.Own(ns, repo)
-	for _, peer := range r.Peers {
+	now := r.others.Load()
+	for _, peer := range now.peers {
 		steps = append(steps, Step{peer, repo, ns})
 	}
 	switch ns.Kind {
 	case namespace.Cache:
-		if upstream := r.Upstreams[ns.Project]; upstream != nil {
+		if upstream := now.upstreams[ns.Project]; upstream != nil {
 			steps = append(steps, Step{upstream, ns.Image(repo), ns})
 		}
 	case namespace.Repl:
 		for _, origin := range ns.Origins(repo, tag) {
 			cache := r.Namespaces.Of(origin.Cache)
 			steps = append(steps, Step{r.Harbor, origin.Cache + "/" + origin.Image, cache})
-			if upstream := r.Upstreams[origin.Cache]; upstream != nil {
+			if upstream := now.upstreams[origin.Cache]; upstream != nil {
 				steps = append(steps, Step{upstream, origin.Image, cache})
 			}
 		}

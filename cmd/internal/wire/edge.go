@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
@@ -29,13 +30,13 @@ import (
 
 // EdgeConfig says which edge to start.
 type EdgeConfig struct {
-	Fleet      *fleet.Fleet
-	Datacenter string // whose edge this is
-	Version    string // in the User-Agent towards sources
+	File       string       // the fleet file's name: it is read again when it changes
+	Fleet      *fleet.Fleet // in place of a File
+	Datacenter string       // whose edge this is
+	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 
-	secrets *secret.Store
 	tracing *tracing
 }
 
@@ -43,80 +44,72 @@ type EdgeConfig struct {
 type Edge struct {
 	Daemon  *daemon.Daemon
 	Servers []daemon.Server
+
+	cfg     EdgeConfig
+	reloads *daemon.Reloads
+	began   *reading // what it was started with
+	now     *reading // what is in force
+	handler *proxy.Handler
+	access  *access.Checker
 	store   *store.Store
 	state   *state.DB
-	tracing *tracing
 }
 
 // NewEdge opens the edge's store and listeners. Its background work ends with ctx.
-func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
-	dc, ok := cfg.Fleet.Datacenters[cfg.Datacenter]
-	if !ok {
-		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
-	}
-	var err error
-	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
-		return nil, err
-	}
-	if cfg.tracing, err = newTracing(ctx, cfg); err != nil {
-		return nil, err
-	}
-	robot, err := cfg.secrets.Get(ctx, cfg.Fleet.Edge.Robot.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("edge.robot.secret: %w", err)
-	}
-	harbor, err := newHarbor(cfg, dc, robot)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
-	if err != nil {
-		return nil, err
-	}
-	e := &cfg.Fleet.Edge
-	peerSecret, err := cfg.secrets.Get(ctx, e.Peers.Key)
-	if err != nil {
-		return nil, fmt.Errorf("edge.peers.key: %w", err)
-	}
-	upstreams, err := upstreams(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := newCertificate(cfg)
-	if err != nil {
-		return nil, err
-	}
-	others, roots, err := peers(cfg, certificate)
-	if err != nil {
-		return nil, err
-	}
+func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	metrics := prometheus.NewRegistry()
-	blobs, err := store.Open(store.Config{Dir: e.Store.Path, Size: max(0, int64(e.Store.Size)), Log: cfg.Log, Metrics: metrics})
+	e := &Edge{cfg: cfg, Daemon: &daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("edge", cfg.Log, metrics, cfg.files()...)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	if e.cfg.tracing, err = newTracing(ctx, cfg); err != nil {
+		return nil, err
+	}
+	now, err := e.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	edge := &Edge{store: blobs, tracing: cfg.tracing, Daemon: &daemon.Daemon{Log: cfg.Log}}
-	if edge.state, err = state.Open(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
-		return nil, errors.Join(err, edge.Close())
+	e.began, e.now = now, now
+	e.warn(nil)
+	section := &now.fleet.Edge
+	if e.store, err = store.Open(store.Config{Dir: section.Store.Path, Size: max(0, int64(section.Store.Size)), Log: cfg.Log, Metrics: metrics}); err != nil {
+		return nil, err
 	}
-	checker, err := access.New(access.Config{
-		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state, Projects: edge.state,
-		OutageGrace: time.Duration(*e.OutageGrace), Secret: peerSecret,
+	if e.state, err = state.Open(filepath.Join(section.Store.Path, "state.db"), cfg.Log); err != nil {
+		return nil, err
+	}
+	var verifier *registry.Verifier
+	if len(now.tokenKeys) > 0 {
+		verifier = &registry.Verifier{Keys: now.tokenKeys}
+	}
+	e.access, err = access.New(access.Config{
+		Harbor: now.Harbor, Verifier: verifier, Members: e.state, Grants: e.state, Projects: e.state,
+		OutageGrace: time.Duration(*section.OutageGrace), Secret: now.peerSecret,
 	})
 	if err != nil {
-		return nil, errors.Join(err, edge.Close())
+		return nil, err
 	}
-	watchKeys(ctx, cfg, checker)
-	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Namespaces: namespaces(cfg.Fleet), Harbor: harbor, Upstreams: upstreams, Peers: others, PeerSecret: peerSecret, PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecret: webhookSecret(cfg.Datacenter, peerSecret), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+	e.handler = proxy.New(ctx, proxy.Config{Settings: now.Settings,
+		Datacenter: cfg.Datacenter, PeerSecret: now.peerSecret, Access: e.access, Store: e.store, State: e.state,
+		Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
 	})
-	edge.Daemon.Drain = handler.Drain
-	metrics.MustRegister(expiry(certificate)...)
-	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
-		return nil, errors.Join(err, edge.Close())
-	}
-	return edge, nil
+	e.Daemon.Drain = e.handler.Drain
+	metrics.MustRegister(expiry(now.certificate)...)
+	e.Servers, err = edgeServers(now, e.handler, metrics, cfg)
+	return e, err
+}
+
+// Run serves until ctx ends, and reads the files again when they change.
+func (e *Edge) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.Daemon.Run(ctx, e.Servers...) })
+	group.Go(func() error {
+		e.reloads.Run(ctx, e.reload)
+		return nil
+	})
+	return group.Wait()
 }
 
 // webhookSecret is what the Harbor shows with a project's webhooks; nil: it sends none.
@@ -156,22 +149,18 @@ func expiry(c *daemon.Certificate) []prometheus.Collector {
 // Close gives the store back. The servers are closed by their Daemon, or here
 // when it never ran.
 func (e *Edge) Close() error {
+	e.reloads.Stop()
 	for _, s := range e.Servers {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
-	var err error
+	var all []error
 	if e.state != nil {
-		err = e.state.Close()
+		all = append(all, e.state.Close())
 	}
-	return errors.Join(err, e.store.Close(), e.tracing.close())
-}
-
-func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
-	if len(certificates) == 0 {
-		return nil, nil
+	if e.store != nil {
+		all = append(all, e.store.Close())
 	}
-	keys, err := readKeys(certificates)
-	return &registry.Verifier{Keys: keys}, err
+	return errors.Join(append(all, e.cfg.tracing.close())...)
 }
 
 func readKeys(certificates []fleet.Ref) (keys []*rsa.PublicKey, err error) {
@@ -189,34 +178,12 @@ func readKeys(certificates []fleet.Ref) (keys []*rsa.PublicKey, err error) {
 	return keys, nil
 }
 
-// watchKeys reads the token certificates again when they change.
-func watchKeys(ctx context.Context, cfg EdgeConfig, checker *access.Checker) {
-	certificates := cfg.Fleet.Harbor.TokenCertificates
-	if len(certificates) == 0 {
-		return
-	}
-	var files []string
-	for _, ref := range certificates {
-		files = append(files, ref.Path)
-	}
-	go daemon.Watch(ctx, func() {
-		keys, err := readKeys(certificates)
-		if err != nil {
-			cfg.Log.Warn("token certificates not read again, the last good ones stay", "err", err.Error())
-			return
-		}
-		checker.UseKeys(keys)
-		cfg.Log.Info("token certificates read again", "keys", len(keys))
-	}, files...)
-}
-
 // newCertificate reads the edge's own certificate; nil where it serves plain HTTP.
-func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
-	e := &cfg.Fleet.Edge
+func newCertificate(e *fleet.Edge, log *slog.Logger) (*daemon.Certificate, error) {
 	if e.TLS.Certificate == "" {
 		return nil, nil
 	}
-	certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)
+	certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, log)
 	if err != nil {
 		return nil, fmt.Errorf("edge.tls: %w", err)
 	}
@@ -239,12 +206,12 @@ func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {
 }
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
-	e := &cfg.Fleet.Edge
+func edgeServers(now *reading, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+	e := &now.fleet.Edge
 	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
-	case certificate != nil:
-		public.TLS = certificate.Config()
+	case now.certificate != nil:
+		public.TLS = now.certificate.Config()
 	case !e.PlainHTTP:
 		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")
 	}

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,18 +35,17 @@ type GSLB struct {
 	Servers []daemon.Server // metrics and admin
 	cfg     GSLBFile
 	daemon  daemon.Daemon
-
-	mu      sync.Mutex
-	watched []string
+	reloads *daemon.Reloads
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
 func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
-	f, err := fleet.ReadFile(cfg.Fleet)
+	metrics := prometheus.NewRegistry()
+	g := &GSLB{cfg: cfg, daemon: daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("gslb", cfg.Log, metrics, cfg.Fleet)}
+	f, err := g.read()
 	if err != nil {
 		return nil, err
 	}
-	metrics := prometheus.NewRegistry()
 	own, err := gslbConfig(f, cfg.Datacenter, cfg.Log, metrics)
 	if err != nil {
 		return nil, err
@@ -66,7 +64,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, watched: watched(cfg.Fleet, f.GSLB), daemon: daemon.Daemon{Log: cfg.Log}}
+	g.Node = node
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
 	ready := func() error {
@@ -86,18 +84,23 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	return g, nil
 }
 
-func watched(file string, g *fleet.GSLB) []string {
-	all := []string{file}
-	for _, name := range []string{g.Topology, g.GeoIP} {
-		if name != "" {
-			all = append(all, name)
-		}
+// read reads the fleet file, and has all that is read with it watched.
+func (g *GSLB) read() (*fleet.Fleet, error) {
+	f, err := fleet.ReadFile(g.cfg.Fleet)
+	if err != nil {
+		return nil, err
 	}
-	return all
+	names := []string{g.cfg.Fleet, f.Harbor.CA}
+	if f.GSLB != nil {
+		names = append(names, f.GSLB.Topology, f.GSLB.GeoIP)
+	}
+	g.reloads.Watch(slices.DeleteFunc(names, func(name string) bool { return name == "" })...)
+	return f, nil
 }
 
 // Close gives the sockets back of a name server that never ran.
 func (g *GSLB) Close() error {
+	g.reloads.Stop()
 	for _, s := range g.Servers {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
@@ -111,50 +114,23 @@ func (g *GSLB) Run(ctx context.Context) error {
 	group.Go(func() error { return g.Node.Run(ctx) })
 	group.Go(func() error { return g.daemon.Run(ctx, g.Servers...) })
 	group.Go(func() error {
-		for ctx.Err() == nil {
-			g.watch(ctx)
-		}
+		g.reloads.Run(ctx, g.reload)
 		return nil
 	})
 	return group.Wait()
 }
 
-// watch reads the files again when they change, until they are others, or ctx ends.
-func (g *GSLB) watch(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	files := g.files()
-	daemon.Watch(ctx, func() {
-		if g.reload(); !slices.Equal(files, g.files()) {
-			stop()
-		}
-	}, files...)
-}
-
-// files are those that are read again when they change.
-func (g *GSLB) files() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.watched
-}
-
 // reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload() {
-	f, err := fleet.ReadFile(g.cfg.Fleet)
-	if err == nil {
-		var own gslb.Config
-		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
-			err = g.Node.Reload(own)
-		}
-	}
+func (g *GSLB) reload(context.Context) error {
+	f, err := g.read()
 	if err != nil {
-		g.cfg.Log.Warn("files not taken, what they said before stays", "err", err.Error())
-		return
+		return err
 	}
-	g.mu.Lock()
-	g.watched = watched(g.cfg.Fleet, f.GSLB)
-	g.mu.Unlock()
-	g.cfg.Log.Info("files read again")
+	own, err := gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil)
+	if err != nil {
+		return err
+	}
+	return g.Node.Reload(own)
 }
 
 // Delegations are what the parents of the fleet's zones should say.

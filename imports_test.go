@@ -21,25 +21,25 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
-	"internal/trial":       {}, // for tests
+	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
-	"gslb":                 {},
+	"gslb":                 {"internal/keyring"},
 	"deploy":               {}, // a test of files, no package
 	"deploy/helm":          {}, // the same, of a module of its own
 	"internal/fleet":       {"internal/naming"},
-	"internal/secret":      {"internal/fleet"},
-	"provision":            {"internal/fleet", "internal/secret", "internal/naming"}, // the desired state is the fleet
+	"internal/secret":      {"internal/fleet", "internal/keyring"},
+	"provision":            {"internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/share":          {}, // what there is only so much of
 	"proxy/writer":         {},
 	"proxy/disk":           {}, // what store and state wait for
 	"proxy/store":          {"registry", "proxy/disk"},
-	"proxy/access":         {"registry", "proxy/outcome"},
+	"proxy/access":         {"registry", "internal/keyring", "proxy/outcome"},
 	"proxy/namespace":      {"registry", "internal/naming"},
 	"proxy/outcome":        {"registry"}, // the words in which rooms tell each other what is known
-	"proxy/peer":           {"registry"},
+	"proxy/peer":           {"registry", "internal/keyring"},
 	"proxy/source":         {"registry", "proxy/namespace", "proxy/outcome"},
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
@@ -53,12 +53,12 @@ var imports = map[string][]string{
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/fetch", "proxy/follow", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
+	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming", "internal/daemon", "gslb"},
 	"bench":             {"registry", "internal/lab"},
 	"bench/mutate":      {}, // it reads programs, and knows none
-	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":    {"gslb", "provision", "cmd/internal/wire", "internal/fleet", "internal/keyring", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":           {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

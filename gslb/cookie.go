@@ -44,9 +44,9 @@ func newCookies(now func() time.Time) *cookies {
 	return c
 }
 
-// set replaces the secrets. To change one on several servers without refusing
-// anybody's cookie, append it everywhere, then put it first, then remove the old
-// one (RFC 9018, section 5). None: the server has its own, changed every day.
+// set replaces the secrets. A cookie comes back to the server that gave it, which takes
+// those of the secret of before as long as it is there (RFC 9018, section 5). None: the
+// server has its own, changed every day.
 func (c *cookies) set(secrets []secret) { c.secrets.Store(&secrets) }
 
 func (c *cookies) current() []secret {

@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/keyring"
 )
 
 // FleetConfig is what the fleet file says of the fleet.
@@ -31,11 +32,11 @@ type Config struct {
 	Fleet   FleetConfig
 	Targets []Target
 	Probe   ProbeConfig
-	State   string // file of what outlasts a restart; "": nothing does
-	Listen  string // host:port, UDP and TCP
-	Secret  string // the name servers share it: for cookies; "": each its own
-	Rate    int    // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
-	Version string // what version.bind says; "": nothing
+	State   string        // file of what outlasts a restart; "": nothing does
+	Listen  string        // host:port, UDP and TCP
+	Keys    *keyring.Ring // the name servers share them: for cookies; nil: each its own
+	Rate    int           // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version string        // what version.bind says; "": nothing
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -99,9 +100,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	hooks := s.metrics.hooks()
 	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks}
-	if cfg.Secret != "" {
-		r.cookies.set([]secret{cookieSecret(cfg.Secret)})
-	}
+	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
@@ -110,11 +109,12 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	return s, err
 }
 
-// cookieSecret is the key of cookies that the name servers' common secret gives.
-func cookieSecret(shared string) (key secret) {
-	sum := sha256.Sum256([]byte("breakwater cookies\x00" + shared))
-	copy(key[:], sum[:])
-	return key
+// cookieSecrets are those of cookies that the name servers' common keys give.
+func cookieSecrets(keys *keyring.Ring) (all []secret) {
+	for _, k := range keys.For(keyring.Cookies) {
+		all = append(all, secret(k.Secret[:len(secret{})]))
+	}
+	return all
 }
 
 // Addresses are what is listened on.
@@ -197,6 +197,7 @@ func (s *Node) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
 	s.mu.Lock()
 	s.fleet = f
 	if s.health == nil { // it does not run yet

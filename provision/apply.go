@@ -131,7 +131,7 @@ func (r *Result) failed(ctx context.Context, err error) {
 		r.Outcome, r.Away = HalfDone, errors.As(err, new(silent))
 	case errors.As(err, new(unsent)) && ctx.Err() != nil:
 		r.Outcome = Stopped
-	case errors.As(err, new(unsent)), errors.As(err, new(unanswered)), errors.As(err, new(deferral)):
+	case errors.As(err, new(deferral)), (errors.As(err, new(unsent)) || errors.As(err, new(unanswered))) && away(err):
 		r.Outcome, r.Away = Deferred, true
 	}
 }

@@ -161,6 +161,11 @@ func (h *harbor) RoundTrip(req *http.Request) (*http.Response, error) {
 			h.forget()
 			continue
 		}
+		if err := h.readable(req, resp, answer); again && errors.As(err, new(cutShort)) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
 		return inJSON(resp, answer), nil
 	}
 }
@@ -205,7 +210,7 @@ func (h *harbor) exchange(req *http.Request, timeout time.Duration) (resp *http.
 	if ctx.Value(lastWord{}) == nil {
 		defer context.AfterFunc(h.awake, func() { cancel(context.Cause(h.awake)) })()
 	}
-	silence := silent{req.Method + " " + strings.TrimPrefix(req.URL.Path, client.DefaultBasePath), timeout}
+	silence := silent{callOf(req), timeout}
 	timer := time.AfterFunc(timeout, func() {
 		if !leadsToPeer(req) {
 			h.sleep(silence)
@@ -213,13 +218,16 @@ func (h *harbor) exchange(req *http.Request, timeout time.Duration) (resp *http.
 		cancel(silence)
 	})
 	defer timer.Stop()
-	resp, err = h.host.RoundTrip(req.WithContext(ctx))
-	if err == nil {
+	if resp, err = h.host.RoundTrip(req.WithContext(ctx)); err != nil {
+		err = h.otherScheme(err)
+	} else {
 		defer resp.Body.Close()
 		if err := redirected(resp); err != nil {
 			return nil, nil, err
 		}
-		answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+			err = cutShort{callOf(req), err}
+		}
 	}
 	if err != nil {
 		if why := context.Cause(ctx); why != nil {

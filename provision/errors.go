@@ -1,13 +1,14 @@
 package provision
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-openapi/runtime"
@@ -130,33 +131,49 @@ func unasked(err error) bool {
 }
 
 // away reports whether nobody answers there now, so that a later run may do what this one
-// cannot. A no, as to the password, is an answer, and so is what no Harbor says.
+// cannot. A no, as to the password, is an answer, and so is what no Harbor says: only what
+// is known to be nobody's answer counts.
 func away(err error) bool {
-	var certificate *tls.CertificateVerificationError
-	if errors.Is(err, errLogin) || errors.As(err, new(redirect)) || errors.As(err, &certificate) {
+	if errors.As(err, new(cutShort)) { // it was answering
 		return false
 	}
-	if status := statusOfAPI(err); status != 0 {
-		return status >= 500 || status == http.StatusTooManyRequests
+	if status := statusOfAPI(err); status != 0 { // of who stands before Harbor, and finds nobody behind
+		return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+	}
+	if errors.As(err, new(silent)) || errors.As(err, new(unsent)) {
+		return true
 	}
 	var network net.Error
-	return errors.As(err, new(unanswered)) || errors.As(err, new(unsent)) || errors.As(err, &network)
+	var dial *net.OpError
+	timeout := errors.As(err, &network) && network.Timeout() // also of a TLS handshake
+	return timeout || errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, new(*net.DNSError)) ||
+		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) // taken and closed, as a balancer does that has nobody behind it
 }
 
 // faultOf is why a Harbor was not read. What concerns all calls alike is said without
 // the one that met it.
-func faultOf(err error) string {
+func (h *harbor) faultOf(err error) string {
 	var s silent
 	var u unanswered
+	var f foreign
+	var c cutShort
 	switch {
 	case errors.Is(err, errLogin):
 		return errLogin.Error()
+	case errors.As(err, &f):
+		return f.Error()
+	case errors.As(err, &c):
+		return c.Error()
 	case errors.As(err, &s):
 		return s.Error()
 	case errors.As(err, &u):
 		return u.Error()
 	}
-	return plain(err).Error()
+	text := plain(err).Error()
+	if isCode(err, http.StatusForbidden) {
+		text += ": " + h.user + " (harbor.username) may not; it takes an administrator of the system, or a robot of the system with that permission"
+	}
+	return text
 }
 
 // refused reports whether Harbor has said no, so that nothing was done. After

@@ -42,7 +42,7 @@ var testSecrets = map[string]string{
 
 const (
 	artifactoryPassword = "s3cret"
-	testPeerKey         = "PeerKey1" // at secret/breakwater
+	testPeerKey         = "PeerKey1PeerKey2PeerKey3PeerKey4" // at secret/breakwater
 )
 
 // serveVault answers as a Vault with key/value secrets of version 2 at secret/.

@@ -98,7 +98,7 @@ func lintHarborsTags(f *fleet.Fleet, path string, p *fleet.MultiDC, writers int,
 	instead += ", immutable_tags, or push: event for the one datacenter that writes"
 	switch {
 	case writers > 1:
-		add(false, path+".replication", "datacenters push to each other, and tags can be moved: a push costs up to %d executions, and a replication that is late moves a tag back, everywhere; %s", peers+peers*peers, instead)
+		add(false, path+".replication", "datacenters push to each other, and tags can be moved: a push costs up to %s, and a replication that is late moves a tag back, everywhere; %s", Counted(peers+peers*peers, "execution"), instead)
 	case writers == 0:
 		add(false, path+".replication", "no Harbor pushes on events: what is new is at the others after up to %v, and a tag that they have is never moved there; %s", time.Duration(p.Replication.Pull), instead)
 	}
@@ -149,7 +149,7 @@ func lintRepl(f *fleet.Fleet, name string, samples []string, add func(bool, stri
 		from := f.Projects.Cache.Items[image.From]
 		if every := time.Duration(image.Every); from != nil && from.Provider == fleet.DockerHub && every > 0 && every < hubWindow {
 			runs := int(hubWindow / every)
-			limit := fmt.Sprintf("without a login Docker Hub allows %d: %d tags exceed it", hubPulls, hubPulls/runs+1)
+			limit := fmt.Sprintf("without a login Docker Hub allows %d: enough for %s", hubPulls, Counted(hubPulls/runs, "tag"))
 			if !from.Password.IsZero() {
 				limit = "an account's plan says how many it allows"
 			}

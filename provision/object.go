@@ -200,7 +200,7 @@ func (r *robot) fields() []field {
 	}
 	duration := "for ever"
 	if r.duration != -1 {
-		duration = fmt.Sprintf("%d days", r.duration)
+		duration = Counted(r.duration, "day")
 	}
 	return []field{{"may", set(texts)}, {"duration", duration}, {"disabled", strconv.FormatBool(r.disabled)}, {"description", r.description}}
 }

@@ -134,7 +134,7 @@ func everythingOf(t *testing.T, h *lab.Harbor) map[string]bool {
 // A refusal in HTML, of a balancer before Harbor, keeps its status: whether a Harbor is away
 // hangs on it, and whether it may have done what it was told.
 func TestRefusalsThatAreNoJSON(t *testing.T) {
-	for status, isAway := range map[int]bool{500: true, 502: true, 503: true, 403: false, 404: false} {
+	for status, isAway := range map[int]bool{500: false, 502: true, 503: true, 504: true, 403: false, 404: false, 429: false} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/c/login" {
 				w.Header().Set("X-Harbor-Csrf-Token", "csrf")

@@ -79,10 +79,13 @@ type Plan struct {
 	Changes []Change `json:"changes"`
 	Faults  []Fault  `json:"faults,omitempty"` // datacenters that could not be read: the rest is planned without them
 	Notes   []string `json:"notes,omitempty"`  // what a person should know, and no change mends
+	Unseen  []Key    `json:"unseen,omitempty"` // what Harbors did not show this account: it is left alone
 	Objects int      `json:"objects"`          // wanted of all datacenters
-	Read    int      `json:"read"`             // of them in datacenters that were read
+	Read    int      `json:"read"`             // of them, those that could be read
 	Calls   int64    `json:"calls"`            // to the Harbors' management APIs
 	Proofs  int64    `json:"proofs"`           // logins of robots and pings of registries
+	Proven  int      `json:"proven"`           // secrets that are the fleet file's
+	Unsure  int      `json:"unproven"`         // secrets of which that could not be found out: the notes say why
 
 	want *wanted
 	have map[string]*having
@@ -114,6 +117,8 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	want, secret := p.want.objects[k], p.want.secrets[k]
 	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
 	if c.have == nil && k.Kind == kindConfiguration {
+		p.Read--
+		p.Unseen = append(p.Unseen, k)
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: this account may not see it, so it is left alone", k))
 		return
 	}
@@ -167,7 +172,10 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 		// It cannot be read nor tried: whenever something of it changes it is written too.
 		c.Fields, c.resets = append(c.Fields, FieldChange{"oidc_client_secret", "(Harbor does not say)", ours}), true
 	case c.Kind == kindConfiguration:
+	case c.have.secret == proven:
+		p.Proven++
 	case c.have.secret == unproven && c.have.whyNot != "":
+		p.Unsure++
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: its secret could not be proven: %s", c.Key, c.have.whyNot))
 	}
 }
@@ -296,6 +304,20 @@ func (p *Plan) changed() (all []string) {
 func (p *Plan) Refused() error {
 	var errs []error
 	for _, f := range Together(slices.DeleteFunc(slices.Clone(p.Faults), func(f Fault) bool { return f.Away })) {
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+// Hidden is an error where Harbors did not show what the fleet file wants: an apply leaves
+// it alone, and has not made it as the file says.
+func (p *Plan) Hidden() error {
+	var hidden []Fault
+	for _, k := range p.Unseen {
+		hidden = append(hidden, Fault{Datacenter: k.Datacenter, Message: fmt.Sprintf("%s %s was left alone, as this account may not see it: log in as an administrator, or leave it out of the fleet file", k.Kind, k.Name)})
+	}
+	var errs []error
+	for _, f := range Together(hidden) {
 		errs = append(errs, errors.New(f.String()))
 	}
 	return errors.Join(errs...)

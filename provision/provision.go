@@ -99,7 +99,7 @@ func (p *Provisioner) each(do func(name string, h *harbor) error) []Fault {
 			if err := do(name, h); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				faults = append(faults, Fault{name, faultOf(err), away(err)})
+				faults = append(faults, Fault{name, h.faultOf(err), away(err)})
 			}
 		})
 	}
@@ -155,7 +155,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		plan.Calls, plan.Proofs = plan.Calls+h.calls.Load(), plan.Proofs+h.proofs.Load()
 	}
 	if n := plan.Count(Delete); n > cmp.Or(p.options.PruneMax, 10) {
-		return nil, fmt.Errorf("%d objects would be deleted, which is more than --prune-max allows: is the fleet file whole?", n)
+		return nil, fmt.Errorf("--prune would delete %s, which is more than --prune-max allows: is the fleet file whole?", Counted(n, "object"))
 	}
 	return plan, nil
 }

@@ -186,7 +186,7 @@ func unsaid(p *models.Project) (all []string) {
 		all = append(all, "severity: "+deref(m.Severity))
 	}
 	if c := p.CVEAllowlist; c != nil && len(c.Items) > 0 {
-		all = append(all, fmt.Sprintf("an allowlist of %d CVEs", len(c.Items)))
+		all = append(all, "an allowlist of "+Counted(len(c.Items), "CVE"))
 	}
 	return all
 }

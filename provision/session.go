@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -35,10 +34,14 @@ func (h *harbor) login(ctx context.Context) error {
 		return said{"this Harbor answers " + first.Status, first.StatusCode}
 	}
 	sessions := csrf != "" && !strings.HasPrefix(h.user, h.prefix)
-	if sessions && h.user != administrator {
-		if sessions, err = h.takesPasswords(ctx); err != nil {
+	if csrf == "" || sessions && h.user != administrator {
+		authMode, err := h.identify(ctx)
+		if err != nil {
 			return err
 		}
+		// Where people log in by OIDC they have a CLI secret instead of a password, for which
+		// there are no sessions.
+		sessions = sessions && (h.user == administrator || authMode != "oidc_auth")
 	}
 	if !sessions {
 		h.basic, err = h.accepts(ctx, h.user, h.password)
@@ -89,22 +92,6 @@ func (h *harbor) openSession(ctx context.Context, cookies []*http.Cookie, csrf s
 	return nil
 }
 
-// takesPasswords reports whether people get sessions for a password. Where they log in by
-// OIDC they have a CLI secret instead, for which there are none.
-func (h *harbor) takesPasswords(ctx context.Context) (bool, error) {
-	resp, err := h.ask(ctx, http.MethodGet, "/api/v2.0/systeminfo", nil)
-	if err != nil {
-		return false, err
-	}
-	var info struct {
-		AuthMode string `json:"auth_mode"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&info); err != nil {
-		return false, fmt.Errorf("read how people log in: %w", err)
-	}
-	return info.AuthMode != "oidc_auth", nil
-}
-
 // refuse reports whether it is the password that is refused, which is shown no more.
 func (h *harbor) refuse() bool {
 	h.mu.Lock()
@@ -151,11 +138,20 @@ func (h *harbor) accepts(ctx context.Context, user, secret string) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return true, nil
-	case http.StatusUnauthorized:
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return false, err
+	}
+	var token struct {
+		Token string `json:"token"`
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
 		return false, nil
+	case resp.StatusCode == http.StatusOK && (json.Unmarshal(answer, &token) != nil || token.Token == ""):
+		return false, h.foreignTo("GET /service/token", resp, answer)
+	case resp.StatusCode == http.StatusOK:
+		return true, nil
 	}
 	return false, said{"the token service answers " + resp.Status, resp.StatusCode}
 }

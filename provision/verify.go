@@ -103,7 +103,11 @@ func (v *verifier) verifyOne(ctx context.Context, datacenter string, h *harbor) 
 		_, secret := v.want.secrets[k]
 		switch {
 		case e == nil:
-			v.say(Check{Datacenter: datacenter, What: k.Kind + " " + k.Name, Detail: "it is not there; apply makes it"})
+			detail := "it is not there; apply makes it"
+			if k.Kind == kindConfiguration {
+				detail = "this account may not see it"
+			}
+			v.say(Check{Datacenter: datacenter, What: k.Kind + " " + k.Name, Detail: detail})
 		case (k.Kind == kindRobot || k.Kind == kindRegistry) && secret:
 			detail := e.whyNot
 			if e.secret == differs {
@@ -128,13 +132,16 @@ func (h *harbor) lastExecution(ctx context.Context, k Key, id int64) Check {
 		c.OK, c.Detail = false, plain(err).Error()
 		return c
 	}
+	if len(got.Payload) == 0 {
+		c.What, c.Detail = k.Kind+" "+k.Name, "it has not run yet"
+	}
 	for _, e := range got.Payload {
 		if e.Status == "InProgress" || skipped(e) {
 			continue
 		}
 		if e.Status == "Failed" {
 			c.OK = false
-			c.Detail = fmt.Sprintf("its last execution, %d at %s, failed: %s", e.ID, time.Time(e.StartTime).UTC().Format(time.RFC3339), cmp.Or(strings.TrimSpace(e.StatusText), fmt.Sprintf("%d of %d tasks", e.Failed, e.Total)))
+			c.Detail = fmt.Sprintf("its last execution, %d at %s, failed: %s", e.ID, time.Time(e.StartTime).UTC().Format(time.RFC3339), cmp.Or(strings.TrimSpace(e.StatusText), fmt.Sprintf("%d of %s", e.Failed, Counted(e.Total, "task"))))
 		}
 		break
 	}

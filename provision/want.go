@@ -97,6 +97,13 @@ func (d *wanted) fault(k Key, format string, args ...any) {
 	d.faults = append(d.faults, fmt.Errorf("%s: %w", k, fmt.Errorf(format, args...)))
 }
 
+// faultOnce notes what is wrong with the fleet as a whole.
+func (d *wanted) faultOnce(err error) {
+	if !slices.ContainsFunc(d.faults, func(f error) bool { return f.Error() == err.Error() }) {
+		d.faults = append(d.faults, err)
+	}
+}
+
 func (w *wanting) wantOIDC(d *wanted, datacenter string) {
 	o := w.fleet.Harbor.OIDC
 	k := Key{datacenter, kindConfiguration, "oidc"}
@@ -211,7 +218,7 @@ func isTrue(b *bool) bool { return b != nil && *b }
 // artifactoryCache is the cache of one of Artifactory's repositories.
 func artifactoryCache(a *fleet.Artifactory, key string) *fleet.Cache {
 	c := a.Defaults
-	c.Provider, c.Endpoint = "docker-registry", fleet.URL("https://"+key+"."+a.Domain)
+	c.Provider, c.Endpoint = "docker-registry", fleet.Endpoint("https://"+key+"."+a.Domain)
 	c.Username, c.Password = a.Username, a.Password
 	if c.Description == "" {
 		c.Description = "Artifactory " + key

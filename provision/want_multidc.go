@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 )
@@ -113,9 +114,16 @@ func (w *wanting) wantWebhook(d *wanted, datacenter, full string, m *fleet.Multi
 		description: marked("Tells the edge of " + datacenter + " of pushes and deletes"), events: []string{"PUSH_ARTIFACT", "DELETE_ARTIFACT"},
 		targets: []target{{address: strings.TrimRight(string(edge), "/") + webhookPath, kind: "http", format: "Default"}},
 	}, project)
-	if shared := w.secret(key, ""); shared != "" {
-		d.secrets[k] = "Bearer " + secret.Webhook(shared, datacenter, full)
+	shared := w.secret(key, "")
+	if shared == "" {
+		return
 	}
+	ring, err := keyring.New(shared, "")
+	if err != nil {
+		d.faultOnce(fmt.Errorf("edge.peers.%w", err))
+		return
+	}
+	d.secrets[k] = "Bearer " + secret.Webhook(ring.For(keyring.Webhooks)[0], datacenter, full)
 }
 
 // ownsTags is what an edge does in multi-dc projects beside pulling: it puts what moved

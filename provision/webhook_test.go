@@ -10,12 +10,14 @@ import (
 
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/internal/trial"
 )
 
 // headerOf is what the webhook of a datacenter and project shows its edge.
 func headerOf(datacenter, project string) string {
-	return "Bearer " + secret.Webhook(testPeerKey, datacenter, project)
+	return "Bearer " + secret.Webhook(trial.Keys(testPeerKey, "").For(keyring.Webhooks)[0], datacenter, project)
 }
 
 // A Harbor has the webhook in the form of which recordings show that it is delivered, one

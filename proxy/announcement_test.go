@@ -19,15 +19,11 @@ import (
 // announces sends a batch to the edge of par1 as mad1's edge would.
 func (r *region) announces(t *testing.T, epoch string, records ...version.Announced) answer {
 	t.Helper()
-	token, err := peer.NewKey(peerSecret, "mad1", time.Now).Tokens("par1")()
-	if err != nil {
-		t.Fatal(err)
-	}
 	text, err := json.Marshal(announce.Batch{Run: version.Run{Epoch: epoch}, Until: 1, Records: records})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.sites[0].post(t, peer.AnnouncePath, "Bearer "+token, string(text))
+	return r.sites[0].post(t, peer.AnnouncePath, asPeer(t)["Authorization"], string(text))
 }
 
 func said(repo, reference, text string, v version.Version) version.Announced {

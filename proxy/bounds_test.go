@@ -35,7 +35,7 @@ func TestTokensOfAnybodyGrowNothing(t *testing.T) {
 		if db, err = state.Open(path, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
-		a.Members, a.Grants, p.State, a.OutageGrace, a.Secret = db, db, db, time.Hour, peerSecret
+		a.Members, a.Grants, p.State, a.OutageGrace, a.Keys = db, db, db, time.Hour, peerKeys
 	})
 	for i := range 200 {
 		query := "/service/token?service=harbor-registry"
@@ -222,7 +222,7 @@ func TestOneUsersManifestsLeaveRoomForOthers(t *testing.T) {
 // A webhook that shows no secret is refused before a byte of it is read.
 func TestAStrangersWebhookIsNotRead(t *testing.T) {
 	s := newSite(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.WebhookSecret = func(string) string { return secret }
+		p.WebhookSecrets = func(string) []string { return []string{secret} }
 	})
 	conn, err := net.Dial("tcp", host(s.edge.URL))
 	if err != nil {

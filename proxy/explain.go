@@ -77,7 +77,7 @@ func (h *Handler) explain(ref string) (explanation, error) {
 	}
 	ns := h.namespaces.Of(req.Project())
 	req.Repo = ns.FullRepo(req.Repo)
-	freshness := h.freshness(ns.Kind)
+	freshness := h.live.Load().Freshness(ns.Kind)
 	separator := ":"
 	if req.Digest != "" {
 		separator = "@"

@@ -57,11 +57,11 @@ func (s *seen) of(part string) (all []http.Header) {
 // asPeer is the header of another datacenter's edge.
 func asPeer(t *testing.T) map[string]string {
 	t.Helper()
-	token, err := peer.NewKey(peerSecret, "mad1", time.Now).Tokens("par1")()
-	if err != nil {
+	h := http.Header{}
+	if err := peer.NewKey(peerKeys, "mad1", time.Now).Shows("par1")(h); err != nil {
 		t.Fatal(err)
 	}
-	return bearer(token)
+	return map[string]string{"Authorization": h.Get("Authorization")}
 }
 
 // Edges have to do with managed projects only: a peer reads no plain project through this
@@ -74,7 +74,7 @@ func TestPeersReadNoPlainProject(t *testing.T) {
 	layer, _ := layerOf(t, img)
 	front := watch(t, s, nil)
 	s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.PeerSecret = peerSecret
+		p.Keys = peerKeys
 	})
 	header := asPeer(t)
 	if a := s.do(t, http.MethodGet, peer.Path+manifests("multi-dc-demo/app"), header); a.status != http.StatusOK {
@@ -101,7 +101,7 @@ func TestAPeersTokenDoesNotGoOnToHarbor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			front := watch(t, s, nil)
 			edge := &site{harbor: s.harbor, edge: startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, append(options, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-				p.PeerSecret = peerSecret
+				p.Keys = peerKeys
 			})...)}
 			header := asPeer(t)
 			for _, c := range [][2]string{{http.MethodGet, manifests("repl-open/app")}, {http.MethodGet, "/v2/repl-open/app/tags/list"}, {http.MethodPost, "/v2/multi-dc-demo/app/blobs/uploads/"}, {http.MethodDelete, manifests("multi-dc-demo/app")}} {

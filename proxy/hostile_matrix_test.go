@@ -83,7 +83,7 @@ func TestAMadeUpOutageOpensNothing(t *testing.T) {
 		return limited.Load() && r.URL.Path == "/service/token"
 	})
 	s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) {
-		a.OutageGrace, a.Secret = time.Hour, peerSecret
+		a.OutageGrace, a.Keys = time.Hour, peerKeys
 	})
 	if status, _ := s.askToken(t, reader, secret, pullApp); status != http.StatusOK {
 		t.Fatal(status)
@@ -174,7 +174,7 @@ func TestAnybodysTokensFillNoDisk(t *testing.T) {
 	s := newSite(t)
 	front := watch(t, s, nil)
 	s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		a.Members, a.Grants, p.State, a.OutageGrace, a.Secret = db, db, db, time.Hour, peerSecret
+		a.Members, a.Grants, p.State, a.OutageGrace, a.Keys = db, db, db, time.Hour, peerKeys
 	})
 	var a answer
 	for i := range 50 {

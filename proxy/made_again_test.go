@@ -84,7 +84,7 @@ func persistent(t *testing.T, path string, also func(*access.Config, *proxy.Conf
 	var db *state.DB
 	return func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 			db = openState(t, path)
-			a.Members, a.Grants, a.Secret, p.State, p.Deadline = db, db, peerSecret, db, 100*time.Millisecond
+			a.Members, a.Grants, a.Keys, p.State, p.Deadline = db, db, peerKeys, db, 100*time.Millisecond
 			if also != nil {
 				also(a, p)
 			}

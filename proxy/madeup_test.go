@@ -51,7 +51,7 @@ func TestOneFailedRequestIsNoOutage(t *testing.T) {
 			}))
 			t.Cleanup(front.Close)
 			s.edge = startEdge(t, front.URL, t.TempDir(), &s.harbor.Key().PublicKey, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-				a.OutageGrace, a.Secret, p.Deadline, p.Metrics = time.Hour, peerSecret, time.Second, metrics
+				a.OutageGrace, a.Keys, p.Deadline, p.Metrics = time.Hour, peerKeys, time.Second, metrics
 			})
 			if status, token := s.askToken(t, reader, secret, pullApp); status != http.StatusOK || !grants(t, token, "multi-dc-demo/app") {
 				t.Fatalf("it was not granted before: %d", status)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/state"
@@ -22,7 +23,7 @@ func outageClock(t *testing.T) (r *region, pass func(time.Duration)) {
 	var passed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
 	r = newRegion(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		a.OutageGrace, a.Secret, a.Now = time.Hour, peerSecret, now
+		a.OutageGrace, a.Keys, a.Now = time.Hour, peerKeys, now
 		p.Now = now
 	})
 	return r, func(d time.Duration) { passed.Add(int64(d)) }
@@ -111,7 +112,7 @@ func TestAnOutageOutlastsARestart(t *testing.T) {
 	var remembered *state.DB
 	start := func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		remembered = openState(t, path)
-		a.OutageGrace, a.Secret, a.Now, a.Grants = time.Hour, peerSecret, now, remembered
+		a.OutageGrace, a.Keys, a.Now, a.Grants = time.Hour, peerKeys, now, remembered
 		p.Now, p.State = now, remembered
 	}
 	s := newSite(t)
@@ -142,7 +143,7 @@ func TestAForgedOutageToken(t *testing.T) {
 	r, _ := outageClock(t)
 	s := r.sites[0]
 	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", image(t, 1000, 1), s.admin())
-	other, err := access.New(access.Config{Secret: "another", OutageGrace: time.Hour})
+	other, err := access.New(access.Config{Keys: trial.Keys(peerSecret+"x", ""), OutageGrace: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestNoOutageIsMadeUp(t *testing.T) {
 	for _, beside := range []string{"app", "repl-open/app", "nothing/app", "cache-dockerhub/library/app", "multi-dc-other/app"} {
 		t.Run(beside, func(t *testing.T) {
 			s := newSite(t, func(a *access.Config, _ *proxy.Config, _ *registry.SourceConfig) {
-				a.OutageGrace, a.Secret = time.Hour, peerSecret
+				a.OutageGrace, a.Keys = time.Hour, peerKeys
 			})
 			img := image(t, 1000, 1)
 			mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())

@@ -20,6 +20,7 @@ func (h *Handler) readPeer(r *request) (err error) {
 	in := *r.http
 	in.Header = in.Header.Clone()
 	in.Header.Del("Authorization") // it is not a client's, and goes no further
+	in.Header.Del(peer.PreviousHeader)
 	r.http = &in
 	path, ok := strings.CutPrefix(in.URL.Path, peer.Path)
 	if !ok || !isRegistryPath(path) {

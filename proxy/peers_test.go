@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +12,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
@@ -132,17 +133,22 @@ func TestForgedPeers(t *testing.T) {
 	img := image(t, 1000, 1)
 	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
 	digest, _ := layerOf(t, img)
-	sign := func(key string, method jwt.SigningMethod, claims jwt.MapClaims) string {
-		sum := sha256.Sum256([]byte("breakwater peers\x00" + key))
-		var with any = sum[:]
+	signFor := func(purpose keyring.Purpose, key string, method jwt.SigningMethod, claims jwt.MapClaims) string {
+		by := trial.Keys(key, "").For(purpose)[0]
+		var with any = by.Secret
 		if method == jwt.SigningMethodNone {
 			with = jwt.UnsafeAllowNoneSignatureType
 		}
-		token, err := jwt.NewWithClaims(method, claims).SignedString(with)
+		token := jwt.NewWithClaims(method, claims)
+		token.Header["kid"] = by.ID
+		raw, err := token.SignedString(with)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return "Bearer " + token
+		return "Bearer " + raw
+	}
+	sign := func(key string, method jwt.SigningMethod, claims jwt.MapClaims) string {
+		return signFor(keyring.Peers, key, method, claims)
 	}
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	good := jwt.MapClaims{"iss": "breakwater-edge", "sub": "mad1", "aud": "par1", "exp": in(time.Minute)}
@@ -158,8 +164,9 @@ func TestForgedPeers(t *testing.T) {
 	}
 	client := s.as(t, reader, "multi-dc-demo/app")["Authorization"]
 	for name, authorization := range map[string]string{
-		"nothing": "", "a client's token": client, "another key": sign("other", jwt.SigningMethodHS256, good), "no key": sign("", jwt.SigningMethodNone, good),
-		"for another datacenter": sign(peerSecret, jwt.SigningMethodHS256, with("aud", "mad1")), "from itself": sign(peerSecret, jwt.SigningMethodHS256, with("sub", "par1")),
+		"nothing": "", "a client's token": client, "another key": sign(peerSecret+"x", jwt.SigningMethodHS256, good), "no key": sign(peerSecret, jwt.SigningMethodNone, good),
+		"a key of another purpose": signFor(keyring.Tokens, peerSecret, jwt.SigningMethodHS256, good),
+		"for another datacenter":   sign(peerSecret, jwt.SigningMethodHS256, with("aud", "mad1")), "from itself": sign(peerSecret, jwt.SigningMethodHS256, with("sub", "par1")),
 		"over": sign(peerSecret, jwt.SigningMethodHS256, with("exp", in(-time.Hour))), "for ever": sign(peerSecret, jwt.SigningMethodHS256, with("exp", nil)),
 		"of nobody": sign(peerSecret, jwt.SigningMethodHS256, with("sub", nil)), "Basic": "Basic cm9ib3Q6eA==",
 	} {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
@@ -42,8 +43,8 @@ import (
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
 	Settings
-	Datacenter string // this edge's, in health and logs
-	PeerSecret string // shared by all edges; "": PeerRoots alone
+	Datacenter string        // this edge's, in health and logs
+	Keys       *keyring.Ring // shared by all edges; nil: PeerRoots alone
 	Access     *access.Checker
 	Store      *store.Store
 	State      *state.DB     // nil: a restart forgets tags
@@ -62,11 +63,11 @@ type Settings struct {
 	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
 	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it
 	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
-	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: PeerSecret alone. Neither: no peers
+	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	// WebhookSecret is what the local Harbor shows with the webhooks of a project; nil, or
-	// "": none are taken.
-	WebhookSecret func(project string) string
+	// WebhookSecrets are what the local Harbor shows with the webhooks of a project: one of
+	// them. nil, or none: no webhooks are taken.
+	WebhookSecrets func(project string) []string
 	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
 	// pushes is no news. nil: Harbor's own alone.
 	Machine func(account string) bool
@@ -116,10 +117,16 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Stalled == 0 {
 		cfg.Stalled = writer.Stalled
 	}
+	if cfg.Freshness == nil {
+		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
+	}
+	if cfg.OwnsTags == nil {
+		cfg.OwnsTags = func(string) bool { return false }
+	}
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.live.Store(&cfg.Settings)
-	h.key = peer.NewKey(cfg.PeerSecret, cfg.Datacenter, cfg.Now)
+	h.key = peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now)
 	h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
@@ -137,9 +144,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 	return h
 }
 
-// Reload has the edge serve by other settings from now on. What is unchanged keeps its
-// state, and requests in flight go on with what they began with. It is not to be called
-// twice at once.
+// Reload has the edge serve by other settings, all of which are set. What is unchanged keeps
+// its state; requests in flight go on with what they began with. Not to be called twice at once.
 func (h *Handler) Reload(s Settings) {
 	h.live.Store(&s)
 	h.routes.Harbor.Use(s.Harbor)
@@ -165,7 +171,7 @@ func (h *Handler) others(s Settings) (peers []*source.Source, upstreams map[stri
 	if h.key != nil || s.PeerRoots != nil {
 		for _, p := range s.Peers {
 			peers = append(peers, h.source(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
-				Token: h.key.Tokens(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
+				Show: h.key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
 		}
 	}
 	upstreams = map[string]*source.Source{}
@@ -179,20 +185,6 @@ func (h *Handler) others(s Settings) (peers []*source.Source, upstreams map[stri
 func (h *Handler) trust() peer.Trust {
 	s := h.live.Load()
 	return peer.Trust{Key: h.key, Roots: s.PeerRoots, Peers: s.Peers, Now: h.cfg.Now}
-}
-
-// freshness is how long a tag of the kind is believed without asking.
-func (h *Handler) freshness(k namespace.Kind) time.Duration {
-	if f := h.live.Load().Freshness; f != nil {
-		return f(k)
-	}
-	return 0
-}
-
-// ownsTags reports whether no replication puts tags into a project.
-func (h *Handler) ownsTags(project string) bool {
-	owns := h.live.Load().OwnsTags
-	return owns != nil && owns(project)
 }
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.

@@ -11,6 +11,7 @@ import (
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
@@ -19,7 +20,9 @@ import (
 	"example.org/breakwater/registry"
 )
 
-const peerSecret = "Peers1Only2Secret"
+const peerSecret = "Peers1Only2SecretPeers1Only2Secret"
+
+var peerKeys = trial.Keys(peerSecret, "")
 
 // region is a fleet: three datacenters, each a Harbor and an edge, and an upstream.
 type region struct {
@@ -79,7 +82,7 @@ func (r *region) startEdge(t *testing.T, i int, names []string, key *rsa.PublicK
 	s := r.sites[i]
 	source := registry.SourceConfig{URL: s.harbor.URL(), Trusted: true, Username: "robot$edge", Password: secret}
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
-	p := proxy.Config{Datacenter: names[i], PeerSecret: peerSecret, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond}
+	p := proxy.Config{Datacenter: names[i], Keys: peerKeys, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond}
 	p.Freshness = func(k namespace.Kind) time.Duration {
 		if k == namespace.MultiDC {
 			return 0

@@ -135,7 +135,7 @@ func TestAPeerThatRefusesTheEdgeItself(t *testing.T) {
 	s.edge.Close()
 	s.edge, s.dir = httptest.NewUnstartedServer(nil), t.TempDir()
 	r.startEdge(t, 0, []string{"par1", "mad1", "drp1"}, &s.harbor.Key().PublicKey, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
-		p.PeerSecret = "another fleet's"
+		p.Keys = trial.Keys("another fleet's, which is as long as it has to be", "")
 	})
 	t.Cleanup(s.edge.Close)
 	h := s.asWriter(t, "multi-dc-demo/app")

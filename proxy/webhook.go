@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	if r.http.Method != http.MethodPost {
 		return registry.Errorf(registry.CodeUnsupported, "a webhook is a POST")
 	}
-	if h.live.Load().WebhookSecret == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
+	if h.live.Load().WebhookSecrets == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
 		return h.refuseWebhook()
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookDeadline)) //nolint:errcheck // a writer of a test has none
@@ -100,12 +101,14 @@ func (h *Handler) refuseWebhook() error {
 // secret is the project's own: its administrators can read it.
 func (h *Handler) webhookMay(r *http.Request, repo string) bool {
 	project, _, ok := strings.Cut(repo, "/")
-	secretOf := h.live.Load().WebhookSecret
-	if !ok || secretOf == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
+	secrets := h.live.Load().WebhookSecrets
+	if !ok || secrets == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
 		return false
 	}
-	secret := secretOf(project)
-	return secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) == 1
+	shown := []byte(r.Header.Get("Authorization"))
+	return slices.ContainsFunc(secrets(project), func(secret string) bool {
+		return secret != "" && subtle.ConstantTimeCompare(shown, []byte("Bearer "+secret)) == 1
+	})
 }
 
 // events are those of a webhook that say something of a tag.

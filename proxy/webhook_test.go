@@ -33,11 +33,11 @@ func hooked(c counters) option {
 	return func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 		c[p.Datacenter] = prometheus.NewRegistry()
 		p.Metrics, p.Pace = c[p.Datacenter], 20*time.Millisecond
-		p.WebhookSecret = func(project string) string {
+		p.WebhookSecrets = func(project string) []string {
 			if project == "multi-dc-quiet" {
-				return ""
+				return []string{""}
 			}
-			return webhookSecret + project
+			return []string{"the secret of before", webhookSecret + project}
 		}
 		p.Machine = func(account string) bool { return account == "robot$replication" }
 	}

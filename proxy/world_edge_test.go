@@ -124,10 +124,10 @@ func (e *memEdge) assemble(t *testing.T, l *edgeLife, now func() time.Time) {
 	}
 	c := proxy.Config{Datacenter: e.name, State: l.state, Store: l.store, Log: log, Deadline: 1500 * time.Millisecond,
 		Settings: proxy.Settings{Namespaces: []namespace.Namespace{{Project: worldProject, Kind: namespace.MultiDC}},
-			WebhookSecret: func(string) string { return worldWebhookSecret },
-			Machine:       func(account string) bool { return account == syncRobot || account == "robot$edge" }},
+			WebhookSecrets: func(string) []string { return []string{worldWebhookSecret} },
+			Machine:        func(account string) bool { return account == syncRobot || account == "robot$edge" }},
 		Now: now}
-	if c.PeerSecret = peerSecret; w.cfg.certificates { // for clocks that differ by more than the key allows
+	if c.Keys = peerKeys; w.cfg.certificates { // for clocks that differ by more than the key allows
 		c.PeerRoots = w.roots
 	}
 	c.Harbor = e.sourceOf(t, registry.SourceConfig{URL: "http://harbor." + e.name, Username: "robot$edge", Password: secret}, l)

@@ -312,8 +312,11 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 		req = req.Clone(req.Context())
 		req.URL, req.Host = next, ""
 		if next.Host != s.url.Host {
-			req.Header.Del("Authorization")
-			req.Header.Del("Cookie")
+			for name := range req.Header { // what edges say to each other is for nobody else
+				if name == "Authorization" || name == "Cookie" || strings.HasPrefix(name, "Breakwater-") {
+					req.Header.Del(name)
+				}
+			}
 			rt = s.storage
 		}
 	}

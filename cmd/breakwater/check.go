@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
+	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
 )
 
@@ -22,12 +26,17 @@ func checkCommand() *cobra.Command {
 		Short: "Check a fleet file, and print what it describes",
 		Long: `Check a fleet file without touching anything else. Everything that is wrong is
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
-do", and the exit status is 1. "-" reads standard input.`,
+do", and the exit status is 1. "-" reads standard input. Of secrets it reads only
+the keys that daemons share, where this machine has them in a file or in the
+environment: they must not be too short.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := readFleet(cmd.InOrStdin(), args[0])
+			if err == nil {
+				err = checkKeys(cmd.Context(), f, args[0])
+			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), f, err)
 			}
@@ -49,7 +58,41 @@ func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
-	return fleet.Load("stdin", data)
+	return fleet.Load(fileName(name), data)
+}
+
+// checkKeys judges the keys that daemons share, as far as they can be read here.
+func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
+	secrets, err := secret.New(new(fleet.Fleet)) // there is no Vault in it: nobody is asked
+	if err != nil {
+		return err
+	}
+	refs := map[string]fleet.Ref{"edge.peers.key": f.Edge.Peers.Key, "edge.peers.previous_key": f.Edge.Peers.PreviousKey}
+	if f.GSLB != nil {
+		refs["gslb.key"], refs["gslb.previous_key"] = f.GSLB.Key, f.GSLB.PreviousKey
+	}
+	var faults fleet.Faults
+	for _, field := range slices.Sorted(maps.Keys(refs)) {
+		key, err := secrets.Get(ctx, refs[field])
+		if err != nil || refs[field].IsZero() {
+			continue
+		}
+		if err := keyring.Check(key); err != nil {
+			faults = append(faults, fleet.Fault{File: fileName(name), Line: f.Line(field), Field: field, Message: err.Error()})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return faults
+}
+
+// fileName is what the file of an argument is called in faults.
+func fileName(arg string) string {
+	if arg == "-" {
+		return "stdin"
+	}
+	return arg
 }
 
 type project struct {
@@ -76,36 +119,19 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, fmt.Sprintf("%d images by pattern", len(r.Images))})
+		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern"})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects
 }
 
-// advise says what a fleet does without, though nothing in its file is wrong.
+// advise says what can be so and is seldom meant, though nothing in the file is wrong.
 func advise(f *fleet.Fleet) (notes []string) {
-	edges := 0
-	for _, dc := range f.Datacenters {
-		if dc.Edge != "" {
-			edges++
-		}
-	}
-	if f.Edge.Robot.Secret.IsZero() {
-		notes = append(notes, "edge.robot.secret is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	for _, note := range f.Notes {
+		notes = append(notes, note.String())
 	}
 	for _, finding := range provision.Lint(f, nil) {
 		notes = append(notes, finding.Field+": "+finding.Message)
-	}
-	if len(f.Datacenters) < 2 {
-		return notes
-	}
-	switch {
-	case edges < 2 || f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "":
-		notes = append(notes, "edge.peers.key (or edge.peers.ca) and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
-	case f.Edge.Peers.Key.IsZero():
-		notes = append(notes, "edge.peers.key is not set: what Harbor granted does not outlast a restart of an edge, nor count at another one")
-	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
-		notes = append(notes, "harbor.token_certificates is not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
 	}
 	return notes
 }
@@ -113,7 +139,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 func printFleet(w io.Writer, f *fleet.Fleet) error {
 	datacenters, projects := describe(f)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s is a fleet of %d datacenters and %d projects.\n\n", f.Domain, len(datacenters), len(projects))
+	fmt.Fprintf(t, "%s is a fleet of %s and %s.\n\n", f.Domain, provision.Counted(len(datacenters), "datacenter"), provision.Counted(len(projects), "project"))
 	fmt.Fprintln(t, "DATACENTER\tROLE\tHARBOR\tEDGE")
 	for _, d := range datacenters {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, d.Role, d.Harbor, d.Edge)

@@ -189,7 +189,8 @@ Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1
 					waits = append(waits, r.Key)
 				}
 			}
-			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results)), plan.Refused()); {
+			hidden := plan.Hidden()
+			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):

@@ -165,7 +165,7 @@ removed. Exit status 1 if anything does not work.`,
 			if asJSON {
 				err = writeIndented(out, checks)
 			} else {
-				_, err = fmt.Fprintf(out, "\n%d checks, %d failed.\n", len(checks), failed)
+				_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", provision.Counted(len(checks), "check"), failed)
 			}
 			if err == nil && failed > 0 {
 				return exitStatus(1)

@@ -71,15 +71,28 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 	case p.Read == 0 && p.Objects > 0:
 		return nil // of nothing that is wanted it is known whether it is there
 	case len(p.Changes) == 0 && p.Read < p.Objects:
-		_, err := fmt.Fprintf(w, "\nNothing to do where Harbors could be read: %d of %d objects are as the fleet file says, the others are not known.\n", p.Read, p.Objects)
+		_, err := fmt.Fprintf(w, "\nNothing to do where it could be read. As the fleet file says: %s%s, %d not known.\n", provision.Counted(p.Read, "object"), secretsOf(p), p.Objects-p.Read)
 		return err
 	case len(p.Changes) == 0:
-		_, err := fmt.Fprintf(w, "\nNothing to do: %d objects are as the fleet file says (%d calls, %d secrets proven).\n", p.Objects, p.Calls, p.Proofs)
+		_, err := fmt.Fprintf(w, "\nNothing to do. As the fleet file says: %s%s (%s).\n", provision.Counted(p.Objects, "object"), secretsOf(p), provision.Counted(p.Calls, "call"))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nOf %d objects: %d to create, %d to change, %d to delete, %d refused.\n", p.Objects,
-		p.Count(provision.Create), p.Count(provision.Update), p.Count(provision.Delete), p.Count(provision.Refuse))
+	unknown := ""
+	if p.Read < p.Objects {
+		unknown = fmt.Sprintf(", %d not known", p.Objects-p.Read)
+	}
+	_, err := fmt.Fprintf(w, "\nOf %s: %d to create, %d to change, %d to delete, %d refused%s.\n", provision.Counted(p.Objects, "object"),
+		p.Count(provision.Create), p.Count(provision.Update), p.Count(provision.Delete), p.Count(provision.Refuse), unknown)
 	return err
+}
+
+// secretsOf says what is known of the secrets of what is as it should be.
+func secretsOf(p *provision.Plan) string {
+	text := ", " + provision.Counted(p.Proven, "secret") + " proven"
+	if p.Unsure > 0 {
+		text += fmt.Sprintf(", %d that could not be proven", p.Unsure)
+	}
+	return text
 }
 
 func orEmpty(text string) string {

@@ -13,12 +13,14 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/provision"
 )
 
-var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub", "peers": "Peer5ecretKey"}
+var provisionSecrets = map[string]string{"admin": "Harbor12345", "sync": "Sync5ecretApp", "readonly": "Read5ecretApp", "edge": "Edge5ecretApp", "oidc": "0idc5ecret", "hub": "Hub5ecretHub", "peers": "Peer5ecretKey, and as long as it has to be"}
 
 // provisionFleet is a fleet file of two empty Harbors.
 func provisionFleet(t *testing.T) (config string, harbors []*lab.Harbor) {
@@ -88,7 +90,7 @@ func provisions(t *testing.T, status exitStatus, args ...string) (text string) {
 	if got != status {
 		t.Errorf("%v: exit status %d, want %d\n%s", args, got, status, text)
 	}
-	shown := []string{secret.Webhook(provisionSecrets["peers"], "par1", "multi-dc-app")}
+	shown := []string{secret.Webhook(trial.Keys(provisionSecrets["peers"], "").For(keyring.Webhooks)[0], "par1", "multi-dc-app")}
 	for _, secret := range append(shown, slices.Collect(maps.Values(provisionSecrets))...) {
 		if strings.Contains(text, secret) {
 			t.Errorf("%v: a secret is in\n%s", args, text)

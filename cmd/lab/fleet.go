@@ -227,7 +227,7 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	_, password := l.harbors[0].Admin()
 	contents := map[string]string{
-		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text(), "sync-secret": "Sync1With2All",
+		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
 	}
 	for _, r := range demoRobots {
 		contents[r.name+"-secret"] = r.secret

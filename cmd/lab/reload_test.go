@@ -130,6 +130,21 @@ edge:
 		e.until("mad1 hears from the log", func() bool { return heard() == 1 })
 		push("v2")
 		e.until("mad1 hears of pushes", func() bool { return heard() == 2 })
+		// The fleet's key is rotated, an edge after the other.
+		for i, edge := range []*rereadEdge{e, other, e, other} {
+			keys := [2]string{`key: "file:DIR/peers"`, `key: "file:DIR/next", previous_key: "file:DIR/peers"`}
+			if i >= 2 {
+				keys = [2]string{keys[1], `key: "file:DIR/next"`}
+			}
+			for i := range keys {
+				keys[i] = strings.ReplaceAll(keys[i], "DIR", edge.dir)
+			}
+			edge.write(map[string]string{"next": strings.Repeat("another key, and as long ", 2)})
+			edge.edit(keys[0], keys[1])
+			edge.taken()
+			push(fmt.Sprintf("key-%d", i))
+			e.until("mad1 hears of pushes while the key is rotated", func() bool { return heard() == float64(3+i) })
+		}
 		e.edit(withEdge, "")
 		e.taken()
 		push("v3")
@@ -137,7 +152,7 @@ edge:
 		if err := e.pull("multi-dc-demo/nothing:v1", adminOf(par1)); err == nil {
 			t.Error("there is something")
 		}
-		if again := e.metric(`breakwater_edge_source_requests_total{source="peer-mad1",status="2xx"}`); again != asked || heard() != 2 {
+		if again := e.metric(`breakwater_edge_source_requests_total{source="peer-mad1",status="2xx"}`); again != asked || heard() != 6 {
 			t.Errorf("the peer that was removed is asked %v times more, and has heard %v", again-asked, heard())
 		}
 	})

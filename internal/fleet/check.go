@@ -1,12 +1,14 @@
 package fleet
 
 import (
-	"net"
 	"net/mail"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // DockerHub is the provider whose official images live in library/.
@@ -14,11 +16,16 @@ const DockerHub = "docker-hub"
 
 // check reports what each value alone and all together must not be.
 func (f *Fleet) check(d *decoder) {
+	if *f.Version < 1 {
+		d.report("version", "there is no version %d; write %d, or leave it out", *f.Version, Version)
+	}
 	switch {
 	case f.Domain == "":
 		d.report("domain", "it is missing; write the one name that clients use, as harbor.example.org")
-	case !hostname.MatchString(f.Domain):
-		d.report("domain", "%q is no host name", f.Domain)
+	case !hostname.MatchString(f.Domain) || len(f.Domain) > 253:
+		d.report("domain", "%q is no host name%s", f.Domain, insteadOf(f.Domain))
+	case isAddress(f.Domain):
+		d.report("domain", "%s is an IP address; clients and certificates need a name, as harbor.example.org", f.Domain)
 	}
 	f.checkDatacenters(d)
 	f.checkNetworks(d)
@@ -31,6 +38,27 @@ func (f *Fleet) check(d *decoder) {
 }
 
 var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// insteadOf proposes the host name that is meant by what is none.
+func insteadOf(text string) string {
+	_, after, scheme := strings.Cut(text, "://")
+	if !scheme {
+		after = text
+	}
+	host, _, _ := strings.Cut(after, "/")
+	if name, _, port := strings.Cut(host, ":"); port {
+		host = name
+	}
+	if host = strings.ToLower(strings.Trim(host, ".")); host != text && hostname.MatchString(host) {
+		return "; write " + host
+	}
+	return ""
+}
+
+func isAddress(text string) bool {
+	_, err := netip.ParseAddr(text)
+	return err == nil
+}
 
 var datacenterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -50,7 +78,7 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 		return
 	}
 	primaries := 0
-	harbors, edges, addresses := map[URL]string{}, map[URL]string{}, map[string]string{}
+	servers, addresses := map[string]string{}, map[string]string{}
 	for _, name := range sorted(f.Datacenters) {
 		dc, path := f.Datacenters[name], "datacenters."+name
 		if !datacenterName.MatchString(name) {
@@ -69,30 +97,69 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 		if *dc.Weight < 1 || *dc.Weight > 1000 {
 			d.report(path+".weight", "%d is out of 1 to 1000", *dc.Weight)
 		}
-		if l := dc.Location; l != nil && !(l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180) {
-			d.report(path+".location", "it is not on the earth: latitude is -90 to 90, longitude -180 to 180")
-		}
-		unique(d, harbors, dc.Harbor, path+".harbor", "the Harbor of datacenter "+name)
-		unique(d, edges, dc.Edge, path+".edge", "the edge of datacenter "+name)
+		unique(d, servers, place(string(dc.Harbor)), path+".harbor", string(dc.Harbor), "the Harbor of datacenter "+name)
+		unique(d, servers, place(string(dc.Edge)), path+".edge", string(dc.Edge), "the edge of datacenter "+name)
 		for _, a := range dc.Addresses {
 			if !a.IsValid() {
 				continue
 			}
-			unique(d, addresses, a.String(), path+".addresses", "an address of datacenter "+name)
+			unique(d, addresses, a.Unmap().String(), path+".addresses", a.String(), "an address of datacenter "+name)
 		}
+		checkLocation(d, path+".location", dc.Location)
 	}
+	f.checkReachable(d, "addresses", func(dc *Datacenter) []Addr { return dc.Addresses })
+	f.checkReachable(d, "gslb", func(dc *Datacenter) []Addr { return dc.GSLB })
 	if primaries == 0 {
 		d.report("datacenters", "none is primary, so nobody would be served; give one the role primary")
 	}
 }
 
-// unique reports a value that another datacenter has already; whose says who has it now.
-func unique[T ~string](d *decoder, seen map[T]string, value T, path, whose string) {
+var (
+	countryCode = regexp.MustCompile(`^[A-Za-z]{2}$`)
+	continents  = []string{"AF", "AN", "AS", "EU", "NA", "OC", "SA"}
+)
+
+func checkLocation(d *decoder, path string, l *Location) {
+	switch {
+	case l == nil:
+	case !(l.Latitude >= -90 && l.Latitude <= 90 && l.Longitude >= -180 && l.Longitude <= 180):
+		d.report(path, "it is not on the earth: latitude is -90 to 90, longitude -180 to 180")
+	case l.Country != "" && !countryCode.MatchString(l.Country):
+		d.report(path+".country", "%q is no country of two letters; write FR for France", l.Country)
+	case l.Continent != "" && !slices.Contains(continents, strings.ToUpper(l.Continent)):
+		d.report(path+".continent", "%q is none of %s", l.Continent, strings.Join(continents, ", "))
+	}
+}
+
+// checkReachable reports addresses that nobody can be sent to. A whole fleet may be on one
+// machine; a part of it cannot.
+func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []Addr) {
+	alone := true // all on this machine
+	for _, dc := range f.Datacenters {
+		alone = alone && !slices.ContainsFunc(of(dc), func(a Addr) bool { return a.IsValid() && !a.Unmap().IsLoopback() })
+	}
+	for _, name := range sorted(f.Datacenters) {
+		for _, each := range of(f.Datacenters[name]) {
+			a, path := each.Unmap(), "datacenters."+name+"."+field
+			switch {
+			case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+				d.report(path, "%s is the address of no machine; write the one that is reached from outside", a)
+			case a.IsLinkLocalUnicast():
+				d.report(path, "%s is good on one network segment alone; write the address that is reached from outside", a)
+			case a.IsLoopback() && !alone:
+				d.report(path, "%s is whichever machine asks; write the address that is reached from outside", a)
+			}
+		}
+	}
+}
+
+// unique reports a value that somebody else has already; whose says who has it now.
+func unique(d *decoder, seen map[string]string, value, path, written, whose string) {
 	if value == "" {
 		return
 	}
 	if other, ok := seen[value]; ok {
-		d.report(path, "%s is %s too; each has its own", value, other)
+		d.report(path, "%s is %s too; each has its own", written, other)
 		return
 	}
 	seen[value] = whose
@@ -116,57 +183,6 @@ func (f *Fleet) checkNetworks(d *decoder) {
 	}
 }
 
-// checkSettings reports what Harbor would refuse, or read as something else.
-func (f *Fleet) checkSettings(d *decoder) {
-	s := f.Harbor.Settings
-	if s.ProjectCreation != "" {
-		oneOf(d, "harbor.settings.project_creation", s.ProjectCreation, "everyone", "adminonly")
-	}
-	for field, v := range map[string]Duration{"token_lifetime": s.TokenLifetime, "session_timeout": s.SessionTimeout} {
-		if v < 0 || v%Duration(time.Minute) != 0 {
-			d.report("harbor.settings."+field, "%v: Harbor counts in whole minutes", time.Duration(v))
-		}
-	}
-	if gc := f.Harbor.GC; gc != nil {
-		checkEvery(d, "harbor.gc.every", gc.Every)
-	}
-}
-
-func (f *Fleet) checkSecrets(d *decoder) {
-	v := f.Secrets.Vault
-	ways := 0
-	if !v.Login.Token.IsZero() {
-		ways++
-	}
-	if a := v.Login.AppRole; a != nil {
-		ways++
-		if a.RoleID.IsZero() || a.SecretID.IsZero() {
-			d.report("secrets.vault.login.approle", "it needs role_id and secret_id")
-		}
-	}
-	if k := v.Login.Kubernetes; k != nil {
-		ways++
-		if k.Role == "" {
-			d.report("secrets.vault.login.kubernetes.role", "it is missing")
-		}
-	}
-	if v.Address != "" && ways != 1 {
-		d.report("secrets.vault.login", "want one of token, approle and kubernetes; there are %d", ways)
-	}
-	if v.Address == "" {
-		d.checkNoVault(f)
-	}
-	for _, ref := range f.Harbor.TokenCertificates {
-		if ref.Scheme != "file" && !ref.IsZero() {
-			d.report("harbor.token_certificates", "%s: a certificate is public; write file:<path>", ref)
-		}
-	}
-	f.checkSettings(d)
-	if o := f.Harbor.OIDC; o != nil && (o.Name == "" || o.Endpoint == "" || o.ClientID.IsZero() || o.ClientSecret.IsZero()) {
-		d.report("harbor.oidc", "it needs name, endpoint, client_id and client_secret")
-	}
-}
-
 func (e *Edge) check(d *decoder) {
 	_, written := d.lines["edge"]
 	tls := e.TLS.Certificate != "" || e.TLS.Key != ""
@@ -181,11 +197,16 @@ func (e *Edge) check(d *decoder) {
 	if e.Peers.CA != "" && !tls {
 		d.report("edge.peers.ca", "edges that show each other certificates need one: write edge.tls, or edge.peers.key instead")
 	}
-	checkAddress(d, "edge.listen", e.Listen)
-	checkAddress(d, "edge.metrics", e.Metrics)
-	checkAddress(d, "edge.admin", e.Admin)
-	if e.Store.Size < 1<<20 {
+	checkKeys(d, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
+	checkListeners(d, edgeListeners(e))
+	switch {
+	case e.Store.Size == Unlimited:
+		d.report("edge.store.size", "no disk is unlimited; write how much of it the store may take, as 500GiB")
+	case e.Store.Size < 1<<20:
 		d.report("edge.store.size", "a store holds at least 1MiB")
+	}
+	if name := e.Robot.Name; !naming.ValidProject(name) { // robots are named as projects are
+		d.report("edge.robot.name", "%q is no robot's name: lower-case letters and digits, single . _ - among them, without Harbor's prefix", name)
 	}
 	for path, v := range map[string]*Duration{"edge.freshness.cache": e.Freshness.Cache, "edge.freshness.repl": e.Freshness.Repl,
 		"edge.freshness.multi-dc": e.Freshness.MultiDC, "edge.touch": e.Touch, "edge.outage_grace": e.OutageGrace} {
@@ -195,9 +216,10 @@ func (e *Edge) check(d *decoder) {
 	}
 }
 
-func checkAddress(d *decoder, path, address string) {
-	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		d.report(path, "%q is no address to listen on; write :443 or 127.0.0.1:9091", address)
+// checkKeys checks the secrets that daemons share: one is replaced by another, not taken away.
+func checkKeys(d *decoder, section string, key, previous Ref) {
+	if key.IsZero() && !previous.IsZero() {
+		d.report(section+".previous_key", "there is no key beside it; write %s.key", section)
 	}
 }
 

@@ -7,9 +7,8 @@ import (
 
 func (f *Fleet) checkGSLB(d *decoder) {
 	g := f.GSLB
-	checkAddress(d, "gslb.listen", g.Listen)
-	checkAddress(d, "gslb.metrics", g.Metrics)
-	checkAddress(d, "gslb.admin", g.Admin)
+	checkKeys(d, "gslb", g.Key, g.PreviousKey)
+	checkListeners(d, gslbListeners(g))
 	f.checkAnswer(d, "gslb", &GSLBName{g.Method, g.Panic, g.TTL, nil})
 	f.checkMembers(d, "gslb.order", g.Order)
 	if primaries := f.primaries(); g.MinPrimaries < 1 || primaries > 0 && g.MinPrimaries > primaries {

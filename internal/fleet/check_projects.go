@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
@@ -11,6 +10,9 @@ import (
 
 func (f *Fleet) checkProjects(d *decoder) {
 	p := &f.Projects
+	d.checkDefaults("multi-dc", "datacenters")
+	d.checkDefaults("cache", "endpoint", "username", "password", "datacenters")
+	d.checkDefaults("repl", "images", "datacenters")
 	for _, name := range sorted(p.MultiDC.Items) {
 		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
 		checkName(d, path, naming.MultiDC+name)
@@ -34,6 +36,17 @@ func (f *Fleet) checkProjects(d *decoder) {
 		f.checkArtifactory(d, a)
 	}
 }
+
+// checkDefaults reports fields that only a project has itself.
+func (d *decoder) checkDefaults(kind string, own ...string) {
+	for _, field := range own {
+		if path := "projects." + kind + ".defaults." + field; d.written(path) {
+			d.report(path, "it does nothing there; write it for each project")
+		}
+	}
+}
+
+func (d *decoder) written(path string) bool { _, ok := d.lines[path]; return ok }
 
 // checkName reports names that Harbor would refuse. Two projects of one name
 // would be two equal keys: the prefixes keep the kinds apart.
@@ -67,8 +80,13 @@ func checkRetention(d *decoder, path string, r *Retention) {
 }
 
 func checkMembers(d *decoder, path string, members []Member) {
+	seen := map[string]bool{}
 	for i, m := range members {
 		at := fmt.Sprintf("%s.members[%d]", path, i)
+		if seen[m.Group] && m.Group != "" {
+			d.report(at+".group", "%s is a member already; it has one role", m.Group)
+		}
+		seen[m.Group] = true
 		if m.Group == "" {
 			d.report(at+".group", "it is missing")
 		}
@@ -83,6 +101,9 @@ func checkOverrides[P any](f *Fleet, d *decoder, path string, of map[string]P, c
 		if f.Datacenters[name] == nil {
 			d.report(at, "there is no such datacenter")
 			continue
+		}
+		if d.written(at + ".datacenters") {
+			d.report(at+".datacenters", "it does nothing there: this is one datacenter's already")
 		}
 		check(d, at, name)
 	}
@@ -155,6 +176,9 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if p.Endpoint == "" {
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
+	if at := p.Endpoint.path(); at != "" && p.Provider != "docker-registry" && p.Provider != "jfrog-artifactory" {
+		d.report(path+".endpoint", "Harbor takes no path (/%s) for a %s; write %s", at, p.Provider, strings.TrimSuffix(string(p.Endpoint), "/"+at))
+	}
 	if p.Username.IsZero() != p.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
 	}
@@ -198,10 +222,15 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 		d.report(path+".url", "it is missing")
 	}
 	if !hostname.MatchString(a.Domain) {
-		d.report(path+".domain", "%q is no host name; repositories are found at https://<key>.<domain>", a.Domain)
+		d.report(path+".domain", "%q is no host name, and repositories are found at https://<key>.<domain>%s", a.Domain, insteadOf(a.Domain))
 	}
 	if a.Username.IsZero() != a.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
+	}
+	for _, field := range []string{"provider", "endpoint", "username", "password", "proxy", "ca", "datacenters"} {
+		if d.written(path + ".defaults." + field) {
+			d.report(path+".defaults."+field, "it does nothing there: what repositories have in common is written in projects.artifactory itself")
+		}
 	}
 	for _, pattern := range a.Exclude {
 		if err := naming.CheckPattern(pattern); err != nil {
@@ -210,57 +239,4 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 	}
 	checkQuota(d, path+".defaults.quota", a.Defaults.Quota)
 	checkRetention(d, path+".defaults.retention", a.Defaults.Retention)
-}
-
-// checkNoVault reports vault: references that could not be looked up anywhere.
-func (d *decoder) checkNoVault(f *Fleet) {
-	reported := map[string]bool{}
-	walkRefs(reflect.ValueOf(f).Elem(), "", func(path string, r Ref) {
-		if _, written := d.lines[path]; written && r.Scheme == "vault" && !reported[path] {
-			reported[path] = true
-			d.report(path, "there is no Vault to look it up in; write secrets.vault.address")
-		}
-	})
-}
-
-// walkRefs calls do for every reference in v, with its path in the file.
-func walkRefs(v reflect.Value, path string, do func(path string, r Ref)) {
-	join := func(key string) string {
-		if path == "" {
-			return key
-		}
-		return path + "." + key
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		if !v.IsNil() {
-			walkRefs(v.Elem(), path, do)
-		}
-	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			walkRefs(v.MapIndex(key), join(key.String()), do)
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			walkRefs(v.Index(i), fmt.Sprintf("%s[%d]", path, i), do)
-		}
-	case reflect.Struct:
-		switch x := v.Interface().(type) {
-		case Ref:
-			do(path, x)
-			return
-		case Text:
-			do(path, x.Ref)
-			return
-		}
-		for i := range v.NumField() {
-			switch key := v.Type().Field(i).Tag.Get("yaml"); key {
-			case "":
-			case "*":
-				walkRefs(v.Field(i), path, do)
-			default:
-				walkRefs(v.Field(i), join(key), do)
-			}
-		}
-	}
 }

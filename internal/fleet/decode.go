@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -43,33 +44,20 @@ const maxFaults = 1000
 type scalar interface{ parse(text string) error }
 
 func (d *decoder) load(data []byte, into any) bool {
-	var root yaml.Node
-	if len(bytes.TrimSpace(data)) > 0 {
-		if err := yaml.Load(data, &root); err != nil {
-			d.syntax(err)
-			return false
-		}
+	text, ok := d.text(data)
+	if !ok {
+		return false
 	}
-	if root.Kind != yaml.DocumentNode || len(root.Content) == 0 {
-		d.faults = append(d.faults, Fault{File: d.file, Message: "the file is empty; begin with domain and datacenters"})
+	root := d.parse(text)
+	if root == nil && len(d.faults) > 0 {
+		return false
+	}
+	if root == nil || len(root.Content) == 0 || isNull(root.Content[0]) {
+		d.faults = append(d.faults, Fault{File: d.file, Message: "the file is empty; begin with domain and datacenters, or let breakwater init write it"})
 		return false
 	}
 	d.decode(root.Content[0], "", reflect.ValueOf(into).Elem())
-	return true
-}
-
-var lineInError = regexp.MustCompile(`(?:line |-L|at L)(\d+)`)
-
-func (d *decoder) syntax(err error) {
-	line := 0
-	for _, m := range lineInError.FindAllStringSubmatch(err.Error(), -1) { // the last is where reading ended
-		line, _ = strconv.Atoi(m[1])
-	}
-	message, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "\n")
-	if strings.Contains(message, "anchor") { // the parser repeats what may be a password that begins with *
-		message = "an alias names nothing; quote a value that begins with *"
-	}
-	d.faults = append(d.faults, Fault{File: d.file, Line: max(line, 1), Message: "the file is not YAML: " + message})
+	return root.Content[0].Kind == yaml.MappingNode // of anything else only that is to be said
 }
 
 // report notes a fault at a path, on the line of the nearest path that is in the file.
@@ -117,7 +105,11 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		d.decode(n, path, v.Elem())
 		return
 	}
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+	if n.Style&yaml.TaggedStyle != 0 {
+		d.report(path, "tags (as %s) are not taken; write the value as it is, in quotes if it begins with !", n.ShortTag())
+		return
+	}
+	if isNull(n) {
 		return // a key without a value: the default
 	}
 	if s, ok := v.Addr().Interface().(scalar); ok {
@@ -136,9 +128,19 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	}
 }
 
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+func (d *decoder) notOne(n *yaml.Node, path string) {
+	if n.Kind == yaml.SequenceNode {
+		d.report(path, "want one value here, not a list; write it without brackets and dashes")
+		return
+	}
+	d.report(path, "want one value here, not a block of fields; quote a value that begins with {")
+}
+
 func (d *decoder) decodeScalar(n *yaml.Node, path string, s scalar) {
 	if n.Kind != yaml.ScalarNode {
-		d.report(path, "want one value here, not a %s", kindName(n))
+		d.notOne(n, path)
 		return
 	}
 	if err := s.parse(n.Value); err != nil {
@@ -201,7 +203,7 @@ func (d *decoder) decodeSlice(n *yaml.Node, path string, v reflect.Value) {
 
 func (d *decoder) decodeBasic(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
-		d.report(path, "want one value here, not a %s", kindName(n))
+		d.notOne(n, path)
 		return
 	}
 	var err error
@@ -210,18 +212,20 @@ func (d *decoder) decodeBasic(n *yaml.Node, path string, v reflect.Value) {
 		v.SetString(n.Value)
 	case reflect.Bool:
 		if n.Value != "true" && n.Value != "false" {
-			err = errors.New("want true or false")
+			err = errors.New("want true or false" + meansTruth(n.Value))
 		}
 		v.SetBool(n.Value == "true")
 	case reflect.Int:
 		var i int64
 		if i, err = strconv.ParseInt(n.Value, 10, 32); err != nil {
 			err = fmt.Errorf("%q is not a whole number", n.Value)
+		} else if text := strings.TrimLeft(n.Value, "+-"); text[0] == '0' && text != "0" {
+			err = fmt.Errorf("%q is octal to some programs and decimal to others; write it without the zero in front", n.Value)
 		}
 		v.SetInt(i)
 	case reflect.Float64:
 		var x float64
-		if x, err = strconv.ParseFloat(n.Value, 64); err != nil {
+		if x, err = strconv.ParseFloat(n.Value, 64); err != nil || !number.MatchString(n.Value) {
 			err = fmt.Errorf("%q is not a number", n.Value)
 		}
 		v.SetFloat(x)
@@ -233,9 +237,26 @@ func (d *decoder) decodeBasic(n *yaml.Node, path string, v reflect.Value) {
 	}
 }
 
+var number = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+
+// meansTruth proposes what other dialects of YAML mean.
+func meansTruth(text string) string {
+	switch strings.ToLower(text) {
+	case "yes", "on", "y", "true":
+		return "; write true"
+	case "no", "off", "n", "false":
+		return "; write false"
+	}
+	return ""
+}
+
 func (d *decoder) isMapping(n *yaml.Node, path string) bool {
 	if n.Kind != yaml.MappingNode {
-		d.report(path, "want fields here, not a %s", kindName(n))
+		instead := "write name: value, each on its own line"
+		if n.Kind == yaml.SequenceNode {
+			instead = "write the names without dashes and brackets"
+		}
+		d.report(path, "want fields here, not a %s; %s", kindName(n), instead)
 		return false
 	}
 	return true
@@ -245,26 +266,57 @@ func (d *decoder) isMapping(n *yaml.Node, path string) bool {
 func (d *decoder) eachKey(n *yaml.Node, path string, do func(key string, value *yaml.Node, at string)) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, at := n.Content[i].Value, n.Content[i].Value
-		if len(key) > maxKey {
-			d.faults = append(d.faults, Fault{File: d.file, Line: n.Content[i].Line, Field: path, Message: fmt.Sprintf("it holds a name of more than %d bytes", maxKey)})
+		name := n.Content[i]
+		if wrong := noName(name); wrong != "" {
+			d.faultAt(name.Line, path, wrong)
 			continue
 		}
+		key, at := name.Value, name.Value
 		if path != "" {
 			at = path + "." + key
 		}
 		if line, twice := first[key]; twice {
-			d.faults = append(d.faults, Fault{File: d.file, Line: n.Content[i].Line, Field: at, Message: fmt.Sprintf("it stands on line %d already; keep one of the two", line)})
+			d.faultAt(name.Line, at, fmt.Sprintf("it stands on line %d already; keep one of the two", line))
 			continue
 		}
-		first[key] = n.Content[i].Line
+		first[key] = name.Line
 		if _, seen := d.lines[at]; !seen {
-			d.lines[at] = n.Content[i].Line
+			d.lines[at] = name.Line
 		}
 		if path == "datacenters" {
 			d.order = append(d.order, key)
 		}
 		do(key, n.Content[i+1], at)
+	}
+}
+
+// noName says why a key names no field, project or datacenter; "": it may.
+func noName(n *yaml.Node) string {
+	plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
+	invisible := strings.IndexFunc(n.Value, func(r rune) bool { return !unicode.IsGraphic(r) || r != ' ' && unicode.IsSpace(r) })
+	switch {
+	case n.Kind == yaml.AliasNode:
+		return "a name is no alias; write it out"
+	case n.Kind != yaml.ScalarNode:
+		return "a name is one word, no list and no block of fields; what a template has in braces is filled in before"
+	case n.Style&yaml.TaggedStyle != 0:
+		return fmt.Sprintf("tags (as %s) are not taken; write the name as it is", n.ShortTag())
+	case n.Value == "<<" && plain:
+		return "merge keys (<<) are not taken; write what projects share under defaults, and the rest out"
+	case isNull(n) || n.Value == "":
+		return "a name is missing before the colon; quote one that is ~ or null"
+	case len(n.Value) > maxKey:
+		return fmt.Sprintf("it holds a name of more than %d bytes", maxKey)
+	case invisible >= 0:
+		r, _ := utf8.DecodeRuneInString(n.Value[invisible:])
+		return fmt.Sprintf("there is a character in a name that nobody sees (%U); write the name again, with plain spaces before it", r)
+	}
+	return ""
+}
+
+func (d *decoder) faultAt(line int, path, message string) {
+	if len(d.faults) < maxFaults {
+		d.faults = append(d.faults, Fault{File: d.file, Line: line, Field: path, Message: message})
 	}
 }
 

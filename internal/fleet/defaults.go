@@ -24,6 +24,7 @@ func orPointer[T any](v **T, fallback T) {
 }
 
 func (f *Fleet) setDefaults() {
+	orPointer(&f.Version, Version)
 	for _, dc := range f.Datacenters {
 		or(&dc.Role, Primary)
 		orPointer(&dc.Weight, 1)
@@ -219,11 +220,18 @@ func (r *Repls) setDefaults() {
 		orShared(&p.Single, d.Single)
 		orShared(&p.ByChunk, d.ByChunk)
 		orShared(&p.Public, d.Public)
-		for i := range p.Images {
-			or(&p.Images[i].Tags, "**")
-			or(&p.Images[i].Every, p.Every)
-			or(&p.Images[i].Flatten, p.Flatten)
+		setImageDefaults(p.Images, p)
+		for _, over := range p.Datacenters {
+			setImageDefaults(over.Images, overlaid(p, over))
 		}
+	}
+}
+
+func setImageDefaults(images []Image, p *Repl) {
+	for i := range images {
+		or(&images[i].Tags, "**")
+		or(&images[i].Every, p.Every)
+		or(&images[i].Flatten, p.Flatten)
 	}
 }
 
@@ -237,4 +245,20 @@ func orList[T any](v *[]T, fallback []T) {
 	if *v == nil {
 		*v = fallback
 	}
+}
+
+// retentions are all that are written anywhere, by path.
+func (f *Fleet) retentions() map[string]*Retention {
+	p, all := &f.Projects, map[string]*Retention{}
+	all["projects.multi-dc.defaults.retention"], all["projects.cache.defaults.retention"], all["projects.repl.defaults.retention"] = p.MultiDC.Defaults.Retention, p.Cache.Defaults.Retention, p.Repl.Defaults.Retention
+	for name, x := range p.MultiDC.Items {
+		all["projects.multi-dc."+name+".retention"] = x.Retention
+	}
+	for name, x := range p.Cache.Items {
+		all["projects.cache."+name+".retention"] = x.Retention
+	}
+	for name, x := range p.Repl.Items {
+		all["projects.repl."+name+".retention"] = x.Retention
+	}
+	return all
 }

@@ -13,6 +13,7 @@ import (
 
 // Fleet is the whole file.
 type Fleet struct {
+	Version     *int                   `yaml:"version"`     // of this format; default 1, and there is no other yet
 	Domain      string                 `yaml:"domain"`      // the one name that clients use
 	Datacenters map[string]*Datacenter `yaml:"datacenters"` // by name
 	Secrets     Secrets                `yaml:"secrets"`     // where vault: references are looked up
@@ -22,7 +23,13 @@ type Fleet struct {
 	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
 
 	Order []string // the datacenters' names as they stand in the file
+	Notes []Note   // what can be so and is seldom meant, in the order of its lines
+
+	lines map[string]int
 }
+
+// Line is the line of the file that a field stands in; 0: in none.
+func (f *Fleet) Line(field string) int { return f.lines[field] }
 
 // Fault is one thing that is wrong with a file.
 type Fault struct {
@@ -56,6 +63,9 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Version is the format that this program reads.
+const Version = 1
+
 // maxFile bounds a fleet file: a thousand times the example.
 const maxFile = 4 << 20
 
@@ -77,11 +87,15 @@ func Load(name string, data []byte) (*Fleet, error) {
 	d := &decoder{file: name, lines: map[string]int{}}
 	f := &Fleet{}
 	if d.load(data, f) {
-		f.Order = d.order
+		if f.Version != nil && *f.Version > Version { // what else it says is not for this program to judge
+			return nil, Faults{{name, d.lines["version"], "version", fmt.Sprintf("this file is of version %d, and this program reads %d; take a newer breakwater", *f.Version, Version)}}
+		}
+		f.Order, f.lines = d.order, d.lines
 		f.setDefaults()
 		f.check(d)
 	}
 	if len(d.faults) == 0 {
+		f.note(d)
 		return f, nil
 	}
 	slices.SortStableFunc(d.faults, func(a, b Fault) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Field, b.Field)) })

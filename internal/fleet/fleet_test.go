@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"os"
@@ -150,6 +151,9 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	for _, c := range broken {
+		f.Add([]byte(c.text))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, err := Load("fleet.yaml", data)
 		var faults Faults
@@ -162,6 +166,12 @@ func FuzzLoad(f *testing.F) {
 		for _, fault := range faults {
 			if fault.Line < 1 && fault.Field != "" || fault.Message == "" {
 				t.Errorf("%+v", fault)
+			}
+			if lines := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r")) + 1; fault.Line > lines {
+				t.Errorf("there are %d lines: %+v", lines, fault)
+			}
+			if strings.HasPrefix(fault.Message, notYAML) && jargon.MatchString(fault.Message) {
+				t.Errorf("that is the parser's language: %+v", fault)
 			}
 		}
 	})

@@ -1,9 +1,6 @@
 package fleet
 
-import (
-	"net/url"
-	"slices"
-)
+import "slices"
 
 // Projects are the managed Harbor projects, by kind.
 type Projects struct {
@@ -92,7 +89,7 @@ func (m *MultiDC) AllImmutable() bool {
 // pushed within 30d, private.
 type Cache struct {
 	Provider    string            `yaml:"provider"` // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
-	Endpoint    URL               `yaml:"endpoint"` // required but for docker-hub
+	Endpoint    Endpoint          `yaml:"endpoint"` // required but for docker-hub; a path only for docker-registry and jfrog-artifactory, and then Harbor alone fetches from there
 	Description string            `yaml:"description"`
 	Username    Text              `yaml:"username"`
 	Password    Ref               `yaml:"password"`
@@ -112,11 +109,7 @@ func (c *Cache) Host() string {
 	if c.Provider == DockerHub {
 		return "docker.io"
 	}
-	u, err := url.Parse(string(c.Endpoint))
-	if err != nil {
-		return ""
-	}
-	return u.Host
+	return c.Endpoint.Host()
 }
 
 // Repl is a project of public images pulled by pattern. Defaults: 50GiB, kept

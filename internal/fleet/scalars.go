@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +31,21 @@ func (d *Duration) parse(text string) error {
 	return nil
 }
 
+// String is the duration as it is written.
+func (d Duration) String() string {
+	if d != 0 && time.Duration(d)%day == 0 {
+		return strconv.FormatInt(int64(time.Duration(d)/day), 10) + "d"
+	}
+	text := time.Duration(d).String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
+}
+
 // Size is a number of bytes, written as 500GiB, 2TiB, 10GB or 1048576;
 // "unlimited" is -1.
 type Size int64
@@ -55,6 +69,21 @@ func (s *Size) parse(text string) error {
 		return errors.New("nothing fits in 0 bytes; write 10GiB, 2TiB or unlimited, or leave it out for the default")
 	}
 	return nil
+}
+
+// String is the size as it is written.
+func (s Size) String() string {
+	if s == Unlimited {
+		return "unlimited"
+	}
+	units := []string{"", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	for ; s >= 1<<10 && s%(1<<10) == 0 && len(units) > 1; units = units[1:] {
+		s >>= 10
+	}
+	if units[0] == "" {
+		return strconv.FormatInt(int64(s), 10) + " bytes"
+	}
+	return strconv.FormatInt(int64(s), 10) + units[0]
 }
 
 // Ref says where a secret is, and is never the secret: vault:<path>#<key>,
@@ -111,46 +140,6 @@ func (t *Text) parse(text string) error {
 
 // IsZero reports whether nothing is set.
 func (t Text) IsZero() bool { return t == Text{} }
-
-// URL is the address of an HTTP server: scheme and host, without credentials.
-type URL string
-
-func (u *URL) parse(text string) error {
-	p, err := url.Parse(text)
-	switch {
-	case err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https":
-		return fmt.Errorf("want https://host or http://host[:port]")
-	case p.User != nil:
-		return fmt.Errorf("an address holds no user or password; they have fields of their own")
-	case p.RawQuery != "" || p.Fragment != "":
-		return fmt.Errorf("%q has more than an address has", text)
-	}
-	*u = URL(strings.TrimRight(text, "/"))
-	return nil
-}
-
-// Probed is what a name server asks to see whether a datacenter serves:
-// https://host/path, http://host/path, tcp://host:port or file:/path.
-type Probed string
-
-func (p *Probed) parse(text string) error {
-	u, err := url.Parse(text)
-	ok := err == nil && u.User == nil
-	switch {
-	case !ok:
-	case u.Scheme == "file":
-		ok = strings.HasPrefix(u.Path, "/") && u.Host == ""
-	case u.Scheme == "tcp":
-		ok = u.Hostname() != "" && u.Port() != "" && u.Path == ""
-	default:
-		ok = u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
-	}
-	if !ok {
-		return fmt.Errorf("%q is nothing to probe; write https://host/path, tcp://host:port or file:/path", text)
-	}
-	*p = Probed(text)
-	return nil
-}
 
 // Network is an IP prefix.
 type Network struct{ netip.Prefix }

@@ -80,7 +80,7 @@ type GC struct {
 // OIDC is Harbor's login by OpenID Connect.
 type OIDC struct {
 	Name         string `yaml:"name"`
-	Endpoint     URL    `yaml:"endpoint"`
+	Endpoint     Issuer `yaml:"endpoint"` // the provider's issuer, as it writes it itself, without /.well-known/…
 	ClientID     Text   `yaml:"client_id"`
 	ClientSecret Ref    `yaml:"client_secret"`
 	Scope        string `yaml:"scope"`        // default openid
@@ -109,8 +109,9 @@ type Edge struct {
 		Secret Ref    `yaml:"secret"` // absent: content is fetched with the credentials of the client who asks first
 	} `yaml:"robot"`
 	Peers struct {
-		Key Ref    `yaml:"key"` // shared by all edges
-		CA  string `yaml:"ca"`  // file of the private CA whose certificates edges show each other instead of the key (edge.tls, with clientAuth, for the host of their edge address)
+		Key         Ref    `yaml:"key"`          // shared by all edges; 32 random bytes or more, as openssl rand -base64 32 makes them
+		PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good
+		CA          string `yaml:"ca"`           // file of the private CA whose certificates edges show each other instead of the key (edge.tls, with clientAuth, for the host of their edge address)
 	} `yaml:"peers"`
 	Freshness struct {
 		Cache   *Duration `yaml:"cache"`    // default 60s
@@ -155,12 +156,13 @@ type GSLB struct {
 		Confirm  Duration `yaml:"confirm"`  // how soon a failure is probed again; default 200ms
 		Hold     Duration `yaml:"hold"`     // how long what went down stays down at least; default 5s
 	} `yaml:"probe"`
-	RateLimit int    `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; default 0: no limit
-	Version   string `yaml:"version"`    // what version.bind says; default: nothing
-	Witnesses []Addr `yaml:"witnesses"`  // outside the fleet: who reaches none of them is isolated
-	Panic     string `yaml:"panic"`      // all | last-good | backup | nodata; default last-good
-	Key       Ref    `yaml:"key"`        // shared by all name servers: their cookies, and observations between them
-	DNSSEC    struct {
+	RateLimit   int    `yaml:"rate_limit"`   // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; default 0: no limit
+	Version     string `yaml:"version"`      // what version.bind says; default: nothing
+	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them is isolated
+	Panic       string `yaml:"panic"`        // all | last-good | backup | nodata; default last-good
+	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and observations between them; as edge.peers.key; read again with the file
+	PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good
+	DNSSEC      struct {
 		Key string `yaml:"key"` // file, the same on every node; absent: unsigned
 	} `yaml:"dnssec"`
 }

@@ -87,6 +87,17 @@ func (r *Ring) Use(secret, previous string) error {
 	return nil
 }
 
+// Take replaces the secrets by those of another ring, and reports whether they are others.
+// A nil Ring stays one, and takes the place of none.
+func (r *Ring) Take(next *Ring) (changed bool) {
+	if r == nil || next == nil {
+		return false
+	}
+	before, after := r.For(Peers), next.For(Peers)
+	r.keys.Store(next.keys.Load())
+	return !slices.EqualFunc(before, after, func(a, b Key) bool { return a.ID == b.ID })
+}
+
 // derive makes the key of a purpose, and its ID from that key (RFC 5869).
 func derive(secret string, p Purpose) (Key, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "breakwater "+string(p), sha256.Size)

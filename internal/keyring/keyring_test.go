@@ -85,3 +85,26 @@ func TestASecretThatCannotBeUsedChangesNothing(t *testing.T) {
 		t.Errorf("err %v: a good secret is not taken", err)
 	}
 }
+
+// A ring that others hold takes the secrets of another one, and says whether they are others.
+func TestARingTakesAnothersSecrets(t *testing.T) {
+	r := ring(t, first, "")
+	for _, c := range []struct {
+		name             string
+		secret, previous string
+		changed          bool
+	}{{"the same", first, "", false}, {"another", second, first, true}, {"the same two", second, first, false}, {"one of them", second, "", true}} {
+		next := ring(t, c.secret, c.previous)
+		if changed := r.Take(next); changed != c.changed {
+			t.Errorf("%s: changed %t", c.name, changed)
+		}
+		for i, k := range next.For(keyring.Tokens) {
+			if mine := r.For(keyring.Tokens); len(mine) != len(next.For(keyring.Tokens)) || mine[i].ID != k.ID {
+				t.Errorf("%s: it has %v", c.name, mine)
+			}
+		}
+	}
+	if (*keyring.Ring)(nil).Take(r) || r.Take(nil) || len(r.For(keyring.Peers)) != 1 {
+		t.Error("a ring and none take each other's place")
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 )
 
 // longest bounds a secret in a file, in bytes.
@@ -54,12 +55,39 @@ func (s *Store) Get(ctx context.Context, ref fleet.Ref) (string, error) {
 	return v, s.faults[ref]
 }
 
-// Gather is Get for a project, whose name {name} in the reference stands for. What
-// cannot be had is gathered for Err.
-func (s *Store) Gather(ctx context.Context, ref fleet.Ref, project string) string {
+// For is a reference for a project, whose name {name} in it stands for.
+func For(ref fleet.Ref, project string) fleet.Ref {
 	ref.Path, ref.Key = strings.ReplaceAll(ref.Path, "{name}", project), strings.ReplaceAll(ref.Key, "{name}", project)
-	v, _ := s.Get(ctx, ref)
+	return ref
+}
+
+// GetFor is Get for a project, whose name {name} in the reference stands for.
+func (s *Store) GetFor(ctx context.Context, ref fleet.Ref, project string) (string, error) {
+	return s.Get(ctx, For(ref, project))
+}
+
+// Gather is GetFor; what cannot be had is gathered for Err.
+func (s *Store) Gather(ctx context.Context, ref fleet.Ref, project string) string {
+	v, _ := s.GetFor(ctx, ref, project)
 	return v
+}
+
+// Keys looks up what a section of the fleet file that daemons share, as edge.peers, has as
+// its key and previous_key. nil: it has none. The error names the field.
+func (s *Store) Keys(ctx context.Context, section string, key, previous fleet.Ref) (*keyring.Ring, error) {
+	secret, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s.key: %w", section, err)
+	}
+	before, err := s.Get(ctx, previous)
+	if err != nil {
+		return nil, fmt.Errorf("%s.previous_key: %w", section, err)
+	}
+	ring, err := keyring.New(secret, before)
+	if err != nil {
+		return nil, fmt.Errorf("%s.%w", section, err)
+	}
+	return ring, nil
 }
 
 // Err is everything that could not be looked up so far, a line a reference.
@@ -79,10 +107,10 @@ func (s *Store) Err() error {
 // happens in a project, named as Harbor names it (multi-dc-app). Harbor shows a webhook's
 // header to the project's administrators. So it cannot be the key that all edges share,
 // and what they read must be good for this project of this datacenter alone: it is
-// derived from the key, which cannot be had back from it.
-func Webhook(peersKey, datacenter, project string) string {
-	mac := hmac.New(sha256.New, []byte(peersKey))
-	mac.Write([]byte("breakwater webhook\x00" + datacenter + "\x00" + project)) //nolint:errcheck // never fails
+// derived from a key of Webhooks, which cannot be had back from it.
+func Webhook(key keyring.Key, datacenter, project string) string {
+	mac := hmac.New(sha256.New, key.Secret)
+	mac.Write([]byte(datacenter + "\x00" + project)) //nolint:errcheck // never fails
 	return hex.EncodeToString(mac.Sum(nil))
 }
 

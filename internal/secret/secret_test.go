@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
+	"example.org/breakwater/internal/trial"
 )
 
 func TestFilesAndTheEnvironment(t *testing.T) {
@@ -40,14 +42,16 @@ func TestFilesAndTheEnvironment(t *testing.T) {
 	}
 }
 
-// Edges and Harbors derive it apart from each other: it may not change. The first value
-// is what "openssl dgst -sha256 -hmac" says of the same message.
+// Edges and Harbors derive it apart from each other: it may not change. The first value is
+// what "openssl kdf HKDF" and "openssl dgst -sha256 -hmac" make of the same secret.
 func TestWebhookSecretsAreOfOneProject(t *testing.T) {
-	if got := Webhook("peer-key", "par1", "multi-dc-app"); got != "4043317424da4c06c52f25a56e210929dd8cd918dcced8156692d549b19d93c7" {
+	of := func(secret string) keyring.Key { return trial.Keys(secret, "").For(keyring.Webhooks)[0] }
+	k, other := of("a peer key, as long as it has to be"), of("A peer key, as long as it has to be")
+	if got := Webhook(k, "par1", "multi-dc-app"); got != "52839db592fceaec7740debfca0f7864de42997992da5dc3262b9d123343b41e" {
 		t.Errorf("%s", got)
 	}
 	seen := map[string]bool{}
-	for _, s := range []string{Webhook("k", "par1", "multi-dc-app"), Webhook("K", "par1", "multi-dc-app"), Webhook("k", "mad1", "multi-dc-app"), Webhook("k", "par1", "multi-dc-ap"), Webhook("k", "par", "1multi-dc-app")} {
+	for _, s := range []string{Webhook(k, "par1", "multi-dc-app"), Webhook(other, "par1", "multi-dc-app"), Webhook(k, "mad1", "multi-dc-app"), Webhook(k, "par1", "multi-dc-ap"), Webhook(k, "par", "1multi-dc-app")} {
 		if seen[s] || len(s) != 64 {
 			t.Errorf("%s is good for two", s)
 		}

@@ -80,22 +80,22 @@ func TestTwoKeysAtATime(t *testing.T) {
 func TestWhatIsRefused(t *testing.T) {
 	ahead := func() time.Time { return time.Now().Add(3 * time.Minute) }
 	for name, c := range map[string]struct {
-		handler signed.Handler
+		handler *signed.Handler
 		client  signed.Client
 		says    string
 	}{
-		"another key":    {signed.Handler{Ring: ring(t, second, "")}, signed.Client{Ring: ring(t, first, "")}, "another key"},
-		"another node":   {signed.Handler{Ring: ring(t, first, ""), Self: "mad1"}, signed.Client{Ring: ring(t, first, "")}, "the question is for par1, and this is mad1"},
-		"its clock":      {signed.Handler{Ring: ring(t, first, "")}, signed.Client{Ring: ring(t, first, ""), Now: ahead}, "differ by 3m0s"},
-		"the other's":    {signed.Handler{Ring: ring(t, first, ""), Now: ahead}, signed.Client{Ring: ring(t, first, "")}, "differ by 3m0s"},
-		"no key there":   {signed.Handler{}, signed.Client{Ring: ring(t, first, "")}, "another key"},
-		"no key of ours": {signed.Handler{Ring: ring(t, first, "")}, signed.Client{}, "no key"},
+		"another key":    {&signed.Handler{Ring: ring(t, second, "")}, signed.Client{Ring: ring(t, first, "")}, "another key"},
+		"another node":   {&signed.Handler{Ring: ring(t, first, ""), Self: "mad1"}, signed.Client{Ring: ring(t, first, "")}, "the question is for par1, and this is mad1"},
+		"its clock":      {&signed.Handler{Ring: ring(t, first, "")}, signed.Client{Ring: ring(t, first, ""), Now: ahead}, "differ by 3m0s"},
+		"the other's":    {&signed.Handler{Ring: ring(t, first, ""), Now: ahead}, signed.Client{Ring: ring(t, first, "")}, "differ by 3m0s"},
+		"no key there":   {&signed.Handler{}, signed.Client{Ring: ring(t, first, "")}, "another key"},
+		"no key of ours": {&signed.Handler{Ring: ring(t, first, "")}, signed.Client{}, "no key"},
 	} {
 		if c.handler.Self == "" {
 			c.handler.Self = "par1"
 		}
 		c.client.From = "ann"
-		url := node(t, &c.handler, nil)
+		url := node(t, c.handler, nil)
 		if _, err := c.client.Ask(context.Background(), "par1", "POST", url, nil); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want %q", name, err, c.says)
 		}

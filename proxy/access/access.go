@@ -16,6 +16,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/registry"
 )
 
@@ -38,11 +39,11 @@ type Config struct {
 	// for what Harbor granted before. An outage is the time when no Harbor of the fleet
 	// answers. 0: the edge gives no tokens.
 	OutageGrace time.Duration
-	// Secret is the fleet's secret, from which the key of the edges' own tokens is
-	// derived. "": this process makes a key of its own, so its tokens are valid here only
-	// and Grants is not used.
-	Secret string
-	Now    func() time.Time // nil: time.Now
+	// Keys are the fleet's: those of the edges' own tokens, and those under which grants are
+	// kept. nil: this process makes its own, so its tokens are valid here only and Grants is
+	// not used.
+	Keys *keyring.Ring
+	Now  func() time.Time // nil: time.Now
 }
 
 // Checker decides whether a request may go on. It is safe for concurrent use.
@@ -77,7 +78,7 @@ type Query struct {
 	BaseURL       string   // the scheme and host that the client used, where its token service is
 }
 
-// New returns a Checker. Its error says that a cache could not be made.
+// New returns a Checker. Its error says that a cache or a key could not be made.
 func New(cfg Config) (*Checker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -98,8 +99,8 @@ func New(cfg Config) (*Checker, error) {
 	if c.projects, err = newProjects(cfg); err != nil {
 		return nil, err
 	}
-	c.outage = newOutage(cfg)
-	return c, nil
+	c.outage, err = newOutage(cfg)
+	return c, err
 }
 
 // Allow decides whether a request may go on. Where it may, Allow returns the user's name,

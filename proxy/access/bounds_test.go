@@ -99,7 +99,7 @@ func TestAGrantIsOfItsProject(t *testing.T) {
 	p.created.Store(&c.at)
 	p.id.Store(7)
 	check := before(t, p.ServeHTTP, func(cfg *access.Config) {
-		cfg.Now, cfg.Grants, cfg.OutageGrace, cfg.Secret = c.now, d, time.Hour, fleetSecret
+		cfg.Now, cfg.Grants, cfg.OutageGrace, cfg.Keys = c.now, d, time.Hour, fleetKeys
 	})
 	remembers := func(authorization string) bool { return len(check.Remembered(authorization, []string{"a/x"})) == 1 }
 	learn := func(authorization string) { check.Learn(authorization, []string{"a/x"}, []string{"a/x"}) }

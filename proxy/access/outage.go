@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.org/breakwater/internal/keyring"
 )
 
 // Grants remembers across restarts what Harbor granted. A key is a keyed hash, which
@@ -30,10 +31,9 @@ type Grants interface {
 type outage struct {
 	grace   atomic.Int64 // a time.Duration; 0: the edge remembers nothing and gives no tokens
 	now     func() time.Time
-	sign    []byte  // the key of the edges' own tokens
-	hide    []byte  // keys the hashes of credentials
-	recent  *recent // when Harbor granted a key
-	lasting Grants  // the same across restarts; nil: nothing is
+	keys    *keyring.Ring // of the edges' own tokens, and of the hashes of credentials
+	recent  *recent       // when Harbor granted a key
+	lasting Grants        // the same across restarts; nil: nothing is
 
 	mu    sync.Mutex
 	since time.Time // when the outage began; zero: there is none
@@ -48,16 +48,16 @@ const (
 )
 
 // newOutage returns what is known of an outage that a process before has seen.
-func newOutage(cfg Config) *outage {
-	o := &outage{now: cfg.Now}
+func newOutage(cfg Config) (*outage, error) {
+	o := &outage{now: cfg.Now, keys: cfg.Keys, lasting: cfg.Grants}
 	o.grace.Store(int64(cfg.OutageGrace))
-	secret := cfg.Secret
-	if secret == "" { // no other edge knows this secret, and the next process has another
-		secret = rand.Text()
-	} else {
-		o.lasting = cfg.Grants
+	if o.keys == nil { // no other edge knows this secret, and the next process has another
+		var err error
+		if o.keys, err = keyring.New(rand.Text()+rand.Text(), ""); err != nil {
+			return nil, err
+		}
+		o.lasting = nil
 	}
-	o.sign, o.hide = derive("tokens", secret), derive("credentials", secret)
 	if o.lasting != nil {
 		o.since, _ = o.lasting.Granted(outageRecord)
 	}
@@ -66,18 +66,13 @@ func newOutage(cfg Config) *outage {
 			o.lasting.Revoke(key)
 		}
 	})
-	return o
+	return o, nil
 }
 
-// derive returns the key for a purpose.
-func derive(purpose, secret string) []byte {
-	sum := sha256.Sum256([]byte("breakwater " + purpose + "\x00" + secret))
-	return sum[:]
-}
-
-// grantOf returns the key under which a grant is remembered, which is of one project. What
-// anybody may read is a whole one: its repos' names are whatever somebody asks for.
-func (c *Checker) grantOf(authorization, repo string) string {
+// grantsOf returns the keys under which a grant may be remembered, which is of one project:
+// the one that is used now, and while the fleet's secret is being replaced the one of before.
+// What anybody may read is a whole project: its repos' names are whatever somebody asks for.
+func (c *Checker) grantsOf(authorization, repo string) (keys []string) {
 	parts := []string{canonical(authorization), repo}
 	if repo != Login {
 		parts = append(parts, strconv.FormatInt(c.Project(repo), 10))
@@ -85,13 +80,16 @@ func (c *Checker) grantOf(authorization, repo string) string {
 	if project, _, ok := strings.Cut(repo, "/"); ok && authorization == "" {
 		parts[1] = project + "/"
 	}
-	h := keyedHash(c.outage.hide, parts...)
-	return hex.EncodeToString(h[:])
+	for _, by := range c.outage.keys.For(keyring.Grants) {
+		h := keyedHash(by.Secret, parts...)
+		keys = append(keys, hex.EncodeToString(h[:]))
+	}
+	return keys
 }
 
 // client returns what stands for a credential where grants are counted.
 func (o *outage) client(authorization string) string {
-	h := keyedHash(o.hide, "client", canonical(authorization))
+	h := keyedHash(o.keys.For(keyring.Grants)[0].Secret, "client", canonical(authorization))
 	return string(h[:])
 }
 
@@ -105,20 +103,24 @@ func canonical(authorization string) string {
 	return authorization
 }
 
-// granted reports whether Harbor granted the key within grantFor.
-func (o *outage) granted(key string) bool {
-	at, ok := o.recent.get(key)
-	if !ok && o.lasting != nil {
-		at, ok = o.lasting.Granted(key)
-	}
-	return ok && o.now().Sub(at) < grantFor
+// granted reports whether Harbor granted one of the keys within grantFor.
+func (o *outage) granted(keys []string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool {
+		at, ok := o.recent.get(key)
+		if !ok && o.lasting != nil {
+			at, ok = o.lasting.Granted(key)
+		}
+		return ok && o.now().Sub(at) < grantFor
+	})
 }
 
-// revoke forgets a grant.
-func (o *outage) revoke(key string) {
-	o.recent.remove(key)
-	if o.lasting != nil {
-		o.lasting.Revoke(key)
+// revoke forgets a grant, under all of its keys.
+func (o *outage) revoke(keys []string) {
+	for _, key := range keys {
+		o.recent.remove(key)
+		if o.lasting != nil {
+			o.lasting.Revoke(key)
+		}
 	}
 }
 
@@ -137,23 +139,23 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	}
 	client := o.client(authorization)
 	for _, repo := range asked {
-		key := c.grantOf(authorization, repo)
+		keys := c.grantsOf(authorization, repo)
 		if !slices.Contains(given, repo) {
-			if o.granted(key) {
-				o.revoke(key)
+			if o.granted(keys) {
+				o.revoke(keys)
 			}
 			continue
 		}
-		if at, ok := o.recent.get(key); ok && o.now().Sub(at) < grantAgain {
+		if at, ok := o.recent.get(keys[0]); ok && o.now().Sub(at) < grantAgain {
 			continue
 		}
 		if repo != Login { // it may be a user of another project than before
 			c.LookNow(context.Background(), repo) // for projectWait at most
-			key = c.grantOf(authorization, repo)
+			keys = c.grantsOf(authorization, repo)
 		}
-		o.recent.add(client, key, o.now())
+		o.recent.add(client, keys[0], o.now())
 		if o.lasting != nil {
-			o.lasting.Grant(key, o.now())
+			o.lasting.Grant(keys[0], o.now())
 		}
 	}
 }
@@ -162,7 +164,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 // grantFor, in the project that Harbor had last.
 func (c *Checker) Remembered(authorization string, asked []string) (given []string) {
 	for _, repo := range asked {
-		if c.outage.grace.Load() > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantOf(authorization, repo)) {
+		if c.outage.grace.Load() > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantsOf(authorization, repo)) {
 			given = append(given, repo)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"example.org/breakwater/internal/keyring"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
 )
@@ -46,7 +48,9 @@ type clock struct{ at time.Time }
 
 func (c *clock) now() time.Time { return c.at }
 
-const fleetSecret = "Fleet1Secret"
+const fleetSecret, nextSecret = "the fleet's secret, as long as it has to be", "the one that comes after it, as long as that"
+
+var fleetKeys = trial.Keys(fleetSecret, "")
 
 // lives makes a Checker over a disk, as an edge is started again.
 func lives(t *testing.T, d *disk, c *clock, change func(*access.Config)) *access.Checker {
@@ -55,7 +59,7 @@ func lives(t *testing.T, d *disk, c *clock, change func(*access.Config)) *access
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := access.Config{Harbor: harbor, Grants: d, OutageGrace: time.Hour, Secret: fleetSecret, Now: c.now}
+	cfg := access.Config{Harbor: harbor, Grants: d, OutageGrace: time.Hour, Keys: fleetKeys, Now: c.now}
 	if change != nil {
 		change(&cfg)
 	}
@@ -139,11 +143,11 @@ func TestWhatIsWrittenTellsNothing(t *testing.T) {
 	if got := lives(t, d, c, func(cfg *access.Config) { cfg.OutageGrace = 0 }).Remembered(basic("ci", secret), []string{"a/x"}); len(got) != 0 {
 		t.Error("it counts where there is no grace any more")
 	}
-	other := lives(t, d, c, func(cfg *access.Config) { cfg.Secret = "Another1Secret" })
+	other := lives(t, d, c, func(cfg *access.Config) { cfg.Keys = trial.Keys(nextSecret, "") })
 	if got := other.Remembered(basic("ci", secret), []string{"a/x"}); len(got) != 0 {
 		t.Error("a fleet with another secret knows it")
 	}
-	for what, change := range map[string]func(*access.Config){"secret": func(cfg *access.Config) { cfg.Secret = "" }, "grace": func(cfg *access.Config) { cfg.OutageGrace = 0 }} {
+	for what, change := range map[string]func(*access.Config){"secret": func(cfg *access.Config) { cfg.Keys = nil }, "grace": func(cfg *access.Config) { cfg.OutageGrace = 0 }} {
 		empty := newDisk()
 		check := lives(t, empty, c, change)
 		check.Learn(basic("ci", secret), []string{"a/x"}, []string{"a/x"})
@@ -217,10 +221,7 @@ func TestAnOutageHasItsGrace(t *testing.T) {
 }
 
 // ownKey is the key of the edges' own tokens, as somebody has it who has the fleet's secret.
-func ownKey() []byte {
-	sum := sha256.Sum256([]byte("breakwater tokens\x00" + fleetSecret))
-	return sum[:]
-}
+func ownKey() keyring.Key { return fleetKeys.For(keyring.Tokens)[0] }
 
 // An edge's own token lets its subject pull from its repos, on every edge of the fleet, for
 // five minutes. One that grants more is refused whole, whoever has signed it.
@@ -243,15 +244,19 @@ func TestAnEdgesOwnTokenGrantsPullsAlone(t *testing.T) {
 			t.Errorf("it lets %s in %q", no[1], no[0])
 		}
 	}
-	stranger := lives(t, newDisk(), c, func(cfg *access.Config) { cfg.Secret = "Another1Secret" })
+	stranger := lives(t, newDisk(), c, func(cfg *access.Config) { cfg.Keys = trial.Keys(nextSecret, "") })
 	if allows(stranger, raw, "a/x", "pull") {
 		t.Error("another fleet accepts it")
 	}
-	forge := func(change func(jwt.MapClaims), key any) string {
+	forge := func(change func(jwt.MapClaims), key keyring.Key) string {
 		claims := jwt.MapClaims{"iss": "breakwater-edge", "aud": "harbor-registry", "sub": "ci", "iat": c.at.Unix(), "exp": c.at.Add(time.Minute).Unix(),
 			"access": []registry.Access{{Type: "repository", Name: "a/x", Actions: []string{"pull"}}}}
 		change(claims)
-		raw, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(key)
+		token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
+		if token.Header["kid"] = key.ID; key.ID == "" {
+			delete(token.Header, "kid")
+		}
+		raw, err := token.SignedString(key.Secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +267,10 @@ func TestAnEdgesOwnTokenGrantsPullsAlone(t *testing.T) {
 	}
 	set := func(name string, value any) func(jwt.MapClaims) { return func(m jwt.MapClaims) { m[name] = value } }
 	for what, raw := range map[string]string{
-		"another key":            forge(func(jwt.MapClaims) {}, []byte("guess")),
+		"another key":            forge(func(jwt.MapClaims) {}, keyring.Key{ID: ownKey().ID, Secret: []byte("guess")}),
+		"a key without a name":   forge(func(jwt.MapClaims) {}, keyring.Key{Secret: ownKey().Secret}),
+		"a peer's key":           forge(func(jwt.MapClaims) {}, fleetKeys.For(keyring.Peers)[0]),
+		"a peer's key, renamed":  forge(func(jwt.MapClaims) {}, keyring.Key{ID: ownKey().ID, Secret: fleetKeys.For(keyring.Peers)[0].Secret}),
 		"a push":                 forge(set("access", []registry.Access{{Type: "repository", Name: "a/x", Actions: []string{"pull", "push"}}}), ownKey()),
 		"everything":             forge(set("access", []registry.Access{{Type: "repository", Name: "a/x", Actions: []string{"*"}}}), ownKey()),
 		"a push of another repo": forge(set("access", []registry.Access{{Type: "repository", Name: "a/x", Actions: []string{"pull"}}, {Type: "repository", Name: "a/y", Actions: []string{"push"}}}), ownKey()),

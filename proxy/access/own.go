@@ -9,6 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/registry"
 )
 
@@ -24,8 +25,8 @@ type ownClaims struct {
 	Access []registry.Access `json:"access"`
 }
 
-// OwnToken signs a token that grants pulls from the repos for ownTokenFor (HS256). Only the
-// fleet's edges accept it.
+// OwnToken signs a token that grants pulls from the repos for ownTokenFor (HS256, by the key
+// that kid names). Only the fleet's edges accept it.
 func (c *Checker) OwnToken(subject string, repos []string) (raw string, lifetime time.Duration, err error) {
 	now := c.cfg.Now()
 	claims := ownClaims{RegisteredClaims: jwt.RegisteredClaims{
@@ -37,7 +38,9 @@ func (c *Checker) OwnToken(subject string, repos []string) (raw string, lifetime
 			claims.Access = append(claims.Access, registry.Access{Type: "repository", Name: repo, Actions: []string{"pull"}})
 		}
 	}
-	raw, err = jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(c.outage.sign)
+	key, token := c.outage.keys.For(keyring.Tokens)[0], jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
+	token.Header["kid"] = key.ID
+	raw, err = token.SignedString(key.Secret)
 	return raw, ownTokenFor, err
 }
 
@@ -53,7 +56,7 @@ func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err er
 	var claims ownClaims
 	_, err = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(ownIssuer), jwt.WithAudience(registry.HarborService),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(ownLeeway), jwt.WithTimeFunc(c.cfg.Now)).
-		ParseWithClaims(raw, &claims, func(*jwt.Token) (any, error) { return c.outage.sign, nil })
+		ParseWithClaims(raw, &claims, c.ownKey)
 	if err != nil {
 		return token, true, fmt.Errorf("verify an edge's token: %w", err)
 	}
@@ -63,6 +66,16 @@ func (c *Checker) verifyOwn(raw string) (token registry.Token, ours bool, err er
 		}
 	}
 	return registry.Token{Subject: claims.Subject, IssuedAt: claims.IssuedAt.Time, ExpiresAt: claims.ExpiresAt.Time, Access: claims.Access}, true, nil
+}
+
+// ownKey returns the key that an edge's own token names.
+func (c *Checker) ownKey(token *jwt.Token) (any, error) {
+	id, _ := token.Header["kid"].(string)
+	key, ok := c.outage.keys.Find(keyring.Tokens, id)
+	if !ok {
+		return nil, errors.New("it is signed by none of the keys that this edge has")
+	}
+	return key.Secret, nil
 }
 
 // Own reports whether the credential is an edge's own token, by its issuer and algorithm. It

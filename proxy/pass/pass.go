@@ -56,7 +56,7 @@ func ToPeer(name string, edge *registry.Source, authorize func(http.Header) erro
 	rewrite := func(pr *httputil.ProxyRequest) {
 		pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = p.Address.Scheme, p.Address.Host, ""
 		pr.Out.URL.Path, pr.Out.URL.RawPath = peer.Path+callOf(pr.In).Path, ""
-		for _, name := range []string{"Cookie", "Authorization", peer.ClientHeader} {
+		for _, name := range []string{"Cookie", "Authorization", peer.PreviousHeader, peer.ClientHeader} {
 			pr.Out.Header.Del(name)
 		}
 		authorize(pr.Out.Header) //nolint:errcheck // without it the peer refuses, and says so
@@ -116,7 +116,7 @@ func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	if pr.In.TLS == nil { // the proxy that terminates TLS before the edge has written the list so far
 		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 	}
-	for _, name := range []string{peer.AskedHeader, peer.ClientHeader, peer.PushHeader, peer.RecordHeader} { // they are between edges
+	for _, name := range []string{peer.AskedHeader, peer.PreviousHeader, peer.ClientHeader, peer.PushHeader, peer.RecordHeader} { // they are between edges
 		pr.Out.Header.Del(name)
 	}
 	pr.SetXForwarded()

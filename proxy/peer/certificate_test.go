@@ -125,16 +125,16 @@ func TestAnEdgeIsKnownByItsCertificate(t *testing.T) {
 // One token is shown until shortly before it ends.
 func TestATokenIsKeptForAsLongAsItIsGood(t *testing.T) {
 	at := &clock{time.Unix(1_800_000_000, 0)}
-	tokens := peer.NewKey(fleetSecret, "mad1", at.now).Tokens("par1")
-	first, _ := tokens()
+	tokens := tokensOf(t, peer.NewKey(fleetKeys, "mad1", at.now))
+	first := tokens()
 	for second, same := range map[int]bool{1: true, 39: true} {
 		at.Time = time.Unix(1_800_000_000+int64(second), 0)
-		if again, _ := tokens(); (again == first) != same {
+		if again := tokens(); (again == first) != same {
 			t.Errorf("after %d seconds: the same %t", second, again == first)
 		}
 	}
 	at.Time = time.Unix(1_800_000_040, 0)
-	if again, _ := tokens(); again == first {
+	if again := tokens(); again == first {
 		t.Error("it is shown in its last 20 seconds")
 	}
 }

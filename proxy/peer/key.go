@@ -1,12 +1,16 @@
 package peer
 
 import (
-	"crypto/sha256"
+	"errors"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"example.org/breakwater/internal/keyring"
 )
 
 const (
@@ -17,36 +21,72 @@ const (
 )
 
 // Key signs and verifies what edges say to each other: short tokens (JWT, HS256)
-// that name who asks and who is asked. The key itself never leaves the edge. A nil
-// Key verifies nothing.
+// that name who asks and who is asked, and by which of the fleet's keys (kid). The keys
+// themselves never leave the edge. A nil Key verifies nothing.
 type Key struct {
-	key        []byte
+	ring       *keyring.Ring
 	datacenter string
 	now        func() time.Time
 }
 
-// NewKey derives the key of one datacenter's edge from the fleet's secret. It is
-// nil where there is no secret.
-func NewKey(secret, datacenter string, now func() time.Time) *Key {
-	if secret == "" {
+// shownIn are the headers in which tokens are shown: by the key in use, and by the one of
+// before.
+var shownIn = []string{"Authorization", PreviousHeader}
+
+// NewKey returns the key of one datacenter's edge. It is nil where there is no ring.
+func NewKey(ring *keyring.Ring, datacenter string, now func() time.Time) *Key {
+	if ring == nil {
 		return nil
 	}
-	sum := sha256.Sum256([]byte("breakwater peers\x00" + secret))
-	return &Key{sum[:], datacenter, now}
+	return &Key{ring, datacenter, now}
+}
+
+// IDs are those of the keys by which the edge knows its peers.
+func (k *Key) IDs() (ids []string) {
+	if k == nil {
+		return nil
+	}
+	for _, key := range k.ring.For(keyring.Peers) {
+		ids = append(ids, key.ID)
+	}
+	return ids
 }
 
 // sign makes a token for one peer.
-func (k *Key) sign(peer string) (string, error) {
+func (k *Key) sign(key keyring.Key, peer string) (string, error) {
 	now := k.now()
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
 		Issuer: issuer, Subject: k.datacenter, Audience: jwt.ClaimStrings{peer},
 		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(tokenFor)),
-	}).SignedString(k.key)
+	})
+	token.Header["kid"] = key.ID
+	return token.SignedString(key.Secret)
 }
 
-// Verify returns the datacenter of the edge whose token the Authorization header
-// shows. The token must be for this edge, and not by it.
-func (k *Key) Verify(authorization string) (datacenter string, ok bool) {
+var errUnknownKey = errors.New("it is signed by none of the keys that this edge has")
+
+// find returns the key that a token names. The token's signature is verified with it.
+func (k *Key) find(token *jwt.Token) (any, error) {
+	id, _ := token.Header["kid"].(string)
+	key, ok := k.ring.Find(keyring.Peers, id)
+	if !ok {
+		return nil, errUnknownKey
+	}
+	return key.Secret, nil
+}
+
+// Verify returns the datacenter of the edge whose tokens a request shows: one of them is
+// good. A token must be for this edge, and not by it.
+func (k *Key) Verify(h http.Header) (datacenter string, ok bool) {
+	for _, header := range shownIn {
+		if datacenter, ok = k.verify(h.Get(header)); ok {
+			return datacenter, true
+		}
+	}
+	return "", false
+}
+
+func (k *Key) verify(authorization string) (datacenter string, ok bool) {
 	scheme, raw, _ := strings.Cut(authorization, " ")
 	if k == nil || !strings.EqualFold(scheme, "Bearer") {
 		return "", false
@@ -54,29 +94,40 @@ func (k *Key) Verify(authorization string) (datacenter string, ok bool) {
 	var claims jwt.RegisteredClaims
 	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(issuer), jwt.WithAudience(k.datacenter),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(k.now)).
-		ParseWithClaims(strings.TrimSpace(raw), &claims, func(*jwt.Token) (any, error) { return k.key, nil })
+		ParseWithClaims(strings.TrimSpace(raw), &claims, k.find)
 	return claims.Subject, err == nil && claims.Subject != "" && claims.Subject != k.datacenter
 }
 
-// Tokens returns a function that gives the token to show to a peer. It makes a new
-// one before the last ends. A nil Key gives none.
-func (k *Key) Tokens(peer string) func() (string, error) {
+// Shows returns a function that adds to a request to a peer what shows who asks: a token by
+// each of the fleet's keys. It makes new ones before the last end, and when the keys change.
+// It is nil for a nil Key.
+func (k *Key) Shows(peer string) func(http.Header) error {
 	if k == nil {
 		return nil
 	}
 	var mu sync.Mutex
-	var token string
+	var ids, tokens []string
 	var until time.Time
-	return func() (string, error) {
+	return func(h http.Header) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := k.now(); !now.Before(until) {
-			var err error
-			if token, err = k.sign(peer); err != nil {
-				return "", err
+		if now := k.now(); !now.Before(until) || !slices.Equal(ids, k.IDs()) {
+			ids, tokens = nil, nil
+			for _, key := range k.ring.For(keyring.Peers) {
+				token, err := k.sign(key, peer)
+				if err != nil {
+					return err
+				}
+				ids, tokens = append(ids, key.ID), append(tokens, token)
 			}
 			until = now.Add(tokenFor - tokenRenew)
 		}
-		return token, nil
+		for i, header := range shownIn {
+			h.Del(header)
+			if i < len(tokens) {
+				h.Set(header, "Bearer "+tokens[i])
+			}
+		}
+		return nil
 	}
 }

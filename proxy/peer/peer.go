@@ -25,9 +25,12 @@ const (
 
 // The headers between edges.
 const (
-	AskedHeader  = "Breakwater-Asked"                // the datacenters that were asked already
-	ClientHeader = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
-	PushHeader   = "Breakwater-Push"                 // a HEAD comes from a client that may push
+	// PreviousHeader is beside Authorization while the fleet's secret is being replaced: the
+	// same by the key of before, for edges that have that one alone.
+	PreviousHeader = "Breakwater-Previous-Authorization"
+	AskedHeader    = "Breakwater-Asked"                // the datacenters that were asked already
+	ClientHeader   = "Breakwater-Client-Authorization" // the credentials of the client for whom an edge asks
+	PushHeader     = "Breakwater-Push"                 // a HEAD comes from a client that may push
 	// RecordHeader, of answers: the newest version of the reference; of writes: what is known
 	// of it where the write comes from (version.Record.Mark).
 	RecordHeader = "Breakwater-Record"
@@ -50,7 +53,7 @@ type Trust struct {
 // Datacenter returns whose edge made the request. ok is false where neither its
 // token nor its certificate says that it is an edge's.
 func (t Trust) Datacenter(r *http.Request) (datacenter string, ok bool) {
-	if datacenter, ok = t.Key.Verify(r.Header.Get("Authorization")); ok {
+	if datacenter, ok = t.Key.Verify(r.Header); ok {
 		return datacenter, true
 	}
 	return t.byCertificate(r.TLS)

@@ -71,7 +71,10 @@ func newWorld(t *testing.T) *world {
 		}
 		cfg := source.Config{Name: name, Datacenter: datacenter, Kind: kind, Registry: r}
 		if kind == source.Peer {
-			cfg.Token = func() (string, error) { return "the-edges", nil }
+			cfg.Show = func(h http.Header) error {
+				h.Set("Authorization", "Bearer the-edges")
+				return nil
+			}
 		}
 		return s, source.New(t.Context(), cfg)
 	}

@@ -34,13 +34,13 @@ const (
 type Config struct {
 	Name       string // in logs, Cache-Status and explanations: harbor, peer-mad1, upstream-quay.io
 	Kind       Kind
-	Datacenter string                 // of a peer
-	Registry   *registry.Source       // its address and the edge's own credentials there
-	Token      func() (string, error) // shown to a peer in place of credentials; nil: none
-	Relay      bool                   // where the edge has no credentials of its own there, requests carry those of the client that asked
-	Marks      http.Header            // sent with every request for content; nil: none
-	Now        func() time.Time       // nil: time.Now
-	Metrics    *Metrics               // nil: none
+	Datacenter string                  // of a peer
+	Registry   *registry.Source        // its address and the edge's own credentials there
+	Show       func(http.Header) error // shows a peer, in place of credentials, that one of the fleet's edges asks; nil: nothing is shown
+	Relay      bool                    // where the edge has no credentials of its own there, requests carry those of the client that asked
+	Marks      http.Header             // sent with every request for content; nil: none
+	Now        func() time.Time        // nil: time.Now
+	Metrics    *Metrics                // nil: none
 }
 
 // Source is something that content may be fetched from, and how it has been doing.
@@ -111,14 +111,10 @@ func (s *Source) Header(authorization string) http.Header {
 // Authorize adds what shows a peer that one of the fleet's edges asks. It adds
 // nothing where the edge's certificate does that.
 func (s *Source) Authorize(h http.Header) error {
-	if s.Token == nil {
+	if s.Show == nil {
 		return nil
 	}
-	token, err := s.Token()
-	if err == nil {
-		h.Set("Authorization", "Bearer "+token)
-	}
-	return err
+	return s.Show(h)
 }
 
 // Do asks the source, and returns its answer as it is, or why there was none.
@@ -130,7 +126,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 			return nil, e
 		}
 	}
-	if s.Token != nil {
+	if s.Show != nil {
 		header = header.Clone()
 		if err := s.Authorize(header); err != nil {
 			return nil, outcome.DontKnow(err)

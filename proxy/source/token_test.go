@@ -34,7 +34,10 @@ const tagPath = "/v2/multi-dc-demo/app/manifests/v1"
 // it is not asked, and that says nothing of the content.
 func TestAPeerIsShownAToken(t *testing.T) {
 	var failing error
-	s, far := atRegistry(t, source.Config{Name: "peer-mad1", Kind: source.Peer, Token: func() (string, error) { return "the-edges", failing }})
+	s, far := atRegistry(t, source.Config{Name: "peer-mad1", Kind: source.Peer, Show: func(h http.Header) error {
+		h.Set("Authorization", "Bearer the-edges")
+		return failing
+	}})
 	far.Say(tagPath, trial.Answer{Body: "x"})
 	sent := http.Header{"Authorization": {"Bearer the-clients"}, "Accept": {"a/b"}}
 	resp, err := s.Do(t.Context(), tagRequest, sent, 0)

@@ -111,7 +111,7 @@ func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
 	out := &httputil.ProxyRequest{In: q.in, Out: q.in.Clone(ctx)}
 	// A front of Harbor may wait for a body that the client announces and holds back.
 	out.Out.Body, out.Out.ContentLength, out.Out.TransferEncoding = http.NoBody, 0, nil
-	for _, name := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.ClientHeader} {
+	for _, name := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Connection", "Upgrade", "Te", "Cookie", "Authorization", peer.PreviousHeader, peer.ClientHeader} {
 		out.Out.Header.Del(name)
 	}
 	s.Pass.Rewrite(out)

@@ -19,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
@@ -197,7 +198,7 @@ func newFixture(t *testing.T, options ...func(*token.Config)) *fixture {
 	}
 	own := at("harbor", source.Harbor, f.local.URL)
 	var err error
-	if f.check, err = access.New(access.Config{Harbor: own.Registry, OutageGrace: time.Hour, Secret: "Fleet1Secret", Now: c.now,
+	if f.check, err = access.New(access.Config{Harbor: own.Registry, OutageGrace: time.Hour, Keys: trial.Keys("Fleet1Secret, and as long as it has to be", ""), Now: c.now,
 		Verifier: &registry.Verifier{Now: c.now, Keys: []*rsa.PublicKey{&f.local.key.PublicKey}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
@@ -72,7 +74,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 		return nil, err
 	}
 	e.began, e.now = now, now
-	e.warn(nil)
+	e.warn(&reading{fleet: &fleet.Fleet{}})
 	section := &now.fleet.Edge
 	if e.store, err = store.Open(store.Config{Dir: section.Store.Path, Size: max(0, int64(section.Store.Size)), Log: cfg.Log, Metrics: metrics}); err != nil {
 		return nil, err
@@ -86,13 +88,13 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	}
 	e.access, err = access.New(access.Config{
 		Harbor: now.Harbor, Verifier: verifier, Members: e.state, Grants: e.state, Projects: e.state,
-		OutageGrace: time.Duration(*section.OutageGrace), Secret: now.peerSecret,
+		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys,
 	})
 	if err != nil {
 		return nil, err
 	}
 	e.handler = proxy.New(ctx, proxy.Config{Settings: now.Settings,
-		Datacenter: cfg.Datacenter, PeerSecret: now.peerSecret, Access: e.access, Store: e.store, State: e.state,
+		Datacenter: cfg.Datacenter, Keys: now.keys, Access: e.access, Store: e.store, State: e.state,
 		Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
 	})
 	e.Daemon.Drain = e.handler.Drain
@@ -112,12 +114,27 @@ func (e *Edge) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// webhookSecret is what the Harbor shows with a project's webhooks; nil: it sends none.
-func webhookSecret(datacenter, peerSecret string) func(project string) string {
-	if peerSecret == "" {
+// warnOfIdle says what is written in the fleet file and does nothing, where it was not there before.
+func warnOfIdle(before, f *fleet.Fleet, log *slog.Logger) {
+	for _, note := range f.Notes {
+		said := slices.ContainsFunc(before.Notes, func(n fleet.Note) bool { return n.Field == note.Field && n.Message == note.Message })
+		if note.Idle && !said {
+			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
+		}
+	}
+}
+
+// webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.
+func webhookSecrets(datacenter string, keys *keyring.Ring) func(project string) []string {
+	if keys == nil {
 		return nil
 	}
-	return func(project string) string { return secret.Webhook(peerSecret, datacenter, project) }
+	return func(project string) (all []string) {
+		for _, k := range keys.For(keyring.Webhooks) {
+			all = append(all, secret.Webhook(k, datacenter, project))
+		}
+		return all
+	}
 }
 
 // ownsTags tells the projects whose tags no replication puts.

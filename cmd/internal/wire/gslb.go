@@ -18,6 +18,7 @@ import (
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
 )
 
@@ -36,6 +37,8 @@ type GSLB struct {
 	cfg     GSLBFile
 	daemon  daemon.Daemon
 	reloads *daemon.Reloads
+	began   *fleet.GSLB  // what it was started with
+	now     *fleet.Fleet // what is in force
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
@@ -50,21 +53,15 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.GSLB.DNSSEC.Key != "" {
-		cfg.Log.Warn("gslb.dnssec.key is not used: answers are not signed yet; let the parent have no DS for the name")
-	}
-	secrets, err := secret.New(f)
-	if err != nil {
+	warnOfIdle(&fleet.Fleet{}, f, cfg.Log)
+	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
-	}
-	if own.Secret, err = secrets.Get(ctx, f.GSLB.Key); err != nil {
-		return nil, fmt.Errorf("gslb.key: %w", err)
 	}
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
 	}
-	g.Node = node
+	g.Node, g.began, g.now = node, f.GSLB, f
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
 	ready := func() error {
@@ -90,12 +87,22 @@ func (g *GSLB) read() (*fleet.Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := []string{g.cfg.Fleet, f.Harbor.CA}
-	if f.GSLB != nil {
-		names = append(names, f.GSLB.Topology, f.GSLB.GeoIP)
+	names := []string{g.cfg.Fleet, f.Harbor.CA, f.Secrets.Vault.CA}
+	if own := f.GSLB; own != nil {
+		names = append(names, own.Topology, own.GeoIP)
+		names = append(names, filesBehind(append(loginRefs(f), own.Key, own.PreviousKey)...)...)
 	}
-	g.reloads.Watch(slices.DeleteFunc(names, func(name string) bool { return name == "" })...)
+	g.reloads.Watch(named(names)...)
 	return f, nil
+}
+
+// gslbKeys looks up the secrets that the name servers share.
+func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
+	secrets, err := secret.New(f)
+	if err != nil {
+		return nil, err
+	}
+	return secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
 }
 
 // Close gives the sockets back of a name server that never ran.
@@ -120,8 +127,8 @@ func (g *GSLB) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload(context.Context) error {
+// reload takes what the files say now, or with a fault nothing of it.
+func (g *GSLB) reload(ctx context.Context) error {
 	f, err := g.read()
 	if err != nil {
 		return err
@@ -130,7 +137,24 @@ func (g *GSLB) reload(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return g.Node.Reload(own)
+	if own.Keys, err = gslbKeys(ctx, f); err != nil {
+		return err
+	}
+	if err := g.Node.Reload(own); err != nil {
+		return err
+	}
+	warnOfIdle(g.now, f, g.cfg.Log)
+	g.now = f
+	was, is := g.began, f.GSLB
+	warnOfRestart(g.cfg.Log, []restart{
+		{"gslb.listen", was.Listen != is.Listen},
+		{"gslb.metrics", was.Metrics != is.Metrics},
+		{"gslb.admin", was.Admin != is.Admin},
+		{"gslb.state", was.State != is.State},
+		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
+		{"gslb.version", was.Version != is.Version},
+	})
+	return nil
 }
 
 // Delegations are what the parents of the fleet's zones should say.
@@ -157,7 +181,7 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
-// for its secret, which stays as it is when the file is read again.
+// for its keys.
 func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/rsa"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy"
 )
@@ -20,7 +22,7 @@ type reading struct {
 	fleet       *fleet.Fleet
 	certificate *daemon.Certificate // nil: plain HTTP
 	tokenKeys   []*rsa.PublicKey
-	peerSecret  string
+	keys        *keyring.Ring     // shared by all edges; nil: none
 	without     map[string]string // why there is no way of the edge's own to the upstream of a cache
 }
 
@@ -32,25 +34,44 @@ func (cfg EdgeConfig) files() []string {
 	return []string{cfg.File}
 }
 
-// filesOf are the files from which an edge has what it is configured with. Its certificate
-// looks for itself.
-func filesOf(f *fleet.Fleet) (all []string) {
-	login, e := f.Secrets.Vault.Login, &f.Edge
-	refs := append([]fleet.Ref{e.Robot.Secret, e.Peers.Key, login.Token}, f.Harbor.TokenCertificates...)
+// loginRefs are what a Vault is logged in to with.
+func loginRefs(f *fleet.Fleet) []fleet.Ref {
+	login := f.Secrets.Vault.Login
+	refs := []fleet.Ref{login.Token}
 	if login.AppRole != nil {
 		refs = append(refs, login.AppRole.RoleID, login.AppRole.SecretID)
 	}
-	all = []string{f.Harbor.CA, e.Peers.CA, f.Secrets.Vault.CA}
-	for _, cache := range f.Projects.Cache.Items {
-		refs = append(refs, cache.Username.Ref, cache.Password)
-		all = append(all, cache.CA)
-	}
+	return refs
+}
+
+// filesBehind are the files that references lead to.
+func filesBehind(refs ...fleet.Ref) (all []string) {
 	for _, ref := range refs {
 		if ref.Scheme == "file" {
 			all = append(all, ref.Path)
 		}
 	}
+	return all
+}
+
+// named are the names without those that are not set.
+func named(all []string) []string {
 	return slices.DeleteFunc(all, func(name string) bool { return name == "" })
+}
+
+// filesOf are the files from which an edge has what it is configured with. Its certificate
+// looks for itself.
+func filesOf(f *fleet.Fleet, datacenter string) (all []string) {
+	e := &f.Edge
+	refs := append(loginRefs(f), e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey)
+	refs = append(refs, f.Harbor.TokenCertificates...)
+	all = []string{f.Harbor.CA, e.Peers.CA, f.Secrets.Vault.CA}
+	for name, cache := range f.Projects.Cache.Items {
+		cache = cache.In(datacenter)
+		refs = append(refs, cache.Username.Ref, secret.For(cache.Password, name))
+		all = append(all, cache.CA)
+	}
+	return named(append(all, filesBehind(refs...)...))
 }
 
 // read reads the fleet file and all that it refers to. It changes nothing but what is watched.
@@ -66,7 +87,7 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", e.cfg.Datacenter)
 	}
-	e.reloads.Watch(append(e.cfg.files(), filesOf(f)...)...)
+	e.reloads.Watch(append(e.cfg.files(), filesOf(f, e.cfg.Datacenter)...)...)
 	secrets, err := secret.New(f)
 	if err != nil {
 		return nil, err
@@ -82,8 +103,8 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if next.tokenKeys, err = readKeys(f.Harbor.TokenCertificates); err != nil {
 		return nil, err
 	}
-	if next.peerSecret, err = secrets.Get(ctx, f.Edge.Peers.Key); err != nil {
-		return nil, fmt.Errorf("edge.peers.key: %w", err)
+	if next.keys, err = secrets.Keys(ctx, "edge.peers", f.Edge.Peers.Key, f.Edge.Peers.PreviousKey); err != nil {
+		return nil, err
 	}
 	if next.Upstreams, next.without, err = upstreams(ctx, e.cfg, secrets, f, e.now); err != nil {
 		return nil, err
@@ -91,15 +112,15 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if next.certificate, err = newCertificate(&f.Edge, e.cfg.Log); err != nil {
 		return nil, err
 	}
-	shown := next.certificate
-	if e.began != nil { // it is that one that becomes what the new one is
-		shown = e.began.certificate
+	shown, keys := next.certificate, next.keys
+	if e.began != nil { // it is these that become what the new ones are
+		shown, keys = e.began.certificate, e.began.keys
 	}
 	if next.Peers, next.PeerRoots, err = peers(e.cfg, f, shown); err != nil {
 		return nil, err
 	}
-	next.Namespaces, next.Freshness = namespaces(f), freshness(&f.Edge)
-	next.WebhookSecret = webhookSecret(e.cfg.Datacenter, next.peerSecret)
+	next.Namespaces, next.Freshness = namespaces(f, e.cfg.Datacenter), freshness(&f.Edge)
+	next.WebhookSecrets = webhookSecrets(e.cfg.Datacenter, keys)
 	next.Machine, next.OwnsTags = machine(f), ownsTags(f, e.cfg.Datacenter)
 	return next, nil
 }
@@ -113,10 +134,11 @@ func (e *Edge) harborsAddress() fleet.URL {
 	return e.began.fleet.Datacenters[e.cfg.Datacenter].Harbor
 }
 
-// warn says of which upstreams Harbor alone fetches, where that was not said before.
-func (e *Edge) warn(before map[string]string) {
+// warn says what is in force and may surprise, where that was not said before.
+func (e *Edge) warn(before *reading) {
+	warnOfIdle(before.fleet, e.now.fleet, e.cfg.Log)
 	for project, why := range e.now.without {
-		if before[project] != why {
+		if before.without[project] != why {
 			e.cfg.Log.Warn("the edge has no way of its own to an upstream; only Harbor fetches from there", "project", project, "err", why)
 		}
 	}
@@ -128,44 +150,52 @@ func (e *Edge) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if pending := e.needRestart(next); len(pending) > 0 {
-		e.cfg.Log.Warn("changed, and needs a restart: all else is in force", "fields", pending)
-	}
 	if e.began.certificate != nil && next.certificate != nil {
 		e.began.certificate.Use(next.certificate)
 	}
-	if !slices.EqualFunc(e.now.tokenKeys, next.tokenKeys, func(a, b *rsa.PublicKey) bool { return a.Equal(b) }) {
+	otherKeys := e.began.keys.Take(next.keys)
+	if otherKeys || !slices.EqualFunc(e.now.tokenKeys, next.tokenKeys, func(a, b *rsa.PublicKey) bool { return a.Equal(b) }) {
 		e.access.UseKeys(next.tokenKeys)
 	}
 	e.access.UseGrace(time.Duration(*next.fleet.Edge.OutageGrace))
 	e.handler.Reload(next.Settings)
-	before := e.now.without
+	before := e.now
 	e.now = next
 	e.warn(before)
+	e.warnOfRestart()
 	return nil
 }
 
-// needRestart are the fields that are others than when the edge began, and that it takes
-// at its start alone.
-func (e *Edge) needRestart(next *reading) (fields []string) {
-	was, is := &e.began.fleet.Edge, &next.fleet.Edge
-	for _, field := range []struct {
-		name    string
-		differs bool
-	}{
-		{"datacenters." + e.cfg.Datacenter + ".harbor", e.harborsAddress() != next.fleet.Datacenters[e.cfg.Datacenter].Harbor},
+// restart is a field that a daemon takes at its start alone, and whether it is another than then.
+type restart struct {
+	field   string
+	differs bool
+}
+
+// warnOfRestart names the fields that differ, in one line.
+func warnOfRestart(log *slog.Logger, all []restart) {
+	var fields []string
+	for _, r := range all {
+		if r.differs {
+			fields = append(fields, r.field)
+		}
+	}
+	if len(fields) > 0 {
+		log.Warn("changed in the fleet file, and needs a restart; all else is in force", "fields", fields)
+	}
+}
+
+func (e *Edge) warnOfRestart() {
+	was, is := &e.began.fleet.Edge, &e.now.fleet.Edge
+	warnOfRestart(e.cfg.Log, []restart{
+		{"datacenters." + e.cfg.Datacenter + ".harbor", e.harborsAddress() != e.now.fleet.Datacenters[e.cfg.Datacenter].Harbor},
 		{"edge.listen", was.Listen != is.Listen},
 		{"edge.metrics", was.Metrics != is.Metrics},
 		{"edge.admin", was.Admin != is.Admin},
 		{"edge.plain_http", was.PlainHTTP != is.PlainHTTP},
-		{"edge.tls", (e.began.certificate == nil) != (next.certificate == nil)},
+		{"edge.tls", (e.began.certificate == nil) != (e.now.certificate == nil)},
 		{"edge.store.path", was.Store.Path != is.Store.Path},
 		{"edge.store.size", was.Store.Size != is.Store.Size},
-		{"edge.peers.key", e.began.peerSecret != next.peerSecret},
-	} {
-		if field.differs {
-			fields = append(fields, field.name)
-		}
-	}
-	return fields
+		{"edge.peers.key", (e.began.keys == nil) != (e.now.keys == nil)},
+	})
 }

@@ -145,7 +145,7 @@ func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name s
 			return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}
 		}
 	}
-	if source.Password, err = secrets.Get(ctx, cache.Password); err != nil {
+	if source.Password, err = secrets.GetFor(ctx, cache.Password, name); err != nil {
 		return nil, noWay{fmt.Errorf("projects.cache.%s.password: %w", name, err), true}
 	}
 	source.Wrap = cfg.tracing.wrapper("upstream-"+name, "")
@@ -164,7 +164,7 @@ func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fl
 	all, without = map[string]*registry.Source{}, map[string]string{}
 	for name, cache := range f.Projects.Cache.Items {
 		project := naming.Cache + name
-		s, err := upstream(ctx, cfg, secrets, name, cache)
+		s, err := upstream(ctx, cfg, secrets, name, cache.In(cfg.Datacenter))
 		var no noWay
 		switch {
 		case err == nil:
@@ -178,17 +178,18 @@ func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fl
 	return all, without, nil
 }
 
-// namespaces are the managed projects of the fleet file.
-func namespaces(f *fleet.Fleet) (all []namespace.Namespace) {
+// namespaces are the managed projects of the fleet file, as a datacenter has them.
+func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
 	for name, cache := range f.Projects.Cache.Items {
+		cache = cache.In(datacenter)
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {
 		ns := namespace.Namespace{Project: naming.Repl + name, Kind: namespace.Repl}
-		for _, image := range repl.Images {
+		for _, image := range repl.In(datacenter).Images {
 			ns.Rules = append(ns.Rules, namespace.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
 		}
 		all = append(all, ns)

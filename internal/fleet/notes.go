@@ -1,0 +1,257 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Note is something in a file that can be so, and is seldom meant.
+type Note struct {
+	Line    int    // 0: of what is not written
+	Field   string // as edge.touch
+	Message string
+	Idle    bool // it is written, and does nothing
+}
+
+// String is the note as "edge.touch (line 12): message".
+func (n Note) String() string {
+	if n.Line > 0 {
+		return fmt.Sprintf("%s (line %d): %s", n.Field, n.Line, n.Message)
+	}
+	return n.Field + ": " + n.Message
+}
+
+// notes are what is said of a file that has no fault.
+type notes struct {
+	*decoder
+	f *Fleet
+}
+
+func (n *notes) add(path, format string, args ...any) {
+	n.f.Notes = append(n.f.Notes, Note{n.lines[path], path, fmt.Sprintf(format, args...), false})
+}
+
+// idle notes a field that does nothing, if it is written.
+func (n *notes) idle(path, format string, args ...any) {
+	if n.written(path) {
+		n.f.Notes = append(n.f.Notes, Note{n.lines[path], path, fmt.Sprintf(format, args...), true})
+	}
+}
+
+func (f *Fleet) note(d *decoder) {
+	n := &notes{d, f}
+	n.names()
+	n.idleFields()
+	n.listeners()
+	n.edge()
+	if f.GSLB != nil {
+		n.gslb()
+	}
+	n.projects()
+	slices.SortStableFunc(f.Notes, func(a, b Note) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Field, b.Field)) })
+}
+
+// names are what leads somewhere else than it is meant to.
+func (n *notes) names() {
+	f := n.f
+	if !strings.Contains(f.Domain, ".") && f.Domain != "localhost" {
+		n.add("domain", "%s has no dot: docker and containerd take it for a path on Docker Hub, not for a registry", f.Domain)
+	}
+	for _, name := range sorted(f.Datacenters) {
+		dc, path := f.Datacenters[name], "datacenters."+name
+		for field, address := range map[string]URL{"edge": dc.Edge, "harbor": dc.Harbor} {
+			host := strings.ToLower(nameOf(address))
+			switch {
+			case host == f.Domain && (len(f.Datacenters) > 1 || field == "harbor"):
+				n.add(path+"."+field, "%s is the one name: it leads to the nearest edge, whichever that is; write a name of this %s alone", f.Domain, field)
+			case f.GSLB != nil && n.delegated(host):
+				n.add(path+"."+field, "%s is in the zone that is delegated to the fleet's name servers, and they know no such name; write one outside of it", host)
+			}
+		}
+		if strings.HasPrefix(string(dc.Edge), "http://") && !loopback(nameOf(dc.Edge)) && len(f.Datacenters) > 1 {
+			n.add(path+".edge", "other datacenters come here without TLS: content and tokens pass in the clear; write https://, with edge.tls or something before the edge that has a certificate")
+		}
+		if l := dc.Location; l != nil && !(n.written(path+".location.latitude") && n.written(path+".location.longitude")) {
+			n.add(path+".location", "it has no latitude and longitude, and counts as 0, 0: in the sea off Africa")
+		}
+	}
+	if v := f.Secrets.Vault.Address; strings.HasPrefix(string(v), "http://") && !loopback(nameOf(v)) {
+		n.add("secrets.vault.address", "secrets pass without TLS; write https://")
+	}
+}
+
+// delegated reports whether a host is below a name that the fleet's name servers answer for.
+func (n *notes) delegated(host string) bool {
+	for _, name := range append([]string{n.f.Domain}, sorted(n.f.GSLB.Names)...) {
+		if strings.HasSuffix(host, "."+name) && n.f.GSLB.Names[host] == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// idleFields are those that are written and that nobody reads, as the file is.
+func (n *notes) idleFields() {
+	f := n.f
+	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
+	n.idle("gslb.witnesses", "they do nothing yet: each name server judges by its own probes alone")
+	n.idle("gslb.dnssec.key", "it does nothing yet: answers are not signed; let the parent have no DS for the name")
+	for _, name := range sorted(f.Datacenters) {
+		for _, field := range []string{"addresses", "networks", "gslb", "weight", "probe"} {
+			if f.GSLB == nil {
+				n.idle("datacenters."+name+"."+field, "it does nothing without name servers; write gslb: {} for them")
+			}
+		}
+	}
+	if f.Secrets.Vault.Address != "" && !n.f.usesVault() {
+		n.idle("secrets.vault", "no vault: reference in the file needs it")
+	}
+	if len(f.Datacenters) == 1 {
+		for _, name := range append([]string{"defaults"}, sorted(f.Projects.MultiDC.Items)...) {
+			for _, field := range []string{"replication", "robots.sync"} {
+				n.idle("projects.multi-dc."+name+"."+field, "it does nothing: there is one datacenter, and nothing to replicate to")
+			}
+		}
+	}
+	for path, r := range f.retentions() {
+		if r != nil && r.Always && (*r != Retention{Always: true}) {
+			n.idle(path+".always", "with it everything is kept, and the rules beside it do nothing")
+		}
+	}
+	if g := f.GSLB; g != nil {
+		if g.Panic == "backup" && f.primaries() == len(f.Datacenters) {
+			n.idle("gslb.panic", "there is no datacenter with role: backup; it acts as last-good")
+		}
+		if g.GeoIP != "" && !slices.ContainsFunc(sorted(f.Datacenters), func(name string) bool { return f.Datacenters[name].Location != nil }) {
+			n.idle("gslb.geoip", "it does nothing: no datacenter has a location")
+		}
+	}
+}
+
+// listeners are what stands in each other's way, or open to everybody.
+func (n *notes) listeners() {
+	f := n.f
+	open := func(path, address string) {
+		if host := hostOfListener(address); !loopback(host) {
+			n.add(path, "%s is reachable from other machines, and nobody logs in there; write 127.0.0.1:%s, or let a firewall keep others out", address, portOf(address))
+		}
+	}
+	open("edge.admin", f.Edge.Admin)
+	g := f.GSLB
+	if g == nil {
+		return
+	}
+	open("gslb.admin", g.Admin)
+	for _, own := range gslbListeners(g) {
+		for _, of := range edgeListeners(&f.Edge) {
+			if overlap(own.address, of.address) {
+				n.add(own.path, "%s is taken by %s (%s) where edge and name server are on one machine", own.address, of.path, of.address)
+			}
+		}
+	}
+}
+
+func (n *notes) edge() {
+	e := &n.f.Edge
+	if e.Robot.Secret.IsZero() {
+		n.add("edge.robot.secret", "it is not set: edges fetch with the credentials of the client who asks first, and learn nothing of projects that were deleted and made again")
+	}
+	if e.Store.Size < 1<<30 {
+		n.add("edge.store.size", "%s is less than one large layer has; write 100GiB", e.Store.Size)
+	}
+	if e.TLS.Certificate != "" && e.TLS.Certificate == e.TLS.Key {
+		n.add("edge.tls.key", "it is the certificate's file too; that is right only if both are in it")
+	}
+	for path, v := range map[string]*Duration{"edge.freshness.cache": e.Freshness.Cache, "edge.freshness.repl": e.Freshness.Repl, "edge.freshness.multi-dc": e.Freshness.MultiDC} {
+		if *v > Duration(day) {
+			n.add(path, "a tag that has moved is seen up to %s later", *v)
+		}
+	}
+	if *e.OutageGrace > Duration(7*day) {
+		n.add("edge.outage_grace", "who lost their permission pulls for up to %s more, while no Harbor can be asked", *e.OutageGrace)
+	}
+	n.peers()
+}
+
+// peers says what edges of several datacenters do without.
+func (n *notes) peers() {
+	f, edges := n.f, 0
+	for _, dc := range f.Datacenters {
+		if dc.Edge != "" {
+			edges++
+		}
+	}
+	switch {
+	case len(f.Datacenters) < 2:
+	case edges < 2 || f.Edge.Peers.Key.IsZero() && f.Edge.Peers.CA == "":
+		n.add("edge.peers.key", "it (or edge.peers.ca) and the datacenters' edge addresses are not both set: edges do not stand in for each other, and what Harbor granted does not outlast a restart")
+	case f.Edge.Peers.Key.IsZero():
+		n.add("edge.peers.key", "it is not set: what Harbor granted does not outlast a restart of an edge, nor count at another one")
+	case len(f.Harbor.TokenCertificates) == 0 && len(f.Projects.MultiDC.Items) > 0:
+		n.add("harbor.token_certificates", "they are not set: while a Harbor is down its clients can pull, but not push to a peer's; list the certificates of all Harbors' token services, or one that they share")
+	}
+}
+
+func (n *notes) gslb() {
+	g, servers := n.f.GSLB, 0
+	for _, dc := range n.f.Datacenters {
+		servers += len(dc.GSLB)
+	}
+	if servers == 0 {
+		n.add("datacenters", "none has gslb addresses, so the zone names no name servers; write the addresses that the parent zone delegates to")
+	}
+	ttls := map[string]*Duration{"gslb.ttl": g.TTL}
+	for name, own := range g.Names {
+		ttls["gslb.names."+name+".ttl"] = own.TTL
+	}
+	for path, ttl := range ttls {
+		if *ttl > Duration(10*time.Minute) && n.written(path) {
+			n.add(path, "clients go to a datacenter that is down for up to %s more; 30s is usual", *ttl)
+		}
+	}
+	if out := time.Duration(g.Probe.Interval + g.Probe.Timeout + Duration(g.Probe.Fall-1)*g.Probe.Confirm); out > time.Minute {
+		n.add("gslb.probe", "a datacenter that is down is answered with for up to %v", out)
+	}
+	if g.Probe.Hold > Duration(time.Hour) {
+		n.add("gslb.probe.hold", "a datacenter that is well again gets no clients for %s", g.Probe.Hold)
+	}
+}
+
+func (n *notes) projects() {
+	own := map[string]string{place("https://" + n.f.Domain): "the fleet itself"}
+	for name, dc := range n.f.Datacenters {
+		own[place(string(dc.Harbor))], own[place(string(dc.Edge))] = "the Harbor of "+name, "the edge of "+name
+	}
+	delete(own, "")
+	for _, name := range sorted(n.f.Projects.Cache.Items) {
+		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
+		if c.Endpoint.path() != "" {
+			n.add(path+".endpoint", "it has a path, below which Harbor alone finds the registry: the edge has no way there of its own while Harbor is down")
+		}
+		if whose := own[place(string(c.Endpoint))]; whose != "" {
+			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
+		}
+		n.quota(path, c.Quota)
+	}
+	for name, m := range n.f.Projects.MultiDC.Items {
+		n.quota("projects.multi-dc."+name, m.Quota)
+	}
+	for name, r := range n.f.Projects.Repl.Items {
+		n.quota("projects.repl."+name, r.Quota)
+	}
+}
+
+func (n *notes) quota(path string, quota Size) {
+	if quota > 0 && quota < 1<<20 {
+		n.add(path+".quota", "no layer fits in %s; is a unit missing, as in 10GiB?", quota)
+	}
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -87,15 +87,12 @@ func (r *Ring) Use(secret, previous string) error {
 	return nil
 }
 
-// Take replaces the secrets by those of another ring, and reports whether they are others.
-// A nil Ring stays one, and takes the place of none.
-func (r *Ring) Take(next *Ring) (changed bool) {
-	if r == nil || next == nil {
-		return false
+// Take replaces the secrets by those of another ring. A nil Ring stays one, and takes the
+// place of none.
+func (r *Ring) Take(next *Ring) {
+	if r != nil && next != nil {
+		r.keys.Store(next.keys.Load())
 	}
-	before, after := r.For(Peers), next.For(Peers)
-	r.keys.Store(next.keys.Load())
-	return !slices.EqualFunc(before, after, func(a, b Key) bool { return a.ID == b.ID })
 }
 
 // derive makes the key of a purpose, and its ID from that key (RFC 5869).

@@ -153,8 +153,8 @@ func (e *Edge) reload(ctx context.Context) error {
 	if e.began.certificate != nil && next.certificate != nil {
 		e.began.certificate.Use(next.certificate)
 	}
-	otherKeys := e.began.keys.Take(next.keys)
-	if otherKeys || !slices.EqualFunc(e.now.tokenKeys, next.tokenKeys, func(a, b *rsa.PublicKey) bool { return a.Equal(b) }) {
+	e.began.keys.Take(next.keys)
+	if !slices.EqualFunc(e.now.tokenKeys, next.tokenKeys, func(a, b *rsa.PublicKey) bool { return a.Equal(b) }) {
 		e.access.UseKeys(next.tokenKeys)
 	}
 	e.access.UseGrace(time.Duration(*next.fleet.Edge.OutageGrace))

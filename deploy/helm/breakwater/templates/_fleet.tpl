@@ -55,6 +55,20 @@ so that one file serves all deployments. Strings, all of them.
   | toYaml -}}
 {{- end -}}
 
+{{/* What an edge takes from the fleet file at its start alone. */}}
+{{- define "breakwater.edgeStart" -}}
+{{- $fleet := include "breakwater.fleet" . | fromYaml -}}
+{{- $edge := $fleet.edge | default dict -}}
+{{- $own := get ($fleet.datacenters | default dict) .Values.datacenter | default dict -}}
+{{- dict
+  "listeners" (pick $edge "listen" "metrics" "admin" "plain_http")
+  "tls" (hasKey $edge "tls")
+  "store" ($edge.store | default dict)
+  "harbor" ($own.harbor | default "")
+  "key" (hasKey ($edge.peers | default dict) "key")
+  | toJson -}}
+{{- end -}}
+
 {{/* The port of an address to listen on. */}}
 {{- define "breakwater.port" -}}
 {{- regexReplaceAll "^.*:" . "" -}}

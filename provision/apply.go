@@ -26,6 +26,8 @@ type Result struct {
 	Outcome string `json:"outcome"` // done, failed, half done, deferred or stopped
 	Why     string `json:"why,omitempty"`
 	Away    bool   `json:"away,omitempty"` // it waits for a Harbor that cannot be reached
+
+	root string // of a deferred one, why the first of what it needs is not there
 }
 
 // run does the changes of a plan, each as soon as what it needs is there, all
@@ -81,8 +83,8 @@ func (r *run) change(ctx context.Context, c Change) Result {
 		result.failed(ctx, err)
 		return result
 	}
-	if missing, unreached := r.await(c); missing != "" {
-		result.Outcome, result.Why, result.Away = Deferred, missing, unreached
+	if missing := r.await(c); missing != nil {
+		result.Outcome, result.Why, result.Away, result.root = Deferred, missing.why, missing.away, missing.root
 		return result
 	}
 	if c.Action == Refuse {
@@ -141,9 +143,14 @@ type deferral string
 
 func (d deferral) Error() string { return string(d) }
 
-// await waits for what the change needs, and says what is missing, and whether that is
-// because somebody cannot be reached.
-func (r *run) await(c Change) (missing string, unreached bool) {
+// missing is what a change needs and is not there.
+type missing struct {
+	why, root string
+	away      bool // because somebody cannot be reached
+}
+
+// await waits for what the change needs, and says what is missing.
+func (r *run) await(c Change) *missing {
 	for _, k := range c.needs {
 		if ended := r.ended[k]; ended != nil {
 			<-ended
@@ -151,7 +158,8 @@ func (r *run) await(c Change) (missing string, unreached bool) {
 			needed := *r.results[k]
 			r.mu.Unlock()
 			if needed.Outcome != Done {
-				return fmt.Sprintf("it needs %s, which is not done (%s)", k, needed.Outcome), needed.Away
+				root := cmp.Or(needed.root, map[bool]string{true: needed.Why}[needed.Away], "what it needs is not done")
+				return &missing{fmt.Sprintf("it needs %s, which is not done (%s)", k, needed.Outcome), root, needed.Away}
 			}
 			continue
 		}
@@ -160,10 +168,23 @@ func (r *run) await(c Change) (missing string, unreached bool) {
 		}
 		if h := r.plan.have[k.Datacenter]; c.Action != Delete && (h == nil || h.get(k.Kind, k.Name) == nil) {
 			away := slices.ContainsFunc(r.plan.Faults, func(f Fault) bool { return f.Datacenter == k.Datacenter && f.Away })
-			return fmt.Sprintf("it needs %s, and %s cannot be read", k, k.Datacenter), away
+			root := k.Datacenter + " cannot be read"
+			return &missing{fmt.Sprintf("it needs %s, and %s", k, root), root, away}
 		}
 	}
-	return "", false
+	return nil
+}
+
+// Waiting are the changes that are deferred, for a person to read: of many that wait for
+// the same it is said once.
+func Waiting(results []Result) []string {
+	var all []note
+	for _, r := range results {
+		if r.Outcome == Deferred {
+			all = append(all, note{r.Key, cmp.Or(r.root, r.Why)})
+		}
+	}
+	return folded(all)
 }
 
 func (r *run) id(k Key) int64 {

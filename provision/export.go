@@ -24,6 +24,7 @@ type ExportOptions struct {
 	// Secret is where secrets are to be found, for Harbor shows none: a reference with
 	// {what} in it, as vault:secret/harbor#{what}.
 	Secret string
+	Vault  string // the address of the Vault that Secret leads to; "": an example's, which is noted
 }
 
 // exporter writes what Harbors have as a fleet file.
@@ -33,8 +34,9 @@ type exporter struct {
 	have    map[string]*having
 	out     strings.Builder
 	notes   []string
-	found   []Fault         // notes, by datacenter
+	found   []note          // of objects
 	unsaid  map[string]bool // projects of which it is said that they are not as they are
+	left    map[string]bool // fields of the fleet file, as projects.cache.hub, that it would not take: they are left out
 }
 
 // Export writes existing Harbors as a fleet file. What the fleet file cannot say, and so
@@ -42,7 +44,7 @@ type exporter struct {
 // made the file plans to nothing.
 func Export(ctx context.Context, o ExportOptions) (file string, notes []string, err error) {
 	if !strings.Contains(o.Secret, "{what}") {
-		return "", nil, errors.New("the reference to secrets has no {what} in it, and all would be one: write vault:secret/harbor#{what}")
+		return "", nil, errors.New("the reference to secrets has no {what} in it, and all would be one: write file:/etc/breakwater/secrets/{what}")
 	}
 	if len(o.Harbors) == 0 {
 		return "", nil, errors.New("there is no Harbor to export")
@@ -51,19 +53,22 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 	if err != nil {
 		return "", nil, err
 	}
-	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}, unsaid: map[string]bool{}}
+	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}, left: map[string]bool{}}
 	for _, name := range x.names {
-		h, err := newHarbor(strings.TrimRight(o.Harbors[name], "/"), o.Username, o.Password, trust)
+		h, err := newHarbor(address(o.Harbors[name]), o.Username, o.Password, trust)
 		if err != nil {
 			return "", nil, err
 		}
 		defer h.close()
 		if x.have[name], err = h.read(ctx, name, nil); err != nil {
-			return "", nil, fmt.Errorf("%s: %w", name, plain(err))
+			return "", nil, fmt.Errorf("%s: %s", name, h.faultOf(err))
 		}
 	}
-	x.write()
-	x.rest()
+	f, err := x.loadable()
+	if err != nil {
+		return "", nil, err
+	}
+	x.rest(f)
 	return x.out.String(), x.notes, nil
 }
 
@@ -77,12 +82,20 @@ func (x *exporter) secret(what string) string {
 
 // first is the object in the first datacenter that has it.
 func (x *exporter) first(kind, name string) *entry {
-	for _, datacenter := range x.names {
-		if e := x.have[datacenter].get(kind, name); e != nil {
-			return e
-		}
+	if h := x.have[x.at(kind, name).Datacenter]; h != nil {
+		return h.get(kind, name)
 	}
 	return nil
+}
+
+// at is the object's key in the first datacenter that has it.
+func (x *exporter) at(kind, name string) Key {
+	for _, datacenter := range x.names {
+		if x.have[datacenter].get(kind, name) != nil {
+			return Key{datacenter, kind, name}
+		}
+	}
+	return Key{Kind: kind, Name: name}
 }
 
 // all are the names of a kind, in any datacenter.
@@ -100,15 +113,25 @@ func (x *exporter) all(kind string) []string {
 
 func (x *exporter) write() {
 	x.line(0, "# Written by breakwater provision export. Harbor shows no secrets: put them where the references say.")
-	x.line(0, "domain: %s\ndatacenters:", x.options.Domain)
+	x.line(0, "domain: %q\ndatacenters:", x.options.Domain)
+	var unknown []string
 	for _, name := range x.names {
-		fields := fmt.Sprintf("harbor: %q", x.options.Harbors[name])
+		fields := fmt.Sprintf("harbor: %q", address(x.options.Harbors[name]))
 		if edge := x.edge(name); edge != "" {
-			fields += fmt.Sprintf(", edge: %q", edge)
+			x.line(1, "%s: { %s, edge: %q }", key(name), fields, edge)
+		} else {
+			x.line(1, "%s: { %s }  # and edge: \"https://…\", once there is one", key(name), fields)
+			unknown = append(unknown, name)
 		}
-		x.line(1, "%s: { %s }", name, fields)
 	}
+	if len(unknown) > 0 {
+		x.note("%s: no webhook of breakwater's says where the edge is: write datacenters.<name>.edge, where there is one", strings.Join(unknown, ", "))
+	}
+	x.writeVault()
 	x.line(0, "harbor:\n  username: %q\n  password: %s", x.options.Username, x.secret("admin-password"))
+	if x.options.CA != "" {
+		x.line(1, "ca: %q", x.options.CA)
+	}
 	if prefix := x.have[x.names[0]].prefix; prefix != "robot$" {
 		x.line(1, "robot_prefix: %q", prefix)
 	}
@@ -131,7 +154,7 @@ func (x *exporter) writeOIDC() {
 		return
 	}
 	c := e.object.(configuration)
-	if c["auth_mode"] != "oidc_auth" {
+	if c["auth_mode"] != "oidc_auth" || x.left["harbor.oidc"] {
 		return
 	}
 	x.line(1, "oidc:")
@@ -242,12 +265,14 @@ func (x *exporter) project(full, name string, fields ...string) {
 	if len(differ) > 0 {
 		all = append(all, "datacenters: { "+strings.Join(differ, ", ")+" }")
 	}
-	x.line(2, "%s: { %s }", name, strings.Join(all, ", "))
+	x.line(2, "%s: { %s }", key(name), strings.Join(all, ", "))
 }
 
+// projects are those whose names begin with the prefix, without it, as far as they are
+// written.
 func (x *exporter) projects(prefix string) (names []string) {
 	for _, full := range x.all(kindProject) {
-		if name, ok := strings.CutPrefix(full, prefix); ok {
+		if name, ok := strings.CutPrefix(full, prefix); ok && !x.unsaid[full] {
 			names = append(names, name)
 		}
 	}
@@ -298,7 +323,11 @@ func (x *exporter) writeCaches() {
 		e := x.first(kindRegistry, of)
 		if e == nil || of != name {
 			x.unsaid[naming.Cache+name] = true
-			x.note("project %s is no cache of a registry %q, as breakwater names them (its registry is %q); it is left out", naming.Cache+name, name, of)
+			why := "it is left out, being no cache of a registry"
+			if of != "" {
+				why = fmt.Sprintf("it is left out: its registry is %q, and breakwater gives that the project's own name, without %s", of, naming.Cache)
+			}
+			x.noteOf(x.at(kindProject, naming.Cache+name), why)
 			continue
 		}
 		r := e.object.(*registry)
@@ -340,7 +369,7 @@ func (x *exporter) writeRepls() {
 		}
 		if len(images) == 0 {
 			x.unsaid[naming.Repl+name] = true
-			x.note("project %s has no replication into it; it is left out", naming.Repl+name)
+			x.noteOf(x.at(kindProject, naming.Repl+name), "it is left out: there is no replication into it")
 			continue
 		}
 		x.project(naming.Repl+name, name, append(choices, "images: ["+strings.Join(images, ", ")+"]")...)

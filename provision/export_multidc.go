@@ -2,7 +2,6 @@ package provision
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +40,7 @@ func (x *exporter) writeEdge() {
 	}
 	x.line(0, "edge:\n  plain_http: true  # or its certificate: tls")
 	if robot != "" {
-		x.line(1, "robot: { name: %s, secret: %s }", robot, x.secret("robot-password/edge"))
+		x.line(1, "robot: { name: %q, secret: %s }", robot, x.secret("robot-password/edge"))
 	}
 	if known { // what webhooks show is derived from it
 		x.line(1, "peers: { key: %s }", x.secret("peer-key"))
@@ -93,7 +92,7 @@ func (x *exporter) replication(datacenter, full string) string {
 	if owner == fleet.TagsEdges && !x.edgesOwn() {
 		// Neither is push written: by default it is none now, and on events once there are edges.
 		x.unsaid[full] = true
-		x.notes = append(x.notes, fmt.Sprintf("%s: %s is replicated without its tags, as with tags: edges, which needs what this Harbor does not say: every datacenter's edge, edge.robot and edge.peers; write them before an apply", datacenter, full))
+		x.noteOf(Key{datacenter, kindProject, full}, "it is replicated without its tags, as with tags: edges, which needs what this Harbor does not say: every datacenter's edge, edge.robot and edge.peers; write them before an apply")
 	} else {
 		all = append(all, "push: "+push, "tags: "+owner)
 	}
@@ -118,7 +117,7 @@ func (x *exporter) edgesOwn() bool {
 
 // writeSystem writes what concerns the whole Harbor, where it is not as Harbor is born.
 func (x *exporter) writeSystem() {
-	if e := x.first(kindConfiguration, "settings"); e != nil {
+	if e := x.first(kindConfiguration, "settings"); e != nil && !x.left["harbor.settings"] {
 		c := e.object.(configuration)
 		var all []string
 		if v := c["project_creation_restriction"]; v != "everyone" && v != "" {
@@ -133,7 +132,7 @@ func (x *exporter) writeSystem() {
 			x.line(1, "settings: { %s }", strings.Join(all, ", "))
 		}
 	}
-	if e := x.first(kindGC, "schedule"); e != nil {
+	if e := x.first(kindGC, "schedule"); e != nil && !x.left["harbor.gc"] {
 		if c := e.object.(*collection); c.cron != "" {
 			every := cmp.Or(interval(c.cron), 24*time.Hour)
 			x.line(1, "gc: { every: %s, untagged: %t }", duration(every), c.untagged)

@@ -12,12 +12,7 @@ import (
 
 // rest says what the file that was written does not: what an apply of it would change, make
 // or leave out. It is found as a plan finds it, so nothing is forgotten.
-func (x *exporter) rest() {
-	f, err := fleet.Load("the export", []byte(x.out.String()))
-	if err != nil {
-		x.note("what is written is no whole fleet file yet: %v", err)
-		return
-	}
+func (x *exporter) rest(f *fleet.Fleet) {
 	w := &wanting{fleet: f, secret: func(fleet.Ref, string) string { return "" }, prefixes: map[string]string{}}
 	for name, h := range x.have {
 		w.prefixes[name] = h.prefix
@@ -35,32 +30,28 @@ func (x *exporter) rest() {
 			for _, f := range c.Fields {
 				fields = append(fields, f.Name+": "+f.Text())
 			}
-			x.noteOf(c.Datacenter, fmt.Sprintf("an apply would change %s %s: %s", c.Kind, c.Name, strings.Join(fields, "; ")))
+			x.noteOf(c.Key, "an apply would change it: "+strings.Join(fields, "; "))
 		}
 	}
 	for _, name := range sortedKeys(makes) {
-		x.noteOf(name, "an apply would make what it does not have: "+strings.Join(makes[name], ", "))
+		x.noteOf(Key{Datacenter: name}, "an apply would make what it does not have: "+few(makes[name]))
 	}
 	for _, name := range x.names {
 		for _, k := range slices.SortedFunc(maps.Keys(x.have[name].entries), Key.compare) {
 			if text := x.leftOut(want, k, x.have[name].entries[k].object); text != "" {
-				x.noteOf(name, text)
+				x.noteOf(k, text)
 			}
 		}
 	}
-	for _, f := range Together(x.found) {
-		x.note("%s: %s", f.Datacenter, f.Message)
-	}
+	x.notes = append(x.notes, folded(x.found)...)
 }
 
 func (x *exporter) note(format string, args ...any) {
 	x.notes = append(x.notes, fmt.Sprintf(format, args...))
 }
 
-// noteOf is a note of one datacenter; others of which the same is true are named with it.
-func (x *exporter) noteOf(datacenter, text string) {
-	x.found = append(x.found, Fault{Datacenter: datacenter, Message: text})
-}
+// noteOf is a note of one object; others of which the same is true are named with it.
+func (x *exporter) noteOf(k Key, text string) { x.found = append(x.found, note{k, text}) }
 
 // projectOfKey is the project on which an object hangs; "": on none.
 func projectOfKey(k Key) string {
@@ -88,7 +79,7 @@ func (x *exporter) leftOut(want *wanted, k Key, o object) string {
 	switch {
 	case want.objects[k] != nil:
 		if unsaid := x.have[k.Datacenter].unsaid[k.Name]; k.Kind == kindProject && len(unsaid) > 0 {
-			return fmt.Sprintf("project %s has what the fleet file does not, and apply leaves as it is: %s", k.Name, strings.Join(unsaid, ", "))
+			return "it has what the fleet file does not, and apply leaves as it is: " + strings.Join(unsaid, ", ")
 		}
 		return ""
 	case k.Kind == kindConfiguration || k.Kind == kindGC:
@@ -101,14 +92,14 @@ func (x *exporter) leftOut(want *wanted, k Key, o object) string {
 		if x.unsaid[k.Name] || k.Name == "library" { // every Harbor is born with that one
 			return ""
 		}
-		return "project " + k.Name + " is left out" + map[bool]string{true: ": its name begins with none of " + strings.Join(managed, ", ")}[!isManaged(k.Name)]
+		return "it is left out" + map[bool]string{true: ", as its name begins with none of " + strings.Join(managed, ", ")}[!isManaged(k.Name)]
 	case project.Name != "" && k.Kind != kindPolicy && want.objects[project] == nil:
 		return "" // the project is named
 	}
 	if m, ok := o.(*member); ok && m.person && (m.group == administrator || m.group == x.options.Username) {
 		return ""
 	}
-	return k.Kind + " " + k.Name + " is left out"
+	return "it is left out"
 }
 
 func isManaged(project string) bool {
@@ -121,7 +112,7 @@ func (x *exporter) public(full string) bool {
 	for _, name := range x.names {
 		if e := x.have[name].get(kindProject, full); e != nil && e.object.(*project).public && strings.HasPrefix(full, naming.MultiDC) {
 			x.unsaid[full] = true
-			x.noteOf(name, "project "+full+" is left out: it is public, and multi-dc projects of a fleet file are not")
+			x.noteOf(Key{name, kindProject, full}, "it is left out: it is public, and multi-dc projects of a fleet file are not")
 		}
 	}
 	return x.unsaid[full]

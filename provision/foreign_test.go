@@ -124,9 +124,9 @@ func TestExportSaysAllThatItDoesNotSay(t *testing.T) {
 	call(t, f.harbors["dc2"], "PUT", "/registries/"+id(r), map[string]any{"description": "another"})
 	file, notes := f.export(t, t.TempDir())
 	text := strings.Join(notes, "\n")
-	for _, want := range []string{"multi-dc-public is left out: it is public", "immutable tags multi-dc-odd v* in repos a/** is left out", "immutable tags multi-dc-odd off* is left out", `project cache-manual is no cache`, "project team-a is left out", "registry weird is left out",
-		"robot multi-dc-repo1+mine is left out", "multi-dc-odd has what the fleet file does not, and apply leaves as it is: prevent_vul: true, severity: high", "change replication multi-dc-repo1 from dc2: speed: 512 -> 0; disabled: true -> false",
-		"dc2: an apply would change registry quay.io: description: another", "an apply would make what it does not have: retention multi-dc-odd"} {
+	for _, want := range []string{"project multi-dc-public: it is left out: it is public", "immutable tags multi-dc-odd off*, multi-dc-odd v* in repos a/**: it is left out", `project cache-manual: it is left out, being no cache`, "project team-a: it is left out", "registry weird: it is left out",
+		"robot multi-dc-repo1+mine: it is left out", "multi-dc-odd: it has what the fleet file does not, and apply leaves as it is: prevent_vul: true, severity: high", "replication multi-dc-repo1 from dc2: an apply would change it: speed: 512 -> 0; disabled: true -> false",
+		"dc2: registry quay.io: an apply would change it: description: another", "an apply would make what it does not have: retention multi-dc-odd"} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("%q is said %d times", want, strings.Count(text, want))
 		}

@@ -15,6 +15,9 @@ type Finding struct {
 	Field   string `json:"field"` // as projects.repl.kubernetes-core.images[0]
 	Message string `json:"message"`
 	Error   bool   `json:"error"` // it cannot work; the others are for a person to weigh
+
+	project string // whose it is, as the field has it
+	assumed bool   // it comes of defaults alone
 }
 
 func (f Finding) String() string {
@@ -32,10 +35,30 @@ const (
 )
 
 // Lint checks the fleet's topology without touching a Harbor. samples are tags: what
-// each replication rule would take of them is said too.
-func Lint(f *fleet.Fleet, samples []string) (all []Finding) {
+// each replication rule would take of them is said too. It finds nothing in defaults: what
+// they come to is Assumed.
+func Lint(f *fleet.Fleet, samples []string) []Finding {
+	return slices.DeleteFunc(lint(f, samples), func(f Finding) bool { return f.assumed })
+}
+
+// Assumed is what the defaults come to that a person should know, though nobody wrote it.
+func Assumed(f *fleet.Fleet) []Finding {
+	return slices.DeleteFunc(lint(f, nil), func(f Finding) bool { return !f.assumed })
+}
+
+func lint(f *fleet.Fleet, samples []string) (all []Finding) {
 	add := func(isError bool, field, format string, args ...any) {
-		all = append(all, Finding{field, fmt.Sprintf(format, args...), isError})
+		all = append(all, Finding{Field: field, Message: fmt.Sprintf(format, args...), Error: isError})
+	}
+	in := func(project string, lint func()) {
+		before := len(all)
+		lint()
+		for i := range all[before:] {
+			all[before+i].project = project
+		}
+	}
+	assume := func(field, format string, args ...any) {
+		all = append(all, Finding{Field: field, Message: fmt.Sprintf(format, args...), assumed: true})
 	}
 	w := &wanting{fleet: f, secret: func(fleet.Ref, string) string { return "" }, prefixes: map[string]string{}}
 	for _, fault := range w.wants().faults {
@@ -51,15 +74,15 @@ func Lint(f *fleet.Fleet, samples []string) (all []Finding) {
 	}
 	lintEdges(f, add)
 	for _, name := range sortedKeys(f.Projects.MultiDC.Items) {
-		lintMultiDC(f, name, add)
+		in(name, func() { lintMultiDC(f, name, add, assume) })
 	}
 	for _, name := range sortedKeys(f.Projects.Repl.Items) {
-		lintRepl(f, name, samples, add)
+		in(name, func() { lintRepl(f, name, samples, add, assume) })
 	}
 	return all
 }
 
-func lintMultiDC(f *fleet.Fleet, name string, add func(bool, string, string, ...any)) {
+func lintMultiDC(f *fleet.Fleet, name string, add func(bool, string, string, ...any), assume func(string, string, ...any)) {
 	path, p := "projects.multi-dc."+name, f.Projects.MultiDC.Items[name]
 	peers := len(f.Datacenters) - 1
 	writers, quotas := 0, map[fleet.Size]bool{}
@@ -81,15 +104,36 @@ func lintMultiDC(f *fleet.Fleet, name string, add func(bool, string, string, ...
 	case p.Replication.Tags == fleet.TagsEdges:
 		lintEdgesTags(f, path, p, add)
 	case !p.Robots.Sync.IsZero() && !p.AllImmutable():
-		lintHarborsTags(f, path, p, writers, add)
+		say := assume
+		if chosen(f, name, ".replication.push") || chosen(f, name, ".replication.tags") || halfOfEdges(f) {
+			say = func(field, format string, args ...any) { add(false, field, format, args...) }
+		}
+		lintHarborsTags(f, path, p, writers, say)
 	}
-	if r := p.Retention; r != nil && peers > 0 && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && f.Edge.Robot.Secret.IsZero() {
-		add(false, path+".retention", "what is pulled in one datacenter does not count in the others, so theirs delete it and the scheduled pull brings it back; with edge.robot the edges make pulls count")
+	if r := p.Retention; r != nil && peers > 0 && !p.Robots.Sync.IsZero() && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && f.Edge.Robot.Secret.IsZero() {
+		say := assume
+		if chosen(f, name, ".retention") {
+			say = func(field, format string, args ...any) { add(false, field, format, args...) }
+		}
+		say(path+".retention", "what is pulled in one datacenter does not count in the others, so theirs delete it and the scheduled pull brings it back; with edge.robot the edges make pulls count")
 	}
 }
 
+// chosen reports whether the file says something of a multi-dc project, or of all of them.
+func chosen(f *fleet.Fleet, name, field string) bool {
+	path := "projects.multi-dc." + name
+	return f.Written(path+field) || f.Written("projects.multi-dc.defaults"+field) ||
+		slices.ContainsFunc(sortedKeys(f.Datacenters), func(datacenter string) bool { return f.Written(path + ".datacenters." + datacenter + field) })
+}
+
+// halfOfEdges reports whether the file has some of what edges need to own tags: those who
+// wrote it want the rest.
+func halfOfEdges(f *fleet.Fleet) bool {
+	return len(f.EdgesLack()) < len(f.Datacenters)+2 // their addresses, the robot and the peers
+}
+
 // lintHarborsTags says what it costs that replication brings tags too, which can be moved.
-func lintHarborsTags(f *fleet.Fleet, path string, p *fleet.MultiDC, writers int, add func(bool, string, string, ...any)) {
+func lintHarborsTags(f *fleet.Fleet, path string, p *fleet.MultiDC, writers int, say func(string, string, ...any)) {
 	peers := len(f.Datacenters) - 1
 	instead := "write tags: edges"
 	if lack := f.EdgesLack(); len(lack) > 0 {
@@ -98,9 +142,9 @@ func lintHarborsTags(f *fleet.Fleet, path string, p *fleet.MultiDC, writers int,
 	instead += ", immutable_tags, or push: event for the one datacenter that writes"
 	switch {
 	case writers > 1:
-		add(false, path+".replication", "datacenters push to each other, and tags can be moved: a push costs up to %s, and a replication that is late moves a tag back, everywhere; %s", Counted(peers+peers*peers, "execution"), instead)
+		say(path+".replication", "datacenters push to each other, and tags can be moved: a push costs up to %s, and a replication that is late moves a tag back, everywhere; %s", Counted(peers+peers*peers, "execution"), instead)
 	case writers == 0:
-		add(false, path+".replication", "no Harbor pushes on events: what is new is at the others after up to %v, and a tag that they have is never moved there; %s", time.Duration(p.Replication.Pull), instead)
+		say(path+".replication", "no Harbor pushes on events: what is new is at the others after up to %v, and a tag that they have is never moved there; %s", time.Duration(p.Replication.Pull), instead)
 	}
 }
 
@@ -142,7 +186,7 @@ func lintEdges(f *fleet.Fleet, add func(bool, string, string, ...any)) {
 	}
 }
 
-func lintRepl(f *fleet.Fleet, name string, samples []string, add func(bool, string, string, ...any)) {
+func lintRepl(f *fleet.Fleet, name string, samples []string, add func(bool, string, string, ...any), assume func(string, string, ...any)) {
 	p := f.Projects.Repl.Items[name]
 	for i, image := range p.Images {
 		path := fmt.Sprintf("projects.repl.%s.images[%d]", name, i)
@@ -155,8 +199,13 @@ func lintRepl(f *fleet.Fleet, name string, samples []string, add func(bool, stri
 			}
 			add(false, path+".every", "every run asks Docker Hub for the manifest of each tag that matches, changed or not: %d in 6 hours for each tag and datacenter; %s; write every: 24h", runs, limit)
 		}
-		if naming.Match(image.Tags, "latest") {
-			add(false, path+".tags", "%q takes every tag, and all of them are held: write a pattern", image.Tags)
+		const every = "%q takes every tag, and all of them are held: write a pattern"
+		switch {
+		case !naming.Match(image.Tags, "latest"):
+		case f.Written(path + ".tags"):
+			add(false, path+".tags", every, image.Tags)
+		default:
+			assume(path+".tags", every, image.Tags)
 		}
 		if len(samples) > 0 {
 			var takes []string

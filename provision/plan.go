@@ -87,9 +87,19 @@ type Plan struct {
 	Proven  int      `json:"proven"`           // secrets that are the fleet file's
 	Unsure  int      `json:"unproven"`         // secrets of which that could not be found out: the notes say why
 
-	want *wanted
-	have map[string]*having
+	want  *wanted
+	have  map[string]*having
+	notes []note // those of Notes that are of objects, in their order
 }
+
+// note is what a person should know of an object.
+func (p *Plan) note(k Key, format string, args ...any) {
+	p.notes = append(p.notes, note{k, fmt.Sprintf(format, args...)})
+	p.Notes = append(p.Notes, p.notes[len(p.notes)-1].String())
+}
+
+// ShortNotes are the notes for a person to read: what is the same of many objects is said once.
+func (p *Plan) ShortNotes() []string { return append(folded(p.notes), p.Notes[len(p.notes):]...) }
 
 // compareAll is the plan: what is wanted against what is had. It is a pure function.
 func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Plan {
@@ -103,11 +113,11 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
 		if h.silent && slices.ContainsFunc(slices.Collect(maps.Keys(want.objects)), func(k Key) bool { return k.Datacenter == datacenter && k.Kind == kindWebhook }) {
-			p.Notes = append(p.Notes, datacenter+": webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
+			p.note(Key{Datacenter: datacenter}, "webhooks are switched off in this Harbor's configuration (notification_enable): its edge is told nothing")
 		}
 		p.extra(h, prune)
 		if h.shallow {
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", datacenter, lookedInto))
+			p.note(Key{Datacenter: datacenter}, "more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", lookedInto)
 		}
 	}
 	return p
@@ -119,7 +129,7 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	if c.have == nil && k.Kind == kindConfiguration {
 		p.Read--
 		p.Unseen = append(p.Unseen, k)
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: this account may not see it, so it is left alone", k))
+		p.note(k, "this account may not see it, so it is left alone")
 		return
 	}
 	if c.have == nil {
@@ -165,7 +175,7 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 	case rewrite:
 		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(whatever it is)", ours}), true
 	case c.have.secret == differs && p.hasSuccessor(c.Key):
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: it has its old secret, and a successor beside it has the new one; rotate --finish ends that", c.Key))
+		p.note(c.Key, "it has its old secret, and a successor beside it has the new one; rotate --finish ends that")
 	case c.have.secret == differs:
 		c.Fields, c.resets = append(c.Fields, FieldChange{"secret", "(another one)", ours}), true
 	case c.Kind == kindConfiguration && len(c.Fields) > 0:
@@ -176,7 +186,7 @@ func (p *Plan) compareSecret(c *Change, rewrite bool) {
 		p.Proven++
 	case c.have.secret == unproven && c.have.whyNot != "":
 		p.Unsure++
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: its secret could not be proven: %s", c.Key, c.have.whyNot))
+		p.note(c.Key, "its secret could not be proven: %s", c.have.whyNot)
 	}
 }
 
@@ -206,7 +216,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		switch o := e.object.(type) {
 		case *project:
 			if isManaged(k.Name) {
-				p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file; it is left alone, as projects always are", k))
+				p.note(k, "it is not in the fleet file; it is left alone, as projects always are")
 			}
 		case *robot:
 			ours = strings.HasSuffix(o.description, mark)
@@ -223,14 +233,14 @@ func (p *Plan) extra(h *having, prune bool) {
 		}
 		switch {
 		case needed != "":
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, needed))
+			p.note(k, "%s", needed)
 		case ours && prune:
 			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
 		case ours:
-			p.Notes = append(p.Notes, fmt.Sprintf("%s: it is not in the fleet file any more; --prune deletes it", k))
+			p.note(k, "it is not in the fleet file any more; --prune deletes it")
 		default:
 			if note := p.foreign(h, k, e.object); note != "" {
-				p.Notes = append(p.Notes, fmt.Sprintf("%s: %s", k, note))
+				p.note(k, "%s", note)
 			}
 		}
 	}

@@ -57,14 +57,13 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	for name := range f.Datacenters {
 		p.wanting.prefixes[name] = f.Harbor.RobotPrefix
 	}
-	if user == "" || password == "" && s.Err() == nil {
-		return nil, errors.New("harbor.username and harbor.password are missing: provision logs in with them")
+	var unset, unlisted error
+	if f.Harbor.Username.IsZero() || f.Harbor.Password.IsZero() {
+		unset = errors.New("harbor.username and harbor.password are missing: provision logs in with them")
 	}
-	if p.wanting.keys, err = p.discover(ctx, s); err != nil {
-		return nil, err
-	}
+	p.wanting.keys, unlisted = p.discover(ctx, s)
 	d := p.wanting.wants() // looks every secret up
-	if err := errors.Join(append([]error{s.Err()}, d.faults...)...); err != nil {
+	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.faults...)...); err != nil {
 		return nil, err
 	}
 	for name, dc := range f.Datacenters {

@@ -33,7 +33,8 @@ type explanation struct {
 type explainedStep struct {
 	Source string  `json:"source"`
 	Repo   string  `json:"repo"`                 // as it is called there
-	State  string  `json:"state"`                // up, down or paused
+	State  string  `json:"state"`                // up, down, paused, or refused: a peer that takes no calls of this edge
+	Says   string  `json:"says,omitempty"`       // what is wrong between this edge and a peer, and what to do
 	Usual  float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
 	Paused float64 `json:"paused_for,omitempty"` // s
 }
@@ -85,11 +86,11 @@ func (h *Handler) explain(ref string) (explanation, error) {
 	x := explanation{Reference: req.Repo + separator + req.Reference(), Project: ns.Project, Kind: ns.Kind.String(), Freshness: freshness.Seconds()}
 	if ns.Kind == namespace.Plain {
 		x.Answer = "A plain project: the request is passed to the local Harbor, with the client's own credentials."
-		x.Route = []explainedStep{explainStep(h.routes.Own(ns, req.Repo)[0])}
+		x.Route = []explainedStep{h.explainStep(h.routes.Own(ns, req.Repo)[0])}
 		return x, nil
 	}
 	for _, s := range h.routes.Of(ns, req.Repo, req.Tag) {
-		x.Route = append(x.Route, explainStep(s))
+		x.Route = append(x.Route, h.explainStep(s))
 	}
 	key := tags.Key{Repo: req.Repo, Reference: req.Reference()}
 	e, known, fresh := h.tags.Get(key, freshness)
@@ -133,12 +134,14 @@ func seconds(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
 }
 
-func explainStep(s source.Step) explainedStep {
-	state := s.State()
-	e := explainedStep{Source: s.Name, Repo: s.Repo, State: "up", Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
+func (h *Handler) explainStep(s source.Step) explainedStep {
+	state, seen := s.State(), h.neighbors.View(s.Datacenter)
+	e := explainedStep{Source: s.Name, Repo: s.Repo, State: "up", Says: seen.Says, Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
 	switch {
 	case !state.Up:
 		e.State = "down"
+	case seen.Refused:
+		e.State = "refused"
 	case state.Paused > 0:
 		e.State = "paused"
 	}

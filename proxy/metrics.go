@@ -85,7 +85,7 @@ func (h *Handler) finish(w *response, r *request) {
 	if status > 0 {
 		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.Headed.Sub(w.begun).Seconds())
 	}
-	if r.endpoint == endpointHealth {
+	if r.endpoint == endpointHealth || r.endpoint == endpointHello {
 		return
 	}
 	attrs := []slog.Attr{

@@ -24,6 +24,7 @@ import (
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/follow"
+	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/pass"
@@ -44,6 +45,7 @@ import (
 type Config struct {
 	Settings
 	Datacenter string        // this edge's, in health and logs
+	Version    string        // of the program, for its peers
 	Keys       *keyring.Ring // shared by all edges; nil: PeerRoots alone
 	Access     *access.Checker
 	Store      *store.Store
@@ -83,7 +85,7 @@ type Handler struct {
 	live       atomic.Pointer[Settings] // in place of cfg's
 	namespaces *namespace.Table
 	key        *peer.Key
-	source     func(source.Config) *source.Source // makes one
+	neighbors  *hello.Neighbors
 	routes     *source.Routes
 	health     *source.Health
 	tags       *tags.Cache
@@ -127,7 +129,11 @@ func New(ctx context.Context, cfg Config) *Handler {
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.live.Store(&cfg.Settings)
 	h.key = peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now)
-	h.newRoutes(ctx)
+	h.routes = source.NewRoutes(source.New(ctx, source.Config{Name: "harbor", Kind: source.Harbor, Registry: cfg.Harbor, Relay: true,
+		Now: cfg.Now, Metrics: source.NewMetrics(cfg.Metrics)}), nil, nil, h.namespaces)
+	h.routes.Use(h.others(cfg.Settings))
+	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trusted(cfg.Settings), Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
+	go h.neighbors.Run(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
@@ -152,39 +158,31 @@ func (h *Handler) Reload(s Settings) {
 	h.routes.Use(h.others(s))
 	h.namespaces.Use(s.Namespaces)
 	h.announcer.Use(h.routes.Peers())
+	h.neighbors.Use(h.trusted(s))
 }
 
-// newRoutes makes a source of everything that content may come from.
-func (h *Handler) newRoutes(ctx context.Context) {
-	counted := source.NewMetrics(h.cfg.Metrics)
-	h.source = func(cfg source.Config) *source.Source {
-		cfg.Now, cfg.Metrics = h.cfg.Now, counted
-		return source.New(ctx, cfg)
-	}
-	harbor := h.source(source.Config{Name: "harbor", Kind: source.Harbor, Registry: h.cfg.Harbor, Relay: true})
-	peers, upstreams := h.others(h.cfg.Settings)
-	h.routes = source.NewRoutes(harbor, peers, upstreams, h.namespaces)
-}
-
-// others makes a source of everything that content may come from but the local Harbor.
-func (h *Handler) others(s Settings) (peers []*source.Source, upstreams map[string]*source.Source) {
+// others are the sources that content may come from but the local Harbor.
+func (h *Handler) others(s Settings) (peers []source.Config, upstreams map[string]source.Config) {
 	if h.key != nil || s.PeerRoots != nil {
 		for _, p := range s.Peers {
-			peers = append(peers, h.source(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge,
-				Show: h.key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
+			peers = append(peers, source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge, Probe: peer.HelloPath,
+				Show: h.key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}})
 		}
 	}
-	upstreams = map[string]*source.Source{}
+	upstreams = map[string]source.Config{}
 	for project, upstream := range s.Upstreams {
-		upstreams[project] = h.source(source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream})
+		upstreams[project] = source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream}
 	}
 	return peers, upstreams
 }
 
-// trust decides which requests are another edge's.
-func (h *Handler) trust() peer.Trust {
-	s := h.live.Load()
-	return peer.Trust{Key: h.key, Roots: s.PeerRoots, Peers: s.Peers, Now: h.cfg.Now}
+// trusted are the edges that are asked, as those whose requests are believed.
+func (h *Handler) trusted(s Settings) peer.Trust {
+	t := peer.Trust{Key: h.key, Roots: s.PeerRoots, Now: h.cfg.Now}
+	for _, p := range h.routes.Peers() {
+		t.Peers = append(t.Peers, peer.Peer{Datacenter: p.Datacenter, Edge: p.Registry})
+	}
+	return t
 }
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.
@@ -192,6 +190,9 @@ func (h *Handler) trust() peer.Trust {
 func (h *Handler) Drain() { h.leaving.Store(true) }
 
 func (h *Handler) draining() bool { return h.leaving.Load() || h.drained.Load() }
+
+// Neighbors are the edge's peers, as it sees them.
+func (h *Handler) Neighbors() *hello.Neighbors { return h.neighbors }
 
 // Ready is why no new clients should be sent here; nil: they may.
 func (h *Handler) Ready() error {
@@ -232,6 +233,9 @@ func (h *Handler) serve(w *response, r *request) error {
 	switch r.endpoint {
 	case endpointHealth:
 		return h.serveHealth(w, r)
+	case endpointHello:
+		w.outcome = outcomeOwn
+		return h.neighbors.Answer(w, r.http)
 	case endpointPeer:
 		return h.servePeer(w, r)
 	case endpointWebhook:

@@ -19,6 +19,7 @@ import (
 // The end points in logs and metrics, beside the kinds of the distribution API.
 const (
 	endpointHealth  = "health"
+	endpointHello   = "hello"
 	endpointPeer    = "peer"
 	endpointWebhook = "webhook"
 	endpointToken   = "token"
@@ -53,6 +54,8 @@ func (h *Handler) read(r *request) error {
 	switch {
 	case path == livenessPath || path == healthPath:
 		r.endpoint = endpointHealth
+	case path == peer.HelloPath:
+		r.endpoint = endpointHello
 	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath:
 		return h.readPeer(r)
 	case path == webhookPath:

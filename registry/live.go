@@ -72,6 +72,10 @@ func (s *Source) URL() *url.URL {
 // configuration at the time.
 func (s *Source) Transport() http.RoundTripper { return s.client.Load().passing }
 
+// Single makes a connection for each request, and closes it: what comes of its handshake is
+// how things are now. As Transport, it has no authentication.
+func (s *Source) Single() http.RoundTripper { return s.client.Load().single }
+
 // RoundTrip is Transport's, by the configuration at the time of each request.
 func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.Transport().RoundTrip(req)

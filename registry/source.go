@@ -48,6 +48,7 @@ type client struct {
 	base    http.RoundTripper
 	pools   []*http.Transport
 	passing http.RoundTripper
+	single  http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
 	scoped  *lru.Cache[string, scoped] // by repo
@@ -109,6 +110,9 @@ func newClient(cfg SourceConfig) (*client, error) {
 	uploads := api.Clone()
 	uploads.ResponseHeaderTimeout = uploadDeadline
 	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: wrap(uploads)}}
+	single := api.Clone()
+	single.DisableKeepAlives = true
+	s.single = &ownDomain{source: s.url, inner: wrap(single)}
 	storage := api.Clone()
 	if !cfg.Trusted {
 		s.keepOutside(storage)

@@ -130,7 +130,7 @@ func advise(f *fleet.Fleet) (notes []string) {
 	for _, note := range f.Notes {
 		notes = append(notes, note.String())
 	}
-	for _, finding := range provision.Lint(f, nil) {
+	for _, finding := range provision.Folded(append(provision.Lint(f, nil), provision.Assumed(f)...)) {
 		notes = append(notes, finding.Field+": "+finding.Message)
 	}
 	return notes

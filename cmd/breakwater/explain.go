@@ -49,8 +49,8 @@ func printExplanation(out io.Writer, body []byte) error {
 		Held                                             bool
 		Age                                              float64 `json:"age_seconds"`
 		Route                                            []struct {
-			Source, Repo, State string
-			Usual               float64 `json:"usual_seconds"`
+			Source, Repo, State, Says string
+			Usual                     float64 `json:"usual_seconds"`
 		}
 	}
 	if err := json.Unmarshal(body, &x); err != nil {
@@ -79,7 +79,15 @@ func printExplanation(out io.Writer, body []byte) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Source, s.State, usual, s.Repo)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, s := range x.Route {
+		if s.Says != "" {
+			fmt.Fprintf(out, "\n%s: %s\n", s.Source, s.Says)
+		}
+	}
+	return nil
 }
 
 func duration(seconds float64) time.Duration {

@@ -253,7 +253,7 @@ expressions. Exit status 1 if something cannot work.`,
 			}
 			found := provision.Lint(f, tags)
 			wrong := false
-			for _, finding := range found {
+			for _, finding := range provision.Folded(found) {
 				wrong = wrong || finding.Error
 				if !asJSON {
 					fmt.Fprintln(cmd.OutOrStdout(), finding)

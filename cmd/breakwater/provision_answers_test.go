@@ -107,7 +107,6 @@ func TestWhatIsNoHarborIsNotAway(t *testing.T) {
 		"plain HTTP where TLS is meant": {func(*testing.T) string { return strings.Replace(mad1, "http:", "https:", 1) }, "speaks no TLS: write http://"},
 		"TLS where plain HTTP is meant": {tls("http"), "speaks TLS: write https://"},
 		"a certificate of nobody":       {tls("https"), "certificate"},
-		"a path":                        {func(*testing.T) string { return mad1 + "/harbor" }, "without a path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := c.at(t)
@@ -246,7 +245,7 @@ func TestSecretsThatAreNotProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := provisions(t, 0, "plan", "--config", config)
-	if !strings.Contains(text, "26 objects, 9 secrets proven, 3 that could not be proven (") || !strings.Contains(text, "mad1: robot breakwater-edge: its secret could not be proven") {
+	if !strings.Contains(text, "26 objects, 9 secrets proven, 3 that could not be proven (") || !strings.Contains(text, "mad1: robot breakwater-edge, multi-dc-app+readonly, multi-dc-app+sync: its secret could not be proven") {
 		t.Error(text)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,8 +65,8 @@ func provisionExportCommand() *cobra.Command {
 		Short: "Write existing Harbors as a fleet file",
 		Long: `Read one or several Harbors and print them as a fleet file. Harbor shows no secrets:
 references stand in their places, and --secrets says where they lead. What the fleet
-file cannot say is reported on stderr. For what "provision apply" made the file plans
-to nothing.`,
+file cannot say is reported on stderr, and so is what a person must add. The file can
+be loaded, or there is none. For what "provision apply" made it plans to nothing.`,
 		Example: `  breakwater provision export --domain harbor.example.org --harbor par1=https://harbor.par1.example.org \
     --harbor mad1=https://harbor.mad1.example.org --password env:HARBOR_PASSWORD > fleet.yaml`,
 		Args: cobra.NoArgs,
@@ -108,7 +109,8 @@ to nothing.`,
 	cmd.Flags().StringVar(&o.Username, "username", "admin", "an administrator")
 	cmd.Flags().StringVar(&password, "password", "env:HARBOR_PASSWORD", "where the password is: file:<path> or env:<NAME>")
 	cmd.Flags().StringVar(&o.CA, "ca", "", "file of the CA that signs the Harbors' certificates; default: the system's")
-	cmd.Flags().StringVar(&o.Secret, "secrets", "vault:secret/harbor#{what}", "the references that are written, {what} being the secret's name")
+	cmd.Flags().StringVar(&o.Secret, "secrets", "file:/etc/breakwater/secrets/{what}", "the references that are written, {what} being the secret's name; or vault:secret/harbor#{what}")
+	cmd.Flags().StringVar(&o.Vault, "vault", os.Getenv("VAULT_ADDR"), "the address of the Vault that --secrets leads to (the environment's VAULT_ADDR)")
 	cmd.MarkFlagRequired("domain") //nolint:errcheck // the flag is there
 	return cmd
 }

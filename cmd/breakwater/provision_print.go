@@ -61,7 +61,7 @@ func printPlan(w io.Writer, p *provision.Plan) error {
 			fmt.Fprintf(w, "%s %s cannot be reached, and is left out: %s\n", colour.as("!", "31"), f.Datacenter, f.Message)
 		}
 	}
-	for i, note := range p.Notes {
+	for i, note := range p.ShortNotes() {
 		if i == 0 {
 			fmt.Fprintln(w)
 		}
@@ -131,12 +131,12 @@ func printResults(w io.Writer, p *provision.Plan, results []provision.Result) er
 		fmt.Fprintf(w, "\n%d done, %d failed, %d deferred, %d not begun%s.\n", counts[provision.Done], counts[provision.Failed], counts[provision.Deferred], counts[provision.Stopped], half)
 	}
 	for _, r := range results {
-		switch r.Outcome {
-		case provision.HalfDone:
+		if r.Outcome == provision.HalfDone {
 			fmt.Fprintf(w, "half done: %s: %s\n", r.Key, r.Why)
-		case provision.Deferred:
-			fmt.Fprintf(w, "waiting: %s: %s\n", r.Key, r.Why)
 		}
+	}
+	for _, line := range provision.Waiting(results) {
+		fmt.Fprintf(w, "waiting: %s\n", line)
 	}
 	var err error
 	switch {

@@ -52,7 +52,7 @@ func askReady(cmd *cobra.Command, what, address string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the %s is not ready: %s", what, strings.TrimSpace(string(body)))
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
+	_, err = fmt.Fprint(cmd.OutOrStdout(), "ready\n", strings.TrimPrefix(string(body), "ok\n"))
 	return err
 }
 

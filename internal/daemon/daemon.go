@@ -126,8 +126,9 @@ func (d *Daemon) stop(server *http.Server, name string) error {
 }
 
 // Metrics answers /metrics from the registry, which gains the process's own
-// metrics and its version, and /readyz, 200 while ready returns nil.
-func Metrics(r *prometheus.Registry, ready func() error) http.Handler {
+// metrics and its version, and /readyz, 200 while ready returns nil. What says returns are
+// sentences of what is wrong and makes nobody unready: they are in the body.
+func Metrics(r *prometheus.Registry, ready func() error, says ...func() []string) http.Handler {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_build_info", Help: "1, by the version that runs."}, []string{"version"})
 	build.WithLabelValues(Version()).Set(1)
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build)
@@ -139,6 +140,11 @@ func Metrics(r *prometheus.Registry, ready func() error) http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		for _, all := range says {
+			for _, sentence := range all() {
+				fmt.Fprintln(w, sentence)
+			}
+		}
 	})
 	return mux
 }

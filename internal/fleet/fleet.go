@@ -25,7 +25,8 @@ type Fleet struct {
 	Order []string // the datacenters' names as they stand in the file
 	Notes []Note   // what can be so and is seldom meant, in the order of its lines
 
-	lines map[string]int
+	file  string
+	lines map[string]int // by path, of what is written
 }
 
 // Line is the line of the file that a field stands in; 0: in none.
@@ -90,7 +91,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 		if f.Version != nil && *f.Version > Version { // what else it says is not for this program to judge
 			return nil, Faults{{name, d.lines["version"], "version", fmt.Sprintf("this file is of version %d, and this program reads %d; take a newer breakwater", *f.Version, Version)}}
 		}
-		f.Order, f.lines = d.order, d.lines
+		f.Order, f.file, f.lines = d.order, name, d.lines
 		f.setDefaults()
 		f.check(d)
 	}

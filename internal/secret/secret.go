@@ -9,9 +9,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"example.org/breakwater/internal/fleet"
@@ -23,14 +22,16 @@ const longest = 64 << 10
 
 // Store looks references up, each once. It is not for concurrent use.
 type Store struct {
+	fleet  *fleet.Fleet
 	vault  *vault // nil: the fleet has none
 	found  map[fleet.Ref]string
-	faults map[fleet.Ref]error
+	faults map[fleet.Ref]error     // what keeps a reference from being looked up, without it
+	as     map[fleet.Ref]fleet.Ref // what was looked up, as the fleet file has it: with {name}
 }
 
 // New prepares to look up the references of a fleet file; nothing is asked yet.
 func New(f *fleet.Fleet) (*Store, error) {
-	s := &Store{found: map[fleet.Ref]string{}, faults: map[fleet.Ref]error{}}
+	s := &Store{fleet: f, found: map[fleet.Ref]string{}, faults: map[fleet.Ref]error{}, as: map[fleet.Ref]fleet.Ref{}}
 	if f.Secrets.Vault.Address == "" {
 		return s, nil
 	}
@@ -41,18 +42,20 @@ func New(f *fleet.Fleet) (*Store, error) {
 
 // Get looks a reference up; "" for one that is unset. The error names the reference.
 func (s *Store) Get(ctx context.Context, ref fleet.Ref) (string, error) {
-	if v, ok := s.found[ref]; ok || ref.IsZero() {
-		return v, s.faults[ref]
+	if _, ok := s.found[ref]; !ok && !ref.IsZero() {
+		v, err := s.look(ctx, ref)
+		if err == nil && v == "" {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			s.faults[ref] = err
+		}
+		s.found[ref] = v
 	}
-	v, err := s.look(ctx, ref)
-	if err == nil && v == "" {
-		err = errors.New("it is empty")
+	if err := s.faults[ref]; err != nil {
+		return "", fmt.Errorf("%s: %w", ref, err)
 	}
-	if err != nil {
-		s.faults[ref] = fmt.Errorf("%s: %w", ref, err)
-	}
-	s.found[ref] = v
-	return v, s.faults[ref]
+	return s.found[ref], nil
 }
 
 // For is a reference for a project, whose name {name} in it stands for.
@@ -63,7 +66,9 @@ func For(ref fleet.Ref, project string) fleet.Ref {
 
 // GetFor is Get for a project, whose name {name} in the reference stands for.
 func (s *Store) GetFor(ctx context.Context, ref fleet.Ref, project string) (string, error) {
-	return s.Get(ctx, For(ref, project))
+	of := For(ref, project)
+	s.as[of] = ref
+	return s.Get(ctx, of)
 }
 
 // Gather is GetFor; what cannot be had is gathered for Err.
@@ -90,19 +95,6 @@ func (s *Store) Keys(ctx context.Context, section string, key, previous fleet.Re
 	return ring, nil
 }
 
-// Err is everything that could not be looked up so far, a line a reference.
-func (s *Store) Err() error {
-	byText := map[string]error{}
-	for _, err := range s.faults {
-		byText[err.Error()] = err
-	}
-	var all []error
-	for _, text := range slices.Sorted(maps.Keys(byText)) {
-		all = append(all, byText[text])
-	}
-	return errors.Join(all...)
-}
-
 // Webhook is the secret with which the Harbor of a datacenter tells its edge of what
 // happens in a project, named as Harbor names it (multi-dc-app). Harbor shows a webhook's
 // header to the project's administrators. So it cannot be the key that all edges share,
@@ -119,7 +111,7 @@ func (s *Store) look(ctx context.Context, ref fleet.Ref) (string, error) {
 	case "env":
 		v, ok := os.LookupEnv(ref.Path)
 		if !ok {
-			return "", errors.New("there is no such variable in the environment")
+			return "", errors.New("there is no such variable in the environment: set it, or write another reference")
 		}
 		return v, nil
 	case "file":
@@ -135,12 +127,21 @@ func (s *Store) look(ctx context.Context, ref fleet.Ref) (string, error) {
 
 func read(name string) (string, error) {
 	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return "", err
-	case info.Size() > longest:
+	if err == nil && info.Size() > longest {
 		return "", fmt.Errorf("it is larger than %d bytes", longest)
 	}
-	data, err := os.ReadFile(name)
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(name)
+	}
+	var of *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = errors.New("no such file: put the secret there, or write another reference")
+	case errors.Is(err, fs.ErrPermission):
+		err = errors.New("this account may not read the file: let it")
+	case errors.As(err, &of):
+		err = of.Err // the reference names the file
+	}
 	return strings.TrimRight(string(data), "\r\n"), err
 }

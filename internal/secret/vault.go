@@ -1,10 +1,12 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ type vault struct {
 	client *vaultapi.Client
 	login  func(ctx context.Context) error // nil: the token was given
 	logged bool
+	down   error                     // why it is asked no more
 	read   map[string]map[string]any // by path; a path is read once
 	errs   map[string]error
 }
@@ -27,7 +30,7 @@ func newVault(f *fleet.Fleet, s *Store) (*vault, error) {
 	if config.Error != nil {
 		return nil, fmt.Errorf("secrets.vault: %w", config.Error)
 	}
-	config.Address = string(f.Secrets.Vault.Address)
+	config.Address, config.AgentAddress = string(f.Secrets.Vault.Address), "" // the environment names no other
 	config.Timeout = 10 * time.Second
 	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 1, 200*time.Millisecond, time.Second
 	if ca := f.Secrets.Vault.CA; ca != "" {
@@ -35,6 +38,11 @@ func newVault(f *fleet.Fleet, s *Store) (*vault, error) {
 			return nil, fmt.Errorf("secrets.vault.ca: %w", err)
 		}
 	}
+	to, err := url.Parse(config.Address)
+	if err != nil {
+		return nil, fmt.Errorf("secrets.vault.address: %w", err)
+	}
+	config.HttpClient.Transport = confined{to, config.HttpClient.Transport}
 	client, err := vaultapi.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("secrets.vault: %w", err)
@@ -98,13 +106,15 @@ func (v *vault) loginAt(ctx context.Context, mount string, body map[string]any, 
 // part that Vault says it is.
 func (v *vault) get(ctx context.Context, path, field string) (string, error) {
 	path = strings.Trim(path, "/")
-	if err := v.errs[path]; err != nil {
+	if err := cmp.Or(v.down, v.errs[path]); err != nil {
 		return "", err
 	}
 	if v.read[path] == nil {
 		data, err := v.fresh(ctx, path)
 		if err != nil {
-			v.errs[path] = err
+			if v.errs[path] = err; errors.As(err, new(unavailable)) {
+				v.down = err
+			}
 			return "", err
 		}
 		v.read[path] = data
@@ -125,7 +135,7 @@ func (v *vault) fresh(ctx context.Context, path string) (map[string]any, error) 
 	for again := false; ; again = true {
 		if !v.logged || again {
 			if err := v.login(ctx); err != nil {
-				return nil, err
+				return nil, unavailable{fmt.Errorf("log in to the Vault: %w", err)}
 			}
 			v.logged = true
 		}
@@ -191,11 +201,14 @@ func statusOf(err error) int {
 
 // plain is Vault's error as a sentence.
 func (v *vault) plain(err error) error {
+	var redirect elsewhere
 	switch {
 	case err == nil:
 		return nil
 	case statusOf(err) == http.StatusServiceUnavailable:
-		return fmt.Errorf("the Vault at %s is sealed or in standby; unseal it", v.client.Address())
+		return unavailable{fmt.Errorf("the Vault at %s is sealed or in standby; unseal it", v.client.Address())}
+	case errors.As(err, &redirect):
+		return unavailable{fmt.Errorf("the Vault at %s: %w", v.client.Address(), redirect)}
 	case statusOf(err) != 0:
 		var r *vaultapi.ResponseError
 		errors.As(err, &r)
@@ -203,5 +216,5 @@ func (v *vault) plain(err error) error {
 	case strings.HasPrefix(err.Error(), "the Vault ") || strings.HasPrefix(err.Error(), "the secret "):
 		return err
 	}
-	return fmt.Errorf("the Vault at %s does not answer: %w", v.client.Address(), err)
+	return unavailable{fmt.Errorf("the Vault at %s does not answer: %w", v.client.Address(), err)}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.org/breakwater/internal/fleet"
@@ -23,6 +24,10 @@ type recordedVault struct {
 	once   string
 	logins int
 	reads  int
+	asked  int
+	// leadsTo is where it redirects every request; "self": the first of each path, to itself.
+	leadsTo string
+	led     map[string]bool
 }
 
 const (
@@ -35,6 +40,14 @@ func (v *recordedVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		v.t.Error(err)
+	}
+	v.asked++
+	if to := v.leadsTo; to != "" && !v.led[r.URL.Path] {
+		if to == "self" {
+			v.led, to = map[string]bool{r.URL.Path: true}, "http://"+r.Host
+		}
+		http.Redirect(w, r, to+r.URL.Path, http.StatusTemporaryRedirect)
+		return
 	}
 	token := r.Header.Get("X-Vault-Token")
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
@@ -189,5 +202,41 @@ func TestVaultThatIsNotThere(t *testing.T) {
 	s.Gather(t.Context(), fleet.Ref{Scheme: "vault", Path: "secret/harbor", Key: "x"}, "")
 	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "the Vault at http://127.0.0.1:1 does not answer") {
 		t.Error(err)
+	}
+}
+
+// A Vault that leads elsewhere gets the token no further: whoever is there is told nothing.
+func TestVaultThatLeadsElsewhere(t *testing.T) {
+	for _, login := range []string{byRoot, byAppRole} {
+		var asked atomic.Int64
+		other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+		t.Cleanup(other.Close)
+		v := &recordedVault{leadsTo: other.URL}
+		_, err := lookUp(t, v, login, "secret/harbor#admin-password", "kv1/harbor#admin-password")
+		if err == nil || !strings.Contains(err.Error(), "it answers with a redirect to "+other.URL+", which is told no token") || strings.Count(err.Error(), other.URL) != 1 {
+			t.Errorf("%s: %v", login, err)
+		}
+		if n := asked.Load(); n != 0 {
+			t.Errorf("%s: the other side was asked %d times", login, n)
+		}
+	}
+	t.Setenv("VAULT_AGENT_ADDR", "http://127.0.0.1:1")
+	for _, login := range []string{byRoot, byAppRole} { // to itself, as over another path
+		got, err := lookUp(t, &recordedVault{leadsTo: "self"}, login, "secret/harbor#admin-password")
+		if err != nil || got[0] != "Harbor12345" {
+			t.Errorf("%s: %v %v", login, got, err)
+		}
+	}
+}
+
+// Of a Vault that is away it is said once, with all that is wanted of it, and it is asked once.
+func TestVaultThatIsAwayIsAskedOnce(t *testing.T) {
+	v := &recordedVault{sealed: true}
+	_, err := lookUp(t, v, byRoot, "secret/harbor#a", "secret/other#b", "kv1/harbor#c")
+	if err == nil || strings.Count(err.Error(), "is sealed") != 1 || !strings.Contains(err.Error(), "vault:kv1/harbor#c") || !strings.Contains(err.Error(), "vault:secret/other#b") {
+		t.Error(err)
+	}
+	if v.asked > 2 { // and once more, by Vault's client
+		t.Errorf("it was asked %d times", v.asked)
 	}
 }

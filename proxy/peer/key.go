@@ -77,25 +77,40 @@ func (k *Key) find(token *jwt.Token) (any, error) {
 
 // Verify returns the datacenter of the edge whose tokens a request shows: one of them is
 // good. A token must be for this edge, and not by it.
-func (k *Key) Verify(h http.Header) (datacenter string, ok bool) {
+func (k *Key) Verify(h http.Header) (datacenter string, refusal *Refusal) {
+	why := &Refusal{RefusedKey, "no token is shown"}
 	for _, header := range shownIn {
-		if datacenter, ok = k.verify(h.Get(header)); ok {
-			return datacenter, true
+		datacenter, refusal = k.verify(h.Get(header))
+		if refusal == nil {
+			return datacenter, nil
+		}
+		if h.Get(header) != "" && (why.Kind == RefusedKey || refusal.Kind != RefusedKey) { // what is wrong with a token by our key says more
+			why = refusal
 		}
 	}
-	return "", false
+	return "", why
 }
 
-func (k *Key) verify(authorization string) (datacenter string, ok bool) {
+func (k *Key) verify(authorization string) (datacenter string, refusal *Refusal) {
 	scheme, raw, _ := strings.Cut(authorization, " ")
 	if k == nil || !strings.EqualFold(scheme, "Bearer") {
-		return "", false
+		return "", &Refusal{RefusedKey, "no token is shown"}
 	}
 	var claims jwt.RegisteredClaims
 	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(issuer), jwt.WithAudience(k.datacenter),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(k.now)).
 		ParseWithClaims(strings.TrimSpace(raw), &claims, k.find)
-	return claims.Subject, err == nil && claims.Subject != "" && claims.Subject != k.datacenter
+	switch { // the claims are looked at only when the signature is good
+	case errors.Is(err, jwt.ErrTokenInvalidAudience):
+		return "", &Refusal{RefusedDatacenter, "the token is for the edge of another datacenter"}
+	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet):
+		return "", &Refusal{RefusedClock, "the token has ended, by the clock here"}
+	case err != nil:
+		return "", &Refusal{RefusedKey, "the token is by none of the keys here"}
+	case claims.Subject == "" || claims.Subject == k.datacenter:
+		return "", &Refusal{RefusedDatacenter, "the token is by an edge of this datacenter"}
+	}
+	return claims.Subject, nil
 }
 
 // Shows returns a function that adds to a request to a peer what shows who asks: a token by

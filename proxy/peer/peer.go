@@ -19,6 +19,7 @@ const Path = "/breakwater/v1/peer"
 const (
 	TokenPath = Path + "/token" // GET: a token of that datacenter's Harbor
 	PurgePath = Path + "/purge" // POST: remove content from that edge's store
+	HelloPath = Path + "/hello" // GET: whether it knows the asking edge, and how it sees the others (Hello)
 	// AnnouncePath, POST: what was pushed and deleted at the asking edge (announce.Batch).
 	AnnouncePath = Path + "/announce"
 )
@@ -53,18 +54,32 @@ type Trust struct {
 // Datacenter returns whose edge made the request. ok is false where neither its
 // token nor its certificate says that it is an edge's.
 func (t Trust) Datacenter(r *http.Request) (datacenter string, ok bool) {
-	if datacenter, ok = t.Key.Verify(r.Header); ok {
-		return datacenter, true
+	datacenter, refusal := t.Judge(r)
+	return datacenter, refusal == nil
+}
+
+// Judge is Datacenter, and says why where it is nobody's.
+func (t Trust) Judge(r *http.Request) (datacenter string, refusal *Refusal) {
+	datacenter, refusal = t.Key.Verify(r.Header)
+	if refusal == nil || t.Roots == nil {
+		return datacenter, refusal
 	}
-	return t.byCertificate(r.TLS)
+	datacenter, byCertificate := t.byCertificate(r.TLS)
+	if byCertificate == nil {
+		return datacenter, nil
+	}
+	if t.Key == nil || r.Header.Get("Authorization") == "" { // a certificate is what it meant to be known by
+		refusal = byCertificate
+	}
+	return "", refusal
 }
 
 // byCertificate returns whose edge showed a client certificate: one of the fleet's
 // authorities signed it, it is made for clients too, and it is for the host of a
 // peer's address.
-func (t Trust) byCertificate(state *tls.ConnectionState) (datacenter string, ok bool) {
-	if t.Roots == nil || state == nil || len(state.PeerCertificates) == 0 {
-		return "", false
+func (t Trust) byCertificate(state *tls.ConnectionState) (datacenter string, refusal *Refusal) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return "", &Refusal{RefusedCertificate, "no certificate is shown"}
 	}
 	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
 	for _, c := range state.PeerCertificates[1:] {
@@ -73,12 +88,12 @@ func (t Trust) byCertificate(state *tls.ConnectionState) (datacenter string, ok 
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: t.Roots, Intermediates: between, CurrentTime: t.Now(),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
-		return "", false
+		return "", &Refusal{RefusedCertificate, err.Error()}
 	}
 	for _, peer := range t.Peers {
 		if leaf.VerifyHostname(peer.Edge.URL().Hostname()) == nil {
-			return peer.Datacenter, true
+			return peer.Datacenter, nil
 		}
 	}
-	return "", false
+	return "", &Refusal{RefusedCertificate, "it is for the host of no other edge in the fleet file"}
 }

@@ -3,6 +3,7 @@ package peer_test
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -53,8 +54,8 @@ func TestAnEdgeIsKnownByItsToken(t *testing.T) {
 	at := &clock{time.Now()}
 	par1, mad1 := peer.NewKey(fleetKeys, "par1", at.now), peer.NewKey(fleetKeys, "mad1", at.now)
 	shown := show(t, mad1, "par1")
-	if who, ok := par1.Verify(shown); !ok || who != "mad1" {
-		t.Errorf("%q, %v", who, ok)
+	if who, refusal := par1.Verify(shown); refusal != nil || who != "mad1" {
+		t.Errorf("%q, %v", who, refusal)
 	}
 	trust := peer.Trust{Key: par1, Now: at.now}
 	if who, ok := trust.Datacenter(&http.Request{Header: shown}); !ok || who != "mad1" {
@@ -70,7 +71,7 @@ func TestAnEdgeIsKnownByItsToken(t *testing.T) {
 		"with a part missing":    authorization(token[:len(token)-10]),
 		"in another header":      {"Proxy-Authorization": {token}},
 	} {
-		if who, ok := par1.Verify(h); ok {
+		if who, refusal := par1.Verify(h); refusal == nil || who != "" {
 			t.Errorf("%s: is %q", name, who)
 		}
 	}
@@ -81,8 +82,8 @@ func TestAnEdgeIsKnownByItsToken(t *testing.T) {
 	}{{10*time.Minute + 50*time.Second, true}, {11*time.Minute + 10*time.Second, false}} {
 		start := at.Time
 		at.Time = start.Add(c.passed)
-		if _, ok := par1.Verify(shown); ok != c.good {
-			t.Errorf("after %v: %v", c.passed, ok)
+		if _, refusal := par1.Verify(shown); (refusal == nil) != c.good {
+			t.Errorf("after %v: %v", c.passed, refusal)
 		}
 		at.Time = start
 	}
@@ -132,8 +133,8 @@ func TestATokenIsSignedByTheFleetsKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, header := range []string{"Authorization", peer.PreviousHeader} {
-			if who, ok := par1.Verify(http.Header{header: {"Bearer " + raw}}); ok != c.good {
-				t.Errorf("%s, in %s: %q, %v", name, header, who, ok)
+			if who, refusal := par1.Verify(http.Header{header: {"Bearer " + raw}}); (refusal == nil) != c.good {
+				t.Errorf("%s, in %s: %q, %v", name, header, who, refusal)
 			}
 		}
 	}
@@ -151,9 +152,9 @@ func TestEdgesWithTwoKeysKnowAllOthers(t *testing.T) {
 	for i, asks := range steps {
 		for j, answers := range steps {
 			shown := show(t, peer.NewKey(asks(), "mad1", time.Now), "par1")
-			_, ok := peer.NewKey(answers(), "par1", time.Now).Verify(shown)
-			if apart := i == 0 && j == 2 || i == 2 && j == 0; ok == apart {
-				t.Errorf("the keys of step %d shown to those of step %d: known %t", i, j, ok)
+			_, refusal := peer.NewKey(answers(), "par1", time.Now).Verify(shown)
+			if apart := i == 0 && j == 2 || i == 2 && j == 0; (refusal != nil) != apart {
+				t.Errorf("the keys of step %d shown to those of step %d: %v", i, j, refusal)
 			}
 		}
 	}
@@ -168,12 +169,8 @@ func TestEdgesWithTwoKeysKnowAllOthers(t *testing.T) {
 		if err := shows(h); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := peer.NewKey(trial.Keys(step[0], ""), "par1", time.Now).Verify(h); !ok || (h.Get(peer.PreviousHeader) != "") != (step[1] != "") {
-			t.Errorf("step %d: an edge that runs shows %v; known %t", i, slices.Collect(func(yield func(string) bool) {
-				for name := range h {
-					yield(name)
-				}
-			}), ok)
+		if _, refusal := peer.NewKey(trial.Keys(step[0], ""), "par1", time.Now).Verify(h); refusal != nil || (h.Get(peer.PreviousHeader) != "") != (step[1] != "") {
+			t.Errorf("step %d: an edge that runs shows %v; %v", i, slices.Collect(maps.Keys(h)), refusal)
 		}
 	}
 }

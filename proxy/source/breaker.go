@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -73,13 +74,13 @@ func (s *Source) probedAt(turn int, up bool) bool {
 }
 
 // probe asks for the registry's root (GET /v2/), which needs no repo, no
-// credentials and no database. Every answer short of a server error says that the
-// source is there.
+// credentials and no database, or a peer how it does. Every answer short of a server
+// error says that the source is there.
 func (s *Source) probe() bool {
 	ctx, cancel := context.WithTimeout(s.ctx, probeDeadline)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Registry.URL().String()+"/v2/", nil)
-	if err != nil {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Registry.URL().String()+cmp.Or(s.Probe, "/v2/"), nil)
+	if err != nil || s.Authorize(req.Header) != nil {
 		return false
 	}
 	resp, err := s.Registry.Transport().RoundTrip(req)

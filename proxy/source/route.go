@@ -67,30 +67,30 @@ func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, na
 // Peers returns the other datacenters' edges, nearest first.
 func (r *Routes) Peers() []*Source { return r.others.Load().peers }
 
-// Use replaces the sources but Harbor. One whose name is known stays, with what is known of
-// how it is doing unless it is reached in another way now; one that is left out ends. It is
-// not to be called twice at once.
-func (r *Routes) Use(peers []*Source, upstreams map[string]*Source) {
+// Use replaces the sources but Harbor, by whose clock and metrics they go. One whose name is
+// known stays, with what is known of how it is doing unless it is reached in another way now;
+// one that is left out ends. It is not to be called twice at once.
+func (r *Routes) Use(peers []Config, upstreams map[string]Config) {
 	before, known := r.others.Load(), map[string]*Source{}
 	for _, s := range append(slices.Collect(maps.Values(before.upstreams)), before.peers...) {
 		known[s.Name] = s
 	}
-	keep := func(s *Source) *Source {
-		old := known[s.Name]
+	of := func(cfg Config) *Source {
+		old := known[cfg.Name]
 		if old == nil {
-			return s
+			cfg.Now, cfg.Metrics = r.Harbor.Now, r.Harbor.Metrics
+			return New(r.Harbor.ctx, cfg)
 		}
-		delete(known, s.Name)
-		s.cancel()
-		old.Use(s.Registry)
+		delete(known, cfg.Name)
+		old.Use(cfg.Registry)
 		return old
 	}
 	next := &others{upstreams: map[string]*Source{}}
-	for _, s := range peers {
-		next.peers = append(next.peers, keep(s))
+	for _, cfg := range peers {
+		next.peers = append(next.peers, of(cfg))
 	}
-	for project, s := range upstreams {
-		next.upstreams[project] = keep(s)
+	for project, cfg := range upstreams {
+		next.upstreams[project] = of(cfg)
 	}
 	r.others.Store(next)
 	for _, s := range known {

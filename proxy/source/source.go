@@ -37,6 +37,7 @@ type Config struct {
 	Datacenter string                  // of a peer
 	Registry   *registry.Source        // its address and the edge's own credentials there
 	Show       func(http.Header) error // shows a peer, in place of credentials, that one of the fleet's edges asks; nil: nothing is shown
+	Probe      string                  // the path that a probe asks for; "": /v2/
 	Relay      bool                    // where the edge has no credentials of its own there, requests carry those of the client that asked
 	Marks      http.Header             // sent with every request for content; nil: none
 	Now        func() time.Time        // nil: time.Now

@@ -13,8 +13,8 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// again is a source as a later reading of the same configuration makes it.
-func again(t *testing.T, s *source.Source, cfg registry.SourceConfig) *source.Source {
+// again is a source as a later reading of its configuration has it.
+func again(t *testing.T, s *source.Source, cfg registry.SourceConfig) source.Config {
 	t.Helper()
 	r, err := registry.NewSource(cfg)
 	if err != nil {
@@ -22,14 +22,14 @@ func again(t *testing.T, s *source.Source, cfg registry.SourceConfig) *source.So
 	}
 	next := s.Config
 	next.Registry = r
-	return source.New(t.Context(), next)
+	return next
 }
 
 // Sources are replaced while they are asked: what is as before keeps its breaker and its
 // times; what is reached in another way begins anew; what is gone is neither asked nor probed.
 func TestSourcesAreReplacedWhileTheyAreAsked(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fleet) {
-		same := func(s *source.Source) *source.Source {
+		same := func(s *source.Source) source.Config {
 			return again(t, s, registry.SourceConfig{URL: s.Registry.URL().String()})
 		}
 		for _, s := range []struct {
@@ -40,7 +40,7 @@ func TestSourcesAreReplacedWhileTheyAreAsked(t *testing.T) {
 		}
 		with := again(t, f.hub, registry.SourceConfig{URL: "http://upstream-dockerhub", Username: "robot", Password: "secret"})
 		quay, _ := newSource(t, t.Context(), "upstream-quay", source.Upstream)
-		f.routes.Use([]*source.Source{same(f.mad1)}, map[string]*source.Source{"cache-dockerhub": with, "cache-quay": quay})
+		f.routes.Use([]source.Config{same(f.mad1)}, map[string]source.Config{"cache-dockerhub": with, "cache-quay": quay.Config})
 		if got, want := names(f.route("cache-dockerhub/library/app", "v1")), "harbor:R peer-mad1:R upstream-dockerhub:library/app"; got != strings.ReplaceAll(want, "R", "cache-dockerhub/library/app") {
 			t.Errorf("without drp1: %s", got)
 		}
@@ -85,7 +85,7 @@ func TestMetricsOfASourceThatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := source.New(t.Context(), source.Config{Name: "peer-gone", Kind: source.Peer, Registry: r, Metrics: source.NewMetrics(metrics)})
-		routes := source.NewRoutes(nil, []*source.Source{s}, nil, nil)
+		routes := source.NewRoutes(s, []*source.Source{s}, nil, nil)
 		says := func() bool {
 			families, err := metrics.Gather()
 			if err != nil {

@@ -40,6 +40,7 @@ type EdgeConfig struct {
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 
 	tracing *tracing
+	now     func() time.Time // what the edge shows its peers as the time; nil: the machine's
 }
 
 // Edge is an edge that is ready to serve.
@@ -94,7 +95,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 		return nil, err
 	}
 	e.handler = proxy.New(ctx, proxy.Config{Settings: now.Settings,
-		Datacenter: cfg.Datacenter, Keys: now.keys, Access: e.access, Store: e.store, State: e.state,
+		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Keys: now.keys, Access: e.access, Store: e.store, State: e.state,
 		Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
 	})
 	e.Daemon.Drain = e.handler.Drain
@@ -122,6 +123,18 @@ func warnOfIdle(before, f *fleet.Fleet, log *slog.Logger) {
 			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
 		}
 	}
+}
+
+// edgeSecrets looks up what an edge does not start without. All that is missing is said at once.
+func edgeSecrets(ctx context.Context, s *secret.Store, e *fleet.Edge) (robot string, keys *keyring.Ring, err error) {
+	if err = s.Need(ctx, e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey); err != nil {
+		return "", nil, err
+	}
+	if robot, err = s.Get(ctx, e.Robot.Secret); err != nil {
+		return "", nil, err
+	}
+	keys, err = s.Keys(ctx, "edge.peers", e.Peers.Key, e.Peers.PreviousKey)
+	return robot, keys, err
 }
 
 // webhookSecrets are what the Harbor may show with a project's webhooks; nil: it sends none.
@@ -234,7 +247,7 @@ func edgeServers(now *reading, handler *proxy.Handler, metrics *prometheus.Regis
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready)}, {Name: "admin", Handler: admin}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says)}, {Name: "admin", Handler: admin}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {

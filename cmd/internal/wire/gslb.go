@@ -102,6 +102,9 @@ func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := secrets.Need(ctx, f.GSLB.Key, f.GSLB.PreviousKey); err != nil {
+		return nil, err
+	}
 	return secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
 }
 

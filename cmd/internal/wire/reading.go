@@ -92,18 +92,16 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	robot, err := secrets.Get(ctx, f.Edge.Robot.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("edge.robot.secret: %w", err)
-	}
 	next := &reading{fleet: f}
+	robot, keys, err := edgeSecrets(ctx, secrets, &f.Edge)
+	if err != nil {
+		return nil, err
+	}
+	next.keys = keys
 	if next.Harbor, err = newHarbor(e.cfg, f, cmp.Or(e.harborsAddress(), dc.Harbor), robot); err != nil {
 		return nil, err
 	}
 	if next.tokenKeys, err = readKeys(f.Harbor.TokenCertificates); err != nil {
-		return nil, err
-	}
-	if next.keys, err = secrets.Keys(ctx, "edge.peers", f.Edge.Peers.Key, f.Edge.Peers.PreviousKey); err != nil {
 		return nil, err
 	}
 	if next.Upstreams, next.without, err = upstreams(ctx, e.cfg, secrets, f, e.now); err != nil {
@@ -112,7 +110,7 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if next.certificate, err = newCertificate(&f.Edge, e.cfg.Log); err != nil {
 		return nil, err
 	}
-	shown, keys := next.certificate, next.keys
+	shown := next.certificate
 	if e.began != nil { // it is these that become what the new ones are
 		shown, keys = e.began.certificate, e.began.keys
 	}

@@ -28,6 +28,9 @@ own store; everything else, pushes and the portal among it, is passed to Harbor.
 It listens where the fleet file says: clients on edge.listen, Prometheus on
 edge.metrics, operators on edge.admin.
 
+The fleet file, and the files that it refers to, are read again when they change
+and at SIGHUP; a broken one changes nothing. What needs a restart is said.
+
 The log is JSON on stderr, a line a request. SIGTERM or Ctrl-C drains: health
 says so for the time of --drain, so that clients are sent elsewhere, then the
 requests in flight are finished and the process ends.`,

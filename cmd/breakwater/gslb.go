@@ -24,7 +24,8 @@ does. It asks the datacenters' edges for their health.
 
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
 Prometheus on gslb.metrics, operators on gslb.admin. The fleet file, the topology and
-the geographic database are read again when they change; a broken one changes nothing.
+the geographic database are read again when they change and at SIGHUP; a broken one
+changes nothing.
 
 The log is JSON on stderr.`,
 		Example: `  breakwater gslb --config /etc/breakwater/fleet.yaml --datacenter par1

@@ -28,6 +28,7 @@ type status struct {
 type choice struct {
 	set  []int // datacenters, as indexes
 	tier string
+	who  string // with tierPanic: who stands in, as "the last good"
 }
 
 // choose says who serves the clients of a region. It is where policy is: README.md
@@ -40,20 +41,28 @@ func choose(n *Name, all []Datacenter, now []status, groups [][]int) choice {
 	if c := n.among(all, groups, serving); len(c.set) > 0 {
 		return c
 	}
-	var standIns []func(dc int) bool
+	type standIn struct {
+		who string
+		is  func(dc int) bool
+	}
+	var standIns []standIn
 	present := func(dc int) bool { return !now[dc].away }
 	switch n.Panic {
 	case PanicNodata:
 		return choice{tier: tierNobody}
 	case PanicLastGood:
-		standIns = append(standIns, func(dc int) bool { return now[dc].lastGood && present(dc) })
+		standIns = append(standIns, standIn{"the last good", func(dc int) bool { return now[dc].lastGood && present(dc) }})
 	case PanicBackup:
-		standIns = append(standIns, func(dc int) bool { return all[dc].Backup && present(dc) })
+		standIns = append(standIns, standIn{"the backups", func(dc int) bool { return all[dc].Backup && present(dc) }})
 	}
-	standIns = append(standIns, present, func(int) bool { return true }) // the last: all are drained, by mistake
-	for _, standIn := range standIns {
-		if c := n.among(all, groups, standIn); len(c.set) > 0 {
-			return choice{c.set, tierPanic}
+	who := "all"
+	if slices.ContainsFunc(n.Members, func(dc int) bool { return now[dc].away }) {
+		who = "those that are left"
+	}
+	standIns = append(standIns, standIn{who, present}, standIn{"them all the same", func(int) bool { return true }}) // the last: all are drained, by mistake
+	for _, s := range standIns {
+		if c := n.among(all, groups, s.is); len(c.set) > 0 {
+			return choice{c.set, tierPanic, s.who}
 		}
 	}
 	return choice{tier: tierNobody} // the name has no members
@@ -86,11 +95,11 @@ func (n *Name) among(all []Datacenter, groups [][]int, may func(dc int) bool) ch
 	tier := tierNearest
 	for _, group := range groups {
 		if set := of(group, false); len(set) > 0 {
-			return choice{set, tier}
+			return choice{set: set, tier: tier}
 		}
 		if few {
 			if set := of(group, true); len(set) > 0 {
-				return choice{set, tierBackup}
+				return choice{set: set, tier: tierBackup}
 			}
 		}
 		if slices.ContainsFunc(group, func(dc int) bool { return !all[dc].Backup && slices.Contains(n.Members, dc) }) {
@@ -112,7 +121,7 @@ func (n *Name) first(all []Datacenter, may func(dc int) bool) choice {
 				continue
 			}
 			if may(dc) {
-				return choice{[]int{dc}, tier}
+				return choice{set: []int{dc}, tier: tier}
 			}
 			if !backup {
 				tier = tierFarther

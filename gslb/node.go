@@ -2,14 +2,16 @@ package gslb
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -37,6 +39,7 @@ type Config struct {
 	Keys    *keyring.Ring // the name servers share them: for cookies; nil: each its own
 	Rate    int           // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
 	Version string        // what version.bind says; "": nothing
+	Build   string        // the program's version, for Report
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -51,6 +54,7 @@ const writeEvery = 10 * time.Second
 // Node is one name server.
 type Node struct {
 	node    string
+	build   string
 	log     *slog.Logger
 	metrics *metrics
 	file    string
@@ -75,6 +79,7 @@ type fleetNow struct {
 	*Fleet
 	targets []Target
 	probe   ProbeConfig
+	digest  string // see Report
 }
 
 // readFleet reads what the configuration names.
@@ -84,7 +89,26 @@ func readFleet(cfg Config) (*fleetNow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe}, nil
+	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe}
+	now.digest = now.sum()
+	return now, nil
+}
+
+// sum is a digest of all that answers are made of beside health and overrides.
+func (f *fleetNow) sum() string {
+	h := xxhash.New()
+	for i := range f.Zones {
+		fmt.Fprintln(h, f.serial(&f.Zones[i]))
+	}
+	fmt.Fprintf(h, "%+v%+v%+v", f.probe, f.Explain, f.Places.regions)
+	var interval [18]byte
+	for i, k := range f.Places.table.starts { // there may be millions
+		binary.BigEndian.PutUint64(interval[:], k.hi)
+		binary.BigEndian.PutUint64(interval[8:], k.lo)
+		binary.BigEndian.PutUint16(interval[16:], f.Places.table.values[i])
+		h.Write(interval[:]) //nolint:errcheck // a hash takes all
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // New reads the files that the configuration names and opens the sockets. Nothing is
@@ -94,7 +118,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Node{node: cfg.Node, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Node{node: cfg.Node, build: cfg.Build, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
 	}
@@ -199,6 +223,7 @@ func (s *Node) Reload(cfg Config) error {
 	}
 	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
 	s.mu.Lock()
+	s.given(time.Now()) // with the TTLs of before
 	s.fleet = f
 	if s.health == nil { // it does not run yet
 		s.mu.Unlock()
@@ -235,7 +260,9 @@ func (s *Node) refresh() {
 	}
 	s.metrics.changed()
 	first := s.view.Load() == nil
-	s.view.Store(newView(s.fleet.Fleet, s.metrics, func(n *Name) []status { return s.statusOf(n, now) }))
+	v := s.known(now, s.state.Overrides).view(s.fleet.Fleet, s.metrics)
+	s.view.Store(v)
+	s.promise(v, now)
 	if first {
 		close(s.ready)
 	}
@@ -245,35 +272,15 @@ func (s *Node) refresh() {
 	}
 }
 
-// statusOf is what is known of the datacenters for one name. The lock is held.
-func (s *Node) statusOf(n *Name, now time.Time) []status {
-	all := make([]status, len(s.fleet.Datacenters))
-	var serving []string
-	for i, dc := range s.fleet.Datacenters {
-		mode := effective(s.state.Overrides, now, dc.Name, n.Name)
-		all[i] = status{
-			healthy: (s.state.Health[dc.Name].Up || mode == Up) && mode != Down,
-			away:    mode == Drain || mode == Down,
-		}
-		if all[i].healthy && !all[i].away && slices.Contains(n.Members, i) {
-			serving = append(serving, dc.Name)
-		}
-	}
-	if len(serving) > 0 {
-		s.state.LastGood[n.Name] = serving
-	}
-	for i, dc := range s.fleet.Datacenters {
-		all[i].lastGood = slices.Contains(s.state.LastGood[n.Name], dc.Name)
-	}
-	return all
-}
-
 func (s *Node) write() {
 	if s.file == "" {
 		return
 	}
 	s.mu.Lock()
 	s.state.At = time.Now()
+	if s.serving {
+		s.given(s.state.At)
+	}
 	data, err := s.state.encode()
 	s.mu.Unlock()
 	if err = errors.Join(err, replaceFile(s.file, data)); err != nil {

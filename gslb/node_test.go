@@ -51,7 +51,7 @@ func TestNodeIsSteered(t *testing.T) {
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	const longest = 30 * time.Second // TTL
 	begun := time.Now()
-	done, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Reason: "new switches"})
+	done, err := r.Steer(Steering{Override: Override{Datacenter: "par1", Mode: Drain, Reason: "new switches"}, Yes: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +62,10 @@ func TestNodeIsSteered(t *testing.T) {
 		t.Errorf("a drain takes effect at once: %v", got)
 	}
 	// One name is told apart from all.
-	if _, err := r.Override(Override{Datacenter: "par1", Name: "two.h.example", Mode: Up}); err != nil {
+	if _, err := r.Steer(Steering{Override: Override{Datacenter: "par1", Name: "two.h.example", Mode: Up}, Yes: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Override(Override{Datacenter: "mad1", Name: "two.h.example.", Mode: Down}); err != nil {
+	if _, err := r.Steer(Steering{Override: Override{Datacenter: "mad1", Name: "two.h.example.", Mode: Down}, Yes: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.addresses("two.h.example.", ""); !slices.Equal(got, []string{"192.0.2.1"}) {
@@ -75,12 +75,12 @@ func TestNodeIsSteered(t *testing.T) {
 	r.stop()
 	r = f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.2")
-	if err := r.Release("par1", ""); err != nil {
+	if _, err := r.Steer(Steering{Override: Override{Datacenter: "par1", Name: ""}, Release: true}); err != nil {
 		t.Fatal(err)
 	}
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	until := time.Now().Add(300 * time.Millisecond)
-	if _, err := r.Override(Override{Datacenter: "par1", Mode: Drain, Until: until}); err != nil {
+	if _, err := r.Steer(Steering{Override: Override{Datacenter: "par1", Mode: Drain, Until: until}, Yes: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) && time.Now().Before(until) {
@@ -91,11 +91,11 @@ func TestNodeIsSteered(t *testing.T) {
 		{Datacenter: "fra1", Mode: Drain}, {Datacenter: "par1", Mode: "off"}, {Datacenter: "par1", Mode: Drain, Name: "x.example."},
 		{Datacenter: "par1", Mode: Drain, Until: time.Now().Add(-time.Second)}, {Datacenter: "par1", Mode: Drain, Reason: strings.Repeat("x", 300)},
 	} {
-		if _, err := r.Override(wrong); err == nil {
+		if _, err := r.Steer(Steering{Override: wrong, Yes: true}); err == nil {
 			t.Errorf("%+v was taken", wrong)
 		}
 	}
-	if err := r.Release("par1", "h.example."); err == nil {
+	if _, err := r.Steer(Steering{Override: Override{Datacenter: "par1", Name: "h.example."}, Release: true}); err == nil {
 		t.Error("what was never said was taken back")
 	}
 }
@@ -243,7 +243,7 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 		if err := r.Reload(f.cfg); err != nil {
 			t.Error(err)
 		}
-		if _, err := r.Override(Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Hour)}); err != nil {
+		if _, err := r.Steer(Steering{Override: Override{Datacenter: "mad1", Mode: []Mode{Drain, Up}[n%2], Until: time.Now().Add(time.Hour)}, Yes: true}); err != nil {
 			t.Error(err)
 		}
 	}

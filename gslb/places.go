@@ -32,6 +32,7 @@ type Places struct {
 	// For explain alone; answers come from the table.
 	topology string  // the file's name
 	entries  []entry // networks and topology, sorted
+	listed   []int   // by region: how many of them lead there
 	geo      *maxminddb.Reader
 }
 
@@ -71,7 +72,10 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 		}
 		lower = geography.over(lower)
 	}
-	p.regions = r.all
+	p.regions, p.listed = r.all, make([]int, len(r.all))
+	for _, e := range p.entries {
+		p.listed[e.value]++
+	}
 	p.table = allAre(unroutable, nowhere).over(newTable(p.entries)).over(allAre(privateUse, nowhere).over(lower)).exact()
 	if cfg.Topology != "" || cfg.GeoIP != "" {
 		debug.FreeOSMemory() // reading takes several times of what stays

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ type Result struct {
 	Action  string `json:"action"`
 	Outcome string `json:"outcome"` // done, failed, half done, deferred or stopped
 	Why     string `json:"why,omitempty"`
-	Away    bool   `json:"away,omitempty"` // it waits for a Harbor that cannot be reached
+	Away    bool   `json:"away,omitempty"`  // it waits for a Harbor that cannot be reached
+	Place   string `json:"place,omitempty"` // of one that failed: where the fleet file says what it is to be
 
 	root string // of a deferred one, why the first of what it needs is not there
 }
@@ -88,7 +90,7 @@ func (r *run) change(ctx context.Context, c Change) Result {
 		return result
 	}
 	if c.Action == Refuse {
-		result.Outcome, result.Why = Failed, c.Why
+		result.Outcome, result.Why, result.Place = Failed, c.Why, placeOf(r.options.Fleet, c.Key, nil)
 		return result
 	}
 	select {
@@ -104,6 +106,9 @@ func (r *run) change(ctx context.Context, c Change) Result {
 	defer cancel()
 	if err := r.do(ending, c); err != nil {
 		result.failed(ctx, err)
+		if result.Outcome == Failed || result.Outcome == HalfDone {
+			result.Place = placeOf(r.options.Fleet, c.Key, err)
+		}
 	}
 	return result
 }
@@ -128,6 +133,9 @@ var errEnded = errors.New("the run was ended, and this was waited for no longer"
 // failed says what the error means for the change.
 func (r *Result) failed(ctx context.Context, err error) {
 	r.Outcome, r.Why = Failed, plain(err).Error()
+	if isCode(err, http.StatusForbidden) {
+		r.Why += ": harbor.username may not do that"
+	}
 	switch {
 	case errors.As(err, new(halfDone)):
 		r.Outcome, r.Away = HalfDone, errors.As(err, new(silent))

@@ -35,6 +35,7 @@ const (
 
 // harbor is a session with one Harbor.
 type harbor struct {
+	name     string // of its datacenter
 	base     string // as https://harbor.par1.example.org
 	user     string
 	password string
@@ -56,7 +57,11 @@ type harbor struct {
 
 	awake context.Context // ends with the first call that has no answer: it is away for this run
 	sleep context.CancelCauseFunc
-	deaf  sync.Map // addresses of peers that gave this Harbor no answer
+	deaf  sync.Map // addresses of peers that gave this Harbor no answer, and why they are not asked
+
+	waiting func(string) // is told who is waited for; nil: nobody is
+	notice  time.Duration
+	noticed atomic.Int64 // when that was said last
 }
 
 // tlsOf trusts the system's CAs and those in the file.
@@ -85,7 +90,7 @@ func newHarbor(base, user, password string, trust *tls.Config) (*harbor, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, readsAtOnce), timeout: callTimeout, patience: peerTimeout}
+	h := &harbor{base: base, user: user, password: password, prefix: "robot$", slots: make(chan struct{}, readsAtOnce), timeout: callTimeout, patience: peerTimeout, notice: noticeAfter}
 	h.awake, h.sleep = context.WithCancelCause(context.Background())
 	h.inner = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: trust,
 		MaxIdleConnsPerHost: readsAtOnce, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: time.Minute}
@@ -210,7 +215,8 @@ func (h *harbor) exchange(req *http.Request, timeout time.Duration) (resp *http.
 	if ctx.Value(lastWord{}) == nil {
 		defer context.AfterFunc(h.awake, func() { cancel(context.Cause(h.awake)) })()
 	}
-	silence := silent{callOf(req), timeout}
+	defer h.watch(req, timeout)()
+	silence := silent{h.base, callOf(req), timeout}
 	timer := time.AfterFunc(timeout, func() {
 		if !leadsToPeer(req) {
 			h.sleep(silence)

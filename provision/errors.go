@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/go-openapi/runtime"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client"
@@ -86,16 +85,6 @@ func (s said) Error() string { return s.sentence }
 
 // IsCode is as go-client's errors have it.
 func (s said) IsCode(code int) bool { return s.status == code }
-
-// silent is why a Harbor is away for the rest of a run.
-type silent struct {
-	call  string
-	after time.Duration
-}
-
-func (s silent) Error() string {
-	return fmt.Sprintf("it took %s and gave no answer in %v, so it is left alone for the rest of this run", s.call, s.after)
-}
 
 // unsent is why a call was not sent: it did nothing.
 type unsent struct{ error }

@@ -23,8 +23,11 @@ type ExportOptions struct {
 	CA       string // file of the CA that signs the Harbors' certificates; "": the system's
 	// Secret is where secrets are to be found, for Harbor shows none: a reference with
 	// {what} in it, as vault:secret/harbor#{what}.
-	Secret string
-	Vault  string // the address of the Vault that Secret leads to; "": an example's, which is noted
+	Secret  string
+	Waiting func(string) // is told who is waited for; nil: nobody is
+
+	adjust func(*harbor) // nil: they stay as they are
+	Vault  string        // the address of the Vault that Secret leads to; "": an example's, which is noted
 }
 
 // exporter writes what Harbors have as a fleet file.
@@ -60,6 +63,9 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 			return "", nil, err
 		}
 		defer h.close()
+		if h.name, h.waiting = name, o.Waiting; o.adjust != nil {
+			o.adjust(h)
+		}
 		if x.have[name], err = h.read(ctx, name, nil); err != nil {
 			return "", nil, fmt.Errorf("%s: %s", name, h.faultOf(err))
 		}

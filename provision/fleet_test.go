@@ -193,3 +193,16 @@ func (f *testFleet) settled(t *testing.T, replace ...string) *Plan {
 	}
 	return plan
 }
+
+// refusal is why the fleet file is refused before any Harbor is read.
+func (f *testFleet) refusal(t *testing.T, replace ...string) string {
+	t.Helper()
+	loaded, err := fleet.Load("fleet.yaml", []byte(strings.NewReplacer(replace...).Replace(f.text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = Open(t.Context(), Options{Fleet: loaded}); err == nil {
+		t.Fatal("it is taken")
+	}
+	return err.Error()
+}

@@ -162,18 +162,20 @@ func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 	return g.Wait()
 }
 
+const noAnswerFrom = "this Harbor got no answer from "
+
 // pings reports whether the registry is reached with the login that Harbor has stored. One
 // of which no answer came is not asked again, nor are others at its address.
 func (h *harbor) pings(ctx context.Context, e *entry, ours *registry, secret string) (bool, error) {
 	address := e.object.(*registry).url
-	if _, deaf := h.deaf.Load(address); deaf {
-		return false, fmt.Errorf("this Harbor got no answer from %s before", address)
+	if why, deaf := h.deaf.Load(address); deaf {
+		return false, errors.New(why.(string))
 	}
 	ping := func(m *models.RegistryPing) error {
 		h.proofs.Add(1)
 		_, err := h.api.Registry.PingRegistry(ctx, clientregistry.NewPingRegistryParams().WithRegistry(m))
 		if errors.As(err, new(silent)) {
-			h.deaf.Store(address, true)
+			h.deaf.Store(address, noAnswerFrom+address+" before")
 		}
 		return err
 	}

@@ -44,10 +44,11 @@ func (l *lease) text() string {
 var leaseText = regexp.MustCompile(`^(.*), until (\S+) or longer \[(.*)\]$`)
 
 // busy is why a run does not begin: another one is at work.
-type busy struct{ holder, until string }
+type busy struct{ holder, since, until string }
 
 func (b busy) Error() string {
-	return fmt.Sprintf("%s is at work there (until %s, or longer while it runs): run this again when it has ended, or after that time if it was killed", b.holder, b.until)
+	return fmt.Sprintf("%s is at work there%s, until %s or longer while it runs: run this again when it has ended. "+
+		"If it was killed, wait until then, or take over at once: delete the label %s in the portal (Administration, Labels)", b.holder, b.since, b.until, leaseName)
 }
 
 // errNoLease is for accounts that may make no label: nothing keeps their runs apart.
@@ -78,19 +79,27 @@ func (l *lease) take(ctx context.Context) error {
 		}
 		fields := leaseText.FindStringSubmatch(there.Description)
 		if fields == nil {
-			return busy{"somebody whose label " + leaseName + " says not who", "whenever it is deleted"}
+			return busy{"somebody whose label " + leaseName + " says not who", since(there), "it is deleted"}
 		}
 		if l.id = there.ID; fields[3] == l.token {
 			return nil // it was made, and the answer was lost
 		}
 		if until, err := time.Parse(time.RFC3339, fields[2]); err == nil && time.Now().Before(until) {
-			return busy{fields[1], fields[2]}
+			return busy{fields[1], since(there), fields[2]}
 		}
 		if _, err := l.harbor.api.Label.DeleteLabel(ctx, clientlabel.NewDeleteLabelParams().WithLabelID(there.ID)); err != nil && !isCode(err, 404) {
 			return plain(err)
 		}
 	}
-	return busy{"another run that was faster", "now"}
+	return busy{"another run that was faster", "", "now"}
+}
+
+// since says when the label was made.
+func since(m *models.Label) string {
+	if made := time.Time(m.CreationTime); made.Unix() > 0 {
+		return " since " + made.UTC().Format(time.RFC3339)
+	}
+	return ""
 }
 
 // make makes the label. Where the run is ended meanwhile Harbor may have made it, or be about
@@ -193,9 +202,14 @@ func (p *Provisioner) hold(ctx context.Context, what string, datacenters []strin
 	}
 	holder := fmt.Sprintf("%s by %s, process %d", what, host, os.Getpid())
 	barred = map[string]error{}
+	p.greet(ctx, datacenters)
 	var taken []string
 	for _, name := range datacenters {
 		if _, ok := l.held[name]; ok {
+			continue
+		}
+		if err := p.harbors[name].unable(ctx); err != nil {
+			barred[name] = unsent{err}
 			continue
 		}
 		one := &lease{harbor: p.harbors[name], holder: holder, token: rand.Text(), term: cmp.Or(l.term, leaseTerm)}

@@ -89,10 +89,21 @@ func TestALeaseEnds(t *testing.T) {
 			t.Errorf("%s: %s %s", r.Key, r.Outcome, r.Why)
 		}
 	}
+	// Who holds it, since when, until when, and how to take over is said, and does.
 	label := found(t, h, "/labels?scope=g", leaseName)
+	err := f.open(t, Options{}).Hold(t.Context(), "apply")
+	made, e := time.Parse(time.RFC3339, label["creation_time"].(string))
+	if e != nil || err == nil || !strings.Contains(err.Error(), "process 7 is at work there since "+made.UTC().Format(time.RFC3339)+", until ") || !strings.Contains(err.Error(), "delete the label breakwater-lease in the portal") {
+		t.Errorf("%v %v", err, e)
+	}
 	call(t, h, "PUT", "/labels/"+id(label), until(time.Now().Add(-time.Second)))
 	f.apply(t, Options{})
 	f.noLease(t)
+	call(t, h, "POST", "/labels", until(time.Now().Add(time.Minute)))
+	call(t, h, "DELETE", "/labels/"+id(found(t, h, "/labels?scope=g", leaseName)), nil)
+	if err := f.open(t, Options{}).Hold(t.Context(), "apply"); err != nil {
+		t.Error(err)
+	}
 }
 
 // While a run goes on its lease does; where another run has taken it over it stops.

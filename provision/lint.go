@@ -61,7 +61,7 @@ func lint(f *fleet.Fleet, samples []string) (all []Finding) {
 		all = append(all, Finding{Field: field, Message: fmt.Sprintf(format, args...), assumed: true})
 	}
 	w := &wanting{fleet: f, secret: func(fleet.Ref, string) string { return "" }, prefixes: map[string]string{}}
-	for _, fault := range w.wants().faults {
+	for _, fault := range w.wants().errs() {
 		add(true, "projects", "%v", fault)
 	}
 	if o := f.Harbor.OIDC; o != nil && o.GroupsClaim != "" {

@@ -24,6 +24,8 @@ type Options struct {
 	Rewrite     bool     // secrets are written again, also those that cannot be proven
 	Prune       bool     // what carries our mark and is not in the fleet file is deleted
 	PruneMax    int      // of all datacenters together: more than these are not deleted; 0: 10
+
+	Waiting func(string) // is told who is waited for, one line at a time; nil: nobody is
 }
 
 // Provisioner has read a fleet's secrets and is logged in to its Harbors.
@@ -63,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 	}
 	p.wanting.keys, unlisted = p.discover(ctx, s)
 	d := p.wanting.wants() // looks every secret up
-	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.faults...)...); err != nil {
+	if err := errors.Join(append([]error{s.Err(), unset, unlisted}, d.errs()...)...); err != nil {
 		return nil, err
 	}
 	for name, dc := range f.Datacenters {
@@ -73,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Provisioner, error) {
 		if p.harbors[name], err = newHarbor(string(dc.Harbor), user, password, trust); err != nil {
 			return nil, err
 		}
-		p.harbors[name].prefix = f.Harbor.RobotPrefix
+		p.harbors[name].prefix, p.harbors[name].name, p.harbors[name].waiting = f.Harbor.RobotPrefix, name, o.Waiting
 	}
 	return p, nil
 }
@@ -118,14 +120,18 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 		if err != nil {
 			return err
 		}
-		if err := h.prove(ctx, got, want); err != nil {
-			return err
-		}
 		mu.Lock()
 		defer mu.Unlock()
 		have[name] = got
 		return nil
 	})
+	p.spare()
+	faults = append(faults, p.each(func(name string, h *harbor) error {
+		if got := have[name]; got != nil {
+			return h.prove(ctx, got, want)
+		}
+		return nil
+	})...)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

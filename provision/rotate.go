@@ -129,6 +129,9 @@ func (p *Provisioner) finished(ctx context.Context, o RotateOptions, plan *Plan)
 	results := p.Apply(ctx, plan, func(r Result) { o.Progress(fmt.Sprintf("%s %s: %s", r.Action, r.Key, r.Outcome)) })
 	for _, r := range results {
 		if r.Outcome != Done {
+			if r.Place != "" {
+				r.Why += " (" + r.Place + ")"
+			}
 			return fmt.Errorf("%s: %s: %s; what is done stays, both secrets work, and the next run goes on", r.Key, r.Outcome, r.Why)
 		}
 	}
@@ -150,6 +153,7 @@ func (p *Provisioner) readAll(ctx context.Context) (map[string]*having, []Fault)
 		p.wanting.prefixes[name] = got.prefix
 		return nil
 	})
+	p.spare()
 	return have, faults
 }
 
@@ -231,7 +235,8 @@ func (p *Provisioner) quiet(ctx context.Context, o RotateOptions, robots []Key) 
 	faults = p.each(func(name string, h *harbor) error {
 		for k, e := range have[name].entries {
 			if rule, ok := e.object.(*policy); ok && projects[rule.namespace] {
-				if err := h.idle(ctx, e.id, began, func() { o.Progress(fmt.Sprintf("%s is running; it is waited for", k)) }); err != nil {
+				waiting := sync.OnceFunc(func() { o.Progress(fmt.Sprintf("%s is running; it is waited for, up to %v", k, patience)) })
+				if err := h.idle(ctx, e.id, began, waiting); err != nil {
 					return fmt.Errorf("%s still runs: %w", k, err)
 				}
 			}

@@ -2,6 +2,8 @@ package provision
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -154,5 +156,75 @@ func TestASilentPeer(t *testing.T) {
 		if r.Outcome != Done && (r.Outcome != Deferred || !r.Away || r.Kind != kindRegistry) {
 			t.Errorf("%s: %s: %s", r.Key, r.Outcome, r.Why)
 		}
+	}
+}
+
+// Whoever is waited for is named before the time is over, the others are not held up by it,
+// and two that are silent are waited for at the same time: in a plan, an apply, a
+// verification, a rotation and an export.
+func TestWhoIsWaitedForIsSaid(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	release := make(chan struct{})
+	silent := func() *httptest.Server {
+		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	one, two := silent(), silent()
+	t.Cleanup(func() { close(release) })
+	const timeout = 3 * time.Second
+	for name, do := range map[string]func(p *Provisioner) error{
+		"plan": func(p *Provisioner) error {
+			plan := f.plan(t, p)
+			for _, note := range plan.ShortNotes() {
+				if strings.Contains(note, "secret could not be proven") && !strings.Contains(note, "does not answer") {
+					t.Error(note)
+				}
+			}
+			return errors.Join(errors.New(fmt.Sprint(plan.Faults)), plan.Refused())
+		},
+		"apply": func(p *Provisioner) error {
+			if err := p.Hold(t.Context(), "apply"); err != nil {
+				return err
+			}
+			return errors.New(fmt.Sprint(f.plan(t, p).Faults))
+		},
+		"verify": func(p *Provisioner) error {
+			checks, err := p.Verify(t.Context(), VerifyOptions{NoCanary: true})
+			return errors.Join(errors.New(fmt.Sprint(checks)), err)
+		},
+		"rotate": func(p *Provisioner) error { return p.Rotate(t.Context(), RotateOptions{Robot: "readonly"}) },
+		"export": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan string, 100)
+			began := time.Now()
+			var err error
+			if do == nil {
+				_, _, err = Export(t.Context(), ExportOptions{Domain: "h.example.org", Harbors: map[string]string{"dc2": one.URL, "drp": two.URL}, Username: "admin", Password: "x", Secret: "env:{what}",
+					Waiting: func(line string) { said <- line }, adjust: func(h *harbor) { h.timeout, h.patience, h.notice = timeout, timeout, timeout/3 }})
+			} else {
+				p := f.open(t, Options{Waiting: func(line string) { said <- line }}, f.harbors["dc2"].URL(), one.URL, f.harbors["drp"].URL(), two.URL)
+				for _, h := range p.harbors {
+					h.timeout, h.patience, h.notice = timeout, 10*timeout, timeout/3
+				}
+				err = do(p)
+			}
+			if took := time.Since(began); took > 2*timeout {
+				t.Errorf("it took %v", took)
+			}
+			if err == nil || !strings.Contains(err.Error(), one.URL) && !strings.Contains(err.Error(), two.URL) || !strings.Contains(err.Error(), "gave no answer in 3s") {
+				t.Errorf("%v", err)
+			}
+			close(said)
+			var lines []string
+			for line := range said {
+				lines = append(lines, line)
+			}
+			if text := strings.Join(lines, "\n"); len(lines) == 0 || len(lines) > 2 || !strings.Contains(text, "waiting for dc2: the Harbor at "+one.URL+" has not answered GET /c/login for 1s; it is waited for until 3s are over") {
+				t.Errorf("%q", text)
+			}
+		})
 	}
 }

@@ -87,9 +87,16 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 		reference = "@" + digest.String()
 	}
 	if err == nil {
+		within, cancel := context.WithTimeoutCause(ctx, v.o.Patience, fmt.Errorf("it takes no push within %v", v.o.Patience))
+		defer cancel()
+		done := v.watch("waiting for %s: it takes the push of a canary into %s, for up to %v", datacenter, project, v.o.Patience)
 		err = v.registryOf(datacenter, project, reference, func(ref name.Reference, o ...remote.Option) error {
-			return remote.Write(ref, img, append(o, remote.WithContext(ctx))...)
+			return remote.Write(ref, img, append(o, remote.WithContext(within))...)
 		})
+		done()
+		if err != nil && within.Err() != nil {
+			err = context.Cause(within)
+		}
 	}
 	if err != nil {
 		v.say(Check{Datacenter: datacenter, What: what, Detail: err.Error()})
@@ -104,6 +111,7 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 		}
 		all.Go(func() {
 			c := Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
+			defer v.watch("waiting for %s: what was pushed into %s at %s is to come there, within %v", peer, project, datacenter, v.o.Patience)()
 			err := v.arrives(ctx, datacenter, peer, h, project, reference, before[peer])
 			c.Seconds = time.Since(pushed).Seconds()
 			if c.OK = err == nil; err != nil {

@@ -26,6 +26,8 @@ type wanted struct {
 	objects map[Key]object
 	secrets map[Key]string // of robots, registries and the configuration
 	needs   map[Key][]Key  // what must be there before
+	fleet   *fleet.Fleet
+	wrong   []note // with objects, which Harbor would not take
 	faults  []error
 }
 
@@ -46,8 +48,8 @@ func (w *wanting) text(t fleet.Text) string {
 
 // wants is the desired state: a pure function of its inputs.
 func (w *wanting) wants() *wanted {
-	d := &wanted{objects: map[Key]object{}, secrets: map[Key]string{}, needs: map[Key][]Key{}}
 	f := w.fleet
+	d := &wanted{objects: map[Key]object{}, secrets: map[Key]string{}, needs: map[Key][]Key{}, fleet: f}
 	var reads []Key
 	if a := f.Projects.Artifactory; a != nil && !a.AdminToken.IsZero() && !a.Username.IsZero() {
 		name := w.text(a.Username)
@@ -94,7 +96,7 @@ func (d *wanted) add(k Key, o object, needs ...Key) {
 }
 
 func (d *wanted) fault(k Key, format string, args ...any) {
-	d.faults = append(d.faults, fmt.Errorf("%s: %w", k, fmt.Errorf(format, args...)))
+	d.wrong = append(d.wrong, note{k, fmt.Errorf(format, args...).Error()})
 }
 
 // faultOnce notes what is wrong with the fleet as a whole.
@@ -230,7 +232,7 @@ func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
 	project := Key{datacenter, kindProject, naming.Repl + name}
 	w.wantProject(d, datacenter, common{project: projectOf(project.Name, r.Public, r.Quota), retention: r.Retention, members: r.Members}, r.AutoScan)
 	for _, image := range r.Images {
-		k := Key{datacenter, kindPolicy, fmt.Sprintf("%s->%s (%s)", image.From, name, image.Name)}
+		k := Key{datacenter, kindPolicy, policyOf(image, name)}
 		if _, taken := d.objects[k]; taken { // a second rule for the same image
 			k.Name += " " + image.Tags
 		}

@@ -53,7 +53,10 @@ func (w *writer) putProject(ctx context.Context, o *project) error {
 		return errors.New("this Harbor has no quota for it")
 	}
 	_, err = w.api.Quota.UpdateQuota(ctx, clientquota.NewUpdateQuotaParams().WithID(quotas.Payload[0].ID).WithHard(&models.QuotaUpdateReq{Hard: models.ResourceList{"storage": o.quota}}))
-	return err
+	if err != nil {
+		return inField{"quota", fmt.Errorf("its quota: %w", plain(err))}
+	}
+	return nil
 }
 
 // putRetention writes what a project keeps. A proxy cache is born with a retention of

@@ -45,8 +45,8 @@ func (w *writer) reaches(address string) error {
 			return deferral(name + " does not answer")
 		}
 	}
-	if _, deaf := w.deaf.Load(address); deaf {
-		return deferral("this Harbor got no answer from " + address + " before")
+	if why, deaf := w.deaf.Load(address); deaf {
+		return deferral(why.(string))
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (w *writer) reaches(address string) error {
 func (w *writer) explain(err error, o *registry) error {
 	switch {
 	case errors.As(err, new(silent)):
-		w.deaf.Store(o.url, true)
+		w.deaf.Store(o.url, noAnswerFrom+o.url+" before")
 	case isCode(err, 500):
 		return explained{fmt.Errorf("this Harbor does not reach %s: is it running, and is the way open? (%w)", o.url, plain(err)), err}
 	case isCode(err, 400) && o.user == "":

@@ -344,15 +344,15 @@ func (o *ownDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return o.inner.RoundTrip(req)
 	}
-	if !sameDomain(req.URL.Hostname(), o.source.Hostname()) || req.URL.Scheme != "https" && o.source.Scheme == "https" {
+	if !SameDomain(req.URL.Hostname(), o.source.Hostname()) || req.URL.Scheme != "https" && o.source.Scheme == "https" {
 		return nil, fmt.Errorf("refused to send credentials to %s: it is not of %s's domain", req.URL.Host, o.source.Host)
 	}
 	return o.inner.RoundTrip(req)
 }
 
-// sameDomain reports whether two hosts belong to one owner: they are equal, or
+// SameDomain reports whether two hosts belong to one owner: they are equal, or
 // they share the domain that is registered below a public suffix.
-func sameDomain(a, b string) bool {
+func SameDomain(a, b string) bool {
 	if strings.EqualFold(a, b) {
 		return true
 	}

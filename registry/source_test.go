@@ -219,8 +219,8 @@ func TestSameDomain(t *testing.T) {
 		{"10.0.0.1", "10.0.0.2", false},
 		{"localhost", "127.0.0.1", false},
 	} {
-		if got := sameDomain(c.a, c.b); got != c.want {
-			t.Errorf("sameDomain(%q, %q) = %v", c.a, c.b, got)
+		if got := SameDomain(c.a, c.b); got != c.want {
+			t.Errorf("SameDomain(%q, %q) = %v", c.a, c.b, got)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
@@ -21,6 +22,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	var asJSON bool
+	var flags preflightFlags
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a fleet file, and print what it describes",
@@ -28,8 +30,14 @@ func checkCommand() *cobra.Command {
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
 do", and the exit status is 1. "-" reads standard input. Of secrets it reads only
 the keys that daemons share, where this machine has them in a file or in the
-environment: they must not be too short.`,
+environment: they must not be too short.
+
+With --datacenter it also looks at what the file says of this machine, without a
+network: files, the certificate, secrets in files and the environment, the store's disk,
+ports. The exit status is then 1 with a fault and 2 with warnings only; "breakwater
+doctor" tries the rest.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
+  breakwater check /etc/breakwater/fleet.yaml --datacenter par1
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,28 +45,53 @@ environment: they must not be too short.`,
 			if err == nil {
 				err = checkKeys(cmd.Context(), f, args[0])
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), f, err)
+			if asJSON && (err != nil || flags.datacenter == "") {
+				return printJSON(cmd.OutOrStdout(), f, nil, err)
 			}
 			if err != nil {
 				return err
 			}
-			return printFleet(cmd.OutOrStdout(), f)
+			if flags.datacenter == "" {
+				return printFleet(cmd.OutOrStdout(), f)
+			}
+			return checkMachine(cmd, f, &flags, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects, and with --datacenter machine")
+	flags.register(cmd)
 	return cmd
+}
+
+// checkMachine looks at what the file says of this machine, too.
+func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJSON bool) error {
+	cfg, err := flags.config(f)
+	if err != nil {
+		return err
+	}
+	cfg.Depth = preflight.Offline
+	found, err := preflight.Run(cmd.Context(), cfg)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		if err := printJSON(out, f, found, nil); err != nil {
+			return err
+		}
+		return printPreflight(io.Discard, found, false)
+	}
+	if err := printFleet(out, f); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	return printPreflight(out, found, false)
 }
 
 func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
 	if name != "-" {
 		return fleet.ReadFile(name)
 	}
-	data, err := io.ReadAll(stdin)
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	return fleet.Load(fileName(name), data)
+	return fleet.Read(fileName(name), stdin)
 }
 
 // checkKeys judges the keys that daemons share, as far as they can be read here.
@@ -160,15 +193,18 @@ func printFleet(w io.Writer, f *fleet.Fleet) error {
 // errFaults ends the command with status 1 after its JSON has said why.
 var errFaults = errors.New("the fleet file has faults")
 
-func printJSON(w io.Writer, f *fleet.Fleet, err error) error {
+func printJSON(w io.Writer, f *fleet.Fleet, found []preflight.Finding, err error) error {
 	var faults fleet.Faults
 	if err != nil && !errors.As(err, &faults) {
 		return err
 	}
-	report := map[string]any{"ok": err == nil, "faults": append(fleet.Faults{}, faults...)}
+	report := map[string]any{"ok": err == nil && preflight.Worst(found) != preflight.Bad, "faults": append(fleet.Faults{}, faults...)}
 	if f != nil {
 		report["datacenters"], report["projects"] = describe(f)
 		report["notes"] = append([]string{}, advise(f)...)
+	}
+	if found != nil {
+		report["machine"] = found
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
@@ -17,6 +18,7 @@ import (
 func edgeCommand() *cobra.Command {
 	var config, datacenter string
 	var drain time.Duration
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "edge --config fleet.yaml --datacenter NAME",
 		Short: "Run the edge of one datacenter, in front of its Harbor",
@@ -31,16 +33,27 @@ edge.metrics, operators on edge.admin.
 The fleet file, and the files that it refers to, are read again when they change
 and at SIGHUP; a broken one changes nothing. What needs a restart is said.
 
-The log is JSON on stderr, a line a request. SIGTERM or Ctrl-C drains: health
+The log is JSON on stderr, a line a request. As it starts, it looks at what it needs
+(Harbor, its robot, the certificate, the disk) and logs what is wrong, without waiting
+for that; with --strict it waits, and does not start with a fault. SIGTERM or Ctrl-C drains: health
 says so for the time of --drain, so that clients are sent elsewhere, then the
 requests in flight are finished and the process ends.`,
 		Example: `  breakwater edge --config /etc/breakwater/fleet.yaml --datacenter par1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			f, err := fleet.ReadFile(config)
+			if err != nil {
+				return err
+			}
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			looked, err := lookAround(cmd.Context(), preflight.Config{Fleet: f, Datacenter: datacenter, For: []preflight.Part{preflight.Edge}}, log, strict)
+			if err != nil {
+				return fmt.Errorf("start edge: %w", err)
+			}
 			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
 			if err != nil {
+				looked(time.Second)
 				return fmt.Errorf("start edge: %w", err)
 			}
 			defer func() { err = errors.Join(err, edge.Close()) }()
@@ -54,6 +67,7 @@ requests in flight are finished and the process ends.`,
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the edge of")
 	cmd.Flags().DurationVar(&drain, "drain", 3*time.Second, "how long to go on serving after health says that this edge is leaving")
+	strictFlag(cmd, &strict)
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
 )
 
 func gslbCommand() *cobra.Command {
-	var config, datacenter string
+	var config, datacenter, siblings string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "gslb --config fleet.yaml --datacenter NAME",
 		Short: "Run the name server of one datacenter: the nearest healthy datacenter, over DNS",
@@ -23,11 +26,13 @@ each client with the nearest datacenter that serves; backups only when no primar
 does. It asks the datacenters' edges for their health.
 
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
-Prometheus on gslb.metrics, operators on gslb.admin. The fleet file, the topology and
+Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.key, the
+fleet's other name servers on gslb.peers. The fleet file, the topology and
 the geographic database are read again when they change and at SIGHUP; a broken one
 changes nothing.
 
-The log is JSON on stderr.`,
+The log is JSON on stderr. As it starts, it looks at what it needs and logs what is
+wrong, without waiting for that; with --strict it waits, and does not start with a fault.`,
 		Example: `  breakwater gslb --config /etc/breakwater/fleet.yaml --datacenter par1
   breakwater gslb explain --config /etc/breakwater/fleet.yaml --client 203.0.113.7
   breakwater gslb drain --config /etc/breakwater/fleet.yaml par1 --for 1h --reason "new switches"`,
@@ -35,8 +40,17 @@ The log is JSON on stderr.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Log: log, Level: level})
+			f, err := fleet.ReadFile(config)
 			if err != nil {
+				return err
+			}
+			looked, err := lookAround(cmd.Context(), preflight.Config{Fleet: f, Datacenter: datacenter, For: []preflight.Part{preflight.GSLB}}, log, strict)
+			if err != nil {
+				return fmt.Errorf("start gslb: %w", err)
+			}
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Log: log, Level: level})
+			if err != nil {
+				looked(time.Second)
 				return fmt.Errorf("start gslb: %w", err)
 			}
 			defer func() { err = errors.Join(err, node.Close()) }()
@@ -48,6 +62,8 @@ The log is JSON on stderr.`,
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
+	cmd.Flags().StringVar(&siblings, "siblings", "", "DNS names or addresses of all name servers of this datacenter, this one too, where several are behind one address: what is said to one of them with --fleet is said to all")
+	strictFlag(cmd, &strict)
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}

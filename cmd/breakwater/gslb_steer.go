@@ -3,200 +3,193 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"slices"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 )
 
-func gslbExplainCommand() *cobra.Command {
-	admin := gslbAdmin()
-	var client, name string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "explain --config fleet.yaml --client ADDRESS",
-		Short: "Say which datacenter a client is answered with, and why",
-		Long: `Say which datacenter the name server on this machine answers a client with, and
-why: where it takes the client to be, who could serve it, and why each of the others
-is not the answer. The same is in the TXT record of _why.<name>, for those whom
-gslb.explain of the fleet file allows to ask.`,
-		Example: `  breakwater gslb explain --config fleet.yaml --client 203.0.113.7
-  dig @ns-par1.harbor.example.org _why.harbor.example.org TXT +subnet=203.0.113.0/24`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := admin.ask(cmd.Context(), http.MethodGet, "/explain?"+url.Values{"client": {client}, "name": {name}}.Encode())
-			if err != nil {
-				return fmt.Errorf("explain: %w", err)
-			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			var e gslb.Explanation
-			if err := json.Unmarshal(body, &e); err != nil {
-				return fmt.Errorf("explain: %w", err)
-			}
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s for %s: %s %v\n\n", e.Name, e.Client, orNobody(e.Datacenter), e.Addresses)
-			for _, line := range e.Sentences {
-				fmt.Fprintln(out, line)
-			}
-			return nil
-		},
-	}
-	admin.register(cmd)
-	cmd.Flags().StringVar(&client, "client", "", "the client's address or network")
-	cmd.Flags().StringVar(&name, "name", "", "the name that it asks for; default: the fleet's domain")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	cmd.MarkFlagRequired("client") //nolint:errcheck // the flag is there
-	return cmd
+// steerFlags are what is common to all that an operator says of a datacenter.
+type steerFlags struct {
+	admin                   *adminFlags
+	name, reason            string
+	lasts                   time.Duration
+	asJSON, yes, wholeFleet bool
 }
 
-func orNobody(datacenter string) string {
-	if datacenter == "" {
-		return "nobody"
-	}
-	return datacenter
-}
-
-func gslbStatusCommand() *cobra.Command {
-	admin := gslbAdmin()
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "status --config fleet.yaml", Short: "Say what the name server on this machine knows of the datacenters", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := admin.ask(cmd.Context(), http.MethodGet, "/status")
-			if err != nil {
-				return fmt.Errorf("status: %w", err)
-			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			return printStatus(cmd.OutOrStdout(), body)
-		},
-	}
-	admin.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	return cmd
-}
-
-func printStatus(out io.Writer, body []byte) error {
-	var r gslb.Report
-	if err := json.Unmarshal(body, &r); err != nil {
-		return fmt.Errorf("status: %w", err)
-	}
-	fmt.Fprintf(out, "The name server of %s.\n", r.Node)
-	if !r.Answering {
-		fmt.Fprintln(out, "It answers nothing yet: the first round of probes is not in.")
-	}
-	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DATACENTER\tPROBES SAY\tFOR\tWHY")
-	var names []string
-	for name := range r.Datacenters {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		d := r.Datacenters[name]
-		verdict := "down"
-		if d.Up {
-			verdict = "up"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, verdict, time.Since(d.Since).Round(time.Second), d.Why)
-	}
-	if len(r.Overrides) > 0 {
-		fmt.Fprintln(w, "\nDATACENTER\tOPERATORS SAY\tFOR NAME\tUNTIL\tREASON")
-	}
-	for _, o := range r.Overrides {
-		name, until := "all", "taken back"
-		if o.Name != "" {
-			name = o.Name
-		}
-		if !o.Until.IsZero() {
-			until = o.Until.Local().Format(time.DateTime)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", o.Datacenter, o.Mode, name, until, o.Reason)
-	}
-	return w.Flush()
-}
-
-// overrideFlags are what is common to all that an operator says of a datacenter.
-type overrideFlags struct {
-	admin        *adminFlags
-	name, reason string
-	lasts        time.Duration
-	asJSON       bool
-}
-
-func (o *overrideFlags) register(cmd *cobra.Command) {
+func (o *steerFlags) register(cmd *cobra.Command) {
 	o.admin = gslbAdmin()
 	o.admin.register(cmd)
 	cmd.Flags().StringVar(&o.name, "name", "", "for this name only; default: all")
-	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for those who look at the status")
-	cmd.Flags().DurationVar(&o.lasts, "for", 0, "how long; default: until it is taken back (release)")
-	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for those who look at the status and the log")
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object; with --fleet a list of them")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do it also where clients would go on coming, or get nobody that serves")
+	cmd.Flags().BoolVar(&o.wholeFleet, "fleet", false, "tell all name servers of the fleet")
 }
 
-// say puts the override into effect.
-func (o *overrideFlags) say(cmd *cobra.Command, datacenter string, mode gslb.Mode) error {
-	want := gslb.Override{Datacenter: datacenter, Name: o.name, Mode: mode, Reason: o.reason}
-	if o.lasts != 0 {
-		want.Until = time.Now().Add(o.lasts)
+// lasting adds how long it lasts.
+func (o *steerFlags) lasting(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.lasts, "for", 0, "how long; default: until it is taken back (release)")
+}
+
+// steer asks for what the flags say, and prints what comes of it.
+func (o *steerFlags) steer(cmd *cobra.Command, datacenter string, mode gslb.Mode) error {
+	verb := steered{cmd: cmd.Name(), datacenter: datacenter, mode: mode}
+	x := gslb.Steering{
+		Override: gslb.Override{Datacenter: datacenter, Name: o.name, Mode: mode, Reason: o.reason, By: steer.Operator()},
+		Release:  mode == "", Yes: o.yes,
 	}
-	data, err := json.Marshal(want)
+	if o.lasts != 0 {
+		x.Until = time.Now().Add(o.lasts)
+	}
+	data, err := json.Marshal(x)
 	if err != nil {
 		return err
 	}
-	body, err := o.admin.send(cmd.Context(), http.MethodPost, "/override", bytes.NewReader(data))
+	send := func(path string) ([]byte, error) {
+		return o.admin.send(cmd.Context(), http.MethodPost, path, bytes.NewReader(data))
+	}
+	if o.wholeFleet {
+		body, err := askFleet(cmd.Context(), o.admin, func() ([]byte, error) { return send("/fleet/override") },
+			func(f *steer.Fleet) ([]byte, error) { return json.Marshal(f.Steer(cmd.Context(), x)) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", verb.cmd, err)
+		}
+		var told []steer.Told
+		if err := json.Unmarshal(body, &told); err != nil {
+			return fmt.Errorf("%s: %w", verb.cmd, err)
+		}
+		return verb.printTold(cmd.OutOrStdout(), told, o.asJSON, o.again(cmd, datacenter, mode))
+	}
+	body, err := send("/override")
 	if err != nil {
-		return fmt.Errorf("%s: %w", mode, err)
+		return fmt.Errorf("%s: %w", verb.cmd, err)
+	}
+	var done gslb.Steered
+	if err := json.Unmarshal(body, &done); err != nil {
+		return fmt.Errorf("%s: %w", verb.cmd, err)
 	}
 	if o.asJSON {
-		_, err := cmd.OutOrStdout().Write(body)
-		return err
+		if _, err := cmd.OutOrStdout().Write(body); err != nil || done.Done {
+			return err
+		}
+		return exitStatus(1)
 	}
-	var done gslb.Overruled
-	if err := json.Unmarshal(body, &done); err != nil {
-		return fmt.Errorf("%s: %w", mode, err)
+	if !done.Done {
+		return verb.nothing(done.Troubles)
 	}
-	out := cmd.OutOrStdout()
-	switch mode {
-	case gslb.Up:
-		fmt.Fprintf(out, "%s counts as healthy here, whatever its probes say.\n", datacenter)
+	_, err = fmt.Fprint(cmd.OutOrStdout(), verb.outcome(done))
+	return err
+}
+
+// again is the command that tells one name server the same, on its machine.
+func (o *steerFlags) again(cmd *cobra.Command, datacenter string, mode gslb.Mode) string {
+	words := []string{"breakwater gslb", cmd.Name(), "--config", inShell(o.admin.config), inShell(datacenter)}
+	if o.admin.config == "" {
+		words[3] = "fleet.yaml"
+	}
+	if cmd.Name() == "force" {
+		words = append(words, string(mode))
+	}
+	if o.name != "" {
+		words = append(words, "--name", inShell(o.name))
+	}
+	if o.reason != "" {
+		words = append(words, "--reason", inShell(o.reason))
+	}
+	if o.lasts != 0 {
+		words = append(words, "--for", o.lasts.String())
+	}
+	if o.yes {
+		words = append(words, "--yes")
+	}
+	return strings.Join(words, " ")
+}
+
+// inShell is a word as a shell reads it.
+func inShell(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:=@", r)
+	}
+	if word != "" && strings.TrimFunc(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// steered is a steering in words.
+type steered struct {
+	cmd, datacenter string
+	mode            gslb.Mode // "": a release
+}
+
+// nothing says what would come of it.
+func (s steered) nothing(troubles []string) error {
+	text := fmt.Sprintf("%s: nothing is changed. What would come of it:\n", s.cmd)
+	for _, trouble := range troubles {
+		text += "  " + trouble + "\n"
+	}
+	return errors.New(text + "To do it all the same, say it again with --yes.")
+}
+
+// outcome says what has come of it, at one name server.
+func (s steered) outcome(done gslb.Steered) string {
+	var b strings.Builder
+	switch stop := "Safe to stop at " + done.SafeAt.Local().Format(time.DateTime) + ", when every answer that names it has run out"; {
+	case s.mode == "":
+		fmt.Fprintf(&b, "The probes decide of %s again.\n", s.datacenter)
+	case s.mode == gslb.Up:
+		fmt.Fprintf(&b, "%s counts as healthy here, whatever its probes say.\n", s.datacenter)
+	case !done.SafeAt.IsZero():
+		fmt.Fprintf(&b, "%s gets no new clients from this name server. %s; say the same to the other name servers first (--fleet).\n", s.datacenter, stop)
+	case len(done.Troubles) == 0:
+		fmt.Fprintf(&b, "%s gets no new clients of %s from this name server. It is not safe to stop.\n", s.datacenter, strings.TrimSuffix(done.Name, "."))
 	default:
-		fmt.Fprintf(out, "%s gets no new clients from this name server. Safe to stop at %s, when every answer that names it has run out; say the same to the other name servers first.\n",
-			datacenter, done.SafeAt.Local().Format(time.DateTime))
+		fmt.Fprintf(&b, "%s is taken out here, and it is not safe to stop.\n", s.datacenter)
 	}
-	if !done.Until.IsZero() {
-		fmt.Fprintf(out, "This ends by itself at %s.\n", done.Until.Local().Format(time.DateTime))
+	for _, line := range append(done.Troubles, done.Notes...) {
+		fmt.Fprintln(&b, "  "+line)
 	}
-	return nil
+	if !done.Until.IsZero() && s.mode != "" {
+		fmt.Fprintf(&b, "This ends by itself at %s.\n", done.Until.Local().Format(time.DateTime))
+	}
+	fmt.Fprintln(&b, "Answered now:")
+	for _, a := range done.Answers {
+		fmt.Fprintln(&b, "  "+a.Sentence)
+	}
+	return b.String()
 }
 
 func gslbDrainCommand() *cobra.Command {
-	var o overrideFlags
+	var o steerFlags
 	cmd := &cobra.Command{
 		Use: "drain --config fleet.yaml DATACENTER", Short: "Send no new clients to a datacenter", Args: cobra.ExactArgs(1),
-		Long: `Send no new clients to a datacenter, from the name server on this machine. It takes
-effect at once, and survives restarts. Each name server is told by itself.`,
-		Example: `  breakwater gslb drain --config fleet.yaml par1 --for 2h --reason "new switches"`,
-		RunE:    func(cmd *cobra.Command, args []string) error { return o.say(cmd, args[0], gslb.Drain) },
+		Long: `Send no new clients to a datacenter, from the name server on this machine or, with
+--fleet, from all of them. It takes effect at once, and survives restarts.
+
+What would be answered is worked out before. Where clients would go on coming, because
+nobody else serves, or would get nobody that serves, or no address of a family, or a
+drain of before would hold no longer, nothing is changed without --yes.
+
+With --fleet the name server on this machine tells the others; where none runs, the
+command tells all of them itself with gslb.key. Each has 2 s. The exit status is 1 when
+nothing was changed, or not everywhere.`,
+		Example: `  breakwater gslb drain --config fleet.yaml --fleet par1 --for 2h --reason "new switches"`,
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.steer(cmd, args[0], gslb.Drain) },
 	}
 	o.register(cmd)
+	o.lasting(cmd)
 	return cmd
 }
 
 func gslbForceCommand() *cobra.Command {
-	var o overrideFlags
+	var o steerFlags
 	cmd := &cobra.Command{
 		Use: "force --config fleet.yaml DATACENTER up|down", Short: "Take a datacenter for healthy or not, whatever its probes say",
 		Args: cobra.MatchAll(cobra.ExactArgs(2), func(_ *cobra.Command, args []string) error {
@@ -205,27 +198,19 @@ func gslbForceCommand() *cobra.Command {
 			}
 			return nil
 		}),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.say(cmd, args[0], gslb.Mode(args[1])) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.steer(cmd, args[0], gslb.Mode(args[1])) },
 	}
 	o.register(cmd)
+	o.lasting(cmd)
 	return cmd
 }
 
 func gslbReleaseCommand() *cobra.Command {
-	admin := gslbAdmin()
-	var name string
+	var o steerFlags
 	cmd := &cobra.Command{
 		Use: "release --config fleet.yaml DATACENTER", Short: "Take a drain or force back: probes decide again", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := admin.ask(cmd.Context(), http.MethodDelete, "/override?"+url.Values{"datacenter": args[:1], "name": {name}}.Encode())
-			if err != nil {
-				return fmt.Errorf("release: %w", err)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "The probes decide of %s again.\n", args[0])
-			return err
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.steer(cmd, args[0], "") },
 	}
-	admin.register(cmd)
-	cmd.Flags().StringVar(&name, "name", "", "what was said for this name only")
+	o.register(cmd)
 	return cmd
 }

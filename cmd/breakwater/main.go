@@ -23,13 +23,14 @@ func main() {
 		Long: `breakwater makes a fleet of Harbors behave as one registry.
 
 Every command reads one file, the fleet file, that describes all datacenters.
-Start with "breakwater check fleet.yaml"; make the Harbors as it says with
+Start with "breakwater init", "breakwater check fleet.yaml" and "breakwater doctor"; make the Harbors as it says with
 "breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
 of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(), checkCommand(), versionCommand(), manCommand())
+	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(),
+		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
 	err := root.ExecuteContext(ctx)
 	var status exitStatus
 	switch {

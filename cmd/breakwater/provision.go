@@ -80,7 +80,7 @@ func (o *provisioning) report(plan *provision.Plan, waits []provision.Key, faile
 }
 
 // open reads the fleet file and its secrets.
-func (o *provisioning) open(ctx context.Context) (*provision.Provisioner, error) {
+func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) {
 	o.begun = time.Now()
 	f, err := fleet.ReadFile(o.config)
 	if err != nil {
@@ -92,7 +92,7 @@ func (o *provisioning) open(ctx context.Context) (*provision.Provisioner, error)
 			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
 		}
 	}
-	return provision.Open(ctx, provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax})
+	return provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd)})
 }
 
 func provisionPlanCommand() *cobra.Command {
@@ -105,7 +105,7 @@ grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor cannot be
 reached (the rest is planned), 1 failed, as where the password is refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := o.open(cmd.Context())
+			p, err := o.open(cmd)
 			if err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ between objects, within 15 seconds, says what is half done, and another run comp
 Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1 failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := o.open(cmd.Context())
+			p, err := o.open(cmd)
 			if err != nil {
 				return err
 			}

@@ -36,7 +36,7 @@ secret, and "provision apply --prune" removes the successor.`,
 			if err != nil {
 				return err
 			}
-			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f})
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
     --harbor mad1=https://harbor.mad1.example.org --password env:HARBOR_PASSWORD > fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Harbors = map[string]string{}
+			o.Harbors, o.Waiting = map[string]string{}, waitingOn(cmd)
 			for _, h := range harbors {
 				name, url, ok := strings.Cut(h, "=")
 				if !ok {
@@ -132,7 +132,7 @@ removed. Exit status 1 if anything does not work.`,
 			if err != nil {
 				return err
 			}
-			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f})
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
 			if err != nil {
 				return err
 			}

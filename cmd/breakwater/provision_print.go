@@ -4,9 +4,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
 
 	"example.org/breakwater/provision"
 )
+
+// waitingOn prints who is waited for, on stderr, as what is asked for is on stdout.
+func waitingOn(cmd *cobra.Command) func(string) {
+	var one sync.Mutex
+	return func(line string) {
+		one.Lock()
+		defer one.Unlock()
+		fmt.Fprintln(cmd.ErrOrStderr(), line)
+	}
+}
 
 // paint colours text on a terminal, and nowhere else (https://no-color.org too).
 type paint bool
@@ -110,7 +123,9 @@ func progressTo(w io.Writer, total int) func(provision.Result) {
 		text := fmt.Sprintf("[%d/%d] %s: %s %s %s: %s", n, total, r.Datacenter, r.Action, r.Kind, r.Name, r.Outcome)
 		switch r.Outcome {
 		case provision.Failed, provision.HalfDone:
-			text = colour.as(text, "31") + ": " + r.Why
+			if text = colour.as(text, "31") + ": " + r.Why; r.Place != "" {
+				text += " (" + r.Place + ")"
+			}
 		case provision.Deferred, provision.Stopped:
 			text = colour.as(text, "33") + ": " + r.Why
 		}

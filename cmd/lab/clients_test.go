@@ -217,7 +217,12 @@ func edgeProcess(t *testing.T, f *fleetUnderTest) {
 // startEdge starts the edge of par1, and returns it with where it listens.
 func startEdge(t *testing.T, program, config string) (cmd *exec.Cmd, address string) {
 	t.Helper()
-	cmd = exec.Command(program, "edge", "--config", config, "--datacenter", "par1", "--drain", "1ms")
+	return startEdgeOf(t, program, config, "par1")
+}
+
+func startEdgeOf(t *testing.T, program, config, datacenter string) (cmd *exec.Cmd, address string) {
+	t.Helper()
+	cmd = exec.Command(program, "edge", "--config", config, "--datacenter", datacenter, "--drain", "1ms")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,7 @@ const (
 
 	dnsMetricsOffset = 92
 	dnsAdminOffset   = 93
+	dnsPeersOffset   = 94
 	edgeRobot        = "breakwater-edge"
 	edgeSecret       = "Edge1Secret2Edge"
 )
@@ -65,7 +67,10 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
+	dnsPort int          // of all name servers: glue has no ports
+	parent  *parent      // nil without name servers
 	places  []addresses
+	peers   string // the port on which name servers ask each other
 	report  report
 	group   *errgroup.Group // what serves
 	control net.Listener    // where the commands of another terminal come
@@ -80,6 +85,12 @@ type running struct {
 type addresses struct {
 	public, metrics, admin, dns, dnsMetrics, dnsAdmin string
 	links                                             map[int]string // to the other edges, by datacenter
+}
+
+// host is where all of a datacenter's own listen.
+func (a addresses) host() string {
+	host, _, _ := net.SplitHostPort(a.dns)
+	return host
 }
 
 // start brings everything up. What it returns is to be closed also after an error.
@@ -109,16 +120,31 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err := l.writeKeys(key); err != nil {
 		return l, err
 	}
+	if l.dnsPort, err = l.chooseDNSPort(); err != nil {
+		return l, err
+	}
 	for i, place := range places {
 		if err := l.choosePorts(i, place.name); err != nil {
 			return l, err
 		}
+	}
+	if l.peers, err = l.choosePeers(); err != nil {
+		return l, err
 	}
 	if err := l.linkEdges(); err != nil {
 		return l, err
 	}
 	for i := range places {
 		if err := l.startDatacenter(i); err != nil {
+			return l, err
+		}
+	}
+	if l.ownAddresses() {
+		glue := map[string]string{}
+		for _, place := range places {
+			glue[place.name] = place.host
+		}
+		if l.parent, err = startParent(l.port, glue); err != nil {
 			return l, err
 		}
 	}
@@ -164,7 +190,7 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		if err != nil {
 			return errors.Join(err, closeAll(listeners[i:]))
 		}
-		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries}
+		cfg := lab.HarborConfig{Listener: listeners[i], Dir: filepath.Join(l.dir, place.name, "harbor"), Key: key, Registries: registries, ExternalHost: domain}
 		l.load(&cfg, uint64(i))
 		h, err := lab.StartHarbor(cfg)
 		if err != nil {
@@ -203,7 +229,7 @@ func (l *running) furnish(h *lab.Harbor) error {
 		return err
 	}
 	h.CreateProject("multi-dc-demo", false)
-	h.CreateRobot("*", edgeRobot, edgeSecret, "pull")
+	h.CreateRobot("*", edgeRobot, edgeSecret, "pull", "push", "repository:list", "artifact:list", "artifact:read", "artifact:delete", "tag:list", "tag:delete")
 	for _, r := range demoRobots {
 		h.CreateRobot("multi-dc-demo", r.name, r.secret, r.actions...)
 	}
@@ -227,7 +253,7 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	_, password := l.harbors[0].Admin()
 	contents := map[string]string{
-		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
+		"harbor-token.pem": string(certificate), "harbor-password": password, "edge-secret": edgeSecret, "peer-key": rand.Text() + rand.Text(), "gslb-key": rand.Text() + rand.Text(), "sync-secret": "Sync1With2All",
 	}
 	for _, r := range demoRobots {
 		contents[r.name+"-secret"] = r.secret
@@ -240,6 +266,31 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	return nil
 }
 
+// chooseDNSPort finds one that is free in all places.
+func (l *running) chooseDNSPort() (port int, err error) {
+	if l.port != 0 {
+		return l.port + dnsOffset, nil
+	}
+	for range 10 { // another lab may have it in one of them
+		var taken []net.Listener
+		at := 0
+		for i, place := range places {
+			var listener net.Listener
+			if listener, err = listen("name servers", place.host, at, 0, i); err != nil {
+				break
+			}
+			taken = append(taken, listener)
+			if i == 0 {
+				at = listener.Addr().(*net.TCPAddr).Port
+			}
+		}
+		if err = errors.Join(err, closeAll(taken)); err == nil {
+			return at, nil
+		}
+	}
+	return 0, err
+}
+
 // choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
 func (l *running) choosePorts(i int, name string) error {
 	var a addresses
@@ -247,7 +298,11 @@ func (l *running) choosePorts(i int, name string) error {
 		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
 		// Opened to see that the port is free and then opened again: the fleet file
 		// holds addresses, as every fleet file does.
-		listener, err := listen("edge "+name, places[i].host, l.port, offset, i)
+		port := l.port
+		if offset == dnsOffset {
+			port = l.dnsPort - dnsOffset
+		}
+		listener, err := listen("edge "+name, places[i].host, port, offset, i)
 		if err != nil {
 			return err
 		}
@@ -256,6 +311,32 @@ func (l *running) choosePorts(i int, name string) error {
 	}
 	l.places = append(l.places, a)
 	return nil
+}
+
+// choosePeers finds a port that is free on the addresses of all name servers.
+func (l *running) choosePeers() (port string, err error) {
+	if !l.ownAddresses() {
+		return "", nil
+	}
+	for range 10 { // of free ports, some are not free everywhere
+		at := l.port
+		for i, place := range places {
+			listener, failed := listen("name server "+place.name, place.host, at, dnsPeersOffset, i)
+			if err = failed; err != nil {
+				break
+			}
+			defer listener.Close() // when one is chosen
+			_, port, _ = net.SplitHostPort(listener.Addr().String())
+			if at == 0 {
+				at, _ = strconv.Atoi(port)
+				at -= dnsPeersOffset
+			}
+		}
+		if err == nil || l.port != 0 {
+			break
+		}
+	}
+	return port, err
 }
 
 // fleetFile is the fleet file of the edge that will listen on these addresses:
@@ -267,7 +348,8 @@ func (l *running) fleetFile(dir string, own addresses) string {
 			place.name, place.role, l.harbors[i].URL(), "http://"+l.places[i].public, place.host, place.host, place.network, place.location)
 	}
 	if l.ownAddresses() {
-		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, state: %q, ttl: 2s }\n", own.dns, own.dnsMetrics, own.dnsAdmin, filepath.Join(filepath.Dir(dir), "gslb.json"))
+		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, peers: %q, key: \"file:%s/gslb-key\", state: %q, ttl: 2s }\n",
+			own.dns, own.dnsMetrics, own.dnsAdmin, net.JoinHostPort(own.host(), l.peers), l.dir, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
 	return s + fmt.Sprintf(`harbor: { username: admin, password: "file:%[1]s/harbor-password", token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
@@ -313,6 +395,7 @@ func (l *running) close() {
 		h.Close() //nolint:errcheck // see above
 	}
 	l.links.close()
+	l.parent.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

@@ -75,8 +75,34 @@ func TestGSLB(t *testing.T) {
 	want(t, "par1", "par1")
 	say(t, "release", "mad1")
 	want(t, "par1", "mad1")
+	f.allAreTold(t, program, want)
 	f.edgeDrains(t, program)
 	end(t, f)
+}
+
+// allAreTold: one command tells all name servers, but not to leave nobody.
+func (f *fleetUnderTest) allAreTold(t *testing.T, program string, want func(t *testing.T, par1, mad1 string)) {
+	t.Helper()
+	fleet := func(args ...string) *exec.Cmd {
+		return exec.Command(program, append([]string{"gslb", args[0], "--fleet", "--config", f.Datacenters[1].Fleet}, args[1:]...)...)
+	}
+	for _, name := range []string{"drp1", "par1"} {
+		if text := output(t, fleet("drain", name)); !strings.Contains(text, "Safe to stop at ") {
+			t.Errorf("%s", text)
+		}
+	}
+	want(t, "mad1", "mad1")
+	if text := fails(t, fleet("drain", "mad1")); !strings.Contains(text, "nothing is changed") || !strings.Contains(text, "par1 was drained at ") {
+		t.Errorf("%s", text)
+	}
+	want(t, "mad1", "mad1")
+	for _, name := range []string{"drp1", "par1"} {
+		output(t, fleet("release", name))
+	}
+	want(t, "par1", "mad1")
+	if text := output(t, fleet("status")); !strings.HasPrefix(text, "All name servers answer, and alike.\n") {
+		t.Errorf("%s", text)
+	}
 }
 
 // edgeDrains: an edge that is told to leave tells all name servers so by its health, and
@@ -118,10 +144,10 @@ func (f *fleetUnderTest) edgeDrains(t *testing.T, program string) {
 func (f *fleetUnderTest) serving(t *testing.T, program string, d datacenterReport) {
 	t.Helper()
 	trial.Until(t, func() error {
-		text := output(t, exec.Command(program, "gslb", "status", "--json", "--admin", d.Steer))
+		text, err := exec.Command(program, "gslb", "status", "--json", "--admin", d.Steer).Output() // its status is 1 until all is well
 		var r gslb.Report
-		if err := json.Unmarshal([]byte(text), &r); err != nil {
-			t.Fatal(err)
+		if fault := json.Unmarshal(text, &r); fault != nil {
+			t.Fatal(err, fault)
 		}
 		up := 0
 		for _, health := range r.Datacenters {
@@ -239,7 +265,7 @@ func TestReportSaysWhereToDig(t *testing.T) {
 	for _, want := range []string{
 		"dig @127.0.10.1 -p 5053 harbor.lab.example.org +subnet=10.2.3.0/24\n",
 		"gslb explain --admin 127.0.10.1:5093 --client 10.2.3.4\n",
-		"gslb drain --admin 127.0.10.1:5093 mad1\n",
+		"gslb drain --admin 127.0.10.1:5093 --fleet mad1\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("want %q in\n%s", want, text)

@@ -19,6 +19,7 @@ type report struct {
 	Charts      []string           `json:"charts"`
 	Robots      []robotReport      `json:"robots"`
 	Admin       adminReport        `json:"admin"`
+	Parent      string             `json:"parent"`     // name server of the zone above the domain, which delegates it; "" where there are no name servers
 	PublicKey   string             `json:"public_key"` // file: verifies the signed images
 	Seconds     float64            `json:"seconds"`    // how long the start took
 }
@@ -70,6 +71,9 @@ func (l *running) describe() {
 			last.GSLB, last.Steer = l.gslbs[i].Addresses()[0], l.gslbs[i].Servers[1].Listener.Addr().String()
 		}
 	}
+	if l.parent != nil {
+		r.Parent = l.parent.address
+	}
 	hub := l.hub.URL()
 	r.Upstreams = []upstreamReport{{"docker-hub", hub, hub + "/_lab/requests", hub + "/_lab/faults"}}
 	for _, robot := range demoRobots {
@@ -108,6 +112,10 @@ works. From then on, what is pushed to one Harbor is replicated to all.
   go run ./cmd/breakwater provision apply --config %[16]s
   go run ./cmd/breakwater provision verify --config %[16]s
 
+See what a machine lacks: all that its edge, name server and provision need is tried.
+
+  go run ./cmd/breakwater doctor --config %[16]s --datacenter %[13]s%[18]s
+
 %[15]sTake Docker Hub away: what was pulled once is served all the same.
 
   curl -X PUT %[8]s -d '[{"name":"down"}]'
@@ -125,8 +133,16 @@ Break what you like, and see what clients see of it: logins, pulls and pushes go
 Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
 
 `, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name)
+		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name, r.root())
 	return err
+}
+
+// root is where a check of the delegation begins; this machine is not the lab's matter.
+func (r *report) root() string {
+	if r.Parent == "" {
+		return ""
+	}
+	return " --root " + r.Parent + " --skip machine,store"
 }
 
 // table shows where everything is.
@@ -153,11 +169,11 @@ func (r *report) tryDNS() string {
   dig @%[1]s -p %[2]s _why.%[5]s TXT +short +subnet=10.2.3.0/24
   go run ./cmd/breakwater gslb explain --admin %[6]s --client 10.2.3.4
 
-Take a datacenter out, for the name server of %[3]s (each is told by itself), and dig again.
+Take a datacenter out, and dig again: all name servers are told. Then try to take out the others too.
 
-  go run ./cmd/breakwater gslb drain --admin %[6]s %[4]s
-  go run ./cmd/breakwater gslb status --admin %[6]s
-  go run ./cmd/breakwater gslb release --admin %[6]s %[4]s
+  go run ./cmd/breakwater gslb drain --admin %[6]s --fleet %[4]s
+  go run ./cmd/breakwater gslb status --admin %[6]s --fleet
+  go run ./cmd/breakwater gslb release --admin %[6]s --fleet %[4]s
 
 `, host, port, first.Name, second.Name, r.Domain, first.Steer)
 }

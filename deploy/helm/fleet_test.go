@@ -18,15 +18,18 @@ import (
 
 // What the chart reads out of a fleet file is what the program does, defaults included.
 func TestChartFollowsTheFleetFile(t *testing.T) {
+	const gslb = "gslb.enabled=true,fleet.gslb.ttl=30s,fleet.datacenters.par1.addresses={192.0.2.10},fleet.datacenters.par1.gslb={192.0.2.53}"
 	for name, args := range map[string][]string{
-		"minimal":    {"--values", "testdata/minimal.yaml", "--set", "gslb.enabled=true,fleet.gslb.ttl=30s,fleet.datacenters.par1.addresses={192.0.2.10},fleet.datacenters.par1.gslb={192.0.2.53}"},
+		"minimal":    {"--values", "testdata/minimal.yaml", "--set", gslb},
 		"production": renderings[1].values(),
 		"gateway":    renderings[2].values(),
 		// The file that is in the repository as the example of everything. Its geographic database and DNSSEC key come by volumes.
 		"example": {"--set-file", "fleetFile=testdata/fleet.example.yaml", "--set", strings.Join([]string{"datacenter=par1", "gslb.enabled=true", "edge.tls.secretName=x",
 			"secrets[0].name=token", `secrets[0].files.\/etc\/breakwater\/harbor-token\.crt=tls.crt`}, ",")},
-		"plain HTTP":       {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.tls=null,fleet.edge.plain_http=true,edge.tls.secretName="},
-		"sizes of its own": {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
+		"name servers that ask each other": {"--values", "testdata/minimal.yaml", "--set", gslb + ",fleet.gslb.key=env:K,env[0].name=K,env[0].secret=k,env[0].key=k,fleet.gslb.peers=:7000"},
+		"name servers that do not":         {"--values", "testdata/minimal.yaml", "--set", gslb + ",fleet.gslb.key=env:K,env[0].name=K,env[0].secret=k,env[0].key=k,fleet.gslb.peers=off"},
+		"plain HTTP":                       {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.tls=null,fleet.edge.plain_http=true,edge.tls.secretName="},
+		"sizes of its own":                 {"--values", "testdata/minimal.yaml", "--set", "fleet.edge.store.size=1.5TB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", args...)
@@ -44,7 +47,14 @@ func TestChartFollowsTheFleetFile(t *testing.T) {
 				case "edge":
 					checkEdgePod(t, o, f)
 				case "gslb":
-					checkPorts(t, pod, map[string]string{"dns-udp": f.GSLB.Listen, "dns-tcp": f.GSLB.Listen, "metrics": f.GSLB.Metrics})
+					ports := map[string]string{"dns-udp": f.GSLB.Listen, "dns-tcp": f.GSLB.Listen, "metrics": f.GSLB.Metrics}
+					if f.GSLB.Key != (fleet.Ref{}) && *f.GSLB.Peers != "" {
+						ports["peers"] = *f.GSLB.Peers
+					}
+					checkPorts(t, pod, ports)
+					if _, asked := ports["peers"]; asked != slices.Contains(pod.Spec.Containers[0].Args, "--siblings") {
+						t.Errorf("%v: pods that can be asked from elsewhere know each other, and others need not", pod.Spec.Containers[0].Args)
+					}
 					checkMounted(t, pod, filepath.Dir(f.GSLB.State))
 				}
 				wantToken := f.Secrets.Vault.Login.Kubernetes != nil

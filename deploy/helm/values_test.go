@@ -48,6 +48,7 @@ func TestChartRefusesMistakes(t *testing.T) {
 		"a port by name":             {set("fleet.edge.listen=:https"), `fleet.edge.listen: ":https" has no port in numbers`},
 		"a name server without":      {set("gslb.enabled=true"), "gslb.enabled: the fleet file has no gslb section"},
 		"a name server on loopback":  {set("gslb.enabled=true", "fleet.gslb.listen=127.0.0.1:53"), "fleet.gslb.listen: 127.0.0.1:53 cannot be reached"},
+		"peers on loopback":          {set("gslb.enabled=true", "fleet.gslb.key=env:K", "fleet.gslb.peers=127.0.0.1:9094"), "fleet.gslb.peers: 127.0.0.1:9094 cannot be reached"},
 		"percentages of nothing":     {set("edge.autoscaling.enabled=true", "edge.resources.requests=null"), "edge.autoscaling.cpu: it is per cent of edge.resources.requests.cpu"},
 		"scaling by nothing":         {set("edge.autoscaling.enabled=true", "edge.autoscaling.cpu=null"), "edge.autoscaling: there is no metric to scale by"},
 		"scaling backwards":          {set("edge.autoscaling.enabled=true", "edge.autoscaling.minReplicas=9"), "edge.autoscaling.minReplicas: 9 is more than maxReplicas, 6"},

@@ -3,6 +3,7 @@ package fleet
 import (
 	"net/mail"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,8 +25,8 @@ func (f *Fleet) check(d *decoder) {
 		d.report("domain", "it is missing; write the one name that clients use, as harbor.example.org")
 	case !hostname.MatchString(f.Domain) || len(f.Domain) > 253:
 		d.report("domain", "%q is no host name%s", f.Domain, insteadOf(f.Domain))
-	case isAddress(f.Domain):
-		d.report("domain", "%s is an IP address; clients and certificates need a name, as harbor.example.org", f.Domain)
+	case numbered.MatchString(f.Domain):
+		d.report("domain", "%s is read as an IP address; clients and certificates need a name, as harbor.example.org", f.Domain)
 	}
 	f.checkDatacenters(d)
 	f.checkNetworks(d)
@@ -37,13 +38,16 @@ func (f *Fleet) check(d *decoder) {
 	f.checkProjects(d)
 }
 
-var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+var hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+// numbered is what some programs read as an IP address, whatever else it is.
+var numbered = regexp.MustCompile(`(^|\.)(0x)?[0-9]+$`)
 
 // insteadOf proposes the host name that is meant by what is none.
 func insteadOf(text string) string {
-	_, after, scheme := strings.Cut(text, "://")
+	_, after, scheme := strings.Cut(strings.TrimSpace(text), "://")
 	if !scheme {
-		after = text
+		after = strings.TrimSpace(text)
 	}
 	host, _, _ := strings.Cut(after, "/")
 	if name, _, port := strings.Cut(host, ":"); port {
@@ -53,11 +57,6 @@ func insteadOf(text string) string {
 		return "; write " + host
 	}
 	return ""
-}
-
-func isAddress(text string) bool {
-	_, err := netip.ParseAddr(text)
-	return err == nil
 }
 
 var datacenterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -183,6 +182,8 @@ func (f *Fleet) checkNetworks(d *decoder) {
 	}
 }
 
+var systemDirectories = []string{"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp"}
+
 func (e *Edge) check(d *decoder) {
 	_, written := d.lines["edge"]
 	tls := e.TLS.Certificate != "" || e.TLS.Key != ""
@@ -204,6 +205,9 @@ func (e *Edge) check(d *decoder) {
 		d.report("edge.store.size", "no disk is unlimited; write how much of it the store may take, as 500GiB")
 	case e.Store.Size < 1<<20:
 		d.report("edge.store.size", "a store holds at least 1MiB")
+	}
+	if path := filepath.Clean(e.Store.Path); path == "/" || slices.Contains(systemDirectories, path) {
+		d.report("edge.store.path", "%s belongs to the system, and the store needs a directory of its own; write /var/lib/breakwater", path)
 	}
 	if name := e.Robot.Name; !naming.ValidProject(name) { // robots are named as projects are
 		d.report("edge.robot.name", "%q is no robot's name: lower-case letters and digits, single . _ - among them, without Harbor's prefix", name)

@@ -10,9 +10,13 @@ import (
 
 func (f *Fleet) checkProjects(d *decoder) {
 	p := &f.Projects
-	d.checkDefaults("multi-dc", "datacenters")
-	d.checkDefaults("cache", "endpoint", "username", "password", "datacenters")
-	d.checkDefaults("repl", "images", "datacenters")
+	for path, fields := range idleAt {
+		for _, field := range fields {
+			if d.written(path + "." + field) {
+				d.report(path+"."+field, "it does nothing there; write it for each project, and for Artifactory's beside defaults")
+			}
+		}
+	}
 	for _, name := range sorted(p.MultiDC.Items) {
 		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
 		checkName(d, path, naming.MultiDC+name)
@@ -34,15 +38,6 @@ func (f *Fleet) checkProjects(d *decoder) {
 	checkRetention(d, "projects.repl.defaults.retention", p.Repl.Defaults.Retention)
 	if a := p.Artifactory; a != nil {
 		f.checkArtifactory(d, a)
-	}
-}
-
-// checkDefaults reports fields that only a project has itself.
-func (d *decoder) checkDefaults(kind string, own ...string) {
-	for _, field := range own {
-		if path := "projects." + kind + ".defaults." + field; d.written(path) {
-			d.report(path, "it does nothing there; write it for each project")
-		}
 	}
 }
 
@@ -176,6 +171,9 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if p.Endpoint == "" {
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
+	if host := strings.TrimPrefix(p.Endpoint.Host(), "www."); p.Provider == "docker-registry" && (host == "docker.io" || host == "hub.docker.com" || host == "docker.com") {
+		d.report(path+".endpoint", "there is no registry at %s; write provider: docker-hub instead", host)
+	}
 	if at := p.Endpoint.path(); at != "" && p.Provider != "docker-registry" && p.Provider != "jfrog-artifactory" {
 		d.report(path+".endpoint", "Harbor takes no path (/%s) for a %s; write %s", at, p.Provider, strings.TrimSuffix(string(p.Endpoint), "/"+at))
 	}
@@ -196,12 +194,17 @@ func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {
 	if len(p.Images) == 0 {
 		d.report(path+".images", "there is none, so nothing would be held")
 	}
-	taken := map[string]string{}
+	taken, rules := map[string]string{}, map[Image]bool{}
 	for i, image := range p.Images {
 		at := fmt.Sprintf("%s.images[%d]", path, i)
 		if f.Projects.Cache.Items[image.From] == nil {
 			d.report(at+".from", "there is no cache %q; declare it under projects.cache", image.From)
 		}
+		rule := Image{From: image.From, Name: image.Name, Tags: image.Tags}
+		if rules[rule] {
+			d.report(at, "the same image and tags stand there already; keep one of the two")
+		}
+		rules[rule] = true
 		checkEvery(d, at+".every", image.Every)
 		for field, pattern := range map[string]string{"name": image.Name, "tags": image.Tags} {
 			if err := naming.CheckPattern(pattern); err != nil {
@@ -226,11 +229,6 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 	}
 	if a.Username.IsZero() != a.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
-	}
-	for _, field := range []string{"provider", "endpoint", "username", "password", "proxy", "ca", "datacenters"} {
-		if d.written(path + ".defaults." + field) {
-			d.report(path+".defaults."+field, "it does nothing there: what repositories have in common is written in projects.artifactory itself")
-		}
 	}
 	for _, pattern := range a.Exclude {
 		if err := naming.CheckPattern(pattern); err != nil {

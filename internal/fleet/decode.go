@@ -37,6 +37,9 @@ const (
 	maxKey   = 128
 )
 
+// maxValue bounds what a fault may repeat.
+const maxValue = 4096
+
 // maxFaults is more than anybody mends in one go.
 const maxFaults = 1000
 
@@ -107,6 +110,10 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		d.report(path, "tags (as %s) are not taken; write the value as it is, in quotes if it begins with !", n.ShortTag())
+		return
+	}
+	if len(n.Value) > maxValue {
+		d.report(path, "the value is longer than %d bytes; is a quote missing?", maxValue)
 		return
 	}
 	if isNull(n) {
@@ -196,6 +203,9 @@ func (d *decoder) decodeSlice(n *yaml.Node, path string, v reflect.Value) {
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
+		if d.nodes > maxNodes {
+			break
+		}
 		d.decode(item, fmt.Sprintf("%s[%d]", path, i), list.Index(i))
 	}
 	v.Set(list)

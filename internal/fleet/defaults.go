@@ -105,6 +105,10 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Listen, ":53")
 	or(&g.Metrics, ":9092")
 	or(&g.Admin, "127.0.0.1:9093")
+	orPointer(&g.Peers, ":9094")
+	if *g.Peers == "off" {
+		*g.Peers = ""
+	}
 	orPointer(&g.TTL, Duration(30*time.Second))
 	or(&g.SOA.Mbox, "hostmaster."+domain)
 	or(&g.Method, "nearest")

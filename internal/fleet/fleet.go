@@ -5,7 +5,10 @@ package fleet
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -13,14 +16,14 @@ import (
 
 // Fleet is the whole file.
 type Fleet struct {
-	Version     *int                   `yaml:"version"`     // of this format; default 1, and there is no other yet
-	Domain      string                 `yaml:"domain"`      // the one name that clients use
-	Datacenters map[string]*Datacenter `yaml:"datacenters"` // by name
+	Version     *int                   `yaml:"version"`     // of this format; there is no other yet; default 1
+	Domain      string                 `yaml:"domain"`      // the one name that clients use; required
+	Datacenters map[string]*Datacenter `yaml:"datacenters"` // by name: lower-case letters, digits and dashes; required
 	Secrets     Secrets                `yaml:"secrets"`     // where vault: references are looked up
 	Harbor      Harbor                 `yaml:"harbor"`      // what all Harbors share
-	Projects    Projects               `yaml:"projects"`
-	Edge        Edge                   `yaml:"edge"`
-	GSLB        *GSLB                  `yaml:"gslb"` // absent: no name servers
+	Projects    Projects               `yaml:"projects"`    // that are managed, by kind; all others are passed on to Harbor
+	Edge        Edge                   `yaml:"edge"`        // the same on every edge of the fleet
+	GSLB        *GSLB                  `yaml:"gslb"`        // the same on every name server; absent: there are none, and {}: all defaults
 
 	Order []string // the datacenters' names as they stand in the file
 	Notes []Note   // what can be so and is seldom meant, in the order of its lines
@@ -72,7 +75,20 @@ const maxFile = 4 << 20
 
 // ReadFile loads the file of that name.
 func ReadFile(name string) (*Fleet, error) {
-	data, err := os.ReadFile(name)
+	file, err := os.Open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read fleet file: %w; breakwater init writes a first one", err)
+	case err != nil:
+		return nil, fmt.Errorf("read fleet file: %w", err)
+	}
+	defer file.Close()
+	return Read(name, file)
+}
+
+// Read loads what comes from r; name stands in the faults.
+func Read(name string, r io.Reader) (*Fleet, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read fleet file: %w", err)
 	}

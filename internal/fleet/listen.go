@@ -14,7 +14,11 @@ func edgeListeners(e *Edge) []listener {
 }
 
 func gslbListeners(g *GSLB) []listener {
-	return []listener{{"gslb.listen", g.Listen}, {"gslb.metrics", g.Metrics}, {"gslb.admin", g.Admin}}
+	all := []listener{{"gslb.listen", g.Listen}, {"gslb.metrics", g.Metrics}, {"gslb.admin", g.Admin}}
+	if *g.Peers != "" && g.Key != (Ref{}) { // without a key nobody is listened to
+		all = append(all, listener{"gslb.peers", *g.Peers})
+	}
+	return all
 }
 
 // checkListeners reports addresses that nothing can listen on, and those that another

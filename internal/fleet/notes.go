@@ -68,6 +68,8 @@ func (n *notes) names() {
 			switch {
 			case host == f.Domain && (len(f.Datacenters) > 1 || field == "harbor"):
 				n.add(path+"."+field, "%s is the one name: it leads to the nearest edge, whichever that is; write a name of this %s alone", f.Domain, field)
+			case f.GSLB != nil && f.GSLB.Names[host] != nil:
+				n.add(path+"."+field, "%s is one of gslb.names: it leads to the nearest edge, whichever that is; write a name of this %s alone", host, field)
 			case f.GSLB != nil && n.delegated(host):
 				n.add(path+"."+field, "%s is in the zone that is delegated to the fleet's name servers, and they know no such name; write one outside of it", host)
 			}
@@ -75,12 +77,27 @@ func (n *notes) names() {
 		if strings.HasPrefix(string(dc.Edge), "http://") && !loopback(nameOf(dc.Edge)) && len(f.Datacenters) > 1 {
 			n.add(path+".edge", "other datacenters come here without TLS: content and tokens pass in the clear; write https://, with edge.tls or something before the edge that has a certificate")
 		}
+		n.loopback(name)
 		if l := dc.Location; l != nil && !(n.written(path+".location.latitude") && n.written(path+".location.longitude")) {
 			n.add(path+".location", "it has no latitude and longitude, and counts as 0, 0: in the sea off Africa")
 		}
 	}
 	if v := f.Secrets.Vault.Address; strings.HasPrefix(string(v), "http://") && !loopback(nameOf(v)) {
 		n.add("secrets.vault.address", "secrets pass without TLS; write https://")
+	}
+}
+
+// loopback is where others would come back to themselves: a fleet is on one machine as a whole,
+// or not at all.
+func (n *notes) loopback(name string) {
+	for field, of := range map[string]func(*Datacenter) URL{"edge": func(dc *Datacenter) URL { return dc.Edge }, "harbor": func(dc *Datacenter) URL { return dc.Harbor }} {
+		elsewhere := slices.ContainsFunc(sorted(n.f.Datacenters), func(other string) bool {
+			address := of(n.f.Datacenters[other])
+			return address != "" && !loopback(nameOf(address))
+		})
+		if address := of(n.f.Datacenters[name]); elsewhere && loopback(nameOf(address)) {
+			n.add("datacenters."+name+"."+field, "%s is whichever machine asks, and the other datacenters ask too; write an address that they reach", address)
+		}
 	}
 }
 
@@ -174,6 +191,11 @@ func (n *notes) edge() {
 	if *e.OutageGrace > Duration(7*day) {
 		n.add("edge.outage_grace", "who lost their permission pulls for up to %s more, while no Harbor can be asked", *e.OutageGrace)
 	}
+	for path, of := range map[string]string{"edge.store.path": e.Store.Path, "edge.tls.certificate": e.TLS.Certificate, "edge.tls.key": e.TLS.Key} {
+		if of != "" && !strings.HasPrefix(of, "/") {
+			n.add(path, "%s is looked for in the directory that the edge is started in; write it from / on", of)
+		}
+	}
 	n.peers()
 }
 
@@ -216,6 +238,12 @@ func (n *notes) gslb() {
 	if out := time.Duration(g.Probe.Interval + g.Probe.Timeout + Duration(g.Probe.Fall-1)*g.Probe.Confirm); out > time.Minute {
 		n.add("gslb.probe", "a datacenter that is down is answered with for up to %v", out)
 	}
+	if g.Probe.Timeout < Duration(10*time.Millisecond) {
+		n.add("gslb.probe.timeout", "no answer from another datacenter comes within %s", g.Probe.Timeout)
+	}
+	if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Bits() == 0 }) {
+		n.add("gslb.explain", "everybody may ask who is answered with what, and why")
+	}
 	if g.Probe.Hold > Duration(time.Hour) {
 		n.add("gslb.probe.hold", "a datacenter that is well again gets no clients for %s", g.Probe.Hold)
 	}
@@ -227,22 +255,56 @@ func (n *notes) projects() {
 		own[place(string(dc.Harbor))], own[place(string(dc.Edge))] = "the Harbor of "+name, "the edge of "+name
 	}
 	delete(own, "")
+	mirrors := map[string]string{}
 	for _, name := range sorted(n.f.Projects.Cache.Items) {
 		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
+		if host := c.Endpoint.Host(); c.Provider == DockerHub && host != "hub.docker.com" && !strings.HasSuffix(host, "docker.io") {
+			n.add(path+".endpoint", "Harbor goes to Docker Hub for provider: docker-hub, whatever stands here; write another provider for %s", host)
+		}
 		if c.Endpoint.path() != "" {
 			n.add(path+".endpoint", "it has a path, below which Harbor alone finds the registry: the edge has no way there of its own while Harbor is down")
 		}
 		if whose := own[place(string(c.Endpoint))]; whose != "" {
 			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
 		}
+		if other := mirrors[c.Host()]; other != "" && c.Host() != "" {
+			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to this one", c.Host(), other)
+		}
+		mirrors[c.Host()] = name
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {
 		n.quota("projects.multi-dc."+name, m.Quota)
+		if r := m.Robots; !r.ReadWrite.IsZero() && (r.ReadOnly == r.ReadWrite || r.Sync == r.ReadWrite) {
+			n.add("projects.multi-dc."+name+".robots", "robots have one secret: who knows the one knows all; write one for each")
+		}
+	}
+	if r := n.f.Projects.MultiDC.Defaults.Robots; len(n.f.Projects.MultiDC.Items) > 1 {
+		for field, ref := range map[string]Ref{"readonly": r.ReadOnly, "readwrite": r.ReadWrite, "sync": r.Sync} {
+			if !ref.IsZero() && !strings.Contains(ref.Path+ref.Key, "{name}") {
+				n.add("projects.multi-dc.defaults.robots."+field, "the robots of all projects get one secret; with {name} in it each has its own")
+			}
+		}
+	}
+	if o := n.f.Harbor.OIDC; o != nil && strings.HasPrefix(string(o.Endpoint), "http://") {
+		n.add("harbor.oidc.endpoint", "logins pass without TLS; write https://")
+	}
+	if path := n.members(); path != "" && n.f.Harbor.OIDC == nil {
+		n.add(path, "groups are the OpenID provider's, and there is no harbor.oidc: a Harbor with another login refuses them, unless OpenID Connect was set up there by hand")
 	}
 	for name, r := range n.f.Projects.Repl.Items {
 		n.quota("projects.repl."+name, r.Quota)
 	}
+}
+
+// members is where groups are written first; "": nowhere.
+func (n *notes) members() (first string) {
+	for path := range n.lines {
+		if strings.HasPrefix(path, "projects.") && strings.HasSuffix(path, ".members") && (first == "" || n.lines[path] < n.lines[first]) {
+			first = path
+		}
+	}
+	return first
 }
 
 func (n *notes) quota(path string, quota Size) {

@@ -19,49 +19,65 @@ edge: { tls: { certificate: /c, key: /k }, robot: { secret: "env:ROBOT" }, peers
 gslb: { listen: ":53", metrics: ":9092", admin: "127.0.0.1:9093", ttl: 30s }
 `
 
+// noted are changes of it, and what is said of each.
+var noted = []struct {
+	name    string
+	replace []string
+	want    string // "": nothing is noted
+}{
+	{"nothing", nil, ""},
+	{"touch", []string{"listen: \":443\"", "touch: 1h"}, "edge.touch (line 10): it does nothing yet"},
+	{"witnesses", []string{"ttl: 30s", "witnesses: [192.0.2.200]"}, "gslb.witnesses (line 11): they do nothing yet"},
+	{"dnssec", []string{"ttl: 30s", "dnssec: { key: /k }"}, "gslb.dnssec.key (line 11): it does nothing yet"},
+	{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers"},
+	{"a Vault that nothing is in", []string{"vault:a#b", "env:P"}, "secrets.vault (line 5): no vault: reference"},
+	{"replication to nobody", append([]string{"app: {", "app: { replication: { pull: 1h },"}, oneAlone...), "projects.multi-dc.app.replication (line 8): it does nothing"},
+	{"always, and more", []string{"quay: {", "quay: { retention: { always: true, pulled_within: 1d },"}, "projects.cache.quay.retention.always (line 9): with it everything is kept"},
+	{"no backup to panic for", []string{"ttl: 30s", "panic: backup"}, "gslb.panic (line 11): there is no datacenter with role: backup"},
+	{"a database of places, and no place", []string{", location: { latitude: 1, longitude: 2 }", "", "ttl: 30s", "geoip: /g"}, "gslb.geoip (line 11): it does nothing"},
+	{"the admin listener for everybody", []string{"127.0.0.1:9091", ":9091"}, "edge.admin (line 10): :9091 is reachable from other machines"},
+	{"the other admin listener too", []string{"127.0.0.1:9093", "192.0.2.10:9093"}, "gslb.admin (line 11): 192.0.2.10:9093 is reachable from other machines"},
+	{"edge and name server on one port", []string{"\":9092\"", "\"127.0.0.1:9090\""}, "gslb.metrics (line 11): 127.0.0.1:9090 is taken by edge.metrics (:9090) where edge and name server are on one machine"},
+	{"an edge by the one name", []string{"https://edge.mad1.example.net", "https://Harbor.example.org"}, "datacenters.mad1.edge (line 4): harbor.example.org is the one name"},
+	{"a Harbor by the one name", []string{"https://harbor.mad1.example.net", "https://harbor.example.org:8443"}, "datacenters.mad1.harbor (line 4): harbor.example.org is the one name"},
+	{"an edge in the delegated zone", []string{"https://edge.mad1.example.net", "https://mad1.harbor.example.org"}, "datacenters.mad1.edge (line 4): mad1.harbor.example.org is in the zone that is delegated"},
+	{"an edge without TLS", []string{"https://edge.mad1.example.net", "http://edge.mad1.example.net"}, "datacenters.mad1.edge (line 4): other datacenters come here without TLS"},
+	{"a Vault without TLS", []string{"https://vault.example.net", "http://vault.example.net"}, "secrets.vault.address (line 5): secrets pass without TLS"},
+	{"a place at sea", []string{"latitude: 1, longitude: 2", "country: FR"}, "datacenters.par1.location (line 3): it has no latitude"},
+	{"a name without a dot", []string{"domain: harbor.example.org", "domain: harbor"}, "domain (line 1): harbor has no dot"},
+	{"a small store", []string{"listen: \":443\"", "store: { size: 500MiB }"}, "edge.store.size (line 10): 500MiB is less than one large layer"},
+	{"certificate and key in one", []string{"key: /k", "key: /c"}, "edge.tls.key (line 10): it is the certificate's file too"},
+	{"a tag that is believed for a week", []string{"listen: \":443\"", "freshness: { cache: 7d }"}, "edge.freshness.cache (line 10): a tag that has moved is seen up to 7d later"},
+	{"a grace of a month", []string{"listen: \":443\"", "outage_grace: 30d"}, "edge.outage_grace (line 10): who lost their permission pulls for up to 30d more"},
+	{"a TTL of an hour", []string{"ttl: 30s", "ttl: 1h"}, "gslb.ttl (line 11): clients go to a datacenter that is down for up to 1h more"},
+	{"probes that are slow", []string{"ttl: 30s", "probe: { interval: 2m, timeout: 1m }"}, "gslb.probe (line 11): a datacenter that is down is answered with for up to"},
+	{"a hold of a day", []string{"ttl: 30s", "probe: { hold: 1d }"}, "gslb.probe.hold (line 11): a datacenter that is well again gets no clients for 1d"},
+	{"no glue", []string{"gslb: [192.0.2.53]", "weight: 1", ", gslb: [198.51.100.53]", ""}, "datacenters (line 2): none has gslb addresses"},
+	{"an endpoint below a path", []string{"https://quay.io", "https://a.example.net/artifactory/api/docker/x"}, "projects.cache.quay.endpoint (line 9): it has a path"},
+	{"a cache of the fleet", []string{"https://quay.io", "https://harbor.example.org"}, "projects.cache.quay.endpoint (line 9): it is the fleet itself"},
+	{"a cache of a Harbor of the fleet", []string{"https://quay.io", "https://harbor.mad1.example.net:443"}, "projects.cache.quay.endpoint (line 9): it is the Harbor of mad1"},
+	{"an edge by another of the names", []string{"ttl: 30s", "names: { edge.mad1.example.net: {} }"}, "datacenters.mad1.edge (line 4): edge.mad1.example.net is one of gslb.names"},
+	{"two caches of one registry", []string{"quay: {", "own: { endpoint: \"https://quay.io\" }, quay: {"}, "projects.cache.quay (line 9): it is a cache of quay.io, as own is"},
+	{"an edge on loopback, others elsewhere", []string{"https://edge.mad1.example.net", "https://127.0.0.1"}, "datacenters.mad1.edge (line 4): https://127.0.0.1 is whichever machine asks"},
+	{"a Harbor on loopback, others elsewhere", []string{"https://harbor.mad1.example.net", "http://localhost:8080"}, "datacenters.mad1.harbor (line 4): http://localhost:8080 is whichever machine asks"},
+	{"a relative path", []string{"key: /k", "key: tls.key"}, "edge.tls.key (line 10): tls.key is looked for in the directory that the edge is started in"},
+	{"a time-out that nobody keeps", []string{"ttl: 30s", "probe: { timeout: 1ms }"}, "gslb.probe.timeout (line 11): no answer"},
+	{"explanations for all", []string{"ttl: 30s", "explain: [0.0.0.0/0]"}, "gslb.explain (line 11): everybody may ask"},
+	{"Docker Hub elsewhere", []string{"endpoint: \"https://quay.io\"", "provider: docker-hub, endpoint: \"https://quay.io\""}, "projects.cache.quay.endpoint (line 9): Harbor goes to Docker Hub"},
+	{"one secret for two robots", []string{"sync: \"env:SYNC\"", "readonly: \"env:SYNC\", readwrite: \"env:SYNC\", sync: \"env:S\""}, "projects.multi-dc.app.robots (line 8): robots have one secret"},
+	{"one secret for two projects", []string{"app: { robots: { sync: \"env:SYNC\" } }", "defaults: { robots: { sync: \"env:SYNC\" } }, a: {}, b: {}"}, "projects.multi-dc.defaults.robots.sync (line 8): the robots of all projects get one secret"},
+	{"OpenID without TLS", []string{"username: admin", "username: admin, oidc: { name: x, endpoint: \"http://k.example.net\", client_id: a, client_secret: \"env:S\" }"}, "harbor.oidc.endpoint (line 6): logins pass without TLS"},
+	{"a quota without a unit", []string{"app: {", "app: { quota: 10,"}, "projects.multi-dc.app.quota (line 8): no layer fits in 10 bytes"},
+	{"groups without OpenID", []string{"app: {", "app: { members: [{ group: g, role: guest }],"}, "projects.multi-dc.app.members (line 8): groups are the OpenID provider's"},
+	{"no robot", []string{"robot: { secret: \"env:ROBOT\" }, ", ""}, "edge.robot.secret: it is not set"},
+	{"no certificates of tokens", []string{", token_certificates: [\"file:/c\"]", ""}, "harbor.token_certificates: they are not set"},
+	{"one edge alone", append([]string{"{ key: \"env:KEY\" }", "{}", "robots: { sync: \"env:SYNC\" }", "quota: 1GiB"}, oneAlone...), ""},
+}
+
+var oneAlone = []string{"  mad1:", "  # mad1:"}
+
 func TestNotes(t *testing.T) {
-	one := []string{"  mad1:", "  # mad1:"}
-	for _, c := range []struct {
-		name    string
-		replace []string
-		want    string // "": nothing is noted
-	}{
-		{"nothing", nil, ""},
-		{"touch", []string{"listen: \":443\"", "touch: 1h"}, "edge.touch (line 10): it does nothing yet"},
-		{"witnesses", []string{"ttl: 30s", "witnesses: [192.0.2.200]"}, "gslb.witnesses (line 11): they do nothing yet"},
-		{"dnssec", []string{"ttl: 30s", "dnssec: { key: /k }"}, "gslb.dnssec.key (line 11): it does nothing yet"},
-		{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers"},
-		{"a Vault that nothing is in", []string{"vault:a#b", "env:P"}, "secrets.vault (line 5): no vault: reference"},
-		{"replication to nobody", append([]string{"app: {", "app: { replication: { pull: 1h },"}, one...), "projects.multi-dc.app.replication (line 8): it does nothing"},
-		{"always, and more", []string{"quay: {", "quay: { retention: { always: true, pulled_within: 1d },"}, "projects.cache.quay.retention.always (line 9): with it everything is kept"},
-		{"no backup to panic for", []string{"ttl: 30s", "panic: backup"}, "gslb.panic (line 11): there is no datacenter with role: backup"},
-		{"a database of places, and no place", []string{", location: { latitude: 1, longitude: 2 }", "", "ttl: 30s", "geoip: /g"}, "gslb.geoip (line 11): it does nothing"},
-		{"the admin listener for everybody", []string{"127.0.0.1:9091", ":9091"}, "edge.admin (line 10): :9091 is reachable from other machines"},
-		{"the other admin listener too", []string{"127.0.0.1:9093", "192.0.2.10:9093"}, "gslb.admin (line 11): 192.0.2.10:9093 is reachable from other machines"},
-		{"edge and name server on one port", []string{"\":9092\"", "\"127.0.0.1:9090\""}, "gslb.metrics (line 11): 127.0.0.1:9090 is taken by edge.metrics (:9090) where edge and name server are on one machine"},
-		{"an edge by the one name", []string{"https://edge.mad1.example.net", "https://Harbor.example.org"}, "datacenters.mad1.edge (line 4): harbor.example.org is the one name"},
-		{"a Harbor by the one name", []string{"https://harbor.mad1.example.net", "https://harbor.example.org:8443"}, "datacenters.mad1.harbor (line 4): harbor.example.org is the one name"},
-		{"an edge in the delegated zone", []string{"https://edge.mad1.example.net", "https://mad1.harbor.example.org"}, "datacenters.mad1.edge (line 4): mad1.harbor.example.org is in the zone that is delegated"},
-		{"an edge without TLS", []string{"https://edge.mad1.example.net", "http://edge.mad1.example.net"}, "datacenters.mad1.edge (line 4): other datacenters come here without TLS"},
-		{"a Vault without TLS", []string{"https://vault.example.net", "http://vault.example.net"}, "secrets.vault.address (line 5): secrets pass without TLS"},
-		{"a place at sea", []string{"latitude: 1, longitude: 2", "country: FR"}, "datacenters.par1.location (line 3): it has no latitude"},
-		{"a name without a dot", []string{"domain: harbor.example.org", "domain: harbor"}, "domain (line 1): harbor has no dot"},
-		{"a small store", []string{"listen: \":443\"", "store: { size: 500MiB }"}, "edge.store.size (line 10): 500MiB is less than one large layer"},
-		{"certificate and key in one", []string{"key: /k", "key: /c"}, "edge.tls.key (line 10): it is the certificate's file too"},
-		{"a tag that is believed for a week", []string{"listen: \":443\"", "freshness: { cache: 7d }"}, "edge.freshness.cache (line 10): a tag that has moved is seen up to 7d later"},
-		{"a grace of a month", []string{"listen: \":443\"", "outage_grace: 30d"}, "edge.outage_grace (line 10): who lost their permission pulls for up to 30d more"},
-		{"a TTL of an hour", []string{"ttl: 30s", "ttl: 1h"}, "gslb.ttl (line 11): clients go to a datacenter that is down for up to 1h more"},
-		{"probes that are slow", []string{"ttl: 30s", "probe: { interval: 2m, timeout: 1m }"}, "gslb.probe (line 11): a datacenter that is down is answered with for up to"},
-		{"a hold of a day", []string{"ttl: 30s", "probe: { hold: 1d }"}, "gslb.probe.hold (line 11): a datacenter that is well again gets no clients for 1d"},
-		{"no glue", []string{"gslb: [192.0.2.53]", "weight: 1", ", gslb: [198.51.100.53]", ""}, "datacenters (line 2): none has gslb addresses"},
-		{"an endpoint below a path", []string{"https://quay.io", "https://a.example.net/artifactory/api/docker/x"}, "projects.cache.quay.endpoint (line 9): it has a path"},
-		{"a cache of the fleet", []string{"https://quay.io", "https://harbor.example.org"}, "projects.cache.quay.endpoint (line 9): it is the fleet itself"},
-		{"a cache of a Harbor of the fleet", []string{"https://quay.io", "https://harbor.mad1.example.net:443"}, "projects.cache.quay.endpoint (line 9): it is the Harbor of mad1"},
-		{"a quota without a unit", []string{"app: {", "app: { quota: 10,"}, "projects.multi-dc.app.quota (line 8): no layer fits in 10 bytes"},
-		{"no robot", []string{"robot: { secret: \"env:ROBOT\" }, ", ""}, "edge.robot.secret: it is not set"},
-		{"no certificates of tokens", []string{", token_certificates: [\"file:/c\"]", ""}, "harbor.token_certificates: they are not set"},
-		{"one edge alone", append([]string{"{ key: \"env:KEY\" }", "{}", "robots: { sync: \"env:SYNC\" }", "quota: 1GiB"}, one...), ""},
-	} {
+	for _, c := range noted {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := Load("fleet.yaml", []byte(strings.NewReplacer(c.replace...).Replace(whole)))
 			if err != nil {

@@ -4,67 +4,67 @@ import "slices"
 
 // Projects are the managed Harbor projects, by kind.
 type Projects struct {
-	MultiDC     MultiDCs     `yaml:"multi-dc"`
-	Cache       Caches       `yaml:"cache"`
-	Repl        Repls        `yaml:"repl"`
-	Artifactory *Artifactory `yaml:"artifactory"`
+	MultiDC     MultiDCs     `yaml:"multi-dc"`    // private, shared by all datacenters: multi-dc-<name> in Harbor
+	Cache       Caches       `yaml:"cache"`       // proxy caches of upstreams: cache-<name>
+	Repl        Repls        `yaml:"repl"`        // public images that are always held: repl-<name>
+	Artifactory *Artifactory `yaml:"artifactory"` // every local Docker repository there becomes cache-<key>
 }
 
 // MultiDCs are private projects that all datacenters share: multi-dc-<name>.
 type MultiDCs struct {
-	Defaults MultiDC             `yaml:"defaults"` // under what each project says itself
+	Defaults MultiDC             `yaml:"defaults"` // for what a project does not say itself
 	Items    map[string]*MultiDC `yaml:"*"`
 }
 
 // Caches are proxy caches of upstreams: cache-<name>.
 type Caches struct {
-	Defaults Cache             `yaml:"defaults"`
+	Defaults Cache             `yaml:"defaults"` // for what a cache does not say itself
 	Items    map[string]*Cache `yaml:"*"`
 }
 
 // Repls are public images that are always held: repl-<name>.
 type Repls struct {
-	Defaults Repl             `yaml:"defaults"`
+	Defaults Repl             `yaml:"defaults"` // for what a project does not say itself
 	Items    map[string]*Repl `yaml:"*"`
 }
 
 // Retention keeps an artifact when any of its rules does; the rest is deleted daily.
 type Retention struct {
-	PulledWithin       Duration `yaml:"pulled_within"`
-	PushedWithin       Duration `yaml:"pushed_within"`
-	MostRecentlyPulled int      `yaml:"most_recently_pulled"`
-	MostRecentlyPushed int      `yaml:"most_recently_pushed"`
-	Always             bool     `yaml:"always"`
+	PulledWithin       Duration `yaml:"pulled_within"`        // whole days
+	PushedWithin       Duration `yaml:"pushed_within"`        // whole days
+	MostRecentlyPulled int      `yaml:"most_recently_pulled"` // so many artifacts of a repository
+	MostRecentlyPushed int      `yaml:"most_recently_pushed"` // so many artifacts of a repository
+	Always             bool     `yaml:"always"`               // everything
 }
 
 // Member is an OIDC group in a project.
 type Member struct {
-	Group string `yaml:"group"`
-	Role  string `yaml:"role"` // admin | maintainer | developer | guest | limited-guest
+	Group string `yaml:"group"` // its name at the provider; required
+	Role  string `yaml:"role"`  // admin | maintainer | developer | guest | limited-guest; required
 }
 
 // MultiDC is a private project replicated between all datacenters. Defaults:
 // 10GiB, kept when pulled or pushed within 180d or among the 10 most recently pulled.
 type MultiDC struct {
-	Description string     `yaml:"description"`
-	Quota       Size       `yaml:"quota"`
-	Retention   *Retention `yaml:"retention"`
-	AutoScan    *bool      `yaml:"auto_scan"`
-	Webhooks    *bool      `yaml:"webhooks"` // tell the local edge of pushes and deletes; default true
-	Members     []Member   `yaml:"members"`
-	Immutable   []string   `yaml:"immutable_tags"` // globs
+	Description string     `yaml:"description"`    // for people
+	Quota       Size       `yaml:"quota"`          // or unlimited
+	Retention   *Retention `yaml:"retention"`      // an artifact is kept when any of these rules does so
+	AutoScan    *bool      `yaml:"auto_scan"`      // scan what is pushed; absent: as the datacenter's project_defaults
+	Webhooks    *bool      `yaml:"webhooks"`       // tell the local edge of pushes and deletes; default true
+	Members     []Member   `yaml:"members"`        // groups of the OpenID provider
+	Immutable   []string   `yaml:"immutable_tags"` // globs of tags that cannot be moved or deleted
 	Robots      struct {
-		ReadOnly  Ref `yaml:"readonly"` // secrets; {name} is the project's name here
-		ReadWrite Ref `yaml:"readwrite"`
-		Sync      Ref `yaml:"sync"`
-	} `yaml:"robots"`
+		ReadOnly  Ref `yaml:"readonly"`  // the secret of one that pulls; {name} is the project's name here
+		ReadWrite Ref `yaml:"readwrite"` // the secret of one that pulls and pushes
+		Sync      Ref `yaml:"sync"`      // the secret of the one that replicates; absent: nothing is replicated
+	} `yaml:"robots"` // multi-dc-<name>+readonly and so on; absent ones are not made
 	Replication struct {
-		Pull    Duration `yaml:"pull"`          // default 15m
-		Push    string   `yaml:"push"`          // event | none; default event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
+		Pull    Duration `yaml:"pull"`          // how often each Harbor takes what it lacks from the others; default 15m
+		Push    string   `yaml:"push"`          // event | none; absent: event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
 		Single  *bool    `yaml:"single_active"` // a pull does not begin while its last one runs; default true
 		ByChunk *bool    `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
-		Tags    string   `yaml:"tags"`          // who moves tags: edges (Harbors replicate content alone) | harbor; default edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
-	} `yaml:"replication"`
+		Tags    string   `yaml:"tags"`          // edges | harbor: who moves tags; with edges Harbors replicate content alone; absent: edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
+	} `yaml:"replication"` // between all Harbors of the fleet
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
 }
 
@@ -88,19 +88,19 @@ func (m *MultiDC) AllImmutable() bool {
 // Cache is a proxy cache of one upstream. Defaults: 1TiB, kept when pulled or
 // pushed within 30d, private.
 type Cache struct {
-	Provider    string            `yaml:"provider"` // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
-	Endpoint    Endpoint          `yaml:"endpoint"` // required but for docker-hub; a path only for docker-registry and jfrog-artifactory, and then Harbor alone fetches from there
-	Description string            `yaml:"description"`
-	Username    Text              `yaml:"username"`
-	Password    Ref               `yaml:"password"`
-	Quota       Size              `yaml:"quota"`
-	Retention   *Retention        `yaml:"retention"`
-	Public      *bool             `yaml:"public"` // pulled without login; what mirrors of nodes without credentials need
-	AutoScan    *bool             `yaml:"auto_scan"`
-	Members     []Member          `yaml:"members"`
-	Proxy       URL               `yaml:"proxy"` // HTTP proxy for the edge's own way to the upstream
-	CA          string            `yaml:"ca"`    // file of the CA that signs the upstream's certificate
-	Datacenters map[string]*Cache `yaml:"datacenters"`
+	Provider    string            `yaml:"provider"`    // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
+	Endpoint    Endpoint          `yaml:"endpoint"`    // of the upstream; for docker-hub it may be left out; a path only for docker-registry and jfrog-artifactory, and then Harbor alone fetches from there
+	Description string            `yaml:"description"` // for people
+	Username    Text              `yaml:"username"`    // at the upstream; absent: anonymous
+	Password    Ref               `yaml:"password"`    // at the upstream; {name} is the cache's name here
+	Quota       Size              `yaml:"quota"`       // or unlimited
+	Retention   *Retention        `yaml:"retention"`   // an artifact is kept when any of these rules does so
+	Public      *bool             `yaml:"public"`      // pulled without login: what mirrors of nodes without credentials need; default false
+	AutoScan    *bool             `yaml:"auto_scan"`   // scan what is fetched; absent: as the datacenter's project_defaults
+	Members     []Member          `yaml:"members"`     // groups of the OpenID provider
+	Proxy       URL               `yaml:"proxy"`       // HTTP proxy for the edge's own way to the upstream
+	CA          string            `yaml:"ca"`          // file of the CA that signs the upstream's certificate; absent: the system's
+	Datacenters map[string]*Cache `yaml:"datacenters"` // what differs in one datacenter
 }
 
 // Host is the registry that the cache is of, as clients name it: docker.io for
@@ -116,37 +116,37 @@ func (c *Cache) Host() string {
 // when pulled within 365d, pushed within 30d or among the 10 most recently pulled,
 // every 24h, flatten all.
 type Repl struct {
-	Description string           `yaml:"description"`
-	Quota       Size             `yaml:"quota"`
-	Retention   *Retention       `yaml:"retention"`
-	Public      *bool            `yaml:"public"`
-	AutoScan    *bool            `yaml:"auto_scan"`
-	Members     []Member         `yaml:"members"`
-	Every       Duration         `yaml:"every"`
-	Flatten     Flatten          `yaml:"flatten"`
-	Single      *bool            `yaml:"single_active"` // as a multi-dc project's
-	ByChunk     *bool            `yaml:"copy_by_chunk"`
-	Images      []Image          `yaml:"images"`
-	Datacenters map[string]*Repl `yaml:"datacenters"`
+	Description string           `yaml:"description"`   // for people
+	Quota       Size             `yaml:"quota"`         // or unlimited
+	Retention   *Retention       `yaml:"retention"`     // an artifact is kept when any of these rules does so
+	Public      *bool            `yaml:"public"`        // pulled without login; default false
+	AutoScan    *bool            `yaml:"auto_scan"`     // scan what is fetched; absent: as the datacenter's project_defaults
+	Members     []Member         `yaml:"members"`       // groups of the OpenID provider
+	Every       Duration         `yaml:"every"`         // how often upstreams are looked at: minutes that divide an hour, hours that divide a day, 1d or 7d; default 1d
+	Flatten     Flatten          `yaml:"flatten"`       // how many leading elements of an image's path are dropped: all (but the last), none, or a number; default all
+	Single      *bool            `yaml:"single_active"` // a run does not begin while the last one goes on; default true
+	ByChunk     *bool            `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
+	Images      []Image          `yaml:"images"`        // what is held
+	Datacenters map[string]*Repl `yaml:"datacenters"`   // what differs in one datacenter
 }
 
 // Image is a rule: which tags of which image are held.
 type Image struct {
-	From    string   `yaml:"from"` // the cache whose upstream it comes from, by its name here
-	Name    string   `yaml:"name"` // the image's name there, as library/traefik; a glob
-	Tags    string   `yaml:"tags"` // a glob; default **
-	Every   Duration `yaml:"every"`
-	Flatten Flatten  `yaml:"flatten"`
+	From    string   `yaml:"from"`    // the cache whose upstream it comes from, by its name here; required
+	Name    string   `yaml:"name"`    // the image's name there, as library/traefik; a glob; required
+	Tags    string   `yaml:"tags"`    // a glob; default **
+	Every   Duration `yaml:"every"`   // absent: the project's
+	Flatten Flatten  `yaml:"flatten"` // absent: the project's
 }
 
 // Artifactory makes every local Docker repository of an Artifactory a cache-<key>.
 type Artifactory struct {
-	URL        URL      `yaml:"url"`
-	Domain     string   `yaml:"domain"` // repositories are https://<key>.<domain>
-	Username   Text     `yaml:"username"`
-	Password   Ref      `yaml:"password"`
-	AdminToken Ref      `yaml:"admin_token"` // given: the read-only user is made there
-	CA         string   `yaml:"ca"`
-	Defaults   Cache    `yaml:"defaults"`
-	Exclude    []string `yaml:"exclude"` // globs of keys
+	URL        URL      `yaml:"url"`         // scheme and host, without /artifactory; required
+	Domain     string   `yaml:"domain"`      // repositories are https://<key>.<domain>; required
+	Username   Text     `yaml:"username"`    // who lists repositories and pulls from them
+	Password   Ref      `yaml:"password"`    // of that user
+	AdminToken Ref      `yaml:"admin_token"` // given: that user is made there, read-only
+	CA         string   `yaml:"ca"`          // file of the CA that signs its certificate; absent: the system's
+	Defaults   Cache    `yaml:"defaults"`    // of the caches that are made
+	Exclude    []string `yaml:"exclude"`     // globs of keys
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ type Size int64
 // Unlimited is the quota that is none.
 const Unlimited Size = -1
 
+// sizes is how a size is written.
+var sizes = regexp.MustCompile(`^(unlimited|-1|([0-9]+\.?[0-9]*|\.[0-9]+) *(B|[KMGTP]i?B)?)$`)
+
 func (s *Size) parse(text string) error {
 	if text == "unlimited" || text == "-1" {
 		*s = Unlimited
@@ -62,7 +66,7 @@ func (s *Size) parse(text string) error {
 	factor, ok := map[string]float64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50,
 		"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15}[text[len(number):]]
 	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !ok || n < 0 || n*factor >= math.MaxInt64 || math.IsNaN(n) {
+	if err != nil || !ok || !sizes.MatchString(text) || n*factor >= math.MaxInt64 {
 		return fmt.Errorf("%q is no size; write 10GiB, 2TiB or unlimited", text)
 	}
 	if *s = Size(n * factor); *s == 0 {
@@ -151,6 +155,12 @@ func (n *Network) parse(text string) error {
 	}
 	if p.Masked() != p {
 		return fmt.Errorf("%q has bits behind its length; write %s", text, p.Masked())
+	}
+	switch ip := p.Addr(); {
+	case ip.Is4In6():
+		return fmt.Errorf("%q is of IPv4, written as IPv6; write it as 10.1.0.0/16", text)
+	case ip.IsMulticast():
+		return fmt.Errorf("%q is of groups; no client comes from there", text)
 	}
 	n.Prefix = p
 	return nil

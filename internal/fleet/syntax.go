@@ -154,7 +154,7 @@ func (f failure) explain() (line int, sentence string) {
 		return f.colon()
 	case says("escape") || says("hexadecimal"):
 		return f.line, `\ begins an escape in double quotes; write \\, or single quotes around the value`
-	case strings.Contains(f.context, "directive") || says("directive"):
+	case strings.Contains(f.context, "directive") || says("directive") || says("incompatible YAML") || strings.HasPrefix(f.lines[min(max(f.line, 1), len(f.lines))-1], "%"):
 		return f.line, "no line begins with %; remove it, or quote what begins with %"
 	case strings.Contains(f.context, "flow"):
 		return f.bracket()

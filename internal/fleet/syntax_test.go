@@ -92,6 +92,8 @@ var broken = []struct {
 	{"an octal number", "domain: h.example.org\ndatacenters: { a: { harbor: \"https://a\", weight: 010 } }\n", 2, "without the zero"},
 	{"no number", "domain: h.example.org\ndatacenters: { a: { harbor: \"https://a\", location: { latitude: .inf, longitude: 0x10 } } }\n", 2, "is not a number"},
 	{"the same name twice", "domain: h.example.org\ndomain: b.example.org\n", 2, "it stands on line 1 already"},
+	{"a version of YAML that nobody speaks", "%YAML 9.9\n---\n" + sound, 1, "begins with %"},
+	{"a value without end", "domain: \"" + strings.Repeat("a", 5000) + "\"\n", 1, "longer than 4096 bytes"},
 	{"too many brackets", strings.Repeat("[", 20000), 1, "nested too deeply"},
 	{"much by alias", sound + "projects:\n  repl:\n    p: &p { images: [" + strings.Repeat("{ from: a, name: b }, ", 200) + "] }\n" + aliases(1000), 6, "larger than it looks"},
 	{"too many blocks", "domain: h\n" + steps(200), 2, "there is no such field"},
@@ -148,5 +150,15 @@ func TestWhatIsNoYAML(t *testing.T) {
 			}
 			t.Errorf("want %q on line %d, got\n%v", c.say, c.line, err)
 		})
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestAFileWithoutEndIsNotReadToIt(t *testing.T) {
+	if _, err := Read("f", endless{}); err == nil || !strings.Contains(err.Error(), "is larger than") {
+		t.Error(err)
 	}
 }

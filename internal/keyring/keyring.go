@@ -87,12 +87,13 @@ func (r *Ring) Use(secret, previous string) error {
 	return nil
 }
 
-// Take replaces the secrets by those of another ring. A nil Ring stays one, and takes the
-// place of none.
-func (r *Ring) Take(next *Ring) {
-	if r != nil && next != nil {
-		r.keys.Store(next.keys.Load())
+// Take replaces the keys by those of another ring; of nil, there are none any more.
+func (r *Ring) Take(other *Ring) {
+	all := &map[Purpose][]Key{}
+	if other != nil {
+		all = other.keys.Load()
 	}
+	r.keys.Store(all)
 }
 
 // derive makes the key of a purpose, and its ID from that key (RFC 5869).

@@ -24,6 +24,7 @@ type HarborConfig struct {
 	Key           *rsa.PrivateKey // signs tokens; nil: one of its own, as Harbors have unless they are told to share
 	AdminPassword string          // of "admin"; "" is Harbor12345
 	Scheme        string          // of the external URL, which the token realm carries; "" is http
+	ExternalHost  string          // of the external URL; "": the host that is asked
 
 	// Registries says where registries really are, by the address that Harbor is told:
 	// "https://hub.docker.com" may be "http://127.0.0.1:5000". The others are where they say.

@@ -40,9 +40,9 @@ func (c *Client) Ask(ctx context.Context, to, method, address string, body []byt
 	if err != nil {
 		return nil, err
 	}
-	s := signature{from: c.From, to: to, at: c.now(), nonce: rand.Text()}
+	s := signature{from: c.From, to: to, at: c.now(), nonce: rand.Text(), body: hashed(body)}
 	for _, key := range keys {
-		req.Header.Add(Header, s.sign(key, questionOf(method, req.URL, body)...).String())
+		req.Header.Add(Header, s.sign(key, questionOf(method, req.URL)...).String())
 	}
 	client := http.Client{}
 	if c.HTTP != nil {
@@ -61,7 +61,7 @@ func (c *Client) Ask(ctx context.Context, to, method, address string, body []byt
 	signed := false
 	for _, key := range keys {
 		got, err := parse(resp.Header.Get(Header))
-		if err == nil && got.nonce == s.nonce && got.from == to && got.to == c.From && got.holds(key, answerOf(resp.StatusCode, answer)...) {
+		if err == nil && got.nonce == s.nonce && got.from == to && got.to == c.From && got.body == hashed(answer) && got.holds(key, answerOf(resp.StatusCode)...) {
 			signed = true
 		}
 	}

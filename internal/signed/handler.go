@@ -2,6 +2,7 @@ package signed
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -13,6 +14,8 @@ import (
 // refusal marks the answer of a node that cannot sign it: it does not share the key.
 const refusal = "Breakwater-Refusal"
 
+const bodyDeadline = 10 * time.Second // to send a question's body
+
 const maxNonces = 16 << 10 // that are remembered: of questions by those who have the key
 
 // Handler lets questions through that are signed for this node, each once, and signs their
@@ -22,6 +25,9 @@ type Handler struct {
 	Self string // this node, as the askers call it
 	Next http.Handler
 	Now  func() time.Time // nil: time.Now
+	// Since is when this node started. What was asked before may have been answered by the one
+	// that ran then, and is refused. Zero: nothing is.
+	Since time.Time
 
 	mu   sync.Mutex
 	seen map[string]time.Time // by nonce: when it was seen
@@ -30,24 +36,35 @@ type Handler struct {
 // Asker is who asked: the header in which Handler passes it on.
 const Asker = "Breakwater-Asker"
 
-// ServeHTTP refuses in plain text, with a sentence.
+// ServeHTTP refuses in plain text, with a sentence. Of who has no key it reads a header, and
+// nothing else.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		refuse(w, http.StatusRequestEntityTooLarge, "the question is too large, or was cut")
-		return
-	}
 	now := time.Now()
 	if h.Now != nil {
 		now = h.Now()
 	}
-	s, key, err := verify(h.Ring, r, h.Self, now, body)
+	s, key, err := verify(h.Ring, r, h.Self, now)
 	switch {
 	case err != nil:
 		refuse(w, http.StatusForbidden, err.Error())
 		return
+	case s.at.Before(h.Since):
+		refuse(w, http.StatusForbidden, fmt.Sprintf("the question was asked before %s started: ask again; if that goes on, set the clocks of both by NTP", h.Self))
+		return
 	case !h.first(s.nonce, now):
 		refuse(w, http.StatusForbidden, "this question was asked already")
+		return
+	}
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(bodyDeadline)) //nolint:errcheck // what has none is no connection
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	control.SetReadDeadline(time.Time{}) //nolint:errcheck // see above
+	switch {
+	case err != nil:
+		refuse(w, http.StatusRequestEntityTooLarge, "the question is too large, or was cut")
+		return
+	case hashed(body) != s.body:
+		refuse(w, http.StatusForbidden, "the question was changed on its way")
 		return
 	}
 	in := r.Clone(r.Context())
@@ -55,14 +72,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.Header.Set(Asker, s.from)
 	answer := &recorder{header: w.Header(), status: http.StatusOK}
 	h.Next.ServeHTTP(answer, in)
-	reply := signature{from: s.to, to: s.from, at: now, nonce: s.nonce}
-	w.Header().Set(Header, reply.sign(key, answerOf(answer.status, answer.body.Bytes())...).String())
+	reply := signature{from: s.to, to: s.from, at: now, nonce: s.nonce, body: hashed(answer.body.Bytes())}
+	w.Header().Set(Header, reply.sign(key, answerOf(answer.status)...).String())
 	w.WriteHeader(answer.status)
 	w.Write(answer.body.Bytes()) //nolint:errcheck // who asked is gone
 }
 
+// refuse ends the connection too: the body of a question that is refused is not read.
 func refuse(w http.ResponseWriter, status int, why string) {
 	w.Header().Set(refusal, "1")
+	w.Header().Set("Connection", "close")
+	http.NewResponseController(w).SetReadDeadline(time.Now()) //nolint:errcheck // the server would wait for the rest
 	http.Error(w, why, status)
 }
 

@@ -28,17 +28,24 @@ const (
 	maxHeaders = 4               // of signatures that are tried
 )
 
-// signature says who asks whom, when, and with which key.
+// signature says who asks whom, when, what, and with which key.
 type signature struct {
 	key      string // its ID
 	from, to string
 	at       time.Time
 	nonce    string
+	body     string // the message's, hashed: the signature is verified before any of it is read
 	mac      string
 }
 
 func (s signature) String() string {
-	return url.Values{"key": {s.key}, "from": {s.from}, "to": {s.to}, "at": {strconv.FormatInt(s.at.UnixMilli(), 10)}, "nonce": {s.nonce}, "mac": {s.mac}}.Encode()
+	return url.Values{"key": {s.key}, "from": {s.from}, "to": {s.to}, "at": {strconv.FormatInt(s.at.UnixMilli(), 10)}, "nonce": {s.nonce}, "body": {s.body}, "mac": {s.mac}}.Encode()
+}
+
+// hashed is a body as signatures name it.
+func hashed(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
 }
 
 func parse(text string) (s signature, err error) {
@@ -47,7 +54,7 @@ func parse(text string) (s signature, err error) {
 		return s, errors.New("no signature")
 	}
 	ms, err := strconv.ParseInt(v.Get("at"), 10, 64)
-	return signature{v.Get("key"), v.Get("from"), v.Get("to"), time.UnixMilli(ms), v.Get("nonce"), v.Get("mac")}, err
+	return signature{v.Get("key"), v.Get("from"), v.Get("to"), time.UnixMilli(ms), v.Get("nonce"), v.Get("body"), v.Get("mac")}, err
 }
 
 // sign returns the signature with its MAC, which covers the other parts and what, the parts of a message.
@@ -66,18 +73,16 @@ func (s signature) holds(k keyring.Key, what ...string) bool {
 	return hmac.Equal([]byte(s.sign(k, what...).mac), []byte(s.mac))
 }
 
-// questionOf and answerOf are what is signed of a message.
-func questionOf(method string, u *url.URL, body []byte) []string {
-	return []string{"question", method, u.RequestURI(), string(body)}
+// questionOf and answerOf are what is signed of a message beside its body.
+func questionOf(method string, u *url.URL) []string {
+	return []string{"question", method, u.RequestURI()}
 }
 
-func answerOf(status int, body []byte) []string {
-	return []string{"answer", strconv.Itoa(status), string(body)}
-}
+func answerOf(status int) []string { return []string{"answer", strconv.Itoa(status)} }
 
-// verify finds the signature of a question to this node. The error says what is wrong
-// with it, and what to do.
-func verify(ring *keyring.Ring, r *http.Request, self string, now time.Time, body []byte) (signature, keyring.Key, error) {
+// verify finds the signature of a question to this node, of whose body nothing is read. The
+// error says what is wrong with it, and what to do.
+func verify(ring *keyring.Ring, r *http.Request, self string, now time.Time) (signature, keyring.Key, error) {
 	headers := r.Header.Values(Header)
 	for _, text := range headers[:min(len(headers), maxHeaders)] {
 		s, err := parse(text)
@@ -85,7 +90,7 @@ func verify(ring *keyring.Ring, r *http.Request, self string, now time.Time, bod
 			continue
 		}
 		key, ok := ring.Find(keyring.Operators, s.key)
-		if !ok || !s.holds(key, questionOf(r.Method, r.URL, body)...) {
+		if !ok || !s.holds(key, questionOf(r.Method, r.URL)...) {
 			continue
 		}
 		switch away := now.Sub(s.at); {

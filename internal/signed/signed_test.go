@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
+	"example.org/breakwater/internal/trial"
 )
 
 var first, second = strings.Repeat("first-", 6), strings.Repeat("second-", 5)
@@ -88,6 +90,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"another node":   {&signed.Handler{Ring: ring(t, first, ""), Self: "mad1"}, signed.Client{Ring: ring(t, first, "")}, "the question is for par1, and this is mad1"},
 		"its clock":      {&signed.Handler{Ring: ring(t, first, "")}, signed.Client{Ring: ring(t, first, ""), Now: ahead}, "differ by 3m0s"},
 		"the other's":    {&signed.Handler{Ring: ring(t, first, ""), Now: ahead}, signed.Client{Ring: ring(t, first, "")}, "differ by 3m0s"},
+		"before it ran":  {&signed.Handler{Ring: ring(t, first, ""), Since: time.Now().Add(time.Minute)}, signed.Client{Ring: ring(t, first, "")}, "asked before par1 started"},
 		"no key there":   {&signed.Handler{}, signed.Client{Ring: ring(t, first, "")}, "another key"},
 		"no key of ours": {&signed.Handler{Ring: ring(t, first, "")}, signed.Client{}, "no key"},
 	} {
@@ -170,5 +173,34 @@ func TestAQuestionIsAnsweredOnce(t *testing.T) {
 	}
 	if asked != 2 {
 		t.Errorf("asked %d times", asked)
+	}
+}
+
+// Who has no key costs a header: neither a body that never comes is waited for, nor one that
+// comes read. Who listened has no better chance, and what was signed is no other body's.
+func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
+	var once string
+	url := node(t, &signed.Handler{Ring: ring(t, first, ""), Self: "par1"}, func(w http.ResponseWriter, r *http.Request, h http.Handler) {
+		if once == "" {
+			once = r.Header.Get(signed.Header)
+		}
+		h.ServeHTTP(w, r)
+	})
+	c := signed.Client{Ring: ring(t, first, ""), From: "ann"}
+	if _, err := c.Ask(context.Background(), "par1", "POST", url+"/x", []byte("drain")); err != nil {
+		t.Fatal(err)
+	}
+	for name, header := range map[string]string{"no signature": "", "one of before": once} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(trial.Patience / 4)) //nolint:errcheck // a connection has one
+		fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n%s: %s\r\n\r\n", signed.Header, header)
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 403 ") {
+			t.Errorf("%s: %q, %v; want a refusal, and the end of the connection", name, answer, err)
+		}
 	}
 }

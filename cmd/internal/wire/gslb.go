@@ -10,22 +10,26 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
+	"example.org/breakwater/internal/signed"
 )
 
 // GSLBFile says which name server to start.
 type GSLBFile struct {
 	Fleet      string // the fleet file's name: it is read again when it changes
 	Datacenter string // whose name server this is
+	Siblings   string // where all name servers of the datacenter are, joined by commas; "": there is only this one
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 }
@@ -33,12 +37,15 @@ type GSLBFile struct {
 // GSLB is a name server that is ready to run.
 type GSLB struct {
 	*gslb.Node
-	Servers []daemon.Server // metrics and admin
+	Servers []daemon.Server // metrics, admin and, where there is a key, peers
 	cfg     GSLBFile
 	daemon  daemon.Daemon
 	reloads *daemon.Reloads
-	began   *fleet.GSLB  // what it was started with
-	now     *fleet.Fleet // what is in force
+	began   *fleet.GSLB   // what it was started with
+	keys    *keyring.Ring // of the secrets that were looked up last; nil: there was none at the start
+
+	mu    sync.Mutex
+	fleet *fleet.Fleet // what is in force
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
@@ -61,9 +68,10 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.Node, g.began, g.now = node, f.GSLB, f
+	g.Node, g.began, g.keys, g.fleet = node, f.GSLB, own.Keys, f
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
+	steer.Handle(admin, g.everybody)
 	ready := func() error {
 		if !node.Report().Answering {
 			return errors.New("the first round of probes is not in")
@@ -71,7 +79,13 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		return nil
 	}
 	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Metrics(metrics, ready)}, {Name: "admin", Handler: admin}}
-	for i, address := range []string{f.GSLB.Metrics, f.GSLB.Admin} {
+	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
+	if at := *f.GSLB.Peers; g.keys != nil && at != "" {
+		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker, g.siblings(at).SteerAll)}
+		addresses = append(addresses, at)
+		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
+	}
+	for i, address := range addresses {
 		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
 			g.Servers = g.Servers[:i]
 			g.Close() //nolint:errcheck // the start failed in any case
@@ -140,24 +154,47 @@ func (g *GSLB) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if own.Keys, err = gslbKeys(ctx, f); err != nil {
+	keys, err := gslbKeys(ctx, f)
+	if err != nil {
 		return err
 	}
+	own.Keys = keys
 	if err := g.Node.Reload(own); err != nil {
 		return err
 	}
-	warnOfIdle(g.now, f, g.cfg.Log)
-	g.now = f
+	if g.keys != nil && keys != nil {
+		g.keys.Take(keys) // who has the ring has the new keys
+	}
+	g.mu.Lock()
+	before := g.fleet
+	g.fleet = f
+	g.mu.Unlock()
+	warnOfIdle(before, f, g.cfg.Log)
 	was, is := g.began, f.GSLB
 	warnOfRestart(g.cfg.Log, []restart{
 		{"gslb.listen", was.Listen != is.Listen},
 		{"gslb.metrics", was.Metrics != is.Metrics},
 		{"gslb.admin", was.Admin != is.Admin},
+		{"gslb.peers", *was.Peers != *is.Peers},
 		{"gslb.state", was.State != is.State},
 		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
 		{"gslb.version", was.Version != is.Version},
+		{"gslb.key", (g.keys == nil) != (keys == nil)},
 	})
 	return nil
+}
+
+// everybody are all name servers of the fleet, for who asks them by way of this one.
+func (g *GSLB) everybody() (*steer.Fleet, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.siblings(*g.fleet.GSLB.Peers))
+}
+
+// siblings are the name servers of this datacenter, which listen for each other on the same port.
+func (g *GSLB) siblings(peers string) *steer.Siblings {
+	_, port, _ := net.SplitHostPort(peers)
+	return &steer.Siblings{Node: g.Node, Name: g.cfg.Datacenter, Host: g.cfg.Siblings, Port: port, Ring: g.keys}
 }
 
 // Delegations are what the parents of the fleet's zones should say.
@@ -181,6 +218,15 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 	return all, nil
 }
 
+// Places is what says where a fleet's clients are, with the files that its name servers read.
+func Places(f *fleet.Fleet) gslb.PlacesConfig {
+	cfg := gslb.PlacesConfig{Order: members(f, f.GSLB.Order), Topology: f.GSLB.Topology, GeoIP: f.GSLB.GeoIP}
+	for _, name := range f.Order {
+		cfg.Datacenters = append(cfg.Datacenters, datacenterOf(name, f.Datacenters[name]))
+	}
+	return cfg
+}
+
 var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
@@ -198,7 +244,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},

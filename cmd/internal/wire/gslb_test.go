@@ -62,8 +62,9 @@ func (r *rereading) fleetOf(names ...string) string {
 	return text + fmt.Sprintf("gslb: { listen: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", state: %q, topology: %q, names: { registry.example.org: { method: failover } } }\n", r.dir+"/state.json", r.dir+"/topology.txt")
 }
 
-// startRereading starts one of par1 and mad1.
-func startRereading(t *testing.T) *rereading {
+// startRereading starts one of par1 and mad1. The first of more is what stands in gslb at its
+// start beside.
+func startRereading(t *testing.T, more ...string) *rereading {
 	t.Helper()
 	r := &rereading{t: t, dir: t.TempDir()}
 	r.write("up", "up")
@@ -72,7 +73,7 @@ func startRereading(t *testing.T) *rereading {
 		t.Fatal(err)
 	}
 	r.write("topology.txt", "198.51.100.0/24 par1\n")
-	r.write("fleet.yaml", r.fleetOf("par1", "mad1"))
+	r.write("fleet.yaml", strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "gslb: { "+strings.Join(more, "")+"listen", 1))
 	var err error
 	r.GSLB, err = NewGSLB(t.Context(), GSLBFile{Fleet: filepath.Join(r.dir, "fleet.yaml"), Datacenter: "par1", Log: slog.New(slog.NewTextHandler(&r.log, nil)), Level: new(slog.LevelVar)})
 	if err != nil {

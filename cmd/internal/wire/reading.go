@@ -151,7 +151,9 @@ func (e *Edge) reload(ctx context.Context) error {
 	if e.began.certificate != nil && next.certificate != nil {
 		e.began.certificate.Use(next.certificate)
 	}
-	e.began.keys.Take(next.keys)
+	if e.began.keys != nil && next.keys != nil {
+		e.began.keys.Take(next.keys) // who has the ring has the new keys
+	}
 	if !slices.EqualFunc(e.now.tokenKeys, next.tokenKeys, func(a, b *rsa.PublicKey) bool { return a.Equal(b) }) {
 		e.access.UseKeys(next.tokenKeys)
 	}

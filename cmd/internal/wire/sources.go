@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -123,6 +124,14 @@ func distance(a, b *fleet.Datacenter) float64 {
 	return location(a).Kilometres(*location(b))
 }
 
+// UpstreamAddress is where the edge asks the registry that a cache is of.
+func UpstreamAddress(cache *fleet.Cache) string {
+	if cache.Provider == fleet.DockerHub && (cache.Endpoint == "" || cache.Endpoint == "https://hub.docker.com") {
+		return dockerHub
+	}
+	return string(cache.Endpoint)
+}
+
 // noWay is why an edge has no way of its own to an upstream: Harbor alone fetches from there.
 type noWay struct {
 	error
@@ -132,10 +141,7 @@ type noWay struct {
 // upstream is the registry that a cache is of, for the edge's own way there. The error is a
 // noWay where there is none.
 func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name string, cache *fleet.Cache) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: string(cache.Endpoint), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
-	if cache.Provider == fleet.DockerHub && (source.URL == "" || source.URL == "https://hub.docker.com") {
-		source.URL = dockerHub
-	}
+	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
 	var err error
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)
@@ -183,8 +189,8 @@ func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
-	for name, cache := range f.Projects.Cache.Items {
-		cache = cache.In(datacenter)
+	for _, name := range slices.Sorted(maps.Keys(f.Projects.Cache.Items)) { // of two of one registry the last is its mirror
+		cache := f.Projects.Cache.Items[name].In(datacenter)
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}
 	for name, repl := range f.Projects.Repl.Items {

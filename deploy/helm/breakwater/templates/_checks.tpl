@@ -105,6 +105,9 @@
 {{- end -}}
 {{- include "breakwater.checkListen" (dict "field" "fleet.gslb.listen" "address" .facts.gslbListen) -}}
 {{- include "breakwater.checkListen" (dict "field" "fleet.gslb.metrics" "address" .facts.gslbMetrics) -}}
+{{- with .facts.gslbPeers -}}
+{{- include "breakwater.checkListen" (dict "field" "fleet.gslb.peers" "address" .) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* "true" where a pod of the component has a file of that path from a Secret or a volume. */}}

@@ -49,6 +49,7 @@ so that one file serves all deployments. Strings, all of them.
   "serviceType" (.Values.edge.service.type | default (ternary "ClusterIP" "LoadBalancer" $front))
   "gslbListen" ($gslb.listen | default ":53")
   "gslbMetrics" ($gslb.metrics | default ":9092")
+  "gslbPeers" (include "breakwater.gslbPeers" $gslb)
   "gslbState" ($gslb.state | default "/var/lib/breakwater/gslb.json")
   "vaultByKubernetes" (ternary "true" "" (hasKey (dig "secrets" "vault" "login" dict $fleet) "kubernetes"))
   "outPorts" (include "breakwater.outPorts" (toYaml $fleet) | splitList " ")
@@ -67,6 +68,13 @@ so that one file serves all deployments. Strings, all of them.
   "harbor" ($own.harbor | default "")
   "key" (hasKey ($edge.peers | default dict) "key")
   | toJson -}}
+{{- end -}}
+
+{{/* Where name servers take signed questions: with a key, and where it is not switched off. */}}
+{{- define "breakwater.gslbPeers" -}}
+{{- $at := ":9094" -}}
+{{- if hasKey . "peers" }}{{ $at = .peers | default "off" }}{{ end -}}
+{{- if and .key (ne $at "off") }}{{ $at }}{{ end -}}
 {{- end -}}
 
 {{/* The port of an address to listen on. */}}

@@ -1,7 +1,7 @@
 {{/* What all pods have in common. */}}
 {{- define "breakwater.pod" -}}
 {{- $values := get .root.Values .component -}}
-serviceAccountName: {{ include "breakwater.serviceAccount" .root }}
+serviceAccountName: {{ .serviceAccount | default (include "breakwater.serviceAccount" .root) }}
 # Kubernetes itself is never asked for anything; Vault is shown the token where the fleet file says so.
 automountServiceAccountToken: {{ .facts.vaultByKubernetes | default "false" }}
 enableServiceLinks: false
@@ -113,7 +113,7 @@ group may read them: it is fsGroup.
     defaultMode: 0440
     sources:
       - configMap:
-          name: {{ include "breakwater.configMap" .root }}
+          name: {{ .configMap | default (include "breakwater.configMap" .root) }}
           items:
             - key: fleet.yaml
               path: fleet.yaml

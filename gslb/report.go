@@ -1,0 +1,114 @@
+package gslb
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Report is what a node knows and answers now.
+type Report struct {
+	Node        string                      `json:"node"`
+	Version     string                      `json:"version"`   // of the program
+	Config      string                      `json:"config"`    // the same on all nodes that answer by the same files
+	Answering   bool                        `json:"answering"` // false: the first round of probes is not in
+	Answers     []Answered                  `json:"answers"`
+	Wrong       []string                    `json:"wrong"` // a sentence each; none: all is well
+	Datacenters map[string]DatacenterHealth `json:"datacenters"`
+	Overrides   []Held                      `json:"overrides"`
+	LastGood    map[string][]string         `json:"last_good"`
+	Serial      map[string]uint32           `json:"serial"` // by zone
+}
+
+// Held is an override, and whether what it says is so.
+type Held struct {
+	Override
+	Holds bool   `json:"holds"`
+	Why   string `json:"why"` // in a sentence, where it does not
+}
+
+// Report is what is known and answered now.
+func (s *Node) Report() Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}}
+	if s.health != nil {
+		r.Datacenters = s.health.snapshot()
+	}
+	for name, good := range s.state.LastGood {
+		r.LastGood[name] = good
+	}
+	v := s.view.Load()
+	if v == nil {
+		r.Wrong = []string{"nothing is answered yet: the first round of probes is not in"}
+	} else {
+		r.Answering, r.Answers = true, v.answered()
+		for _, z := range v.zones {
+			r.Serial[z.Origin] = z.soa.Serial
+		}
+	}
+	left, _ := living(s.state.Overrides, time.Now())
+	for _, o := range left {
+		r.Overrides = append(r.Overrides, v.held(o, left))
+	}
+	r.Wrong = append(r.Wrong, r.faults(v)...)
+	return r
+}
+
+// held looks at whether an override, one of all, says what is so.
+func (v *view) held(o Override, all []Override) Held {
+	h := Held{Override: o}
+	var other []string // names of which something else was said
+	for _, p := range all {
+		if p.Datacenter == o.Datacenter && p.Name != "" && o.Name == "" && p.takesOut() != o.takesOut() {
+			other = append(other, plainName(p.Name))
+		}
+	}
+	var broken []string
+	if v != nil {
+		broken = v.broken(o)
+	}
+	switch {
+	case len(broken) > 0 && len(other) == 0:
+		h.Why = "clients of " + listed(broken) + " get it: nobody else serves"
+	case len(broken) > 0:
+		h.Why = "clients of " + listed(broken) + " get it: see what is answered, and what was said of " + listed(other)
+	case len(other) > 0:
+		h.Why = "something else was said for " + listed(other)
+	case v == nil:
+		h.Why = "nothing is answered yet"
+	default:
+		h.Holds = true
+	}
+	return h
+}
+
+// faults are what is not as it should be: an operator has to look.
+func (r *Report) faults(v *view) (all []string) {
+	if v != nil {
+		for i, n := range v.names() {
+			if n.poor() {
+				all = append(all, r.Answers[i].Sentence)
+			}
+		}
+	}
+	for _, o := range r.Overrides {
+		if !o.Holds && o.takesOut() && v != nil {
+			all = append(all, fmt.Sprintf("%s does not hold: %s", o.what(), o.Why))
+		}
+	}
+	for _, name := range sortedKeys(r.Datacenters) {
+		d := r.Datacenters[name]
+		said := func(is func(Override) bool) bool {
+			return slices.ContainsFunc(r.Overrides, func(o Held) bool { return o.Datacenter == name && is(o.Override) })
+		}
+		switch {
+		case d.Up:
+		case said(func(o Override) bool { return o.Mode == Up }):
+			all = append(all, fmt.Sprintf("%s counts as healthy because an operator says so, and its probes say: %s", name, d.Why))
+		case !said(func(o Override) bool { return o.takesOut() && o.Name == "" }):
+			all = append(all, fmt.Sprintf("%s is down: %s", name, d.Why))
+		}
+	}
+	return all
+}

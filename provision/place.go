@@ -1,0 +1,106 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
+)
+
+// inField is an error that is about one field of an object, as the fleet file has it.
+type inField struct {
+	field string
+	error
+}
+
+func (i inField) Unwrap() error { return i.error }
+
+// placeOf is where the fleet file says what an object is to be, as "fleet.yaml:17:
+// projects.multi-dc.app.quota"; err says of which field it is about, if it knows.
+func placeOf(f *fleet.Fleet, k Key, err error) string {
+	at, kind, field := objectIn(f, k)
+	if at == "" {
+		return ""
+	}
+	var in inField
+	if errors.As(err, &in) {
+		field = "." + in.field
+	}
+	return f.Where(at+".datacenters."+k.Datacenter+field, at+field, kind+".defaults"+field, at+field)
+}
+
+// objectIn is the part of the fleet file that an object comes of, the part that has the
+// defaults of its kind, and the field below both.
+func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
+	switch {
+	case k.Kind == kindConfiguration:
+		return "harbor." + k.Name, "", ""
+	case k.Kind == kindGC:
+		return "harbor.gc", "", ""
+	case k.Kind == kindUser:
+		return "projects.artifactory.username", "", ""
+	case k.Kind == kindRobot && projectOfKey(k) == "":
+		return "edge.robot", "", ""
+	case k.Kind == kindWebhook:
+		return "datacenters." + k.Datacenter + ".edge", "", ""
+	case k.Kind == kindRegistry:
+		for name := range f.Projects.MultiDC.Items {
+			if peer, ok := strings.CutPrefix(k.Name, naming.MultiDC+name+"-"); ok && f.Datacenters[peer] != nil {
+				return "projects.multi-dc." + name, "projects.multi-dc", ".robots.sync" // as whom it logs in
+			}
+		}
+		if f.Projects.Cache.Items[k.Name] == nil { // it was discovered
+			return "projects.artifactory.domain", "", ""
+		}
+		return "projects.cache." + k.Name, "projects.cache", ".endpoint"
+	case k.Kind == kindPolicy:
+		for name, r := range f.Projects.Repl.Items {
+			for i, image := range r.Images {
+				if strings.HasPrefix(k.Name, policyOf(image, name)) {
+					return fmt.Sprintf("projects.repl.%s.images[%d]", name, i), "", ""
+				}
+			}
+		}
+	}
+	at, kind = projectIn(f, projectOfKey(k))
+	_, robot, _ := strings.Cut(k.Name, "+")
+	field = map[string]string{kindRetention: ".retention", kindMember: ".members", kindImmutable: ".immutable_tags", kindRobot: ".robots." + robot, kindPolicy: ".replication"}[k.Kind]
+	return at, kind, field
+}
+
+// projectIn is the part of the fleet file that a project comes of.
+func projectIn(f *fleet.Fleet, full string) (at, kind string) {
+	for _, k := range []struct{ prefix, kind string }{{naming.MultiDC, "projects.multi-dc"}, {naming.Cache, "projects.cache"}, {naming.Repl, "projects.repl"}} {
+		if name, ok := strings.CutPrefix(full, k.prefix); ok {
+			if k.prefix == naming.Cache && f.Projects.Cache.Items[name] == nil { // it was discovered
+				return "projects.artifactory.defaults", "projects.artifactory"
+			}
+			return k.kind + "." + name, k.kind
+		}
+	}
+	return "", ""
+}
+
+// policyOf is how the name of the replication of an image begins.
+func policyOf(image fleet.Image, project string) string {
+	return fmt.Sprintf("%s->%s (%s)", image.From, project, image.Name)
+}
+
+// errs is all that is wrong with what is wanted, each with its place in the fleet file and
+// once, whatever it is wrong with.
+func (d *wanted) errs() []error {
+	byPlace := map[string][]note{}
+	for _, n := range d.wrong {
+		place := placeOf(d.fleet, n.Key, nil)
+		byPlace[place] = append(byPlace[place], n)
+	}
+	all := append([]error{}, d.faults...)
+	for _, place := range sortedKeys(byPlace) {
+		for _, line := range folded(byPlace[place]) {
+			all = append(all, fmt.Errorf("%s: %s", place, line))
+		}
+	}
+	return all
+}

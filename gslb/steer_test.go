@@ -351,3 +351,26 @@ func TestWhatIsAnsweredIsSaid(t *testing.T) {
 		t.Error(wrong)
 	}
 }
+
+// A drain that holds only as long as something else that was said does is no promise: what
+// comes when that ends is said before.
+func TestADrainThatHoldsUntilSomethingElseEnds(t *testing.T) {
+	f := steeredFleet(t, PanicAll)
+	f.cfg.Fleet.Zones[0].Names[0].Members = []int{0, 1}
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	r.steer(Drain, "mad1", nil)
+	r.steer(Up, "mad1", func(x *Steering) { x.Name, x.Until, x.Yes = "h.example", time.Now().Add(time.Hour), true })
+	done := r.steer(Drain, "par1", nil)
+	wantTroubles(t, "until the force ends", done,
+		"when the force up of mad1 for h.example ends at ", "mad1 was drained at ", "clients of h.example get par1 again")
+	if !strings.Contains(done.Troubles[0], "PANIC") || done.Done || done.SafeAt.IsZero() {
+		t.Errorf("%+v", done)
+	}
+	// One that ends before is worth its word.
+	done = r.steer(Drain, "par1", func(x *Steering) { x.Until = time.Now().Add(time.Minute) })
+	wantTroubles(t, "it ends before", done)
+	if !done.Done {
+		t.Errorf("%+v", done)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	clientregistry "github.com/goharbor/go-client/pkg/sdk/v2.0/client/registry"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
@@ -102,7 +103,7 @@ func TestChallengeThatLeadsElsewhere(t *testing.T) {
 		}
 		p.harbors[name] = h
 	}
-	v := &verifier{Provisioner: p, want: p.wanting.wants(), have: checks}
+	v := &verifier{Provisioner: p, o: VerifyOptions{Patience: time.Minute}, want: p.wanting.wants(), have: checks}
 	v.canary(t.Context(), "dc1", "multi-dc-repo1")
 	if len(v.checks) != 1 || v.checks[0].OK || !strings.Contains(v.checks[0].Detail, "a redirect to "+other) {
 		t.Errorf("%+v", v.checks)

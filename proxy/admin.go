@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"example.org/breakwater/registry"
@@ -17,13 +16,7 @@ import (
 //	DELETE /drain                 or a restart; requests are served all the same
 func (h *Handler) Admin(mux *http.ServeMux) {
 	mux.HandleFunc("GET /explain", h.adminExplain)
-	for method, drained := range map[string]bool{http.MethodPost: true, http.MethodDelete: false} {
-		mux.HandleFunc(method+" /drain", func(w http.ResponseWriter, _ *http.Request) {
-			h.drained.Store(drained)
-			h.cfg.Log.Info("drain", "draining", h.draining(), "by", "operator")
-			fmt.Fprintf(w, "{\"draining\":%t}\n", h.draining())
-		})
-	}
+	h.operator.Admin(mux)
 	mux.HandleFunc("POST /purge", func(w http.ResponseWriter, r *http.Request) {
 		d, err := registry.ParseDigest(r.URL.Query().Get("digest"))
 		if err != nil {

@@ -30,7 +30,7 @@ func (h *Handler) serveHealth(w *response, r *request) error {
 		_, err := io.WriteString(w, "ok\n")
 		return err
 	}
-	draining := h.draining()
+	draining := h.drain.Draining()
 	a := Health{Datacenter: h.cfg.Datacenter, Serving: !draining, Harbor: "down", Store: "ok", Draining: draining, Since: h.started.UTC()}
 	if h.health.Up() {
 		a.Harbor = "up"

@@ -36,7 +36,7 @@ func newMetrics(r prometheus.Registerer, h *Handler) *metrics {
 		// The circuit breaker of Harbor would not do: it opens only when somebody asks for
 		// something, and not when the database alone is down.
 		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.webhooks,
-			gauge("breakwater_edge_draining", "1 while the health says that this edge leaves.", h.draining),
+			gauge("breakwater_edge_draining", "1 while the health says that this edge leaves.", h.drain.Draining),
 			gauge("breakwater_edge_harbor_up", "Whether the local Harbor says that it is healthy: core, registry, database, redis.", h.health.Up))
 	}
 	return m
@@ -84,6 +84,9 @@ func (h *Handler) finish(w *response, r *request) {
 	h.metrics.seconds.WithLabelValues(r.endpoint, w.outcome).Observe(took.Seconds())
 	if status > 0 {
 		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.Headed.Sub(w.begun).Seconds())
+	}
+	if hit, counts := fromStore[w.outcome]; counts && r.peer == "" {
+		h.hits.Add(h.cfg.Now(), hit)
 	}
 	if r.endpoint == endpointHealth || r.endpoint == endpointHello {
 		return

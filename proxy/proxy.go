@@ -27,6 +27,7 @@ import (
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
@@ -44,9 +45,10 @@ import (
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
 	Settings
-	Datacenter string        // this edge's, in health and logs
-	Version    string        // of the program, for its peers
-	Keys       *keyring.Ring // shared by all edges; nil: PeerRoots alone
+	Datacenter string         // this edge's, in health and logs
+	Version    string         // of the program, for its peers
+	Keys       *keyring.Ring  // shared by all edges; nil: PeerRoots alone
+	About      operator.About // what operators are told of the program
 	Access     *access.Checker
 	Store      *store.Store
 	State      *state.DB     // nil: a restart forgets tags
@@ -67,14 +69,10 @@ type Settings struct {
 	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
 	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	// WebhookSecrets are what the local Harbor shows with the webhooks of a project: one of
-	// them. nil, or none: no webhooks are taken.
-	WebhookSecrets func(project string) []string
-	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
-	// pushes is no news. nil: Harbor's own alone.
-	Machine func(account string) bool
-	// OwnsTags reports whether no replication puts tags into a project. nil: some may in all.
-	OwnsTags func(project string) bool
+
+	WebhookSecrets func(project string) []string // what the local Harbor shows with the webhooks of a project: one of them. nil, or none: no webhooks are taken
+	Machine        func(account string) bool     // whether a Harbor's account is a replication's or an edge's: what it pushes is no news. nil: Harbor's own alone
+	OwnsTags       func(project string) bool     // whether no replication puts tags into a project. nil: some may in all
 }
 
 const sourceDeadline = 5 * time.Second
@@ -104,8 +102,9 @@ type Handler struct {
 	requests   *share.Shares // that are being answered, by client
 	answers    *share.Shares // the bytes of answers that clients are taking, by client
 	started    time.Time
-	leaving    atomic.Bool // the process ends
-	drained    atomic.Bool // an operator says so
+	drain      operator.Drain
+	hits       operator.Counter
+	operator   *operator.Handler
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -121,9 +120,6 @@ func New(ctx context.Context, cfg Config) *Handler {
 	}
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
-	}
-	if cfg.OwnsTags == nil {
-		cfg.OwnsTags = func(string) bool { return false }
 	}
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
@@ -147,6 +143,9 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
+	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
+		Sources: h.routes.All, Neighbors: h.neighbors, Store: cfg.Store, Hanging: cfg.State.Hanging,
+		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
 	return h
 }
 
@@ -187,16 +186,14 @@ func (h *Handler) trusted(s Settings) peer.Trust {
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.
 // Requests are still served.
-func (h *Handler) Drain() { h.leaving.Store(true) }
-
-func (h *Handler) draining() bool { return h.leaving.Load() || h.drained.Load() }
+func (h *Handler) Drain() { h.drain.Leave() }
 
 // Neighbors are the edge's peers, as it sees them.
 func (h *Handler) Neighbors() *hello.Neighbors { return h.neighbors }
 
 // Ready is why no new clients should be sent here; nil: they may.
 func (h *Handler) Ready() error {
-	if h.draining() {
+	if h.drain.Draining() {
 		return errors.New("this edge is draining")
 	}
 	return nil
@@ -233,6 +230,10 @@ func (h *Handler) serve(w *response, r *request) error {
 	switch r.endpoint {
 	case endpointHealth:
 		return h.serveHealth(w, r)
+	case endpointOperator:
+		w.outcome = outcomeOwn
+		h.operator.ServeHTTP(w, r.http)
+		return nil
 	case endpointHello:
 		w.outcome = outcomeOwn
 		return h.neighbors.Answer(w, r.http)

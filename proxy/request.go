@@ -10,6 +10,7 @@ import (
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
@@ -18,13 +19,14 @@ import (
 
 // The end points in logs and metrics, beside the kinds of the distribution API.
 const (
-	endpointHealth  = "health"
-	endpointHello   = "hello"
-	endpointPeer    = "peer"
-	endpointWebhook = "webhook"
-	endpointToken   = "token"
-	endpointInvalid = "invalid"
-	endpointOther   = "other"
+	endpointHealth   = "health"
+	endpointHello    = "hello"
+	endpointOperator = "operator"
+	endpointPeer     = "peer"
+	endpointWebhook  = "webhook"
+	endpointToken    = "token"
+	endpointInvalid  = "invalid"
+	endpointOther    = "other"
 )
 
 // request is what is known of a request. It is read once, before anything is answered,
@@ -58,6 +60,8 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointHello
 	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath:
 		return h.readPeer(r)
+	case strings.HasPrefix(path, operator.Path) && h.operator.Has():
+		r.endpoint = endpointOperator
 	case path == webhookPath:
 		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):

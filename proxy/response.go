@@ -42,6 +42,9 @@ const (
 	outcomeGone        = "gone"        // the client went away
 )
 
+// fromStore are the outcomes that the hit ratio is of, and whether the edge had the content.
+var fromStore = map[string]bool{outcomeHit: true, outcomeStale: true, outcomeRevalidated: true, outcomeFill: false, outcomeJoin: false}
+
 func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *response {
 	return &response{
 		Writer: writer.New(rw, in, h.cfg.Now, h.cfg.Stalled), begun: h.cfg.Now(), outcome: outcomePass,

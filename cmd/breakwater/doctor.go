@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,7 +16,7 @@ import (
 	"example.org/breakwater/provision"
 )
 
-// The statuses of doctor, and of check with --datacenter.
+// The statuses of what looks at a machine or a fleet: doctor, check with --datacenter, status.
 const (
 	exitFaults   exitStatus = 1
 	exitWarnings exitStatus = 2
@@ -121,11 +120,7 @@ func findings(faults fleet.Faults) (all []preflight.Finding) {
 
 // progress shows a person at a terminal what is still being tried.
 func progress(w io.Writer) (tell func(running []string), end func()) {
-	f, ok := w.(*os.File)
-	if !ok {
-		return nil, func() {}
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(w) {
 		return nil, func() {}
 	}
 	const clear = "\r\x1b[K"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"example.org/breakwater/cmd/internal/steer"
+	"example.org/breakwater/internal/trial"
 )
 
 const name = "harbor.example.org."
@@ -280,4 +282,45 @@ func TestTwoNameServersOfADatacenter(t *testing.T) {
 	}
 	s.stop(1, s.processes[1])
 	s.says(0, 1, []string{"release", "--fleet", "par1"}, "released", "par1 "+s.addresses[1], "not told")
+}
+
+// One name server whose clients would be left with nobody keeps all from it.
+func TestOneThatWouldBeTroubledKeepsAllFromIt(t *testing.T) {
+	s := startNameServers(t, "")
+	for _, other := range []string{"mad1", "drp1"} {
+		s.says(2, 0, []string{"drain", other}, "Safe to stop at ")
+	}
+	s.says(0, 1, []string{"drain", "--fleet", "par1"}, "par1", "nothing changed", "for the others' sake", "drp1", "nothing changed", "clients go on coming to par1", "--yes")
+	for i, want := range []int{0, 0, 2} {
+		if n := len(s.report(i).Overrides); n != want {
+			t.Errorf("%s has %d overrides, want %d", places[i], n, want)
+		}
+	}
+	s.says(0, 0, []string{"drain", "--fleet", "par1", "--yes"}, "drained", "drained", "not safe to stop", "par1 is not safe to stop.")
+}
+
+// A key that follows another is taken with the fleet file; meanwhile both are good.
+func TestNameServersTakeANewKey(t *testing.T) {
+	s := startNameServers(t, "")
+	const next = "the-next-secret-of-the-name-servers-0123456789"
+	s.key("next", next)
+	s.rewrite(0, `key: "file:`+s.dir+`/key"`, `key: "file:`+s.dir+`/next", previous_key: "file:`+s.dir+`/key"`)
+	s.rewrite(0, `, previous_key`, "\n  previous_key")
+	trial.Until(t, func() error { // it looks every ten seconds
+		if text, _ := s.cli(0, "status", "--fleet"); !strings.HasPrefix(text, "All name servers answer, and alike.") {
+			return errors.New(text)
+		}
+		if !strings.Contains(s.logs[0].String(), "files read again") {
+			return errors.New("the files are not read yet")
+		}
+		return nil
+	})
+	s.says(1, 0, []string{"drain", "--fleet", "par1"}, "par1", "drained")
+	s.rewrite(0, "\n  previous_key: \"file:"+s.dir+"/key\"", "")
+	trial.Until(t, func() error {
+		if text, _ := s.cli(1, "status", "--fleet"); !strings.Contains(text, "the name server of par1 says nothing: the question is signed with another key") {
+			return errors.New(text)
+		}
+		return nil
+	})
 }

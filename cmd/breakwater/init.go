@@ -89,15 +89,10 @@ func (s *sketch) complete(cmd *cobra.Command) error {
 	if s.domain != "" && len(s.datacenters) > 0 {
 		return nil
 	}
-	if in, ok := cmd.InOrStdin().(*os.File); !ok || isTerminal(in) {
+	if _, isFile := cmd.InOrStdin().(*os.File); !isFile || isTerminal(cmd.InOrStdin()) {
 		return s.ask(&questions{ctx: cmd.Context(), in: cmd.InOrStdin(), out: cmd.ErrOrStderr()})
 	}
 	return s.missing()
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func (s *sketch) missing() error {

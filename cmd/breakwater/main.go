@@ -29,7 +29,7 @@ of its Harbor, and "breakwater gslb", to which the parent zone delegates the nam
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(),
+	root.AddCommand(statusCommand(), edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(),
 		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
 	err := root.ExecuteContext(ctx)
 	var status exitStatus

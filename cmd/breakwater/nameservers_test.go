@@ -67,7 +67,7 @@ type nameServers struct {
 	gslb      string            // further fields of the gslb section
 	config    [3]string
 	processes [3]*exec.Cmd
-	logs      [3]*bytes.Buffer
+	logs      [3]*spoken
 }
 
 var places = [3]string{"par1", "mad1", "drp1"}
@@ -144,15 +144,34 @@ func (s *nameServers) probes(datacenter, say string) {
 
 func (s *nameServers) start(i int) { s.startAs(i, places[i], "") }
 
+// spoken is what a process says, which is read while it is written.
+type spoken struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *spoken) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *spoken) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // startAs starts one as the name server of a datacenter, with its siblings.
 func (s *nameServers) startAs(i int, datacenter, siblings string) {
 	s.t.Helper()
-	cmd, log := exec.Command(breakwater(s.t), "gslb", "--config", s.config[i], "--datacenter", datacenter, "--siblings", siblings), new(bytes.Buffer)
-	cmd.Stderr = log
+	cmd, text := exec.Command(breakwater(s.t), "gslb", "--config", s.config[i], "--datacenter", datacenter, "--siblings", siblings), new(spoken)
+	cmd.Stderr = text
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.processes[i], s.logs[i] = cmd, log
+	s.processes[i], s.logs[i] = cmd, text
 	s.t.Cleanup(func() { s.stop(i, cmd) })
 }
 

@@ -211,10 +211,8 @@ Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1
 
 // confirmed asks on the terminal; only "yes" is one.
 func confirmed(ctx context.Context, in io.Reader, out io.Writer) (bool, error) {
-	if f, ok := in.(*os.File); ok {
-		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-			return false, errors.New("there is no terminal to ask on: look at the plan, and run it with --yes")
-		}
+	if _, isFile := in.(*os.File); isFile && !isTerminal(in) {
+		return false, errors.New("there is no terminal to ask on: look at the plan, and run it with --yes")
 	}
 	fmt.Fprint(out, "\nDo this? Only yes is taken: ")
 	answer := make(chan string, 1)

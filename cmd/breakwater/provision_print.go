@@ -24,14 +24,7 @@ func waitingOn(cmd *cobra.Command) func(string) {
 // paint colours text on a terminal, and nowhere else (https://no-color.org too).
 type paint bool
 
-func painter(w io.Writer) paint {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	info, err := f.Stat()
-	return paint(err == nil && info.Mode()&os.ModeCharDevice != 0)
-}
+func painter(w io.Writer) paint { return paint(isTerminal(w) && os.Getenv("NO_COLOR") == "") }
 
 func (p paint) as(text, colour string) string {
 	if !p {

@@ -12,16 +12,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/cmd/internal/wire"
-	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
 )
@@ -67,10 +63,9 @@ type running struct {
 	hub     *lab.Upstream
 	harbors []*lab.Harbor
 	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
-	dnsPort int          // of all name servers: glue has no ports
 	parent  *parent      // nil without name servers
 	places  []addresses
-	peers   string // the port on which name servers ask each other
+	shared  map[int]int // ports that all name servers have, by offset
 	report  report
 	group   *errgroup.Group // what serves
 	control net.Listener    // where the commands of another terminal come
@@ -79,18 +74,6 @@ type running struct {
 	edges      []*edgeRun // nil: it is down
 	links      links
 	conditions conditions
-}
-
-// addresses are where one edge listens, and its datacenter's name server.
-type addresses struct {
-	public, metrics, admin, dns, dnsMetrics, dnsAdmin string
-	links                                             map[int]string // to the other edges, by datacenter
-}
-
-// host is where all of a datacenter's own listen.
-func (a addresses) host() string {
-	host, _, _ := net.SplitHostPort(a.dns)
-	return host
 }
 
 // start brings everything up. What it returns is to be closed also after an error.
@@ -120,16 +103,10 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err := l.writeKeys(key); err != nil {
 		return l, err
 	}
-	if l.dnsPort, err = l.chooseDNSPort(); err != nil {
-		return l, err
-	}
-	for i, place := range places {
-		if err := l.choosePorts(i, place.name); err != nil {
+	for i := range places {
+		if err := l.choosePorts(i); err != nil {
 			return l, err
 		}
-	}
-	if l.peers, err = l.choosePeers(); err != nil {
-		return l, err
 	}
 	if err := l.linkEdges(); err != nil {
 		return l, err
@@ -153,26 +130,6 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	}
 	l.describe()
 	return l, nil
-}
-
-// listen opens a listener on the place's own address, or on one of its ports of
-// 127.0.0.1 where there is no such address.
-func listen(what, host string, port, offset, place int) (net.Listener, error) {
-	at := 0
-	if port != 0 {
-		at = port + offset
-	}
-	l, err := daemon.Listen(what, fmt.Sprintf("%s:%d", host, at))
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		if at != 0 {
-			at += 100 * (place + 1)
-		}
-		return daemon.Listen(what, fmt.Sprintf("127.0.0.1:%d", at))
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w; go run ./cmd/lab --port 0 takes free ones", err)
-	}
-	return l, err
 }
 
 // startHarbors starts them all: each is told where the others are, over its links.
@@ -202,13 +159,6 @@ func (l *running) startHarbors(key *rsa.PrivateKey) error {
 		}
 	}
 	return nil
-}
-
-func closeAll(listeners []net.Listener) (err error) {
-	for _, l := range listeners {
-		err = errors.Join(err, l.Close())
-	}
-	return err
 }
 
 // load says how much else the Harbor has to do. A busy one takes 1 to 15 s for the replication
@@ -266,79 +216,6 @@ func (l *running) writeKeys(key *rsa.PrivateKey) error {
 	return nil
 }
 
-// chooseDNSPort finds one that is free in all places.
-func (l *running) chooseDNSPort() (port int, err error) {
-	if l.port != 0 {
-		return l.port + dnsOffset, nil
-	}
-	for range 10 { // another lab may have it in one of them
-		var taken []net.Listener
-		at := 0
-		for i, place := range places {
-			var listener net.Listener
-			if listener, err = listen("name servers", place.host, at, 0, i); err != nil {
-				break
-			}
-			taken = append(taken, listener)
-			if i == 0 {
-				at = listener.Addr().(*net.TCPAddr).Port
-			}
-		}
-		if err = errors.Join(err, closeAll(taken)); err == nil {
-			return at, nil
-		}
-	}
-	return 0, err
-}
-
-// choosePorts finds out where an edge and name server will listen: all fleet files name all edges.
-func (l *running) choosePorts(i int, name string) error {
-	var a addresses
-	for offset, address := range map[int]*string{0: &a.public, metricsOffset: &a.metrics, adminOffset: &a.admin,
-		dnsOffset: &a.dns, dnsMetricsOffset: &a.dnsMetrics, dnsAdminOffset: &a.dnsAdmin} {
-		// Opened to see that the port is free and then opened again: the fleet file
-		// holds addresses, as every fleet file does.
-		port := l.port
-		if offset == dnsOffset {
-			port = l.dnsPort - dnsOffset
-		}
-		listener, err := listen("edge "+name, places[i].host, port, offset, i)
-		if err != nil {
-			return err
-		}
-		*address = listener.Addr().String()
-		defer listener.Close() // when all are chosen: no two are the same
-	}
-	l.places = append(l.places, a)
-	return nil
-}
-
-// choosePeers finds a port that is free on the addresses of all name servers.
-func (l *running) choosePeers() (port string, err error) {
-	if !l.ownAddresses() {
-		return "", nil
-	}
-	for range 10 { // of free ports, some are not free everywhere
-		at := l.port
-		for i, place := range places {
-			listener, failed := listen("name server "+place.name, place.host, at, dnsPeersOffset, i)
-			if err = failed; err != nil {
-				break
-			}
-			defer listener.Close() // when one is chosen
-			_, port, _ = net.SplitHostPort(listener.Addr().String())
-			if at == 0 {
-				at, _ = strconv.Atoi(port)
-				at -= dnsPeersOffset
-			}
-		}
-		if err == nil || l.port != 0 {
-			break
-		}
-	}
-	return port, err
-}
-
 // fleetFile is the fleet file of the edge that will listen on these addresses:
 // the same fleet for all, but ports differ where there is one address for all.
 func (l *running) fleetFile(dir string, own addresses) string {
@@ -349,7 +226,7 @@ func (l *running) fleetFile(dir string, own addresses) string {
 	}
 	if l.ownAddresses() {
 		s += fmt.Sprintf("gslb: { listen: %q, metrics: %q, admin: %q, peers: %q, key: \"file:%s/gslb-key\", state: %q, ttl: 2s }\n",
-			own.dns, own.dnsMetrics, own.dnsAdmin, net.JoinHostPort(own.host(), l.peers), l.dir, filepath.Join(filepath.Dir(dir), "gslb.json"))
+			own.dns, own.dnsMetrics, own.dnsAdmin, own.dnsPeers, l.dir, filepath.Join(filepath.Dir(dir), "gslb.json"))
 	}
 	return s + fmt.Sprintf(`harbor: { username: admin, password: "file:%[1]s/harbor-password", token_certificates: ["file:%[1]s/harbor-token.pem"] }
 projects:
@@ -367,16 +244,6 @@ edge:
   robot: { name: %[7]s, secret: "file:%[1]s/edge-secret" }
   peers: { key: "file:%[1]s/peer-key" }
 `, l.dir, l.hub.URL(), dir, own.public, own.metrics, own.admin, edgeRobot)
-}
-
-// ownAddresses reports whether each datacenter listens on its own.
-func (l *running) ownAddresses() bool {
-	for i, place := range places {
-		if !strings.HasPrefix(l.places[i].public, place.host+":") {
-			return false
-		}
-	}
-	return true
 }
 
 func (l *running) close() {

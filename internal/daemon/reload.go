@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -13,15 +14,18 @@ import (
 
 // Reloads have a daemon read its files again: when one of them is another than before, and
 // at SIGHUP. What could not be taken is tried again after a minute, for what it needs may
-// be back, as a Vault. It is for one goroutine.
+// be back, as a Vault. All but Last is for one goroutine.
 type Reloads struct {
 	log        *slog.Logger
 	files      files
 	hangup     chan os.Signal
 	successful prometheus.Gauge
 	at         prometheus.Gauge
-	failed     string    // why the last try failed; "": it did not
-	tried      time.Time // when that was
+
+	mu     sync.Mutex
+	since  time.Time // when what is in force was taken
+	failed string    // why the last try failed; "": it did not
+	tried  time.Time // when that was
 }
 
 const tryAgain = time.Minute
@@ -47,9 +51,19 @@ func NewReloads(daemon string, log *slog.Logger, metrics prometheus.Registerer, 
 func (r *Reloads) Watch(names ...string) { r.files.watch(names...) }
 
 func (r *Reloads) taken() {
-	r.failed = ""
+	r.mu.Lock()
+	r.since, r.failed = time.Now(), ""
+	r.mu.Unlock()
 	r.successful.Set(1)
 	r.at.SetToCurrentTime()
+}
+
+// Last returns when what is in force was taken, and why the files were not taken since; "":
+// they were. Safe for concurrent use.
+func (r *Reloads) Last() (taken time.Time, fault string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.since, r.failed
 }
 
 // Stop ends what NewReloads began where there was no Run.
@@ -70,7 +84,8 @@ func (r *Reloads) Run(ctx context.Context, load func(context.Context) error) {
 			asked = true
 		case <-ticker.C:
 		}
-		if r.files.changed() || asked || r.failed != "" && time.Since(r.tried) >= tryAgain {
+		_, fault := r.Last()
+		if r.files.changed() || asked || fault != "" && time.Since(r.tried) >= tryAgain {
 			r.Try(ctx, load, asked)
 		}
 	}
@@ -91,6 +106,8 @@ func (r *Reloads) Try(ctx context.Context, load func(context.Context) error, ask
 	if asked || err.Error() != r.failed {
 		r.log.Warn("files not taken, what they said before stays", "err", err.Error())
 	}
+	r.mu.Lock()
 	r.failed, r.tried = err.Error(), time.Now()
+	r.mu.Unlock()
 	r.successful.Set(0)
 }

@@ -235,7 +235,7 @@ func mailbox(s string) bool {
 }
 
 func oneOf(d *decoder, path, value string, known ...string) {
-	if !slices.Contains(known, value) {
+	if d.written(path) && !slices.Contains(known, value) {
 		d.report(path, "%q is none of %s", value, strings.Join(known, ", "))
 	}
 }

@@ -22,20 +22,21 @@ func (f *Fleet) checkProjects(d *decoder) {
 		checkName(d, path, naming.MultiDC+name)
 		f.checkMultiDC(d, path, project)
 	}
-	checkRetention(d, "projects.multi-dc.defaults.retention", p.MultiDC.Defaults.Retention)
-	f.checkTags(d, "projects.multi-dc.defaults.replication.tags", p.MultiDC.Defaults.Replication.Tags)
+	f.checkMultiDC(d, "projects.multi-dc.defaults", &p.MultiDC.Defaults)
 	for _, name := range sorted(p.Cache.Items) {
 		path, project := "projects.cache."+name, p.Cache.Items[name]
 		checkName(d, path, naming.Cache+name)
 		f.checkCache(d, path, project)
 	}
-	checkRetention(d, "projects.cache.defaults.retention", p.Cache.Defaults.Retention)
+	checkCommon(d, "projects.cache.defaults", p.Cache.Defaults.Quota, p.Cache.Defaults.Retention, p.Cache.Defaults.Members)
+	checkProvider(d, "projects.cache.defaults.provider", p.Cache.Defaults.Provider)
 	for _, name := range sorted(p.Repl.Items) {
 		path, project := "projects.repl."+name, p.Repl.Items[name]
 		checkName(d, path, naming.Repl+name)
 		f.checkRepl(d, path, project)
 	}
-	checkRetention(d, "projects.repl.defaults.retention", p.Repl.Defaults.Retention)
+	checkCommon(d, "projects.repl.defaults", p.Repl.Defaults.Quota, p.Repl.Defaults.Retention, p.Repl.Defaults.Members)
+	checkEvery(d, "projects.repl.defaults.every", p.Repl.Defaults.Every)
 	if a := p.Artifactory; a != nil {
 		f.checkArtifactory(d, a)
 	}
@@ -51,15 +52,26 @@ func checkName(d *decoder, path, project string) {
 	}
 }
 
+// checkCommon checks what projects of all kinds have, where it is written: what comes from the
+// defaults is checked there.
+func checkCommon(d *decoder, path string, quota Size, retention *Retention, members []Member) {
+	checkQuota(d, path+".quota", quota)
+	checkRetention(d, path+".retention", retention)
+	checkMembers(d, path, members)
+}
+
 func checkQuota(d *decoder, path string, quota Size) {
+	if !d.written(path) {
+		return
+	}
 	if quota == 0 || quota < Unlimited {
 		d.report(path, "a quota is more than nothing; write 10GiB or unlimited")
 	}
 }
 
 func checkRetention(d *decoder, path string, r *Retention) {
-	if _, written := d.lines[path]; !written {
-		return // it is the defaults' own, and checked there
+	if !d.written(path) {
+		return
 	}
 	if *r == (Retention{}) {
 		d.report(path, "it has no rule, so everything would be deleted; write pulled_within, pushed_within, most_recently_pulled, most_recently_pushed or always")
@@ -75,6 +87,9 @@ func checkRetention(d *decoder, path string, r *Retention) {
 }
 
 func checkMembers(d *decoder, path string, members []Member) {
+	if !d.written(path + ".members") {
+		return
+	}
 	seen := map[string]bool{}
 	for i, m := range members {
 		at := fmt.Sprintf("%s.members[%d]", path, i)
@@ -84,6 +99,9 @@ func checkMembers(d *decoder, path string, members []Member) {
 		seen[m.Group] = true
 		if m.Group == "" {
 			d.report(at+".group", "it is missing")
+		}
+		if m.Role == "" {
+			d.report(at+".role", "it is missing")
 		}
 		oneOf(d, at+".role", m.Role, "admin", "maintainer", "developer", "guest", "limited-guest")
 	}
@@ -105,9 +123,7 @@ func checkOverrides[P any](f *Fleet, d *decoder, path string, of map[string]P, c
 }
 
 func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
-	checkQuota(d, path+".quota", p.Quota)
-	checkRetention(d, path+".retention", p.Retention)
-	checkMembers(d, path, p.Members)
+	checkCommon(d, path, p.Quota, p.Retention, p.Members)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) {
 		here := p.In(name)
 		f.checkMultiDC(d, at, here)
@@ -117,7 +133,7 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 	})
 	f.checkTags(d, path+".replication.tags", p.Replication.Tags)
 	for _, pattern := range p.Immutable {
-		if err := naming.CheckPattern(pattern); err != nil {
+		if err := naming.CheckPattern(pattern); err != nil && d.written(path+".immutable_tags") {
 			d.report(path+".immutable_tags", "%v", err)
 		}
 	}
@@ -128,7 +144,7 @@ func (f *Fleet) checkMultiDC(d *decoder, path string, p *MultiDC) {
 // checkTags reports who cannot own tags. Where it is not written it is the defaults',
 // and checked there.
 func (f *Fleet) checkTags(d *decoder, path, owner string) {
-	if _, written := d.lines[path]; !written {
+	if !d.written(path) {
 		return
 	}
 	oneOf(d, path, owner, TagsEdges, TagsHarbor)
@@ -139,7 +155,7 @@ func (f *Fleet) checkTags(d *decoder, path, owner string) {
 
 // checkEvery reports intervals that Harbor's cron cannot keep.
 func checkEvery(d *decoder, path string, every Duration) {
-	if err := CheckInterval(time.Duration(every)); err != nil {
+	if err := CheckInterval(time.Duration(every)); err != nil && d.written(path) {
 		d.report(path, "%v", err)
 	}
 }
@@ -163,11 +179,7 @@ func CheckInterval(every time.Duration) error {
 }
 
 func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
-	if p.Provider == "quay" {
-		d.report(path+".provider", "Harbor has no proxy cache of type quay; leave provider out (docker-registry)")
-	} else {
-		oneOf(d, path+".provider", p.Provider, DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory")
-	}
+	checkProvider(d, path+".provider", p.Provider)
 	if p.Endpoint == "" {
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
@@ -180,17 +192,22 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if p.Username.IsZero() != p.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
 	}
-	checkQuota(d, path+".quota", p.Quota)
-	checkRetention(d, path+".retention", p.Retention)
-	checkMembers(d, path, p.Members)
+	checkCommon(d, path, p.Quota, p.Retention, p.Members)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })
 }
 
+func checkProvider(d *decoder, path, provider string) {
+	if provider == "quay" && d.written(path) {
+		d.report(path, "Harbor has no proxy cache of type quay; leave provider out (docker-registry)")
+		return
+	}
+	oneOf(d, path, provider, DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory")
+}
+
 func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {
-	checkQuota(d, path+".quota", p.Quota)
-	checkRetention(d, path+".retention", p.Retention)
-	checkMembers(d, path, p.Members)
+	checkCommon(d, path, p.Quota, p.Retention, p.Members)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkRepl(d, at, p.In(name)) })
+	checkEvery(d, path+".every", p.Every)
 	if len(p.Images) == 0 {
 		d.report(path+".images", "there is none, so nothing would be held")
 	}
@@ -235,6 +252,5 @@ func (f *Fleet) checkArtifactory(d *decoder, a *Artifactory) {
 			d.report(path+".exclude", "%v", err)
 		}
 	}
-	checkQuota(d, path+".defaults.quota", a.Defaults.Quota)
-	checkRetention(d, path+".defaults.retention", a.Defaults.Retention)
+	checkCommon(d, path+".defaults", a.Defaults.Quota, a.Defaults.Retention, a.Defaults.Members)
 }

@@ -117,12 +117,12 @@ func (n *notes) idleFields() {
 	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
 	n.idle("gslb.witnesses", "they do nothing yet: each name server judges by its own probes alone")
 	n.idle("gslb.dnssec.key", "it does nothing yet: answers are not signed; let the parent have no DS for the name")
-	for _, name := range sorted(f.Datacenters) {
-		for _, field := range []string{"addresses", "networks", "gslb", "weight", "probe"} {
-			if f.GSLB == nil {
-				n.idle("datacenters."+name+"."+field, "it does nothing without name servers; write gslb: {} for them")
-			}
+	if all := n.ofNameServers(); f.GSLB == nil && len(all) > 0 {
+		also := ""
+		if len(all) > 1 {
+			also = ", nor do " + strings.Join(all[1:], ", ")
 		}
+		n.idle(all[0], "it does nothing without name servers%s; write gslb: {} for them", also)
 	}
 	if f.Secrets.Vault.Address != "" && !n.f.usesVault() {
 		n.idle("secrets.vault", "no vault: reference in the file needs it")
@@ -147,6 +147,20 @@ func (n *notes) idleFields() {
 			n.idle("gslb.geoip", "it does nothing: no datacenter has a location")
 		}
 	}
+}
+
+// ofNameServers are the fields of datacenters that name servers alone go by, as far as they are
+// written, in the order of their lines.
+func (n *notes) ofNameServers() (all []string) {
+	for _, name := range sorted(n.f.Datacenters) {
+		for _, field := range []string{"addresses", "networks", "gslb", "weight", "probe"} {
+			if path := "datacenters." + name + "." + field; n.written(path) {
+				all = append(all, path)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(n.lines[a], n.lines[b]) })
+	return all
 }
 
 // listeners are what stands in each other's way, or open to everybody.

@@ -29,7 +29,7 @@ var noted = []struct {
 	{"touch", []string{"listen: \":443\"", "touch: 1h"}, "edge.touch (line 10): it does nothing yet"},
 	{"witnesses", []string{"ttl: 30s", "witnesses: [192.0.2.200]"}, "gslb.witnesses (line 11): they do nothing yet"},
 	{"dnssec", []string{"ttl: 30s", "dnssec: { key: /k }"}, "gslb.dnssec.key (line 11): it does nothing yet"},
-	{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers"},
+	{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers, nor do datacenters.par1.gslb, datacenters.mad1.addresses, datacenters.mad1.gslb;"},
 	{"a Vault that nothing is in", []string{"vault:a#b", "env:P"}, "secrets.vault (line 5): no vault: reference"},
 	{"replication to nobody", append([]string{"app: {", "app: { replication: { pull: 1h },"}, oneAlone...), "projects.multi-dc.app.replication (line 8): it does nothing"},
 	{"always, and more", []string{"quay: {", "quay: { retention: { always: true, pulled_within: 1d },"}, "projects.cache.quay.retention.always (line 9): with it everything is kept"},

@@ -155,3 +155,20 @@ func (a *Announcer) Acknowledged(ctx context.Context) []string {
 	slices.Sort(done)
 	return done
 }
+
+// Backlog is what a peer has not heard yet.
+type Backlog struct {
+	Datacenter string
+	Positions  uint64    // of this edge's log
+	Level      time.Time // when the peer had last heard everything; zero: not since this edge started
+}
+
+// Backlogs are those of all peers. Neither they nor the disk are asked.
+func (a *Announcer) Backlogs() (all []Backlog) {
+	for _, s := range *a.senders.Load() {
+		s.mu.Lock()
+		all = append(all, Backlog{s.to.Datacenter, s.last - min(s.last, s.heard), s.level})
+		s.mu.Unlock()
+	}
+	return all
+}

@@ -50,6 +50,8 @@ type sender struct {
 	mu      sync.Mutex
 	asked   bool          // the peer has said how far it has heard
 	heard   uint64        // the position up to which the peer has heard
+	last    uint64        // the log's last position, when it was last looked at
+	level   time.Time     // when the peer had last heard everything; zero: not yet
 	whole   uint64        // up to there it is told everything, not this edge's own versions alone: it has lost what it knew
 	unheard []string      // datacenters whose versions it is told too
 	failing bool          // the last try failed
@@ -206,6 +208,9 @@ func (s *sender) take(t told) (again bool, err error) {
 	s.note(func() {
 		news := slices.ContainsFunc(t.answer.Unheard, func(dc string) bool { return !slices.Contains(s.unheard, dc) })
 		s.asked, s.failing, s.heard, s.unheard = true, false, t.answer.Position, t.answer.Unheard
+		if t.answer.Position == t.last {
+			s.level = s.a.cfg.Now()
+		}
 		if t.answer.Position > t.last || news { // this edge has lost a part of its log; or what was left out is wanted now
 			s.heard = 0
 		}
@@ -225,6 +230,9 @@ func (s *sender) batch() (b Batch, last uint64) {
 	whole, unheard := s.whole, s.unheard
 	s.mu.Unlock()
 	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
+	s.mu.Lock()
+	s.last = last
+	s.mu.Unlock()
 	if !s.asked {
 		b.Until = b.After
 		return b, last

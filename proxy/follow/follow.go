@@ -233,3 +233,19 @@ func grow(pace time.Duration, n int) time.Duration {
 	}
 	return pace
 }
+
+// Left is how many tags Harbor is yet to be given, and how many it was given in vain: the
+// follower has given up.
+func (f *Follower) Left() (pending, givenUp int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.tasks {
+		switch {
+		case t.givenUp:
+			givenUp++
+		case !t.settled && !t.retained:
+			pending++
+		}
+	}
+	return pending, givenUp
+}

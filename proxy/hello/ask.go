@@ -70,7 +70,7 @@ func (n *Neighbors) question(ctx context.Context, p *neighbor) (a answer, err er
 func (n *Neighbors) see(p *neighbor, a answer, err error) View {
 	v := View{Datacenter: p.Datacenter}
 	if h := a.hello; h.Datacenter != "" {
-		v.Answered, v.Version, v.Keys, v.Clock, v.Refused = n.cfg.Now(), clean(h.Version), h.Keys, a.ahead.Seconds(), h.Refused != ""
+		v.Answered, v.Version, v.Keys, v.Clock, v.Refused = n.cfg.Now(), clean(h.Version), ids(h.Keys), a.ahead.Seconds(), h.Refused != ""
 		v.Sees = known(h.Sees[n.cfg.Datacenter])
 	}
 	if err != nil {
@@ -141,6 +141,14 @@ func known(text string) State {
 		}
 	}
 	return ""
+}
+
+// ids are the IDs of keys that another edge names: an edge has two at most.
+func ids(keys []string) (all []string) {
+	for _, key := range keys[:min(len(keys), 2)] {
+		all = append(all, clean(key))
+	}
+	return all
 }
 
 // clean is what another says of itself, as a part of a line.

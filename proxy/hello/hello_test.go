@@ -244,7 +244,7 @@ func TestAnEdgeSeesWhatIsNoPeer(t *testing.T) {
 		"a redirect":                          {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) }, hello.Stranger, "no edge (status 302)"},
 		"a proxy before an edge that is gone": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, hello.Unreachable, "answers 502"},
 		"another datacenter's edge": {func(w http.ResponseWriter, _ *http.Request) {
-			json.NewEncoder(w).Encode(peer.Hello{Datacenter: "drp1\n", Time: time.Now()}) //nolint:errcheck // a test's
+			json.NewEncoder(w).Encode(peer.Hello{Datacenter: "drp1\n", Time: time.Now(), Keys: make([]string, 1000)}) //nolint:errcheck // a test's
 		}, hello.Datacenter, "datacenters.mad1.edge leads to the edge of drp1 ;"},
 		"this edge itself": {func(w http.ResponseWriter, r *http.Request) { p.par1.Answer(w, r) }, hello.Datacenter, "leads to the edge of par1"}, //nolint:errcheck // a test's
 		"one without an end": {func(w http.ResponseWriter, _ *http.Request) {
@@ -255,6 +255,9 @@ func TestAnEdgeSeesWhatIsNoPeer(t *testing.T) {
 	} {
 		p.mad1.answers.Store(c.answers)
 		p.par1.sees(t, name, c.state, c.says)
+		if v := p.par1.View("mad1"); len(v.Keys) > 2 {
+			t.Errorf("%s: it names %d keys", name, len(v.Keys))
+		}
 		p.mad1.answers.Store(http.HandlerFunc(nil))
 		p.ok(t, "after "+name)
 	}

@@ -44,6 +44,13 @@ func (s *Shares) Give(who string, n int64) {
 	}
 }
 
+// Taken is how many are taken now.
+func (s *Shares) Taken() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken
+}
+
 // ErrNone says that nothing is left of Shares.
 var ErrNone = errors.New("too much is on its way at once")
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,19 @@ type Health struct {
 
 	mu     sync.Mutex
 	at     time.Time // when the last question was asked
-	up     bool
+	said   Condition
 	asking chan struct{} // closed when the question that is under way has ended; nil: none is
 }
+
+// Condition is how Harbor said it is.
+type Condition struct {
+	Up         bool
+	Since      time.Time         // since when it is up, or is not; zero: it was not asked yet
+	Why        string            // it is not up; "" where its components say so
+	Components map[string]string // what it says of each: healthy, unhealthy; nil: it does not say
+}
+
+const maxComponents = 32 // that are read of a Harbor's health
 
 // NewHealth returns the health of a Harbor. Its questions end with ctx.
 func NewHealth(ctx context.Context, harbor *registry.Source, now func() time.Time) *Health {
@@ -41,16 +52,22 @@ func NewHealth(ctx context.Context, harbor *registry.Source, now func() time.Tim
 
 // Up reports whether Harbor said that it is well. Nobody waits for a slow answer:
 // then it is what Harbor said before.
-func (h *Health) Up() bool {
+func (h *Health) Up() bool { return h.Condition().Up }
+
+// Condition is what Up goes by.
+func (h *Health) Condition() Condition {
 	h.mu.Lock()
 	if t := h.now(); h.asking == nil && t.Sub(h.at) >= HealthFor {
 		ended := make(chan struct{})
 		h.at, h.asking = t, ended
 		go func() {
-			up := h.ask(h.ctx)
+			said := h.ask(h.ctx)
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.up, h.asking = up, nil
+			if said.Since = h.said.Since; said.Since.IsZero() || said.Up != h.said.Up {
+				said.Since = t
+			}
+			h.said, h.asking = said, nil
 			close(ended)
 		}()
 	}
@@ -66,43 +83,50 @@ func (h *Health) Up() bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.up
+	return h.said
 }
 
 // ask asks Harbor for its health (GET /api/v2.0/health). Harbor answers 200 even
 // when it is not well: the body says, component by component. A registry that is
 // no Harbor has no such path, and is up when it answers at all.
-func (h *Health) ask(ctx context.Context) bool {
+func (h *Health) ask(ctx context.Context) Condition {
 	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.harbor.URL().String()+"/api/v2.0/health", nil)
 	if err != nil {
-		return false
+		return Condition{Why: err.Error()}
 	}
 	resp, err := h.harbor.Transport().RoundTrip(req)
 	if err != nil {
-		return false
+		return Condition{Why: err.Error()}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return true
+		return Condition{Up: true}
 	}
 	var body struct {
 		Components []struct{ Name, Status string }
 	}
-	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body) != nil {
-		return false
+	switch err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body); {
+	case resp.StatusCode != http.StatusOK:
+		return Condition{Why: "it answers " + resp.Status}
+	case err != nil || len(body.Components) == 0:
+		return Condition{Why: "it does not answer as Harbor does"}
 	}
+	said := Condition{Up: true, Components: map[string]string{}}
 	for _, c := range body.Components {
-		switch c.Name {
-		case "core", "registry", "database", "redis":
-			if c.Status != "healthy" {
-				return false
-			}
+		if c.Status != "healthy" && slices.Contains(needed, c.Name) {
+			said.Up = false
+		}
+		if len(said.Components) < maxComponents {
+			said.Components[c.Name] = c.Status
 		}
 	}
-	return len(body.Components) > 0
+	return said
 }
+
+// needed are the components without which Harbor is down.
+var needed = []string{"core", "registry", "database", "redis"}
 
 // KnowsPeople reports whether Harbor's database answers. Harbor's health would say
 // so some seconds late; an API that needs a login and the database says it now
@@ -113,7 +137,7 @@ func (h *Health) KnowsPeople(ctx context.Context) bool {
 	defer cancel()
 	resp, err := h.harbor.API(ctx, "/api/v2.0/projects", url.Values{"page_size": {"1"}})
 	if errors.Is(err, registry.ErrNoCredentials) {
-		return h.ask(h.ctx)
+		return h.ask(h.ctx).Up
 	}
 	if err != nil {
 		return false

@@ -98,6 +98,16 @@ func (r *Routes) Use(peers []Config, upstreams map[string]Config) {
 	}
 }
 
+// All are the sources of all repos.
+func (r *Routes) All() []*Source {
+	now := r.others.Load()
+	all := append([]*Source{r.Harbor}, now.peers...)
+	for _, project := range slices.Sorted(maps.Keys(now.upstreams)) {
+		all = append(all, now.upstreams[project])
+	}
+	return all
+}
+
 // Of returns where a repo of a managed namespace is read from, in order
 // (proxy/README.md, "Namespaces"). tag is "" for a digest, which is looked for
 // under every rule that may have brought it.

@@ -83,6 +83,8 @@ func (s *Service) giveInOutage(q question, cause error) (Answer, error) {
 	}
 	who := access.Claimed(q.authorization)
 	s.tokens.WithLabelValues(Outage).Inc()
+	s.givenAt.Store(s.Now().UnixNano())
+	s.given.Add(1)
 	s.Log.Warn("outage token", "who", who, "repos", repos, "err", cause.Error())
 	return s.ownToken(who, repos, Outage)
 }

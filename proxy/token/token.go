@@ -43,6 +43,8 @@ type Service struct {
 	tokens   *prometheus.CounterVec
 	unwell   lastCheck
 	watching atomic.Bool // whether Harbor is well again
+	given    atomic.Int64
+	givenAt  atomic.Int64 // ns since 1970
 }
 
 // New returns a Service. Its work beside requests ends with ctx.
@@ -58,6 +60,14 @@ func New(ctx context.Context, cfg Config) *Service {
 		cfg.Metrics.MustRegister(s.tokens)
 	}
 	return s
+}
+
+// Given is how many tokens the edge gave itself because no Harbor could, and when the last.
+func (s *Service) Given() (tokens int64, last time.Time) {
+	if tokens = s.given.Load(); tokens > 0 {
+		last = time.Unix(0, s.givenAt.Load())
+	}
+	return tokens, last
 }
 
 // Answer is an answer for the client who asked for a token.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,7 @@ import (
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
@@ -50,8 +52,9 @@ type Edge struct {
 
 	cfg     EdgeConfig
 	reloads *daemon.Reloads
-	began   *reading // what it was started with
-	now     *reading // what is in force
+	began   *reading                    // what it was started with
+	now     *reading                    // what is in force
+	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
 	handler *proxy.Handler
 	access  *access.Checker
 	store   *store.Store
@@ -75,6 +78,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 		return nil, err
 	}
 	e.began, e.now = now, now
+	e.fleet.Store(now.fleet)
 	e.warn(&reading{fleet: &fleet.Fleet{}})
 	section := &now.fleet.Edge
 	if e.store, err = store.Open(store.Config{Dir: section.Store.Path, Size: max(0, int64(section.Store.Size)), Log: cfg.Log, Metrics: metrics}); err != nil {
@@ -96,7 +100,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	}
 	e.handler = proxy.New(ctx, proxy.Config{Settings: now.Settings,
 		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Keys: now.keys, Access: e.access, Store: e.store, State: e.state,
-		Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
+		About: e.about(), Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
 	})
 	e.Daemon.Drain = e.handler.Drain
 	metrics.MustRegister(expiry(now.certificate)...)
@@ -165,6 +169,21 @@ func machine(f *fleet.Fleet) func(account string) bool {
 		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
+}
+
+// about is what operators are told of the program.
+func (e *Edge) about() operator.About {
+	a := operator.About{
+		Fleet: func() string { return e.fleet.Load().Hash() },
+		Config: func() (c operator.Config) {
+			c.Read, c.Fault = e.reloads.Last()
+			return c
+		},
+	}
+	if e.began.certificate != nil {
+		a.Certificate = e.began.certificate.Expires
+	}
+	return a
 }
 
 // expiry is the metric of an edge that has a certificate.

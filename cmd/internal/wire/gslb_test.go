@@ -59,7 +59,7 @@ func (r *rereading) fleetOf(names ...string) string {
 	for i, name := range names {
 		text += fmt.Sprintf(datacenter, name, i+1, i+1, i+1, r.dir)
 	}
-	return text + fmt.Sprintf("gslb: { listen: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", state: %q, topology: %q, names: { registry.example.org: { method: failover } } }\n", r.dir+"/state.json", r.dir+"/topology.txt")
+	return text + fmt.Sprintf("gslb: { listen: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", peers: \"127.0.0.1:0\", state: %q, topology: %q, names: { registry.example.org: { method: failover } } }\n", r.dir+"/state.json", r.dir+"/topology.txt")
 }
 
 // startRereading starts one of par1 and mad1. The first of more is what stands in gslb at its

@@ -161,6 +161,7 @@ func (e *Edge) reload(ctx context.Context) error {
 	e.handler.Reload(next.Settings)
 	before := e.now
 	e.now = next
+	e.fleet.Store(next.fleet)
 	e.warn(before)
 	e.warnOfRestart()
 	return nil

@@ -34,7 +34,7 @@ func TestAShortKeyIsRefused(t *testing.T) {
 domain: h.example.org
 datacenters: { par1: { harbor: "http://127.0.0.1:1", addresses: [192.0.2.1], gslb: [127.0.0.1] } }
 edge: { plain_http: true, listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: "127.0.0.1:0", store: { path: "%[1]s/store" }, peers: { %[2]s } }
-gslb: { listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: "127.0.0.1:0", state: "%[1]s/gslb.json", %[2]s }
+gslb: { listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: "127.0.0.1:0", peers: "127.0.0.1:0", state: "%[1]s/gslb.json", %[2]s }
 `, dir, keys)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

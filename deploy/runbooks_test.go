@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // pages are all pages of the project that people read.
@@ -95,5 +98,40 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 		if !documented[a] {
 			t.Errorf("%s has no runbook", a)
 		}
+	}
+}
+
+// TestTheRunbooksGetAnAddress does what README.md says to do to rules.yaml: then no alert
+// leads to the stand-in's address any more.
+func TestTheRunbooksGetAnAddress(t *testing.T) {
+	readme, err := os.ReadFile("observability/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^ {4}(sed -i .*\|(https://[^|]+)\|' rules\.yaml)$`).FindSubmatch(readme)
+	if command == nil {
+		t.Fatal("observability/README.md has no sed")
+	}
+	rules, dir := read(t, "rules.yaml"), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(trial.Client(t, "sh"), "-c", string(command[1]))
+	cmd.Dir = dir
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	changed, err := os.ReadFile(filepath.Join(dir, "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`runbook_url: (\S+)`).FindAllStringSubmatch(string(changed), -1) {
+		page, anchor, _ := strings.Cut(m[1], "#")
+		if page != string(command[2])+"/alerts.md" || !hasHeading(t, "runbooks/alerts.md", anchor) {
+			t.Errorf("an alert leads to %s", m[1])
+		}
+	}
+	if n := strings.Count(string(changed), "runbook_url: "); n != len(alerts(t)) {
+		t.Errorf("%d of %d alerts lead anywhere", n, len(alerts(t)))
 	}
 }

@@ -63,6 +63,7 @@ type Config struct {
 
 // Settings are what of an edge's configuration may change while it serves (Handler.Reload).
 type Settings struct {
+	Names      []string                           // the hosts by which clients know this edge, in what it explains
 	Namespaces []namespace.Namespace              // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
 	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it

@@ -21,15 +21,16 @@ import (
 )
 
 func checkCommand() *cobra.Command {
+	var config string
 	var asJSON bool
 	var flags preflightFlags
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check [FILE]",
 		Short: "Check a fleet file, and print what it describes",
 		Long: `Check a fleet file without touching anything else. Everything that is wrong is
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
-do", and the exit status is 1. "-" reads standard input. Of secrets it reads only
-the keys that daemons share, where this machine has them in a file or in the
+do", and the exit status is 1. The file is FILE or --config; "-" is standard input.
+Of secrets it reads only the keys that daemons share, where this machine has them in a file or in the
 environment: they must not be too short.
 
 With --datacenter it also looks at what the file says of this machine, without a
@@ -39,11 +40,21 @@ doctor" tries the rest.`,
 		Example: `  breakwater check /etc/breakwater/fleet.yaml
   breakwater check /etc/breakwater/fleet.yaml --datacenter par1
   breakwater check --json - < fleet.yaml | jq '.faults[].message'`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := readFleet(cmd.InOrStdin(), args[0])
+			files := args
+			if cmd.Flags().Changed("config") {
+				files = append(files, config)
+			}
+			switch len(files) {
+			case 0:
+				return misused(cmd, "FILE is missing")
+			case 2:
+				return misused(cmd, "want the fleet file once: FILE or --config")
+			}
+			f, err := readFleet(cmd.InOrStdin(), files[0])
 			if err == nil {
-				err = checkKeys(cmd.Context(), f, args[0])
+				err = checkKeys(cmd.Context(), f, files[0])
 			}
 			if asJSON && (err != nil || flags.datacenter == "") {
 				return printJSON(cmd.OutOrStdout(), f, nil, err)
@@ -57,6 +68,7 @@ doctor" tries the rest.`,
 			return checkMachine(cmd, f, &flags, asJSON)
 		},
 	}
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file, as other commands have it; - reads standard input")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects, and with --datacenter machine")
 	flags.register(cmd)
 	return cmd
@@ -87,13 +99,6 @@ func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJ
 	return printPreflight(out, found, false)
 }
 
-func readFleet(stdin io.Reader, name string) (*fleet.Fleet, error) {
-	if name != "-" {
-		return fleet.ReadFile(name)
-	}
-	return fleet.Read(fileName(name), stdin)
-}
-
 // checkKeys judges the keys that daemons share, as far as they can be read here.
 func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
 	secrets, err := secret.New(new(fleet.Fleet)) // there is no Vault in it: nobody is asked
@@ -118,14 +123,6 @@ func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
 		return nil
 	}
 	return faults
-}
-
-// fileName is what the file of an argument is called in faults.
-func fileName(arg string) string {
-	if arg == "-" {
-		return "stdin"
-	}
-	return arg
 }
 
 type project struct {

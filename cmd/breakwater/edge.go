@@ -41,6 +41,9 @@ requests in flight are finished and the process ends.`,
 		Example: `  breakwater edge --config /etc/breakwater/fleet.yaml --datacenter par1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := keptFile(cmd, config); err != nil {
+				return err
+			}
 			f, err := fleet.ReadFile(config)
 			if err != nil {
 				return err
@@ -71,6 +74,6 @@ requests in flight are finished and the process ends.`,
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
-	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand(), readyCommand("edge", func(f *fleet.Fleet) (string, error) { return f.Edge.Metrics, nil }))
+	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand(), readyCommand(daemon.Edge, func(f *fleet.Fleet) (string, error) { return f.Edge.Metrics, nil }))
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -38,6 +39,9 @@ wrong, without waiting for that; with --strict it waits, and does not start with
   breakwater gslb drain --config /etc/breakwater/fleet.yaml par1 --for 1h --reason "new switches"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := keptFile(cmd, config); err != nil {
+				return err
+			}
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 			f, err := fleet.ReadFile(config)
@@ -68,13 +72,13 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
 	cmd.AddCommand(gslbExplainCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
-		readyCommand("name server", gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
+		readyCommand(daemon.NameServer, gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd
 }
 
 // gslbAdmin are the flags that say where the name server's admin listener is.
 func gslbAdmin() *adminFlags {
-	return &adminFlags{what: "name server", of: gslbSection(func(g *fleet.GSLB) string { return g.Admin })}
+	return &adminFlags{what: daemon.NameServer, of: gslbSection(func(g *fleet.GSLB) string { return g.Admin })}
 }
 
 // gslbSection reads from a section that a fleet file may not have.

@@ -11,7 +11,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/gslb"
-	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/provision"
 )
 
 func checkDelegationCommand() *cobra.Command {
@@ -28,7 +28,7 @@ that differ, and parent TTLs longer than sensible. The exit code is 1 when somet
 		Example: `  breakwater gslb check-delegation --config fleet.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ that differ, and parent TTLs longer than sensible. The exit code is 1 when somet
 			return printFindings(cmd, found, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&roots, "root", nil, "ask these in place of the root servers: the addresses of a private root, or of the parent zone's servers (address or address:port)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
@@ -89,7 +89,7 @@ func printFindings(cmd *cobra.Command, found []gslb.Finding, asJSON bool) error 
 		err = w.Flush()
 	}
 	if err == nil && len(found) > 0 {
-		err = fmt.Errorf("check-delegation: %d faults", len(found))
+		err = fmt.Errorf("check-delegation: %s", provision.Counted(len(found), "fault"))
 	}
 	return err
 }

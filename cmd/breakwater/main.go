@@ -15,8 +15,36 @@ import (
 )
 
 func main() {
+	os.Exit(int(run(os.Args[1:])))
+}
+
+// run runs the command that args say, and gives the status to end with.
+func run(args []string) exitStatus {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	root := rootCommand()
+	err := unknownCommand(root, args)
+	if err == nil {
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
+	var status exitStatus
+	var misuse misuse
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status): // it has said why
+		return status
+	case errors.As(err, &misuse):
+		status = misuse.status()
+	default:
+		status = 1
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return status
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "breakwater",
 		Short: "One registry name in front of a Harbor in every datacenter",
@@ -25,19 +53,16 @@ func main() {
 Every command reads one file, the fleet file, that describes all datacenters.
 Start with "breakwater init", "breakwater check fleet.yaml" and "breakwater doctor"; make the Harbors as it says with
 "breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
-of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.`,
+of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.
+
+Exit status: 0 done, 1 failed or faults found, 2 the command line is wrong (1 below
+provision, whose plan says by 2 that there is something to do).`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
 	root.AddCommand(statusCommand(), edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), explainCommand(), hostsCommand(),
 		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
-	err := root.ExecuteContext(ctx)
-	var status exitStatus
-	switch {
-	case errors.As(err, &status): // it has said why
-		os.Exit(int(status))
-	case err != nil:
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	root.InitDefaultCompletionCmd() // before its first use, so that it is like the others
+	explainMisuse(root)
+	return root
 }

@@ -47,14 +47,6 @@ func breakwater(t *testing.T) string {
 	return built.path
 }
 
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if built.path != "" {
-		os.RemoveAll(filepath.Dir(built.path)) //nolint:errcheck // a temporary directory
-	}
-	os.Exit(status)
-}
-
 const keyOfNameServers = "a-secret-of-the-name-servers-0123456789"
 
 // nameServers are three, par1, mad1 and drp1, each a process on a loopback address of its

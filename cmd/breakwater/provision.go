@@ -58,7 +58,7 @@ type provisioning struct {
 }
 
 func (o *provisioning) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&o.config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.datacenters, "datacenter", nil, "only this datacenter's Harbor (again for more)")
 	cmd.Flags().BoolVar(&o.rewrite, "rewrite-secrets", false, "write all secrets again, also OIDC's, which Harbor never shows")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
@@ -82,7 +82,7 @@ func (o *provisioning) report(plan *provision.Plan, waits []provision.Key, faile
 // open reads the fleet file and its secrets.
 func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) {
 	o.begun = time.Now()
-	f, err := fleet.ReadFile(o.config)
+	f, err := readFleet(os.Stdin, o.config)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ expressions. Exit status 1 if something cannot work.`,
 		Example: "  breakwater provision lint --config fleet.yaml --tags v2.10.1,v2.10.rc,v2.9.0",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -270,7 +270,7 @@ expressions. Exit status 1 if something cannot work.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&tags, "tags", nil, "tags to try the replication rules on")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd

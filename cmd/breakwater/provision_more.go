@@ -32,7 +32,7 @@ secret, and "provision apply --prune" removes the successor.`,
   breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ secret, and "provision apply --prune" removes the successor.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only in this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().BoolVar(&o.Finish, "finish", false, "the old secret of a robot that users have ends")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long running replications are waited for; 0: 15m")
@@ -128,7 +128,7 @@ all others, and the last execution of each replication is looked at. The artifac
 removed. Exit status 1 if anything does not work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -175,7 +175,7 @@ removed. Exit status 1 if anything does not work.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().BoolVar(&o.NoCanary, "no-canary", false, "push nothing: logins and executions alone")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")

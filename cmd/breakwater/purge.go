@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-
-	"example.org/breakwater/internal/fleet"
 )
 
 func purgeCommand() *cobra.Command {
@@ -92,59 +88,4 @@ func printPurged(out io.Writer, body []byte, wholeFleet, asJSON bool) error {
 		return fmt.Errorf("purge: these edges may still hold it: %s", strings.Join(failed, "; "))
 	}
 	return nil
-}
-
-// adminFlags say where the admin listener is, of the edge or of another daemon.
-type adminFlags struct {
-	config, address string
-	what            string                             // whose; "": the edge's
-	of              func(*fleet.Fleet) (string, error) // where the fleet file says it; nil: edge.admin
-}
-
-func (a *adminFlags) register(cmd *cobra.Command) {
-	if a.what == "" {
-		a.what, a.of = "edge", func(f *fleet.Fleet) (string, error) { return f.Edge.Admin, nil }
-	}
-	cmd.Flags().StringVar(&a.config, "config", "", "the fleet file")
-	cmd.Flags().StringVar(&a.address, "admin", "", "the address of the "+a.what+"'s admin listener, instead of the fleet file's")
-	cmd.MarkFlagsOneRequired("config", "admin")
-}
-
-// ask sends a request to the admin listener, and returns the body of its answer.
-func (a *adminFlags) ask(ctx context.Context, method, path string) ([]byte, error) {
-	return a.send(ctx, method, path, nil)
-}
-
-// send is ask with a body.
-func (a *adminFlags) send(ctx context.Context, method, path string, content io.Reader) ([]byte, error) {
-	address := a.address
-	if address == "" {
-		f, err := fleet.ReadFile(a.config)
-		if err != nil {
-			return nil, err
-		}
-		if address, err = a.of(f); err != nil {
-			return nil, err
-		}
-	}
-	address = onThisMachine(address)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, content)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("no %s answers on %s; is it running on this machine? %w", a.what, address, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the %s says: %s", a.what, strings.TrimSpace(string(body)))
-	}
-	return body, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
@@ -48,7 +49,7 @@ func TestPurgeRemovesABlobFromTheEdgeOfThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: mux}
+	server := &http.Server{Handler: daemon.Named(daemon.Edge, mux)}
 	go server.Serve(listener) //nolint:errcheck // ends with Close
 	defer server.Close()
 	address := listener.Addr().String()

@@ -1,9 +1,8 @@
 package main
 
 import (
+	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ func readyCommand(what string, of func(*fleet.Fleet) (string, error)) *cobra.Com
 		Short: "Say whether the " + what + " on this machine should be sent clients, by the exit status",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := fleet.ReadFile(config)
+			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
 			}
@@ -33,33 +32,25 @@ func readyCommand(what string, of func(*fleet.Fleet) (string, error)) *cobra.Com
 			return askReady(cmd, what, onThisMachine(address))
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
+	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
 
 func askReady(cmd *cobra.Command, what, address string) error {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + address + "/readyz")
-	if err != nil {
-		return fmt.Errorf("no %s answers on %s: %w", what, address, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
+	status, body, err := askDaemon(what, "metrics", req)
+	switch {
+	case err != nil:
+		return err
+	case status != http.StatusOK:
 		return fmt.Errorf("the %s is not ready: %s", what, strings.TrimSpace(string(body)))
 	}
 	_, err = fmt.Fprint(cmd.OutOrStdout(), "ready\n", strings.TrimPrefix(string(body), "ok\n"))
 	return err
-}
-
-// onThisMachine is where a listener of all addresses is asked.
-func onThisMachine(address string) string {
-	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return address
 }

@@ -261,7 +261,10 @@ func TestOneAddress(t *testing.T) {
 
 func TestReportSaysWhereToDig(t *testing.T) {
 	r := report{Domain: "harbor.lab.example.org", Datacenters: []datacenterReport{{Name: "par1", GSLB: "127.0.10.1:5053", Steer: "127.0.10.1:5093"}, {Name: "mad1"}}}
-	text := r.tryDNS()
+	var text string
+	for _, try := range r.tryDNS() {
+		text += strings.Join(try.lines, "\n") + "\n"
+	}
 	for _, want := range []string{
 		"dig @127.0.10.1 -p 5053 harbor.lab.example.org +subnet=10.2.3.0/24\n",
 		"gslb explain --admin 127.0.10.1:5093 --client 10.2.3.4\n",

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net"
-	"strings"
 	"text/tabwriter"
 )
 
@@ -88,52 +86,17 @@ func (r *report) print(w io.Writer) error {
 	if err := r.table(w); err != nil {
 		return err
 	}
-	edge := strings.TrimPrefix(r.Datacenters[0].Edge, "http://")
-	reader, writer := r.Robots[0], r.Robots[1]
-	_, err := fmt.Fprintf(w, `
-Try, in another terminal:
-
-  docker run --rm %[1]s/%[2]s
-  podman pull --tls-verify=false %[1]s/cache-dockerhub/library/multi
-  crane pull --insecure %[1]s/cache-dockerhub/library/big big.tar
-  helm pull --plain-http oci://%[1]s/%[3]s
-  cosign verify --key %[12]s --allow-http-registry --insecure-ignore-tlog=true %[1]s/cache-dockerhub/library/signed
-
-Private: refused until you log in with a robot of multi-dc-demo.
-
-  docker pull %[1]s/multi-dc-demo/app:v1
-  docker login %[1]s -u '%[4]s' -p %[5]s        (pull)
-  docker login %[1]s -u '%[6]s' -p %[7]s      (pull and push)
-
-Let the fleet file set up the Harbors: what would change, change it (a second time there is nothing to do), see that it
-works. From then on, what is pushed to one Harbor is replicated to all.
-
-  go run ./cmd/breakwater provision plan --config %[16]s
-  go run ./cmd/breakwater provision apply --config %[16]s
-  go run ./cmd/breakwater provision verify --config %[16]s
-
-See what a machine lacks: all that its edge, name server and provision need is tried.
-
-  go run ./cmd/breakwater doctor --config %[16]s --datacenter %[13]s%[18]s
-
-%[15]sTake Docker Hub away: what was pulled once is served all the same.
-
-  curl -X PUT %[8]s -d '[{"name":"down"}]'
-  curl -X DELETE %[8]s
-  curl %[9]s        (what Docker Hub was asked)
-
-Break what you like, and see what clients see of it: logins, pulls and pushes go on.
-
-  go run ./cmd/lab break harbor %[13]s        (or edge)
-  go run ./cmd/lab partition %[13]s %[17]s      nothing passes between the two
-  go run ./cmd/lab slow %[17]s 40ms           it is far away
-  go run ./cmd/lab heal
-  curl -X PUT %[14]s -d '[{"name":"db-down"}]'    (the database of %[13]s's Harbor; DELETE ends it)
-
-Harbor's administrator is %[10]s, %[11]s. Ctrl-C ends the lab. Requests, as the edges serve them:
-
-`, edge, r.Images[0], r.Charts[0], reader.Name, reader.Secret, writer.Name, writer.Secret, r.Upstreams[0].Faults, r.Upstreams[0].Requests, r.Admin.Username, r.Admin.Password, r.PublicKey,
-		r.Datacenters[0].Name, r.Datacenters[0].Faults, r.tryDNS(), r.Datacenters[0].Fleet, r.Datacenters[1].Name, r.root())
+	fmt.Fprint(w, "\nTry, in another terminal, in this folder:\n")
+	for _, t := range r.trials() {
+		fmt.Fprintf(w, "\n%s\n", t.text)
+		for i, line := range t.lines {
+			if i == 0 {
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintln(w, "  "+line)
+		}
+	}
+	_, err := fmt.Fprintf(w, "\nHarbor's administrator is %s, %s. Ctrl-C ends the lab. Requests, as the edges serve them:\n\n", r.Admin.Username, r.Admin.Password)
 	return err
 }
 
@@ -154,26 +117,4 @@ func (r *report) table(w io.Writer) error {
 	}
 	fmt.Fprintf(t, "\nDocker Hub is played by %s.\n", r.Upstreams[0].URL)
 	return t.Flush()
-}
-
-// tryDNS are the lines about name servers.
-func (r *report) tryDNS() string {
-	first, second := r.Datacenters[0], r.Datacenters[1]
-	host, port, err := net.SplitHostPort(first.GSLB)
-	if err != nil {
-		return "No name servers: all datacenters have one address here, and DNS could not tell them apart.\n\n"
-	}
-	return fmt.Sprintf(`Who is sent where: clients of 10.1.0.0/16 to %[3]s, of 10.2.0.0/16 to %[4]s, all to the backup when neither serves.
-
-  dig @%[1]s -p %[2]s %[5]s +subnet=10.2.3.0/24
-  dig @%[1]s -p %[2]s _why.%[5]s TXT +short +subnet=10.2.3.0/24
-  go run ./cmd/breakwater gslb explain --admin %[6]s --client 10.2.3.4
-
-Take a datacenter out, and dig again: all name servers are told. Then try to take out the others too.
-
-  go run ./cmd/breakwater gslb drain --admin %[6]s --fleet %[4]s
-  go run ./cmd/breakwater gslb status --admin %[6]s --fleet
-  go run ./cmd/breakwater gslb release --admin %[6]s --fleet %[4]s
-
-`, host, port, first.Name, second.Name, r.Domain, first.Steer)
 }

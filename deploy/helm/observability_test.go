@@ -32,6 +32,7 @@ func TestChartObserves(t *testing.T) {
 				t.Fatal(err)
 			}
 			var want monitoring.PrometheusRuleSpec
+			text = []byte(strings.ReplaceAll(string(text), standIn, "runbook: deploy/runbooks/alerts.md#"))
 			if err := yaml.UnmarshalStrict(text, &want); err != nil || len(want.Groups) < 5 {
 				t.Fatal(err, len(want.Groups))
 			}
@@ -67,5 +68,59 @@ func TestChartObserves(t *testing.T) {
 	}
 	if dashboards != 4 || rules != 1 || monitors != 1 {
 		t.Errorf("%d dashboards, %d rules, %d monitors", dashboards, rules, monitors)
+	}
+}
+
+// standIn is where the rules' own runbook_url leads: to nobody.
+const standIn = "runbook_url: https://example.org/breakwater/deploy/runbooks/alerts.md#"
+
+// The alerts of the chart lead to where its user reads the runbooks, or name the file; the
+// heading is there.
+func TestChartAlertsLeadToTheRunbooks(t *testing.T) {
+	page, err := os.ReadFile("../runbooks/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	headings := map[string]bool{}
+	for line := range strings.SplitSeq(string(page), "\n") {
+		if heading, ok := strings.CutPrefix(line, "### "); ok {
+			headings[strings.ToLower(heading)] = true
+		}
+	}
+	for address, want := range map[string]struct{ annotation, base string }{
+		"":                                      {"runbook", "deploy/runbooks/alerts.md"},
+		"https://git.example.net/ops/alerts.md": {"runbook_url", "https://git.example.net/ops/alerts.md"},
+	} {
+		rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml", "--set", "prometheusRule.enabled=true,prometheusRule.runbooks="+address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alerts := 0
+		for _, o := range decode(t, rendered) {
+			rule, ok := o.of.(*monitoring.PrometheusRule)
+			if !ok {
+				continue
+			}
+			for _, g := range rule.Spec.Groups {
+				for _, r := range g.Rules {
+					if r.Alert == "" {
+						continue
+					}
+					alerts++
+					base, anchor, _ := strings.Cut(r.Annotations[want.annotation], "#")
+					if base != want.base || !headings[anchor] || r.Annotations["runbook_url"] != "" && want.annotation != "runbook_url" {
+						t.Errorf("%s at %q: %v", r.Alert, address, r.Annotations)
+					}
+				}
+			}
+		}
+		if alerts < 30 {
+			t.Errorf("only %d alerts", alerts)
+		}
+	}
+	for _, address := range []string{"git.example.net", "https://git.example.net/a b", "https://git.example.net/a.md#x"} {
+		if _, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/minimal.yaml", "--set", "prometheusRule.runbooks="+address); err == nil || !strings.Contains(err.Error(), "/prometheusRule/runbooks") {
+			t.Errorf("%q: %v", address, err)
+		}
 	}
 }

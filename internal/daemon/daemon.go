@@ -149,6 +149,23 @@ func Metrics(r *prometheus.Registry, ready func() error, says ...func() []string
 	return mux
 }
 
+// Header is the header by which listeners for operators say whose they are.
+const Header = "Breakwater-Daemon"
+
+// Names of daemons, as Header has them and as people read them.
+const (
+	Edge       = "edge"
+	NameServer = "name server"
+)
+
+// Named answers as that daemon: who asks knows that nothing else listens there.
+func Named(name string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(Header, name)
+		h.ServeHTTP(w, r)
+	})
+}
+
 // Admin answers what operators ask on loopback: pprof, and the log level
 // (GET /log-level, PUT /log-level with debug, info, warn or error).
 func Admin(level *slog.LevelVar) *http.ServeMux {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // decoder turns a node tree into the structs of this package. It does what the
@@ -342,39 +345,9 @@ func kindName(n *yaml.Node) string {
 
 // nearest proposes the known key that a mistyped one is likely to mean.
 func nearest(key string, fields map[string]reflect.Value) string {
-	best, distance := "", 3
-	var known []string
-	for name := range fields {
-		known = append(known, name)
-	}
-	slices.Sort(known)
-	for _, name := range known {
-		if n := editDistance(key, name); n < distance {
-			best, distance = name, n
-		}
-	}
-	if best != "" {
+	known := slices.Sorted(maps.Keys(fields))
+	if best := naming.Nearest(key, known); best != "" {
 		return fmt.Sprintf("; do you mean %s?", best)
 	}
 	return "; known here: " + strings.Join(known, ", ")
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= min(len(a), 64); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

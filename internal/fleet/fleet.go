@@ -75,22 +75,33 @@ const maxFile = 4 << 20
 
 // ReadFile loads the file of that name.
 func ReadFile(name string) (*Fleet, error) {
-	file, err := os.Open(name)
+	info, err := os.Stat(name) // a pipe that nobody writes to would let an open wait
 	switch {
+	case name == "":
+		return nil, errors.New("the fleet file has no name: say which file it is")
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read fleet file: %w; breakwater init writes a first one", err)
+		return nil, fmt.Errorf("there is no fleet file %s; breakwater init writes a first one", name)
 	case err != nil:
+		return nil, fmt.Errorf("read fleet file: %w", err)
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a directory; name the fleet file in it", name)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file; give the fleet file itself, or - for standard input", name)
+	}
+	file, err := os.Open(name)
+	if err != nil {
 		return nil, fmt.Errorf("read fleet file: %w", err)
 	}
 	defer file.Close()
 	return Read(name, file)
 }
 
-// Read loads what comes from r; name stands in the faults.
+// Read loads what r holds; name stands in the faults. No more of it is read than a fleet
+// file may have.
 func Read(name string, r io.Reader) (*Fleet, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("read fleet file: %w", err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return Load(name, data)
 }

@@ -22,7 +22,7 @@ func (f *Fleet) Hash() string {
 	e.Listen, e.PlainHTTP, e.Metrics, e.Admin, e.TLS.Certificate, e.TLS.Key, e.Store.Path, e.Store.Size = "", false, "", "", "", "", "", 0
 	if f.GSLB != nil {
 		g := *f.GSLB
-		g.Listen, g.Metrics, g.Admin, g.State = "", "", "", ""
+		g.Listen, g.Metrics, g.Admin, g.Peers, g.State = "", "", "", nil, ""
 		shared.GSLB = &g
 	}
 	text, err := json.Marshal(shared)

@@ -32,7 +32,7 @@ func TestTheHashIsOfWhatNodesMustAgreeOn(t *testing.T) {
 	}
 	for old, with := range map[string]string{
 		`listen: ":443"`: `listen: ":8443"`, "admin: 127.0.0.1:9091": "admin: 127.0.0.1:9999", "path: /var/lib/breakwater,": "path: /data,",
-		"/etc/breakwater/tls.crt": "/other/tls.crt", `metrics: ":9092"`: `metrics: ":9999"`, "edge: https://edge.mad1": "edge: https://direct.mad1",
+		"/etc/breakwater/tls.crt": "/other/tls.crt", `metrics: ":9092"`: `metrics: ":9999"`, `peers: ":9094"`: `peers: "127.0.0.1:9999"`, "edge: https://edge.mad1": "edge: https://direct.mad1",
 	} {
 		if got := hash(old, with); got != same {
 			t.Errorf("with %q in place of %q it is %s; want %s", with, old, got, same)

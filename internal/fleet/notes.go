@@ -270,7 +270,7 @@ func (n *notes) projects() {
 	}
 	delete(own, "")
 	mirrors := map[string]string{}
-	for _, name := range sorted(n.f.Projects.Cache.Items) {
+	for _, name := range n.f.Projects.Cache.Names() {
 		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
 		if host := c.Endpoint.Host(); c.Provider == DockerHub && host != "hub.docker.com" && !strings.HasSuffix(host, "docker.io") {
 			n.add(path+".endpoint", "Harbor goes to Docker Hub for provider: docker-hub, whatever stands here; write another provider for %s", host)
@@ -281,10 +281,11 @@ func (n *notes) projects() {
 		if whose := own[place(string(c.Endpoint))]; whose != "" {
 			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
 		}
-		if other := mirrors[c.Host()]; other != "" && c.Host() != "" {
-			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to this one", c.Host(), other)
+		if other := mirrors[c.Host()]; other == "" {
+			mirrors[c.Host()] = name
+		} else if c.Host() != "" {
+			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to that one", c.Host(), other)
 		}
-		mirrors[c.Host()] = name
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {

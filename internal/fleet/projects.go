@@ -1,6 +1,9 @@
 package fleet
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Projects are the managed Harbor projects, by kind.
 type Projects struct {
@@ -104,12 +107,42 @@ type Cache struct {
 }
 
 // Host is the registry that the cache is of, as clients name it: docker.io for
-// Docker Hub, whatever its addresses.
+// Docker Hub, whatever its addresses; "" where the cache is of a part of a registry, whose
+// images have other names there.
 func (c *Cache) Host() string {
-	if c.Provider == DockerHub {
+	switch {
+	case c.Provider == DockerHub:
 		return "docker.io"
+	case c.Endpoint.path() != "":
+		return ""
 	}
 	return c.Endpoint.Host()
+}
+
+// OpenEverywhere reports whether the cache is pulled from without a login in every datacenter.
+func (c *Cache) OpenEverywhere() bool {
+	for _, over := range c.Datacenters {
+		if over.Public != nil && !*over.Public {
+			return false
+		}
+	}
+	return c.Public != nil && *c.Public
+}
+
+// Names are the caches in the order in which they stand for a registry that several are
+// of: those that need no login first, then by name.
+func (c *Caches) Names() []string {
+	names := slices.Sorted(maps.Keys(c.Items))
+	slices.SortStableFunc(names, func(a, b string) int {
+		switch open := c.Items[a].OpenEverywhere(); {
+		case open == c.Items[b].OpenEverywhere():
+			return 0
+		case open:
+			return -1
+		}
+		return 1
+	})
+	return names
 }
 
 // Repl is a project of public images pulled by pattern. Defaults: 50GiB, kept

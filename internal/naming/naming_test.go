@@ -65,3 +65,15 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+func TestNearestIsWhatAMistypedNameMeans(t *testing.T) {
+	known := []string{"cache-dockerhub", "cache-ghcr.io", "check", "edge"}
+	for name, want := range map[string]string{
+		"cache-dockerhb": "cache-dockerhub", "cache-docker": "cache-dockerhub", "cache-ghcr": "cache-ghcr.io",
+		"chek": "check", "egde": "edge", "": "", "something-else-altogether": "",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("%q is near %q, want %q", name, got, want)
+		}
+	}
+}

@@ -21,7 +21,8 @@ type entries struct {
 	mirrors  map[string]string    // the project of a cache, by the names that mirrors' clients have for it
 }
 
-// NewTable makes the table of the declared namespaces.
+// NewTable makes the table of the declared namespaces. Of several caches of one registry
+// mirrors' clients mean the first.
 func NewTable(declared []Namespace) *Table {
 	t := &Table{}
 	t.Use(declared)
@@ -37,7 +38,7 @@ func (t *Table) Use(declared []Namespace) {
 			continue
 		}
 		e.mirrors[ns.Project] = ns.Project
-		if ns.Host != "" {
+		if _, taken := e.mirrors[ns.Host]; !taken && ns.Host != "" {
 			e.mirrors[ns.Host] = ns.Project
 		}
 	}
@@ -60,6 +61,19 @@ func (t *Table) Projects(kinds ...Kind) (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// hub are the names that Docker Hub has beside the one in images.
+var hub = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"}
+
+// CacheOf returns the cache that mirrors' clients of a registry get.
+func (t *Table) CacheOf(host string) (Namespace, bool) {
+	e := t.entries.Load()
+	project, ok := e.mirrors[host]
+	if !ok && slices.Contains(hub, host) {
+		project, ok = e.mirrors["docker.io"]
+	}
+	return e.declared[project], ok
 }
 
 // Of returns the namespace of a project: the declared one, else the one that the

@@ -23,6 +23,7 @@ type Entry struct {
 	MediaType string
 	Source    string    // the name of the source that answered
 	Checked   time.Time // when the revalidation that found it began; zero: before this edge started, or never
+	Pushed    time.Time // when a client pushed it through this edge; zero: it was found by asking, or before this edge started
 	Refused   bool      // by Harbor's policy, when it was last asked
 
 	saved   time.Time // when it was last given to the State
@@ -184,5 +185,6 @@ func (c *Cache) Deleted(repo string, d digest.Digest) {
 func (c *Cache) Pushed(key Key, e Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	e.Pushed = c.now()
 	c.keep(key, e, c.Project(key.Repo))
 }

@@ -38,6 +38,9 @@ func (v Version) Newer(other Version) bool {
 // String is the version as headers and logs have it: time@datacenter.
 func (v Version) String() string { return strconv.FormatInt(v.Time, 16) + "@" + v.Datacenter }
 
+// At is when that was, by the clock of the edge that made the version.
+func (v Version) At() time.Time { return time.UnixMilli(v.Time >> counterBits) }
+
 // valid bounds what another edge may say.
 func (v Version) valid() bool { return v.Time > 0 && v.Time < maxTime && v.Datacenter != "" }
 

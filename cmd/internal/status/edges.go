@@ -33,6 +33,7 @@ type Way struct {
 	Keys       *keyring.Ring // nil: none
 	Trust      *tls.Config
 	From       string // who asks
+	Resolver   *net.Resolver
 }
 
 // Edges asks at every address that the edge's name has, and returns a row for each instance
@@ -64,7 +65,7 @@ func (w *Way) addresses(ctx context.Context) (all []string, err error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	hosts, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	hosts, err := w.Resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +179,7 @@ func why(ctx context.Context, err error) (Fault, string) {
 		return FaultOther, "it refuses: " + refused.Says
 	case errors.As(err, &certificate):
 		return FaultCertificate, "its certificate is not good: " + certificate.Err.Error()
-	case errors.As(err, &header):
+	case errors.As(err, &header), strings.Contains(err.Error(), "gave HTTP response to HTTPS client"):
 		return FaultCertificate, "it does not speak TLS"
 	case ctx.Err() != nil, isTimeout(err):
 		return FaultSilent, fmt.Sprintf("no answer within %v", patience)

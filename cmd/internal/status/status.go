@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -98,6 +99,8 @@ type Asker struct {
 	Fleet *fleet.Fleet
 	From  string // who asks: user@host
 	Base  string // of the runbooks' URLs
+	// Resolver finds the addresses of the edges' names; nil: as the system does.
+	Resolver *net.Resolver
 }
 
 // Ask asks all nodes, and says what is wrong.
@@ -133,7 +136,7 @@ func (a *Asker) datacenters(ctx context.Context) (all []Datacenter, missing []st
 			missing = append(missing, fmt.Sprintf("the edge of %s: the fleet file has no datacenters.%s.edge", name, name))
 			continue
 		}
-		way := Way{Datacenter: name, URL: string(dc.Edge), Keys: keys, Trust: trust, From: a.From}
+		way := Way{Datacenter: name, URL: string(dc.Edge), Keys: keys, Trust: trust, From: a.From, Resolver: a.Resolver}
 		asking.Go(func() { all[i].Edges = way.Edges(ctx) })
 	}
 	asking.Wait()

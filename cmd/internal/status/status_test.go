@@ -192,27 +192,26 @@ func TestReplicas(t *testing.T) {
 	}{"two": {[2]string{"a", "b"}, 2}, "one, at two addresses": {[2]string{"a", "a"}, 1}} {
 		t.Run(name, func(t *testing.T) {
 			var a *status.Asker
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			port := l.Addr().(*net.TCPAddr).Port
-			other, err := net.Listen("tcp", fmt.Sprintf("[::1]:%d", port))
-			if hosts, _ := net.DefaultResolver.LookupHost(t.Context(), "localhost"); err != nil || len(hosts) != 2 {
-				l.Close()
-				t.Skip("this system has no localhost of two addresses")
-			}
-			for i, listener := range []net.Listener{l, other} {
+			var addresses []string
+			port := 0
+			for i, instance := range c.instances {
+				l, err := net.Listen("tcp", fmt.Sprintf("127.0.61.%d:%d", i+1, port))
+				if err != nil {
+					t.Skip("this system has one loopback address")
+				}
+				at := l.Addr().(*net.TCPAddr)
+				port, addresses = at.Port, append(addresses, at.IP.String())
 				server := &http.Server{Handler: node(t, "par1", func() operator.Report {
 					r := report("par1", a.Fleet.Hash())
-					r.Instance = c.instances[i]
+					r.Instance = instance
 					return r
 				})}
-				go server.Serve(listener) //nolint:errcheck // it ends with the test
+				go server.Serve(l) //nolint:errcheck // it ends with the test
 				defer server.Close()
 			}
-			a = asker(t, fmt.Sprintf("http://localhost:%d", port), "http://127.0.0.1:1")
-			if edges := a.Ask(t.Context()).Datacenters[0].Edges; len(edges) != c.rows {
+			a = asker(t, fmt.Sprintf("http://edge.par1.example.org:%d", port), "http://127.0.0.1:1")
+			a.Resolver = resolver(t, addresses)
+			if edges := a.Ask(t.Context()).Datacenters[0].Edges; len(edges) != c.rows || edges[0].Report == nil {
 				t.Errorf("%d rows; want %d: %+v", len(edges), c.rows, edges)
 			}
 		})

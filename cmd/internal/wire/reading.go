@@ -117,7 +117,7 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if next.Peers, next.PeerRoots, err = peers(e.cfg, f, shown); err != nil {
 		return nil, err
 	}
-	next.Namespaces, next.Freshness = namespaces(f, e.cfg.Datacenter), freshness(&f.Edge)
+	next.Names, next.Namespaces, next.Freshness = names(f), namespaces(f, e.cfg.Datacenter), freshness(&f.Edge)
 	next.WebhookSecrets = webhookSecrets(e.cfg.Datacenter, keys)
 	next.Machine, next.OwnsTags = machine(f), ownsTags(f, e.cfg.Datacenter)
 	return next, nil

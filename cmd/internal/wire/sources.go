@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -184,12 +183,25 @@ func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fl
 	return all, without, nil
 }
 
+// names are the hosts by which clients may know an edge.
+func names(f *fleet.Fleet) []string {
+	all := []string{f.Domain}
+	for _, dc := range f.Datacenters {
+		for _, address := range []fleet.URL{dc.Edge, dc.Harbor} {
+			if u, err := url.Parse(string(address)); err == nil && u.Host != "" {
+				all = append(all, u.Host)
+			}
+		}
+	}
+	return all
+}
+
 // namespaces are the managed projects of the fleet file, as a datacenter has them.
 func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
 		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Projects.Cache.Items)) { // of two of one registry the last is its mirror
+	for _, name := range f.Projects.Cache.Names() {
 		cache := f.Projects.Cache.Items[name].In(datacenter)
 		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
 	}

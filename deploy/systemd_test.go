@@ -34,12 +34,13 @@ func TestUnits(t *testing.T) {
 			t.Fatalf("%v %s", err, text)
 		}
 	}
-	for _, dir := range []string{"usr/bin", "usr/lib/systemd", "etc/systemd/system"} {
+	for _, dir := range []string{"bin", "usr/bin", "usr/lib/systemd", "etc/systemd/system"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	install(build(t), "usr/bin/breakwater")
+	install("/bin/kill", "bin/kill")
 	install("/lib/systemd/system", "usr/lib/systemd/system")
 	args := []string{"--root=" + root, "--man=no", "verify"}
 	for _, u := range units {

@@ -51,8 +51,8 @@ func withoutCertificates(a *access.Config, _ *proxy.Config, _ *registry.SourceCo
 }
 
 // withoutRobot makes the edge fetch with its clients' credentials.
-func withoutRobot(_ *access.Config, p *proxy.Config, s *registry.SourceConfig) {
-	p.OwnRobot, s.Username, s.Password = false, "", ""
+func withoutRobot(_ *access.Config, _ *proxy.Config, s *registry.SourceConfig) {
+	s.Username, s.Password = "", ""
 }
 
 func freshFor(d time.Duration) option {
@@ -101,8 +101,8 @@ func startEdge(t *testing.T, harborURL, dir string, key *rsa.PublicKey, options 
 	source := registry.SourceConfig{URL: harborURL, Trusted: true, Username: "robot$edge", Password: secret}
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
 	p := proxy.Config{
-		Datacenter: "par1", OwnRobot: true, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Namespaces: []namespace.Namespace{{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true}},
+		Datacenter: "par1", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Settings: proxy.Settings{Namespaces: []namespace.Namespace{{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true}}},
 	}
 	for _, o := range options {
 		o(&a, &p, &source)

@@ -13,11 +13,11 @@ import (
 
 // explain says where the reference would come from, out of what the edge knows now.
 func (h *Handler) explain(text string) (explain.Explanation, error) {
-	ref, err := explain.Reader{Table: h.namespaces, Names: h.cfg.Names}.Read(text)
+	ref, err := explain.Reader{Table: h.namespaces, Names: h.live.Load().Names}.Read(text)
 	if err != nil {
 		return explain.Explanation{}, err
 	}
-	ns, freshness := ref.Namespace, h.cfg.Freshness(ref.Namespace.Kind)
+	ns, freshness := ref.Namespace, h.live.Load().Freshness(ref.Namespace.Kind)
 	separator := ":"
 	if ref.Digest != "" {
 		separator = "@"

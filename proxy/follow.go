@@ -52,17 +52,6 @@ func (h *Handler) namespaceOf(repo string) namespace.Namespace {
 	return h.namespaces.Of(project)
 }
 
-// versionedProjects are the projects that have versions, as far as they are known: the
-// declared ones.
-func (h *Handler) versionedProjects() (all []string) {
-	for _, ns := range h.cfg.Namespaces {
-		if ns.Kind == namespace.MultiDC {
-			all = append(all, ns.Project)
-		}
-	}
-	return all
-}
-
 // elsewhere reports whether another datacenter's Harbor has a manifest.
 func (h *Handler) elsewhere(ctx context.Context, repo string, d digest.Digest) (bool, error) {
 	_, err := h.fetch.Elsewhere(ctx, h.questionOf(registry.KindManifest, repo, d))

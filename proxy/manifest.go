@@ -24,7 +24,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	if gone {
 		return w.writeGone()
 	}
-	freshness := h.cfg.Freshness(r.ns.Kind)
+	freshness := h.live.Load().Freshness(r.ns.Kind)
 	asked := tags.Question{Key: tags.Key{Repo: r.Repo, Reference: r.Reference()}, OwnOnly: r.peer != ""}
 	e, body, held, fresh := h.remembered(r, asked.Key, want, freshness)
 	if held && fresh {

@@ -12,7 +12,7 @@ import (
 // readPeer reads the request of another edge; the error refuses everybody else's.
 func (h *Handler) readPeer(r *request) (err error) {
 	r.endpoint = endpointPeer
-	datacenter, ok := h.trust.Datacenter(r.http)
+	datacenter, ok := h.neighbors.Trust().Datacenter(r.http)
 	if !ok {
 		return registry.Errorf(registry.CodeDenied, "this is for the fleet's own edges")
 	}

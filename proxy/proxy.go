@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -43,36 +44,36 @@ import (
 
 // Config is what one edge needs. The fleet file is turned into it by the programs.
 type Config struct {
-	Datacenter string                      // this edge's, in health and logs
-	Version    string                      // of the program, for its peers
-	Names      []string                    // the hosts by which clients know this edge, in what it explains
-	Namespaces []namespace.Namespace       // the declared ones; others are told by their prefixes
-	Harbor     *registry.Source            // the local Harbor, with the edge's own robot
-	Upstreams  map[string]*registry.Source // what caches are of, by project, for when Harbor cannot fetch it
-	Peers      []peer.Peer                 // the other datacenters' edges, nearest first
-	Keys       *keyring.Ring               // shared by all edges; nil: PeerRoots alone
-	PeerRoots  *x509.CertPool              // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
-	About      operator.About              // what operators are told of the program
-	OwnRobot   bool                        // Harbor has the robot's credentials; false: content is fetched with those of the client who asked first
+	Settings
+	Datacenter string         // this edge's, in health and logs
+	Version    string         // of the program, for its peers
+	Keys       *keyring.Ring  // shared by all edges; nil: PeerRoots alone
+	About      operator.About // what operators are told of the program
 	Access     *access.Checker
 	Store      *store.Store
-	State      *state.DB                          // nil: a restart forgets tags
+	State      *state.DB     // nil: a restart forgets tags
+	Stalled    time.Duration // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
+	Deadline   time.Duration // for an answer of a source where there is another one to ask; 0: 5 s
+	Pace       time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil: none
+	Tracer     trace.Tracer          // nil: no spans
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Settings are what of an edge's configuration may change while it serves (Handler.Reload).
+type Settings struct {
+	Names      []string                           // the hosts by which clients know this edge, in what it explains
+	Namespaces []namespace.Namespace              // the declared ones; others are told by their prefixes
+	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
+	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it
+	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
+	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
-	Stalled    time.Duration                      // how long a client may take nothing of an answer, or have a manifest on its way; 0: 5 min
-	Deadline   time.Duration                      // for an answer of a source where there is another one to ask; 0: 5 s
-	// WebhookSecrets are what the local Harbor shows with the webhooks of a project: one of
-	// them. nil, or none: no webhooks are taken.
-	WebhookSecrets func(project string) []string
-	// Machine reports whether a Harbor's account is a replication's or an edge's: what it
-	// pushes is no news. nil: Harbor's own alone.
-	Machine func(account string) bool
-	// OwnsTags reports whether no replication puts tags into a project. nil: some may in all.
-	OwnsTags func(project string) bool
-	Pace     time.Duration // before the first retry of what is done beside requests, and a part of its other times; 0: 1 s
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer // nil: none
-	Tracer   trace.Tracer          // nil: no spans
-	Now      func() time.Time      // nil: time.Now
+
+	WebhookSecrets func(project string) []string // what the local Harbor shows with the webhooks of a project: one of them. nil, or none: no webhooks are taken
+	Machine        func(account string) bool     // whether a Harbor's account is a replication's or an edge's: what it pushes is no news. nil: Harbor's own alone
+	OwnsTags       func(project string) bool     // whether no replication puts tags into a project. nil: some may in all
 }
 
 const sourceDeadline = 5 * time.Second
@@ -80,8 +81,9 @@ const sourceDeadline = 5 * time.Second
 // Handler serves the edge's public listener.
 type Handler struct {
 	cfg        Config
+	live       atomic.Pointer[Settings] // in place of cfg's
 	namespaces *namespace.Table
-	trust      peer.Trust
+	key        *peer.Key
 	neighbors  *hello.Neighbors
 	routes     *source.Routes
 	health     *source.Health
@@ -122,15 +124,18 @@ func New(ctx context.Context, cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
-	h.trust = peer.Trust{Key: peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now), Roots: cfg.PeerRoots, Peers: cfg.Peers, Now: cfg.Now}
-	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trust, Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
+	h.live.Store(&cfg.Settings)
+	h.key = peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now)
+	h.routes = source.NewRoutes(source.New(ctx, source.Config{Name: "harbor", Kind: source.Harbor, Registry: cfg.Harbor, Relay: true,
+		Now: cfg.Now, Metrics: source.NewMetrics(cfg.Metrics)}), nil, nil, h.namespaces)
+	h.routes.Use(h.others(cfg.Settings))
+	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trusted(cfg.Settings), Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
 	go h.neighbors.Run(ctx)
-	h.routes = h.newRoutes(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.tags.Project = cfg.Access.Project
-	go cfg.Access.Watch(ctx, h.namespaces.Projects())
+	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.newVersions(ctx)
 	h.lists = &lists.Lists{Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
@@ -145,26 +150,39 @@ func New(ctx context.Context, cfg Config) *Handler {
 	return h
 }
 
-// newRoutes makes a source of everything that content may come from.
-func (h *Handler) newRoutes(ctx context.Context) *source.Routes {
-	counted := source.NewMetrics(h.cfg.Metrics)
-	at := func(cfg source.Config) *source.Source {
-		cfg.Now, cfg.Metrics = h.cfg.Now, counted
-		return source.New(ctx, cfg)
-	}
-	harbor := at(source.Config{Name: "harbor", Kind: source.Harbor, Registry: h.cfg.Harbor, Relay: !h.cfg.OwnRobot})
-	var peers []*source.Source
-	if h.trust.Key != nil || h.trust.Roots != nil {
-		for _, p := range h.cfg.Peers {
-			peers = append(peers, at(source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge, Probe: peer.HelloPath,
-				Show: h.trust.Key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}}))
+// Reload has the edge serve by other settings, all of which are set. What is unchanged keeps
+// its state; requests in flight go on with what they began with. Not to be called twice at once.
+func (h *Handler) Reload(s Settings) {
+	h.live.Store(&s)
+	h.routes.Harbor.Use(s.Harbor)
+	h.routes.Use(h.others(s))
+	h.namespaces.Use(s.Namespaces)
+	h.announcer.Use(h.routes.Peers())
+	h.neighbors.Use(h.trusted(s))
+}
+
+// others are the sources that content may come from but the local Harbor.
+func (h *Handler) others(s Settings) (peers []source.Config, upstreams map[string]source.Config) {
+	if h.key != nil || s.PeerRoots != nil {
+		for _, p := range s.Peers {
+			peers = append(peers, source.Config{Name: "peer-" + p.Datacenter, Kind: source.Peer, Datacenter: p.Datacenter, Registry: p.Edge, Probe: peer.HelloPath,
+				Show: h.key.Shows(p.Datacenter), Marks: http.Header{peer.AskedHeader: {h.cfg.Datacenter}}})
 		}
 	}
-	upstreams := map[string]*source.Source{}
-	for project, upstream := range h.cfg.Upstreams {
-		upstreams[project] = at(source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream})
+	upstreams = map[string]source.Config{}
+	for project, upstream := range s.Upstreams {
+		upstreams[project] = source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream}
 	}
-	return source.NewRoutes(harbor, peers, upstreams, h.namespaces)
+	return peers, upstreams
+}
+
+// trusted are the edges that are asked, as those whose requests are believed.
+func (h *Handler) trusted(s Settings) peer.Trust {
+	t := peer.Trust{Key: h.key, Roots: s.PeerRoots, Now: h.cfg.Now}
+	for _, p := range h.routes.Peers() {
+		t.Peers = append(t.Peers, peer.Peer{Datacenter: p.Datacenter, Edge: p.Registry})
+	}
+	return t
 }
 
 // Drain makes the health say that this edge is leaving, for good: the process ends.

@@ -59,9 +59,10 @@ func (h *Handler) purgeForPeer(w *response, r *request) error {
 
 // purgePeers asks all other edges at once to purge.
 func (h *Handler) purgePeers(ctx context.Context, d digest.Digest) []peerPurged {
-	answers := make([]peerPurged, len(h.routes.Peers))
+	peers := h.routes.Peers()
+	answers := make([]peerPurged, len(peers))
 	var all sync.WaitGroup
-	for i, p := range h.routes.Peers {
+	for i, p := range peers {
 		all.Go(func() {
 			answers[i].Datacenter = p.Datacenter
 			was, err := h.purgeAt(ctx, p, d)

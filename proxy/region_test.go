@@ -82,13 +82,13 @@ func (r *region) startEdge(t *testing.T, i int, names []string, key *rsa.PublicK
 	s := r.sites[i]
 	source := registry.SourceConfig{URL: s.harbor.URL(), Trusted: true, Username: "robot$edge", Password: secret}
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
-	p := proxy.Config{Datacenter: names[i], OwnRobot: true, Keys: peerKeys, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond,
-		Freshness: func(k namespace.Kind) time.Duration {
-			if k == namespace.MultiDC {
-				return 0
-			}
-			return time.Nanosecond
-		}}
+	p := proxy.Config{Datacenter: names[i], Keys: peerKeys, Log: slog.New(slog.DiscardHandler), Deadline: 1500 * time.Millisecond}
+	p.Freshness = func(k namespace.Kind) time.Duration {
+		if k == namespace.MultiDC {
+			return 0
+		}
+		return time.Nanosecond
+	}
 	upstream, err := registry.NewSource(registry.SourceConfig{URL: r.hub.URL()})
 	if err != nil {
 		t.Fatal(err)

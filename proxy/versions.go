@@ -47,9 +47,9 @@ func (h *Handler) newVersions(ctx context.Context) {
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
 	h.underway = push.NewUnderway(h.cfg.Now)
 	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: h.versionedProjects, OwnsTags: h.cfg.OwnsTags, Complete: func() bool { return h.announcer.Complete() },
-		Settled: fetch.Settled, Publish: len(h.routes.Peers) > 0, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
-	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
+		Settled: fetch.Settled, Publish: func() bool { return len(h.routes.Peers()) > 0 }, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
+	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers(), Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
 		Manifest: func(d digest.Digest) []byte {
 			body, err := h.fetch.Read(d)
@@ -250,7 +250,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 			return tags.Found{}, errDeleted()
 		}
 		found, err := h.fetch.Manifest(ctx, q, old)
-		if err == nil && !q.Want.Known() && len(h.routes.Peers) > 0 {
+		if err == nil && !q.Want.Known() && len(h.routes.Peers()) > 0 {
 			if d := h.versions.Instead(key, found.Entry.Digest); d != "" {
 				if shown, err := h.fetch.Manifest(ctx, q.By(d), tags.Entry{}); err == nil {
 					return shown, nil

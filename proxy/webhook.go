@@ -60,7 +60,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	if r.http.Method != http.MethodPost {
 		return registry.Errorf(registry.CodeUnsupported, "a webhook is a POST")
 	}
-	if h.cfg.WebhookSecrets == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
+	if h.live.Load().WebhookSecrets == nil || !strings.HasPrefix(r.http.Header.Get("Authorization"), "Bearer ") { // its body is not read first
 		return h.refuseWebhook()
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookDeadline)) //nolint:errcheck // a writer of a test has none
@@ -101,11 +101,12 @@ func (h *Handler) refuseWebhook() error {
 // secret is the project's own: its administrators can read it.
 func (h *Handler) webhookMay(r *http.Request, repo string) bool {
 	project, _, ok := strings.Cut(repo, "/")
-	if !ok || h.cfg.WebhookSecrets == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
+	secrets := h.live.Load().WebhookSecrets
+	if !ok || secrets == nil || h.namespaces.Of(project).Kind != namespace.MultiDC {
 		return false
 	}
 	shown := []byte(r.Header.Get("Authorization"))
-	return slices.ContainsFunc(h.cfg.WebhookSecrets(project), func(secret string) bool {
+	return slices.ContainsFunc(secrets(project), func(secret string) bool {
 		return secret != "" && subtle.ConstantTimeCompare(shown, []byte("Bearer "+secret)) == 1
 	})
 }
@@ -198,7 +199,8 @@ const jobService = "harbor-jobservice"
 // isMachine reports whether an event's operator is no client: a replication, a
 // retention, a proxy cache, or an edge.
 func (h *Handler) isMachine(operator string) bool {
-	return operator == jobService || operator == "harbor#proxy-cache-service" || h.cfg.Machine != nil && h.cfg.Machine(operator)
+	machine := h.live.Load().Machine
+	return operator == jobService || operator == "harbor#proxy-cache-service" || machine != nil && machine(operator)
 }
 
 // overtaken reports whether a digest's delete is known already, or was followed by a push

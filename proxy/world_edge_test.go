@@ -122,11 +122,11 @@ func (e *memEdge) assemble(t *testing.T, l *edgeLife, now func() time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := proxy.Config{Datacenter: e.name, OwnRobot: true, State: l.state, Store: l.store, Log: log, Deadline: 1500 * time.Millisecond,
-		Namespaces:     []namespace.Namespace{{Project: worldProject, Kind: namespace.MultiDC}},
-		WebhookSecrets: func(string) []string { return []string{worldWebhookSecret} },
-		Machine:        func(account string) bool { return account == syncRobot || account == "robot$edge" },
-		Now:            now}
+	c := proxy.Config{Datacenter: e.name, State: l.state, Store: l.store, Log: log, Deadline: 1500 * time.Millisecond,
+		Settings: proxy.Settings{Namespaces: []namespace.Namespace{{Project: worldProject, Kind: namespace.MultiDC}},
+			WebhookSecrets: func(string) []string { return []string{worldWebhookSecret} },
+			Machine:        func(account string) bool { return account == syncRobot || account == "robot$edge" }},
+		Now: now}
 	if c.Keys = peerKeys; w.cfg.certificates { // for clocks that differ by more than the key allows
 		c.PeerRoots = w.roots
 	}

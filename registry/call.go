@@ -13,7 +13,7 @@ var ErrNoCredentials = errors.New("the source has no credentials")
 
 // Anonymous reports whether the source has no credentials.
 func (s *Source) Anonymous() bool {
-	auth, err := s.auth.Authorization()
+	auth, err := s.client.Load().auth.Authorization()
 	return err != nil || auth.Username == ""
 }
 
@@ -36,6 +36,10 @@ type Call struct {
 // it is, its body still to be closed. ErrNoCredentials where the source has none; every
 // other error means that there was no answer: code UNAVAILABLE.
 func (s *Source) Call(ctx context.Context, c Call) (*http.Response, error) {
+	return s.client.Load().call(ctx, c)
+}
+
+func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
 	auth, err := s.auth.Authorization()
 	if err != nil || auth.Username == "" {
 		return nil, ErrNoCredentials

@@ -39,12 +39,9 @@ type SourceConfig struct {
 	Trusted bool // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
 }
 
-// Source is a client for one registry that content may be fetched from: a
-// Harbor, a peer or an upstream. It answers the registry's challenges itself
-// (go-containerregistry's transport), sends its credentials to the registry and
-// to a token realm of the registry's own domain only, asks for no encoding but
-// identity, and follows redirects to storage without them. Safe for concurrent use.
-type Source struct {
+// client is a Source as one configuration has it.
+type client struct {
+	made    SourceConfig
 	url     *url.URL
 	prefix  string
 	auth    authn.Authenticator
@@ -82,13 +79,12 @@ const (
 	retryUnavailable = 5 * time.Second
 )
 
-// NewSource checks the configuration; it sends nothing.
-func NewSource(cfg SourceConfig) (*Source, error) {
+func newClient(cfg SourceConfig) (*client, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
 	}
-	s := &Source{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -142,7 +138,7 @@ func newTransport(control func(network, address string, _ syscall.RawConn) error
 // keepOutside keeps redirects out of the datacenter: a registry outside the
 // fleet is not to choose what inside it the edge talks to. The proxy on the way
 // may be inside; behind it only addresses can be judged, names are its own to resolve.
-func (s *Source) keepOutside(t *http.Transport) {
+func (s *client) keepOutside(t *http.Transport) {
 	var proxies sync.Map // by host:port
 	proxyOf, direct := t.Proxy, t.DialContext
 	t.Proxy = func(req *http.Request) (*url.URL, error) {
@@ -173,7 +169,7 @@ func (s *Source) keepOutside(t *http.Transport) {
 	}
 }
 
-func (s *Source) refusedPrivate(address string) error {
+func (s *client) refusedPrivate(address string) error {
 	return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
 }
 
@@ -186,17 +182,6 @@ func isPrivate(ip netip.Addr) bool {
 	return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
 }
 
-// URL is the source's own: scheme and host.
-func (s *Source) URL() *url.URL { return &url.URL{Scheme: s.url.Scheme, Host: s.url.Host} }
-
-// Transport is the connection pool to the source, without authentication: for
-// passing a client's request on with the client's own credentials.
-func (s *Source) Transport() http.RoundTripper { return s.passing }
-
-// Single makes a connection for each request, and closes it: what comes of its handshake is
-// how things are now. As Transport, it has no authentication.
-func (s *Source) Single() http.RoundTripper { return s.single }
-
 // byEndPoint waits longer for the answers to what is sent into an upload session.
 type byEndPoint struct{ others, uploads http.RoundTripper }
 
@@ -208,11 +193,8 @@ func (b *byEndPoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.others.RoundTrip(req)
 }
 
-// Do sends a read and returns the answer, whatever its status, its body still
-// to be closed. header is sent along; when it carries Authorization that is
-// what authenticates the request, else the source's own credentials do. An
-// error means that there was no answer: code UNAVAILABLE.
-func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
+// do is Source.Do.
+func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
 	u := *s.url
 	u.Path = s.prefix + r.Path()
 	u.RawQuery = r.Query.Encode()
@@ -243,15 +225,13 @@ func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.R
 	return resp, nil
 }
 
-// CloseIdleConnections closes the connections that no request uses. Those of a source
-// that has not answered may be dead, and the next request would wait on one in vain.
-func (s *Source) CloseIdleConnections() {
+func (s *client) closeIdle() {
 	for _, pool := range s.pools {
 		pool.CloseIdleConnections()
 	}
 }
 
-func (s *Source) unavailable(cause error) error {
+func (s *client) unavailable(cause error) error {
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e
@@ -260,7 +240,7 @@ func (s *Source) unavailable(cause error) error {
 // transportFor returns the authenticated transport of one repo. One that grows
 // old is used while its successor is made: nobody waits for a new token as long as
 // the repo is asked for.
-func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripper, error) {
+func (s *client) transportFor(ctx context.Context, repo string) (http.RoundTripper, error) {
 	if s.auth == authn.Anonymous && repo == "" {
 		return s.base, nil
 	}
@@ -300,7 +280,7 @@ func (s *Source) transportFor(ctx context.Context, repo string) (http.RoundTripp
 
 // handshake asks the registry how it wants to be asked, and gets a token for one
 // repo. It belongs to nobody's request: all who wait share it.
-func (s *Source) handshake(ctx context.Context, repo string) (http.RoundTripper, error) {
+func (s *client) handshake(ctx context.Context, repo string) (http.RoundTripper, error) {
 	ctx, cancel := context.WithTimeout(ctx, tokenDeadline)
 	defer cancel()
 	reg, err := name.NewRegistry(s.url.Host, name.Insecure)
@@ -316,7 +296,7 @@ func (s *Source) handshake(ctx context.Context, repo string) (http.RoundTripper,
 
 // follow sends the request and goes after redirects: within the source's own
 // host as it is, elsewhere (object storage) without credentials.
-func (s *Source) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
 	for range maxRedirects {
 		resp, err := rt.RoundTrip(req)
 		if err != nil {

@@ -30,6 +30,9 @@ own store; everything else, pushes and the portal among it, is passed to Harbor.
 It listens where the fleet file says: clients on edge.listen, Prometheus on
 edge.metrics, operators on edge.admin.
 
+The fleet file, and the files that it refers to, are read again when they change
+and at SIGHUP; a broken one changes nothing. What needs a restart is said.
+
 The log is JSON on stderr, a line a request. As it starts, it looks at what it needs
 (Harbor, its robot, the certificate, the disk) and logs what is wrong, without waiting
 for that; with --strict it waits, and does not start with a fault. SIGTERM or Ctrl-C drains: health
@@ -51,7 +54,7 @@ requests in flight are finished and the process ends.`,
 			if err != nil {
 				return fmt.Errorf("start edge: %w", err)
 			}
-			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{Fleet: f, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
 			if err != nil {
 				looked(time.Second)
 				return fmt.Errorf("start edge: %w", err)
@@ -61,7 +64,7 @@ requests in flight are finished and the process ends.`,
 			for _, s := range edge.Servers {
 				log.Info("listening", "listener", s.Name, "address", s.Listener.Addr().String(), "tls", s.TLS != nil)
 			}
-			return edge.Daemon.Run(cmd.Context(), edge.Servers...)
+			return edge.Run(cmd.Context())
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")

@@ -29,7 +29,8 @@ does. It asks the datacenters' edges for their health.
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
 Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.key, the
 fleet's other name servers on gslb.peers. The fleet file, the topology and
-the geographic database are read again when they change; a broken one changes nothing.
+the geographic database are read again when they change and at SIGHUP; a broken one
+changes nothing.
 
 The log is JSON on stderr. As it starts, it looks at what it needs and logs what is
 wrong, without waiting for that; with --strict it waits, and does not start with a fault.`,

@@ -44,7 +44,7 @@ func TestPurgeRemovesABlobFromTheEdgeOfThisMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	proxy.New(t.Context(), proxy.Config{Harbor: harbor, Store: blobs, Log: slog.New(slog.DiscardHandler)}).Admin(mux)
+	proxy.New(t.Context(), proxy.Config{Settings: proxy.Settings{Harbor: harbor}, Store: blobs, Log: slog.New(slog.DiscardHandler)}).Admin(mux)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

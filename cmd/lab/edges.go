@@ -11,7 +11,6 @@ import (
 
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/daemon"
-	"example.org/breakwater/internal/fleet"
 )
 
 // edgeRun is an edge from its start to its end. One that broke is followed by another.
@@ -42,7 +41,7 @@ func (l *running) startDatacenter(i int) error {
 	}
 	level := new(slog.LevelVar)
 	log := newLog(l.lines, places[i].name, level)
-	go daemon.Watch(l.ctx, func() { // name servers take what is changed while they run
+	go daemon.Watch(l.ctx, func() { // its daemons take what is changed while they run
 		if err := l.writeLinked(i); err != nil {
 			log.Warn("fleet file not read again", "err", err.Error())
 		}
@@ -71,14 +70,11 @@ func (l *running) writeLinked(i int) error {
 }
 
 func (l *running) startEdge(i int) error {
-	f, err := fleet.ReadFile(l.file(i, linkedName))
-	if err != nil {
-		return err
-	}
 	e := &edgeRun{ended: make(chan struct{})}
 	e.ctx, e.end = context.WithCancel(l.ctx)
 	level := new(slog.LevelVar)
-	e.Edge, err = wire.NewEdge(e.ctx, wire.EdgeConfig{Fleet: f, Datacenter: places[i].name, Version: daemon.Version(), Log: newLog(l.lines, places[i].name, level), Level: level})
+	var err error
+	e.Edge, err = wire.NewEdge(e.ctx, wire.EdgeConfig{File: l.file(i, linkedName), Datacenter: places[i].name, Version: daemon.Version(), Log: newLog(l.lines, places[i].name, level), Level: level})
 	if err != nil {
 		e.end()
 		return err
@@ -104,7 +100,7 @@ func (l *running) serve() error {
 func (l *running) serveEdge(e *edgeRun) {
 	l.group.Go(func() error {
 		defer close(e.ended)
-		return e.Daemon.Run(e.ctx, e.Servers...)
+		return e.Run(e.ctx)
 	})
 }
 

@@ -168,8 +168,8 @@ func TestChartLetsPodsFinish(t *testing.T) {
 	t.Fatal("there are no pods")
 }
 
-// Another fleet file is new edges, which do not read it again; name servers do, and stay but for what they read at their start.
-func TestChartRollsWhatDoesNotRead(t *testing.T) {
+// Another fleet file is no new pods: edges and name servers read it again, and roll for what they read at their start alone.
+func TestChartRollsForWhatIsReadAtTheStart(t *testing.T) {
 	pods := func(set string) map[string]string {
 		rendered, err := render(t, trial.Client(t, "helm"), "breakwater", "bw", "--values", "testdata/gateway.yaml", "--set", set)
 		if err != nil {
@@ -185,9 +185,12 @@ func TestChartRollsWhatDoesNotRead(t *testing.T) {
 	}
 	before := pods("fleet.gslb.ttl=60s")
 	for set, want := range map[string]map[string]bool{ // by container: another pod
-		"fleet.gslb.ttl=61s":           {"edge": true, "gslb": false, "provision": false},
-		"fleet.gslb.rate_limit=9":      {"edge": true, "gslb": true, "provision": false},
-		"fleet.gslb.metrics=:9999":     {"edge": true, "gslb": true, "provision": false},
+		"fleet.gslb.ttl=61s":           {"edge": false, "gslb": false, "provision": false},
+		"fleet.gslb.rate_limit=9":      {"edge": false, "gslb": true, "provision": false},
+		"fleet.gslb.metrics=:9999":     {"edge": false, "gslb": true, "provision": false},
+		"fleet.edge.outage_grace=2h":   {"edge": false, "gslb": false, "provision": false},
+		"fleet.edge.metrics=:9999":     {"edge": true, "gslb": false, "provision": false},
+		"fleet.edge.store.size=7GiB":   {"edge": true, "gslb": false, "provision": false},
 		"gslb.podAnnotations.x=y":      {"edge": false, "gslb": true, "provision": false},
 		"edge.service.annotations.x=y": {"edge": false, "gslb": false, "provision": false},
 		"image.tag=1.2.3":              {"edge": true, "gslb": true, "provision": true},

@@ -18,13 +18,13 @@ type Certificate struct {
 	Now        func() time.Time // nil: time.Now
 	AskClients bool             // for a certificate of theirs, which nobody verifies here and nobody needs to have
 
-	cert, key string
-	log       *slog.Logger
+	log *slog.Logger
 
-	mu      sync.Mutex
-	current *tls.Certificate
-	changed [2]time.Time
-	looked  time.Time
+	mu        sync.Mutex
+	cert, key string
+	current   *tls.Certificate
+	changed   [2]time.Time
+	looked    time.Time
 }
 
 // LoadCertificate reads the pair once, so that a fault shows at the start.
@@ -46,10 +46,27 @@ func (c *Certificate) Config() *tls.Config {
 			return c.get(), nil
 		},
 	}
-	if c.AskClients {
-		config.ClientAuth = tls.RequestClientCert
+	asking := config.Clone()
+	asking.ClientAuth = tls.RequestClientCert
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.AskClients {
+			return asking, nil
+		}
+		return nil, nil // this one
 	}
 	return config
+}
+
+// Use has the certificate be what next is: other files, and whether clients are asked.
+func (c *Certificate) Use(next *Certificate) {
+	next.mu.Lock()
+	cert, key, current, changed, ask := next.cert, next.key, next.current, next.changed, next.AskClients
+	next.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cert, c.key, c.current, c.changed, c.AskClients = cert, key, current, changed, ask
 }
 
 // Expires is when the certificate that is served ends.

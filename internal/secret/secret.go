@@ -58,10 +58,15 @@ func (s *Store) Get(ctx context.Context, ref fleet.Ref) (string, error) {
 	return s.found[ref], nil
 }
 
+// For is a reference for a project, whose name {name} in it stands for.
+func For(ref fleet.Ref, project string) fleet.Ref {
+	ref.Path, ref.Key = strings.ReplaceAll(ref.Path, "{name}", project), strings.ReplaceAll(ref.Key, "{name}", project)
+	return ref
+}
+
 // GetFor is Get for a project, whose name {name} in the reference stands for.
 func (s *Store) GetFor(ctx context.Context, ref fleet.Ref, project string) (string, error) {
-	of := ref
-	of.Path, of.Key = strings.ReplaceAll(ref.Path, "{name}", project), strings.ReplaceAll(ref.Key, "{name}", project)
+	of := For(ref, project)
 	s.as[of] = ref
 	return s.Get(ctx, of)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/breakwater/internal/keyring"
@@ -28,7 +29,7 @@ type Grants interface {
 // outage has what the edge needs when no Harbor of the fleet answers: which credentials
 // were granted what, and when the outage began.
 type outage struct {
-	grace   time.Duration // 0: the edge remembers nothing and gives no tokens
+	grace   atomic.Int64 // a time.Duration; 0: the edge remembers nothing and gives no tokens
 	now     func() time.Time
 	keys    *keyring.Ring // of the edges' own tokens, and of the hashes of credentials
 	recent  *recent       // when Harbor granted a key
@@ -48,7 +49,8 @@ const (
 
 // newOutage returns what is known of an outage that a process before has seen.
 func newOutage(cfg Config) (*outage, error) {
-	o := &outage{grace: cfg.OutageGrace, now: cfg.Now, keys: cfg.Keys, lasting: cfg.Grants}
+	o := &outage{now: cfg.Now, keys: cfg.Keys, lasting: cfg.Grants}
+	o.grace.Store(int64(cfg.OutageGrace))
 	if o.keys == nil { // no other edge knows this secret, and the next process has another
 		var err error
 		if o.keys, err = keyring.New(rand.Text()+rand.Text(), ""); err != nil {
@@ -122,6 +124,9 @@ func (o *outage) revoke(keys []string) {
 	}
 }
 
+// UseGrace replaces Config.OutageGrace.
+func (c *Checker) UseGrace(grace time.Duration) { c.outage.grace.Store(int64(grace)) }
+
 // Login stands in a list of repos for the permission to log in, which needs no repo.
 const Login = ""
 
@@ -129,7 +134,7 @@ const Login = ""
 // from the repos in given, and from no other repo in asked.
 func (c *Checker) Learn(authorization string, asked []string, given []string) {
 	o := c.outage
-	if o.grace == 0 {
+	if o.grace.Load() == 0 {
 		return
 	}
 	client := o.client(authorization)
@@ -159,7 +164,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 // grantFor, in the project that Harbor had last.
 func (c *Checker) Remembered(authorization string, asked []string) (given []string) {
 	for _, repo := range asked {
-		if c.outage.grace > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantsOf(authorization, repo)) {
+		if c.outage.grace.Load() > 0 && (repo == Login || c.Project(repo) != 0) && c.outage.granted(c.grantsOf(authorization, repo)) {
 			given = append(given, repo)
 		}
 	}
@@ -189,5 +194,5 @@ func (c *Checker) InGrace() bool {
 			o.lasting.Grant(outageRecord, o.since)
 		}
 	}
-	return o.now().Sub(o.since) < o.grace
+	return o.now().Sub(o.since) < time.Duration(o.grace.Load())
 }

@@ -230,7 +230,7 @@ func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time) s
 
 // Watch looks at the projects that were asked for, and at those of the names, once an hour:
 // when an outage begins it is known which projects they are, though nobody came for a day.
-func (c *Checker) Watch(ctx context.Context, names []string) {
+func (c *Checker) Watch(ctx context.Context, names func() []string) {
 	tick := time.NewTicker(projectWatch)
 	defer tick.Stop()
 	for {
@@ -239,7 +239,7 @@ func (c *Checker) Watch(ctx context.Context, names []string) {
 		case <-ctx.Done():
 			return
 		}
-		for _, name := range append(c.projects.seen.Keys(), names...) {
+		for _, name := range append(c.projects.seen.Keys(), names()...) {
 			c.Look(ctx, name)
 		}
 	}

@@ -139,7 +139,7 @@ func TestProjectsAreLookedAtThoughNobodyComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		go check.Watch(ctx, []string{"declared"})
+		go check.Watch(ctx, func() []string { return []string{"declared"} })
 		check.Look(t.Context(), "used/x")
 		time.Sleep(72 * time.Hour)
 		down.Store(true)

@@ -128,13 +128,17 @@ func (c *Checker) verify(raw string) (verified, error) {
 	return token, err
 }
 
-// UseKeys replaces the Verifier's keys. Every token is verified again by the new keys.
+// UseKeys replaces the Verifier's keys. Every token is verified again by the new keys, or
+// without any is shown to the local Harbor.
 func (c *Checker) UseKeys(keys []*rsa.PublicKey) {
-	next := registry.Verifier{Keys: keys}
+	next := &registry.Verifier{Keys: keys}
 	if before := c.keys.Load(); before != nil {
 		next.Now = before.Now
 	}
-	c.keys.Store(&next)
+	if len(keys) == 0 {
+		next = nil
+	}
+	c.keys.Store(next)
 	c.tokens.Purge()
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -21,7 +22,7 @@ import (
 // Config is what an Announcer needs.
 type Config struct {
 	Ledger *version.Ledger
-	Peers  []*source.Source
+	Peers  []*source.Source // at the start
 	// Takes reports whether a reference is one that edges tell each other of: a tag or
 	// digest of a multi-dc- project's repo.
 	Takes func(version.Key) bool
@@ -43,10 +44,12 @@ type Config struct {
 // Announcer speaks for one edge. Safe for concurrent use.
 type Announcer struct {
 	cfg     Config
-	senders []*sender
+	senders atomic.Pointer[[]*sender]
 	metrics *metrics
+	telling sync.WaitGroup
 
 	mu      sync.Mutex
+	ctx     context.Context       // of Run, while it runs
 	pending map[version.Key]claim // announced here, and not yet known to be served
 	spoke   map[string]time.Time  // when a datacenter's edge spoke last
 	wake    chan struct{}
@@ -71,28 +74,63 @@ func New(cfg Config) *Announcer {
 		cfg.Pace = time.Second
 	}
 	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, hearing: map[string]*sync.Mutex{}, wake: make(chan struct{}, 1)}
-	for _, p := range cfg.Peers {
-		a.senders = append(a.senders, newSender(a, p))
-		a.spoke[p.Datacenter] = time.Now()
-		a.hearing[p.Datacenter] = &sync.Mutex{}
-	}
+	a.senders.Store(&[]*sender{})
+	a.Use(cfg.Peers)
 	a.metrics = newMetrics(cfg.Metrics, a)
 	return a
 }
 
+// Use replaces the peers. One that stays goes on as before; one that is new is told from the
+// log, as far as it has not heard; one that is left out is told no more.
+func (a *Announcer) Use(peers []*source.Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left, next := *a.senders.Load(), []*sender{}
+	for _, p := range peers {
+		if at := slices.IndexFunc(left, func(s *sender) bool { return s.to == p }); at >= 0 {
+			next = append(next, left[at])
+			left = slices.Delete(slices.Clone(left), at, at+1)
+			continue
+		}
+		s := newSender(a, p)
+		a.spoke[p.Datacenter], a.hearing[p.Datacenter] = time.Now(), &sync.Mutex{}
+		a.begin(s)
+		next = append(next, s)
+	}
+	for _, s := range left {
+		s.end()
+	}
+	a.senders.Store(&next)
+}
+
+// begin has a peer told, once Run has begun; a.mu is held.
+func (a *Announcer) begin(s *sender) {
+	if a.ctx == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(a.ctx)
+	a.telling.Go(func() { s.run(ctx) })
+}
+
 // Run tells the peers what is new, and verifies what they tell, until ctx ends.
 func (a *Announcer) Run(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, s := range a.senders {
-		all.Go(func() { s.run(ctx) })
+	a.mu.Lock()
+	a.ctx = ctx
+	for _, s := range *a.senders.Load() {
+		a.begin(s)
 	}
+	a.mu.Unlock()
 	a.verify(ctx)
-	all.Wait()
+	a.mu.Lock()
+	a.ctx = nil // nobody begins any more
+	a.mu.Unlock()
+	a.telling.Wait()
 }
 
 // Changed is to be called when the ledger has a new record of this edge's own.
 func (a *Announcer) Changed() {
-	for _, s := range a.senders {
+	for _, s := range *a.senders.Load() {
 		poke(s.wake)
 	}
 }
@@ -104,7 +142,7 @@ func (a *Announcer) Acknowledged(ctx context.Context) []string {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	done := []string{}
-	for _, s := range a.senders {
+	for _, s := range *a.senders.Load() {
 		all.Go(func() {
 			if s.reached(ctx, last) {
 				mu.Lock()
@@ -127,7 +165,7 @@ type Backlog struct {
 
 // Backlogs are those of all peers. Neither they nor the disk are asked.
 func (a *Announcer) Backlogs() (all []Backlog) {
-	for _, s := range a.senders {
+	for _, s := range *a.senders.Load() {
 		s.mu.Lock()
 		all = append(all, Backlog{s.to.Datacenter, s.last - min(s.last, s.heard), s.level})
 		s.mu.Unlock()

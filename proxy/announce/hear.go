@@ -49,7 +49,10 @@ const (
 // edge has heard of the peer's log: position says how far that is. A record that is taken counts
 // from now on, and is taken back where the peer turns out not to serve it.
 func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
-	if one := a.hearing[from]; one != nil { // a peer sends several at once
+	a.mu.Lock()
+	one := a.hearing[from]
+	a.mu.Unlock()
+	if one != nil { // a peer sends several at once
 		one.Lock()
 		defer one.Unlock()
 	}
@@ -103,7 +106,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 
 // noteHeard takes note of who speaks: it can be reached again.
 func (a *Announcer) noteHeard(from string) {
-	for _, s := range a.senders {
+	for _, s := range *a.senders.Load() {
 		if s.to.Datacenter == from && s.isFailing() {
 			poke(s.back)
 		}
@@ -118,9 +121,9 @@ func (a *Announcer) silent() (all []string) {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, p := range a.cfg.Peers {
-		if now.Sub(a.spoke[p.Datacenter]) > silentAfter*a.cfg.Pace {
-			all = append(all, p.Datacenter)
+	for _, s := range *a.senders.Load() {
+		if dc := s.to.Datacenter; now.Sub(a.spoke[dc]) > silentAfter*a.cfg.Pace {
+			all = append(all, dc)
 		}
 	}
 	return all
@@ -271,7 +274,8 @@ func (a *Announcer) done(key version.Key) {
 // edge is whom to ask about a claim: the edge that said so or, where that is none of the
 // fleet any more, the one that made the version.
 func (a *Announcer) edge(c claim) (found *source.Source) {
-	for _, p := range a.cfg.Peers {
+	for _, s := range *a.senders.Load() {
+		p := s.to
 		switch p.Datacenter {
 		case c.by:
 			return p

@@ -35,7 +35,7 @@ func (m *metrics) heardRecords(result string, n int) {
 // behind is how much the peer that is behind most has not heard.
 func (a *Announcer) behind() (most float64) {
 	_, _, last := a.cfg.Ledger.Since(0, 0)
-	for _, s := range a.senders {
+	for _, s := range *a.senders.Load() {
 		s.mu.Lock()
 		most = max(most, float64(last-min(last, s.heard)))
 		s.mu.Unlock()

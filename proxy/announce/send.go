@@ -40,10 +40,12 @@ const maxAnswer = 4 << 10
 
 // sender tells one peer.
 type sender struct {
-	a    *Announcer
-	to   *source.Source
-	wake chan struct{}
-	back chan struct{} // the peer has spoken: it can be reached again
+	a  *Announcer
+	to *source.Source
+
+	cancel context.CancelFunc // of run; nil: it has not begun
+	wake   chan struct{}
+	back   chan struct{} // the peer has spoken: it can be reached again
 
 	mu      sync.Mutex
 	asked   bool          // the peer has said how far it has heard
@@ -58,6 +60,14 @@ type sender struct {
 
 func newSender(a *Announcer, to *source.Source) *sender {
 	return &sender{a: a, to: to, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
+}
+
+// end tells the peer no more. Nobody waits for it.
+func (s *sender) end() {
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.note(func() { s.failing = true })
 }
 
 // reached waits until the peer has heard up to a position. It gives up at once where the

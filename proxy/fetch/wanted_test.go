@@ -169,7 +169,7 @@ func TestElsewhere(t *testing.T) {
 	if found, err := w.Elsewhere(t.Context(), tagOf(demo)); err != nil || found.Entry.Digest != d || !found.Stale {
 		t.Errorf("%+v, %v", found, err)
 	}
-	w.Routes.Peers = nil
+	w.Routes.Use(nil, nil)
 	if _, err := w.Elsewhere(t.Context(), tagOf(demo)); !outcome.IsNo(err) {
 		t.Errorf("without a peer: %v", err)
 	}
@@ -207,7 +207,7 @@ func TestWhatAPeerServes(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.mad1.Say("/v2/"+demo+"/manifests/"+c.reference, c.answer)
-		got, err := w.Served(t.Context(), w.Routes.Peers[0], version.Key{Repo: demo, Reference: c.reference}, table.Of("multi-dc-demo"))
+		got, err := w.Served(t.Context(), w.Routes.Peers()[0], version.Key{Repo: demo, Reference: c.reference}, table.Of("multi-dc-demo"))
 		if status(err) != c.status || err == nil && (got.Digest != c.want.Digest || got.Version != c.want.Version || got.MediaType != c.want.MediaType && c.kept) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

@@ -46,7 +46,7 @@ type Config struct {
 	OwnsTags func(project string) bool
 	// Settled is the age at which what Harbor lacks may have been removed by its retention.
 	Settled time.Duration
-	Publish bool          // there are other datacenters: their Harbors are to get the content
+	Publish func() bool   // there are other datacenters: their Harbors are to get the content
 	Pace    time.Duration // before the first retry, and a part of all other times; 0: 1 s
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -107,7 +107,7 @@ func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
 		delete(f.tasks, key)
 		return
 	}
-	t := &task{version: r.Version, publish: own && f.cfg.Publish && !r.Deleted()}
+	t := &task{version: r.Version, publish: own && f.cfg.Publish() && !r.Deleted()}
 	wait := time.Duration(0)
 	if t.publish { // what is deleted at once, as by tests, goes nowhere
 		wait = f.cfg.Pace

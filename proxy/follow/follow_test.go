@@ -291,7 +291,7 @@ func TestAnOwnPushIsPublished(t *testing.T) {
 	for name, publish := range map[string]bool{"a fleet": true, "one datacenter": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite(t, func(cfg *follow.Config) { cfg.Publish = publish })
+				s := newSite(t, func(cfg *follow.Config) { cfg.Publish = func() bool { return publish } })
 				d := s.pushed("v1", "one")
 				pass(24 * time.Hour)
 				var want []string

@@ -108,7 +108,7 @@ func TestWhatHarborsAPIDoesNotSay(t *testing.T) {
 // What has been forgotten is followed no more, and what is settled is looked at seldom.
 func TestHowOftenIsLooked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, func(c *follow.Config) { c.Publish = false })
+		s := newSite(t, func(c *follow.Config) { c.Publish = func() bool { return false } })
 		s.pushed("v1", "one")
 		pass(24 * time.Hour)
 		s.harbor.do(func() {

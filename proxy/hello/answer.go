@@ -11,12 +11,13 @@ import (
 // know it says why, the time, and which datacenter's edge it is: its health says that too.
 func (n *Neighbors) Answer(w http.ResponseWriter, r *http.Request) error {
 	h := peer.Hello{Datacenter: n.cfg.Datacenter, Time: n.cfg.Now().UTC()}
-	_, refusal := n.cfg.Trust.Judge(r)
+	trust := n.Trust()
+	_, refusal := trust.Judge(r)
 	status := http.StatusOK
 	if refusal != nil {
 		status, h.Refused, h.Why = http.StatusForbidden, refusal.Kind, refusal.Says
 	} else {
-		h.Version, h.Keys, h.Sees = n.cfg.Version, n.cfg.Trust.Key.IDs(), map[string]string{}
+		h.Version, h.Keys, h.Sees = n.cfg.Version, trust.Key.IDs(), map[string]string{}
 		for _, v := range n.Views() {
 			h.Sees[v.Datacenter] = string(v.State)
 		}

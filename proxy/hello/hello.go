@@ -59,9 +59,9 @@ type View struct {
 
 // Config is what Neighbors need.
 type Config struct {
-	Datacenter string // this edge's
-	Version    string // of this program
-	Trust      peer.Trust
+	Datacenter string     // this edge's
+	Version    string     // of this program
+	Trust      peer.Trust // at the start
 	Now        func() time.Time
 	Pace       time.Duration // before a second question where the first had no answer, and a part of all other times; 0: 1 s
 	Log        *slog.Logger
@@ -71,15 +71,22 @@ type Config struct {
 // Neighbors are the peers of one edge. Safe for concurrent use.
 type Neighbors struct {
 	cfg     Config
-	all     []*neighbor // nearest first
 	metrics *metrics
+	asking  sync.WaitGroup
+
+	mu    sync.Mutex
+	ctx   context.Context // of Run, while it runs
+	trust peer.Trust
+	all   []*neighbor // nearest first
 }
 
 type neighbor struct {
 	peer.Peer
 	show func(http.Header) error // nil: the edge's certificate does
+	end  context.CancelFunc      // nil: it is not asked yet
 
 	mu     sync.Mutex
+	gone   bool // it is no peer any more
 	view   View
 	missed int // questions in a row that had no answer
 }
@@ -90,24 +97,70 @@ func New(cfg Config) *Neighbors {
 		cfg.Pace = time.Second
 	}
 	n := &Neighbors{cfg: cfg, metrics: newMetrics(cfg.Metrics)}
-	if cfg.Trust.Key == nil && cfg.Trust.Roots == nil {
-		return n
-	}
-	for _, p := range cfg.Trust.Peers {
-		one := &neighbor{Peer: p, show: cfg.Trust.Key.Shows(p.Datacenter), view: View{Datacenter: p.Datacenter, State: Unknown}}
-		n.metrics.is(one.view)
-		n.all = append(n.all, one)
-	}
+	n.Use(cfg.Trust)
 	return n
+}
+
+// Use replaces whom the edge trusts. A peer that stays is seen as before, one that is left
+// out is asked no more.
+func (n *Neighbors) Use(trust peer.Trust) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	left := slices.Clone(n.all)
+	n.trust, n.all = trust, nil
+	if trust.Key != nil || trust.Roots != nil {
+		for _, p := range trust.Peers {
+			if at := slices.IndexFunc(left, func(old *neighbor) bool { return old.Peer == p }); at >= 0 {
+				n.all, left = append(n.all, left[at]), slices.Delete(left, at, at+1)
+				continue
+			}
+			one := &neighbor{Peer: p, show: trust.Key.Shows(p.Datacenter), view: View{Datacenter: p.Datacenter, State: Unknown}}
+			n.metrics.is(one.view)
+			n.all = append(n.all, one)
+			n.begin(one)
+		}
+	}
+	for _, p := range left {
+		if p.end != nil {
+			p.end()
+		}
+		p.mu.Lock()
+		p.gone = true
+		n.metrics.forget(p.Datacenter)
+		p.mu.Unlock()
+	}
+}
+
+// Trust tells other edges' requests from everybody else's.
+func (n *Neighbors) Trust() peer.Trust {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.trust
+}
+
+// begin has a peer asked, while Run runs; n.mu is held.
+func (n *Neighbors) begin(p *neighbor) {
+	if n.ctx == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, p.end = context.WithCancel(n.ctx)
+	n.asking.Go(func() { n.keep(ctx, p) })
 }
 
 // Run asks the peers until ctx ends.
 func (n *Neighbors) Run(ctx context.Context) {
-	var all sync.WaitGroup
+	n.mu.Lock()
+	n.ctx = ctx
 	for _, p := range n.all {
-		all.Go(func() { n.keep(ctx, p) })
+		n.begin(p)
 	}
-	all.Wait()
+	n.mu.Unlock()
+	<-ctx.Done()
+	n.mu.Lock()
+	n.ctx = nil // nobody begins any more
+	n.mu.Unlock()
+	n.asking.Wait()
 }
 
 // keep asks one peer again and again.
@@ -135,6 +188,10 @@ func (n *Neighbors) keep(ctx context.Context, p *neighbor) {
 func (n *Neighbors) note(p *neighbor, v View, answered bool) (missed int) {
 	p.mu.Lock()
 	before := p.view
+	if p.gone {
+		p.mu.Unlock()
+		return 0
+	}
 	if answered {
 		p.missed = 0
 	} else if p.missed++; p.missed == 1 {
@@ -161,8 +218,11 @@ func (n *Neighbors) note(p *neighbor, v View, answered bool) (missed int) {
 
 // Views are how this edge sees its peers, nearest first.
 func (n *Neighbors) Views() []View {
-	views := make([]View, len(n.all))
-	for i, p := range n.all {
+	n.mu.Lock()
+	all := n.all
+	n.mu.Unlock()
+	views := make([]View, len(all))
+	for i, p := range all {
 		p.mu.Lock()
 		views[i] = p.view
 		p.mu.Unlock()

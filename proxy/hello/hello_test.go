@@ -2,6 +2,7 @@ package hello_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -324,9 +325,26 @@ func TestOneLostQuestionIsNoWarning(t *testing.T) {
 // Who trusts nobody has no neighbors, and answers nobody.
 func TestAnEdgeAlone(t *testing.T) {
 	n := hello.New(hello.Config{Datacenter: "par1", Now: time.Now, Trust: peer.Trust{Now: time.Now}, Log: slog.New(slog.DiscardHandler)})
-	n.Run(t.Context())
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	n.Run(ctx)
 	w := httptest.NewRecorder()
 	if err := n.Answer(w, httptest.NewRequest(http.MethodGet, peer.HelloPath, nil)); err != nil || w.Code != http.StatusForbidden || len(n.Views()) > 0 {
 		t.Errorf("%v, %d, %v", err, w.Code, n.Views())
 	}
+}
+
+// A peer that is left out is asked no more, and in no metric; one that is added is asked.
+func TestPeersAreReplaced(t *testing.T) {
+	p := started(t, false)
+	p.ok(t, "at the start")
+	trust := p.par1.Trust()
+	alone := trust
+	alone.Peers = nil
+	p.par1.Use(alone)
+	if got := p.par1.gauge("breakwater_edge_peer_state", string(hello.OK)); len(p.par1.Views()) > 0 || got != -1 {
+		t.Errorf("without peers: %v, the metric is %v", p.par1.Views(), got)
+	}
+	p.par1.Use(trust)
+	p.ok(t, "again")
 }

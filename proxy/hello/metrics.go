@@ -21,6 +21,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// forget is for a peer that is none any more.
+func (m *metrics) forget(datacenter string) {
+	for _, s := range States {
+		m.state.DeleteLabelValues(datacenter, string(s))
+	}
+	m.clock.DeleteLabelValues(datacenter)
+}
+
 func (m *metrics) is(v View) {
 	for _, s := range States {
 		value := 0.0

@@ -77,6 +77,26 @@ func TestAReplicatedImageIsFollowedBackThroughItsRules(t *testing.T) {
 	}
 }
 
+// What is declared is replaced as a whole, while it is asked.
+func TestWhatIsDeclaredIsReplaced(t *testing.T) {
+	all := table()
+	all.Use([]namespace.Namespace{{Project: "cache-ghcr", Kind: namespace.Cache, Host: "ghcr.io"}, {Project: "app", Kind: namespace.MultiDC}})
+	if got := all.Projects(); !reflect.DeepEqual(got, []string{"app", "cache-ghcr"}) {
+		t.Errorf("declared: %v", got)
+	}
+	if got := all.Projects(namespace.MultiDC); !reflect.DeepEqual(got, []string{"app"}) {
+		t.Errorf("declared, of multi-dc: %v", got)
+	}
+	if all.Of("platform").Kind != namespace.Plain || all.Of("app").Kind != namespace.MultiDC || all.Of("cache-dockerhub").DockerHub {
+		t.Errorf("%v %v %v", all.Of("platform"), all.Of("app"), all.Of("cache-dockerhub"))
+	}
+	for host, known := range map[string]bool{"ghcr.io": true, "quay.io": false} {
+		if _, _, err := all.Mirrored(&url.URL{Path: "/v2/org/app/manifests/1", RawQuery: "ns=" + host}); (err == nil) != known {
+			t.Errorf("mirrors of %s: %v", host, err)
+		}
+	}
+}
+
 // The table of mirrors is closed: what it does not name is no registry to dial.
 func TestMirrorsMeanACache(t *testing.T) {
 	for _, c := range []struct {

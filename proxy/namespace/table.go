@@ -1,18 +1,22 @@
 package namespace
 
 import (
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/registry"
 )
 
 // Table tells which namespace a project is, and which cache a mirror's client
-// means. It does not change once it is made.
+// means. What is declared may be replaced as a whole. Safe for concurrent use.
 type Table struct {
+	entries atomic.Pointer[entries]
+}
+
+type entries struct {
 	declared map[string]Namespace // by project
 	mirrors  map[string]string    // the project of a cache, by the names that mirrors' clients have for it
 }
@@ -20,18 +24,25 @@ type Table struct {
 // NewTable makes the table of the declared namespaces. Of several caches of one registry
 // mirrors' clients mean the first.
 func NewTable(declared []Namespace) *Table {
-	t := &Table{map[string]Namespace{}, map[string]string{}}
+	t := &Table{}
+	t.Use(declared)
+	return t
+}
+
+// Use replaces what is declared.
+func (t *Table) Use(declared []Namespace) {
+	e := &entries{map[string]Namespace{}, map[string]string{}}
 	for _, ns := range declared {
-		t.declared[ns.Project] = ns
+		e.declared[ns.Project] = ns
 		if ns.Kind != Cache {
 			continue
 		}
-		t.mirrors[ns.Project] = ns.Project
-		if _, taken := t.mirrors[ns.Host]; !taken && ns.Host != "" {
-			t.mirrors[ns.Host] = ns.Project
+		e.mirrors[ns.Project] = ns.Project
+		if _, taken := e.mirrors[ns.Host]; !taken && ns.Host != "" {
+			e.mirrors[ns.Host] = ns.Project
 		}
 	}
-	return t
+	t.entries.Store(e)
 }
 
 // prefixes tell the kind of a project that the fleet file does not name, as a
@@ -41,25 +52,34 @@ var prefixes = []struct {
 	kind   Kind
 }{{naming.MultiDC, MultiDC}, {naming.Cache, Cache}, {naming.Repl, Repl}}
 
-// Projects returns the declared projects.
-func (t *Table) Projects() []string { return slices.Sorted(maps.Keys(t.declared)) }
+// Projects returns the declared projects, of the kinds or, where there are none, of all.
+func (t *Table) Projects(kinds ...Kind) (all []string) {
+	for project, ns := range t.entries.Load().declared {
+		if len(kinds) == 0 || slices.Contains(kinds, ns.Kind) {
+			all = append(all, project)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
 
 // hub are the names that Docker Hub has beside the one in images.
 var hub = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"}
 
 // CacheOf returns the cache that mirrors' clients of a registry get.
 func (t *Table) CacheOf(host string) (Namespace, bool) {
-	project, ok := t.mirrors[host]
+	e := t.entries.Load()
+	project, ok := e.mirrors[host]
 	if !ok && slices.Contains(hub, host) {
-		project, ok = t.mirrors["docker.io"]
+		project, ok = e.mirrors["docker.io"]
 	}
-	return t.declared[project], ok
+	return e.declared[project], ok
 }
 
 // Of returns the namespace of a project: the declared one, else the one that the
 // project's prefix says, else a plain one.
 func (t *Table) Of(project string) Namespace {
-	if ns, ok := t.declared[project]; ok {
+	if ns, ok := t.entries.Load().declared[project]; ok {
 		return ns
 	}
 	for _, p := range prefixes {
@@ -86,7 +106,7 @@ func (t *Table) Mirrored(u *url.URL) (_ *url.URL, ok bool, err error) {
 	default:
 		return u, false, nil
 	}
-	project, ok := t.mirrors[name]
+	project, ok := t.entries.Load().mirrors[name]
 	if !ok && first == "v2" {
 		return u, true, registry.Errorf(registry.CodeNameUnknown, "there is no cache of this registry here")
 	}

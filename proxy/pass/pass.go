@@ -45,7 +45,7 @@ func callOf(r *http.Request) *Call {
 // upgrades are let through.
 func ToHarbor(name string, harbor *registry.Source) *Proxy {
 	p := &Proxy{Name: name, Address: harbor.URL()}
-	return p.over(harbor.Transport(), p.Rewrite, p.rewriteAnswer)
+	return p.over(harbor, p.Rewrite, p.rewriteAnswer)
 }
 
 // ToPeer returns a Proxy to another datacenter's Harbor, through its edge. authorize

@@ -62,8 +62,8 @@ type Pushed struct {
 // Config is what a Pusher needs.
 type Config struct {
 	Harbor    *source.Source
-	Peers     []*source.Source // nearest first
-	Pass      *pass.Proxy      // to the local Harbor
+	Peers     func() []*source.Source // nearest first
+	Pass      *pass.Proxy             // to the local Harbor
 	Store     *store.Store
 	Access    *access.Checker
 	Manifests Manifests
@@ -76,7 +76,6 @@ type Config struct {
 // Pusher takes writes. Safe for concurrent use.
 type Pusher struct {
 	Config
-	targets  []target // the local Harbor, then the peers, nearest first
 	sessions *lru.Cache[string, *session]
 	sticky   *lru.Cache[string, sticky] // by repo
 	buffers  *share.Shares              // bytes of all manifests that are being pushed, by who pushes
@@ -91,10 +90,7 @@ const (
 
 // New returns a Pusher.
 func New(cfg Config) *Pusher {
-	p := &Pusher{Config: cfg, targets: []target{{cfg.Harbor, cfg.Pass}}, buffers: share.New(maxBuffers, maxBuffer)}
-	for _, s := range cfg.Peers {
-		p.targets = append(p.targets, toPeer(s))
-	}
+	p := &Pusher{Config: cfg, buffers: share.New(maxBuffers, maxBuffer)}
 	p.sessions, _ = lru.NewWithEvict(maxSessions, func(_ string, s *session) { go s.discard() }) // the sizes are positive: no error
 	p.sticky, _ = lru.New[string, sticky](maxSticky)
 	return p

@@ -91,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Pusher = New(Config{Harbor: harbor, Peers: []*source.Source{mad1, drp1}, Pass: pass.ToHarbor("harbor", harbor.Registry), Store: blobs, Access: checker,
+	w.Pusher = New(Config{Harbor: harbor, Peers: func() []*source.Source { return []*source.Source{mad1, drp1} }, Pass: pass.ToHarbor("harbor", harbor.Registry), Store: blobs, Access: checker,
 		Manifests: w.notes, Deadline: time.Minute, Stalled: time.Minute, Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.passed.Load())) }})
 	return w

@@ -64,13 +64,23 @@ func atPeer(location, client, datacenter string) string {
 	return client + path + query
 }
 
+// targets are the local Harbor, then the peers, nearest first.
+func (p *Pusher) targets() []target {
+	all := []target{{p.Harbor, p.Pass}}
+	for _, s := range p.Peers() {
+		all = append(all, toPeer(s))
+	}
+	return all
+}
+
 // targetsOf returns who may take the write, in the order in which they are asked. The
 // mark of an upload session is taken out of the request: it is the edge's own.
 func (p *Pusher) targetsOf(r *Request) ([]target, error) {
-	own := p.targets[:1]
+	targets := p.targets()
+	own := targets[:1]
 	query, kind := r.HTTP.URL.Query(), r.Parsed.Kind
 	if mark := query.Get(datacenterParam); mark != "" && !r.FromPeer {
-		at := slices.IndexFunc(p.targets, func(t target) bool { return t.Kind == source.Peer && t.Datacenter == mark })
+		at := slices.IndexFunc(targets, func(t target) bool { return t.Kind == source.Peer && t.Datacenter == mark })
 		if at < 0 || kind != registry.KindUpload {
 			return nil, registry.Errorf(registry.CodeBlobUploadUnknown, "there is no such upload session")
 		}
@@ -79,14 +89,14 @@ func (p *Pusher) targetsOf(r *Request) ([]target, error) {
 		u.RawQuery = query.Encode()
 		unmarked.URL = &u
 		r.HTTP = &unmarked
-		return p.targets[at : at+1], nil
+		return targets[at : at+1], nil
 	}
 	push := kind == registry.KindUploads || kind == registry.KindManifest || kind == registry.KindBlob
 	if r.Namespace.Kind != namespace.MultiDC || r.FromPeer || !push || r.Parsed.Method == http.MethodDelete {
 		return own, nil
 	}
 	var up, down []target
-	for _, t := range p.targets {
+	for _, t := range targets {
 		if t.Usable() {
 			up = append(up, t)
 		} else {

@@ -41,17 +41,13 @@ func (s *Source) Suspect() {
 		return
 	}
 	s.probing = true
-	go s.probeUntilUp()
+	go s.probeUntilUp(s.turn)
 }
 
-func (s *Source) probeUntilUp() {
+// probeUntilUp probes until the source is up, or something else than it was at that turn.
+func (s *Source) probeUntilUp(turn int) {
 	for wait := probeFirst; ; wait = min(2*wait, probeLast) {
-		up := s.probe()
-		s.mu.Lock()
-		s.open, s.probed, s.probing = !up, s.Now(), !up
-		s.mu.Unlock()
-		s.Metrics.breaker(s.Name, !up)
-		if up {
+		if up := s.probe(); !s.probedAt(turn, up) || up {
 			return
 		}
 		s.Registry.CloseIdleConnections()
@@ -63,6 +59,18 @@ func (s *Source) probeUntilUp() {
 			return
 		}
 	}
+}
+
+// probedAt notes what a probe has found. false: it was of what the source was before.
+func (s *Source) probedAt(turn int, up bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn != turn {
+		return false
+	}
+	s.open, s.probed, s.probing = !up, s.Now(), !up
+	s.Metrics.breaker(s.Name, !up)
+	return true
 }
 
 // probe asks for the registry's root (GET /v2/), which needs no repo, no

@@ -42,6 +42,12 @@ func (m *Metrics) breaker(source string, open bool) {
 	m.down.WithLabelValues(source).Set(value)
 }
 
+// forget takes away what was said of how a source is doing.
+func (m *Metrics) forget(source string) {
+	m.down.DeleteLabelValues(source)
+	m.rateLeft.DeleteLabelValues(source)
+}
+
 // asked counts a request; answer is nil where there was none.
 func (m *Metrics) asked(source string, answer *http.Response) {
 	status := 0

@@ -3,6 +3,7 @@ package source
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -36,30 +37,73 @@ func AnyUsable(route []Step) bool {
 	return slices.ContainsFunc(route, func(s Step) bool { return s.Usable() })
 }
 
-// Routes knows from where each repo is read. Safe for concurrent use.
+// Routes knows from where each repo is read. The sources but Harbor may be others from one
+// moment to the next: what is asked of them is asked of what Peers and Of return then.
+// Safe for concurrent use.
 type Routes struct {
 	Harbor     *Source
-	Peers      []*Source          // nearest first
-	Upstreams  map[string]*Source // by the project of the cache
 	Namespaces *namespace.Table
 
+	others  atomic.Pointer[others]
 	holders *lru.Cache[string, string] // the name of the source that gave something last, by repo
+}
+
+// others are the sources but the local Harbor.
+type others struct {
+	peers     []*Source          // nearest first
+	upstreams map[string]*Source // by the project of the cache
 }
 
 const maxHolders = 1 << 14
 
 // NewRoutes returns the routes over the sources.
 func NewRoutes(harbor *Source, peers []*Source, upstreams map[string]*Source, namespaces *namespace.Table) *Routes {
-	r := &Routes{Harbor: harbor, Peers: peers, Upstreams: upstreams, Namespaces: namespaces}
+	r := &Routes{Harbor: harbor, Namespaces: namespaces}
+	r.others.Store(&others{peers, upstreams})
 	r.holders, _ = lru.New[string, string](maxHolders) // the size is positive: no error
 	return r
 }
 
+// Peers returns the other datacenters' edges, nearest first.
+func (r *Routes) Peers() []*Source { return r.others.Load().peers }
+
+// Use replaces the sources but Harbor, by whose clock and metrics they go. One whose name is
+// known stays, with what is known of how it is doing unless it is reached in another way now;
+// one that is left out ends. It is not to be called twice at once.
+func (r *Routes) Use(peers []Config, upstreams map[string]Config) {
+	before, known := r.others.Load(), map[string]*Source{}
+	for _, s := range append(slices.Collect(maps.Values(before.upstreams)), before.peers...) {
+		known[s.Name] = s
+	}
+	of := func(cfg Config) *Source {
+		old := known[cfg.Name]
+		if old == nil {
+			cfg.Now, cfg.Metrics = r.Harbor.Now, r.Harbor.Metrics
+			return New(r.Harbor.ctx, cfg)
+		}
+		delete(known, cfg.Name)
+		old.Use(cfg.Registry)
+		return old
+	}
+	next := &others{upstreams: map[string]*Source{}}
+	for _, cfg := range peers {
+		next.peers = append(next.peers, of(cfg))
+	}
+	for project, cfg := range upstreams {
+		next.upstreams[project] = of(cfg)
+	}
+	r.others.Store(next)
+	for _, s := range known {
+		s.end()
+	}
+}
+
 // All are the sources of all repos.
 func (r *Routes) All() []*Source {
-	all := append([]*Source{r.Harbor}, r.Peers...)
-	for _, project := range slices.Sorted(maps.Keys(r.Upstreams)) {
-		all = append(all, r.Upstreams[project])
+	now := r.others.Load()
+	all := append([]*Source{r.Harbor}, now.peers...)
+	for _, project := range slices.Sorted(maps.Keys(now.upstreams)) {
+		all = append(all, now.upstreams[project])
 	}
 	return all
 }
@@ -69,19 +113,20 @@ func (r *Routes) All() []*Source {
 // under every rule that may have brought it.
 func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
 	steps := r.Own(ns, repo)
-	for _, peer := range r.Peers {
+	now := r.others.Load()
+	for _, peer := range now.peers {
 		steps = append(steps, Step{peer, repo, ns})
 	}
 	switch ns.Kind {
 	case namespace.Cache:
-		if upstream := r.Upstreams[ns.Project]; upstream != nil {
+		if upstream := now.upstreams[ns.Project]; upstream != nil {
 			steps = append(steps, Step{upstream, ns.Image(repo), ns})
 		}
 	case namespace.Repl:
 		for _, origin := range ns.Origins(repo, tag) {
 			cache := r.Namespaces.Of(origin.Cache)
 			steps = append(steps, Step{r.Harbor, origin.Cache + "/" + origin.Image, cache})
-			if upstream := r.Upstreams[origin.Cache]; upstream != nil {
+			if upstream := now.upstreams[origin.Cache]; upstream != nil {
 				steps = append(steps, Step{upstream, origin.Image, cache})
 			}
 		}

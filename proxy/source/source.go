@@ -38,7 +38,7 @@ type Config struct {
 	Registry   *registry.Source        // its address and the edge's own credentials there
 	Show       func(http.Header) error // shows a peer, in place of credentials, that one of the fleet's edges asks; nil: nothing is shown
 	Probe      string                  // the path that a probe asks for; "": /v2/
-	Relay      bool                    // requests carry the credentials of the client that asked, in place of the edge's own
+	Relay      bool                    // where the edge has no credentials of its own there, requests carry those of the client that asked
 	Marks      http.Header             // sent with every request for content; nil: none
 	Now        func() time.Time        // nil: time.Now
 	Metrics    *Metrics                // nil: none
@@ -48,10 +48,12 @@ type Config struct {
 // Safe for concurrent use.
 type Source struct {
 	Config
-	ctx context.Context // of the probes
+	ctx    context.Context // of the probes
+	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	probing bool
+	turn    int                  // counts how often it began anew
 	open    bool                 // the circuit breaker: the last probe failed
 	paused  time.Time            // no requests until then: an upstream has had enough
 	probed  time.Time            // when the last probe ended
@@ -59,7 +61,7 @@ type Source struct {
 	answers int
 }
 
-// New returns a source. Its probes end with ctx.
+// New returns a source. Its probes end with ctx, or when Routes have it no longer.
 func New(ctx context.Context, cfg Config) *Source {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -67,14 +69,40 @@ func New(ctx context.Context, cfg Config) *Source {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	return &Source{Config: cfg, ctx: ctx}
+	s := &Source{Config: cfg}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	return s
+}
+
+// Use has the source reached as next is. Where that is another way, what was known of how
+// the source is doing is forgotten.
+func (s *Source) Use(next *registry.Source) {
+	if s.Registry.Use(next) {
+		s.forget()
+	}
+}
+
+// forget ends the probes, and what is known of how the source is doing.
+func (s *Source) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn++
+	s.probing, s.open, s.paused, s.probed, s.answers = false, false, time.Time{}, time.Time{}, 0
+	s.Metrics.forget(s.Name)
+}
+
+// end is for a source that nobody asks any more. Answers that are on their way go on.
+func (s *Source) end() {
+	s.cancel()
+	s.forget()
+	s.Registry.CloseIdleConnections()
 }
 
 // Header returns what a request for content to the source carries beside the
 // edge's own credentials. authorization is the client's.
 func (s *Source) Header(authorization string) http.Header {
 	header := http.Header{}
-	if s.Relay && authorization != "" {
+	if s.Relay && authorization != "" && s.Registry.Anonymous() {
 		header.Set("Authorization", authorization)
 	}
 	maps.Copy(header, s.Marks)

@@ -202,7 +202,8 @@ func newFixture(t *testing.T, options ...func(*token.Config)) *fixture {
 		Verifier: &registry.Verifier{Now: c.now, Keys: []*rsa.PublicKey{&f.local.key.PublicKey}}}); err != nil {
 		t.Fatal(err)
 	}
-	cfg := token.Config{Harbor: own, Health: source.NewHealth(t.Context(), own.Registry, c.now), Peers: []*source.Source{at("peer-mad1", source.Peer, f.other.URL)},
+	peers := []*source.Source{at("peer-mad1", source.Peer, f.other.URL)}
+	cfg := token.Config{Harbor: own, Health: source.NewHealth(t.Context(), own.Registry, c.now), Peers: func() []*source.Source { return peers },
 		Pass: pass.ToHarbor("harbor", own.Registry), Access: f.check, Deadline: 10 * time.Second, Log: slog.New(slog.DiscardHandler), Metrics: f.metrics, Now: c.now}
 	for _, change := range options {
 		change(&cfg)

@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Harbor   *source.Source
 	Health   *source.Health // of the local Harbor
-	Peers    []*source.Source
+	Peers    func() []*source.Source
 	Pass     *pass.Proxy // to the local Harbor
 	Access   *access.Checker
 	Deadline time.Duration // for an answer of a Harbor
@@ -102,7 +102,7 @@ func (s *Service) Answer(r *http.Request) (Answer, error) {
 	}
 	refusals := []error{fmt.Errorf("%s: %w", s.Harbor.Name, err)}
 	outage := s.harborIsDown(ctx)
-	for _, p := range s.Peers {
+	for _, p := range s.Peers() {
 		if !p.Usable() {
 			continue
 		}

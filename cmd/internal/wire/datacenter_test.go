@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/registry"
 )
 
@@ -63,14 +62,7 @@ edge: { plain_http: true, listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: 
 			}
 		}
 	}
-	if cfg.secrets, err = secret.New(f); err != nil {
-		t.Fatal(err)
-	}
-	all, err := upstreams(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp, err := all["cache-of-quay"].Do(t.Context(), registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: "a/b", Tag: "v1"}, nil); err == nil {
+	if resp, err := e.now.Upstreams["cache-of-quay"].Do(t.Context(), registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: "a/b", Tag: "v1"}, nil); err == nil {
 		resp.Body.Close()
 	}
 	for password := ""; password != "hunter2"; {

@@ -10,10 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
@@ -31,13 +34,13 @@ import (
 
 // EdgeConfig says which edge to start.
 type EdgeConfig struct {
-	Fleet      *fleet.Fleet
-	Datacenter string // whose edge this is
-	Version    string // in the User-Agent towards sources
+	File       string       // the fleet file's name: it is read again when it changes
+	Fleet      *fleet.Fleet // in place of a File
+	Datacenter string       // whose edge this is
+	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 
-	secrets *secret.Store
 	tracing *tracing
 	now     func() time.Time // what the edge shows its peers as the time; nil: the machine's
 }
@@ -46,83 +49,81 @@ type EdgeConfig struct {
 type Edge struct {
 	Daemon  *daemon.Daemon
 	Servers []daemon.Server
+
+	cfg     EdgeConfig
+	reloads *daemon.Reloads
+	began   *reading                    // what it was started with
+	now     *reading                    // what is in force
+	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
+	handler *proxy.Handler
+	access  *access.Checker
 	store   *store.Store
 	state   *state.DB
-	tracing *tracing
 }
 
 // NewEdge opens the edge's store and listeners. Its background work ends with ctx.
-func NewEdge(ctx context.Context, cfg EdgeConfig) (*Edge, error) {
-	dc, ok := cfg.Fleet.Datacenters[cfg.Datacenter]
-	if !ok {
-		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
-	}
-	warnOfIdle(cfg.Fleet, cfg.Log)
-	var err error
-	if cfg.secrets, err = secret.New(cfg.Fleet); err != nil {
-		return nil, err
-	}
-	if cfg.tracing, err = newTracing(ctx, cfg); err != nil {
-		return nil, err
-	}
-	e := &cfg.Fleet.Edge
-	robot, keys, err := edgeSecrets(ctx, cfg.secrets, e)
-	if err != nil {
-		return nil, err
-	}
-	harbor, err := newHarbor(cfg, dc, robot)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := newVerifier(cfg.Fleet.Harbor.TokenCertificates)
-	if err != nil {
-		return nil, err
-	}
-	upstreams, err := upstreams(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := newCertificate(cfg)
-	if err != nil {
-		return nil, err
-	}
-	others, roots, err := peers(cfg, certificate)
-	if err != nil {
-		return nil, err
-	}
+func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	metrics := prometheus.NewRegistry()
-	blobs, err := store.Open(store.Config{Dir: e.Store.Path, Size: max(0, int64(e.Store.Size)), Log: cfg.Log, Metrics: metrics})
+	e := &Edge{cfg: cfg, Daemon: &daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("edge", cfg.Log, metrics, cfg.files()...)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	if e.cfg.tracing, err = newTracing(ctx, cfg); err != nil {
+		return nil, err
+	}
+	now, err := e.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	edge := &Edge{store: blobs, tracing: cfg.tracing, Daemon: &daemon.Daemon{Log: cfg.Log}}
-	if edge.state, err = state.Open(filepath.Join(e.Store.Path, "state.db"), cfg.Log); err != nil {
-		return nil, errors.Join(err, edge.Close())
+	e.began, e.now = now, now
+	e.fleet.Store(now.fleet)
+	e.warn(&reading{fleet: &fleet.Fleet{}})
+	section := &now.fleet.Edge
+	if e.store, err = store.Open(store.Config{Dir: section.Store.Path, Size: max(0, int64(section.Store.Size)), Log: cfg.Log, Metrics: metrics}); err != nil {
+		return nil, err
 	}
-	checker, err := access.New(access.Config{
-		Harbor: harbor, Verifier: verifier, Members: edge.state, Grants: edge.state, Projects: edge.state,
-		OutageGrace: time.Duration(*e.OutageGrace), Keys: keys,
+	if e.state, err = state.Open(filepath.Join(section.Store.Path, "state.db"), cfg.Log); err != nil {
+		return nil, err
+	}
+	var verifier *registry.Verifier
+	if len(now.tokenKeys) > 0 {
+		verifier = &registry.Verifier{Keys: now.tokenKeys}
+	}
+	e.access, err = access.New(access.Config{
+		Harbor: now.Harbor, Verifier: verifier, Members: e.state, Grants: e.state, Projects: e.state,
+		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys,
 	})
 	if err != nil {
-		return nil, errors.Join(err, edge.Close())
+		return nil, err
 	}
-	watchKeys(ctx, cfg, checker)
-	handler := proxy.New(ctx, proxy.Config{
-		Datacenter: cfg.Datacenter, Names: names(cfg.Fleet), Version: cfg.Version, Now: cfg.now, Namespaces: namespaces(cfg.Fleet, cfg.Datacenter), Harbor: harbor, Upstreams: upstreams, Peers: others, Keys: keys, About: about(cfg, certificate), PeerRoots: roots, OwnRobot: robot != "",
-		Access: checker, Store: blobs, State: edge.state, Freshness: freshness(e), WebhookSecrets: webhookSecrets(cfg.Datacenter, keys), Machine: machine(cfg.Fleet), OwnsTags: ownsTags(cfg.Fleet, cfg.Datacenter), Log: cfg.Log, Metrics: metrics, Tracer: cfg.tracing.of(),
+	e.handler = proxy.New(ctx, proxy.Config{Settings: now.Settings,
+		Datacenter: cfg.Datacenter, Version: cfg.Version, Now: cfg.now, Keys: now.keys, Access: e.access, Store: e.store, State: e.state,
+		About: e.about(), Log: cfg.Log, Metrics: metrics, Tracer: e.cfg.tracing.of(),
 	})
-	edge.Daemon.Drain = handler.Drain
-	metrics.MustRegister(expiry(certificate)...)
-	if edge.Servers, err = edgeServers(certificate, handler, metrics, cfg); err != nil {
-		return nil, errors.Join(err, edge.Close())
-	}
-	return edge, nil
+	e.Daemon.Drain = e.handler.Drain
+	metrics.MustRegister(expiry(now.certificate)...)
+	e.Servers, err = edgeServers(now, e.handler, metrics, cfg)
+	return e, err
 }
 
-// warnOfIdle says at the start what is written in the fleet file and does nothing.
-func warnOfIdle(f *fleet.Fleet, log *slog.Logger) {
+// Run serves until ctx ends, and reads the files again when they change.
+func (e *Edge) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.Daemon.Run(ctx, e.Servers...) })
+	group.Go(func() error {
+		e.reloads.Run(ctx, e.reload)
+		return nil
+	})
+	return group.Wait()
+}
+
+// warnOfIdle says what is written in the fleet file and does nothing, where it was not there before.
+func warnOfIdle(before, f *fleet.Fleet, log *slog.Logger) {
 	for _, note := range f.Notes {
-		if note.Idle {
+		said := slices.ContainsFunc(before.Notes, func(n fleet.Note) bool { return n.Field == note.Field && n.Message == note.Message })
+		if note.Idle && !said {
 			log.Warn("a field of the fleet file does nothing", "field", note.Field, "line", note.Line, "why", note.Message)
 		}
 	}
@@ -171,10 +172,16 @@ func machine(f *fleet.Fleet) func(account string) bool {
 }
 
 // about is what operators are told of the program.
-func about(cfg EdgeConfig, certificate *daemon.Certificate) operator.About {
-	a := operator.About{Fleet: cfg.Fleet.Hash}
-	if certificate != nil {
-		a.Certificate = certificate.Expires
+func (e *Edge) about() operator.About {
+	a := operator.About{
+		Fleet: func() string { return e.fleet.Load().Hash() },
+		Config: func() (c operator.Config) {
+			c.Read, c.Fault = e.reloads.Last()
+			return c
+		},
+	}
+	if e.began.certificate != nil {
+		a.Certificate = e.began.certificate.Expires
 	}
 	return a
 }
@@ -191,22 +198,18 @@ func expiry(c *daemon.Certificate) []prometheus.Collector {
 // Close gives the store back. The servers are closed by their Daemon, or here
 // when it never ran.
 func (e *Edge) Close() error {
+	e.reloads.Stop()
 	for _, s := range e.Servers {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
-	var err error
+	var all []error
 	if e.state != nil {
-		err = e.state.Close()
+		all = append(all, e.state.Close())
 	}
-	return errors.Join(err, e.store.Close(), e.tracing.close())
-}
-
-func newVerifier(certificates []fleet.Ref) (*registry.Verifier, error) {
-	if len(certificates) == 0 {
-		return nil, nil
+	if e.store != nil {
+		all = append(all, e.store.Close())
 	}
-	keys, err := readKeys(certificates)
-	return &registry.Verifier{Keys: keys}, err
+	return errors.Join(append(all, e.cfg.tracing.close())...)
 }
 
 func readKeys(certificates []fleet.Ref) (keys []*rsa.PublicKey, err error) {
@@ -224,34 +227,12 @@ func readKeys(certificates []fleet.Ref) (keys []*rsa.PublicKey, err error) {
 	return keys, nil
 }
 
-// watchKeys reads the token certificates again when they change.
-func watchKeys(ctx context.Context, cfg EdgeConfig, checker *access.Checker) {
-	certificates := cfg.Fleet.Harbor.TokenCertificates
-	if len(certificates) == 0 {
-		return
-	}
-	var files []string
-	for _, ref := range certificates {
-		files = append(files, ref.Path)
-	}
-	go daemon.Watch(ctx, func() {
-		keys, err := readKeys(certificates)
-		if err != nil {
-			cfg.Log.Warn("token certificates not read again, the last good ones stay", "err", err.Error())
-			return
-		}
-		checker.UseKeys(keys)
-		cfg.Log.Info("token certificates read again", "keys", len(keys))
-	}, files...)
-}
-
 // newCertificate reads the edge's own certificate; nil where it serves plain HTTP.
-func newCertificate(cfg EdgeConfig) (*daemon.Certificate, error) {
-	e := &cfg.Fleet.Edge
+func newCertificate(e *fleet.Edge, log *slog.Logger) (*daemon.Certificate, error) {
 	if e.TLS.Certificate == "" {
 		return nil, nil
 	}
-	certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, cfg.Log)
+	certificate, err := daemon.LoadCertificate(e.TLS.Certificate, e.TLS.Key, log)
 	if err != nil {
 		return nil, fmt.Errorf("edge.tls: %w", err)
 	}
@@ -274,12 +255,12 @@ func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {
 }
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(certificate *daemon.Certificate, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
-	e := &cfg.Fleet.Edge
+func edgeServers(now *reading, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+	e := &now.fleet.Edge
 	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
-	case certificate != nil:
-		public.TLS = certificate.Config()
+	case now.certificate != nil:
+		public.TLS = now.certificate.Config()
 	case !e.PlainHTTP:
 		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")
 	}

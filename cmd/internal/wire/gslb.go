@@ -40,25 +40,27 @@ type GSLB struct {
 	Servers []daemon.Server // metrics, admin and, where there is a key, peers
 	cfg     GSLBFile
 	daemon  daemon.Daemon
-	keys    *keyring.Ring // of the secrets that could be looked up last; nil: there was none at the start
+	reloads *daemon.Reloads
+	began   *fleet.GSLB   // what it was started with
+	keys    *keyring.Ring // of the secrets that were looked up last; nil: there was none at the start
 
-	mu      sync.Mutex
-	watched []string
-	fleet   *fleet.Fleet // as it was read last
+	mu    sync.Mutex
+	fleet *fleet.Fleet // what is in force
 }
 
 // NewGSLB reads the files and opens the name server's sockets and listeners.
 func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
-	f, err := fleet.ReadFile(cfg.Fleet)
+	metrics := prometheus.NewRegistry()
+	g := &GSLB{cfg: cfg, daemon: daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("gslb", cfg.Log, metrics, cfg.Fleet)}
+	f, err := g.read()
 	if err != nil {
 		return nil, err
 	}
-	metrics := prometheus.NewRegistry()
 	own, err := gslbConfig(f, cfg.Datacenter, cfg.Log, metrics)
 	if err != nil {
 		return nil, err
 	}
-	warnOfIdle(f, cfg.Log)
+	warnOfIdle(&fleet.Fleet{}, f, cfg.Log)
 	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GSLB{Node: node, cfg: cfg, keys: own.Keys, watched: watched(cfg.Fleet, f.GSLB), fleet: f, daemon: daemon.Daemon{Log: cfg.Log}}
+	g.Node, g.began, g.keys, g.fleet = node, f.GSLB, own.Keys, f
 	admin := daemon.Admin(cfg.Level)
 	node.Admin(admin)
 	steer.Handle(admin, g.everybody)
@@ -93,6 +95,21 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	return g, nil
 }
 
+// read reads the fleet file, and has all that is read with it watched.
+func (g *GSLB) read() (*fleet.Fleet, error) {
+	f, err := fleet.ReadFile(g.cfg.Fleet)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{g.cfg.Fleet, f.Harbor.CA, f.Secrets.Vault.CA}
+	if own := f.GSLB; own != nil {
+		names = append(names, own.Topology, own.GeoIP)
+		names = append(names, filesBehind(append(loginRefs(f), own.Key, own.PreviousKey)...)...)
+	}
+	g.reloads.Watch(named(names)...)
+	return f, nil
+}
+
 // gslbKeys looks up the secrets that the name servers share.
 func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
 	secrets, err := secret.New(f)
@@ -105,41 +122,9 @@ func gslbKeys(ctx context.Context, f *fleet.Fleet) (*keyring.Ring, error) {
 	return secrets.Keys(ctx, "gslb", f.GSLB.Key, f.GSLB.PreviousKey)
 }
 
-// newKeys looks the secrets up again. Where that fails, those of before stay: who goes where
-// does not depend on them.
-func (g *GSLB) newKeys(ctx context.Context, f *fleet.Fleet) *keyring.Ring {
-	keys, err := gslbKeys(ctx, f)
-	if err != nil {
-		g.cfg.Log.Warn("keys not taken, those of before stay", "err", err.Error())
-		return g.keys
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.keys == nil {
-		g.keys = keys
-	} else {
-		g.keys.Take(keys) // who has the ring has the new keys
-	}
-	return g.keys
-}
-
-func watched(file string, g *fleet.GSLB) []string {
-	all := []string{file}
-	for _, ref := range []fleet.Ref{g.Key, g.PreviousKey} {
-		if ref.Scheme == "file" {
-			all = append(all, ref.Path)
-		}
-	}
-	for _, name := range []string{g.Topology, g.GeoIP} {
-		if name != "" {
-			all = append(all, name)
-		}
-	}
-	return all
-}
-
 // Close gives the sockets back of a name server that never ran.
 func (g *GSLB) Close() error {
+	g.reloads.Stop()
 	for _, s := range g.Servers {
 		s.Listener.Close() //nolint:errcheck // closed already after a run
 	}
@@ -153,51 +138,50 @@ func (g *GSLB) Run(ctx context.Context) error {
 	group.Go(func() error { return g.Node.Run(ctx) })
 	group.Go(func() error { return g.daemon.Run(ctx, g.Servers...) })
 	group.Go(func() error {
-		for ctx.Err() == nil {
-			g.watch(ctx)
-		}
+		g.reloads.Run(ctx, g.reload)
 		return nil
 	})
 	return group.Wait()
 }
 
-// watch reads the files again when they change, until they are others, or ctx ends.
-func (g *GSLB) watch(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	files := g.files()
-	daemon.Watch(ctx, func() {
-		if g.reload(ctx); !slices.Equal(files, g.files()) {
-			stop()
-		}
-	}, files...)
-}
-
-// files are those that are read again when they change.
-func (g *GSLB) files() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.watched
-}
-
-// reload takes what the files say now; with a fault, what they said before stays.
-func (g *GSLB) reload(ctx context.Context) {
-	f, err := fleet.ReadFile(g.cfg.Fleet)
-	if err == nil {
-		var own gslb.Config
-		if own, err = gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil); err == nil {
-			own.Keys = g.newKeys(ctx, f)
-			err = g.Node.Reload(own)
-		}
-	}
+// reload takes what the files say now, or with a fault nothing of it.
+func (g *GSLB) reload(ctx context.Context) error {
+	f, err := g.read()
 	if err != nil {
-		g.cfg.Log.Warn("files not taken, what they said before stays", "err", err.Error())
-		return
+		return err
+	}
+	own, err := gslbConfig(f, g.cfg.Datacenter, g.cfg.Log, nil)
+	if err != nil {
+		return err
+	}
+	keys, err := gslbKeys(ctx, f)
+	if err != nil {
+		return err
+	}
+	own.Keys = keys
+	if err := g.Node.Reload(own); err != nil {
+		return err
+	}
+	if g.keys != nil && keys != nil {
+		g.keys.Take(keys) // who has the ring has the new keys
 	}
 	g.mu.Lock()
-	g.watched, g.fleet = watched(g.cfg.Fleet, f.GSLB), f
+	before := g.fleet
+	g.fleet = f
 	g.mu.Unlock()
-	g.cfg.Log.Info("files read again")
+	warnOfIdle(before, f, g.cfg.Log)
+	was, is := g.began, f.GSLB
+	warnOfRestart(g.cfg.Log, []restart{
+		{"gslb.listen", was.Listen != is.Listen},
+		{"gslb.metrics", was.Metrics != is.Metrics},
+		{"gslb.admin", was.Admin != is.Admin},
+		{"gslb.peers", *was.Peers != *is.Peers},
+		{"gslb.state", was.State != is.State},
+		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
+		{"gslb.version", was.Version != is.Version},
+		{"gslb.key", (g.keys == nil) != (keys == nil)},
+	})
+	return nil
 }
 
 // everybody are all name servers of the fleet, for who asks them by way of this one.

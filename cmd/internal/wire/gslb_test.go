@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,25 @@ func startRereading(t *testing.T, more ...string) *rereading {
 	return r
 }
 
+// reload has the daemons of this process read their files again (SIGHUP), and waits until
+// the one with the log has.
+func reload(t *testing.T, log fmt.Stringer) {
+	t.Helper()
+	tries := func() int {
+		return strings.Count(log.String(), "files read again") + strings.Count(log.String(), "files not taken")
+	}
+	before := tries()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	trial.Until(t, func() error {
+		if tries() == before {
+			return fmt.Errorf("the files were not read again:\n%s", log)
+		}
+		return nil
+	})
+}
+
 // asked is the address that the name has for clients of the network.
 func (r *rereading) asked(name, network string) string {
 	r.t.Helper()
@@ -137,17 +157,17 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "x: {", 1): "fleet.yaml:5: x",
 	} {
 		r.write("fleet.yaml", broken)
-		r.reload(t.Context())
+		reload(t, &r.log)
 		r.says(says)
 		r.is("broken", "10.2.0.0/24", "192.0.2.2")
 	}
 	r.write("fleet.yaml", r.fleetOf("par1", "mad1", "fra1"))
 	r.write("topology.txt", "198.51.100.0/24 mad9\n")
-	r.reload(t.Context())
+	reload(t, &r.log)
 	r.says("topology.txt:1: there is no datacenter")
 	r.is("a broken topology", "198.51.100.0/24", "192.0.2.1")
 	r.write("topology.txt", "198.51.100.0/24 mad1\n")
-	r.reload(t.Context())
+	reload(t, &r.log)
 	r.is("mended", "198.51.100.0/24", "192.0.2.2")
 	trial.Until(t, func() error { // a new datacenter is probed first
 		if got := r.asked("harbor.example.org.", "10.3.0.0/24"); got != "192.0.2.3" {

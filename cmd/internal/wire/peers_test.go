@@ -163,7 +163,7 @@ func (a *authority) forAddressIn(t *testing.T, dir, name, address string) {
 }
 
 // run runs an edge until the test ends.
-func run(t *testing.T, cfg EdgeConfig) {
+func run(t *testing.T, cfg EdgeConfig) *Edge {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e, err := NewEdge(ctx, cfg)
@@ -172,13 +172,14 @@ func run(t *testing.T, cfg EdgeConfig) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- e.Daemon.Run(ctx, e.Servers...) }()
+	go func() { ended <- e.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := errors.Join(<-ended, e.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	return e
 }
 
 // push puts a blob into the Harbor's repo and returns its digest.

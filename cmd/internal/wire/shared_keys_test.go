@@ -87,7 +87,7 @@ func (r *rereading) cookie(sent string) string {
 func (r *rereading) take(more string) {
 	r.t.Helper()
 	r.write("fleet.yaml", strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "gslb: { "+more+"listen", 1))
-	r.reload(r.t.Context())
+	reload(r.t, &r.log)
 }
 
 // The keys of cookies are read again with the file. Nobody's cookie is refused while there are

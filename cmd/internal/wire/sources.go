@@ -16,6 +16,7 @@ import (
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/naming"
+	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/registry"
@@ -29,16 +30,16 @@ func (cfg EdgeConfig) userAgent() http.Header {
 	return http.Header{"User-Agent": {"breakwater/" + cfg.Version}}
 }
 
-func newHarbor(cfg EdgeConfig, dc *fleet.Datacenter, robot string) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: string(dc.Harbor), Trusted: true, Header: cfg.userAgent()}
+func newHarbor(cfg EdgeConfig, f *fleet.Fleet, address fleet.URL, robot string) (*registry.Source, error) {
+	source := registry.SourceConfig{URL: string(address), Trusted: true, Header: cfg.userAgent()}
 	if robot != "" {
-		source.Username, source.Password = cfg.Fleet.Harbor.RobotPrefix+cfg.Fleet.Edge.Robot.Name, robot
+		source.Username, source.Password = f.Harbor.RobotPrefix+f.Edge.Robot.Name, robot
 	}
 	var err error
-	if source.TLS, err = trust(cfg.Fleet.Harbor.CA); err != nil {
+	if source.TLS, err = trust(f.Harbor.CA); err != nil {
 		return nil, fmt.Errorf("harbor.ca: %w", err)
 	}
-	source.Wrap = cfg.tracing.wrapper("harbor", hostOf(dc.Harbor))
+	source.Wrap = cfg.tracing.wrapper("harbor", hostOf(address))
 	return registry.NewSource(source)
 }
 
@@ -74,8 +75,8 @@ func addTo(pool *x509.CertPool, file string) error {
 
 // peers are the other datacenters' edges, nearest first, and the authorities of
 // the certificates that they show. Edges without an address are left out.
-func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []peer.Peer, roots *x509.CertPool, err error) {
-	f, own := cfg.Fleet, cfg.Fleet.Datacenters[cfg.Datacenter]
+func peers(cfg EdgeConfig, f *fleet.Fleet, certificate *daemon.Certificate) (all []peer.Peer, roots *x509.CertPool, err error) {
+	own := f.Datacenters[cfg.Datacenter]
 	var names []string
 	for name, dc := range f.Datacenters {
 		if name != cfg.Datacenter && dc.Edge != "" {
@@ -100,7 +101,9 @@ func peers(cfg EdgeConfig, certificate *daemon.Certificate) (all []peer.Peer, ro
 			if err := errors.Join(err, addTo(roots, ca)); err != nil {
 				return nil, nil, fmt.Errorf("edge.peers.ca: %w", err)
 			}
-			certificate.Show(source.TLS)
+			if certificate != nil {
+				certificate.Show(source.TLS)
+			}
 		}
 		source.Wrap = cfg.tracing.wrapper("peer-"+name, hostOf(f.Datacenters[name].Edge))
 		edge, err := registry.NewSource(source)
@@ -128,50 +131,56 @@ func UpstreamAddress(cache *fleet.Cache) string {
 	return string(cache.Endpoint)
 }
 
-// upstream is the registry that a cache is of, for the edge's own way there;
-// nil where the edge has none, because of its credentials or its address.
-func upstream(ctx context.Context, cfg EdgeConfig, name string, cache *fleet.Cache) (*registry.Source, error) {
+// noWay is why an edge has no way of its own to an upstream: Harbor alone fetches from there.
+type noWay struct {
+	error
+	secret bool // its credentials cannot be had; else its address is no registry's
+}
+
+// upstream is the registry that a cache is of, for the edge's own way there. The error is a
+// noWay where there is none.
+func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name string, cache *fleet.Cache) (*registry.Source, error) {
 	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
 	var err error
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)
 	}
-	without := func(err error) {
-		cfg.Log.Warn("the edge has no way of its own to an upstream; only Harbor fetches from there", "project", naming.Cache+name, "err", err.Error())
-	}
 	if source.Username == "" {
-		if source.Username, err = cfg.secrets.Get(ctx, cache.Username.Ref); err != nil {
-			without(err)
-			return nil, nil
+		if source.Username, err = secrets.Get(ctx, cache.Username.Ref); err != nil {
+			return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}
 		}
 	}
-	if source.Password, err = cfg.secrets.GetFor(ctx, cache.Password, name); err != nil {
-		without(err)
-		return nil, nil
+	if source.Password, err = secrets.GetFor(ctx, cache.Password, name); err != nil {
+		return nil, noWay{fmt.Errorf("projects.cache.%s.password: %w", name, err), true}
 	}
 	source.Wrap = cfg.tracing.wrapper("upstream-"+name, "")
 	s, err := registry.NewSource(source)
 	if err != nil { // an address with a path is a registry's to Harbor, but no registry's root
-		without(err)
-		return nil, nil
+		return nil, noWay{err, false}
 	}
 	return s, nil
 }
 
-// upstreams are the registries that the edge can reach itself, by the project of
-// their cache.
-func upstreams(ctx context.Context, cfg EdgeConfig) (map[string]*registry.Source, error) {
-	all := map[string]*registry.Source{}
-	for name, cache := range cfg.Fleet.Projects.Cache.Items {
-		s, err := upstream(ctx, cfg, name, cache.In(cfg.Datacenter))
-		if err != nil {
-			return nil, err
-		}
-		if s != nil {
-			all[naming.Cache+name] = s
+// upstreams are the registries that the edge can reach itself, by the project of their
+// cache; without says why it cannot reach others. An edge starts without credentials that
+// it cannot have. While it runs, what it could have before is not given up for that, and
+// what is new is to be whole.
+func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fleet.Fleet, before *reading) (all map[string]*registry.Source, without map[string]string, err error) {
+	all, without = map[string]*registry.Source{}, map[string]string{}
+	for name, cache := range f.Projects.Cache.Items {
+		project := naming.Cache + name
+		s, err := upstream(ctx, cfg, secrets, name, cache.In(cfg.Datacenter))
+		var no noWay
+		switch {
+		case err == nil:
+			all[project] = s
+		case !errors.As(err, &no) || no.secret && before != nil && before.without[project] == "":
+			return nil, nil, err
+		default:
+			without[project] = err.Error()
 		}
 	}
-	return all, nil
+	return all, without, nil
 }
 
 // names are the hosts by which clients may know an edge.

@@ -56,6 +56,20 @@ so that one file serves all deployments. Strings, all of them.
   | toYaml -}}
 {{- end -}}
 
+{{/* What an edge takes from the fleet file at its start alone. */}}
+{{- define "breakwater.edgeStart" -}}
+{{- $fleet := include "breakwater.fleet" . | fromYaml -}}
+{{- $edge := $fleet.edge | default dict -}}
+{{- $own := get ($fleet.datacenters | default dict) .Values.datacenter | default dict -}}
+{{- dict
+  "listeners" (pick $edge "listen" "metrics" "admin" "plain_http")
+  "tls" (hasKey $edge "tls")
+  "store" ($edge.store | default dict)
+  "harbor" ($own.harbor | default "")
+  "key" (hasKey ($edge.peers | default dict) "key")
+  | toJson -}}
+{{- end -}}
+
 {{/* Where name servers take signed questions: with a key, and where it is not switched off. */}}
 {{- define "breakwater.gslbPeers" -}}
 {{- $at := ":9094" -}}

@@ -27,8 +27,8 @@ func TestCheckRefusesAShortKey(t *testing.T) {
 	}{
 		{"key: \"env:BREAKWATER_TEST_GOOD\"", "key: \"env:BREAKWATER_TEST_GOOD\"", nil},
 		{"key: \"vault:a#b\"", "key: \"file:/nonexistent\"", nil},
-		{"key: \"file:" + dir + "/short\"", "key: \"env:BREAKWATER_TEST_SHORT\"", []string{"stdin:6: edge.peers.key: it has 1 bytes", "stdin:8: gslb.key: it has 8 bytes"}},
-		{"key: \"env:BREAKWATER_TEST_GOOD\", previous_key: \"env:BREAKWATER_TEST_SHORT\"", "key: \"env:BREAKWATER_TEST_GOOD\"", []string{"stdin:6: edge.peers.previous_key: it has 8 bytes"}},
+		{"key: \"file:" + dir + "/short\"", "key: \"env:BREAKWATER_TEST_SHORT\"", []string{"stdin:6: edge.peers.key: it has fewer than 32 bytes", "stdin:8: gslb.key: it has fewer than 32 bytes"}},
+		{"key: \"env:BREAKWATER_TEST_GOOD\", previous_key: \"env:BREAKWATER_TEST_SHORT\"", "key: \"env:BREAKWATER_TEST_GOOD\"", []string{"stdin:6: edge.peers.previous_key: it has fewer than 32 bytes"}},
 	} {
 		text := fmt.Sprintf(fleet, c.peers, c.gslb)
 		_, err := check(t, text, "-")
@@ -60,7 +60,7 @@ func TestProvisionRefusesAShortKey(t *testing.T) {
 	}
 	for _, command := range [][]string{{"plan"}, {"apply", "--yes"}} {
 		text := provisions(t, 1, append(command, "--config", config)...)
-		if strings.Count(text, "edge.peers.key: it has 8 bytes") != 1 || !strings.Contains(text, "openssl rand -base64 32") || strings.Contains(text, "7oo5hort") {
+		if strings.Count(text, "edge.peers.key: it has fewer than 32 bytes") != 1 || !strings.Contains(text, "openssl rand -base64 32") || strings.Contains(text, "7oo5hort") {
 			t.Errorf("%v: %s", command, text)
 		}
 	}

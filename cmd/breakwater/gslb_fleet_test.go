@@ -180,7 +180,7 @@ func TestNameServersWithoutAKey(t *testing.T) {
 	s := newNameServers(t, "")
 	s.key("key", "short")
 	out, err := exec.Command(breakwater(t), "gslb", "--config", s.config[0], "--datacenter", "par1").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "gslb.key: it has 5 bytes") || strings.Contains(string(out), "short") {
+	if err == nil || !strings.Contains(string(out), "gslb.key: it has fewer than 32 bytes") || strings.Contains(string(out), "short") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	s.rewrite(0, `  key: "file:`+s.dir+`/key"`, "")

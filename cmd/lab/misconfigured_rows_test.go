@@ -8,7 +8,6 @@ type misconfiguration struct {
 	what  string
 	edits []string          // pairs: a text of the well fleet file, and what stands there instead
 	files map[string]string // beside the fleet file: by name, their content
-	env   []string          // of the commands
 	fault string            // of the Harbor of this datacenter, as the lab's stand-ins take them
 	args  []string          // of the commands, in place of --datacenter par1
 }

@@ -46,7 +46,7 @@ gslb: { listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: "127.0.0.1:0", pee
 		_, edge := NewEdge(t.Context(), EdgeConfig{Fleet: f, Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
 		_, node := NewGSLB(t.Context(), GSLBFile{Fleet: file, Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
 		for section, err := range map[string]error{"edge.peers": edge, "gslb": node} {
-			if err == nil || !strings.HasPrefix(err.Error(), section+"."+field+": it has 8 bytes") || !strings.Contains(err.Error(), "openssl rand -base64 32") || strings.Contains(err.Error(), "7ooShort") {
+			if err == nil || !strings.HasPrefix(err.Error(), section+"."+field+": it has fewer than 32 bytes") || !strings.Contains(err.Error(), "openssl rand -base64 32") || strings.Contains(err.Error(), "7ooShort") {
 				t.Errorf("%s.%s: %v", section, field, err)
 			}
 		}
@@ -118,7 +118,7 @@ func TestTheKeyOfCookiesIsReadAgain(t *testing.T) {
 		t.Error("a cookie of a key that is gone is good")
 	}
 	r.take(fmt.Sprintf("key: \"file:%s/short\", ", r.dir))
-	r.says("gslb.key: it has 5 bytes")
+	r.says("gslb.key: it has fewer than 32 bytes")
 	if r.cookie(news) != news {
 		t.Error("a key that is refused takes the one of before away")
 	}

@@ -55,8 +55,9 @@ Start with "breakwater init", "breakwater check fleet.yaml" and "breakwater doct
 "breakwater provision apply"; then run "breakwater edge" in each datacenter, in front
 of its Harbor, and "breakwater gslb", to which the parent zone delegates the name.
 
-Exit status: 0 done, 1 failed or faults found, 2 the command line is wrong (1 below
-provision, whose plan says by 2 that there is something to do).`,
+Exit status: 0 done, 1 failed or faults found, 2 the command line is wrong (1 where 2 has
+a meaning of its own: check, doctor and status say by it that there are warnings only, the
+plan of provision that there is something to do).`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,9 +12,12 @@ import (
 	"example.org/breakwater/internal/naming"
 )
 
-// exitUsage is the status after a command line that was not understood. Below provision,
-// whose plan says by it that there is something to do, that is a failure like others.
+// exitUsage is the status after a command line that was not understood. Where a command says
+// something else by it, that is a failure like others: nobody is to read "warnings only" of it.
 const exitUsage exitStatus = 2
+
+// otherwise2 are the commands whose status 2 has a meaning of its own.
+var otherwise2 = []string{"check", "doctor", "provision", "status"}
 
 // misuse is what is wrong with a command line.
 type misuse struct {
@@ -29,7 +33,7 @@ func misused(cmd *cobra.Command, format string, args ...any) error {
 
 func (m misuse) status() exitStatus {
 	for c := m.cmd; c != nil; c = c.Parent() {
-		if c.Name() == "provision" {
+		if c.HasParent() && !c.Parent().HasParent() && slices.Contains(otherwise2, c.Name()) {
 			return 1
 		}
 	}

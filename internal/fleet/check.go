@@ -131,11 +131,16 @@ func checkLocation(d *decoder, path string, l *Location) {
 }
 
 // checkReachable reports addresses that nobody can be sent to. A whole fleet may be on one
-// machine; a part of it cannot.
+// machine; a part of it cannot. Each family is judged by itself: of IPv6 a machine has one
+// loopback address, and so a fleet there has others beside it.
 func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []Addr) {
-	alone := true // all on this machine
+	elsewhere := map[bool]bool{} // by whether it is IPv4: some are not on this machine
 	for _, dc := range f.Datacenters {
-		alone = alone && !slices.ContainsFunc(of(dc), func(a Addr) bool { return a.IsValid() && !a.Unmap().IsLoopback() })
+		for _, a := range of(dc) {
+			if a.IsValid() && !a.Unmap().IsLoopback() {
+				elsewhere[a.Unmap().Is4()] = true
+			}
+		}
 	}
 	for _, name := range sorted(f.Datacenters) {
 		for _, each := range of(f.Datacenters[name]) {
@@ -145,7 +150,7 @@ func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []
 				d.report(path, "%s is the address of no machine; write the one that is reached from outside", a)
 			case a.IsLinkLocalUnicast():
 				d.report(path, "%s is good on one network segment alone; write the address that is reached from outside", a)
-			case a.IsLoopback() && !alone:
+			case a.IsLoopback() && elsewhere[a.Is4()]:
 				d.report(path, "%s is whichever machine asks; write the address that is reached from outside", a)
 			}
 		}

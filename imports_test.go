@@ -67,7 +67,7 @@ var imports = map[string][]string{
 	"cmd/internal/status": {"cmd/internal/steer", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "proxy/operator", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

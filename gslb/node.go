@@ -40,6 +40,7 @@ type Config struct {
 	Rate    int           // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
 	Version string        // what version.bind says; "": nothing
 	Build   string        // the program's version, for Report
+	Lacks   func() []Lack // what is wrong with what the name server needs, for Report; nil: nothing
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -55,6 +56,7 @@ const writeEvery = 10 * time.Second
 type Node struct {
 	node    string
 	build   string
+	lacks   func() []Lack // nil: nothing
 	log     *slog.Logger
 	metrics *metrics
 	file    string
@@ -118,7 +120,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Node{node: cfg.Node, build: cfg.Build, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,15 @@ type Report struct {
 	Overrides   []Held                      `json:"overrides"`
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
+	Lacks       []Lack                      `json:"lacks"`  // their sentences are in wrong too, where they are faults
+}
+
+// Lack is something wrong with what the name server needs.
+type Lack struct {
+	ID    string `json:"id"`    // as breakwater doctor has it
+	Fault bool   `json:"fault"` // false: a warning
+	What  string `json:"what"`
+	Do    string `json:"do"`
 }
 
 // Held is an override, and whether what it says is so.
@@ -31,7 +40,7 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []Lack{}}
 	if s.health != nil {
 		r.Datacenters = s.health.snapshot()
 	}
@@ -52,6 +61,14 @@ func (s *Node) Report() Report {
 		r.Overrides = append(r.Overrides, v.held(o, left))
 	}
 	r.Wrong = append(r.Wrong, r.faults(v)...)
+	if s.lacks != nil {
+		r.Lacks = append(r.Lacks, s.lacks()...)
+	}
+	for _, l := range r.Lacks {
+		if l.Fault {
+			r.Wrong = append(r.Wrong, l.What)
+		}
+	}
 	return r
 }
 

@@ -13,6 +13,7 @@ import (
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/proxy/operator"
 )
 
 func edgeCommand() *cobra.Command {
@@ -44,19 +45,21 @@ requests in flight are finished and the process ends.`,
 			if err := keptFile(cmd, config); err != nil {
 				return err
 			}
-			f, err := fleet.ReadFile(config)
+			level := new(slog.LevelVar)
+			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			looked, err := lookAround(cmd.Context(), config, datacenter, preflight.Edge, log, strict)
 			if err != nil {
 				return err
 			}
-			level := new(slog.LevelVar)
-			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-			looked, err := lookAround(cmd.Context(), preflight.Config{Fleet: f, Datacenter: datacenter, For: []preflight.Part{preflight.Edge}}, log, strict)
-			if err != nil {
-				return fmt.Errorf("start edge: %w", err)
+			lacks := func() (all []operator.Lack) {
+				for _, f := range looked.Findings() {
+					all = append(all, operator.Lack{ID: f.ID, Fault: f.Result == preflight.Bad, What: f.What, Do: f.Do})
+				}
+				return all
 			}
-			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Log: log, Level: level})
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Lacks: lacks, Log: log, Level: level})
 			if err != nil {
-				looked(time.Second)
+				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start edge: %w", err)
 			}
 			defer func() { err = errors.Join(err, edge.Close()) }()

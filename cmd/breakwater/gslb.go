@@ -11,6 +11,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
@@ -44,17 +45,19 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 			}
 			level := new(slog.LevelVar)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-			f, err := fleet.ReadFile(config)
+			looked, err := lookAround(cmd.Context(), config, datacenter, preflight.GSLB, log, strict)
 			if err != nil {
 				return err
 			}
-			looked, err := lookAround(cmd.Context(), preflight.Config{Fleet: f, Datacenter: datacenter, For: []preflight.Part{preflight.GSLB}}, log, strict)
-			if err != nil {
-				return fmt.Errorf("start gslb: %w", err)
+			lacks := func() (all []gslb.Lack) {
+				for _, f := range looked.Findings() {
+					all = append(all, gslb.Lack{ID: f.ID, Fault: f.Result == preflight.Bad, What: f.What, Do: f.Do})
+				}
+				return all
 			}
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Lacks: lacks, Log: log, Level: level})
 			if err != nil {
-				looked(time.Second)
+				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start gslb: %w", err)
 			}
 			defer func() { err = errors.Join(err, node.Close()) }()

@@ -2,27 +2,38 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/preflight"
+	"example.org/breakwater/internal/fleet"
 )
 
-// lookAround has a daemon look at what it needs beside its start; strict has it wait for
-// that, and not start with a fault. What it returns waits for what is still being looked
-// at, and no longer than it is told: for a start that fails.
-func lookAround(ctx context.Context, cfg preflight.Config, log *slog.Logger, strict bool) (wait func(time.Duration), err error) {
-	looked := preflight.Beside(ctx, cfg, log)
-	if strict {
-		err = preflight.Refuse(looked.Wait(ctx))
+// lookAround has a daemon look at what it needs beside its start, and again while it runs;
+// strict has it wait for the first look, and not start with a fault.
+func lookAround(ctx context.Context, config, datacenter string, part preflight.Part, log *slog.Logger, strict bool) (*preflight.Watched, error) {
+	read := func() (*fleet.Fleet, error) { return fleet.ReadFile(config) }
+	f, err := read()
+	if err != nil {
+		return nil, err
 	}
-	return func(longest time.Duration) {
-		ctx, cancel := context.WithTimeout(ctx, longest)
-		defer cancel()
-		looked.Wait(ctx)
-	}, err
+	looked := preflight.Watch(ctx, preflight.Config{Fleet: f, Datacenter: datacenter, For: []preflight.Part{part}}, read, log)
+	if strict {
+		if err := preflight.Refuse(looked.Wait(ctx)); err != nil {
+			return nil, fmt.Errorf("start %s: %w", part, err)
+		}
+	}
+	return looked, nil
+}
+
+// lookedFor waits for what is still being looked at, and no longer: for a start that fails.
+func lookedFor(ctx context.Context, looked *preflight.Watched, longest time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	looked.Wait(ctx)
 }
 
 func strictFlag(cmd *cobra.Command, strict *bool) {

@@ -15,13 +15,16 @@ func (h *Handler) Report() Report {
 	r := Report{
 		Datacenter: e.Datacenter, Instance: h.instance, Version: e.Version, Started: h.started.UTC(), Time: now.UTC(), Config: Config{Read: h.started.UTC()},
 		Serving: order == nil && !leaving, Leaving: leaving, Drain: order, Keys: []string{}, Sources: []Source{}, Hits: e.Hits.Hits(now),
-		Requests: e.Requests.Taken(), Peers: []Peer{}, Announce: []Announced{},
+		Requests: e.Requests.Taken(), Peers: []Peer{}, Announce: []Announced{}, Lacks: []Lack{},
 	}
 	if e.Config != nil {
 		r.Config = e.Config()
 	}
 	if e.Fleet != nil {
 		r.Fleet = e.Fleet()
+	}
+	if e.Lacks != nil {
+		r.Lacks = append(r.Lacks, e.Lacks()...)
 	}
 	for _, k := range e.Keys.For(keyring.Operators) {
 		r.Keys = append(r.Keys, k.ID)

@@ -39,6 +39,7 @@ type About struct {
 	Fleet       func() string    // the hash of the fleet file that is in use; nil: ""
 	Certificate func() time.Time // when the one that clients are shown ends; nil: there is none
 	Config      func() Config    // how the fleet file was last read; nil: once, at the start
+	Lacks       func() []Lack    // what the program found wrong with what the edge needs; nil: nothing
 }
 
 // Edge is what a report is made of.

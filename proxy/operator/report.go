@@ -30,6 +30,15 @@ type Report struct {
 	Outage      Outage      `json:"outage"`
 	Announce    []Announced `json:"announce"`
 	Follow      Follow      `json:"follow"`
+	Lacks       []Lack      `json:"lacks"`
+}
+
+// Lack is something wrong with what the edge needs.
+type Lack struct {
+	ID    string `json:"id"`    // as breakwater doctor has it
+	Fault bool   `json:"fault"` // false: a warning
+	What  string `json:"what"`
+	Do    string `json:"do"`
 }
 
 // Config is how the fleet file was last read.

@@ -4,55 +4,106 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"example.org/breakwater/internal/fleet"
 )
 
-// Watched is what a daemon looks at beside its start.
-type Watched struct{ done chan []Finding }
+// How soon a daemon looks again: while something is wrong, and while nothing is.
+const (
+	againWhenWrong = time.Minute
+	again          = 10 * time.Minute
+)
 
-// Beside makes the checks of a start without holding it up. What is found is logged, a line
-// a finding.
-func Beside(ctx context.Context, cfg Config, log *slog.Logger) *Watched {
+// Watched is what a daemon looks at from its start on.
+type Watched struct {
+	looked chan struct{} // closed when it has looked once
+
+	mu    sync.Mutex
+	found []Finding
+}
+
+// Watch makes the checks of a start without holding it up, and again for as long as the daemon
+// runs, by the fleet file of then. What is found is logged, a line a finding, and so is what is
+// no longer wrong.
+func Watch(ctx context.Context, cfg Config, read func() (*fleet.Fleet, error), log *slog.Logger) *Watched {
 	cfg.Depth = Start
-	w := &Watched{make(chan []Finding, 1)}
+	w := &Watched{looked: make(chan struct{})}
 	go func() {
-		found, err := Run(ctx, cfg)
-		if err != nil || ctx.Err() != nil {
-			found = nil // the start itself says why
+		for first := true; ; first = false {
+			found, err := Run(ctx, cfg)
+			if ctx.Err() != nil {
+				return // the start itself says why
+			}
+			if err == nil {
+				w.take(ctx, log, found)
+			}
+			if first {
+				close(w.looked)
+				log.Info("preflight ended", "findings", len(w.Findings()))
+			}
+			pause := again
+			if Worst(found) != OK {
+				pause = againWhenWrong
+			}
+			timer := time.NewTimer(pause)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			}
+			if f, err := read(); err == nil {
+				cfg.Fleet = f
+			}
 		}
-		count := map[Result]int{}
-		for _, f := range found {
-			report(ctx, log, f)
-			count[f.Result]++
-		}
-		if err == nil && ctx.Err() == nil {
-			log.Info("preflight ended", "faults", count[Bad], "warnings", count[Warning])
-		}
-		w.done <- found
 	}()
 	return w
 }
 
-func report(ctx context.Context, log *slog.Logger, f Finding) {
-	level := slog.LevelWarn
-	switch f.Result {
-	case Bad:
-		level = slog.LevelError
-	case Warning:
-	default:
-		return
+// take logs what is other than before.
+func (w *Watched) take(ctx context.Context, log *slog.Logger, found []Finding) {
+	now := slices.DeleteFunc(found, func(f Finding) bool { return f.Result != Bad && f.Result != Warning })
+	w.mu.Lock()
+	before := w.found
+	w.found = now
+	w.mu.Unlock()
+	for _, f := range now {
+		if !slices.ContainsFunc(before, f.same) {
+			level := slog.LevelWarn
+			if f.Result == Bad {
+				level = slog.LevelError
+			}
+			log.Log(ctx, level, "preflight: "+f.Check+": "+f.What, "id", f.ID, "subject", f.Subject, "do", f.Do)
+		}
 	}
-	log.Log(ctx, level, "preflight: "+f.Check+": "+f.What, "id", f.ID, "subject", f.Subject, "do", f.Do)
+	for _, f := range before {
+		if !slices.ContainsFunc(now, f.same) {
+			log.Info("preflight: "+f.Check+": it is mended", "id", f.ID, "subject", f.Subject)
+		}
+	}
 }
 
-// Wait waits for what was found until ctx ends.
+func (f Finding) same(g Finding) bool {
+	return f.ID == g.ID && f.Subject == g.Subject && f.Result == g.Result
+}
+
+// Findings are the faults and warnings of the last look.
+func (w *Watched) Findings() []Finding {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.found)
+}
+
+// Wait waits until it has looked once, or ctx ends.
 func (w *Watched) Wait(ctx context.Context) []Finding {
 	select {
-	case found := <-w.done:
-		w.done <- found
-		return found
+	case <-w.looked:
 	case <-ctx.Done():
-		return nil
 	}
+	return w.Findings()
 }
 
 // Refuse is why a daemon does not start with what was found; nil where it may.

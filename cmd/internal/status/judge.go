@@ -126,6 +126,9 @@ func (j judge) edge(d *Datacenter, e Edge, who string) {
 	}
 	j.harbor(d, r)
 	j.store(d, r, who)
+	for _, l := range r.Lacks {
+		j.lacks(d.Name, who, l)
+	}
 	if math.Abs(e.Ahead) > clockOff {
 		j.say("clock is off", d.Name, "the clock of %s differs from this machine's by %.0f s.", who, math.Abs(e.Ahead))
 	}
@@ -255,4 +258,25 @@ func sorted(all map[string][]string) string {
 		parts = append(parts, what+" ("+strings.Join(slices.Compact(all[what]), ", ")+")")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// judgedHere are findings of a machine's own that the reports show in other ways.
+var judgedHere = []string{"harbor", "certificate", "store", "machine.clock"}
+
+// lacks looks at what a machine found wrong with what its daemon needs.
+func (j judge) lacks(datacenter, who string, l operator.Lack) {
+	for _, id := range judgedHere {
+		if l.ID == id || strings.HasPrefix(l.ID, id+".") {
+			return
+		}
+	}
+	kind := "lacks little"
+	if l.Fault {
+		kind = "lacks"
+	}
+	text := strings.TrimRight(l.What, ".")
+	if l.Do != "" {
+		text += "; " + strings.TrimRight(l.Do, ".")
+	}
+	j.say(kind, datacenter, "%s: %s.", who, text)
 }

@@ -8,6 +8,7 @@ import (
 	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/proxy/operator"
 )
 
 // names looks at what DNS answers.
@@ -129,6 +130,9 @@ func (j judge) report(s steer.Seen) {
 		if a.Panic {
 			j.find(j.base, "nobody serves", "", a.Sentence+".")
 		}
+	}
+	for _, l := range s.Report.Lacks {
+		j.lacks(s.Node, "the name server", operator.Lack(l))
 	}
 	for _, o := range s.Report.Overrides {
 		said := fmt.Sprintf("name servers were told %q", o.Mode)

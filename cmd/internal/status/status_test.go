@@ -99,11 +99,7 @@ func TestWhatEdgesReport(t *testing.T) {
 		return &at
 	}
 	const day = 24 * time.Hour
-	for name, c := range map[string]struct {
-		change     func(par1, mad1 *operator.Report)
-		kind, says string
-		severity   status.Severity
-	}{
+	judged(t, map[string]reported{
 		"a certificate that has ended": {func(p, _ *operator.Report) { p.Certificate = in(-time.Hour) }, "certificate ends", "has ended", status.Wrong},
 		"one that ends in two days":    {func(p, _ *operator.Report) { p.Certificate = in(2*day + time.Hour) }, "certificate ends", "ends in 2 days", status.Wrong},
 		"one that ends in ten":         {func(p, _ *operator.Report) { p.Certificate = in(10*day + time.Hour) }, "certificate ends soon", "ends in 10 days", status.Warning},
@@ -145,7 +141,34 @@ func TestWhatEdgesReport(t *testing.T) {
 		}, "", "", status.Well},
 		"tokens of an outage that is over": {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Hour)} }, "", "", status.Well},
 		"a clock that is nearly right":     {func(p, _ *operator.Report) { p.Time = p.Time.Add(3 * time.Second) }, "", "", status.Well},
-	} {
+	})
+}
+
+// What a machine finds wrong with what its daemon needs is said, unless the report shows it.
+func TestWhatAMachineLacks(t *testing.T) {
+	judged(t, map[string]reported{
+		"a robot that Harbor refuses": {func(p, _ *operator.Report) {
+			p.Lacks = []operator.Lack{{ID: "robot.login", Fault: true, What: "Harbor refuses robot$breakwater-edge", Do: "write its secret"}}
+		}, "lacks", "the edge: Harbor refuses robot$breakwater-edge; write its secret", status.Wrong},
+		"a warning of a machine's": {func(p, _ *operator.Report) {
+			p.Lacks = []operator.Lack{{ID: "admin.everywhere", What: "edge.admin is reachable from elsewhere"}}
+		}, "lacks little", "edge.admin is reachable from elsewhere", status.Warning},
+		"what the report shows itself": {func(p, _ *operator.Report) {
+			p.Lacks = []operator.Lack{{ID: "harbor.refused", Fault: true, What: "Harbor is down"}, {ID: "certificate.ended", Fault: true}}
+		}, "", "", status.Well},
+	})
+}
+
+// reported is a change of what two edges report, and what is to be found: one thing, or nothing.
+type reported struct {
+	change     func(par1, mad1 *operator.Report)
+	kind, says string
+	severity   status.Severity
+}
+
+func judged(t *testing.T, cases map[string]reported) {
+	t.Helper()
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := of(t, c.change).Ask(t.Context())
 			if c.kind == "" {

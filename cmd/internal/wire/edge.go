@@ -39,7 +39,8 @@ type EdgeConfig struct {
 	Datacenter string       // whose edge this is
 	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
-	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
+	Level      *slog.LevelVar         // what Log obeys; changed on the admin listener
+	Lacks      func() []operator.Lack // what is wrong with what the edge needs; nil: nothing
 
 	tracing *tracing
 	now     func() time.Time // what the edge shows its peers as the time; nil: the machine's
@@ -174,6 +175,7 @@ func machine(f *fleet.Fleet) func(account string) bool {
 // about is what operators are told of the program.
 func (e *Edge) about() operator.About {
 	a := operator.About{
+		Lacks: e.cfg.Lacks,
 		Fleet: func() string { return e.fleet.Load().Hash() },
 		Config: func() (c operator.Config) {
 			c.Read, c.Fault = e.reloads.Last()

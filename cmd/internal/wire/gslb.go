@@ -27,9 +27,10 @@ import (
 
 // GSLBFile says which name server to start.
 type GSLBFile struct {
-	Fleet      string // the fleet file's name: it is read again when it changes
-	Datacenter string // whose name server this is
-	Siblings   string // where all name servers of the datacenter are, joined by commas; "": there is only this one
+	Fleet      string             // the fleet file's name: it is read again when it changes
+	Datacenter string             // whose name server this is
+	Siblings   string             // where all name servers of the datacenter are, joined by commas; "": there is only this one
+	Lacks      func() []gslb.Lack // what is wrong with what the name server needs; nil: nothing
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 }
@@ -64,6 +65,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
 	}
+	own.Lacks = cfg.Lacks
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err

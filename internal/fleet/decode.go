@@ -27,6 +27,8 @@ type decoder struct {
 	nodes  int
 	depth  int
 	order  []string // the names of the datacenters
+
+	noBlocks []string // paths of what has no fields, where fields are wanted
 }
 
 // maxNodes bounds the tree, aliases followed: a file of aliases of aliases is
@@ -77,6 +79,11 @@ func (d *decoder) report(path, format string, args ...any) {
 			return
 		}
 	}
+	for _, block := range d.noBlocks {
+		if strings.HasPrefix(path, block+".") {
+			return
+		}
+	}
 	line, ok := d.lines[path]
 	for at := path; !ok && at != ""; line, ok = d.lines[at] {
 		at = at[:max(0, strings.LastIndexAny(at, ".["))]
@@ -105,6 +112,9 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		d.lines[path] = n.Line
 	}
 	if v.Kind() == reflect.Pointer {
+		if isNull(n) && !isBlock(v.Type().Elem()) {
+			return // a key without a value: absent, not zero
+		}
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
@@ -136,6 +146,11 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	default:
 		d.decodeBasic(n, path, v)
 	}
+}
+
+// isBlock reports whether a type is written as a block of fields.
+func isBlock(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[scalar]())
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
@@ -201,7 +216,11 @@ func (d *decoder) putMap(v reflect.Value, key string, value *yaml.Node, at strin
 
 func (d *decoder) decodeSlice(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.SequenceNode {
-		d.report(path, "want a list here, not a %s; write [a, b]", kindName(n))
+		example := "[a, b]"
+		if isBlock(v.Type().Elem()) {
+			example = "its fields in braces, and brackets around them: [{ name: value }]"
+		}
+		d.report(path, "want a list here, not a %s; write %s", kindName(n), example)
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -270,6 +289,7 @@ func (d *decoder) isMapping(n *yaml.Node, path string) bool {
 			instead = "write the names without dashes and brackets"
 		}
 		d.report(path, "want fields here, not a %s; %s", kindName(n), instead)
+		d.noBlocks = append(d.noBlocks, path)
 		return false
 	}
 	return true

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // Note is something in a file that can be so, and is seldom meant.
@@ -206,7 +208,9 @@ func (n *notes) edge() {
 		n.add("edge.outage_grace", "who lost their permission pulls for up to %s more, while no Harbor can be asked", *e.OutageGrace)
 	}
 	for path, of := range map[string]string{"edge.store.path": e.Store.Path, "edge.tls.certificate": e.TLS.Certificate, "edge.tls.key": e.TLS.Key} {
-		if of != "" && !strings.HasPrefix(of, "/") {
+		if file, ref := strings.CutPrefix(of, "file:"); ref {
+			n.add(path, "this is a path and no reference; write %s", file)
+		} else if of != "" && !strings.HasPrefix(of, "/") {
 			n.add(path, "%s is looked for in the directory that the edge is started in; write it from / on", of)
 		}
 	}
@@ -272,6 +276,7 @@ func (n *notes) projects() {
 	mirrors := map[string]string{}
 	for _, name := range n.f.Projects.Cache.Names() {
 		c, path := n.f.Projects.Cache.Items[name], "projects.cache."+name
+		n.prefixed("projects.cache.", naming.Cache, name)
 		if host := c.Endpoint.Host(); c.Provider == DockerHub && host != "hub.docker.com" && !strings.HasSuffix(host, "docker.io") {
 			n.add(path+".endpoint", "Harbor goes to Docker Hub for provider: docker-hub, whatever stands here; write another provider for %s", host)
 		}
@@ -289,6 +294,8 @@ func (n *notes) projects() {
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {
+		n.prefixed("projects.multi-dc.", naming.MultiDC, name)
+		n.expression("projects.multi-dc."+name+".immutable_tags", m.Immutable...)
 		n.quota("projects.multi-dc."+name, m.Quota)
 		if r := m.Robots; !r.ReadWrite.IsZero() && (r.ReadOnly == r.ReadWrite || r.Sync == r.ReadWrite) {
 			n.add("projects.multi-dc."+name+".robots", "robots have one secret: who knows the one knows all; write one for each")
@@ -301,6 +308,9 @@ func (n *notes) projects() {
 			}
 		}
 	}
+	if a := n.f.Projects.Artifactory; a != nil {
+		n.expression("projects.artifactory.exclude", a.Exclude...)
+	}
 	if o := n.f.Harbor.OIDC; o != nil && strings.HasPrefix(string(o.Endpoint), "http://") {
 		n.add("harbor.oidc.endpoint", "logins pass without TLS; write https://")
 	}
@@ -308,7 +318,28 @@ func (n *notes) projects() {
 		n.add(path, "groups are the OpenID provider's, and there is no harbor.oidc: a Harbor with another login refuses them, unless OpenID Connect was set up there by hand")
 	}
 	for name, r := range n.f.Projects.Repl.Items {
+		n.prefixed("projects.repl.", naming.Repl, name)
+		for i, image := range r.Images {
+			n.expression(fmt.Sprintf("projects.repl.%s.images[%d]", name, i), image.Name, image.Tags)
+		}
 		n.quota("projects.repl."+name, r.Quota)
+	}
+}
+
+// prefixed notes a project that is written with the prefix that it gets anyway.
+func (n *notes) prefixed(section, prefix, name string) {
+	if short, ok := strings.CutPrefix(name, prefix); ok {
+		n.add(section+name, "the prefix is added to it: the project is %s%s; write %s for %s", prefix, name, short, name)
+	}
+}
+
+// expression notes a regular expression where a glob stands: it can be read as one, and
+// matches nothing, for no name and no tag begins with ^ or a dot, or ends with $.
+func (n *notes) expression(path string, patterns ...string) {
+	for _, p := range patterns {
+		if strings.HasPrefix(p, "^") || strings.HasPrefix(p, ".*") || strings.HasSuffix(p, "$") {
+			n.add(path, "%q matches nothing: it is a regular expression; write a glob, as v1.*", p)
+		}
 	}
 }
 

@@ -26,6 +26,11 @@ var noted = []struct {
 	want    string // "": nothing is noted
 }{
 	{"nothing", nil, ""},
+	{"a project by its whole name", []string{"app: {", "multi-dc-app: {"}, "projects.multi-dc.multi-dc-app (line 8): the prefix is added to it: the project is multi-dc-multi-dc-app; write app"},
+	{"a cache by its whole name", []string{"quay: {", "cache-quay: {"}, "projects.cache.cache-quay (line 9): the prefix is added to it"},
+	{"a regular expression", []string{"app: {", "app: { immutable_tags: [\"^v[0-9]+$\"],"}, "projects.multi-dc.app.immutable_tags (line 8): \"^v[0-9]+$\" matches nothing: it is a regular expression"},
+	{"a regular expression of all", []string{"app: {", "app: { immutable_tags: [\".*\"],"}, "projects.multi-dc.app.immutable_tags (line 8): \".*\" matches nothing"},
+	{"a certificate as a reference", []string{"certificate: /c", "certificate: \"file:/c\""}, "edge.tls.certificate (line 10): this is a path and no reference; write /c"},
 	{"touch", []string{"listen: \":443\"", "touch: 1h"}, "edge.touch (line 10): it does nothing yet"},
 	{"witnesses", []string{"ttl: 30s", "witnesses: [192.0.2.200]"}, "gslb.witnesses (line 11): they do nothing yet"},
 	{"dnssec", []string{"ttl: 30s", "dnssec: { key: /k }"}, "gslb.dnssec.key (line 11): it does nothing yet"},

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"example.org/breakwater/internal/naming"
 )
@@ -53,7 +52,7 @@ func insteadOf(text string) string {
 	if name, _, port := strings.Cut(host, ":"); port {
 		host = name
 	}
-	if host = strings.ToLower(strings.Trim(host, ".")); host != text && hostname.MatchString(host) {
+	if host = strings.ToLower(strings.Trim(host, ".")); host != text && hostname.MatchString(host) && !numbered.MatchString(host) {
 		return "; write " + host
 	}
 	return ""
@@ -220,7 +219,7 @@ func (e *Edge) check(d *decoder) {
 	for path, v := range map[string]*Duration{"edge.freshness.cache": e.Freshness.Cache, "edge.freshness.repl": e.Freshness.Repl,
 		"edge.freshness.multi-dc": e.Freshness.MultiDC, "edge.touch": e.Touch, "edge.outage_grace": e.OutageGrace} {
 		if *v < 0 {
-			d.report(path, "%v is negative", time.Duration(*v))
+			d.report(path, "%v is negative", *v)
 		}
 	}
 }
@@ -241,6 +240,10 @@ func mailbox(s string) bool {
 
 func oneOf(d *decoder, path, value string, known ...string) {
 	if d.written(path) && !slices.Contains(known, value) {
-		d.report(path, "%q is none of %s", value, strings.Join(known, ", "))
+		meant := ""
+		if best := naming.Nearest(strings.ToLower(value), known); best != "" {
+			meant = "; do you mean " + best + "?"
+		}
+		d.report(path, "%q is none of %s%s", value, strings.Join(known, ", "), meant)
 	}
 }

@@ -31,12 +31,12 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	f.checkACMEChallenge(d, g)
 	switch {
 	case g.Probe.Interval < Duration(100*time.Millisecond):
-		d.report("gslb.probe.interval", "%v is shorter than 100ms", time.Duration(g.Probe.Interval))
+		d.report("gslb.probe.interval", "%v is shorter than 100ms", g.Probe.Interval)
 	case g.Probe.Timeout <= 0 || g.Probe.Timeout >= g.Probe.Interval:
-		d.report("gslb.probe.timeout", "must be more than 0 and less than the interval (%v)", time.Duration(g.Probe.Interval))
+		d.report("gslb.probe.timeout", "must be more than 0 and less than the interval (%v)", g.Probe.Interval)
 	}
 	if c := g.Probe.Confirm; c < Duration(10*time.Millisecond) {
-		d.report("gslb.probe.confirm", "%v is shorter than 10ms", time.Duration(c))
+		d.report("gslb.probe.confirm", "%v is shorter than 10ms", c)
 	}
 	if g.RateLimit < 0 {
 		d.report("gslb.rate_limit", "%d is negative", g.RateLimit)
@@ -45,7 +45,7 @@ func (f *Fleet) checkGSLB(d *decoder) {
 		d.report("gslb.version", "it is longer than 255 bytes")
 	}
 	if g.Probe.Hold < 0 {
-		d.report("gslb.probe.hold", "%v is negative", time.Duration(g.Probe.Hold))
+		d.report("gslb.probe.hold", "%v is negative", g.Probe.Hold)
 	}
 	if g.Probe.Fall < 1 || g.Probe.Rise < 1 {
 		d.report("gslb.probe", "fall and rise are at least 1")
@@ -88,7 +88,7 @@ func (f *Fleet) checkAnswer(d *decoder, path string, n *GSLBName) {
 	oneOf(d, path+".method", n.Method, "nearest", "twrr", "failover", "static")
 	oneOf(d, path+".panic", n.Panic, "all", "last-good", "backup", "nodata")
 	if *n.TTL < Duration(time.Second) || *n.TTL > Duration(day) || *n.TTL%Duration(time.Second) != 0 {
-		d.report(path+".ttl", "%v is out of 1s to 1d, in whole seconds", time.Duration(*n.TTL))
+		d.report(path+".ttl", "%v is out of 1s to 1d, in whole seconds", *n.TTL)
 	}
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func checkRetention(d *decoder, path string, r *Retention) {
 	}
 	for field, v := range map[string]Duration{"pulled_within": r.PulledWithin, "pushed_within": r.PushedWithin} {
 		if v < 0 || v%Duration(day) != 0 {
-			d.report(path+"."+field, "%v: Harbor counts in whole days", time.Duration(v))
+			d.report(path+"."+field, "%v: Harbor counts in whole days", v)
 		}
 	}
 	if r.MostRecentlyPulled < 0 || r.MostRecentlyPushed < 0 {
@@ -180,7 +181,7 @@ func CheckInterval(every time.Duration) error {
 
 func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	checkProvider(d, path+".provider", p.Provider)
-	if p.Endpoint == "" {
+	if p.Endpoint == "" && slices.Contains(providers, p.Provider) { // of another, nobody knows whether it needs one
 		d.report(path+".endpoint", "it is missing; write the upstream's address, as https://quay.io")
 	}
 	if host := strings.TrimPrefix(p.Endpoint.Host(), "www."); p.Provider == "docker-registry" && (host == "docker.io" || host == "hub.docker.com" || host == "docker.com") {
@@ -196,12 +197,14 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })
 }
 
+var providers = []string{DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory"}
+
 func checkProvider(d *decoder, path, provider string) {
 	if provider == "quay" && d.written(path) {
 		d.report(path, "Harbor has no proxy cache of type quay; leave provider out (docker-registry)")
 		return
 	}
-	oneOf(d, path, provider, DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory")
+	oneOf(d, path, provider, providers...)
 }
 
 func (f *Fleet) checkRepl(d *decoder, path string, p *Repl) {

@@ -15,7 +15,7 @@ func (f *Fleet) checkSettings(d *decoder) {
 	}
 	for field, v := range map[string]Duration{"token_lifetime": s.TokenLifetime, "session_timeout": s.SessionTimeout} {
 		if v < 0 || v%Duration(time.Minute) != 0 {
-			d.report("harbor.settings."+field, "%v: Harbor counts in whole minutes", time.Duration(v))
+			d.report("harbor.settings."+field, "%v: Harbor counts in whole minutes", v)
 		}
 	}
 	if gc := f.Harbor.GC; gc != nil {

@@ -107,6 +107,14 @@ func (r *Ref) parse(text string) error {
 			return errors.New("a vault reference names its key: write vault:<path>#<key>")
 		}
 	}
+	switch {
+	case scheme == "vault" && strings.HasPrefix(r.Path, "//"):
+		return errors.New("a path in Vault begins without slashes; write vault:<path>#<key>")
+	case scheme == "env" && strings.ContainsAny(path, "$ ="):
+		return errors.New("a variable is named without $, spaces and =; write env:<NAME>")
+	case scheme == "file" && (strings.HasPrefix(path, "~") || strings.Contains(path, "$")):
+		return errors.New("nothing is filled in for ~ and $; write file:<path>, from / on")
+	}
 	if r.Path == "" {
 		return fmt.Errorf("the reference names no %s: write vault:<path>#<key>, file:<path> or env:<NAME>", map[string]string{"vault": "path", "file": "path", "env": "variable"}[scheme])
 	}

@@ -115,6 +115,10 @@ func (p *Probed) parse(text string) error {
 
 var errNoURL = errors.New("want https://host or http://host[:port]")
 
+var errVariable = errors.New("nothing is filled in here for $ and braces; write the address itself, as https://harbor.example.org")
+
+var schemes = regexp.MustCompile(`^https?://`)
+
 // bareHost is a host without a scheme, and what may stand behind it.
 var bareHost = regexp.MustCompile(`^([A-Za-z0-9.-]+\.[A-Za-z0-9-]+(?::\d{1,5})?)(?:/.*)?$`)
 
@@ -124,8 +128,13 @@ func parseURL(text string) (*url.URL, error) {
 	if m := bareHost.FindStringSubmatch(text); m != nil {
 		return nil, fmt.Errorf("the scheme is missing; write https://%s", m[1])
 	}
+	if ip, err := netip.ParseAddr(schemes.ReplaceAllString(text, "")); err == nil && ip.Is6() {
+		return nil, fmt.Errorf("an IPv6 address stands in brackets; write https://[%s]", ip)
+	}
 	p, err := url.Parse(text)
 	switch {
+	case strings.ContainsAny(text, "${}"):
+		return nil, errVariable
 	case err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https":
 		return nil, errNoURL
 	case p.User != nil:

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,6 +55,11 @@ its upstream: mirror=https://registry.example.net.`,
 			if err != nil {
 				return err
 			}
+			for i, name := range s.projects {
+				if name == "defaults" || slices.Contains(s.projects[:i], name) {
+					return fmt.Errorf("--project %s is the name of something else already; write another one, or once", name)
+				}
+			}
 			if err := s.complete(cmd); err != nil {
 				return err
 			}
@@ -73,10 +80,13 @@ its upstream: mirror=https://registry.example.net.`,
 func pairs(flag string, given []string, into *[]pair) error {
 	for _, text := range given {
 		name, value, ok := strings.Cut(text, "=")
-		if name == "" || !ok && flag != "cache" {
-			return fmt.Errorf("--%s %q has no name and address; write --%s par1=https://%s.par1.example.org", flag, text, flag, map[string]string{"datacenter": "harbor", "edge": "edge", "cache": "registry"}[flag])
+		if flag == "cache" && (name == "" || strings.Contains(name, "/")) {
+			return fmt.Errorf("--cache %q is no cache; write --cache dockerhub, --cache quay.io, or --cache mirror=https://registry.example.net", text)
 		}
-		if valueOf(*into, name) != "" {
+		if name == "" || !ok && flag != "cache" {
+			return fmt.Errorf("--%s %q has no name and address; write --%s par1=https://%s.par1.example.org", flag, text, flag, map[string]string{"datacenter": "harbor", "edge": "edge"}[flag])
+		}
+		if slices.ContainsFunc(*into, func(p pair) bool { return p.name == name }) {
 			return fmt.Errorf("--%s %s stands there twice", flag, name)
 		}
 		*into = append(*into, pair{name, value})
@@ -129,8 +139,9 @@ func (s *sketch) write(cmd *cobra.Command, out string, force bool) error {
 		how = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	}
 	file, err := os.OpenFile(out, how, 0o644)
-	if err != nil {
-		return err
+	var why *fs.PathError
+	if errors.As(err, &why) {
+		return fmt.Errorf("%q cannot be written (%w); write another --out", out, why.Err)
 	}
 	_, err = file.WriteString(text)
 	if err = errors.Join(err, file.Close()); err != nil {

@@ -96,6 +96,11 @@ func TestInitSaysWhatIsWrong(t *testing.T) {
 		"the same datacenter twice":     {append(two[:4:4], two[2:4]...), []string{"par1 stands there twice"}},
 		"an edge of no datacenter":      {append(two[:4:4], "--edge", "rom1=https://edge.rom1.example.org"), []string{"datacenters.rom1.harbor: it is missing"}},
 		"a cache of nothing":            {append(two[:4:4], "--cache", "mirror"), []string{"projects.cache.mirror.endpoint: it is missing"}},
+		"the same cache twice":          {append(two[:4:4], "--cache", "dockerhub", "--cache", "dockerhub"), []string{"--cache dockerhub stands there twice"}},
+		"a cache by its address":        {append(two[:4:4], "--cache", "https://quay.io"), []string{"write --cache dockerhub, --cache quay.io"}},
+		"a cache without a name":        {append(two[:4:4], "--cache", ""), []string{"write --cache dockerhub"}},
+		"the same project twice":        {append(two[:4:4], "--project", "app", "--project", "app"), []string{"--project app"}},
+		"a project called defaults":     {append(two[:4:4], "--project", "defaults"), []string{"--project defaults"}},
 		"YAML in a name":                {append(two[:4:4], "--project", "a: {}\n  b"), []string{"a character in a name that nobody sees"}},
 		"YAML in a domain":              {[]string{"--domain", "h.example.org\nedge: { plain_http: true }", "--datacenter", "par1=https://a.example.org"}, []string{"domain:", "is no host name"}},
 		"a path":                        {[]string{"--domain", "h.example.org", "--datacenter", "par1=https://harbor.par1.example.org/v2/"}, []string{"datacenters.par1.harbor: only scheme and host", "nothing was written"}},
@@ -115,6 +120,16 @@ func TestInitSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("a file was written: %v", err)
 			}
 		})
+	}
+}
+
+// Where the file cannot be written, the sentence names it and says what to do.
+func TestInitSaysWhereItCannotWrite(t *testing.T) {
+	for _, out := range []string{filepath.Join(t.TempDir(), "none", "fleet.yaml"), t.TempDir(), ""} {
+		_, _, err := initialise(t, t.Context(), nil, append(two[:4:4], "--force", "--out", out)...)
+		if err == nil || !strings.Contains(err.Error(), "cannot be written") || !strings.Contains(err.Error(), "write another --out") {
+			t.Errorf("--out %q: %v", out, err)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func (a *adminFlags) ask(ctx context.Context, method, path string) ([]byte, erro
 
 // send is ask with a body.
 func (a *adminFlags) send(ctx context.Context, method, path string, content io.Reader) ([]byte, error) {
-	address := a.address
+	address := strings.TrimSuffix(strings.TrimPrefix(a.address, "http://"), "/")
 	if address == "" {
 		f, err := readFleet(os.Stdin, a.config)
 		if err != nil {

@@ -93,3 +93,14 @@ func TestAnotherProgramHasTheAddress(t *testing.T) {
 		metrics.Close()
 	}
 }
+
+// An address of the admin listener may be written as the lab prints it.
+func TestAdminListenerIsFoundByItsURL(t *testing.T) {
+	edge := httptest.NewServer(daemon.Named(daemon.Edge, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })))
+	defer edge.Close()
+	for _, address := range []string{edge.Listener.Addr().String(), edge.URL, edge.URL + "/"} {
+		if got := program(t, nil, "explain", "--json", "--admin", address, "x/y:v1"); got.status != 0 {
+			t.Errorf("%s: status %d: %s", address, got.status, got.stderr)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,6 +52,14 @@ gslb:
 			if line = config + ":" + strings.ReplaceAll(line, "DIR", dir); strings.Count(text, line) != 1 {
 				t.Errorf("%s does not say, once, %q:\n%s", what, line, text)
 			}
+		}
+		last := 0
+		for _, at := range regexp.MustCompile(`fleet\.yaml:(\d+): `).FindAllStringSubmatch(text, -1) {
+			line, _ := strconv.Atoi(at[1])
+			if line < last {
+				t.Errorf("%s says what is wrong in line %d after line %d:\n%s", what, line, last, text)
+			}
+			last = line
 		}
 		if n := strings.Count(text, "\n"); n > len(want) {
 			t.Errorf("%s says more than that:\n%s", what, text)

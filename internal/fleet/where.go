@@ -42,3 +42,8 @@ func (f *Fleet) References() map[Ref][]string {
 	}
 	return all
 }
+
+// NoDatacenter is the error of a datacenter that the file does not have.
+func (f *Fleet) NoDatacenter(name string) error {
+	return fmt.Errorf("there is no datacenter %q in the fleet file; it has %s", name, strings.Join(f.Order, ", "))
+}

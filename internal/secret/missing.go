@@ -1,10 +1,12 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -31,7 +33,7 @@ func (s *Store) Err() error { return s.missing(slices.Collect(maps.Keys(s.faults
 
 func (s *Store) missing(refs []fleet.Ref) error {
 	fields := s.fleet.References()
-	lines := map[string]bool{}
+	lines := map[string]int{}        // by what is said: the line of the file that it is of
 	without := map[string][]string{} // places in the file, by why nothing can be looked up
 	for _, ref := range refs {
 		err := s.faults[ref]
@@ -42,9 +44,9 @@ func (s *Store) missing(refs []fleet.Ref) error {
 		if as, ok := s.as[ref]; ok {
 			written = as
 		}
-		place := ""
+		place, line := "", 0
 		if at := fields[written]; len(at) > 0 {
-			place = s.fleet.Where(at[0])
+			place, line = s.fleet.Where(at[0]), s.fleet.Line(at[0])
 			if n := len(at) - 1; n > 0 {
 				place += fmt.Sprintf(" (and %d more)", n)
 			}
@@ -56,14 +58,15 @@ func (s *Store) missing(refs []fleet.Ref) error {
 			}
 			continue
 		}
-		lines[fmt.Sprintf("%s%s: %v", place, ref, err)] = true
+		lines[fmt.Sprintf("%s%s: %v", place, ref, err)] = line
 	}
 	for why, places := range without {
 		slices.Sort(places)
-		lines[fmt.Sprintf("%s\n  so there is no secret for\n    %s", why, strings.Join(places, "\n    "))] = true
+		lines[fmt.Sprintf("%s\n  so there is no secret for\n    %s", why, strings.Join(places, "\n    "))] = math.MaxInt
 	}
 	var all []error
-	for _, text := range slices.Sorted(maps.Keys(lines)) {
+	inOrder := func(a, b string) int { return cmp.Or(cmp.Compare(lines[a], lines[b]), strings.Compare(a, b)) }
+	for _, text := range slices.SortedFunc(maps.Keys(lines), inOrder) {
 		all = append(all, errors.New(text))
 	}
 	return errors.Join(all...)

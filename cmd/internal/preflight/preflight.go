@@ -106,7 +106,7 @@ func Run(ctx context.Context, cfg Config) ([]Finding, error) {
 	cfg.Depth = cmp.Or(cfg.Depth, Whole)
 	m := &machine{Config: cfg, own: cfg.Fleet.Datacenters[cfg.Datacenter]}
 	if m.own == nil {
-		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", cfg.Datacenter)
+		return nil, cfg.Fleet.NoDatacenter(cfg.Datacenter)
 	}
 	m.secrets, m.noVault = secret.New(cfg.Fleet)
 	if len(m.For) == 0 {

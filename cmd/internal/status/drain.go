@@ -35,7 +35,7 @@ func (a *Asker) Drain(ctx context.Context, names []string, release bool, reason 
 	}
 	for _, name := range names {
 		if a.Fleet.Datacenters[name] == nil {
-			return nil, fmt.Errorf("there is no datacenter %q in the fleet file; there are %s", name, strings.Join(a.Fleet.Order, ", "))
+			return nil, a.Fleet.NoDatacenter(name)
 		}
 	}
 	keys, err := Keys(ctx, a.Fleet, "edge.peers", a.Fleet.Edge.Peers.Key, a.Fleet.Edge.Peers.PreviousKey)

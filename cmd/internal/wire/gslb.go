@@ -239,7 +239,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, errNoGSLB
 	}
 	if f.Datacenters[datacenter] == nil {
-		return gslb.Config{}, fmt.Errorf("there is no datacenter %q in the fleet file", datacenter)
+		return gslb.Config{}, f.NoDatacenter(datacenter)
 	}
 	trusted, err := trust(f.Harbor.CA)
 	if err != nil {

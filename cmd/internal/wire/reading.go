@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rsa"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -85,7 +84,7 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	}
 	dc, ok := f.Datacenters[e.cfg.Datacenter]
 	if !ok {
-		return nil, fmt.Errorf("there is no datacenter %q in the fleet file", e.cfg.Datacenter)
+		return nil, f.NoDatacenter(e.cfg.Datacenter)
 	}
 	e.reloads.Watch(append(e.cfg.files(), filesOf(f, e.cfg.Datacenter)...)...)
 	secrets, err := secret.New(f)

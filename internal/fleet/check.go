@@ -77,7 +77,7 @@ func (f *Fleet) checkDatacenters(d *decoder) {
 	}
 	primaries := 0
 	servers, addresses := map[string]string{}, map[string]string{}
-	for _, name := range sorted(f.Datacenters) {
+	for _, name := range d.order { // of two that are alike the later one is reported
 		dc, path := f.Datacenters[name], "datacenters."+name
 		if !datacenterName.MatchString(name) {
 			d.report(path, "a datacenter's name is a DNS label: lower-case letters, digits and dashes")
@@ -172,7 +172,7 @@ func unique(d *decoder, seen map[string]string, value, path, written, whose stri
 // inside another's network is a hole, and legal: the longest prefix wins.
 func (f *Fleet) checkNetworks(d *decoder) {
 	seen := map[Network]string{}
-	for _, name := range sorted(f.Datacenters) {
+	for _, name := range d.order {
 		for _, n := range f.Datacenters[name].Networks {
 			if !n.IsValid() {
 				continue

@@ -84,7 +84,8 @@ func (s *sketch) ask(q *questions) (err error) {
 		err = s.askCaches(q)
 	}
 	if errors.Is(err, errNoAnswer) {
-		return s.missing()
+		fmt.Fprintln(q.out)
+		return errors.New("the answers ended before the questions did, and nothing was written; begin again, or give --domain and --datacenter")
 	}
 	return err
 }

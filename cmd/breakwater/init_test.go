@@ -149,8 +149,15 @@ func TestInitAsks(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, asked)
 		}
 	}
-	if _, _, err := initialise(t, t.Context(), strings.NewReader("harbor.example.org\n"), "--out", "-"); err == nil || !strings.Contains(err.Error(), "write --datacenter") {
-		t.Errorf("the end of the answers: %v", err)
+	for _, some := range []string{"", "harbor.example.org\n", "harbor.example.org\npar1\nhttps://harbor.par1.example.org\n\n"} { // the last one: all that is needed
+		_, _, err := initialise(t, t.Context(), strings.NewReader(some), "--out", "-")
+		if err == nil || strings.Contains(err.Error(), "no terminal") || !strings.Contains(err.Error(), "nothing was written; begin again, or give --domain and --datacenter") {
+			t.Errorf("the end of the answers after %q: %v", some, err)
+		}
+	}
+	answers = "harbor.example.org\npar1\nhttps://one.example.org\n\nmad1\nhttps://one.example.org\nhttps://two.example.org\n\n\n\n"
+	if text, asked, err := initialise(t, t.Context(), strings.NewReader(answers), "--out", "-"); err != nil || !strings.Contains(asked, "is the Harbor of datacenter par1 too") || !strings.Contains(text, "https://two.example.org") {
+		t.Errorf("a Harbor that is another datacenter's: %v\n%s", err, asked)
 	}
 }
 

@@ -296,7 +296,7 @@ func (w *world) plain(text string) string {
 }
 
 const (
-	tableBegins = "<!-- misconfigurations: go test ./cmd/lab -run TestMisconfigurations -update -->\n"
+	tableBegins = "<!-- misconfigurations: BREAKWATER_TESTS=full go test ./cmd/lab -run TestMisconfigurations -update -->\n"
 	tableEnds   = "<!-- end of misconfigurations -->\n"
 )
 

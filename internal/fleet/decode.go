@@ -112,7 +112,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		d.lines[path] = n.Line
 	}
 	if v.Kind() == reflect.Pointer {
-		if isNull(n) && !isBlock(v.Type().Elem()) {
+		if isNull(n) {
 			return // a key without a value: absent, not zero
 		}
 		if v.IsNil() {

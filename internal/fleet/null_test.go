@@ -24,6 +24,10 @@ projects:
   multi-dc:
     app:
       webhooks: `+nothing+`
+      retention: `+nothing+`
+harbor:
+  gc: `+nothing+`
+  oidc: `+nothing+`
 `))
 		if err != nil {
 			t.Fatal(err)
@@ -40,5 +44,12 @@ projects:
 		if !*f.Projects.MultiDC.Items["app"].Webhooks {
 			t.Errorf("%q: there are no webhooks", nothing)
 		}
+		if f.Harbor.GC != nil || f.Harbor.OIDC != nil || f.Projects.MultiDC.Items["app"].Retention.MostRecentlyPulled != 10 {
+			t.Errorf("%q: a block without a value is there", nothing)
+		}
+	}
+	f, err := Load("fleet.yaml", []byte("domain: harbor.example.org\ndatacenters: { par1: { harbor: \"https://harbor.par1.example.org\" } }\ngslb:\n"))
+	if err != nil || f.GSLB != nil {
+		t.Errorf("gslb without a value: %v, %v; it is absent, and {} is all defaults", f.GSLB, err)
 	}
 }

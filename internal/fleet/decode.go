@@ -160,6 +160,10 @@ func (d *decoder) notOne(n *yaml.Node, path string) {
 		d.report(path, "want one value here, not a list; write it without brackets and dashes")
 		return
 	}
+	if len(n.Content) > 0 && n.Content[0].Kind == yaml.MappingNode {
+		d.report(path, "want one value here, not {{ }}; what a template has in braces is filled in before")
+		return
+	}
 	d.report(path, "want one value here, not a block of fields; quote a value that begins with {")
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -113,6 +114,10 @@ func (d *decoder) syntax(text []byte, err error) {
 		return
 	}
 	t := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(text)), "\n")
+	if at := slices.IndexFunc(t, func(line string) bool { return strings.HasPrefix(line, "<<<<<<< ") }); at >= 0 {
+		d.fault(at+1, notYAML+"a merge of git's begins here and was not ended; keep one of the two sides, without the marks")
+		return
+	}
 	f := failure{lines: t, line: e.Mark.Line, column: e.Mark.Column, began: e.ContextMark.Line, message: e.Message, context: e.ContextMsg}
 	line, sentence := f.explain()
 	d.fault(min(line, len(t)), notYAML+"%s", sentence)

@@ -166,8 +166,14 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 	reload(t, &r.log)
 	r.says("topology.txt:1: there is no datacenter")
 	r.is("a broken topology", "198.51.100.0/24", "192.0.2.1")
+	if wrong := strings.Join(r.Report().Wrong, "; "); !strings.Contains(wrong, "topology.txt:1: there is no datacenter") {
+		t.Errorf("%q; want the report to say that the files were not taken", wrong)
+	}
 	r.write("topology.txt", "198.51.100.0/24 mad1\n")
 	reload(t, &r.log)
+	if lacks := r.Report().Lacks; len(lacks) > 0 {
+		t.Errorf("%v; want nothing, it is mended", lacks)
+	}
 	r.is("mended", "198.51.100.0/24", "192.0.2.2")
 	trial.Until(t, func() error { // a new datacenter is probed first
 		if got := r.asked("harbor.example.org.", "10.3.0.0/24"); got != "192.0.2.3" {
@@ -175,4 +181,23 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What is in the fleet file and not in force yet is in the report for as long as that is so.
+func TestAReportSaysWhatNeedsARestart(t *testing.T) {
+	r := startRereading(t)
+	for file, want := range map[string]string{
+		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { ", "gslb: { rate_limit: 77, ", 1): "gslb.rate_limit",
+		r.fleetOf("par1", "mad1"): "",
+	} {
+		r.write("fleet.yaml", file)
+		reload(t, &r.log)
+		said := ""
+		for _, l := range r.Report().Lacks {
+			said += l.What
+		}
+		if (said == "") != (want == "") || !strings.Contains(said, want) {
+			t.Errorf("%q; want %q", said, want)
+		}
+	}
 }

@@ -66,6 +66,7 @@ var kinds = []kind{
 	{"announcements wait", Warning, "alerts.md#breakwaterpeerunreachable"},
 	{"harbor not following", Warning, "alerts.md#breakwaterharbornotfollowing"},
 	{"fleet file not taken", Warning, "upgrade.md"},
+	{"keys differ", Warning, "rotate-secrets.md#peer-key"},
 	{"fleet files differ", Warning, "upgrade.md"},
 	{"versions differ", Warning, "alerts.md#breakwaterversionsdiffer"},
 	{"source down", Warning, "alerts.md#breakwaterupstreamdown"},

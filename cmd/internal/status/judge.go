@@ -230,16 +230,23 @@ func (j judge) same() {
 	if len(answering) > 1 {
 		j.find(j.base, "fleet files differ", "", "The name servers answer by different files: "+sorted(answering)+".")
 	}
+	keys := map[string][]string{}
 	for _, d := range j.Datacenters {
 		for _, e := range d.Edges {
 			if e.Report != nil {
 				name := "the edge of " + d.Name
+				if ids := strings.Join(e.Report.Keys, ", before it "); ids != "" {
+					keys[ids] = append(keys[ids], name)
+				}
 				versions[e.Report.Version] = append(versions[e.Report.Version], name)
 				if e.Report.Fleet != "" {
 					files[e.Report.Fleet] = append(files[e.Report.Fleet], name)
 				}
 			}
 		}
+	}
+	if len(keys) > 1 {
+		j.find(j.base, "keys differ", "", "The edges do not go by the same keys: "+sorted(keys)+". Go no further with a rotation, and have all of them read their files again.")
 	}
 	if len(versions) > 1 {
 		j.find(j.base, "versions differ", "", "The nodes run different versions: "+sorted(versions)+".")
@@ -271,7 +278,10 @@ func (j judge) lacks(datacenter, who string, l operator.Lack) {
 		}
 	}
 	kind := "lacks little"
-	if l.Fault {
+	switch {
+	case strings.HasPrefix(l.ID, "files."): // the files that it reads are not in force
+		kind = "fleet file not taken"
+	case l.Fault:
 		kind = "lacks"
 	}
 	text := strings.TrimRight(l.What, ".")

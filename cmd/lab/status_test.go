@@ -171,6 +171,7 @@ func (f *fleetUnderTest) statusByFiles(t *testing.T, file string) {
 		exit                   int
 	}{
 		"another key":             {[]string{f.Dir + "/peer-key", another}, "key differs", "par1", "another edge.peers.key", 1},
+		"another gslb.key":        {[]string{f.Dir + "/gslb-key", another}, "name server key differs", "par1", "another gslb.key", 1},
 		"no key":                  {[]string{f.Dir + "/peer-key", another + "-is-not-there"}, "not looked at", "", "edge.peers.key", 2},
 		"a name server elsewhere": {[]string{"gslb: [127.0.20.1]", "gslb: [" + nobody + "]"}, "name server down", "mad1", "it refuses connections", 1},
 		"another fleet file":      {[]string{"ttl: 2s", "ttl: 3s"}, "fleet files differ", "", "is not the one that the nodes go by", 2},

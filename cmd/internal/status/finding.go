@@ -45,6 +45,7 @@ var kinds = []kind{
 	{"certificate ends", Wrong, "alerts.md#breakwatercertificateends"},
 	{"named and away", Wrong, "alerts.md#breakwaterdatacenterout"},
 	{"key differs", Wrong, "rotate-secrets.md#peer-key"},
+	{"name server key differs", Wrong, "rotate-secrets.md#gslb-key"},
 	{"another edge", Wrong, "alerts.md#breakwaterpeerdiffers"},
 	{"clock differs", Wrong, "alerts.md#breakwaterpeerdiffers"},
 	{"name server down", Wrong, "alerts.md#breakwaternameserverdown"},

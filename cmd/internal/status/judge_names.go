@@ -29,6 +29,13 @@ func (j judge) names() {
 		}
 		j.say(kind, s.Datacenter, "its name server cannot be asked: %s (%s).", s.Why, s.Address)
 	}
+	for _, s := range well {
+		for _, r := range s.Reports {
+			if r.Report == nil && otherKey(r.Error) {
+				j.say("name server key differs", s.Datacenter, "the name server of %s has another gslb.key than the fleet file here (%s). It takes no steering.", r.Node, s.Address)
+			}
+		}
+	}
 	for _, s := range j.reports() {
 		j.report(s)
 	}

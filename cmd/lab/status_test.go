@@ -205,6 +205,17 @@ func (f *fleetUnderTest) drainedFromAnywhere(t *testing.T, program, file string)
 	if text := fails(t, drain("drain", "par1", "mad1", "drp1")); !strings.Contains(text, "--yes") {
 		t.Errorf("nobody would be left, and it is not said: %s", text)
 	}
+	steer := func(say, datacenter string) {
+		t.Helper()
+		output(t, exec.Command(program, "gslb", say, "--config", file, "--fleet", datacenter))
+	}
+	steer("drain", "mad1")
+	steer("drain", "drp1")
+	if text := fails(t, drain("drain", "par1")); !strings.Contains(text, "--yes") {
+		t.Errorf("name servers would have nobody left, and it is not said: %s", text)
+	}
+	steer("release", "mad1")
+	steer("release", "drp1")
 	if text := fails(t, drain("drain", "par9")); !strings.Contains(text, "par9") {
 		t.Error(text)
 	}

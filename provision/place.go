@@ -1,8 +1,10 @@
 package provision
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.org/breakwater/internal/fleet"
@@ -98,6 +100,9 @@ func (d *wanted) errs() []error {
 	}
 	all := append([]error{}, d.faults...)
 	for _, place := range sortedKeys(byPlace) {
+		slices.SortStableFunc(byPlace[place], func(a, b note) int {
+			return cmp.Or(strings.Compare(a.Datacenter, b.Datacenter), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+		})
 		for _, line := range folded(byPlace[place]) {
 			all = append(all, fmt.Errorf("%s: %s", place, line))
 		}

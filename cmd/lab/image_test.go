@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -211,10 +212,11 @@ func inContainers(t *testing.T, f *fleetUnderTest, config string) containers {
 		strings.TrimPrefix(d.Metrics, "http://"), own(""),
 		strings.TrimPrefix(d.Admin, "http://"), own(""),
 	).Replace(string(text))
-	gslbMetrics := s[strings.Index(s, "gslb: { listen"):]
-	gslbMetrics = gslbMetrics[strings.Index(gslbMetrics, `metrics: "`)+len(`metrics: "`):]
-	gslbMetrics, _, _ = strings.Cut(gslbMetrics, `"`)
-	s = strings.ReplaceAll(s, gslbMetrics, own(""))
+	s = regexp.MustCompile(`(metrics|peers): "`+regexp.QuoteMeta(host)+`:\d+", (admin|key)`).ReplaceAllStringFunc(s, func(was string) string { // of the name server
+		before, after, _ := strings.Cut(was, `"`)
+		_, after, _ = strings.Cut(after, `"`)
+		return before + strconv.Quote(own("")) + after
+	})
 	if err := os.MkdirAll(config, 0o755); err != nil {
 		t.Fatal(err)
 	}

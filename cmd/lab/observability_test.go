@@ -196,7 +196,7 @@ func (w *watched) allIsDown(t *testing.T) {
 	}
 	for at, out := range [][]string{{"par1", "mad1"}, {"par1", "mad1", "drp1"}} {
 		for _, name := range out {
-			output(t, exec.Command(w.program, "gslb", "force", "--admin", w.Datacenters[at].Steer, name, "down"))
+			output(t, exec.Command(w.program, "gslb", "force", "--yes", "--admin", w.Datacenters[at].Steer, name, "down"))
 		}
 	}
 	w.clients = append(w.clients, func() {

@@ -34,7 +34,7 @@ func (w *watched) chooseAddresses(t *testing.T) (scraped []string) {
 			t.Fatal(err)
 		}
 		fresh := map[string]string{}
-		for _, address := range []string{f.Edge.Listen, f.Edge.Metrics, f.Edge.Admin, f.GSLB.Listen, f.GSLB.Metrics, f.GSLB.Admin} {
+		for _, address := range []string{f.Edge.Listen, f.Edge.Metrics, f.Edge.Admin, f.GSLB.Listen, f.GSLB.Metrics, f.GSLB.Admin, *f.GSLB.Peers} {
 			host, _, _ := net.SplitHostPort(address)
 			listener, err := net.Listen("tcp", host+":0")
 			if err != nil {

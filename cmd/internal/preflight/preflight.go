@@ -73,6 +73,8 @@ type Config struct {
 	Now        func() time.Time // nil: time.Now
 	// Progress is told what is still being tried whenever something has ended; nil: nobody is.
 	Progress func(running []string)
+
+	again time.Duration // how soon a daemon looks again; 0: see there
 }
 
 // patience is how long a check may take.

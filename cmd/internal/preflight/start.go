@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,9 +45,9 @@ func Watch(ctx context.Context, cfg Config, read func() (*fleet.Fleet, error), l
 				close(w.looked)
 				log.Info("preflight ended", "findings", len(w.Findings()))
 			}
-			pause := again
+			pause := cmp.Or(cfg.again, again)
 			if Worst(found) != OK {
-				pause = againWhenWrong
+				pause = cmp.Or(cfg.again, againWhenWrong)
 			}
 			timer := time.NewTimer(pause)
 			select {

@@ -68,6 +68,7 @@ var kinds = []kind{
 	{"harbor not following", Warning, "alerts.md#breakwaterharbornotfollowing"},
 	{"fleet file not taken", Warning, "upgrade.md"},
 	{"keys differ", Warning, "rotate-secrets.md#peer-key"},
+	{"name server keys differ", Warning, "rotate-secrets.md#gslb-key"},
 	{"fleet files differ", Warning, "upgrade.md"},
 	{"versions differ", Warning, "alerts.md#breakwaterversionsdiffer"},
 	{"source down", Warning, "alerts.md#breakwaterupstreamdown"},

@@ -201,3 +201,20 @@ func TestAReportSaysWhatNeedsARestart(t *testing.T) {
 		}
 	}
 }
+
+// A report says which keys a name server goes by, and not what they are.
+func TestAReportSaysWhichKeysAreUsed(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(firstKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startRereading(t, fmt.Sprintf("key: \"file:%s\", ", key))
+	before := r.Report().Keys
+	if err := os.WriteFile(key, []byte(secondKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(t, &r.log)
+	if after := r.Report().Keys; len(before) != 1 || len(after) != 1 || before[0] == after[0] || strings.Contains(firstKey+secondKey, after[0]) {
+		t.Errorf("%q, and with another key %q", before, after)
+	}
+}

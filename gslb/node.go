@@ -67,6 +67,7 @@ type Node struct {
 
 	mu       sync.Mutex
 	fleet    *fleetNow
+	keys     []string // IDs of those it knows operators by, the one in use first
 	health   *health
 	ctx      context.Context    // of all probes
 	stop     context.CancelFunc // of those that run
@@ -120,7 +121,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, keys: keyIDs(cfg.Keys), changes: make(chan struct{}, 1), ready: make(chan struct{})}
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ func (s *Node) Reload(cfg Config) error {
 	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
 	s.mu.Lock()
 	s.given(time.Now()) // with the TTLs of before
-	s.fleet = f
+	s.fleet, s.keys = f, keyIDs(cfg.Keys)
 	if s.health == nil { // it does not run yet
 		s.mu.Unlock()
 		return nil

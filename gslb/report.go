@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"example.org/breakwater/internal/keyring"
 )
 
 // Report is what a node knows and answers now.
@@ -11,6 +13,7 @@ type Report struct {
 	Node        string                      `json:"node"`
 	Version     string                      `json:"version"`   // of the program
 	Config      string                      `json:"config"`    // the same on all nodes that answer by the same files
+	Keys        []string                    `json:"keys"`      // IDs of those it knows operators by, the one in use first
 	Answering   bool                        `json:"answering"` // false: the first round of probes is not in
 	Answers     []Answered                  `json:"answers"`
 	Wrong       []string                    `json:"wrong"` // a sentence each; none: all is well
@@ -40,7 +43,7 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []Lack{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []Lack{}}
 	if s.health != nil {
 		r.Datacenters = s.health.snapshot()
 	}
@@ -70,6 +73,15 @@ func (s *Node) Report() Report {
 		}
 	}
 	return r
+}
+
+// keyIDs tell keys apart, and say nothing of them.
+func keyIDs(ring *keyring.Ring) []string {
+	ids := []string{}
+	for _, k := range ring.For(keyring.Operators) {
+		ids = append(ids, k.ID)
+	}
+	return ids
 }
 
 // held looks at whether an override, one of all, says what is so.

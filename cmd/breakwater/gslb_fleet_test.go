@@ -150,7 +150,17 @@ func TestAFleetThatIsNotWhole(t *testing.T) {
 		t.Errorf("it took %v; name servers have 2 s, all at once", took)
 	}
 	s.says(0, 1, []string{"status", "--fleet"}, "the name server of mad1 says nothing: ", "another key", "the name server of drp1 says nothing: ")
+	// What is said without a question before it may be done yet, and that is said.
+	s.says(0, 1, []string{"drain", "--fleet", "drp1", "--yes"}, "drp1", "not told", "no answer within 2s",
+		"not done by the name server of mad1: it goes on as before. And it is not known whether the name server of drp1 has done it, or does it yet. ")
 	s.processes[2].Process.Signal(syscall.SIGCONT) //nolint:errcheck // it is ours
+	trial.Until(t, func() error {
+		if len(s.report(2).Overrides) == 0 {
+			return errors.New("it has not done it")
+		}
+		return nil
+	})
+	s.says(0, 1, []string{"release", "--fleet", "drp1"}, "released", "another key", "released")
 	s.says(0, 1, []string{"status", "--fleet"}, "harbor.example.org differs: par1: mad1, all clients | drp1: par1 and mad1", "overrides differs: par1: drain par1 | drp1: none")
 	var told []steer.Told
 	text, status := s.cli(0, "drain", "--fleet", "--json", "par1")

@@ -43,18 +43,38 @@ func (s steered) printTold(out io.Writer, told []steer.Told, asJSON bool, again 
 	case len(v.untold) == 0 && v.done == 0:
 		return fmt.Errorf("%s: nothing was said of datacenter %q on any name server", s.cmd, s.datacenter)
 	}
-	where := strings.Join(v.untold, ", ")
-	text := fmt.Sprintf("%s: not done by the name server of %s: it goes on as before. When it is there again, say it on its machine:\n", s.cmd, where)
+	return errors.New(s.cmd + ": " + v.left() + "\n  " + again)
+}
+
+// left says who has not done it, and what to do.
+func (v verdict) left() string {
+	sure := slices.DeleteFunc(slices.Clone(v.untold), func(node string) bool { return slices.Contains(v.unsure, node) })
+	unsure := "it is not known whether the name server of " + strings.Join(v.unsure, ", nor that of ") + " has done it, or does it yet. "
+	then := "When it is there again, say it on its machine:"
 	if len(v.untold) > 1 {
-		text = fmt.Sprintf("%s: not done by the name servers of %s: they go on as before. When they are there again, say it on each one's machine:\n", s.cmd, where)
+		then = "When they are there again, say it on each one's machine:"
 	}
-	return errors.New(text + "  " + again)
+	text := ""
+	switch {
+	case len(sure) == 1:
+		text = "not done by the name server of " + sure[0] + ": it goes on as before. "
+	case len(sure) > 1:
+		text = "not done by the name servers of " + strings.Join(sure, ", ") + ": they go on as before. "
+	}
+	switch {
+	case len(v.unsure) == 0:
+		return text + then
+	case text == "":
+		return unsure + then
+	}
+	return text + "And " + unsure + then
 }
 
 // verdict is what has come of it in all.
 type verdict struct {
 	done            int
 	untold          []string // who has not done it
+	unsure          []string // who of them may have done it all the same, or do it yet
 	troubles, notes []string
 	safeAt          time.Time // the latest; zero: not everywhere, or never
 	until           time.Time
@@ -78,6 +98,9 @@ func (s steered) verdict(told []steer.Told) (v verdict) {
 		case d == nil && t.Nothing:
 		case d == nil:
 			add(&v.untold, t.Node)
+			if t.Unsure {
+				add(&v.unsure, t.Node)
+			}
 		default:
 			add(&v.troubles, d.Troubles...)
 			add(&v.notes, d.Notes...)

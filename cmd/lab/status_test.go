@@ -171,6 +171,7 @@ func (f *fleetUnderTest) statusByFiles(t *testing.T, file string) {
 		exit                   int
 	}{
 		"another key":             {[]string{f.Dir + "/peer-key", another}, "key differs", "par1", "another edge.peers.key", 1},
+		"another gslb.key":        {[]string{f.Dir + "/gslb-key", another}, "name server key differs", "par1", "another gslb.key", 1},
 		"no key":                  {[]string{f.Dir + "/peer-key", another + "-is-not-there"}, "not looked at", "", "edge.peers.key", 2},
 		"a name server elsewhere": {[]string{"gslb: [127.0.20.1]", "gslb: [" + nobody + "]"}, "name server down", "mad1", "it refuses connections", 1},
 		"another fleet file":      {[]string{"ttl: 2s", "ttl: 3s"}, "fleet files differ", "", "is not the one that the nodes go by", 2},
@@ -204,6 +205,17 @@ func (f *fleetUnderTest) drainedFromAnywhere(t *testing.T, program, file string)
 	if text := fails(t, drain("drain", "par1", "mad1", "drp1")); !strings.Contains(text, "--yes") {
 		t.Errorf("nobody would be left, and it is not said: %s", text)
 	}
+	steer := func(say, datacenter string) {
+		t.Helper()
+		output(t, exec.Command(program, "gslb", say, "--config", file, "--fleet", datacenter))
+	}
+	steer("drain", "mad1")
+	steer("drain", "drp1")
+	if text := fails(t, drain("drain", "par1")); !strings.Contains(text, "--yes") {
+		t.Errorf("name servers would have nobody left, and it is not said: %s", text)
+	}
+	steer("release", "mad1")
+	steer("release", "drp1")
 	if text := fails(t, drain("drain", "par9")); !strings.Contains(text, "par9") {
 		t.Error(text)
 	}

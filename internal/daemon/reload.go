@@ -14,7 +14,7 @@ import (
 
 // Reloads have a daemon read its files again: when one of them is another than before, and
 // at SIGHUP. What could not be taken is tried again after a minute, for what it needs may
-// be back, as a Vault. All but Last is for one goroutine.
+// be back, as a Vault. All but Last and NeedRestart is for one goroutine.
 type Reloads struct {
 	log        *slog.Logger
 	files      files
@@ -22,10 +22,11 @@ type Reloads struct {
 	successful prometheus.Gauge
 	at         prometheus.Gauge
 
-	mu     sync.Mutex
-	since  time.Time // when what is in force was taken
-	failed string    // why the last try failed; "": it did not
-	tried  time.Time // when that was
+	mu      sync.Mutex
+	since   time.Time // when what is in force was taken
+	failed  string    // why the last try failed; "": it did not
+	tried   time.Time // when that was
+	restart []string  // fields that were taken, and are in force after a restart only
 }
 
 const tryAgain = time.Minute
@@ -64,6 +65,23 @@ func (r *Reloads) Last() (taken time.Time, fault string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.since, r.failed
+}
+
+// Restart notes the fields that are in force after a restart only, and says so.
+func (r *Reloads) Restart(fields ...string) {
+	r.mu.Lock()
+	r.restart = fields
+	r.mu.Unlock()
+	if len(fields) > 0 {
+		r.log.Warn("changed in the fleet file, and needs a restart; all else is in force", "fields", fields)
+	}
+}
+
+// NeedRestart returns the fields that were noted last. Safe for concurrent use.
+func (r *Reloads) NeedRestart() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.restart
 }
 
 // Stop ends what NewReloads began where there was no Run.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"example.org/breakwater/internal/keyring"
 )
@@ -107,7 +108,14 @@ func verify(ring *keyring.Ring, r *http.Request, self string, now time.Time) (si
 	return signature{}, keyring.Key{}, errors.New("the question is signed with another key: compare the keys of the two fleet files")
 }
 
-// sentence is a text as the rest of a line.
+// sentence is a text as the rest of a line. Anybody on the way may have written it: there is
+// nothing in it that a terminal would obey.
 func sentence(body []byte) string {
-	return strings.Join(strings.Fields(string(body[:min(len(body), 500)])), " ")
+	words := strings.Fields(string(body[:min(len(body), 500)]))
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(words, " "))
 }

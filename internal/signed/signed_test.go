@@ -204,3 +204,15 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 		}
 	}
 }
+
+// What refuses may be anybody: its words are printed, and a terminal must not obey them.
+func TestARefusalHasNothingForATerminal(t *testing.T) {
+	url := node(t, &signed.Handler{}, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set(signed.RefusalHeader, "1")
+		http.Error(w, "no\x1b[2J\x1b]0;x\a \u202e\u009b31m here", http.StatusForbidden)
+	})
+	c := signed.Client{Ring: ring(t, first, ""), From: "ann"}
+	if _, err := c.Ask(context.Background(), "par1", "GET", url, nil); err == nil || err.Error() != "no?[2J?]0;x? ??31m here" {
+		t.Errorf("%q", err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/internal/signed"
 	"example.org/breakwater/proxy/operator"
 )
@@ -28,7 +29,7 @@ type Drained struct {
 }
 
 // Drain has the edges of some datacenters leave (release false), or takes that back.
-// Unless sure, it does nothing that leaves no edge of the fleet that serves.
+// Unless sure, it does nothing that leaves no edge of the fleet to send clients to.
 func (a *Asker) Drain(ctx context.Context, names []string, release bool, reason string, sure bool) ([]Drained, error) {
 	if len(names) == 0 {
 		names = a.Fleet.Order
@@ -46,9 +47,14 @@ func (a *Asker) Drain(ctx context.Context, names []string, release bool, reason 
 	if err != nil {
 		return nil, err
 	}
-	all, _ := a.datacenters(ctx)
-	if !release && !sure && !othersServe(all, names) {
-		return nil, errors.New("this would leave no edge that serves: clients would go on to where they are, and new ones get what name servers answer in a panic. Add --yes to do it all the same")
+	var all []Datacenter
+	var reports []steer.Seen
+	var looking sync.WaitGroup
+	looking.Go(func() { all, _ = a.datacenters(ctx) })
+	looking.Go(func() { reports, _ = a.reports(ctx) })
+	looking.Wait()
+	if !release && !sure && !othersServe(all, names, reports) {
+		return nil, errors.New("this would leave no edge that serves and that name servers may answer: clients would go on to where they are, and new ones get what name servers answer in a panic. Add --yes to do it all the same")
 	}
 	method := http.MethodPost
 	if release {
@@ -84,11 +90,12 @@ func (a *Asker) Drain(ctx context.Context, names []string, release bool, reason 
 	return done, nil
 }
 
-// othersServe reports whether an edge serves in a datacenter that is not named.
-func othersServe(all []Datacenter, names []string) bool {
+// othersServe reports whether an edge serves in a datacenter that is not named, and that no
+// name server was told to leave out.
+func othersServe(all []Datacenter, names []string, reports []steer.Seen) bool {
 	return slices.ContainsFunc(all, func(d Datacenter) bool {
 		serves, _ := d.serves()
-		return serves && !slices.Contains(names, d.Name)
+		return serves && !slices.Contains(names, d.Name) && !takenOut(reports, d.Name)
 	})
 }
 

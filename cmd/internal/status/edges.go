@@ -171,7 +171,7 @@ func why(ctx context.Context, err error) (Fault, string) {
 	var certificate *tls.CertificateVerificationError
 	var header tls.RecordHeaderError
 	switch {
-	case errors.As(err, &refused) && strings.Contains(refused.Says, "another key"):
+	case errors.As(err, &refused) && otherKey(refused.Says):
 		return FaultKey, "it has another edge.peers.key than the fleet file here"
 	case errors.As(err, &refused) && strings.Contains(refused.Says, "clock"):
 		return FaultClock, refused.Says

@@ -220,26 +220,44 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 	}
 }
 
+const goNoFurther = "Go no further with a rotation, and have all of them read their files again."
+
+// inOrder are IDs of keys, the one in use first.
+func inOrder(keys []string) string { return strings.Join(keys, ", before it ") }
+
 // same looks at what should be the same everywhere.
 func (j judge) same() {
-	versions, files, answering := map[string][]string{}, map[string][]string{}, map[string][]string{}
+	versions, files, answering, steered := map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for _, s := range j.reports() {
 		versions[s.Report.Version] = append(versions[s.Report.Version], "the name server of "+s.Node)
 		answering[s.Report.Config] = append(answering[s.Report.Config], "that of "+s.Node)
+		if ids := inOrder(s.Report.Keys); ids != "" {
+			steered[ids] = append(steered[ids], "that of "+s.Node)
+		}
+	}
+	if len(steered) > 1 {
+		j.find(j.base, "name server keys differ", "", "The name servers do not go by the same keys: "+sorted(steered)+". "+goNoFurther)
 	}
 	if len(answering) > 1 {
 		j.find(j.base, "fleet files differ", "", "The name servers answer by different files: "+sorted(answering)+".")
 	}
+	keys := map[string][]string{}
 	for _, d := range j.Datacenters {
 		for _, e := range d.Edges {
 			if e.Report != nil {
 				name := "the edge of " + d.Name
+				if ids := inOrder(e.Report.Keys); ids != "" {
+					keys[ids] = append(keys[ids], name)
+				}
 				versions[e.Report.Version] = append(versions[e.Report.Version], name)
 				if e.Report.Fleet != "" {
 					files[e.Report.Fleet] = append(files[e.Report.Fleet], name)
 				}
 			}
 		}
+	}
+	if len(keys) > 1 {
+		j.find(j.base, "keys differ", "", "The edges do not go by the same keys: "+sorted(keys)+". "+goNoFurther)
 	}
 	if len(versions) > 1 {
 		j.find(j.base, "versions differ", "", "The nodes run different versions: "+sorted(versions)+".")
@@ -271,7 +289,10 @@ func (j judge) lacks(datacenter, who string, l operator.Lack) {
 		}
 	}
 	kind := "lacks little"
-	if l.Fault {
+	switch {
+	case strings.HasPrefix(l.ID, "files."): // the files that it reads are not in force
+		kind = "fleet file not taken"
+	case l.Fault:
 		kind = "lacks"
 	}
 	text := strings.TrimRight(l.What, ".")

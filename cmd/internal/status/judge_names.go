@@ -29,6 +29,13 @@ func (j judge) names() {
 		}
 		j.say(kind, s.Datacenter, "its name server cannot be asked: %s (%s).", s.Why, s.Address)
 	}
+	for _, s := range well {
+		for _, r := range s.Reports {
+			if r.Report == nil && otherKey(r.Error) {
+				j.say("name server key differs", s.Datacenter, "the name server of %s has another gslb.key than the fleet file here (%s). It takes no steering.", r.Node, s.Address)
+			}
+		}
+	}
 	for _, s := range j.reports() {
 		j.report(s)
 	}
@@ -98,7 +105,7 @@ func (j judge) answered(s NameServer) {
 
 // home looks at whether the clients that are at home in a datacenter are sent there.
 func (j judge) home(d Datacenter, s NameServer) {
-	if method := j.file.GSLB.Method; method != "nearest" && method != "twrr" || j.takenOut(d.Name) {
+	if method := j.file.GSLB.Method; method != "nearest" && method != "twrr" || takenOut(j.reports(), d.Name) {
 		return
 	}
 	var away []string
@@ -161,9 +168,9 @@ func (j judge) report(s steer.Seen) {
 }
 
 // takenOut reports whether operators have told a name server to leave a datacenter out.
-func (j judge) takenOut(datacenter string) bool {
-	return slices.ContainsFunc(j.reports(), func(s steer.Seen) bool {
-		return slices.ContainsFunc(s.Report.Overrides, func(o gslb.Held) bool { return o.Datacenter == datacenter && o.Mode != gslb.Up })
+func takenOut(reports []steer.Seen, datacenter string) bool {
+	return slices.ContainsFunc(reports, func(s steer.Seen) bool {
+		return s.Report != nil && slices.ContainsFunc(s.Report.Overrides, func(o gslb.Held) bool { return o.Datacenter == datacenter && o.Mode != gslb.Up })
 	})
 }
 

@@ -234,12 +234,15 @@ func (f *Fleet) take(reports []steer.Seen) {
 				continue
 			}
 			s.Reports = append(s.Reports, r)
-			if r.Report == nil && s.Fault == "" {
+			if r.Report == nil && s.Fault == "" && !otherKey(r.Error) {
 				f.Missing = append(f.Missing, fmt.Sprintf("what the name server of %s tells operators alone: %s", r.Node, strings.TrimRight(r.Error, ".")))
 			}
 		}
 	}
 }
+
+// otherKey reports whether those are the words of a node that has another key.
+func otherKey(says string) bool { return strings.Contains(says, "another key") }
 
 // count counts what DNS answers, by the first name server that does.
 func (f *Fleet) count() {

@@ -135,7 +135,10 @@ func TestWhatEdgesReport(t *testing.T) {
 		"another version":     {func(_, m *operator.Report) { m.Version = "1.1.0" }, "versions differ", "1.0.0 (the edge of par1); 1.1.0 (the edge of mad1)", status.Warning},
 		"another fleet file":  {func(_, m *operator.Report) { m.Fleet = "00000000" }, "fleet files differ", "00000000 (the edge of mad1)", status.Warning},
 		"the fleet file here": {func(p, m *operator.Report) { p.Fleet, m.Fleet = "00000000", "00000000" }, "fleet files differ", "The fleet file here", status.Warning},
-		"nothing":             {func(_, _ *operator.Report) {}, "", "", status.Well},
+		"an edge that has not read the next key": {func(p, m *operator.Report) {
+			p.Keys, m.Keys = []string{"22222222", "11111111"}, []string{"11111111"}
+		}, "keys differ", "11111111 (the edge of mad1); 22222222, before it 11111111 (the edge of par1)", status.Warning},
+		"nothing": {func(_, _ *operator.Report) {}, "", "", status.Well},
 		"a backlog of a moment": {func(p, _ *operator.Report) {
 			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-10 * time.Second)}}
 		}, "", "", status.Well},
@@ -153,6 +156,9 @@ func TestWhatAMachineLacks(t *testing.T) {
 		"a warning of a machine's": {func(p, _ *operator.Report) {
 			p.Lacks = []operator.Lack{{ID: "admin.everywhere", What: "edge.admin is reachable from elsewhere"}}
 		}, "lacks little", "edge.admin is reachable from elsewhere", status.Warning},
+		"a field that needs a restart": {func(p, _ *operator.Report) {
+			p.Lacks = []operator.Lack{{ID: "files.restart", What: "changed in the fleet file, and not in force: edge.store.size", Do: "restart it"}}
+		}, "fleet file not taken", "the edge: changed in the fleet file, and not in force: edge.store.size; restart it.", status.Warning},
 		"what the report shows itself": {func(p, _ *operator.Report) {
 			p.Lacks = []operator.Lack{{ID: "harbor.refused", Fault: true, What: "Harbor is down"}, {ID: "certificate.ended", Fault: true}}
 		}, "", "", status.Well},

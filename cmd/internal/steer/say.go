@@ -16,6 +16,7 @@ type Told struct {
 	Steered *gslb.Steered `json:"steered"`           // nil: it was not told, or had nothing to take back
 	Nothing bool          `json:"nothing,omitempty"` // there was nothing to take back
 	Error   string        `json:"error,omitempty"`   // why it was not told, in a sentence
+	Unsure  bool          `json:"unsure,omitempty"`  // it may have done it all the same, or do it yet
 }
 
 // Steer tells all nodes at once. Without Yes each is asked before what would come of it, and
@@ -56,6 +57,7 @@ func (f *Fleet) tell(ctx context.Context, n Node, x gslb.Steering) Told {
 		err = f.ask(ctx, n, http.MethodPost, "/override", x, &done)
 	}
 	var refused *signed.Refused
+	var dial *unreached
 	switch {
 	case err == nil:
 		t.Steered = &done
@@ -63,6 +65,7 @@ func (f *Fleet) tell(ctx context.Context, n Node, x gslb.Steering) Told {
 		t.Nothing = true
 	default:
 		t.Error = err.Error()
+		t.Unsure = !x.Dry && !errors.As(err, &refused) && !errors.As(err, &dial)
 	}
 	return t
 }

@@ -175,7 +175,7 @@ func machine(f *fleet.Fleet) func(account string) bool {
 // about is what operators are told of the program.
 func (e *Edge) about() operator.About {
 	a := operator.About{
-		Lacks: e.cfg.Lacks,
+		Lacks: e.lacks,
 		Fleet: func() string { return e.fleet.Load().Hash() },
 		Config: func() (c operator.Config) {
 			c.Read, c.Fault = e.reloads.Last()

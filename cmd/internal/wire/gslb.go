@@ -65,7 +65,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
 	}
-	own.Lacks = cfg.Lacks
+	own.Lacks = g.lacks
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (g *GSLB) reload(ctx context.Context) error {
 	g.mu.Unlock()
 	warnOfIdle(before, f, g.cfg.Log)
 	was, is := g.began, f.GSLB
-	warnOfRestart(g.cfg.Log, []restart{
+	g.reloads.Restart(changed([]restart{
 		{"gslb.listen", was.Listen != is.Listen},
 		{"gslb.metrics", was.Metrics != is.Metrics},
 		{"gslb.admin", was.Admin != is.Admin},
@@ -182,7 +182,7 @@ func (g *GSLB) reload(ctx context.Context) error {
 		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
 		{"gslb.version", was.Version != is.Version},
 		{"gslb.key", (g.keys == nil) != (keys == nil)},
-	})
+	})...)
 	return nil
 }
 

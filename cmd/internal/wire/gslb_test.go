@@ -166,8 +166,14 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 	reload(t, &r.log)
 	r.says("topology.txt:1: there is no datacenter")
 	r.is("a broken topology", "198.51.100.0/24", "192.0.2.1")
+	if wrong := strings.Join(r.Report().Wrong, "; "); !strings.Contains(wrong, "topology.txt:1: there is no datacenter") {
+		t.Errorf("%q; want the report to say that the files were not taken", wrong)
+	}
 	r.write("topology.txt", "198.51.100.0/24 mad1\n")
 	reload(t, &r.log)
+	if lacks := r.Report().Lacks; len(lacks) > 0 {
+		t.Errorf("%v; want nothing, it is mended", lacks)
+	}
 	r.is("mended", "198.51.100.0/24", "192.0.2.2")
 	trial.Until(t, func() error { // a new datacenter is probed first
 		if got := r.asked("harbor.example.org.", "10.3.0.0/24"); got != "192.0.2.3" {
@@ -175,4 +181,40 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What is in the fleet file and not in force yet is in the report for as long as that is so.
+func TestAReportSaysWhatNeedsARestart(t *testing.T) {
+	r := startRereading(t)
+	for file, want := range map[string]string{
+		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { ", "gslb: { rate_limit: 77, ", 1): "gslb.rate_limit",
+		r.fleetOf("par1", "mad1"): "",
+	} {
+		r.write("fleet.yaml", file)
+		reload(t, &r.log)
+		said := ""
+		for _, l := range r.Report().Lacks {
+			said += l.What
+		}
+		if (said == "") != (want == "") || !strings.Contains(said, want) {
+			t.Errorf("%q; want %q", said, want)
+		}
+	}
+}
+
+// A report says which keys a name server goes by, and not what they are.
+func TestAReportSaysWhichKeysAreUsed(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(firstKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startRereading(t, fmt.Sprintf("key: \"file:%s\", ", key))
+	before := r.Report().Keys
+	if err := os.WriteFile(key, []byte(secondKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(t, &r.log)
+	if after := r.Report().Keys; len(before) != 1 || len(after) != 1 || before[0] == after[0] || strings.Contains(firstKey+secondKey, after[0]) {
+		t.Errorf("%q, and with another key %q", before, after)
+	}
 }

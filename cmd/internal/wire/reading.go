@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rsa"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -172,22 +171,19 @@ type restart struct {
 	differs bool
 }
 
-// warnOfRestart names the fields that differ, in one line.
-func warnOfRestart(log *slog.Logger, all []restart) {
-	var fields []string
+// changed are the fields that differ.
+func changed(all []restart) (fields []string) {
 	for _, r := range all {
 		if r.differs {
 			fields = append(fields, r.field)
 		}
 	}
-	if len(fields) > 0 {
-		log.Warn("changed in the fleet file, and needs a restart; all else is in force", "fields", fields)
-	}
+	return fields
 }
 
 func (e *Edge) warnOfRestart() {
 	was, is := &e.began.fleet.Edge, &e.now.fleet.Edge
-	warnOfRestart(e.cfg.Log, []restart{
+	e.reloads.Restart(changed([]restart{
 		{"datacenters." + e.cfg.Datacenter + ".harbor", e.harborsAddress() != e.now.fleet.Datacenters[e.cfg.Datacenter].Harbor},
 		{"edge.listen", was.Listen != is.Listen},
 		{"edge.metrics", was.Metrics != is.Metrics},
@@ -197,5 +193,5 @@ func (e *Edge) warnOfRestart() {
 		{"edge.store.path", was.Store.Path != is.Store.Path},
 		{"edge.store.size", was.Store.Size != is.Store.Size},
 		{"edge.peers.key", (e.began.keys == nil) != (e.now.keys == nil)},
-	})
+	})...)
 }

@@ -50,6 +50,9 @@ func TestADrainOfTheFleet(t *testing.T) {
 	}
 	s.says(2, 0, []string{"status"}, "mad1", "drain", "new switches", "yes, safe to stop at ")
 	s.says(1, 0, []string{"drain", "--fleet", "drp1"}, "Safe to stop")
+	if text := s.says(0, 1, []string{"drain", "--fleet", "nosuch"}, `all name servers refuse it: `, `there is no datacenter "nosuch"`); strings.Contains(text, "on its machine") || strings.Contains(text, "on each one") {
+		t.Errorf("what all refuse is to be said again:\n%s", text)
+	}
 	// The last: nothing is changed anywhere.
 	s.says(1, 1, []string{"drain", "--fleet", "par1"}, "nothing changed", "nothing changed", "nothing changed",
 		"drain: nothing is changed. What would come of it:", "clients go on coming to par1: harbor.example.org: PANIC: ", "mad1 was drained at ", "by", "(new switches): clients of harbor.example.org get it again", "--yes")

@@ -43,7 +43,20 @@ func (s steered) printTold(out io.Writer, told []steer.Told, asJSON bool, again 
 	case len(v.untold) == 0 && v.done == 0:
 		return fmt.Errorf("%s: nothing was said of datacenter %q on any name server", s.cmd, s.datacenter)
 	}
+	if why := refusedByAll(told); why != "" {
+		return fmt.Errorf("%s: all name servers refuse it: %s", s.cmd, why)
+	}
 	return errors.New(s.cmd + ": " + v.left() + "\n  " + again)
+}
+
+// refusedByAll is why, where all say the same: no time or place makes it another answer.
+func refusedByAll(told []steer.Told) string {
+	for _, t := range told {
+		if t.Steered != nil || t.Nothing || t.Unsure || t.Error != told[0].Error {
+			return ""
+		}
+	}
+	return told[0].Error
 }
 
 // left says who has not done it, and what to do.

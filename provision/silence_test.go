@@ -217,10 +217,9 @@ func TestWhoIsWaitedForIsSaid(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), one.URL) && !strings.Contains(err.Error(), two.URL) || !strings.Contains(err.Error(), "gave no answer in 3s") {
 				t.Errorf("%v", err)
 			}
-			close(said)
 			var lines []string
-			for line := range said {
-				lines = append(lines, line)
+			for len(said) > 0 {
+				lines = append(lines, <-said)
 			}
 			if text := strings.Join(lines, "\n"); len(lines) == 0 || len(lines) > 2 || !strings.Contains(text, "waiting for dc2: the Harbor at "+one.URL+" has not answered GET /c/login for 1s; it is waited for until 3s are over") {
 				t.Errorf("%q", text)

@@ -86,7 +86,7 @@ func TestAReportsNames(t *testing.T) {
 			return "…"
 		})
 	}
-	const golden = "testdata/report.golden"
+	const golden = "operator/testdata/report.golden"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

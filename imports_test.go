@@ -24,7 +24,7 @@ var imports = map[string][]string{
 	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
-	"gslb":                 {"internal/keyring"},
+	"gslb":                 {"internal/daemon", "internal/keyring"},
 	"deploy":               {}, // a test of files, no package
 	"deploy/helm":          {}, // the same, of a module of its own
 	"internal/fleet":       {"internal/naming"},
@@ -53,7 +53,7 @@ var imports = map[string][]string{
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/share", "proxy/source"},
 	"proxy/explain":        {"registry", "internal/naming", "proxy/namespace", "proxy/source", "proxy/tags", "proxy/version"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
-	"proxy/operator":       {"internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/share", "proxy/source", "proxy/store", "proxy/token"},
+	"proxy/operator":       {"internal/daemon", "internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/share", "proxy/source", "proxy/store", "proxy/token"},
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
 	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
@@ -64,10 +64,10 @@ var imports = map[string][]string{
 	// What a machine lacks is found by asking as its daemons ask.
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
-	"cmd/internal/status": {"cmd/internal/steer", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	"cmd/internal/status": {"cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "proxy/operator", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

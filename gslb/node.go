@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/keyring"
 )
 
@@ -34,13 +35,13 @@ type Config struct {
 	Fleet   FleetConfig
 	Targets []Target
 	Probe   ProbeConfig
-	State   string        // file of what outlasts a restart; "": nothing does
-	Listen  string        // host:port, UDP and TCP
-	Keys    *keyring.Ring // the name servers share them: for cookies; nil: each its own
-	Rate    int           // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
-	Version string        // what version.bind says; "": nothing
-	Build   string        // the program's version, for Report
-	Lacks   func() []Lack // what is wrong with what the name server needs, for Report; nil: nothing
+	State   string               // file of what outlasts a restart; "": nothing does
+	Listen  string               // host:port, UDP and TCP
+	Keys    *keyring.Ring        // the name servers share them: for cookies; nil: each its own
+	Rate    int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version string               // what version.bind says; "": nothing
+	Build   string               // the program's version, for Report
+	Lacks   func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -56,7 +57,7 @@ const writeEvery = 10 * time.Second
 type Node struct {
 	node    string
 	build   string
-	lacks   func() []Lack // nil: nothing
+	lacks   func() []daemon.Lack // nil: nothing
 	log     *slog.Logger
 	metrics *metrics
 	file    string

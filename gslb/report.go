@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/keyring"
 )
 
@@ -21,15 +22,7 @@ type Report struct {
 	Overrides   []Held                      `json:"overrides"`
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
-	Lacks       []Lack                      `json:"lacks"`  // their sentences are in wrong too, where they are faults
-}
-
-// Lack is something wrong with what the name server needs.
-type Lack struct {
-	ID    string `json:"id"`    // as breakwater doctor has it
-	Fault bool   `json:"fault"` // false: a warning
-	What  string `json:"what"`
-	Do    string `json:"do"`
+	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
 }
 
 // Held is an override, and whether what it says is so.
@@ -43,7 +36,7 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []Lack{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
 	if s.health != nil {
 		r.Datacenters = s.health.snapshot()
 	}

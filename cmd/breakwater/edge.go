@@ -13,7 +13,6 @@ import (
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/proxy/operator"
 )
 
 func edgeCommand() *cobra.Command {
@@ -51,13 +50,7 @@ requests in flight are finished and the process ends.`,
 			if err != nil {
 				return err
 			}
-			lacks := func() (all []operator.Lack) {
-				for _, f := range looked.Findings() {
-					all = append(all, operator.Lack{ID: f.ID, Fault: f.Result == preflight.Bad, What: f.What, Do: f.Do})
-				}
-				return all
-			}
-			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Lacks: lacks, Log: log, Level: level})
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Lacks: looked.Lacks, Log: log, Level: level})
 			if err != nil {
 				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start edge: %w", err)

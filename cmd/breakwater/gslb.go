@@ -11,7 +11,6 @@ import (
 
 	"example.org/breakwater/cmd/internal/preflight"
 	"example.org/breakwater/cmd/internal/wire"
-	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
@@ -49,13 +48,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 			if err != nil {
 				return err
 			}
-			lacks := func() (all []gslb.Lack) {
-				for _, f := range looked.Findings() {
-					all = append(all, gslb.Lack{ID: f.ID, Fault: f.Result == preflight.Bad, What: f.What, Do: f.Do})
-				}
-				return all
-			}
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Lacks: lacks, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Lacks: looked.Lacks, Log: log, Level: level})
 			if err != nil {
 				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start gslb: %w", err)

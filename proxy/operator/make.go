@@ -3,6 +3,7 @@ package operator
 import (
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/keyring"
 )
 
@@ -15,7 +16,7 @@ func (h *Handler) Report() Report {
 	r := Report{
 		Datacenter: e.Datacenter, Instance: h.instance, Version: e.Version, Started: h.started.UTC(), Time: now.UTC(), Config: Config{Read: h.started.UTC()},
 		Serving: order == nil && !leaving, Leaving: leaving, Drain: order, Keys: []string{}, Sources: []Source{}, Hits: e.Hits.Hits(now),
-		Requests: e.Requests.Taken(), Peers: []Peer{}, Announce: []Announced{}, Lacks: []Lack{},
+		Requests: e.Requests.Taken(), Peers: []Peer{}, Announce: []Announced{}, Lacks: []daemon.Lack{},
 	}
 	if e.Config != nil {
 		r.Config = e.Config()

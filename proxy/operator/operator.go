@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
 	"example.org/breakwater/proxy/announce"
@@ -36,10 +37,10 @@ const (
 
 // About is what an edge is told of itself by the program that runs it.
 type About struct {
-	Fleet       func() string    // the hash of the fleet file that is in use; nil: ""
-	Certificate func() time.Time // when the one that clients are shown ends; nil: there is none
-	Config      func() Config    // how the fleet file was last read; nil: once, at the start
-	Lacks       func() []Lack    // what the program found wrong with what the edge needs; nil: nothing
+	Fleet       func() string        // the hash of the fleet file that is in use; nil: ""
+	Certificate func() time.Time     // when the one that clients are shown ends; nil: there is none
+	Config      func() Config        // how the fleet file was last read; nil: once, at the start
+	Lacks       func() []daemon.Lack // what the program found wrong with what the edge needs; nil: nothing
 }
 
 // Edge is what a report is made of.

@@ -3,42 +3,35 @@ package operator
 import (
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/proxy/hello"
 )
 
 // Report is how an edge is doing (GET status). Lists are as long as the fleet file makes
 // them. Times are the edge's own.
 type Report struct {
-	Datacenter  string      `json:"datacenter"`
-	Instance    string      `json:"instance"` // the host's name and what is new at each start: it tells replicas apart
-	Version     string      `json:"version"`
-	Started     time.Time   `json:"started"`
-	Time        time.Time   `json:"time"`  // its clock
-	Fleet       string      `json:"fleet"` // of its fleet file (fleet.Fleet.Hash)
-	Config      Config      `json:"config"`
-	Serving     bool        `json:"serving"`
-	Leaving     bool        `json:"leaving"`         // the process ends
-	Drain       *Order      `json:"drain,omitempty"` // an operator has it leave
-	Keys        []string    `json:"keys"`            // IDs of those it knows operators by, the one in use first
-	Harbor      Harbor      `json:"harbor"`
-	Sources     []Source    `json:"sources"` // that are not well, or have asked for a pause
-	Store       Store       `json:"store"`
-	Hits        Hits        `json:"hits"`
-	Requests    int64       `json:"requests"` // being answered
-	Peers       []Peer      `json:"peers"`
-	Certificate *time.Time  `json:"certificate,omitempty"` // when it ends; absent: plain HTTP
-	Outage      Outage      `json:"outage"`
-	Announce    []Announced `json:"announce"`
-	Follow      Follow      `json:"follow"`
-	Lacks       []Lack      `json:"lacks"`
-}
-
-// Lack is something wrong with what the edge needs.
-type Lack struct {
-	ID    string `json:"id"`    // as breakwater doctor has it
-	Fault bool   `json:"fault"` // false: a warning
-	What  string `json:"what"`
-	Do    string `json:"do"`
+	Datacenter  string        `json:"datacenter"`
+	Instance    string        `json:"instance"` // the host's name and what is new at each start: it tells replicas apart
+	Version     string        `json:"version"`
+	Started     time.Time     `json:"started"`
+	Time        time.Time     `json:"time"`  // its clock
+	Fleet       string        `json:"fleet"` // of its fleet file (fleet.Fleet.Hash)
+	Config      Config        `json:"config"`
+	Serving     bool          `json:"serving"`
+	Leaving     bool          `json:"leaving"`         // the process ends
+	Drain       *Order        `json:"drain,omitempty"` // an operator has it leave
+	Keys        []string      `json:"keys"`            // IDs of those it knows operators by, the one in use first
+	Harbor      Harbor        `json:"harbor"`
+	Sources     []Source      `json:"sources"` // that are not well, or have asked for a pause
+	Store       Store         `json:"store"`
+	Hits        Hits          `json:"hits"`
+	Requests    int64         `json:"requests"` // being answered
+	Peers       []Peer        `json:"peers"`
+	Certificate *time.Time    `json:"certificate,omitempty"` // when it ends; absent: plain HTTP
+	Outage      Outage        `json:"outage"`
+	Announce    []Announced   `json:"announce"`
+	Follow      Follow        `json:"follow"`
+	Lacks       []daemon.Lack `json:"lacks"`
 }
 
 // Config is how the fleet file was last read.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -96,6 +97,14 @@ func (w *Watched) Findings() []Finding {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.found)
+}
+
+// Lacks are the findings as reports have them.
+func (w *Watched) Lacks() (all []daemon.Lack) {
+	for _, f := range w.Findings() {
+		all = append(all, daemon.Lack{ID: f.ID, Fault: f.Result == Bad, What: f.What, Do: f.Do})
+	}
+	return all
 }
 
 // Wait waits until it has looked once, or ctx ends.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
@@ -282,7 +283,7 @@ func sorted(all map[string][]string) string {
 var judgedHere = []string{"harbor", "certificate", "store", "machine.clock"}
 
 // lacks looks at what a machine found wrong with what its daemon needs.
-func (j judge) lacks(datacenter, who string, l operator.Lack) {
+func (j judge) lacks(datacenter, who string, l daemon.Lack) {
 	for _, id := range judgedHere {
 		if l.ID == id || strings.HasPrefix(l.ID, id+".") {
 			return

@@ -8,7 +8,6 @@ import (
 	"example.org/breakwater/cmd/internal/steer"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/proxy/operator"
 )
 
 // names looks at what DNS answers.
@@ -139,7 +138,7 @@ func (j judge) report(s steer.Seen) {
 		}
 	}
 	for _, l := range s.Report.Lacks {
-		j.lacks(s.Node, "the name server", operator.Lack(l))
+		j.lacks(s.Node, "the name server", l)
 	}
 	for _, o := range s.Report.Overrides {
 		said := fmt.Sprintf("name servers were told %q", o.Mode)

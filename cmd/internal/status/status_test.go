@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
@@ -151,16 +152,16 @@ func TestWhatEdgesReport(t *testing.T) {
 func TestWhatAMachineLacks(t *testing.T) {
 	judged(t, map[string]reported{
 		"a robot that Harbor refuses": {func(p, _ *operator.Report) {
-			p.Lacks = []operator.Lack{{ID: "robot.login", Fault: true, What: "Harbor refuses robot$breakwater-edge", Do: "write its secret"}}
+			p.Lacks = []daemon.Lack{{ID: "robot.login", Fault: true, What: "Harbor refuses robot$breakwater-edge", Do: "write its secret"}}
 		}, "lacks", "the edge: Harbor refuses robot$breakwater-edge; write its secret", status.Wrong},
 		"a warning of a machine's": {func(p, _ *operator.Report) {
-			p.Lacks = []operator.Lack{{ID: "admin.everywhere", What: "edge.admin is reachable from elsewhere"}}
+			p.Lacks = []daemon.Lack{{ID: "admin.everywhere", What: "edge.admin is reachable from elsewhere"}}
 		}, "lacks little", "edge.admin is reachable from elsewhere", status.Warning},
 		"a field that needs a restart": {func(p, _ *operator.Report) {
-			p.Lacks = []operator.Lack{{ID: "files.restart", What: "changed in the fleet file, and not in force: edge.store.size", Do: "restart it"}}
+			p.Lacks = []daemon.Lack{{ID: "files.restart", What: "changed in the fleet file, and not in force: edge.store.size", Do: "restart it"}}
 		}, "fleet file not taken", "the edge: changed in the fleet file, and not in force: edge.store.size; restart it.", status.Warning},
 		"what the report shows itself": {func(p, _ *operator.Report) {
-			p.Lacks = []operator.Lack{{ID: "harbor.refused", Fault: true, What: "Harbor is down"}, {ID: "certificate.ended", Fault: true}}
+			p.Lacks = []daemon.Lack{{ID: "harbor.refused", Fault: true, What: "Harbor is down"}, {ID: "certificate.ended", Fault: true}}
 		}, "", "", status.Well},
 	})
 }

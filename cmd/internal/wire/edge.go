@@ -39,8 +39,8 @@ type EdgeConfig struct {
 	Datacenter string       // whose edge this is
 	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
-	Level      *slog.LevelVar         // what Log obeys; changed on the admin listener
-	Lacks      func() []operator.Lack // what is wrong with what the edge needs; nil: nothing
+	Level      *slog.LevelVar       // what Log obeys; changed on the admin listener
+	Lacks      func() []daemon.Lack // what is wrong with what the edge needs; nil: nothing
 
 	tracing *tracing
 	now     func() time.Time // what the edge shows its peers as the time; nil: the machine's

@@ -27,10 +27,10 @@ import (
 
 // GSLBFile says which name server to start.
 type GSLBFile struct {
-	Fleet      string             // the fleet file's name: it is read again when it changes
-	Datacenter string             // whose name server this is
-	Siblings   string             // where all name servers of the datacenter are, joined by commas; "": there is only this one
-	Lacks      func() []gslb.Lack // what is wrong with what the name server needs; nil: nothing
+	Fleet      string               // the fleet file's name: it is read again when it changes
+	Datacenter string               // whose name server this is
+	Siblings   string               // where all name servers of the datacenter are, joined by commas; "": there is only this one
+	Lacks      func() []daemon.Lack // what is wrong with what the name server needs; nil: nothing
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
 }

@@ -53,7 +53,7 @@ func (a *adminFlags) send(ctx context.Context, method, path string, content io.R
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+onThisMachine(address)+path, content)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+daemon.OnThisMachine(address)+path, content)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no address of an admin listener; want one as 127.0.0.1:9091", address)
 	}
@@ -106,12 +106,4 @@ func askDaemon(what, listener string, req *http.Request) (status int, body []byt
 
 func errStranger(what, listener string, req *http.Request) error {
 	return fmt.Errorf("what answers on %s is no breakwater %s's %s listener; see which program has that address", req.URL.Host, what, listener)
-}
-
-// onThisMachine is where a listener of all addresses is asked.
-func onThisMachine(address string) string {
-	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return address
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 )
 
@@ -29,7 +30,7 @@ func readyCommand(what string, of func(*fleet.Fleet) (string, error)) *cobra.Com
 			if err != nil {
 				return err
 			}
-			return askReady(cmd, what, onThisMachine(address))
+			return askReady(cmd, what, daemon.OnThisMachine(address))
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")

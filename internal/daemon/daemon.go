@@ -65,6 +65,15 @@ func Listen(what, address string) (net.Listener, error) {
 	return l, nil
 }
 
+// OnThisMachine is where who is on the same machine asks a listener of that address: one of
+// all addresses at loopback.
+func OnThisMachine(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}
+
 // Run serves until ctx ends, then drains and returns nil; or until a server
 // fails, and returns why.
 func (d *Daemon) Run(ctx context.Context, servers ...Server) error {

@@ -170,7 +170,7 @@ func (m *machine) tryView(ctx context.Context, r *results, name string, said pee
 		r.warn("version", field, fmt.Sprintf("the edge of %s is of version %s, and this program of %s", name, said.Version, own), "bring all edges to one version, one datacenter after the other")
 	}
 	seen := hello.State(said.Sees[m.Datacenter])
-	if slices.Contains([]hello.State{"", hello.OK, hello.Unknown, hello.Older}, seen) || heldByEdge(ctx, m, onThisMachine(m.Fleet.Edge.Listen)) != nil {
+	if slices.Contains([]hello.State{"", hello.OK, hello.Unknown, hello.Older}, seen) || heldByEdge(ctx, m, daemon.OnThisMachine(m.Fleet.Edge.Listen)) != nil {
 		return
 	}
 	r.warn("sees", field, fmt.Sprintf("the edge of %s sees this datacenter's so: %s", name, oneLine(errors.New(string(seen)))), "see its log, and whether datacenters."+m.Datacenter+".edge can be reached from there")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/signed"
 )
 
@@ -48,7 +49,7 @@ func (m *machine) tryPorts(ctx context.Context, r *results) {
 		case err == nil:
 			free++
 		case errors.Is(err, syscall.EADDRINUSE):
-			if other := l.held(ctx, m, onThisMachine(l.address)); other != nil {
+			if other := l.held(ctx, m, daemon.OnThisMachine(l.address)); other != nil {
 				r.fault("taken", l.field, fmt.Sprintf("%s (%s) is held by another program: %s", l.field, l.address, oneLine(other)), "stop it, or write another port (ss -lnp says who it is)")
 				continue
 			}
@@ -82,14 +83,6 @@ func tryListen(l listener) error {
 		err = u.Close()
 	}
 	return err
-}
-
-// onThisMachine is where a listener of all addresses is asked.
-func onThisMachine(address string) string {
-	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return address
 }
 
 // local asks what listens on this machine, whose certificate is for other names.

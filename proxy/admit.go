@@ -20,7 +20,7 @@ const (
 
 // admit takes a share for a request, or says why there is none: 429. Health is not refused.
 func (h *Handler) admit(w *response, r *request) error {
-	if path := r.http.URL.Path; path == livenessPath || path == healthPath {
+	if path := r.http.URL.Path; path == livenessPath || path == HealthPath {
 		return nil
 	}
 	if !h.requests.Take(w.client, 1) {

@@ -9,10 +9,11 @@ import (
 
 const (
 	livenessPath = "/healthz"
-	healthPath   = "/breakwater/v1/health"
+	// HealthPath is where an edge says how it is (Health), to everybody.
+	HealthPath = "/breakwater/v1/health"
 )
 
-// Health is the answer of /breakwater/v1/health.
+// Health is the answer of HealthPath.
 type Health struct {
 	Datacenter string    `json:"datacenter"`
 	Serving    bool      `json:"serving"` // the edge can do its job for what it holds, whatever its Harbor does

@@ -54,7 +54,7 @@ func (h *Handler) read(r *request) error {
 	}
 	path := u.Path
 	switch {
-	case path == livenessPath || path == healthPath:
+	case path == livenessPath || path == HealthPath:
 		r.endpoint = endpointHealth
 	case path == peer.HelloPath:
 		r.endpoint = endpointHello

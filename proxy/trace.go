@@ -12,7 +12,7 @@ import (
 // beginSpan starts the span of a request, in the trace that its client names
 // (W3C Trace Context) or in one of its own. What probes ask is no part of any.
 func (h *Handler) beginSpan(r *http.Request) *http.Request {
-	if h.cfg.Tracer == nil || r.URL.Path == livenessPath || r.URL.Path == healthPath {
+	if h.cfg.Tracer == nil || r.URL.Path == livenessPath || r.URL.Path == HealthPath {
 		return r
 	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))

@@ -14,33 +14,24 @@ import (
 	"slices"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/peer"
 )
-
-// healthPath is where an edge says how it is, to everybody.
-const healthPath = "/breakwater/v1/health"
-
-// edgeHealth is what of that is read here.
-type edgeHealth struct {
-	Datacenter string `json:"datacenter"`
-	Serving    bool   `json:"serving"`
-	Draining   bool   `json:"draining"`
-}
 
 // tryPeer asks another datacenter's edge how it is, and then as its peer.
 func (m *machine) tryPeer(ctx context.Context, r *results, name string) {
 	f, field := m.Fleet, "datacenters."+name+".edge"
 	address := string(f.Datacenters[name].Edge)
 	c := newClient(m, m.shown(), f.Harbor.CA, f.Edge.Peers.CA)
-	a, err := c.get(ctx, address+healthPath, nil)
+	a, err := c.get(ctx, address+proxy.HealthPath, nil)
 	if err != nil {
 		noAnswer(ctx, r, field, address, "harbor.ca or edge.peers.ca", err)
 		return
 	}
-	var health edgeHealth
+	var health proxy.Health
 	if err := json.Unmarshal(a.body, &health); err != nil || health.Datacenter == "" {
-		r.fault("other", field, fmt.Sprintf("%s is no edge: it answers %d to %s, and not as one", address, a.status, healthPath), "write the address of the edge of "+name+"; what stands before it must pass /breakwater/ on")
+		r.fault("other", field, fmt.Sprintf("%s is no edge: it answers %d to %s, and not as one", address, a.status, proxy.HealthPath), "write the address of the edge of "+name+"; what stands before it must pass /breakwater/ on")
 		return
 	}
 	if health.Datacenter != name {
@@ -94,7 +85,7 @@ func (m *machine) askAddress(ctx context.Context, name string, where *url.URL, a
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(address.String(), port))
 	}
-	a, err := c.get(ctx, where.Scheme+"://"+net.JoinHostPort(m.Fleet.Domain, port)+healthPath, nil)
+	a, err := c.get(ctx, where.Scheme+"://"+net.JoinHostPort(m.Fleet.Domain, port)+proxy.HealthPath, nil)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
@@ -102,7 +93,7 @@ func (m *machine) askAddress(ctx context.Context, name string, where *url.URL, a
 		}
 		return err
 	}
-	var health edgeHealth
+	var health proxy.Health
 	switch err := json.Unmarshal(a.body, &health); {
 	case err != nil || health.Datacenter == "":
 		return fmt.Errorf("something else answers %d there", a.status)

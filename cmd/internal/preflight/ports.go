@@ -18,6 +18,7 @@ import (
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/signed"
+	"example.org/breakwater/proxy"
 )
 
 // listener is an address that a daemon of this machine listens on.
@@ -107,11 +108,11 @@ func heldByEdge(ctx context.Context, m *machine, at string) error {
 	if m.Fleet.Edge.PlainHTTP {
 		scheme = "http://"
 	}
-	text, err := askLocal(ctx, scheme+at+healthPath)
+	text, err := askLocal(ctx, scheme+at+proxy.HealthPath)
 	if err != nil {
 		return err
 	}
-	var health edgeHealth
+	var health proxy.Health
 	switch err := json.Unmarshal([]byte(text), &health); {
 	case err != nil || health.Datacenter == "":
 		return errors.New("it does not answer as an edge does")

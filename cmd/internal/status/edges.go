@@ -149,7 +149,7 @@ func (w *Way) ask(ctx context.Context, client *http.Client, method, path string,
 
 // health asks for what anybody may know.
 func health(ctx context.Context, client *http.Client, base string) (*proxy.Health, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/breakwater/v1/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+proxy.HealthPath, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"example.org/breakwater/internal/fleet"
 )
 
 // confined sends requests to one host alone, and none in clear text where that is reached
@@ -31,16 +33,9 @@ func (c confined) within(u *url.URL) bool {
 		return false
 	}
 	if u.Scheme == c.to.Scheme {
-		return portOf(u) == portOf(c.to)
+		return fleet.PortOf(u) == fleet.PortOf(c.to)
 	}
 	return c.to.Scheme == "http" && u.Scheme == "https" && u.Port() == "" && c.to.Port() == ""
-}
-
-func portOf(u *url.URL) string {
-	if port := u.Port(); port != "" {
-		return port
-	}
-	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 // hostOf is an address without its path and query, which may be secrets.

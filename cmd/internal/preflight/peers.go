@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/peer"
@@ -75,10 +76,7 @@ func (m *machine) tryAddresses(ctx context.Context, r *results, name string) {
 }
 
 func (m *machine) askAddress(ctx context.Context, name string, where *url.URL, address netip.Addr) error {
-	port := where.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[where.Scheme]
-	}
+	port := fleet.PortOf(where)
 	c := newClient(m, nil, m.Fleet.Harbor.CA, m.Fleet.Edge.Peers.CA)
 	transport := c.http.Transport.(*http.Transport)
 	transport.Proxy = nil

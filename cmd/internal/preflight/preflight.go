@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -148,12 +149,7 @@ func (m *machine) run(ctx context.Context, checks []check) (all []Finding) {
 }
 
 func valuesInOrder(m map[int]string) (all []string) {
-	var at []int
-	for i := range m {
-		at = append(at, i)
-	}
-	slices.Sort(at)
-	for _, i := range at {
+	for _, i := range slices.Sorted(maps.Keys(m)) {
 		all = append(all, m[i])
 	}
 	return all

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -117,14 +118,7 @@ func (m *machine) upstreams() (all []upstreamOf) {
 	return all
 }
 
-func sorted[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // oneLine is an error as one line of a table.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

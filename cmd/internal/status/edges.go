@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
 	"example.org/breakwater/proxy"
@@ -61,17 +62,13 @@ func (w *Way) addresses(ctx context.Context) (all []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
 	hosts, err := w.Resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(hosts)
 	for _, host := range slices.Compact(hosts)[:min(len(hosts), maxAddresses)] {
-		all = append(all, net.JoinHostPort(host, port))
+		all = append(all, net.JoinHostPort(host, fleet.PortOf(u)))
 	}
 	return all, nil
 }

@@ -2,6 +2,7 @@ package steer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func facts(r *gslb.Report) (all [][2]string) {
 	if !r.Answering {
 		add("answers", "nothing yet")
 	}
-	for _, name := range sorted(r.Datacenters) {
+	for _, name := range slices.Sorted(maps.Keys(r.Datacenters)) {
 		add("probes of "+name, map[bool]string{true: "up", false: "down"}[r.Datacenters[name].Up])
 	}
 	var overrides []string
@@ -63,20 +64,12 @@ func facts(r *gslb.Report) (all [][2]string) {
 		overrides = []string{"none"}
 	}
 	add("overrides", strings.Join(overrides, "; "))
-	for _, zone := range sorted(r.Serial) {
+	for _, zone := range slices.Sorted(maps.Keys(r.Serial)) {
 		add("serial of "+strings.TrimSuffix(zone, "."), fmt.Sprint(r.Serial[zone]))
 	}
 	add("version", r.Version)
 	add("config", r.Config)
 	return all
-}
-
-func sorted[V any](m map[string]V) (names []string) {
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // Differences says in sentences what is not the same on all nodes, and who could not be asked.

@@ -143,3 +143,14 @@ func (r *running) becomes(name, subnet string, want ...string) {
 		return nil
 	})
 }
+
+// goesDown waits until the probes say so of a datacenter.
+func (r *running) goesDown(datacenter string) {
+	r.t.Helper()
+	trial.Until(r.t, func() error {
+		if r.Report().Datacenters[datacenter].Up {
+			return fmt.Errorf("%s is up still", datacenter)
+		}
+		return nil
+	})
+}

@@ -121,12 +121,7 @@ func TestADrainThatLeavesTheUnhealthy(t *testing.T) {
 	f.say(t, "mad1", "down")
 	f.say(t, "drp1", "down")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
-	trial.Until(t, func() error {
-		if r.Report().Datacenters["drp1"].Up {
-			return fmt.Errorf("drp1 is up still")
-		}
-		return nil
-	})
+	r.goesDown("drp1")
 	done := r.steer(Drain, "par1", nil)
 	wantTroubles(t, "drain", done, "clients get those that are left: mad1")
 	if done.Done || done.SafeAt.IsZero() {
@@ -140,12 +135,7 @@ func TestWhatMakesADrainUntrue(t *testing.T) {
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	f.say(t, "drp1", "down")
-	trial.Until(t, func() error {
-		if r.Report().Datacenters["drp1"].Up {
-			return fmt.Errorf("drp1 is up still")
-		}
-		return nil
-	})
+	r.goesDown("drp1")
 	r.steer(Down, "drp1", nil)
 	r.steer(Drain, "mad1", nil)
 	for says, x := range map[string]func(*Steering){
@@ -162,12 +152,7 @@ func TestWhatMakesADrainUntrue(t *testing.T) {
 	done := r.steer(Up, "par1", func(x *Steering) { x.Until = time.Now().Add(time.Hour) })
 	wantTroubles(t, "force up", done)
 	f.say(t, "par1", "down")
-	trial.Until(t, func() error {
-		if r.Report().Datacenters["par1"].Up {
-			return fmt.Errorf("par1 is up still")
-		}
-		return nil
-	})
+	r.goesDown("par1")
 	// Now it alone serves, by force: to take that back, or to let it end, leaves nobody.
 	done = r.steer(Up, "par1", release)
 	if done.Done || len(done.Troubles) == 0 || !strings.Contains(done.Troubles[0], "PANIC") {
@@ -185,12 +170,7 @@ func TestWhatMakesADrainUntrue(t *testing.T) {
 	// A drain that is good as long as somebody else is forced up.
 	r.steer(Drain, "mad1", release)
 	f.say(t, "mad1", "down")
-	trial.Until(t, func() error {
-		if r.Report().Datacenters["mad1"].Up {
-			return fmt.Errorf("mad1 is up still")
-		}
-		return nil
-	})
+	r.goesDown("mad1")
 	r.steer(Up, "mad1", func(x *Steering) { x.Until, x.Yes = time.Now().Add(time.Minute), true })
 	done = r.steer(Drain, "mad1", func(x *Steering) { x.Name, x.Dry = "h.example", true })
 	if done.Done || len(r.Report().Overrides) != 3 {
@@ -280,12 +260,7 @@ func TestADrainOfAStaticName(t *testing.T) {
 	r := f.run(t)
 	r.becomes("h.example.", "", "192.0.2.1")
 	f.say(t, "mad1", "down")
-	trial.Until(t, func() error {
-		if r.Report().Datacenters["mad1"].Up {
-			return fmt.Errorf("mad1 is up still")
-		}
-		return nil
-	})
+	r.goesDown("mad1")
 	done := r.steer(Drain, "par1", nil)
 	wantTroubles(t, "static", done, "mad1 (not healthy)")
 	if done.Done || done.SafeAt.IsZero() {

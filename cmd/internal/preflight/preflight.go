@@ -75,7 +75,8 @@ type Config struct {
 	// Progress is told what is still being tried whenever something has ended; nil: nobody is.
 	Progress func(running []string)
 
-	again time.Duration // how soon a daemon looks again; 0: see there
+	again   time.Duration // how soon a daemon looks again; 0: see there
+	running bool          // it has looked before
 }
 
 // patience is how long a check may take.

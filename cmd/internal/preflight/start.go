@@ -19,6 +19,9 @@ const (
 	again          = 10 * time.Minute
 )
 
+// storeRoom is the finding that a running daemon does not look for again.
+const storeRoom = "store.room"
+
 // Watched is what a daemon looks at from its start on.
 type Watched struct {
 	looked chan struct{} // closed when it has looked once
@@ -34,7 +37,7 @@ func Watch(ctx context.Context, cfg Config, read func() (*fleet.Fleet, error), l
 	cfg.Depth = Start
 	w := &Watched{looked: make(chan struct{})}
 	go func() {
-		for first := true; ; first = false {
+		for ; ; cfg.running = true {
 			found, err := Run(ctx, cfg)
 			if ctx.Err() != nil {
 				return // the start itself says why
@@ -42,7 +45,7 @@ func Watch(ctx context.Context, cfg Config, read func() (*fleet.Fleet, error), l
 			if err == nil {
 				w.take(ctx, log, found)
 			}
-			if first {
+			if !cfg.running {
 				close(w.looked)
 				log.Info("preflight ended", "findings", len(w.Findings()))
 			}
@@ -70,6 +73,11 @@ func (w *Watched) take(ctx context.Context, log *slog.Logger, found []Finding) {
 	now := slices.DeleteFunc(found, func(f Finding) bool { return f.Result != Bad && f.Result != Warning })
 	w.mu.Lock()
 	before := w.found
+	for _, f := range before {
+		if f.ID == storeRoom { // that is looked at once
+			now = append(now, f)
+		}
+	}
 	w.found = now
 	w.mu.Unlock()
 	for _, f := range now {

@@ -36,7 +36,7 @@ func (l *lines) count(part string) int {
 func TestADaemonLooksAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	read := func() (*fleet.Fleet, error) {
-		return fleet.Load("fleet.yaml", fmt.Appendf(nil, "domain: h.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\nharbor: { ca: %q }\nedge: { plain_http: true, store: { path: %q, size: 1MiB } }\n", file, t.TempDir()))
+		return fleet.Load("fleet.yaml", fmt.Appendf(nil, "domain: h.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\nharbor: { ca: %q }\nedge: { plain_http: true, store: { path: %q, size: 900TiB } }\n", file, t.TempDir()))
 	}
 	f, err := read()
 	if err != nil {
@@ -64,6 +64,9 @@ func TestADaemonLooksAgain(t *testing.T) {
 		}
 		return nil
 	})
+	if !has("store.room") || log.count("id=store.room") != 1 {
+		t.Errorf("what is looked at once is forgotten, or said again: %v", w.Findings())
+	}
 	if said, mended := log.count("id=files.broken"), log.count("it is mended"); said != 1 || mended != 1 || log.count("id=harbor.refused") != 1 {
 		t.Errorf("said %d times, mended %d times:\n%s", said, mended, &log.text)
 	}

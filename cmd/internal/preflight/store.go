@@ -33,6 +33,9 @@ func (m *machine) tryStore(ctx context.Context, r *results) {
 	if disk.memory {
 		r.warn("memory", "edge.store.path", store.Path+" is in memory: what it holds is lost with each start of the machine, and is memory that the daemons lack", "give the store a disk")
 	}
+	if m.running { // to count what a store holds takes a walk through all of it, and its size stays until the next start
+		return
+	}
 	held, whole := heldBy(ctx, store.Path)
 	room := min(disk.free+held, disk.size)
 	if !whole {

@@ -136,7 +136,15 @@ func away(err error) bool {
 	var dial *net.OpError
 	timeout := errors.As(err, &network) && network.Timeout() // also of a TLS handshake
 	return timeout || errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, new(*net.DNSError)) ||
-		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) // taken and closed, as a balancer does that has nobody behind it
+		hungUp(err)
+}
+
+// hungUp reports whether the connection was taken and closed, as a balancer does that has
+// nobody behind it. net/http has no value for a close that came before the request was
+// written (its errServerClosedIdle), so its text tells.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.Contains(err.Error(), "http: server closed idle connection")
 }
 
 // faultOf is why a Harbor was not read. What concerns all calls alike is said without

@@ -1,9 +1,11 @@
 package provision
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -157,6 +159,43 @@ func TestRefusalsThatAreNoJSON(t *testing.T) {
 		_, err = h.api.Project.CreateProject(t.Context(), clientproject.NewCreateProjectParams().WithProject(&models.ProjectReq{ProjectName: "x"}))
 		if statusOfAPI(err) != status || refused(err) != (status < 500) {
 			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
+
+// A Harbor whose balancer hangs up before it has read a request is away, as one that hangs up after.
+func TestWhoHangsUpAtOnceIsAway(t *testing.T) {
+	balancer, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { balancer.Close() }) //nolint:errcheck // the test is over
+	go func() {
+		for {
+			conn, err := balancer.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close() //nolint:errcheck // that is what it is for
+		}
+	}()
+	h, err := newHarbor("http://"+balancer.Addr().String(), "admin", "Harbor12345", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.inner.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1)) // until it is closed
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+		}
+		return conn, err
+	}
+	for range 500 { // which of the two comes first is chance
+		if _, err := h.readProjects(t.Context()); !away(err) {
+			t.Fatalf("not away: %v", err)
 		}
 	}
 }

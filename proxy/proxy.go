@@ -275,13 +275,18 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	case !r.Read(): // GET of an upload session is one of its writes
 		return h.serveWrite(w, r)
 	case r.ns.Kind == namespace.Plain || !r.content():
-		path := ""
-		if r.Repo != "" {
-			path = r.Path()
-		}
-		return h.pass.Serve(w, r.http, pass.Call{Path: path})
+		return h.passRead(w, r)
 	}
 	return h.serveContent(w, r)
+}
+
+// passRead has Harbor answer a read, by the client's own credentials.
+func (h *Handler) passRead(w *response, r *request) error {
+	path := ""
+	if r.Repo != "" {
+		path = r.Path()
+	}
+	return h.pass.ServeRead(w, r.http, pass.Read{Path: path, Down: h.tokens.KnowsNobody})
 }
 
 // serveContent answers a read of a managed namespace.

@@ -33,9 +33,15 @@ func (s *site) madeAgain(t *testing.T) {
 // just be giving it a tag back.
 func (s *site) dropProject(t *testing.T) {
 	t.Helper()
+	s.dropProjectAt(t, s.harbor.URL())
+}
+
+// dropProjectAt deletes the project itself at an address that may be the edge's.
+func (s *site) dropProjectAt(t *testing.T, url string) {
+	t.Helper()
 	trial.Until(t, func() error {
-		for _, path := range []string{"/api/v2.0/projects/multi-dc-demo/repositories/app", "/api/v2.0/projects/multi-dc-demo"} {
-			a := s.request(t, http.MethodDelete, s.harbor.URL()+path, s.asAdmin(), "", "")
+		for _, path := range []string{s.harbor.URL() + "/api/v2.0/projects/multi-dc-demo/repositories/app", url + "/api/v2.0/projects/multi-dc-demo"} {
+			a := s.request(t, http.MethodDelete, path, s.asAdmin(), "", "")
 			if a.status != http.StatusOK && a.status != http.StatusNotFound { // what refers to something goes with it
 				return fmt.Errorf("%s: %d %s", path, a.status, a.body)
 			}

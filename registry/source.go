@@ -32,7 +32,10 @@ type SourceConfig struct {
 	// Wrap is put around every connection pool, below authentication, to watch the
 	// requests; nil: nothing is.
 	Wrap    func(http.RoundTripper) http.RoundTripper
-	Trusted bool // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+	Trusted bool // one of the fleet's own: it may redirect anywhere, as a Harbor does whose storage is in the same datacenter
+	// Redirects are where those of a source that is not trusted may lead beside public
+	// addresses; nil: to private ones, if they come from one.
+	Redirects []Destination
 }
 
 // client is a Source as one configuration has it.
@@ -45,7 +48,9 @@ type client struct {
 	pools   []*http.Transport
 	passing http.RoundTripper
 	single  http.RoundTripper
-	storage http.RoundTripper
+	outside http.RoundTripper // for redirects
+	inside  http.RoundTripper // for those that come from a private address
+	proxyOf func(*http.Request) (*url.URL, error)
 	header  http.Header
 	scoped  *lru.Cache[string, scoped] // by repo
 	now     func() time.Time
@@ -86,7 +91,7 @@ func newClient(cfg SourceConfig) (*client, error) {
 	if cfg.Username != "" || cfg.Password != "" {
 		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
 	}
-	api := newTransport(nil)
+	api := newTransport()
 	if cfg.TLS != nil {
 		api.TLSClientConfig = cfg.TLS
 	}
@@ -108,19 +113,25 @@ func newClient(cfg SourceConfig) (*client, error) {
 	single := api.Clone()
 	single.DisableKeepAlives = true
 	s.single = &ownDomain{source: s.url, inner: wrap(single)}
-	storage := api.Clone()
+	outside, inside := api.Clone(), api.Clone()
 	if !cfg.Trusted {
-		s.keepOutside(storage)
+		s.keep(outside, false)
+		s.keep(inside, true)
 	}
-	s.storage = wrap(storage)
-	s.pools = []*http.Transport{api, uploads, storage}
+	s.outside, s.inside, s.proxyOf = wrap(outside), wrap(inside), api.Proxy
+	s.pools = []*http.Transport{api, uploads, outside, inside}
 	s.scoped, err = lru.New[string, scoped](maxScoped)
 	return s, err
 }
 
-func newTransport(control func(network, address string, _ syscall.RawConn) error) *http.Transport {
+// dialer tries a host's addresses, each family beside the other. control may refuse one.
+func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
+	return &net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}
+}
+
+func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}).DialContext
+	t.DialContext = dialer(nil).DialContext
 	t.ResponseHeaderTimeout = headerDeadline
 	t.MaxIdleConnsPerHost = idlePerHost
 	t.DisableCompression = true

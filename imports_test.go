@@ -25,8 +25,8 @@ var imports = map[string][]string{
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
 	"gslb":                 {"internal/daemon", "internal/keyring"},
-	"deploy":               {}, // a test of files, no package
-	"deploy/helm":          {}, // the same, of a module of its own
+	"deploy":               {},                              // a test of files, no package
+	"deploy/helm":          {},                              // the same, of a module of its own
 	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
 	"internal/secret":      {"registry", "internal/fleet", "internal/keyring"},
 	"provision":            {"registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet

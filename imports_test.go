@@ -24,7 +24,7 @@ var imports = map[string][]string{
 	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
-	"gslb":                 {"internal/daemon", "internal/keyring"},
+	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
 	"deploy":               {},                              // a test of files, no package
 	"deploy/helm":          {},                              // the same, of a module of its own
 	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do

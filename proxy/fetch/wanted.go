@@ -71,6 +71,10 @@ func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.
 		if err != nil {
 			return "", err
 		}
+		if source.IsPage(resp) {
+			resp.Body.Close()
+			return "", outcome.DontKnow(errPage)
+		}
 		if resp.StatusCode == http.StatusOK {
 			resp.Body.Close()
 			return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil

@@ -22,7 +22,7 @@ import (
 
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
-	URL      string           // http(s)://host[:port], without a path
+	URL      string           // http(s)://host[:port], and the path below which the registry is (/v2/ is no part of it)
 	Prefix   string           // of every path, before /v2/: "" for registries
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
@@ -68,10 +68,10 @@ const (
 
 func newClient(cfg SourceConfig) (*client, error) {
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("source %q: want http://host or https://host", cfg.URL)
 	}
-	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: strings.TrimRight(u.Path, "/") + cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
 	if s.now == nil {
 		s.now = time.Now
 	}

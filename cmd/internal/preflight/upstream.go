@@ -14,12 +14,9 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// asked reports whether the edge has a way of its own there: a registry below a path, or one
-// whose login is its cloud's, is Harbor's alone to ask.
-func (u upstreamOf) asked() bool {
-	address, err := url.Parse(wire.UpstreamAddress(u.Cache))
-	return err == nil && strings.Trim(address.Path, "/") == "" && u.Provider != "aws-ecr"
-}
+// asked reports whether the edge has a way of its own there: a registry whose login is its
+// cloud's is Harbor's alone to ask.
+func (u upstreamOf) asked() bool { return u.Provider != fleet.AWS }
 
 // tryUpstream asks the registry that a cache is of, as its edge would.
 func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
@@ -34,7 +31,7 @@ func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 		return
 	}
 	if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
-		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address; Harbor may have a path in it, and the edge then asks Harbor alone")
+		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address, with the path below which it is")
 		return
 	}
 	username, hasName := m.text(ctx, u.Username)

@@ -25,6 +25,7 @@ type Dialect struct {
 	Forbidden  Says // one that is not for who asks. Status 0: likewise
 	Tags       Pages
 	Referrers  Says   // of a registry without the API. Status 0: it has it
+	DigestTags bool   // the tag of the fallback scheme is taken for the digest that it is made of
 	Storage    string // host that blobs are led to; "": they are sent
 	Elsewhere  string // host that all but /v2/ is led to; "": none
 	NoHead     int    // status of a HEAD of any manifest; 0: that of its GET

@@ -157,6 +157,9 @@ func (a *Abroad) serveManifest(w http.ResponseWriter, r *http.Request, held *rep
 	if req.Tag != "" {
 		d = held.tags[req.Tag]
 	}
+	if of := digest.Digest(strings.Replace(req.Tag, "-", ":", 1)); d == "" && a.DigestTags && of.Validate() == nil {
+		d = of
+	}
 	m, ok := held.manifests[d]
 	switch {
 	case r.Method == http.MethodHead && a.NoHead != 0:

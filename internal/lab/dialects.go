@@ -60,7 +60,7 @@ var Dialects = []Dialect{
 	}, {
 		Name: "GitLab", Host: "registry.gitlab.com", Challenge: []string{realm("https://gitlab.com/jwt/auth", "container_registry")},
 		Token: Tokens{Host: "gitlab.com", Path: "/jwt/auth", Field: "token", Forbidden: http.StatusForbidden}, Missing: noSuchRepo,
-		Tags: Pages{Usual: 100, Most: 1000, Link: linkByLast}, Storage: "cdn.registry.gitlab-static.net", Referrers: noSuchPath, Limit: Says{Status: http.StatusTooManyRequests, Body: "Retry later\n", Header: http.Header{"Retry-After": {"60"}}},
+		Tags: Pages{Usual: 100, Most: 1000, Link: linkByLast}, Storage: "cdn.registry.gitlab-static.net", Referrers: noSuchPath, DigestTags: true, Limit: Says{Status: http.StatusTooManyRequests, Body: "Retry later\n", Header: http.Header{"Retry-After": {"60"}}},
 	}, {
 		Name: "Artifactory, subdomain", Host: "docker-local.art.example.com", Challenge: []string{`Basic realm="Artifactory Realm"`, realm("https://docker-local.art.example.com/artifactory/api/docker/docker-local/v2/token", "docker-local.art.example.com")},
 		Token: Tokens{Host: "docker-local.art.example.com", Path: "/artifactory/api/docker/docker-local/v2/token", Field: "token", Seconds: 3600}, TakesBasic: true,

@@ -111,7 +111,7 @@ var (
 
 // Has returns the digest that Harbor has under a reference; "": none.
 func (f *Follower) Has(ctx context.Context, repo, reference string) (digest.Digest, error) {
-	resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/manifests/" + reference})
+	resp, err := f.peek(ctx, "/v2/"+repo+"/manifests/"+reference)
 	if err != nil {
 		return "", err
 	}
@@ -293,7 +293,7 @@ func (f *Follower) to(repo string) carry.To {
 			return has != "", err
 		},
 		HasBlob: func(ctx context.Context, d digest.Digest) (bool, error) {
-			resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/blobs/" + d.String()})
+			resp, err := f.peek(ctx, "/v2/"+repo+"/blobs/"+d.String())
 			if err != nil {
 				return false, err
 			}

@@ -23,7 +23,7 @@ func OfHarbor(resp *http.Response) *registry.Error {
 	switch {
 	case resp.StatusCode >= 500, isOfNoRegistry(resp):
 		e := DontKnow(fmt.Errorf("the answer is %s", resp.Status))
-		e.RetryAfter = max(e.RetryAfter, registry.RetryAfter(resp.Header.Get("Retry-After"), time.Now()))
+		e.RetryAfter = max(e.RetryAfter, registry.RetryAfter(resp.Header, time.Now()))
 		return e
 	case resp.StatusCode != http.StatusUnauthorized || len(registry.ParseChallenges(resp.Header.Values("Www-Authenticate"))) > 0:
 		return nil

@@ -151,7 +151,7 @@ func fallbackTag(d digest.Digest) string {
 func lacksAPI(s source.Step, err error) bool {
 	e := said(err)
 	switch {
-	case errors.Is(err, errNoList):
+	case errors.Is(err, errNoList), errors.Is(err, registry.ErrRedirected) && s.Kind == source.Upstream: // as to a login page elsewhere
 		return true
 	case e == nil:
 		return false

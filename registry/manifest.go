@@ -52,8 +52,8 @@ var forms = map[string]form{
 	typeSchema1: formSchema1, typeSigned: formSchema1,
 }
 
-// outline is what tells of which form a manifest is.
-type outline struct {
+// contents is what tells of which form a manifest is.
+type contents struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
 	Manifests     json.RawMessage `json:"manifests"`
@@ -62,7 +62,7 @@ type outline struct {
 	Signatures    json.RawMessage `json:"signatures"`
 }
 
-func (in *outline) form() form {
+func (in *contents) form() form {
 	is := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 	index, image := is(in.Manifests), is(in.Config) || is(in.Layers)
 	switch {
@@ -81,7 +81,7 @@ func (in *outline) form() form {
 // form's, the one inside; and where there is none, that of its form. What is no manifest
 // at all, as a login page with status 200, is an error.
 func ManifestType(contentType string, manifest []byte) (string, error) {
-	var in outline
+	var in contents
 	if err := json.Unmarshal(manifest, &in); err != nil || in.SchemaVersion == 0 && in.MediaType == "" && in.form() == formUnknown {
 		return "", errors.New("the source sent something that is no manifest")
 	}

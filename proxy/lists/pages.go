@@ -47,7 +47,7 @@ func readPages[P page](ctx context.Context, l *Lists, s source.Step, req registr
 		}
 		more := take(p)
 		query, named := next(links)
-		if named && (len(query) == 0 || asked[query.Encode()]) { // what it comes after is for us to say
+		if named && (!saysWhere(query) || asked[query.Encode()]) { // what it comes after is for us to say
 			if len(query) == 0 {
 				query = maps.Clone(req.Query)
 			}
@@ -114,6 +114,11 @@ func next(links []string) (query url.Values, named bool) {
 		}
 	}
 	return nil, false
+}
+
+// saysWhere reports whether a query says more than how large a page is.
+func saysWhere(query url.Values) bool {
+	return len(query) > 1 || len(query) == 1 && !query.Has("n")
 }
 
 // untilComma splits behind a link's parameters. A comma in a quoted value is a part of it.

@@ -78,6 +78,7 @@ func TestTheNextPage(t *testing.T) {
 		{"<" + at + `?n=2>; rel="first", <` + at + `?last=b&n=2>; rel="next"`},
 		{"<" + at + `?n=2>; rel="prev", <` + at + `?x=1,2>; title="next, a" ; rel=last`, "<" + at + `?last=b&n=2>; rel="next"`},
 		{"<" + at + `?n=1000>; rel="next"`, ""}, // it does not say after what
+		{"<" + at + `?n=2>; rel="next"`},
 		{"<" + at + `>; rel="next"`},
 	} {
 		w := newWorld(t)
@@ -86,6 +87,8 @@ func TestTheNextPage(t *testing.T) {
 		w.harbor.Say(at+"?n=1000", first)
 		w.harbor.Say(at+"?last=b&n=2", list("c", "b"))
 		w.harbor.Say(at+"?last=a&n=1000", list("c", "b"))
+		w.harbor.Say(at+"?last=a&n=2", list("c", "b"))
+		w.harbor.Say(at+"?n=2", first)
 		if got, err := w.Tags(t.Context(), question(demo)); err != nil || !slices.Equal(got.All, []string{"a", "b", "c"}) {
 			t.Errorf("%q: %+v, %v", links, got, err)
 		}

@@ -233,7 +233,7 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 		"504":                       {trial.Answer{Status: 504}, broken},
 		"408":                       {trial.Answer{Status: 408}, broken},
 		"what breaks off":           {trial.Answer{Header: http.Header{"Content-Length": {"1000"}}, Body: `{"manifests":[`}, broken},
-		"a page, and no second one": {linked(index("other"), "?n=2"), broken},
+		"a page, and no second one": {linked(index("other"), "?page=2"), broken},
 	} {
 		none := coded(404, "MANIFEST_UNKNOWN")
 		for tag, answer := range map[string]trial.Answer{"sig": index("sig"), "": none, "broken": {Status: 503}} {
@@ -243,7 +243,7 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 			}
 			w.hub.Say("/login", trial.Answer{Header: html, Body: "<html>sign in"})
 			w.hub.Say(api("nginx"), c.says)
-			w.hub.Say(api("nginx")+"?n=2", trial.Answer{Status: 404})
+			w.hub.Say(api("nginx")+"?page=2", trial.Answer{Status: 404})
 			w.hub.Say(tagged("nginx"), answer)
 			want := http.StatusOK
 			if c.is == broken || tag == "broken" {

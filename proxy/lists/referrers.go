@@ -157,14 +157,12 @@ func lacksAPI(s source.Step, err error) bool {
 		return false
 	}
 	switch e.Status {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusNotImplemented:
-		return true
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError:
-		return s.Kind == source.Upstream || e.Code == registry.CodeUnsupported // the fleet's own have the API: they are broken
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusPreconditionFailed, http.StatusInternalServerError:
+		return s.Kind == source.Upstream || e.Code == registry.CodeUnsupported // the fleet's own have the API: they are broken, or forbid it
 	}
-	return e.Status/100 == 3 || e.Code == registry.CodeUnsupported
+	return e.Status < http.StatusInternalServerError || e.Status == http.StatusNotImplemented
 }
 
 // perhaps is a no of somebody who may be broken: good enough where nothing is remembered,

@@ -210,11 +210,11 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 		"401":                       {trial.Answer{Status: 401}, lacks},
 		"401, with reason":          {refuse, lacks},
 		"403":                       {trial.Answer{Status: 403, Header: html, Body: "<html>"}, lacks},
-		"405":                       {coded(405, "UNSUPPORTED"), lacks},
 		"406":                       {trial.Answer{Status: 406}, lacks},
+		"412":                       {trial.Answer{Status: 412}, lacks},
 		"501":                       {trial.Answer{Status: 501}, lacks},
 		"500, unsupported":          {coded(500, "UNSUPPORTED"), lacks},
-		"418, unsupported":          {coded(418, "UNSUPPORTED"), lacks},
+		"204":                       {trial.Answer{Status: 204}, lacks},
 		"300":                       {trial.Answer{Status: 300, Header: html, Body: "<html>"}, lacks},
 		"303 to a page":             {trial.Answer{Status: 303, Header: http.Header{"Location": {"/login"}}}, lacks},
 		"302 to nobody":             {trial.Answer{Status: 302, Header: http.Header{"Location": {"http://127.0.0.1:1/login"}}}, lacks},
@@ -230,7 +230,7 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 		"429":                       {trial.Answer{Status: 429}, broken},
 		"502":                       {trial.Answer{Status: 502, Header: html, Body: "<html>"}, broken},
 		"503, unsupported":          {coded(503, "UNSUPPORTED"), broken},
-		"504":                       {trial.Answer{Status: 504}, broken},
+		"521":                       {trial.Answer{Status: 521, Header: html}, broken},
 		"408":                       {trial.Answer{Status: 408}, broken},
 		"what breaks off":           {trial.Answer{Header: http.Header{"Content-Length": {"1000"}}, Body: `{"manifests":[`}, broken},
 		"a page, and no second one": {linked(index("other"), "?page=2"), broken},
@@ -266,7 +266,7 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 
 // An answer of the fleet's own that has the API is a fault, not a registry without one.
 func TestABrokenHarborDoesNotLackTheAPI(t *testing.T) {
-	for _, status := range []int{401, 403, 500, 503} {
+	for _, status := range []int{401, 403, 412, 500, 503} {
 		w := newWorld(t)
 		w.harbor.Say(api(demo), trial.Answer{Status: status})
 		w.harbor.Say(tagged(demo), index("old"))

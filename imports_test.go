@@ -25,12 +25,12 @@ var imports = map[string][]string{
 	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
-	"gslb":                 {"internal/daemon", "internal/keyring"},
-	"deploy":               {}, // a test of files, no package
-	"deploy/helm":          {}, // the same, of a module of its own
-	"internal/fleet":       {"internal/naming"},
-	"internal/secret":      {"internal/fleet", "internal/keyring"},
-	"provision":            {"internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet
+	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
+	"deploy":               {},                              // a test of files, no package
+	"deploy/helm":          {},                              // the same, of a module of its own
+	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
+	"internal/secret":      {"registry", "internal/fleet", "internal/keyring"},
+	"provision":            {"registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/share":          {}, // what there is only so much of
@@ -65,7 +65,7 @@ var imports = map[string][]string{
 	// What a machine lacks is found by asking as its daemons ask.
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/ecr", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
-	"cmd/internal/status": {"cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
 	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},

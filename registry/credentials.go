@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/net/publicsuffix"
 )
 
 // scoped is a transport with a token for one repo.
@@ -107,18 +104,4 @@ func (o *ownDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("refused to send credentials to %s: it is not of %s's domain", req.URL.Host, o.source.Host)
 	}
 	return o.inner.RoundTrip(req)
-}
-
-// SameDomain reports whether two hosts belong to one owner: they are equal, or
-// they share the domain that is registered below a public suffix.
-func SameDomain(a, b string) bool {
-	if strings.EqualFold(a, b) {
-		return true
-	}
-	if net.ParseIP(a) != nil || net.ParseIP(b) != nil {
-		return false
-	}
-	da, errA := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(a))
-	db, errB := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(b))
-	return errA == nil && errB == nil && da == db
 }

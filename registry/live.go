@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync/atomic"
 )
 
@@ -48,7 +49,7 @@ func (s *Source) Use(next *Source) (changed bool) {
 // same reports whether two configurations reach one registry in one way. What is put
 // around connections, and clocks, do not tell.
 func (c SourceConfig) same(other SourceConfig) bool {
-	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted &&
+	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted && (c.Redirects == nil) == (other.Redirects == nil) && slices.Equal(c.Redirects, other.Redirects) &&
 		c.Username == other.Username && c.Password == other.Password && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
 }
 

@@ -309,6 +309,9 @@ func (n *notes) projects() {
 		} else if c.Host() != "" {
 			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to that one", c.Host(), other)
 		}
+		if slices.ContainsFunc(c.Redirects, Destination.everywhere) {
+			n.add(path+".redirects", "the upstream may have the edge ask whatever is inside, also this machine and the cloud below it; name the storage alone")
+		}
 		n.quota(path, c.Quota)
 	}
 	for name, m := range n.f.Projects.MultiDC.Items {

@@ -72,6 +72,8 @@ var noted = []struct {
 	{"a time-out that nobody keeps", []string{"ttl: 30s", "probe: { timeout: 1ms }"}, "gslb.probe.timeout (line 11): no answer"},
 	{"explanations for all", []string{"ttl: 30s", "explain: [0.0.0.0/0]"}, "gslb.explain (line 11): everybody may ask"},
 	{"Docker Hub elsewhere", []string{"endpoint: \"https://quay.io\"", "provider: docker-hub, endpoint: \"https://quay.io\""}, "projects.cache.quay.endpoint (line 9): Harbor goes to Docker Hub"},
+	{"redirects to everywhere", []string{"quay: {", "quay: { redirects: [\"::/0\"],"}, "projects.cache.quay.redirects (line 9): the upstream may have the edge ask whatever is inside"},
+	{"redirects to a storage", []string{"quay: {", "quay: { redirects: [minio.example.net, 10.0.0.0/8],"}, ""},
 	{"one secret for two robots", []string{"sync: \"env:SYNC\"", "readonly: \"env:SYNC\", readwrite: \"env:SYNC\", sync: \"env:S\""}, "projects.multi-dc.app.robots (line 8): robots have one secret"},
 	{"one secret for two projects", []string{"app: { robots: { sync: \"env:SYNC\" } }", "defaults: { robots: { sync: \"env:SYNC\" } }, a: {}, b: {}"}, "projects.multi-dc.defaults.robots.sync (line 8): the robots of all projects get one secret"},
 	{"OpenID without TLS", []string{"username: admin", "username: admin, oidc: { name: x, endpoint: \"http://k.example.net\", client_id: a, client_secret: \"env:S\" }"}, "harbor.oidc.endpoint (line 6): logins pass without TLS"},

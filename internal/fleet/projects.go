@@ -104,6 +104,7 @@ type Cache struct {
 	Members     []Member          `yaml:"members"`     // groups of the OpenID provider
 	Proxy       URL               `yaml:"proxy"`       // HTTP proxy for the edge's own way to the upstream
 	CA          string            `yaml:"ca"`          // file of the CA that signs the upstream's certificate; absent: the system's
+	Redirects   []Destination     `yaml:"redirects"`   // where inside your networks the upstream may send the edge for blobs, as to a storage of your own: hosts, *.domain, addresses, networks; absent: to private addresses, if the upstream is at one itself; public ones need no word
 	Datacenters map[string]*Cache `yaml:"datacenters"` // what differs in one datacenter
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -72,11 +73,9 @@ func (r Reader) cutHost(text string) (host, rest string) {
 // own reports whether a host is the edge's: one of its names, an address, or whatever
 // stands before a project that the fleet file has.
 func (r Reader) own(host, project string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	return slices.Contains(r.Names, name) || slices.Contains(r.Names, host) || net.ParseIP(strings.Trim(name, "[]")) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
+	bare := func(host string) string { return registry.Host((&url.URL{Host: host}).Hostname()) }
+	name := bare(host)
+	return slices.ContainsFunc(r.Names, func(own string) bool { return bare(own) == name }) || net.ParseIP(name) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
 }
 
 func (ref *Reference) parse(text string) error {

@@ -145,6 +145,16 @@ func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name s
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)
 	}
+	if cache.Redirects != nil { // none is something else than not a word
+		source.Redirects = []registry.Destination{}
+	}
+	for _, place := range cache.Redirects {
+		to, err := registry.ParseDestination(string(place))
+		if err != nil {
+			return nil, fmt.Errorf("projects.cache.%s.redirects: %w", name, err)
+		}
+		source.Redirects = append(source.Redirects, to)
+	}
 	if source.Username == "" {
 		if source.Username, err = secrets.Get(ctx, cache.Username.Ref); err != nil {
 			return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}

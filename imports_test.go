@@ -47,7 +47,7 @@ var imports = map[string][]string{
 	"proxy/version":        {},                // which state of a reference is newer
 	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
 	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
-	"proxy/carry":          {}, // content to a Harbor, for push and follow
+	"proxy/carry":          {"registry"}, // content to a Harbor, for push and follow
 	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},

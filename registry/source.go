@@ -164,9 +164,8 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 	if err != nil {
 		return nil, s.unavailable(err)
 	}
-	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		resp.Body.Close()
-		return nil, s.unavailable(fmt.Errorf("it sent the encoding %q that nobody asked for", e))
+	if Encoded(resp.Header) && (r.Kind != KindBlob || resp.StatusCode >= http.StatusMultipleChoices) {
+		decode(resp)
 	}
 	return resp, nil
 }

@@ -13,9 +13,12 @@ var ErrNoCredentials = errors.New("the source has no credentials")
 
 // Anonymous reports whether the source has no credentials.
 func (s *Source) Anonymous() bool {
-	auth, err := s.client.Load().auth.Authorization()
-	return err != nil || auth.Username == ""
+	return s.client.Load().made.Username == ""
 }
+
+// CredentialsRefused reports whether the source refused its credentials when it was last
+// asked about them, whatever for.
+func (s *Source) CredentialsRefused() bool { return s.client.Load().login.standing.isRefused() }
 
 // API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
 // Basic: the answer as it is, its body still to be closed.
@@ -40,8 +43,7 @@ func (s *Source) Call(ctx context.Context, c Call) (*http.Response, error) {
 }
 
 func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
-	auth, err := s.auth.Authorization()
-	if err != nil || auth.Username == "" {
+	if s.made.Username == "" {
 		return nil, ErrNoCredentials
 	}
 	u, err := s.url.Parse(c.Path)
@@ -62,7 +64,7 @@ func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
 		req.Header.Set("Content-Type", c.ContentType)
 		req.ContentLength = c.Size
 	}
-	req.SetBasicAuth(auth.Username, auth.Password)
+	req.SetBasicAuth(s.made.Username, s.made.Password)
 	resp, err := s.passing.RoundTrip(req)
 	if err != nil {
 		return nil, s.unavailable(err)

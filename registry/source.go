@@ -14,10 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // SourceConfig says what a source is and how to reach it.
@@ -27,6 +23,7 @@ type SourceConfig struct {
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
 	Password string           // never logged
+	Realms   []string         // hosts of token services outside the source's domain that may be shown the credentials, and may be anywhere
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent
 	Now      func() time.Time // nil: time.Now
@@ -41,17 +38,14 @@ type client struct {
 	made    SourceConfig
 	url     *url.URL
 	prefix  string
-	auth    authn.Authenticator
+	login   *login
 	base    http.RoundTripper
 	pools   []*http.Transport
 	passing http.RoundTripper
 	single  http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
-	scoped  *lru.Cache[string, scoped] // by repo
 	now     func() time.Time
-	dialing singleflight.Group
-	shaking chan struct{} // holds a token for each handshake that is under way
 }
 
 const (
@@ -71,14 +65,12 @@ func newClient(cfg SourceConfig) (*client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
 	}
-	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, header: cfg.Header, now: cfg.Now, login: newLogin(cfg, &url.URL{Scheme: u.Scheme, Host: u.Host})}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if cfg.Username != "" || cfg.Password != "" {
-		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
-	}
 	api := newTransport(nil)
+	api.DialContext = s.login.seeing(api.DialContext)
 	if cfg.TLS != nil {
 		api.TLSClientConfig = cfg.TLS
 	}
@@ -106,8 +98,8 @@ func newClient(cfg SourceConfig) (*client, error) {
 	}
 	s.storage = wrap(storage)
 	s.pools = []*http.Transport{api, uploads, storage}
-	s.scoped, err = lru.New[string, scoped](maxScoped)
-	return s, err
+	s.login.now, s.login.home, s.login.named, s.login.outside = s.now, s.base, wrap(api), s.storage
+	return s, nil
 }
 
 func newTransport(control func(network, address string, _ syscall.RawConn) error) *http.Transport {
@@ -196,10 +188,8 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	rt := s.base
-	if req.Header.Get("Authorization") == "" {
-		if rt, err = s.transportFor(ctx, r.Repo); err != nil {
-			return nil, s.unavailable(err)
-		}
+	if req.Header.Get("Authorization") == "" && s.prefix == "" { // peers know each other otherwise
+		rt = s.login.of(r.Repo)
 	}
 	resp, err := s.follow(rt, req)
 	if err != nil {
@@ -218,7 +208,13 @@ func (s *client) closeIdle() {
 	}
 }
 
+// unavailable is the error of a source that did not answer, or whose token service said what
+// it is to be.
 func (s *client) unavailable(cause error) error {
+	var said *Error
+	if errors.Is(cause, ErrBusy) && errors.As(cause, &said) {
+		return said
+	}
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e
@@ -251,7 +247,7 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 					req.Header.Del(name)
 				}
 			}
-			rt = s.storage
+			rt = s.login.away()
 		}
 	}
 	return nil, errors.New("it redirects in a circle")

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -19,6 +20,29 @@ func (s *Source) Anonymous() bool {
 // CredentialsRefused reports whether the source refused its credentials when it was last
 // asked about them, whatever for.
 func (s *Source) CredentialsRefused() bool { return s.client.Load().login.standing.isRefused() }
+
+// TryLogin finds out whether the credentials are good, by the way that requests show them. nil:
+// they are; ErrCredentials: they are not; ErrElsewhere: they may not be shown; else nobody knows.
+func (s *Source) TryLogin(ctx context.Context) error {
+	l := s.client.Load().login
+	if l.anonymous() {
+		return ErrNoCredentials
+	}
+	asked, err := l.root(ctx)
+	if err != nil {
+		return err
+	}
+	ways, refused := l.waysOf(place{host: l.source.Host, home: true}, nil, asked)
+	switch {
+	case len(ways) > 0 && ways[0].login:
+		return l.check(ctx, ways[0])
+	case len(ways) > 0:
+		return ErrElsewhere
+	case refused != nil:
+		return fmt.Errorf("%w: %w", ErrElsewhere, refused)
+	}
+	return errors.New("its root asks for no login that is known")
+}
 
 // API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
 // Basic: the answer as it is, its body still to be closed.

@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 const (
@@ -52,7 +50,7 @@ func (l *login) waysOf(at place, shown *pass, challenges []Challenge) (all []way
 	for _, c := range challenges {
 		switch strings.ToLower(c.Scheme) {
 		case schemeBasic:
-			basic = basic || at.home && !l.anonymous()
+			basic = basic || at.home() && !l.anonymous()
 		case schemeBearer:
 			base := *l.source
 			base.Host = at.host
@@ -62,8 +60,9 @@ func (l *login) waysOf(at place, shown *pass, challenges []Challenge) (all []way
 			}
 			w := way{realm: realm, service: c.Params["service"], scope: c.Params["scope"]}
 			if err == nil {
-				_, w.login, err = l.reach(realm)
-				w.login = w.login && at.home && !l.anonymous()
+				w.realm = ofSource(realm, l.source)
+				_, w.login, err = l.reach(at, w.realm)
+				w.login = w.login && !l.anonymous()
 			}
 			if err != nil {
 				refused = err
@@ -78,7 +77,7 @@ func (l *login) waysOf(at place, shown *pass, challenges []Challenge) (all []way
 	if basic {
 		all = append(all, way{login: true})
 	}
-	if at.home && !l.anonymous() {
+	if at.home() && !l.anonymous() {
 		slices.SortStableFunc(all, func(a, b way) int { return cmp.Compare(rank(a), rank(b)) })
 	}
 	return all, refused
@@ -94,25 +93,29 @@ func rank(w way) int {
 	return 2
 }
 
-// reach returns how a realm is asked, and whether it may be shown the credentials: those of
-// the source's own domain may, and those that the fleet file names. What was reached by TLS
-// leads nowhere without it. A source outside leads nobody into the datacenter, not by a name
-// of its own domain either.
-func (l *login) reach(realm *url.URL) (by http.RoundTripper, login bool, err error) {
-	if realm.Host == l.source.Host {
+// reach returns how a realm is asked for a place, and whether it may be shown the credentials:
+// those of the source's own domain may, and those that the fleet file names. What was reached
+// by TLS leads nowhere without it. Anybody else's is asked as a redirect is followed: a source
+// outside leads nobody into the datacenter, not by a name of its own domain either.
+func (l *login) reach(at place, realm *url.URL) (by http.RoundTripper, login bool, err error) {
+	if at.home() && realm.Host == l.source.Host {
 		return l.home, true, nil
 	}
 	if realm.Scheme != "https" && (realm.Scheme != "http" || l.source.Scheme == "https") {
 		return nil, false, fmt.Errorf("refused to ask %s for a token: that is no https address", realm.Host)
 	}
 	named := slices.ContainsFunc(l.realms, func(host string) bool {
-		return strings.EqualFold(host, realm.Hostname()) || strings.EqualFold(host, realm.Host)
+		return Host(host) == Host(realm.Hostname()) || strings.EqualFold(host, realm.Host)
 	})
 	switch own := SameDomain(realm.Hostname(), l.source.Hostname()); {
+	case !at.home():
+		return at.away, false, nil
 	case named:
 		return l.named, true, nil
-	case own && (l.trusted || l.inside.Load()):
+	case own && (l.trusted || l.within.Load()):
 		return l.home, true, nil
+	case l.within.Load():
+		return l.inside, own, nil
 	default:
 		return l.outside, own, nil
 	}
@@ -122,9 +125,9 @@ func (l *login) reach(realm *url.URL) (by http.RoundTripper, login bool, err err
 func (l *login) seeing(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
-		if host, _, split := net.SplitHostPort(address); err == nil && split == nil && host == l.source.Hostname() {
+		if host, _, split := net.SplitHostPort(address); err == nil && split == nil && Host(host) == Host(l.source.Hostname()) {
 			ap, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-			l.inside.Store(err == nil && isPrivate(ap.Addr()))
+			l.within.Store(err == nil && (isPrivate(ap.Addr()) || isOwn(ap.Addr())))
 		}
 		return conn, err
 	}
@@ -167,7 +170,7 @@ func (l *login) token(ctx context.Context, at place, w way, scope string, refuse
 // make fetches a token and keeps it. The error is ErrNotGranted, ErrCredentials, ErrBusy, or
 // why nobody knows.
 func (l *login) make(ctx context.Context, at place, w way, scope string) (*pass, error) {
-	p, err := l.fetch(ctx, w, scope)
+	p, err := l.fetch(ctx, at, w, scope)
 	var e *Error
 	switch {
 	case err == nil:
@@ -182,7 +185,7 @@ func (l *login) make(ctx context.Context, at place, w way, scope string) (*pass,
 		pause := newPause(e, l.now())
 		l.pauses.Add(at.key(), pause)
 		return nil, pause.error(l.now())
-	case !w.login && at.home && !l.anonymous():
+	case !w.login && at.home() && !l.anonymous():
 		return nil, fmt.Errorf("%w: %w", ErrElsewhere, err)
 	case !w.login:
 		return nil, fmt.Errorf("%w: %w", ErrNotGranted, err)
@@ -195,7 +198,7 @@ func (l *login) make(ctx context.Context, at place, w way, scope string) (*pass,
 
 // fetch asks a realm for a token (distribution's token specification). The error is an *Error
 // where the token service has said no, or that it wants to be left alone.
-func (l *login) fetch(ctx context.Context, w way, scope string) (*pass, error) {
+func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass, error) {
 	u := *w.realm
 	q := u.Query()
 	if w.service != "" {
@@ -205,7 +208,7 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (*pass, error) {
 		q.Add("scope", s)
 	}
 	u.RawQuery = q.Encode()
-	resp, login, err := l.askRealm(ctx, &u, w.login)
+	resp, login, err := l.askRealm(ctx, at, &u, w.login)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for a token: %w", w.realm.Host, err)
 	}
@@ -232,9 +235,9 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (*pass, error) {
 
 // askRealm asks a token service, wherever it leads to. login says whether the credentials
 // were shown.
-func (l *login) askRealm(ctx context.Context, u *url.URL, login bool) (*http.Response, bool, error) {
+func (l *login) askRealm(ctx context.Context, at place, u *url.URL, login bool) (*http.Response, bool, error) {
 	for range maxRedirects {
-		by, may, err := l.reach(u)
+		by, may, err := l.reach(at, u)
 		if err != nil {
 			return nil, false, err
 		}
@@ -252,8 +255,9 @@ func (l *login) askRealm(ctx context.Context, u *url.URL, login bool) (*http.Res
 		}
 		resp.Body.Close()
 		if u, err = u.Parse(location); err != nil {
-			return nil, false, fmt.Errorf("it redirects to %q, which is no address", clip(location))
+			return nil, false, errors.New("it redirects to what is no address")
 		}
+		u = ofSource(u, l.source)
 	}
 	return nil, false, errors.New("it redirects in a circle")
 }
@@ -352,18 +356,4 @@ func (o *ownDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("refused to send credentials to %s: it is not of %s's domain", req.URL.Host, o.source.Host)
 	}
 	return o.inner.RoundTrip(req)
-}
-
-// SameDomain reports whether two hosts belong to one owner: they are equal, or
-// they share the domain that is registered below a public suffix.
-func SameDomain(a, b string) bool {
-	if strings.EqualFold(a, b) {
-		return true
-	}
-	if net.ParseIP(a) != nil || net.ParseIP(b) != nil {
-		return false
-	}
-	da, errA := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(a))
-	db, errB := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(b))
-	return errA == nil && errB == nil && da == db
 }

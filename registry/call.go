@@ -28,11 +28,11 @@ func (s *Source) TryLogin(ctx context.Context) error {
 	if l.anonymous() {
 		return ErrNoCredentials
 	}
-	asked, err := l.root(ctx)
+	asked, err := l.askRoot(ctx)
 	if err != nil {
 		return err
 	}
-	ways, refused := l.waysOf(place{host: l.source.Host, home: true}, nil, asked)
+	ways, refused := l.waysOf(place{host: l.source.Host}, nil, asked)
 	switch {
 	case len(ways) > 0 && ways[0].login:
 		return l.check(ctx, ways[0])

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -47,6 +48,7 @@ const (
 // made anew before it ends, and once more where it is refused before.
 type login struct {
 	source   *url.URL
+	root     *url.URL // /v2/ of the source
 	username string
 	password string
 	realms   []string // hosts outside the source's domain that may be shown the credentials
@@ -56,8 +58,9 @@ type login struct {
 
 	home    http.RoundTripper // to the source and its domain
 	named   http.RoundTripper // to realms
-	outside http.RoundTripper // to everybody else: not into the datacenter, unless the source is the fleet's own
-	inside  *atomic.Bool      // the source's address is a private one
+	outside http.RoundTripper // to everybody else, as redirects
+	inside  http.RoundTripper // to everybody else for who is inside
+	within  atomic.Bool       // the source's own address is a private one, or this machine's
 
 	passes   *lru.Cache[string, *pass]       // by place
 	asked    *lru.Cache[string, []Challenge] // what hosts have asked of who shows nothing
@@ -70,10 +73,12 @@ type login struct {
 // place is one repo of one host.
 type place struct {
 	host, repo string
-	home       bool // the source's own host: it may be shown the credentials
+	away       http.RoundTripper // to whom the source redirects; nil: it is the source itself, which may be shown the credentials
 }
 
-func (p place) key() string { return fmt.Sprint(p.home, " ", p.host, " ", p.repo) }
+func (p place) key() string { return fmt.Sprint(p.away != nil, " ", p.host, " ", p.repo) }
+
+func (p place) home() bool { return p.away == nil }
 
 // pass is what the requests of a place carry.
 type pass struct {
@@ -85,9 +90,10 @@ type pass struct {
 
 func (p *pass) isToken() bool { return p != nil && p.way.realm != nil }
 
-func newLogin(cfg SourceConfig, source *url.URL) *login {
-	l := &login{source: source, username: cfg.Username, password: cfg.Password, realms: cfg.Realms, trusted: cfg.Trusted, header: cfg.Header,
-		inside: &atomic.Bool{}, shaking: make(chan struct{}, maxShaking)}
+func newLogin(s *client) *login {
+	cfg := s.made
+	l := &login{source: s.url, root: s.url.JoinPath(s.prefix, "/v2/"), username: cfg.Username, password: cfg.Password, realms: cfg.Realms,
+		trusted: cfg.Trusted, header: cfg.Header, now: s.now, shaking: make(chan struct{}, maxShaking)}
 	l.passes, _ = lru.New[string, *pass](maxScoped) // the sizes are positive: no error
 	l.asked, _ = lru.New[string, []Challenge](maxScoped)
 	l.pauses, _ = lru.New[string, pause](maxScoped)
@@ -101,23 +107,23 @@ func (l *login) of(repo string) http.RoundTripper {
 	if repo == "" && l.anonymous() {
 		return l.home
 	}
-	return &asking{l, repo, true}
+	return &asking{l, repo, nil}
 }
 
 // away is the way to whom the source redirects to.
-func (l *login) away() http.RoundTripper { return &asking{l, "", false} }
+func (l *login) away(by http.RoundTripper) http.RoundTripper { return &asking{l, "", by} }
 
 // asking is a login as it is used for one request.
 type asking struct {
 	*login
 	repo string
-	home bool
+	away http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper. The request has no body.
 func (a *asking) RoundTrip(req *http.Request) (*http.Response, error) {
-	at := place{host: req.URL.Host, repo: a.repo, home: a.home}
-	if !a.home { // a redirect may lead to another name
+	at := place{host: req.URL.Host, repo: a.repo, away: a.away}
+	if !at.home() { // a redirect may lead to another name
 		if r, err := ParseRequest(req.Method, req.URL); err == nil {
 			at.repo = r.Repo
 		}
@@ -187,10 +193,10 @@ func (l *login) send(req *http.Request, at place, shown *pass) (*http.Response, 
 		req = req.Clone(req.Context())
 		req.Header.Set("Authorization", shown.authorization)
 	}
-	if at.home {
+	if at.home() {
 		return l.home.RoundTrip(req)
 	}
-	return l.outside.RoundTrip(req)
+	return at.away.RoundTrip(req)
 }
 
 // ready returns what requests to a place carry: what is kept, or what the host asked for
@@ -211,8 +217,8 @@ func (l *login) ready(ctx context.Context, at place) (shown *pass, made bool, er
 		return kept, false, nil
 	}
 	asked, known := l.asked.Get(at.host)
-	if !known && at.home {
-		if asked, err = l.root(ctx); err != nil {
+	if !known && at.home() {
+		if asked, err = l.askRoot(ctx); err != nil {
 			return nil, false, err
 		}
 	}
@@ -236,11 +242,11 @@ type triedWay struct {
 // Error implements error.
 func (t *triedWay) Error() string { return t.err.Error() }
 
-// root asks the source's root (GET /v2/) what it wants to be shown. An open one says nothing
+// askRoot asks the source's root (GET /v2/) what it wants to be shown. An open one says nothing
 // of its repos.
-func (l *login) root(ctx context.Context) ([]Challenge, error) {
+func (l *login) askRoot(ctx context.Context) ([]Challenge, error) {
 	v, err := l.join(ctx, "root", func(ctx context.Context) (any, error) {
-		resp, err := l.get(ctx, l.home, l.source.JoinPath("/v2/"), "")
+		resp, err := l.get(ctx, l.home, l.root, "")
 		if err != nil {
 			return nil, err
 		}
@@ -298,10 +304,23 @@ func (l *login) begin(ctx context.Context, key string, do func(context.Context) 
 		default:
 			return nil, errors.New("too many repos are asked for at once")
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenDeadline)
+		ctx, cancel := context.WithTimeout(untraced{context.WithoutCancel(ctx)}, tokenDeadline)
 		defer cancel()
 		return do(ctx)
 	})
+}
+
+// untraced is a context for requests beside the one that it is of: who looks at that one's
+// connection is not to see theirs.
+type untraced struct{ context.Context }
+
+// Value implements context.Context.
+func (u untraced) Value(key any) any {
+	v := u.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return v
 }
 
 // wantsOther reports whether an answer may be another one for who shows something else.

@@ -206,8 +206,8 @@ var (
 	bearerAlone  = []string{`Bearer realm="{self}/token",service="s"`}
 )
 
-// private is a token service that refuses a repo; who asks for none is let in.
-func private(refuses http.HandlerFunc) http.HandlerFunc {
+// perRepo is a token service that refuses a repo; who asks for none is let in.
+func perRepo(refuses http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("scope") == "" {
 			give("t", 0)(w, r)
@@ -226,15 +226,15 @@ var refusals = map[string]struct {
 	is         error // nil: an answer
 	refused    bool  // the credentials are known to be refused
 }{
-	"anonymous, the token service says 403":            {token: private(denied), challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, the token service says 403":            {token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
 	"anonymous, the token service says 401":            {token: unauthorized, challenges: bearerAlone, is: ErrNotGranted},
 	"anonymous, the token service says 404":            {token: missing, challenges: bearerAlone, is: ErrNotGranted},
 	"anonymous, the registry refuses the token":        {challenges: bearerAlone},
 	"anonymous, the token service has no such path":    {token: http.NotFound, challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
 	"anonymous, the token service is ill":              {token: refuse(500, "UNKNOWN", ""), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
-	"a login, the repo is refused with 403":            {login: true, token: private(denied), challenges: bearerAlone, is: ErrNotGranted},
-	"a login, the repo is refused with 401":            {login: true, token: private(unauthorized), challenges: bearerAlone, is: ErrNotGranted},
-	"a login, the repo is refused with 404":            {login: true, token: private(missing), challenges: bearerAlone, is: ErrNotGranted},
+	"a login, the repo is refused with 403":            {login: true, token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
+	"a login, the repo is refused with 401":            {login: true, token: perRepo(unauthorized), challenges: bearerAlone, is: ErrNotGranted},
+	"a login, the repo is refused with 404":            {login: true, token: perRepo(missing), challenges: bearerAlone, is: ErrNotGranted},
 	"a login that every repo refuses":                  {login: true, token: unauthorized, challenges: bearerAlone, is: ErrCredentials, refused: true},
 	"a login that every repo refuses with 403":         {login: true, token: denied, challenges: bearerAlone, is: ErrCredentials, refused: true},
 	"a login, the registry refuses the token":          {login: true, token: give("x", 0), challenges: bearerAlone},

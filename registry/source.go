@@ -1,24 +1,21 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
 
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
-	URL      string           // http(s)://host[:port], without a path
+	URL      string           // http(s)://host[:port], and the path below which the registry is (/v2/ is no part of it)
 	Prefix   string           // of every path, before /v2/: "" for registries
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
@@ -30,7 +27,10 @@ type SourceConfig struct {
 	// Wrap is put around every connection pool, below authentication, to watch the
 	// requests; nil: nothing is.
 	Wrap    func(http.RoundTripper) http.RoundTripper
-	Trusted bool // one of the fleet's own: it may redirect to private and loopback addresses, as a Harbor does whose storage is in the same datacenter
+	Trusted bool // one of the fleet's own: it may redirect anywhere, as a Harbor does whose storage is in the same datacenter
+	// Redirects are where those of a source that is not trusted may lead beside public
+	// addresses; nil: to private ones, if they come from one.
+	Redirects []Destination
 }
 
 // client is a Source as one configuration has it.
@@ -43,7 +43,9 @@ type client struct {
 	pools   []*http.Transport
 	passing http.RoundTripper
 	single  http.RoundTripper
-	storage http.RoundTripper
+	outside http.RoundTripper // for redirects
+	inside  http.RoundTripper // for those that come from a private address
+	proxyOf func(*http.Request) (*url.URL, error)
 	header  http.Header
 	now     func() time.Time
 }
@@ -53,7 +55,6 @@ const (
 	headerDeadline = 30 * time.Second
 	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
 	idlePerHost    = 64
-	maxRedirects   = 5
 	pingAfter      = 3 * time.Second // that nothing came on an HTTP/2 connection
 	pingDeadline   = 2 * time.Second
 
@@ -62,14 +63,15 @@ const (
 
 func newClient(cfg SourceConfig) (*client, error) {
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("source %q: want http://host or https://host", cfg.URL)
 	}
-	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, header: cfg.Header, now: cfg.Now, login: newLogin(cfg, &url.URL{Scheme: u.Scheme, Host: u.Host})}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: strings.TrimRight(u.Path, "/") + cfg.Prefix, header: cfg.Header, now: cfg.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	api := newTransport(nil)
+	s.login = newLogin(s)
+	api := newTransport()
 	api.DialContext = s.login.seeing(api.DialContext)
 	if cfg.TLS != nil {
 		api.TLSClientConfig = cfg.TLS
@@ -92,19 +94,25 @@ func newClient(cfg SourceConfig) (*client, error) {
 	single := api.Clone()
 	single.DisableKeepAlives = true
 	s.single = &ownDomain{source: s.url, inner: wrap(single)}
-	storage := api.Clone()
+	outside, inside := api.Clone(), api.Clone()
 	if !cfg.Trusted {
-		s.keepOutside(storage)
+		s.keep(outside, false)
+		s.keep(inside, true)
 	}
-	s.storage = wrap(storage)
-	s.pools = []*http.Transport{api, uploads, storage}
-	s.login.now, s.login.home, s.login.named, s.login.outside = s.now, s.base, wrap(api), s.storage
+	s.outside, s.inside, s.proxyOf = wrap(outside), wrap(inside), api.Proxy
+	s.pools = []*http.Transport{api, uploads, outside, inside}
+	s.login.home, s.login.named, s.login.outside, s.login.inside = s.base, wrap(api), s.outside, s.inside
 	return s, nil
 }
 
-func newTransport(control func(network, address string, _ syscall.RawConn) error) *http.Transport {
+// dialer tries a host's addresses, each family beside the other. control may refuse one.
+func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
+	return &net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}
+}
+
+func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}).DialContext
+	t.DialContext = dialer(nil).DialContext
 	t.ResponseHeaderTimeout = headerDeadline
 	t.MaxIdleConnsPerHost = idlePerHost
 	t.DisableCompression = true
@@ -112,53 +120,6 @@ func newTransport(control func(network, address string, _ syscall.RawConn) error
 	// its state, looks idle: HTTP/2 would put every request on it until the kernel gives up.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingDeadline}
 	return t
-}
-
-// keepOutside keeps redirects out of the datacenter: a registry outside the
-// fleet is not to choose what inside it the edge talks to. The proxy on the way
-// may be inside; behind it only addresses can be judged, names are its own to resolve.
-func (s *client) keepOutside(t *http.Transport) {
-	var proxies sync.Map // by host:port
-	proxyOf, direct := t.Proxy, t.DialContext
-	t.Proxy = func(req *http.Request) (*url.URL, error) {
-		proxy, err := proxyOf(req)
-		if err != nil || proxy == nil {
-			return proxy, err
-		}
-		host := req.URL.Hostname()
-		if ip, err := netip.ParseAddr(host); err == nil && isPrivate(ip) || strings.EqualFold(host, "localhost") {
-			return nil, s.refusedPrivate(host)
-		}
-		port := cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme], "1080")
-		proxies.Store(net.JoinHostPort(proxy.Hostname(), port), true)
-		return proxy, nil
-	}
-	outside := newTransport(func(_, address string, _ syscall.RawConn) error {
-		ap, err := netip.ParseAddrPort(address)
-		if err == nil && isPrivate(ap.Addr()) {
-			err = s.refusedPrivate(address)
-		}
-		return err
-	}).DialContext
-	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if _, ok := proxies.Load(address); ok {
-			return direct(ctx, network, address)
-		}
-		return outside(ctx, network, address)
-	}
-}
-
-func (s *client) refusedPrivate(address string) error {
-	return fmt.Errorf("refused a redirect of %s to the private address %s", s.url.Host, address)
-}
-
-// shared is RFC 6598's address space: clusters number their pods from it, and a
-// cloud its metadata service.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-func isPrivate(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
 }
 
 // byEndPoint waits longer for the answers to what is sent into an upload session.
@@ -188,16 +149,15 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	rt := s.base
-	if req.Header.Get("Authorization") == "" && s.prefix == "" { // peers know each other otherwise
+	if req.Header.Get("Authorization") == "" && s.made.Prefix == "" { // peers know each other otherwise
 		rt = s.login.of(r.Repo)
 	}
 	resp, err := s.follow(rt, req)
 	if err != nil {
 		return nil, s.unavailable(err)
 	}
-	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		resp.Body.Close()
-		return nil, s.unavailable(fmt.Errorf("it sent the encoding %q that nobody asked for", e))
+	if Encoded(resp.Header) && (r.Kind != KindBlob || resp.StatusCode >= http.StatusMultipleChoices) {
+		decode(resp)
 	}
 	return resp, nil
 }
@@ -218,37 +178,4 @@ func (s *client) unavailable(cause error) error {
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e
-}
-
-// follow sends the request and goes after redirects: within the source's own
-// host as it is, elsewhere (object storage) without credentials.
-func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
-	for range maxRedirects {
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			return nil, err
-		}
-		location := resp.Header.Get("Location")
-		switch resp.StatusCode {
-		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		default:
-			return resp, nil
-		}
-		resp.Body.Close()
-		next, err := req.URL.Parse(location)
-		if err != nil || location == "" || next.Scheme != "https" && next.Scheme != s.url.Scheme {
-			return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(location))
-		}
-		req = req.Clone(req.Context())
-		req.URL, req.Host = next, ""
-		if next.Host != s.url.Host {
-			for name := range req.Header { // what edges say to each other is for nobody else
-				if name == "Authorization" || name == "Cookie" || strings.HasPrefix(name, "Breakwater-") {
-					req.Header.Del(name)
-				}
-			}
-			rt = s.login.away()
-		}
-	}
-	return nil, errors.New("it redirects in a circle")
 }

@@ -38,7 +38,7 @@ func (s *standing) doubted(now time.Time) bool {
 // judge reads an answer by what it was given for. What says something about the credentials,
 // and nothing about the content, is an error.
 func (l *login) judge(ctx context.Context, at place, resp *http.Response, shown *pass) (*http.Response, error) {
-	if !at.home || l.anonymous() {
+	if !at.home() || l.anonymous() {
 		return resp, nil
 	}
 	refuses := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
@@ -100,7 +100,7 @@ func (l *login) judgeBasic(ctx context.Context, resp *http.Response, shown *pass
 // nobody knows.
 func (l *login) check(ctx context.Context, w way) error {
 	_, err, _ := l.joined.Do("check", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenDeadline)
+		ctx, cancel := context.WithTimeout(untraced{context.WithoutCancel(ctx)}, tokenDeadline)
 		defer cancel()
 		err := l.ask(ctx, w)
 		l.standing.mu.Lock()
@@ -116,7 +116,7 @@ func (l *login) check(ctx context.Context, w way) error {
 
 func (l *login) ask(ctx context.Context, w way) error {
 	if w.realm != nil {
-		_, err := l.fetch(ctx, w, "")
+		_, err := l.fetch(ctx, place{host: l.source.Host}, w, "")
 		var e *Error
 		if errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) {
 			return ErrCredentials
@@ -124,7 +124,7 @@ func (l *login) ask(ctx context.Context, w way) error {
 		return err
 	}
 	for _, authorization := range []string{"", l.basic()} {
-		resp, err := l.get(ctx, l.home, l.source.JoinPath("/v2/"), authorization)
+		resp, err := l.get(ctx, l.home, l.root, authorization)
 		if err != nil {
 			return err
 		}

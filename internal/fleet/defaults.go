@@ -202,6 +202,7 @@ func (c *Caches) setDefaults() {
 		or(&p.Proxy, d.Proxy)
 		or(&p.CA, d.CA)
 		orList(&p.Realms, d.Realms)
+		orList(&p.Redirects, d.Redirects)
 		orShared(&p.Public, d.Public)
 	}
 }

@@ -87,13 +87,14 @@ func (s *Source) Usual() time.Duration {
 
 // State is how a source is doing, for people.
 type State struct {
-	Up     bool          // the circuit breaker is closed
-	Paused time.Duration // how long it asked to be left alone yet; 0: it did not
+	Up      bool          // the circuit breaker is closed
+	Paused  time.Duration // how long it asked to be left alone yet; 0: it did not
+	Refused bool          // it refuses the credentials that the edge has for it
 }
 
 // State returns how the source is doing now.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{Up: !s.open, Paused: max(0, s.paused.Sub(s.Now()))}
+	return State{Up: !s.open, Paused: max(0, s.paused.Sub(s.Now())), Refused: s.Registry.CredentialsRefused()}
 }

@@ -140,7 +140,7 @@ type noWay struct {
 // upstream is the registry that a cache is of, for the edge's own way there. The error is a
 // noWay where there is none.
 func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name string, cache *fleet.Cache) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
+	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value, Realms: cache.Realms}
 	var err error
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)

@@ -73,7 +73,7 @@ func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.
 		}
 		if source.IsPage(resp) {
 			resp.Body.Close()
-			return "", outcome.DontKnow(errPage)
+			return "", outcome.DontKnow(source.ErrPage)
 		}
 		if resp.StatusCode == http.StatusOK {
 			resp.Body.Close()

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -58,5 +60,33 @@ func TestChallengesAreBounded(t *testing.T) {
 	}
 	if got := ParseChallenges([]string{c.String()}); len(got) != 1 || !reflect.DeepEqual(got[0], c) {
 		t.Errorf("%v", got)
+	}
+}
+
+// A token service at the registry's own address is reached by the name that the client used,
+// also where the registry was asked by that name and has its own idea of the scheme.
+func TestWhereAClientFindsTheTokenService(t *testing.T) {
+	own := &url.URL{Scheme: "http", Host: "registry.internal:5000"}
+	const client = "https://registry.example.org"
+	for realm, want := range map[string]string{
+		"http://registry.internal:5000/auth":        client + "/auth",
+		"http://Registry.Internal.:5000/auth?x=1":   client + "/auth?x=1",
+		"http://registry.internal:5000/v2/auth":     client + "/v2/auth",
+		"http://registry.example.org/service/token": client + "/service/token",
+		"https://registry.example.org/auth":         client + "/auth",
+		"https://auth.example.org/auth":             "https://auth.example.org/auth",
+		"http://registry.internal/auth":             "http://registry.internal/auth",
+		"http://registry.internal:5000.evil/auth":   "http://registry.internal:5000.evil/auth",
+		"Registry": "Registry",
+	} {
+		got := Rewrite([]string{`Bearer realm="` + realm + `",service="its"`}, func(c *Challenge) bool { return c.Readdress(own, client) })
+		if want := `Bearer realm="` + want + `",service="its"`; len(got) != 1 || got[0] != want {
+			t.Errorf("%s is %q, want %q", realm, got, want)
+		}
+	}
+	values := []string{`basic realm=zot`, `Basic realm="a",Bearer realm="http://registry.internal:5000/auth"`, ""}
+	got := Rewrite(values, func(c *Challenge) bool { return c.Readdress(own, client) })
+	if want := []string{`basic realm=zot`, `Basic realm="a", Bearer realm="` + client + `/auth"`, ""}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }

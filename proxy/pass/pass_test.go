@@ -70,7 +70,7 @@ func TestTheClientReadsTheAddressThatItUsed(t *testing.T) {
 	}
 }
 
-// A challenge that names Harbor's token service names the edge's; another one stays.
+// A challenge that names a token service at Harbor's own address names it at the edge's; another one stays.
 func TestTheRealmIsTheClientsOwn(t *testing.T) {
 	var realm string
 	proxy, own := behind(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -80,7 +80,8 @@ func TestTheRealmIsTheClientsOwn(t *testing.T) {
 	for in, want := range map[string]string{
 		own + "/service/token":                     "http://harbor.example.org/service/token",
 		"https://harbor.example.org/service/token": "http://harbor.example.org/service/token",
-		own + "/elsewhere":                         own + "/elsewhere",
+		own + "/elsewhere?a=b":                     "http://harbor.example.org/elsewhere?a=b", // a plain registry's
+		own + "0/service/token":                    own + "0/service/token",
 		"https://auth.example.com/service/token":   "https://auth.example.com/service/token",
 	} {
 		realm = in

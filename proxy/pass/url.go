@@ -2,7 +2,6 @@ package pass
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 
 	"example.org/breakwater/registry"
@@ -30,17 +29,11 @@ func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {
 	p.OwnChallenge(resp.Header, in)
 }
 
-// OwnChallenge makes the realm of a challenge in an answer's header the token service
-// of the edge, as the client who sent in reaches it.
+// OwnChallenge makes the realm of a challenge in an answer's header, where it is at Harbor's own
+// address, one that the client who sent in reaches through the edge.
 func (p *Proxy) OwnChallenge(header http.Header, in *http.Request) {
-	for i, v := range header["Www-Authenticate"] {
-		for _, c := range registry.ParseChallenges([]string{v}) {
-			u, err := url.Parse(c.Params["realm"])
-			if err == nil && u.Path == TokenPath && (u.Host == in.Host || u.Host == p.Address.Host) {
-				c.Params["realm"] = ClientURL(in) + u.Path
-				header["Www-Authenticate"][i] = c.String()
-			}
-		}
+	if values := header["Www-Authenticate"]; len(values) > 0 {
+		header["Www-Authenticate"] = registry.Rewrite(values, func(c *registry.Challenge) bool { return c.Readdress(p.Address, ClientURL(in)) })
 	}
 }
 

@@ -59,18 +59,15 @@ func (c Challenge) OfHarbor() bool {
 	return strings.EqualFold(c.Scheme, "Bearer") && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], "/service/token"))
 }
 
-// Readdress makes a realm at the registry's own address one at the URL (scheme and host) by
-// which the client reaches the registry. It reports whether the realm is another one then.
-func (c *Challenge) Readdress(own *url.URL, client string) bool {
+// Readdress makes a realm at the registry's own address, as own says of a URL, one at the URL
+// (scheme and host) by which the client reaches the registry. It reports whether it did.
+func (c *Challenge) Readdress(client string, own func(*url.URL) bool) bool {
 	u, err := url.Parse(c.Params["realm"])
-	if err != nil || u.Host == "" || u.Path == "" {
+	if err != nil || u.Host == "" || !own(u) {
 		return false
 	}
-	via, err := url.Parse(client)
-	if err != nil || Place(u) != Place(own) && Place(u) != Place(&url.URL{Scheme: u.Scheme, Host: via.Host}) || u.Scheme == via.Scheme && u.Host == via.Host {
-		return false
-	}
-	u.Scheme, u.Host = via.Scheme, via.Host
+	scheme, host, _ := strings.Cut(client, "://")
+	u.Scheme, u.Host = scheme, host
 	c.Params["realm"] = u.String()
 	return true
 }

@@ -63,30 +63,15 @@ func TestChallengesAreBounded(t *testing.T) {
 	}
 }
 
-// A token service at the registry's own address is reached by the name that the client used,
-// also where the registry was asked by that name and has its own idea of the scheme.
+// A token service at the registry's own address is reached by the name that the client used;
+// what is not changed stays as it was written.
 func TestWhereAClientFindsTheTokenService(t *testing.T) {
-	own := &url.URL{Scheme: "http", Host: "registry.internal:5000"}
-	const client = "https://registry.example.org"
-	for realm, want := range map[string]string{
-		"http://registry.internal:5000/auth":        client + "/auth",
-		"http://Registry.Internal.:5000/auth?x=1":   client + "/auth?x=1",
-		"http://registry.internal:5000/v2/auth":     client + "/v2/auth",
-		"http://registry.example.org/service/token": client + "/service/token",
-		"https://registry.example.org/auth":         client + "/auth",
-		"https://auth.example.org/auth":             "https://auth.example.org/auth",
-		"http://registry.internal/auth":             "http://registry.internal/auth",
-		"http://registry.internal:5000.evil/auth":   "http://registry.internal:5000.evil/auth",
-		"Registry": "Registry",
-	} {
-		got := Rewrite([]string{`Bearer realm="` + realm + `",service="its"`}, func(c *Challenge) bool { return c.Readdress(own, client) })
-		if want := `Bearer realm="` + want + `",service="its"`; len(got) != 1 || got[0] != want {
-			t.Errorf("%s is %q, want %q", realm, got, want)
-		}
+	readdress := func(c *Challenge) bool {
+		return c.Readdress("https://registry.example.org", func(u *url.URL) bool { return u.Host == "own:5000" })
 	}
-	values := []string{`basic realm=zot`, `Basic realm="a",Bearer realm="http://registry.internal:5000/auth"`, ""}
-	got := Rewrite(values, func(c *Challenge) bool { return c.Readdress(own, client) })
-	if want := []string{`basic realm=zot`, `Basic realm="a", Bearer realm="` + client + `/auth"`, ""}; !slices.Equal(got, want) {
+	values := []string{`basic realm=zot`, `Basic realm="a",Bearer realm="http://own:5000/v2/auth?x=1",service="its"`, "", `Bearer realm="http://other/auth",service="its"`, `Bearer realm="own:5000"`}
+	want := []string{`basic realm=zot`, `Basic realm="a", Bearer realm="https://registry.example.org/v2/auth?x=1",service="its"`, "", values[3], values[4]}
+	if got := Rewrite(values, readdress); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }

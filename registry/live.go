@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync/atomic"
 )
 
@@ -14,8 +15,9 @@ import (
 // Harbor, a peer or an upstream. It answers the registry's challenges itself
 // (go-containerregistry's transport), sends its credentials to the registry and
 // to a token realm of the registry's own domain only, asks for no encoding but
-// identity, and follows redirects to storage without them. It may be given another
-// configuration while it is used. Safe for concurrent use.
+// identity, undoes one that comes all the same of what is JSON, and follows redirects
+// to storage without them. It may be given another configuration while it is used. Safe
+// for concurrent use.
 type Source struct {
 	client atomic.Pointer[client]
 }
@@ -48,7 +50,7 @@ func (s *Source) Use(next *Source) (changed bool) {
 // same reports whether two configurations reach one registry in one way. What is put
 // around connections, and clocks, do not tell.
 func (c SourceConfig) same(other SourceConfig) bool {
-	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted &&
+	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted && (c.Redirects == nil) == (other.Redirects == nil) && slices.Equal(c.Redirects, other.Redirects) &&
 		c.Username == other.Username && c.Password == other.Password && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
 }
 

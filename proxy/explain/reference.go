@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -71,11 +72,8 @@ func (r Reader) cutHost(text string) (host, rest string) {
 // own reports whether a host is the edge's: one of the fleet's names, an address, or whatever
 // stands before a project that the fleet file has.
 func (r Reader) own(host, project string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	return r.Table.Own(host) || net.ParseIP(strings.Trim(name, "[]")) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
+	name := registry.Host((&url.URL{Host: host}).Hostname())
+	return r.Table.Own(host) || net.ParseIP(name) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
 }
 
 func (ref *Reference) parse(text string) error {

@@ -141,6 +141,7 @@ func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	pr.SetXForwarded()
 	scheme, _, _ := strings.Cut(ClientURL(pr.In), ":")
 	pr.Out.Header.Set("X-Forwarded-Proto", scheme)
+	pr.Out.Header.Del("X-Forwarded-Port") // Harbor is told the Host of the request, with its port
 	if call := callOf(pr.In); call != nil && call.Path != "" {
 		pr.Out.URL.Path, pr.Out.URL.RawPath = call.Path, ""
 	}

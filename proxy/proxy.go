@@ -243,7 +243,7 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointWebhook:
 		return h.serveWebhook(w, r)
 	case endpointToken:
-		if !h.cfg.Access.Plain(r.http.Context()) {
+		if !h.cfg.Access.KnownPlain() {
 			return h.serveToken(w, r)
 		}
 		fallthrough

@@ -43,7 +43,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 
 // refuses reports whether the credentials are known not to permit what the request asks for.
 func (h *Handler) refuses(r *request) bool {
-	if h.cfg.Access.Plain(r.http.Context()) {
+	if h.cfg.Access.KnownPlain() {
 		var e *registry.Error
 		_, err := h.cfg.Access.Allow(r.http.Context(), r.query)
 		return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/breakwater/registry"
@@ -29,13 +30,20 @@ type local struct {
 	harbor *registry.Source
 	now    func() time.Time
 
+	seen atomic.Pointer[seen] // for those who do not wait; nil: it has not answered
+
 	mu      sync.Mutex
 	is      kind
 	refuses bool      // it has refused somebody without credentials though its root is open
-	realm   string    // the path of its token service, where that is at its own address
 	decided bool      // the registry has answered once
 	probing bool      // a probe is under way
 	until   time.Time // when the next probe is due
+}
+
+// seen is what is known of the registry.
+type seen struct {
+	plain   bool
+	service string // the path of its token service, where that is at its own address
 }
 
 const (
@@ -45,15 +53,20 @@ const (
 	probeDeadline = 2 * time.Second
 )
 
-// Plain reports whether the registry behind the edge is known to be no Harbor. Then it
-// challenges clients itself, and says of everybody what they may do.
+// Plain reports whether the registry behind the edge is no Harbor. Then it challenges clients
+// itself, and says of everybody what they may do. It is waited for until it has answered once.
 func (c *Checker) Plain(ctx context.Context) bool { return c.kind(ctx) != harbors }
 
-// TokenService reports whether a path is that of a plain registry's own token service.
+// KnownPlain is Plain for those who wait for nobody: false before the registry has answered.
+func (c *Checker) KnownPlain() bool {
+	known := c.local.seen.Load()
+	return known != nil && known.plain && c.keys.Load() == nil
+}
+
+// TokenService reports whether a path is known to be that of a plain registry's own token service.
 func (c *Checker) TokenService(path string) bool {
-	c.local.mu.Lock()
-	defer c.local.mu.Unlock()
-	return c.local.realm != "" && path == c.local.realm
+	known := c.local.seen.Load()
+	return known != nil && known.service != "" && path == known.service
 }
 
 // kind is the registry's; where tokens are verified here it is a Harbor.
@@ -116,12 +129,13 @@ func (l *local) note(status int, challenges []registry.Challenge) {
 		l.until = l.now().Add(undecidedFor)
 		return
 	}
-	l.realm = ""
+	now := &seen{plain: l.is != harbors}
 	for _, c := range challenges {
-		if u, err := url.Parse(c.Params["realm"]); err == nil && l.is == guarded && u.Host != "" && registry.Place(u) == registry.Place(l.harbor.URL()) {
-			l.realm = u.Path
+		if u, err := url.Parse(c.Params["realm"]); err == nil && now.plain && u.Host != "" && registry.Place(u) == registry.Place(l.harbor.URL()) {
+			now.service = u.Path
 		}
 	}
+	l.seen.Store(now)
 }
 
 // probe asks for the API's root without credentials, and returns the status, or 0 for no

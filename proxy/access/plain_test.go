@@ -86,6 +86,9 @@ func TestAPlainRegistrySaysWhoMayDoWhat(t *testing.T) {
 			if _, err := check.Allow(t.Context(), access.Query{Repos: []string{""}, Action: "pull"}); !check.Plain(t.Context()) || err != nil {
 				t.Errorf("plain: %v, the root: %v", check.Plain(t.Context()), err)
 			}
+			if !check.KnownPlain() {
+				t.Error("it is not known")
+			}
 			if check.TokenService("/auth") != (name == "a token service of its own") {
 				t.Errorf("its token service is at /auth: %v", check.TokenService("/auth"))
 			}

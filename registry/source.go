@@ -124,9 +124,11 @@ func newClient(cfg SourceConfig) (*client, error) {
 	return s, err
 }
 
-// dialer tries a host's addresses, each family beside the other. control may refuse one.
+// dialer tries a host's addresses, each family beside the other. control may refuse one. A
+// connection to an address that is gone, as when DNS has moved, is closed after half a minute.
 func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
-	return &net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}
+	alive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+	return &net.Dialer{Timeout: dialDeadline, KeepAliveConfig: alive, Control: control}
 }
 
 func newTransport() *http.Transport {

@@ -13,7 +13,7 @@ import (
 
 // explain says where the reference would come from, out of what the edge knows now.
 func (h *Handler) explain(text string) (explain.Explanation, error) {
-	ref, err := explain.Reader{Table: h.namespaces, Names: h.live.Load().Names}.Read(text)
+	ref, err := explain.Reader{Table: h.namespaces}.Read(text)
 	if err != nil {
 		return explain.Explanation{}, err
 	}

@@ -15,8 +15,6 @@ import (
 	"example.org/breakwater/registry"
 )
 
-const indexType = "application/vnd.oci.image.index.v1+json"
-
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
 func (h *Handler) serveTags(w *response, r *request) error {
 	list, err := h.lists.Tags(r.http.Context(), r.question())
@@ -48,7 +46,7 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	return w.writeJSON(r, indexType, lists.Index{SchemaVersion: 2, MediaType: indexType, Manifests: lists.OfType(list.All, filter)})
+	return w.writeJSON(r, registry.TypeIndex, lists.Index{SchemaVersion: 2, MediaType: registry.TypeIndex, Manifests: lists.OfType(list.All, filter)})
 }
 
 // withVersions makes a list of tags right by what is known to be newer: tags that were

@@ -63,7 +63,7 @@ type Config struct {
 
 // Settings are what of an edge's configuration may change while it serves (Handler.Reload).
 type Settings struct {
-	Names      []string                           // the hosts by which clients know this edge, in what it explains
+	Names      []string                           // the hosts by which clients know this edge
 	Namespaces []namespace.Namespace              // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
 	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it
@@ -122,7 +122,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
+	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces, cfg.Names...),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.live.Store(&cfg.Settings)
 	h.key = peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now)
@@ -156,7 +156,7 @@ func (h *Handler) Reload(s Settings) {
 	h.live.Store(&s)
 	h.routes.Harbor.Use(s.Harbor)
 	h.routes.Use(h.others(s))
-	h.namespaces.Use(s.Namespaces)
+	h.namespaces.Use(s.Namespaces, s.Names...)
 	h.announcer.Use(h.routes.Peers())
 	h.neighbors.Use(h.trusted(s))
 }
@@ -247,7 +247,11 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointOther:
 		return h.servePortal(w, r)
 	}
-	return h.serveRegistry(w, r)
+	err := h.serveRegistry(w, r)
+	if err != nil && r.otherwise != nil && h.serveOtherwise(w, r, err) {
+		return nil
+	}
+	return err
 }
 
 // serveRegistry answers a client's request of the OCI distribution API.

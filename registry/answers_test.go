@@ -190,7 +190,7 @@ func TestACall(t *testing.T) {
 // What is no address of a registry is refused before anything is sent.
 func TestTheAddressOfASource(t *testing.T) {
 	for address, good := range map[string]bool{"http://x": true, "https://x:443": true, "https://x/": true,
-		"": false, "x": false, "ftp://x": false, "https://": false, "https://x/path": false, "http://[": false} {
+		"": false, "x": false, "ftp://x": false, "https://": false, "https://x/path": true, "http://[": false} {
 		if _, err := NewSource(SourceConfig{URL: address}); (err == nil) != good {
 			t.Errorf("%q: %v", address, err)
 		}

@@ -15,8 +15,9 @@ import (
 // Harbor, a peer or an upstream. It answers the registry's challenges itself
 // (go-containerregistry's transport), sends its credentials to the registry and
 // to a token realm of the registry's own domain only, asks for no encoding but
-// identity, and follows redirects to storage without them. It may be given another
-// configuration while it is used. Safe for concurrent use.
+// identity, undoes one that comes all the same of what is JSON, and follows redirects
+// to storage without them. It may be given another configuration while it is used. Safe
+// for concurrent use.
 type Source struct {
 	client atomic.Pointer[client]
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,15 +12,13 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 )
 
 // SourceConfig says what a source is and how to reach it.
 type SourceConfig struct {
-	URL      string           // http(s)://host[:port], without a path
+	URL      string           // http(s)://host[:port], and the path below which the registry is (/v2/ is no part of it)
 	Prefix   string           // of every path, before /v2/: "" for registries
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
@@ -58,17 +55,7 @@ type client struct {
 	shaking chan struct{} // holds a token for each handshake that is under way
 }
 
-// scoped is a transport with a token for one repo.
-type scoped struct {
-	http.RoundTripper
-	made time.Time
-}
-
 const (
-	maxScoped      = 4096
-	maxShaking     = 256             // handshakes at once: they outlive the requests that began them
-	renewAfter     = 4 * time.Minute // Docker Hub, Quay and GitHub give tokens for five
-	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second
 	headerDeadline = 30 * time.Second
 	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
@@ -81,10 +68,10 @@ const (
 
 func newClient(cfg SourceConfig) (*client, error) {
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("source %q: want http://host or https://host, without a path", cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("source %q: want http://host or https://host", cfg.URL)
 	}
-	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: strings.TrimRight(u.Path, "/") + cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -179,9 +166,8 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 	if err != nil {
 		return nil, s.unavailable(err)
 	}
-	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		resp.Body.Close()
-		return nil, s.unavailable(fmt.Errorf("it sent the encoding %q that nobody asked for", e))
+	if Encoded(resp.Header) && (r.Kind != KindBlob || resp.StatusCode >= http.StatusMultipleChoices) {
+		decode(resp)
 	}
 	return resp, nil
 }
@@ -196,84 +182,4 @@ func (s *client) unavailable(cause error) error {
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e
-}
-
-// transportFor returns the authenticated transport of one repo. One that grows
-// old is used while its successor is made: nobody waits for a new token as long as
-// the repo is asked for.
-func (s *client) transportFor(ctx context.Context, repo string) (http.RoundTripper, error) {
-	if s.auth == authn.Anonymous && repo == "" {
-		return s.base, nil
-	}
-	old, ok := s.scoped.Get(repo)
-	if ok && s.now().Sub(old.made) < renewAfter {
-		return old, nil
-	}
-	result := s.dialing.DoChan(repo, func() (any, error) {
-		select {
-		case s.shaking <- struct{}{}:
-			defer func() { <-s.shaking }()
-		default:
-			return nil, errors.New("too many repos are asked for at once")
-		}
-		rt, err := s.handshake(context.WithoutCancel(ctx), repo)
-		switch {
-		case err == nil:
-			s.scoped.Add(repo, scoped{rt, s.now()})
-		case ok: // it may do for longer, and renews its token itself when it is refused
-			s.scoped.Add(repo, scoped{old.RoundTripper, s.now()})
-		}
-		return rt, err
-	})
-	if ok {
-		return old, nil
-	}
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(http.RoundTripper), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// handshake asks the registry how it wants to be asked, and gets a token for one
-// repo. It belongs to nobody's request: all who wait share it.
-func (s *client) handshake(ctx context.Context, repo string) (http.RoundTripper, error) {
-	ctx, cancel := context.WithTimeout(ctx, tokenDeadline)
-	defer cancel()
-	reg, err := name.NewRegistry(s.url.Host, name.Insecure)
-	if err != nil {
-		return nil, err
-	}
-	var scopes []string
-	if repo != "" {
-		scopes = []string{"repository:" + repo + ":pull"}
-	}
-	return transport.NewWithContext(ctx, reg, s.auth, s.base, scopes)
-}
-
-// ownDomain keeps credentials at home. go-containerregistry asks whatever
-// realm a challenge names, over the scheme that it guesses; this transport
-// refuses realms outside the source's own domain, and knows the scheme.
-type ownDomain struct {
-	source *url.URL
-	inner  http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (o *ownDomain) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Host == o.source.Host {
-		if req.URL.Scheme != o.source.Scheme {
-			req = req.Clone(req.Context())
-			req.URL.Scheme = o.source.Scheme
-		}
-		return o.inner.RoundTrip(req)
-	}
-	if !SameDomain(req.URL.Hostname(), o.source.Hostname()) || req.URL.Scheme != "https" && o.source.Scheme == "https" {
-		return nil, fmt.Errorf("refused to send credentials to %s: it is not of %s's domain", req.URL.Host, o.source.Host)
-	}
-	return o.inner.RoundTrip(req)
 }

@@ -187,17 +187,6 @@ func TestSourceFollowsRedirectsWithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestSourceRefusesAnEncodingNobodyAskedFor(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Encoding", "gzip")
-		io.WriteString(w, "x")
-	}))
-	defer srv.Close()
-	if _, err := newSource(t, SourceConfig{URL: srv.URL}).Do(t.Context(), blobRequest(), nil); !errors.Is(err, &Error{Code: CodeUnavailable}) {
-		t.Error(err)
-	}
-}
-
 func TestSourceThatIsDownIsUnavailable(t *testing.T) {
 	srv := httptest.NewServer(nil)
 	srv.Close()

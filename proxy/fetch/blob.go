@@ -128,6 +128,7 @@ func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, er
 	}
 	resp.Body.Close()
 	switch {
+	case registry.Encoded(resp.Header): // its length may be of what is sent
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0 && resp.ContentLength <= store.MaxBlob:
 		f.Access.Join(q.Request.Repo, q.Request.Digest)
 		return resp.ContentLength, true, nil

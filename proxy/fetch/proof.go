@@ -6,12 +6,16 @@ import (
 	"net/http"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
 // errUnproven is of a blob that a source says it has, when its word is no proof.
 var errUnproven = errors.New("only the bytes themselves prove that the repo holds the blob")
+
+// errPage is of an answer that is no registry's.
+var errPage = errors.New("the source sent a page")
 
 // believes reports whether a source's 200 for a blob is enough to serve what the
 // store holds of it. A Harbor's own projects and other edges' are the fleet's. Behind
@@ -54,6 +58,10 @@ func (f *Fetcher) proveAt(ctx context.Context, q Question, s source.Step) error 
 		resp, err := s.Do(ctx, req, header, f.Deadline)
 		if err != nil {
 			return err
+		}
+		if source.IsPage(resp) { // nothing of its body is looked at here
+			resp.Body.Close()
+			return outcome.DontKnow(errPage)
 		}
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			resp.Body.Close()

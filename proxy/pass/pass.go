@@ -5,6 +5,8 @@ package pass
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -107,6 +109,23 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
 	e := registry.Errorf(registry.CodeUnavailable, "Harbor does not answer; try again")
 	e.RetryAfter, e.Cause = outcome.RetryAfter, call.err
 	return e
+}
+
+// Try is Serve of an answer that is a success. Where there is none it returns false, and w is as
+// it was.
+func (p *Proxy) Try(w http.ResponseWriter, r *http.Request, path string) bool {
+	before := w.Header().Clone()
+	err := p.Serve(w, r, Call{Path: path, Answered: func(resp *http.Response) error {
+		if resp.StatusCode >= http.StatusBadRequest {
+			return errors.New(resp.Status)
+		}
+		return nil
+	}})
+	if err != nil {
+		clear(w.Header())
+		maps.Copy(w.Header(), before)
+	}
+	return err == nil
 }
 
 // Rewrite addresses a request to Harbor, and says for whom it is.

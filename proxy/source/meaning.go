@@ -115,7 +115,7 @@ func Verdict(all []Refusal) error {
 		causes = append(causes, fmt.Errorf("%s: %w", r.Step.Name, r.Err))
 		wait = max(wait, e.RetryAfter)
 		switch {
-		case e.Status == http.StatusPreconditionFailed:
+		case e.Status == http.StatusPreconditionFailed || e.Status == http.StatusRequestEntityTooLarge:
 			return e
 		case e.Status == http.StatusNotFound:
 			if no == nil {

@@ -120,7 +120,8 @@ func (s *Source) Authorize(h http.Header) error {
 
 // Do asks the source, and returns its answer as it is, or why there was none.
 // deadline bounds the wait for the answer's header; 0: as long as ctx allows. What
-// an answer says of the source as a whole is noted.
+// an answer says of the source as a whole is noted. A page is no answer, unless its body
+// shows what it is (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(); e != nil {
@@ -154,7 +155,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	}
 	s.remember(s.Now().Sub(begun))
 	s.Note(resp)
-	if IsPage(resp) {
+	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
 		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
@@ -172,6 +173,12 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := s.Registry.Transport().RoundTrip(req)
 	s.Metrics.asked(s.Name, resp)
 	return resp, err
+}
+
+// shows reports whether the body of an answer shows what it is: content by its digest,
+// manifests and lists by what stands in them. A server may label them wrongly.
+func shows(req registry.Request) bool {
+	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
 }
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked

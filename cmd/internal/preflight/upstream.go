@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,15 +11,29 @@ import (
 	"strings"
 
 	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/ecr"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/registry"
 )
 
-// asked reports whether the edge has a way of its own there: a registry below a path, or one
-// whose login is its cloud's, is Harbor's alone to ask.
+// asked reports whether the edge has a way of its own there.
 func (u upstreamOf) asked() bool {
-	address, err := url.Parse(wire.UpstreamAddress(u.Cache))
-	return err == nil && strings.Trim(address.Path, "/") == "" && u.Provider != "aws-ecr"
+	_, _, account := u.ECR()
+	return u.Provider != fleet.AWS || account && !u.Password.IsZero()
+}
+
+// tokenOf gets what a registry of Amazon's takes for a login with an account's keys. ok is
+// false where there is none; why is said.
+func (u upstreamOf) tokenOf(ctx context.Context, r *results, c *client, key, secret string) (username, password string, ok bool) {
+	api, region, _ := u.ECR()
+	username, password, _, err := ecr.Account{API: api, Region: region, AccessKey: key, SecretKey: secret}.Login(ctx, c.http.Transport)
+	switch {
+	case errors.Is(err, ecr.ErrRefused):
+		r.fault("login", u.field+".password", fmt.Sprintf("%s refuses the access key: %s", api, oneLine(err)), "make a new one, of an account that may call ecr:GetAuthorizationToken, and write it and its secret key for username and password")
+	case err != nil:
+		noAnswer(ctx, r, u.field+".endpoint", api, u.field+".ca", err)
+	}
+	return username, password, err == nil
 }
 
 // tryUpstream asks the registry that a cache is of, as its edge would.
@@ -34,11 +49,17 @@ func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 		return
 	}
 	if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
-		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address; Harbor may have a path in it, and the edge then asks Harbor alone")
+		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address, with the path below which it is")
 		return
 	}
 	username, hasName := m.text(ctx, u.Username)
 	password, hasPassword := m.secret(ctx, u.Password)
+	if u.Provider == fleet.AWS && hasName && hasPassword {
+		var ok bool
+		if username, password, ok = u.tokenOf(ctx, r, c, username, password); !ok {
+			return
+		}
+	}
 	if !hasName || !hasPassword {
 		r.say("%s answers; it is asked anonymously", address)
 	} else if !m.tryLogin(ctx, r, c.as(username, password), field, address, a) {

@@ -134,7 +134,7 @@ func UpstreamAddress(cache *fleet.Cache) string {
 // noWay is why an edge has no way of its own to an upstream: Harbor alone fetches from there.
 type noWay struct {
 	error
-	secret bool // its credentials cannot be had; else its address is no registry's
+	secret bool // its credentials cannot be had; else they are no login of a registry, or its address is none
 }
 
 // upstream is the registry that a cache is of, for the edge's own way there. The error is a
@@ -160,12 +160,15 @@ func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name s
 			return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}
 		}
 	}
+	if cache.Provider == fleet.AWS {
+		return nil, noWay{fmt.Errorf("projects.cache.%s: its login is an AWS account's", name), false}
+	}
 	if source.Password, err = secrets.GetFor(ctx, cache.Password, name); err != nil {
 		return nil, noWay{fmt.Errorf("projects.cache.%s.password: %w", name, err), true}
 	}
 	source.Wrap = cfg.tracing.wrapper("upstream-"+name, "")
 	s, err := registry.NewSource(source)
-	if err != nil { // an address with a path is a registry's to Harbor, but no registry's root
+	if err != nil {
 		return nil, noWay{err, false}
 	}
 	return s, nil

@@ -17,10 +17,19 @@ import (
 
 const maxRedirects = 5
 
+// ErrRedirected is among the causes where the source redirected, and nobody answered there
+// or it may not be followed.
+var ErrRedirected = errors.New("it redirects")
+
 // follow sends the request and goes after redirects: at the source's own address as it
 // is, elsewhere (object storage) without credentials.
-func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
-	ctx, first, inside := req.Context(), req.URL, true
+func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Response, err error) {
+	ctx, first, inside, redirected := req.Context(), req.URL, true, false
+	defer func() {
+		if err != nil && redirected {
+			err = fmt.Errorf("%w: %w", ErrRedirected, err)
+		}
+	}()
 	for range maxRedirects {
 		resp, err := rt.RoundTrip(req)
 		if err != nil {
@@ -32,6 +41,7 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 			return resp, nil
 		}
 		resp.Body.Close()
+		redirected = true
 		inside = inside && s.answersInside(req, answeredFrom(resp)) // one that came from outside leads nowhere inside
 		next, err := s.target(req.URL, resp.Header.Get("Location"))
 		if err == nil && next.Scheme == "http" && s.url.Scheme == "https" && !s.leadsOutOfTLS(first, next) {
@@ -48,8 +58,8 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 					req.Header.Del(name)
 				}
 			}
-			if rt = s.outside; inside {
-				rt = s.inside
+			if rt = s.login.away(s.outside); inside {
+				rt = s.login.away(s.inside)
 			}
 		}
 	}
@@ -65,14 +75,20 @@ func (s *client) target(from *url.URL, location string) (*url.URL, error) {
 		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
 		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
 	}
-	own := *next
+	return ofSource(next, s.url), nil
+}
+
+// ofSource writes an address of a source as the source's address is configured.
+func ofSource(u, source *url.URL) *url.URL {
+	own := *u
 	if own.Scheme == "http" {
-		own.Scheme = s.url.Scheme
+		own.Scheme = source.Scheme
 	}
-	if Place(&own) == Place(s.url) {
-		next.Scheme, next.Host = s.url.Scheme, s.url.Host
+	if Place(&own) != Place(source) {
+		return u
 	}
-	return next, nil
+	own.Scheme, own.Host = source.Scheme, source.Host
+	return &own
 }
 
 // leadsOutOfTLS reports whether what was asked for by TLS may be fetched without it: blobs,

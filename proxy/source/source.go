@@ -6,6 +6,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -143,9 +144,13 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	begun := s.Now()
 	resp, err := s.Registry.Do(bounded, req, header)
 	s.Metrics.asked(s.Name, resp)
+	s.Metrics.credentials(s)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
+		if said := s.withheld(req.Repo, err); said != nil {
+			return nil, said
+		}
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
@@ -159,7 +164,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+		return nil, outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, ErrPage))
 	}
 	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
 	return resp, nil
@@ -181,6 +186,9 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 func shows(req registry.Request) bool {
 	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
 }
+
+// ErrPage is the cause of a don't-know about a source that answered with a page (IsPage).
+var ErrPage = errors.New("it sent a page")
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.

@@ -62,8 +62,8 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Respon
 					req.Header.Del(name)
 				}
 			}
-			if rt = s.outside; inside {
-				rt = s.inside
+			if rt = s.login.away(s.outside); inside {
+				rt = s.login.away(s.inside)
 			}
 		}
 	}
@@ -79,14 +79,20 @@ func (s *client) target(from *url.URL, location string) (*url.URL, error) {
 		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
 		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
 	}
-	own := *next
+	return ofSource(next, s.url), nil
+}
+
+// ofSource writes an address of a source as the source's address is configured.
+func ofSource(u, source *url.URL) *url.URL {
+	own := *u
 	if own.Scheme == "http" {
-		own.Scheme = s.url.Scheme
+		own.Scheme = source.Scheme
 	}
-	if Place(&own) == Place(s.url) {
-		next.Scheme, next.Host = s.url.Scheme, s.url.Host
+	if Place(&own) != Place(source) {
+		return u
 	}
-	return next, nil
+	own.Scheme, own.Host = source.Scheme, source.Host
+	return &own
 }
 
 // leadsOutOfTLS reports whether what was asked for by TLS may be fetched without it: blobs,

@@ -144,9 +144,13 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	begun := s.Now()
 	resp, err := s.Registry.Do(bounded, req, header)
 	s.Metrics.asked(s.Name, resp)
+	s.Metrics.credentials(s)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
+		if said := s.withheld(req.Repo, err); said != nil {
+			return nil, said
+		}
 		if ctx.Err() == nil {
 			s.Suspect()
 		}

@@ -217,7 +217,7 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 		e := ReadError(resp)
 		e.RetryAfter = RetryAfter(resp.Header, l.now())
 		switch {
-		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized,
+		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized && !page,
 			e.Status == http.StatusForbidden && !page, e.Status == http.StatusNotFound && e.Code != "":
 			return nil, e
 		}

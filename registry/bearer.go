@@ -242,7 +242,11 @@ func (l *login) askRealm(ctx context.Context, at place, u *url.URL, login bool) 
 		}
 		authorization := ""
 		if login = login && may; login {
-			authorization = l.basic()
+			p, err := l.basic(ctx)
+			if err != nil {
+				return nil, false, err
+			}
+			authorization = p.authorization
 		}
 		resp, err := l.get(ctx, by, u, authorization)
 		if err != nil {

@@ -14,7 +14,7 @@ var ErrNoCredentials = errors.New("the source has no credentials")
 
 // Anonymous reports whether the source has no credentials.
 func (s *Source) Anonymous() bool {
-	return s.client.Load().made.Username == ""
+	return s.client.Load().login.anonymous()
 }
 
 // CredentialsRefused reports whether the source refused its credentials when it was last

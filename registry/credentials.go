@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +50,7 @@ type login struct {
 	root     *url.URL // /v2/ of the source
 	username string
 	password string
+	keys     Keys     // that make username and password; nil: they are what they are
 	realms   []string // hosts outside the source's domain that may be shown the credentials
 	trusted  bool     // the source is one of the fleet's own
 	header   http.Header
@@ -62,6 +62,7 @@ type login struct {
 	inside  http.RoundTripper // to everybody else for who is inside
 	within  atomic.Bool       // the source's own address is a private one, or this machine's
 
+	minted   minted
 	passes   *lru.Cache[string, *pass]       // by place
 	asked    *lru.Cache[string, []Challenge] // what hosts have asked of who shows nothing
 	pauses   *lru.Cache[string, pause]       // of token services, by place
@@ -92,7 +93,7 @@ func (p *pass) isToken() bool { return p != nil && p.way.realm != nil }
 
 func newLogin(s *client) *login {
 	cfg := s.made
-	l := &login{source: s.url, root: s.url.JoinPath(s.prefix, "/v2/"), username: cfg.Username, password: cfg.Password, realms: cfg.Realms,
+	l := &login{source: s.url, root: s.url.JoinPath(s.prefix, "/v2/"), username: cfg.Username, password: cfg.Password, keys: cfg.Keys, realms: cfg.Realms,
 		trusted: cfg.Trusted, header: cfg.Header, now: s.now, shaking: make(chan struct{}, maxShaking)}
 	l.passes, _ = lru.New[string, *pass](maxScoped) // the sizes are positive: no error
 	l.asked, _ = lru.New[string, []Challenge](maxScoped)
@@ -100,7 +101,7 @@ func newLogin(s *client) *login {
 	return l
 }
 
-func (l *login) anonymous() bool { return l.username == "" && l.password == "" }
+func (l *login) anonymous() bool { return l.username == "" && l.password == "" && l.keys == nil }
 
 // of is the way to one repo of the source.
 func (l *login) of(repo string) http.RoundTripper {
@@ -204,7 +205,11 @@ func (l *login) send(req *http.Request, at place, shown *pass) (*http.Response, 
 // repo may want something else.
 func (l *login) ready(ctx context.Context, at place) (shown *pass, made bool, err error) {
 	kept, ok := l.passes.Get(at.key())
-	if ok && kept.isToken() {
+	if ok && !kept.isToken() {
+		shown, err = l.basic(ctx)
+		return shown, false, err
+	}
+	if ok {
 		switch now := l.now(); {
 		case !now.Before(kept.ends):
 			l.passes.Remove(at.key())
@@ -279,11 +284,6 @@ func (l *login) get(ctx context.Context, by http.RoundTripper, u *url.URL, autho
 		req.Header.Set("Authorization", authorization)
 	}
 	return by.RoundTrip(req)
-}
-
-// basic is the credentials as a source is shown them itself.
-func (l *login) basic() string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(l.username+":"+l.password))
 }
 
 // join has all who ask for the same share one handshake. It belongs to nobody's request.
@@ -361,9 +361,11 @@ func (l *login) try(ctx context.Context, at place, ways []way, refused *pass) (*
 	var first error
 	for _, w := range ways {
 		if w.realm == nil {
-			p := &pass{authorization: l.basic(), way: w}
-			l.passes.Add(at.key(), p)
-			return p, nil
+			p, err := l.basic(ctx)
+			if err == nil {
+				l.passes.Add(at.key(), p)
+			}
+			return p, err
 		}
 		scope := w.scope
 		if at.repo != "" {

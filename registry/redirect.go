@@ -18,10 +18,19 @@ import (
 
 const maxRedirects = 5
 
+// ErrRedirected is among the causes where the source redirected, and nobody answered there
+// or it may not be followed.
+var ErrRedirected = errors.New("it redirects")
+
 // follow sends the request and goes after redirects: at the source's own address as it
 // is, elsewhere (object storage) without credentials.
-func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
-	ctx, first, inside := req.Context(), req.URL, true
+func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Response, err error) {
+	ctx, first, inside, redirected := req.Context(), req.URL, true, false
+	defer func() {
+		if err != nil && redirected {
+			err = fmt.Errorf("%w: %w", ErrRedirected, err)
+		}
+	}()
 	for range maxRedirects {
 		var from atomic.Pointer[net.Addr]
 		resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -36,6 +45,7 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 			return resp, nil
 		}
 		resp.Body.Close()
+		redirected = true
 		inside = inside && s.answersInside(req, from.Load()) // one that came from outside leads nowhere inside
 		next, err := s.target(req.URL, resp.Header.Get("Location"))
 		if err == nil && next.Scheme == "http" && s.url.Scheme == "https" && !s.leadsOutOfTLS(first, next) {

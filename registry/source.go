@@ -20,6 +20,7 @@ type SourceConfig struct {
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
 	Password string           // never logged
+	Keys     Keys             // that make Username and Password; nil: they are what they are
 	Realms   []string         // hosts of token services outside the source's domain that may be shown the credentials, and may be anywhere
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent

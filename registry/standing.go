@@ -61,6 +61,9 @@ func (l *login) judge(ctx context.Context, at place, resp *http.Response, shown 
 	}
 	if err != nil {
 		resp.Body.Close()
+		if errors.Is(err, ErrCredentials) && l.keys != nil {
+			l.minted.drop(l.now())
+		}
 		return nil, err
 	}
 	return resp, nil
@@ -130,7 +133,11 @@ func (l *login) ask(ctx context.Context, w way) error {
 		}
 		return err
 	}
-	for _, authorization := range []string{"", l.basic()} {
+	p, err := l.basic(ctx)
+	if err != nil {
+		return err
+	}
+	for _, authorization := range []string{"", p.authorization} {
 		resp, err := l.get(ctx, l.home, l.root, authorization)
 		if err != nil {
 			return err

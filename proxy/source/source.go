@@ -6,6 +6,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -163,7 +164,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+		return nil, outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, ErrPage))
 	}
 	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
 	return resp, nil
@@ -185,6 +186,9 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 func shows(req registry.Request) bool {
 	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
 }
+
+// ErrPage is the cause of a don't-know about a source that answered with a page (IsPage).
+var ErrPage = errors.New("it sent a page")
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.

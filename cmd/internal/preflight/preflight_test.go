@@ -121,6 +121,13 @@ func TestARegistryThatIsNoHarbor(t *testing.T) {
 	if len(found) != 1 || found[0].Result != OK || !strings.Contains(found[0].What, "no Harbor") {
 		t.Errorf("%+v", found)
 	}
+	login := serve(t, func(w http.ResponseWriter, r *http.Request) { // as nginx asks for one, before whatever
+		w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)
+		http.Error(w, "<html>", http.StatusUnauthorized)
+	})
+	if found := examine(t, Whole, login, "", "", "harbor"); len(found) != 1 || found[0].Result != OK || !strings.Contains(found[0].What, "no Harbor") {
+		t.Errorf("with a login: %+v", found)
+	}
 	t.Setenv("PREFLIGHT_SECRET", "Robot1Secret2")
 	found = examine(t, Whole, address, ", robot: { secret: \"env:PREFLIGHT_SECRET\" }", "", "robot")
 	if len(found) != 1 || found[0].Result != Untried {
@@ -188,7 +195,7 @@ func TestAnAWSAccountsKeys(t *testing.T) {
 	if err := os.WriteFile(ca, internet.Authority, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for secret, want := range map[string]string{"the-secret-key": "upstream", "another": "upstream.login"} {
+	for secret, want := range map[string]string{"the-secret-key": "upstream", "a-wrong-key": "upstream.login"} {
 		t.Setenv("PREFLIGHT_SECRET", secret)
 		found := examine(t, Whole, nobody, "", fmt.Sprintf("projects: { cache: { ecr: { provider: aws-ecr, endpoint: \"https://%s\", proxy: %q, ca: %q, username: AKIAIOSFODNN7EXAMPLE, password: \"env:PREFLIGHT_SECRET\" } } }", d.Host, internet.URL, ca), "upstream")
 		if len(found) != 1 || found[0].ID != want || strings.Contains(fmt.Sprint(found), secret) {

@@ -11,7 +11,6 @@ import (
 
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/daemon"
-	"example.org/breakwater/internal/ecr"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/registry"
 )
@@ -20,20 +19,6 @@ import (
 func (u upstreamOf) asked() bool {
 	_, _, account := u.ECR()
 	return u.Provider != fleet.AWS || account && !u.Password.IsZero()
-}
-
-// tokenOf gets what a registry of Amazon's takes for a login with an account's keys. ok is
-// false where there is none; why is said.
-func (u upstreamOf) tokenOf(ctx context.Context, r *results, c *client, key, secret string) (username, password string, ok bool) {
-	api, region, _ := u.ECR()
-	username, password, _, err := ecr.Account{API: api, Region: region, AccessKey: key, SecretKey: secret}.Login(ctx, c.http.Transport)
-	switch {
-	case errors.Is(err, ecr.ErrRefused):
-		r.fault("login", u.field+".password", fmt.Sprintf("%s refuses the access key: %s", api, oneLine(err)), "make a new one, of an account that may call ecr:GetAuthorizationToken, and write it and its secret key for username and password")
-	case err != nil:
-		noAnswer(ctx, r, u.field+".endpoint", api, u.field+".ca", err)
-	}
-	return username, password, err == nil
 }
 
 // tryUpstream asks the registry that a cache is of, as its edge would.
@@ -54,12 +39,6 @@ func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 	}
 	username, hasName := m.text(ctx, u.Username)
 	password, hasPassword := m.secret(ctx, u.Password)
-	if u.Provider == fleet.AWS && hasName && hasPassword {
-		var ok bool
-		if username, password, ok = u.tokenOf(ctx, r, c, username, password); !ok {
-			return
-		}
-	}
 	if !hasName || !hasPassword {
 		r.say("%s answers; it is asked anonymously", address)
 	} else if !m.tryLogin(ctx, r, c, u, username, password) {
@@ -71,8 +50,13 @@ func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 // tryLogin shows the credentials as the edge does.
 func (m *machine) tryLogin(ctx context.Context, r *results, c *client, u upstreamOf, username, password string) bool {
 	field, address := u.field, wire.UpstreamAddress(u.Cache)
-	source, err := registry.NewSource(registry.SourceConfig{URL: address, Proxy: string(u.Proxy), TLS: c.http.Transport.(*http.Transport).TLSClientConfig,
-		Username: username, Password: password, Realms: u.Realms, Header: http.Header{"User-Agent": {"breakwater/" + daemon.Version()}}})
+	cfg := registry.SourceConfig{URL: address, Proxy: string(u.Proxy), TLS: c.http.Transport.(*http.Transport).TLSClientConfig,
+		Realms: u.Realms, Header: http.Header{"User-Agent": {"breakwater/" + daemon.Version()}}}
+	err := wire.LogIn(&cfg, u.Cache, username, password)
+	var source *registry.Source
+	if err == nil {
+		source, err = registry.NewSource(cfg)
+	}
 	if err != nil {
 		r.warn("unknown", field+".endpoint", oneLine(err), "write the registry's address")
 		return false
@@ -83,6 +67,9 @@ func (m *machine) tryLogin(ctx context.Context, r *results, c *client, u upstrea
 	switch err := source.TryLogin(ctx); {
 	case errors.Is(err, registry.ErrElsewhere):
 		r.warn("realm", field+".realms", fmt.Sprintf("%s sends those who log in to a token service that is not of its own domain, or out of TLS: the edge shows it no login, and gets what everybody gets", address), "name that host in "+field+".realms if it may see the login, or let Harbor alone fetch from there")
+		return false
+	case errors.Is(err, registry.ErrCredentials) && u.Provider == fleet.AWS:
+		r.fault("login", field+".password", fmt.Sprintf("%s gives no token for the access key: %s", address, oneLine(err)), "make another key, of an account that may call ecr:GetAuthorizationToken, and write it and its secret key for username and password")
 		return false
 	case errors.Is(err, registry.ErrCredentials):
 		r.fault("login", field+".password", fmt.Sprintf("%s refuses %s: the password or token is another one, or has ended", address, username), "make a new one there, and write it where "+field+".password leads to")

@@ -216,7 +216,7 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 	if resp.StatusCode != http.StatusOK {
 		page := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 		e := ReadError(resp)
-		e.RetryAfter = RetryAfter(resp.Header.Get("Retry-After"), l.now())
+		e.RetryAfter = RetryAfter(resp.Header, l.now())
 		switch {
 		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized,
 			e.Status == http.StatusForbidden && !page, e.Status == http.StatusNotFound && e.Code != "":

@@ -22,7 +22,12 @@ type knowing struct {
 }
 
 func (k *knowing) answer(r *http.Request) (*http.Response, error) {
-	if !strings.HasPrefix(r.URL.Path, "/v2/") {
+	switch {
+	case r.URL.Path == "/v2/": // which says that it is a Harbor
+		resp := says(http.StatusUnauthorized, `{"errors":[{"code":"UNAUTHORIZED","message":"unauthorized"}]}`)
+		resp.Header.Set("WWW-Authenticate", `Bearer realm="http://harbor/service/token",service="harbor-registry"`)
+		return resp, nil
+	case !strings.HasPrefix(r.URL.Path, "/v2/"):
 		return says(http.StatusOK, `[{"name":"a","project_id":7}]`), nil
 	}
 	k.asked.Add(1)

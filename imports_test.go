@@ -21,7 +21,7 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
-	"internal/ecr":         {}, // it knows Amazon, and no registry
+	"internal/ecr":         {},                   // it knows Amazon, and no registry
 	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},

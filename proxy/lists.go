@@ -42,6 +42,7 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 		})
 	}
 	noteList(w, list)
+	w.Header().Set("X-Total-Count", strconv.Itoa(len(list.All))) // before the filter, as Harbor counts
 	filter := r.Query.Get("artifactType")
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")

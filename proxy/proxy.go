@@ -28,6 +28,7 @@ import (
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/operator"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
@@ -243,18 +244,11 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointWebhook:
 		return h.serveWebhook(w, r)
 	case endpointToken:
-		if !h.cfg.Access.KnownPlain() {
-			return h.serveToken(w, r)
-		}
-		fallthrough
+		return h.serveToken(w, r)
 	case endpointOther:
 		return h.servePortal(w, r)
 	}
-	err := h.serveRegistry(w, r)
-	if err != nil && r.otherwise != nil && h.serveOtherwise(w, r, err) {
-		return nil
-	}
-	return err
+	return h.serveOtherwise(w, r, h.serveRegistry(w, r))
 }
 
 // serveRegistry answers a client's request of the OCI distribution API.
@@ -269,8 +263,7 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	harborDecides := r.ns.Kind == namespace.Plain || !r.Read() || !r.content() // by the client's own credentials
 	// The edge itself challenges a client without credentials, so that Harbor is not needed;
 	// only the catalog's challenge is Harbor's own, and a plain registry's. Harbor does not know the edge's tokens.
-	challenges := r.query.Authorization == "" && r.Kind != registry.KindCatalog && !h.cfg.Access.Plain(r.http.Context())
-	if !harborDecides || challenges || h.cfg.Access.Own(r.query.Authorization) {
+	if !harborDecides || r.query.Authorization == "" && r.Kind != registry.KindCatalog && !h.cfg.Access.Plain(r.http.Context()) || h.cfg.Access.Own(r.query.Authorization) {
 		if w.who, err = h.cfg.Access.Allow(r.http.Context(), r.query); err != nil {
 			w.outcome = outcomeOwn
 			return err
@@ -283,18 +276,54 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	case !r.Read(): // GET of an upload session is one of its writes
 		return h.serveWrite(w, r)
 	case r.ns.Kind == namespace.Plain || !r.content():
-		path := ""
-		if r.Repo != "" {
-			path = r.Path()
-		}
-		return h.pass.Serve(w, r.http, pass.Call{Path: path})
+		return h.passRead(w, r, false)
 	}
 	return h.serveContent(w, r)
 }
 
+// passRead has Harbor answer a read, by the client's own credentials. With missing the error
+// says where Harbor has no such project; else that is its answer.
+func (h *Handler) passRead(w *response, r *request, missing bool) error {
+	path := ""
+	if r.Repo != "" {
+		path = r.Path()
+	}
+	return h.pass.ServeRead(w, r.http, pass.Read{Path: path, Down: h.tokens.KnowsNobody, Missing: missing})
+}
+
 // serveContent answers a read of a managed namespace.
 func (h *Handler) serveContent(w *response, r *request) error {
-	h.cfg.Access.Look(r.http.Context(), r.Repo) // what is remembered is of one project
+	look := h.cfg.Access.Look // what is remembered is of one project
+	if r.peer != "" {         // its client may be a user of a new one, whom nobody has seen here
+		look = h.cfg.Access.LookNow
+	}
+	if look(r.http.Context(), r.Repo); h.cfg.Access.Unlisted(r.Repo) {
+		return h.serveUnlisted(w, r)
+	}
+	return h.serveListed(w, r)
+}
+
+// serveUnlisted answers a read in a project that Harbor does not list for the edge. Harbor
+// itself decides, as in a plain project: the client may be a user of a project that was made
+// again, and what is held and what peers have is of another one. Where Harbor says that it has
+// no such project, other datacenters may have it, for those whom their Harbors let.
+func (h *Handler) serveUnlisted(w *response, r *request) error {
+	var err error
+	if r.peer != "" {
+		if err = h.cfg.Access.AskHarbor(r.http.Context(), r.Repo, ""); !outcome.IsNo(err) {
+			err = outcome.DontKnow(err)
+		}
+		return err
+	}
+	if err = h.passRead(w, r, true); !errors.Is(err, &registry.Error{Code: registry.CodeNameUnknown}) {
+		return err
+	}
+	w.Header().Del("Cache-Status")
+	return h.serveListed(w, r)
+}
+
+// serveListed answers a read from what is held and from the sources.
+func (h *Handler) serveListed(w *response, r *request) error {
 	switch r.Kind {
 	case registry.KindManifest:
 		return h.serveManifest(w, r)

@@ -31,7 +31,7 @@ func TestAnErrorsAnswer(t *testing.T) {
 		h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Www-Authenticate") != `Bearer realm="x"` || h.Get("Retry-After") != "1" || h.Get("Vary") != "x" {
 		t.Errorf("%d %v %s", w.Code, h, w.Body)
 	}
-	for wait, want := range map[time.Duration]string{0: "", time.Second: "1", 1001 * time.Millisecond: "2", 90 * time.Second: "90"} {
+	for wait, want := range map[time.Duration]string{0: "", time.Second: "1", 1001 * time.Millisecond: "2", 60 * time.Second: "60", time.Hour: "60"} {
 		w := httptest.NewRecorder()
 		WriteError(w, &Error{Status: 503, RetryAfter: wait})
 		if got := w.Header().Get("Retry-After"); got != want {

@@ -66,7 +66,7 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 			f.hear(q, s, old, resp)
 			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
 		}
-		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+		if source.FailsAll(resp.StatusCode) {
 			return tags.Found{}, s.Meaning(registry.ReadError(resp))
 		}
 	}

@@ -19,8 +19,9 @@ import (
 // transfer asks the sources of one repo's route for one blob, long after the request
 // that began it may be gone, and notes what they say.
 type transfer struct {
-	f *Fetcher
-	q Question
+	f     *Fetcher
+	q     Question
+	owner string // the project on whose behalf it began
 
 	mu       sync.Mutex
 	from     string // the source that answered last
@@ -31,7 +32,7 @@ type transfer struct {
 // transfer returns a transfer of the blob, and the sources of the request's route as
 // those of a fill.
 func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
-	t := &transfer{f: f, q: q, reads: map[string]reading{}}
+	t := &transfer{f: f, q: q, owner: f.owner(q), reads: map[string]reading{}}
 	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
 	var sources []store.Source
 	stages, _ := source.Stages(route, true)
@@ -46,8 +47,12 @@ func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
 // sourceOf is a source of the route, as a fill asks it.
 func (t *transfer) sourceOf(s source.Step, others bool, as reading) store.Source {
 	return store.Source{
-		Name: s.Name, Owner: t.q.Namespace.Project,
-		Verified: func() { t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest) },
+		Name: s.Name, Owner: t.owner,
+		Verified: func() {
+			if t.owner == t.f.owner(t.q) { // else it is another project now, which nobody asked
+				t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)
+			}
+		},
 		Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
 			return t.open(ctx, s, others, as, offset, length)
 		},

@@ -62,7 +62,8 @@ func (q Question) By(d digest.Digest) Question {
 	return q
 }
 
-// tagAt returns the digest that a source has under a reference, "" where it does not say.
+// tagAt returns the digest that a source has under a reference. What it does not say to a
+// HEAD the manifest itself says.
 func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.Digest, error) {
 	req, header := s.Under(q.Request), s.Header(q.Authorization)
 	header.Set("Accept", ManifestTypes)
@@ -71,15 +72,19 @@ func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.
 		if err != nil {
 			return "", err
 		}
-		if source.IsPage(resp) {
+		if resp.StatusCode == http.StatusOK && req.Method == http.MethodGet {
+			e, _, err := f.keepManifest(q.Request, resp)
 			resp.Body.Close()
-			return "", outcome.DontKnow(errPage)
+			return e.Digest, err
 		}
 		if resp.StatusCode == http.StatusOK {
 			resp.Body.Close()
-			return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+			if d, err := registry.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil {
+				return d, nil
+			}
+			continue
 		}
-		if e := registry.ReadError(resp); req.Method == http.MethodGet || e.Status >= 500 {
+		if e := registry.ReadError(resp); req.Method == http.MethodGet || source.FailsAll(e.Status) {
 			return "", s.Meaning(e)
 		}
 	}

@@ -69,6 +69,13 @@ func unknownOf(e *registry.Error) *registry.Error {
 	return no
 }
 
+// FailsAll reports whether a status says that a source cannot answer now, by whatever method
+// it is asked. All other refusals of a HEAD may be of the method (405, 501, and whatever
+// those say who do not know it for manifests): a GET tells.
+func FailsAll(status int) bool {
+	return status >= 500 && status != http.StatusNotImplemented || status == http.StatusTooManyRequests
+}
+
 // Refusal is why one source gave nothing.
 type Refusal struct {
 	Step Step

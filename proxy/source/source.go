@@ -53,11 +53,12 @@ type Source struct {
 
 	mu      sync.Mutex
 	probing bool
-	turn    int                  // counts how often it began anew
-	open    bool                 // the circuit breaker: the last probe failed
-	paused  time.Time            // no requests until then: an upstream has had enough
-	probed  time.Time            // when the last probe ended
-	took    [takes]time.Duration // until the headers of its last answers
+	turn    int                         // counts how often it began anew
+	open    bool                        // the circuit breaker: the last probe failed
+	paused  map[registry.Kind]time.Time // no requests until then, by end point: an upstream has had enough
+	spent   time.Time                   // no new pulls until then: they would be refused
+	probed  time.Time                   // when the last probe ended
+	took    [takes]time.Duration        // until the headers of its last answers
 	answers int
 }
 
@@ -87,7 +88,7 @@ func (s *Source) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turn++
-	s.probing, s.open, s.paused, s.probed, s.answers = false, false, time.Time{}, time.Time{}, 0
+	s.probing, s.open, s.paused, s.spent, s.probed, s.answers = false, false, nil, time.Time{}, time.Time{}, 0
 	s.Metrics.forget(s.Name)
 }
 
@@ -124,7 +125,7 @@ func (s *Source) Authorize(h http.Header) error {
 // shows what it is (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
-		if e := s.Limited(); e != nil {
+		if e := s.Limited(req); e != nil {
 			return nil, e
 		}
 	}
@@ -154,7 +155,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		return nil, err
 	}
 	s.remember(s.Now().Sub(begun))
-	s.Note(resp)
+	s.Note(req.Kind, resp)
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)

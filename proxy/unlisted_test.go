@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -139,6 +140,13 @@ func TestARobotThatIsShownNothingForAWhile(t *testing.T) {
 	}
 	passed.Add(int64(time.Minute))
 	served("nothing is shown", true)
+	mux := http.NewServeMux()
+	s.edge.Config.Handler.(*proxy.Handler).Admin(mux)
+	said := httptest.NewRecorder()
+	mux.ServeHTTP(said, httptest.NewRequest(http.MethodGet, "/explain?ref=multi-dc-demo/app:v1", nil))
+	if !strings.Contains(said.Body.String(), "Harbor does not list this project") || !strings.Contains(said.Body.String(), "provision apply") {
+		t.Errorf("explain says %s", said.Body)
+	}
 	s.grantFew(t)
 	passed.Add(int64(time.Minute))
 	served("it is shown again", false)

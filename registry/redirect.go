@@ -12,21 +12,26 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
 const maxRedirects = 5
 
+// ErrRedirected is among the causes where the source redirected, and nobody answered there
+// or it may not be followed.
+var ErrRedirected = errors.New("it redirects")
+
 // follow sends the request and goes after redirects: at the source's own address as it
 // is, elsewhere (object storage) without credentials.
-func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
-	ctx, first, inside := req.Context(), req.URL, true
+func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Response, err error) {
+	ctx, first, inside, redirected := req.Context(), req.URL, true, false
+	defer func() {
+		if err != nil && redirected {
+			err = fmt.Errorf("%w: %w", ErrRedirected, err)
+		}
+	}()
 	for range maxRedirects {
-		var from atomic.Pointer[net.Addr]
-		resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn: func(c httptrace.GotConnInfo) { from.Store(new(c.Conn.RemoteAddr())) },
-		})))
+		resp, err := rt.RoundTrip(req)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +41,8 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 			return resp, nil
 		}
 		resp.Body.Close()
-		inside = inside && s.answersInside(req, from.Load()) // one that came from outside leads nowhere inside
+		redirected = true
+		inside = inside && s.answersInside(req, answeredFrom(resp)) // one that came from outside leads nowhere inside
 		next, err := s.target(req.URL, resp.Header.Get("Location"))
 		if err == nil && next.Scheme == "http" && s.url.Scheme == "https" && !s.leadsOutOfTLS(first, next) {
 			err = fmt.Errorf("refused a redirect out of TLS to %q: name its host in the cache's redirects if it is the registry's storage", clip(next.Host))
@@ -52,8 +58,8 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (*http.Response
 					req.Header.Del(name)
 				}
 			}
-			if rt = s.outside; inside {
-				rt = s.inside
+			if rt = s.login.away(s.outside); inside {
+				rt = s.login.away(s.inside)
 			}
 		}
 	}
@@ -69,14 +75,20 @@ func (s *client) target(from *url.URL, location string) (*url.URL, error) {
 		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
 		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
 	}
-	own := *next
+	return ofSource(next, s.url), nil
+}
+
+// ofSource writes an address of a source as the source's address is configured.
+func ofSource(u, source *url.URL) *url.URL {
+	own := *u
 	if own.Scheme == "http" {
-		own.Scheme = s.url.Scheme
+		own.Scheme = source.Scheme
 	}
-	if Place(&own) == Place(s.url) {
-		next.Scheme, next.Host = s.url.Scheme, s.url.Host
+	if Place(&own) != Place(source) {
+		return u
 	}
-	return next, nil
+	own.Scheme, own.Host = source.Scheme, source.Host
+	return &own
 }
 
 // leadsOutOfTLS reports whether what was asked for by TLS may be fetched without it: blobs,
@@ -98,13 +110,38 @@ func (s *client) named(host string) bool {
 
 // answersInside reports whether who answered is at a private address itself. Who is behind
 // a proxy is where its URL says that it is.
-func (s *client) answersInside(req *http.Request, from *net.Addr) bool {
-	if proxy, err := s.proxyOf(req); err != nil || proxy != nil || from == nil {
+func (s *client) answersInside(req *http.Request, from net.Addr) bool {
+	if proxy, err := s.proxyOf(req); err != nil || proxy != nil {
 		ip, err := netip.ParseAddr(Host(req.URL.Hostname()))
 		return err == nil && isPrivate(ip)
 	}
-	at, err := netip.ParseAddrPort((*from).String())
-	return err == nil && isPrivate(at.Addr())
+	at, ok := from.(*net.TCPAddr)
+	return ok && isPrivate(at.AddrPort().Addr())
+}
+
+// located notes with each answer from which address it came.
+type located struct{ inner http.RoundTripper }
+
+type locationKey struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (l located) RoundTrip(req *http.Request) (*http.Response, error) {
+	var from net.Addr
+	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { from = c.Conn.RemoteAddr() }})
+	resp, err := l.inner.RoundTrip(req.WithContext(traced))
+	if err == nil {
+		resp.Request = req.WithContext(context.WithValue(req.Context(), locationKey{}, from))
+	}
+	return resp, err
+}
+
+// answeredFrom is the address that an answer came from; nil: nobody has noted it.
+func answeredFrom(resp *http.Response) net.Addr {
+	if resp.Request == nil {
+		return nil
+	}
+	from, _ := resp.Request.Context().Value(locationKey{}).(net.Addr)
+	return from
 }
 
 func (s *client) refusedPrivate(address string) error {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,10 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // SourceConfig says what a source is and how to reach it.
@@ -23,6 +20,8 @@ type SourceConfig struct {
 	Proxy    string           // URL of an HTTP proxy on the way; "": as the environment says
 	Username string           // "" fetches anonymously
 	Password string           // never logged
+	Keys     Keys             // that make Username and Password; nil: they are what they are
+	Realms   []string         // hosts of token services outside the source's domain that may be shown the credentials, and may be anywhere
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent
 	Now      func() time.Time // nil: time.Now
@@ -40,7 +39,7 @@ type client struct {
 	made    SourceConfig
 	url     *url.URL
 	prefix  string
-	auth    authn.Authenticator
+	login   *login
 	base    http.RoundTripper
 	pools   []*http.Transport
 	passing http.RoundTripper
@@ -49,10 +48,7 @@ type client struct {
 	inside  http.RoundTripper // for those that come from a private address
 	proxyOf func(*http.Request) (*url.URL, error)
 	header  http.Header
-	scoped  *lru.Cache[string, scoped] // by repo
 	now     func() time.Time
-	dialing singleflight.Group
-	shaking chan struct{} // holds a token for each handshake that is under way
 }
 
 const (
@@ -71,14 +67,13 @@ func newClient(cfg SourceConfig) (*client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("source %q: want http://host or https://host", cfg.URL)
 	}
-	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: strings.TrimRight(u.Path, "/") + cfg.Prefix, auth: authn.Anonymous, header: cfg.Header, now: cfg.Now, shaking: make(chan struct{}, maxShaking)}
+	s := &client{made: cfg, url: &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix: strings.TrimRight(u.Path, "/") + cfg.Prefix, header: cfg.Header, now: cfg.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if cfg.Username != "" || cfg.Password != "" {
-		s.auth = authn.FromConfig(authn.AuthConfig{Username: cfg.Username, Password: cfg.Password})
-	}
+	s.login = newLogin(s)
 	api := newTransport()
+	api.DialContext = s.login.seeing(api.DialContext)
 	if cfg.TLS != nil {
 		api.TLSClientConfig = cfg.TLS
 	}
@@ -89,9 +84,11 @@ func newClient(cfg SourceConfig) (*client, error) {
 		}
 		api.Proxy = http.ProxyURL(proxy)
 	}
-	wrap := cfg.Wrap
-	if wrap == nil {
-		wrap = func(rt http.RoundTripper) http.RoundTripper { return rt }
+	wrap := func(pool *http.Transport) http.RoundTripper {
+		if cfg.Wrap == nil {
+			return located{pool}
+		}
+		return cfg.Wrap(located{pool})
 	}
 	s.base = &ownDomain{source: s.url, inner: wrap(api)}
 	uploads := api.Clone()
@@ -107,13 +104,15 @@ func newClient(cfg SourceConfig) (*client, error) {
 	}
 	s.outside, s.inside, s.proxyOf = wrap(outside), wrap(inside), api.Proxy
 	s.pools = []*http.Transport{api, uploads, outside, inside}
-	s.scoped, err = lru.New[string, scoped](maxScoped)
-	return s, err
+	s.login.home, s.login.named, s.login.outside, s.login.inside = s.base, wrap(api), s.outside, s.inside
+	return s, nil
 }
 
-// dialer tries a host's addresses, each family beside the other. control may refuse one.
+// dialer tries a host's addresses, each family beside the other. control may refuse one. A
+// connection to an address that is gone, as when DNS has moved, is closed after half a minute.
 func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
-	return &net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}
+	alive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+	return &net.Dialer{Timeout: dialDeadline, KeepAliveConfig: alive, Control: control}
 }
 
 func newTransport() *http.Transport {
@@ -155,10 +154,8 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	rt := s.base
-	if req.Header.Get("Authorization") == "" {
-		if rt, err = s.transportFor(ctx, r.Repo); err != nil {
-			return nil, s.unavailable(err)
-		}
+	if req.Header.Get("Authorization") == "" && s.made.Prefix == "" { // peers know each other otherwise
+		rt = s.login.of(r.Repo)
 	}
 	resp, err := s.follow(rt, req)
 	if err != nil {
@@ -176,7 +173,13 @@ func (s *client) closeIdle() {
 	}
 }
 
+// unavailable is the error of a source that did not answer, or whose token service said what
+// it is to be.
 func (s *client) unavailable(cause error) error {
+	var said *Error
+	if errors.Is(cause, ErrBusy) && errors.As(cause, &said) {
+		return said
+	}
 	e := Errorf(CodeUnavailable, "the source did not answer; try again")
 	e.RetryAfter, e.Cause = retryUnavailable, fmt.Errorf("ask %s: %w", s.url.Host, cause)
 	return e

@@ -76,49 +76,6 @@ func TestSourceAnswersChallengesOncePerRepo(t *testing.T) {
 	}
 }
 
-// A token is made anew before it ends, and the request that finds it old does not wait.
-func TestSourceRenewsItsTokenAhead(t *testing.T) {
-	asked, answer := make(chan struct{}, 2), make(chan struct{}, 2)
-	var srv *httptest.Server
-	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/token":
-			asked <- struct{}{}
-			<-answer
-			json.NewEncoder(w).Encode(map[string]string{"token": "good"})
-		case r.Header.Get("Authorization") != "Bearer good":
-			w.Header().Set("WWW-Authenticate", Challenge{"Bearer", map[string]string{"realm": srv.URL + "/token", "service": "s"}}.String())
-			w.WriteHeader(http.StatusUnauthorized)
-		}
-	}))
-	defer srv.Close()
-	var passed atomic.Int64
-	s := newSource(t, SourceConfig{URL: srv.URL, Now: func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }})
-	get := func() {
-		t.Helper()
-		resp, err := s.Do(t.Context(), blobRequest(), nil)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatal(resp, err)
-		}
-		resp.Body.Close()
-	}
-	answer <- struct{}{}
-	get()
-	<-asked
-	passed.Store(int64(3 * time.Minute))
-	get()
-	if len(asked) > 0 {
-		t.Error("a token that is good for two minutes is made anew")
-	}
-	passed.Store(int64(4 * time.Minute))
-	get() // the token service says nothing yet
-	<-asked
-	answer <- struct{}{}
-	if len(asked) > 0 {
-		t.Error("a third token was fetched")
-	}
-}
-
 func TestSourceKeepsCredentialsFromAnotherDomainsRealm(t *testing.T) {
 	var asked atomic.Int64
 	thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1) }))
@@ -211,7 +168,7 @@ func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
 	}))
 	defer srv.Close()
 	s := newSource(t, SourceConfig{URL: srv.URL})
-	s.client.Load().base.(*ownDomain).inner.(*http.Transport).ResponseHeaderTimeout = 10 * time.Millisecond
+	s.client.Load().pools[0].ResponseHeaderTimeout = 10 * time.Millisecond
 	ask := func(method, path string) (int, error) {
 		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
 		if err != nil {

@@ -19,9 +19,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"example.org/breakwater/registry"
 )
 
-// Account is who asks for tokens, and where.
+// Account is who asks for tokens, and where: keys of a registry.Source.
 type Account struct {
 	API       string // https://api.ecr.<region>.amazonaws.com
 	Region    string
@@ -29,12 +31,9 @@ type Account struct {
 	SecretKey string // never sent, nor logged
 }
 
-// ErrRefused is of keys that Amazon does not know, or that may not ask for tokens.
-var ErrRefused = errors.New("it gives these keys no token")
-
 const maxAnswer = 64 << 10
 
-// Login gets the username and password of a registry of the account, and when they end.
+// Login implements registry.Keys: the username and password of the account's registries.
 func (a Account) Login(ctx context.Context, rt http.RoundTripper) (username, password string, until time.Time, err error) {
 	req, err := a.request(ctx)
 	if err != nil {
@@ -82,7 +81,7 @@ func read(status int, body []byte) (username, password string, until time.Time, 
 	err = json.Unmarshal(body, &answer)
 	switch {
 	case status == http.StatusBadRequest || status == http.StatusForbidden:
-		return "", "", time.Time{}, fmt.Errorf("%w: %s %.200s", ErrRefused, answer.Type, answer.Message)
+		return "", "", time.Time{}, fmt.Errorf("%w: %s %.200s", registry.ErrCredentials, answer.Type, answer.Message)
 	case status != http.StatusOK:
 		return "", "", time.Time{}, fmt.Errorf("it answers %d %s %.200s", status, answer.Type, answer.Message)
 	case err != nil:

@@ -10,13 +10,14 @@ import (
 
 	"example.org/breakwater/internal/ecr"
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/registry"
 )
 
 // Amazon's API takes the request for one that was signed with the secret key, and gives a login
 // with its end. With another key there is none, and the error says why.
 func TestALoginByAnAccountsKeys(t *testing.T) {
-	registry := lab.NewAbroad(lab.Dialect{}, "AWS", "a-token:with-a-colon")
-	server := httptest.NewServer(&lab.TokenAPI{Registry: registry, Region: "eu-west-1", AccessKey: "AKIAEXAMPLE", SecretKey: "the-secret/key+x", Lifetime: 12 * time.Hour})
+	abroad := lab.NewAbroad(lab.Dialect{}, "AWS", "a-token:with-a-colon")
+	server := httptest.NewServer(&lab.TokenAPI{Registry: abroad, Region: "eu-west-1", AccessKey: "AKIAEXAMPLE", SecretKey: "the-secret/key+x", Lifetime: 12 * time.Hour})
 	defer server.Close()
 	account := ecr.Account{API: server.URL, Region: "eu-west-1", AccessKey: "AKIAEXAMPLE", SecretKey: "the-secret/key+x"}
 	username, password, until, err := account.Login(t.Context(), http.DefaultTransport)
@@ -28,7 +29,7 @@ func TestALoginByAnAccountsKeys(t *testing.T) {
 		"another region": {API: server.URL, Region: "eu-west-2", AccessKey: "AKIAEXAMPLE", SecretKey: "the-secret/key+x"},
 	} {
 		_, _, _, err := other.Login(t.Context(), http.DefaultTransport)
-		if !errors.Is(err, ecr.ErrRefused) || !strings.Contains(err.Error(), "InvalidSignatureException") || strings.Contains(err.Error(), other.SecretKey) {
+		if !errors.Is(err, registry.ErrCredentials) || !strings.Contains(err.Error(), "InvalidSignatureException") || strings.Contains(err.Error(), other.SecretKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

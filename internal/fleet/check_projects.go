@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -195,6 +196,11 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	}
 	if p.Username.IsZero() != p.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
+	}
+	for i, realm := range p.Realms {
+		if u, err := url.Parse("//" + realm); err != nil || u.Host != realm || checkHost(u) != nil {
+			d.report(fmt.Sprintf("%s.realms[%d]", path, i), "this is no host; write it without scheme and path, as auth.example.org")
+		}
 	}
 	checkCommon(d, path, p.Quota, p.Retention, p.Members)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })

@@ -97,6 +97,7 @@ type Cache struct {
 	Description string            `yaml:"description"` // for people
 	Username    Text              `yaml:"username"`    // at the upstream; absent: anonymous
 	Password    Ref               `yaml:"password"`    // at the upstream; {name} is the cache's name here
+	Realms      []string          `yaml:"realms"`      // hosts of token services of another domain than the upstream's that the edge may show its login, wherever they are; others are asked anonymously, and not at private addresses
 	Quota       Size              `yaml:"quota"`       // or unlimited
 	Retention   *Retention        `yaml:"retention"`   // an artifact is kept when any of these rules does so
 	Public      *bool             `yaml:"public"`      // pulled without login: what mirrors of nodes without credentials need; default false

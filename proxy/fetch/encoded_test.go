@@ -150,6 +150,39 @@ func TestAPageProvesNothing(t *testing.T) {
 	}
 }
 
+// A page of a repo that is behind a cache is a blob where its bytes are: one that is held
+// because of another project, too.
+func TestAPageThatIsHeldAlready(t *testing.T) {
+	page := "<!doctype html>" + noise(300<<10)
+	d := digest.FromString(page)
+	for body, want := range map[string]int{page: http.StatusOK, "<html>sign in": http.StatusServiceUnavailable} {
+		w := newWorld(t)
+		if err := w.Store.Put(d, []byte(page)); err != nil {
+			t.Fatal(err)
+		}
+		w.harbor.Say("/v2/"+nginx+"/blobs/"+d.String(), refusal(404, "NOT_FOUND", "blob not found"))
+		w.hub.Say("/v2/nginx/blobs/"+d.String(), labelled(body, "", "text/html", true))
+		b, err := w.Blob(t.Context(), blobOf(nginx, d))
+		if err == nil {
+			var got []byte
+			if got, err = io.ReadAll(b); err == nil && string(got) != page {
+				t.Errorf("%d bytes", len(got))
+			}
+			b.Close()
+		}
+		if (err == nil) != (want == http.StatusOK) || w.Access.Member(nginx, d) != (err == nil) {
+			t.Errorf("%.20s: %v, member %t", body, err, w.Access.Member(nginx, d))
+		}
+		q := blobOf(nginx, d)
+		q.Request.Method = http.MethodHead
+		if b, err := w.Blob(t.Context(), q); (err == nil) != (want == http.StatusOK) {
+			t.Errorf("%.20s, a HEAD: %v", body, err)
+		} else if err == nil {
+			b.Close()
+		}
+	}
+}
+
 // A HEAD is not told how long a blob is by what may be the length of its encoding.
 func TestAnEncodedBlobsLengthIsNotTold(t *testing.T) {
 	w, text := newWorld(t), noise(1000)

@@ -14,9 +14,6 @@ import (
 // errUnproven is of a blob that a source says it has, when its word is no proof.
 var errUnproven = errors.New("only the bytes themselves prove that the repo holds the blob")
 
-// errPage is of an answer that is no registry's.
-var errPage = errors.New("the source sent a page")
-
 // believes reports whether a source's 200 for a blob is enough to serve what the
 // store holds of it. A Harbor's own projects and other edges' are the fleet's. Behind
 // a cache is a registry that may say 200 to any digest: it is believed only of what
@@ -56,12 +53,15 @@ func (f *Fetcher) proveAt(ctx context.Context, q Question, s source.Step) error 
 			header.Set("Range", "bytes=0-0")
 		}
 		resp, err := s.Do(ctx, req, header, f.Deadline)
+		if err == nil && source.IsPage(resp) { // nothing of its body is looked at here
+			resp.Body.Close()
+			err = outcome.DontKnow(source.ErrPage)
+		}
+		if errors.Is(err, source.ErrPage) && s.Kind == source.Upstream && q.Request.Method == http.MethodGet { // it may be a blob that it calls so
+			return errUnproven
+		}
 		if err != nil {
 			return err
-		}
-		if source.IsPage(resp) { // nothing of its body is looked at here
-			resp.Body.Close()
-			return outcome.DontKnow(errPage)
 		}
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			resp.Body.Close()

@@ -42,14 +42,14 @@ func OfHarbor(resp *http.Response) *registry.Error {
 }
 
 // isOfNoRegistry reports whether an answer comes from a front whose Harbor is gone: a page, or
-// a 404 that is not a registry's JSON.
+// a 404 in plain text. Some registries' 404 to a HEAD has no type at all.
 func isOfNoRegistry(resp *http.Response) bool {
-	page := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
+	kind := resp.Header.Get("Content-Type")
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusForbidden:
-		return page
+		return strings.HasPrefix(kind, "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
 	case http.StatusNotFound:
-		return !registry.IsJSON(resp)
+		return strings.HasPrefix(kind, "text/")
 	}
 	return false
 }

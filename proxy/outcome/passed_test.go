@@ -41,6 +41,7 @@ func TestWhatAnAnswerSaysOfHarbor(t *testing.T) {
 		"a page that forbids":              {403, none, page, "<html>", registry.CodeUnavailable},
 		"a manifest that is called a page": {200, http.Header{"Docker-Content-Digest": {"sha256:1"}}, page, "{}", ""},
 		"what is not there":                {404, none, json, errors("NOT_FOUND", "artifact a/x:v1 not found"), ""},
+		"a registry's bare 404":            {404, none, "", "", ""},
 		"a quota":                          {403, none, json, errors("DENIED", "quota"), ""},
 		"a policy":                         {412, none, json, errors("PRECONDITION", "policy"), ""},
 		"a limiter's page":                 {429, none, page, "<html>", ""},

@@ -13,10 +13,13 @@ import (
 )
 
 // Meaning is what the edge knows by a source's error: a no (404), a refusal by
-// Harbor's policy (412), too many requests (429), or don't-know (503).
+// Harbor's policy (412), too many requests (429), or don't-know (503), which is what every
+// status means that is not named here.
 func (s Step) Meaning(e *registry.Error) *registry.Error {
 	switch {
-	case e.Status == http.StatusNotFound && s.knows(e):
+	case errors.Is(e, outcome.ErrRefused):
+		return e // a token service's no, whose meaning is known
+	case (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && s.knows(e):
 		return unknownOf(e)
 	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.Kind != Upstream:
 		return e // Harbor's policy: passed on, in its own words
@@ -24,12 +27,10 @@ func (s Step) Meaning(e *registry.Error) *registry.Error {
 		limited := outcome.TooMany(e.RetryAfter)
 		limited.Cause = e
 		return limited
-	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
-		// Its token service has given us a token before: Docker Hub answers so for
-		// names that do not exist.
-		no := registry.Errorf(registry.CodeNameUnknown, "%s is not there, or needs credentials", s.Repo)
-		no.Cause = errors.Join(outcome.ErrRefused, e)
-		return no
+	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Code != ""):
+		// It was asked anonymously, or with a token: Docker Hub answers so for names that do
+		// not exist. A 403 that is no registry's comes from what stands before one.
+		return refused(s.Repo, e)
 	case s.Kind != Harbor:
 		return outcome.DontKnow(e)
 	}

@@ -112,15 +112,16 @@ func (s *Source) Usual() time.Duration {
 
 // State is how a source is doing, for people.
 type State struct {
-	Up     bool          // the circuit breaker is closed
-	Paused time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
+	Up      bool          // the circuit breaker is closed
+	Paused  time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
+	Refused bool          // it refuses the credentials that the edge has for it
 }
 
 // State returns how the source is doing now.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now()))}
+	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now())), Refused: s.Registry.CredentialsRefused()}
 	for until := range maps.Values(s.paused) {
 		state.Paused = max(state.Paused, until.Sub(s.Now()))
 	}

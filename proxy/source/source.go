@@ -6,6 +6,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/outcome"
@@ -48,6 +50,7 @@ type Config struct {
 // Safe for concurrent use.
 type Source struct {
 	Config
+	silent *lru.Cache[line, silence]
 	ctx    context.Context // of the probes
 	cancel context.CancelFunc
 
@@ -71,6 +74,7 @@ func New(ctx context.Context, cfg Config) *Source {
 		cfg.Metrics = NewMetrics(nil)
 	}
 	s := &Source{Config: cfg}
+	s.silent, _ = lru.New[line, silence](maxSilent) // the size is positive: no error
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
 }
@@ -89,6 +93,7 @@ func (s *Source) forget() {
 	defer s.mu.Unlock()
 	s.turn++
 	s.probing, s.open, s.paused, s.spent, s.probed, s.answers = false, false, nil, time.Time{}, time.Time{}, 0
+	s.silent.Purge()
 	s.Metrics.forget(s.Name)
 }
 
@@ -120,9 +125,10 @@ func (s *Source) Authorize(h http.Header) error {
 }
 
 // Do asks the source, and returns its answer as it is, or why there was none.
-// deadline bounds the wait for the answer's header; 0: as long as ctx allows. What
-// an answer says of the source as a whole is noted. A page is no answer, unless its body
-// shows what it is (IsPage).
+// deadline bounds the wait for the answer's header, which is shorter where the source is
+// known to be silent about that; 0: as long as ctx allows. What an answer, or that there was
+// none, says of the source is noted. A page is no answer, unless its body shows what it is
+// (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(req); e != nil {
@@ -137,15 +143,23 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
 	if deadline > 0 {
-		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%s did not answer for %v", s.Name, deadline)) })
+		if silent, _ := s.silence(req.Kind, req.Repo); silent {
+			deadline /= shorter
+		}
+		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%w: %s did not answer for %v", context.DeadlineExceeded, s.Name, deadline)) })
 		defer timer.Stop()
 	}
 	begun := s.Now()
 	resp, err := s.Registry.Do(bounded, req, header)
 	s.Metrics.asked(s.Name, resp)
+	s.Metrics.credentials(s)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
+		if said := s.withheld(req.Repo, err); said != nil {
+			return nil, said
+		}
+		s.hear(req, nil, errors.Join(err, cause))
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
@@ -156,10 +170,11 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	}
 	s.remember(s.Now().Sub(begun))
 	s.Note(req.Kind, resp)
+	s.hear(req, resp, nil)
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+		return nil, outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, ErrPage))
 	}
 	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
 	return resp, nil
@@ -181,6 +196,9 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 func shows(req registry.Request) bool {
 	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
 }
+
+// ErrPage is the cause of a don't-know about a source that answered with a page (IsPage).
+var ErrPage = errors.New("it sent a page")
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.

@@ -33,7 +33,11 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	after := f.after
 	f.mu.Unlock()
-	time.Sleep(after)
+	select {
+	case <-time.After(after):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked, f.seen = append(f.asked, r.URL.Path), r.Header

@@ -195,7 +195,7 @@ func TestAnAWSAccountsKeys(t *testing.T) {
 	if err := os.WriteFile(ca, internet.Authority, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for secret, want := range map[string]string{"the-secret-key": "upstream", "another": "upstream.login"} {
+	for secret, want := range map[string]string{"the-secret-key": "upstream", "a-wrong-key": "upstream.login"} {
 		t.Setenv("PREFLIGHT_SECRET", secret)
 		found := examine(t, Whole, nobody, "", fmt.Sprintf("projects: { cache: { ecr: { provider: aws-ecr, endpoint: \"https://%s\", proxy: %q, ca: %q, username: AKIAIOSFODNN7EXAMPLE, password: \"env:PREFLIGHT_SECRET\" } } }", d.Host, internet.URL, ca), "upstream")
 		if len(found) != 1 || found[0].ID != want || strings.Contains(fmt.Sprint(found), secret) {

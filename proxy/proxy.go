@@ -244,18 +244,11 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointWebhook:
 		return h.serveWebhook(w, r)
 	case endpointToken:
-		if !h.cfg.Access.KnownPlain() {
-			return h.serveToken(w, r)
-		}
-		fallthrough
+		return h.serveToken(w, r)
 	case endpointOther:
 		return h.servePortal(w, r)
 	}
-	err := h.serveRegistry(w, r)
-	if err != nil && r.otherwise != nil && h.serveOtherwise(w, r, err) {
-		return nil
-	}
-	return err
+	return h.serveOtherwise(w, r, h.serveRegistry(w, r))
 }
 
 // serveRegistry answers a client's request of the OCI distribution API.
@@ -270,8 +263,7 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	harborDecides := r.ns.Kind == namespace.Plain || !r.Read() || !r.content() // by the client's own credentials
 	// The edge itself challenges a client without credentials, so that Harbor is not needed;
 	// only the catalog's challenge is Harbor's own, and a plain registry's. Harbor does not know the edge's tokens.
-	challenges := r.query.Authorization == "" && r.Kind != registry.KindCatalog && !h.cfg.Access.Plain(r.http.Context())
-	if !harborDecides || challenges || h.cfg.Access.Own(r.query.Authorization) {
+	if !harborDecides || r.query.Authorization == "" && r.Kind != registry.KindCatalog && !h.cfg.Access.Plain(r.http.Context()) || h.cfg.Access.Own(r.query.Authorization) {
 		if w.who, err = h.cfg.Access.Allow(r.http.Context(), r.query); err != nil {
 			w.outcome = outcomeOwn
 			return err

@@ -66,7 +66,7 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
-	case path == pass.TokenPath:
+	case path == pass.TokenPath && !h.cfg.Access.KnownPlain():
 		r.endpoint = endpointToken
 	case h.cfg.Access.TokenService(path): // of a plain registry, wherever it has it
 	case isRegistryPath(path):
@@ -110,16 +110,16 @@ func (h *Handler) readRegistry(r *request, meant namespace.Meant) (err error) {
 }
 
 // serveOtherwise answers a mirror's client from the plain project that its path names, where
-// the registry's cache has nothing. Harbor decides by the client's own credentials.
-func (h *Handler) serveOtherwise(w *response, r *request, cause error) bool {
+// the registry's cache has nothing, as cause says. Harbor decides by the client's own credentials.
+func (h *Handler) serveOtherwise(w *response, r *request, cause error) error {
 	var e *registry.Error
-	if !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" ||
+	if r.otherwise == nil || !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" ||
 		!slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}, e.Status) ||
 		w.Status != 0 || !h.routes.Harbor.Usable() || !h.pass.Try(w, r.otherwise.http, r.otherwise.Path()) {
-		return false
+		return cause
 	}
 	*r, w.outcome = *r.otherwise, outcomePass
-	return true
+	return nil
 }
 
 // permission is what the client has to be allowed for the request.

@@ -40,13 +40,15 @@ func before(t *testing.T, harbor http.HandlerFunc, change func(*access.Config)) 
 	return check
 }
 
+const harborsChallenge = `Bearer realm="http://harbor.internal/service/token",service="harbor-registry"`
+
 // asHarbor answers as Harbor does to somebody without credentials, but that it lists nothing.
 func asHarbor(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="http://harbor.internal/service/token",service="harbor-registry"`)
+	w.Header().Set("WWW-Authenticate", harborsChallenge)
 	w.WriteHeader(http.StatusUnauthorized)
 }
 

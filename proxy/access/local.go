@@ -165,35 +165,21 @@ func (l *local) probe(ctx context.Context) (status int, challenges []registry.Ch
 	return http.StatusOK, challenges
 }
 
-// askOpen asks an open registry whether it answers for this repo too. It is asked beside the
-// requests that follow the first one, and where it does not say, what its root said holds.
+// askOpen asks an open registry whether it answers for this repo too. Where it does not say,
+// what its root said holds, and it is left alone for a moment.
 func (c *Checker) askOpen(ctx context.Context, q Query) error {
-	now, key := c.cfg.Now(), c.yesKey(q)
-	said, asked := c.yeses.said.Get(key)
-	if now.Before(said.until) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline) // who hangs up makes no yes
+	defer cancel()
+	err := c.ask(ctx, q)
+	var e *registry.Error
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
+		c.local.refused()
+		return err
 	}
-	holds := func(begun time.Time, d time.Duration) { c.yeses.said.Add(key, yes{at: begun, until: begun.Add(d)}) }
-	ask := func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDeadline)
-		defer cancel()
-		var e *registry.Error
-		switch err := c.askHarbor(ctx, q, http.MethodHead); {
-		case err == nil:
-			holds(now, rememberFor)
-		case errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
-			c.local.refused()
-			c.yeses.said.Remove(key)
-			return err
-		default:
-			holds(c.cfg.Now(), undecidedFor)
-		}
-		return nil
-	}
-	if !asked {
-		return ask()
-	}
-	holds(now, undecidedFor)
-	go ask() //nolint:errcheck // a refusal is for the next request
+	now := c.cfg.Now()
+	c.yeses.said.Add(c.yesKey(q), yes{at: now, until: now.Add(undecidedFor)})
 	return nil
 }

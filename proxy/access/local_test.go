@@ -67,7 +67,7 @@ func TestWhichRegistryAsksNobody(t *testing.T) {
 		var asked atomic.Int64
 		check := before(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", json)
-			if r.Method == http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/a/x/blobs/") {
+			if r.Method == http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/a/x/blobs/") || strings.HasPrefix(r.URL.Path, "/api/") {
 				w.WriteHeader(http.StatusNotFound)
 				return
 			}

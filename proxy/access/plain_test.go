@@ -120,9 +120,9 @@ func TestAnOpenRegistryThatIsAway(t *testing.T) {
 			want          int
 		}{
 			{0, false, false, 200},
-			{time.Hour, true, false, 200},                   // asked beside the request
+			{time.Hour, true, false, 200},                   //
 			{time.Minute, true, false, 200},                 //
-			{time.Minute, false, true, 200},                 // this one goes by what was known
+			{time.Minute, false, true, 401},                 //
 			{time.Second, false, true, 401},                 //
 			{time.Hour, true, true, 503},                    //
 			{10 * time.Second, false, true, 401},            //

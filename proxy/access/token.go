@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +27,14 @@ func (c *Checker) Knows(authorization string) (who string, ok bool) {
 }
 
 // Refuses reports whether a token is known not to permit what the query asks for. It is
-// false for one that only Harbor can verify, and for other credentials.
+// false for one that only Harbor can verify, and for other credentials. A plain registry is
+// asked.
 func (c *Checker) Refuses(ctx context.Context, q Query) bool {
+	if c.KnownPlain() {
+		var e *registry.Error
+		_, err := c.Allow(ctx, q)
+		return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+	}
 	scheme, raw, _ := strings.Cut(q.Authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return false

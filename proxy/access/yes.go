@@ -65,7 +65,7 @@ func (c *Checker) saidYes(q Query, now time.Time) (key grantKey, y yes, ok bool)
 func (c *Checker) stillYes(ctx context.Context, q Query, key grantKey, y yes) error {
 	now := c.cfg.Now()
 	scheme, _, _ := strings.Cut(q.Authorization, " ")
-	if !strings.EqualFold(scheme, "Basic") || now.Sub(y.at) < yesFor || now.Sub(y.failed) < yesAgain {
+	if scheme != "" && !strings.EqualFold(scheme, "Basic") || now.Sub(y.at) < yesFor || now.Sub(y.failed) < yesAgain {
 		return nil
 	}
 	c.yeses.mu.Lock()

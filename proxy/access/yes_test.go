@@ -30,6 +30,11 @@ func (k *knowing) answer(r *http.Request) (*http.Response, error) {
 	case !strings.HasPrefix(r.URL.Path, "/v2/"):
 		return says(http.StatusOK, `[{"name":"a","project_id":7}]`), nil
 	}
+	if r.URL.Path == "/v2/" {
+		resp := says(http.StatusUnauthorized, "")
+		resp.Header.Set("WWW-Authenticate", harborsChallenge)
+		return resp, nil
+	}
 	k.asked.Add(1)
 	select {
 	case <-time.After(time.Duration(k.takes.Load())):

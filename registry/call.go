@@ -63,7 +63,7 @@ func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
 		req.ContentLength = c.Size
 	}
 	req.SetBasicAuth(auth.Username, auth.Password)
-	resp, err := s.passing.RoundTrip(req)
+	resp, err := s.base.RoundTrip(req)
 	if err != nil {
 		return nil, s.unavailable(err)
 	}

@@ -47,7 +47,6 @@ type client struct {
 	auth    authn.Authenticator
 	base    http.RoundTripper
 	pools   []*http.Transport
-	passing http.RoundTripper
 	single  http.RoundTripper
 	storage http.RoundTripper
 	header  http.Header
@@ -69,12 +68,12 @@ const (
 	renewAfter     = 4 * time.Minute // Docker Hub, Quay and GitHub give tokens for five
 	tokenDeadline  = 10 * time.Second
 	dialDeadline   = 3 * time.Second
-	headerDeadline = 30 * time.Second
-	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
+	headerDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it, a project's lock may be waited for. Who reads knows sooner whom to wait for
 	idlePerHost    = 64
 	maxRedirects   = 5
 	pingAfter      = 3 * time.Second // that nothing came on an HTTP/2 connection
 	pingDeadline   = 2 * time.Second
+	lostAfter      = 30 * time.Second // that nobody acknowledged what was sent on a connection
 
 	retryUnavailable = 5 * time.Second
 )
@@ -106,26 +105,24 @@ func newClient(cfg SourceConfig) (*client, error) {
 	if wrap == nil {
 		wrap = func(rt http.RoundTripper) http.RoundTripper { return rt }
 	}
-	s.base = &ownDomain{source: s.url, inner: wrap(api)}
-	uploads := api.Clone()
-	uploads.ResponseHeaderTimeout = uploadDeadline
-	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: wrap(uploads)}}
+	s.base = &ownDomain{source: s.url, inner: wrap(behindProxy{api})}
 	single := api.Clone()
 	single.DisableKeepAlives = true
-	s.single = &ownDomain{source: s.url, inner: wrap(single)}
+	s.single = &ownDomain{source: s.url, inner: wrap(behindProxy{single})}
 	storage := api.Clone()
 	if !cfg.Trusted {
 		s.keepOutside(storage)
 	}
-	s.storage = wrap(storage)
-	s.pools = []*http.Transport{api, uploads, storage}
+	s.storage = wrap(behindProxy{storage})
+	s.pools = []*http.Transport{api, storage}
 	s.scoped, err = lru.New[string, scoped](maxScoped)
 	return s, err
 }
 
 func newTransport(control func(network, address string, _ syscall.RawConn) error) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}).DialContext
+	t.DialContext = dialer(control).DialContext
+	t.OnProxyConnectResponse = refusedByProxy
 	t.ResponseHeaderTimeout = headerDeadline
 	t.MaxIdleConnsPerHost = idlePerHost
 	t.DisableCompression = true
@@ -133,6 +130,25 @@ func newTransport(control func(network, address string, _ syscall.RawConn) error
 	// its state, looks idle: HTTP/2 would put every request on it until the kernel gives up.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingDeadline}
 	return t
+}
+
+// dialer makes connections that end when the other side is gone without a word, whether an
+// answer is waited for, a request is on its way, or nothing: a slow answer may take minutes,
+// and a host that is there says so all the time.
+func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
+	return &net.Dialer{
+		Timeout:         dialDeadline,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: lostAfter / 2, Interval: lostAfter / 6, Count: 3},
+		Control: func(network, address string, c syscall.RawConn) error {
+			if control != nil {
+				if err := control(network, address, c); err != nil {
+					return err
+				}
+			}
+			boundUnacknowledged(c)
+			return nil
+		},
+	}
 }
 
 // keepOutside keeps redirects out of the datacenter: a registry outside the
@@ -180,17 +196,6 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 func isPrivate(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
-}
-
-// byEndPoint waits longer for the answers to what is sent into an upload session.
-type byEndPoint struct{ others, uploads http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b *byEndPoint) RoundTrip(req *http.Request) (*http.Response, error) {
-	if (req.Method == http.MethodPut || req.Method == http.MethodPatch) && strings.Contains(req.URL.Path, "/blobs/uploads/") {
-		return b.uploads.RoundTrip(req)
-	}
-	return b.others.RoundTrip(req)
 }
 
 // do is Source.Do.

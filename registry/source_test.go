@@ -259,45 +259,6 @@ func TestSourceBehindAProxyFollowsRedirects(t *testing.T) {
 	}
 }
 
-// Nobody waits long for the header of an answer, but who ends an upload: a storage
-// may take minutes to put a large blob where it belongs.
-func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
-	arrived, silent := make(chan bool), make(chan bool)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
-			close(arrived)
-			<-silent
-			w.WriteHeader(http.StatusCreated)
-			return
-		}
-		<-r.Context().Done()
-	}))
-	defer srv.Close()
-	s := newSource(t, SourceConfig{URL: srv.URL})
-	s.client.Load().base.(*ownDomain).inner.(*http.Transport).ResponseHeaderTimeout = 10 * time.Millisecond
-	ask := func(method, path string) (int, error) {
-		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := s.Transport().RoundTrip(req)
-		if err != nil {
-			return 0, err
-		}
-		return resp.StatusCode, resp.Body.Close()
-	}
-	go func() {
-		<-arrived
-		if status, err := ask(http.MethodGet, "/v2/p/a/manifests/v1"); err == nil {
-			t.Errorf("a silent read: %d", status)
-		}
-		close(silent)
-	}()
-	if status, err := ask(http.MethodPut, "/v2/p/a/blobs/uploads/session?digest=d"); status != http.StatusCreated {
-		t.Errorf("%d %v", status, err)
-	}
-}
-
 // Credentials that a source was reached with by TLS do not go out without it, though the
 // realm that it names is of its own host.
 func TestSourceKeepsCredentialsFromAPlainRealm(t *testing.T) {

@@ -1,14 +1,15 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
@@ -19,8 +20,9 @@ import (
 // transfer asks the sources of one repo's route for one blob, long after the request
 // that began it may be gone, and notes what they say.
 type transfer struct {
-	f *Fetcher
-	q Question
+	f     *Fetcher
+	q     Question
+	vigil *source.Vigil
 
 	mu       sync.Mutex
 	from     string // the source that answered last
@@ -30,7 +32,7 @@ type transfer struct {
 // transfer returns a transfer of the blob, and the sources of the request's route as
 // those of a fill.
 func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
-	t := &transfer{f: f, q: q}
+	t := &transfer{f: f, q: q, vigil: source.NewVigil(f.Deadline)}
 	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
 	var sources []store.Source
 	stages, _ := source.Stages(route, true)
@@ -39,8 +41,9 @@ func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
 			sources = append(sources, store.Source{
 				Name: s.Name, Owner: q.Namespace.Project,
 				Verified: func() { f.Access.Join(q.Request.Repo, q.Request.Digest) },
+				Hedge:    f.Deadline,
 				Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
-					return t.open(ctx, s, len(route) > 1, offset, length)
+					return t.open(ctx, s, offset, length)
 				},
 			})
 		}
@@ -49,7 +52,8 @@ func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
 }
 
 // open asks one source for the blob from an offset on. length is -1 for all that follows.
-func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset, length int64) (store.Body, error) {
+// It returns when the body has begun to come.
+func (t *transfer) open(ctx context.Context, s source.Step, offset, length int64) (store.Body, error) {
 	if err := t.decided(); err != nil {
 		return store.Body{}, err
 	}
@@ -61,11 +65,12 @@ func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset,
 	case offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	deadline := time.Duration(0)
-	if others {
-		deadline = t.f.Deadline
+	ctx, answered := t.vigil.Over(inTrace(ctx, t.q.Span), s)
+	body, err := openBody(s.Do(ctx, req, header, 0))
+	if err == nil {
+		body.ReadCloser, err = begun(ctx, body.ReadCloser)
 	}
-	body, err := openBody(s.Do(inTrace(ctx, t.q.Span), req, header, deadline))
+	answered(err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
@@ -133,6 +138,27 @@ func openBody(resp *http.Response, err error) (store.Body, error) {
 		return store.Body{}, registry.ReadError(resp)
 	}
 	return body, nil
+}
+
+// begun returns the body when its first bytes have come: some send a header before they have
+// anything to send. An end is no error here.
+func begun(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+	first := make([]byte, 512)
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = body.Read(first)
+	}
+	if err != nil && !errors.Is(err, io.EOF) && n == 0 {
+		body.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, outcome.DontKnow(err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first[:n]), body), body}, nil
 }
 
 // contentRange reads "bytes first-last/size" (RFC 9110, section 14.4). size is -1

@@ -102,10 +102,30 @@ func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]
 	return ask(s)
 }
 
+// asked is a source, and how long each of its answers has.
+type asked struct {
+	source.Step
+	deadline time.Duration // 0: as long as it lives
+}
+
+// await asks a source. Where something is remembered that can be given instead, it has
+// Deadline for each answer; else it is waited for as long as it lives.
+func (l *Lists) await(ctx context.Context, s source.Step, remembered bool, ask func(context.Context, asked) error) error {
+	if remembered {
+		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
+		defer cancel()
+		return ask(ctx, asked{s, l.Deadline})
+	}
+	ctx, answered := source.NewVigil(l.Deadline).Over(ctx, s)
+	err := ask(ctx, asked{s, 0})
+	answered(err)
+	return err
+}
+
 // readPages reads a source's list to its end, each page by the query that the one
 // before names, in whose words they may be: "last" is not what every registry says.
 // take is given each page.
-func readPages[P any](ctx context.Context, l *Lists, s source.Step, req registry.Request, header http.Header, take func(P)) error {
+func readPages[P any](ctx context.Context, l *Lists, s asked, req registry.Request, header http.Header, take func(P)) error {
 	in := l.Bodies.Reader(s.Namespace.Project, nil)
 	defer in.Close()
 	left := int64(maxList)
@@ -125,12 +145,12 @@ func readPages[P any](ctx context.Context, l *Lists, s source.Step, req registry
 
 // getJSON reads a source's JSON through in, of at most left bytes, and the query of the
 // next page from its Link. left is what may come after it.
-func (l *Lists) getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (next url.Values, err error) {
+func (l *Lists) getJSON(ctx context.Context, s asked, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (next url.Values, err error) {
 	header = header.Clone()
 	if req.Kind == registry.KindManifest {
 		header.Set("Accept", fetch.ManifestTypes) // distribution 2 has no index for those who do not ask for one
 	}
-	resp, err := s.Do(ctx, req, header, l.Deadline)
+	resp, err := s.Do(ctx, req, header, s.deadline)
 	if err != nil {
 		return nil, err
 	}

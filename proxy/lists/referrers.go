@@ -30,11 +30,15 @@ type Index struct {
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
 	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
 	project := l.project(repo)
+	var known []json.RawMessage
+	if l.isStill(project, repo) {
+		known = l.State.Referrers(repo, d)
+	}
 	var all []json.RawMessage
 	var refusals []source.Refusal
 	found := ""
 	ask := func(steps []source.Step) {
-		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s) })
+		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s, len(known) > 0) })
 		for range steps {
 			a := <-answers
 			if a.err != nil {
@@ -54,9 +58,8 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
 	}
-	var known []json.RawMessage
-	if l.isStill(project, repo) {
-		known = l.State.Referrers(repo, d)
+	if !l.isStill(project, repo) {
+		known = nil
 	}
 	no := error(nil)
 	if len(refusals) > 0 {
@@ -102,9 +105,15 @@ func byKind(project string, route []source.Step) (own, peers, upstreams []source
 
 // referrersOf asks one source for its API's answer, and for the tag that registries
 // without the API are given (OCI distribution specification, "Referrers Tag Schema").
-func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step) ([]json.RawMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-	defer cancel()
+func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step, remembered bool) (all []json.RawMessage, err error) {
+	err = l.await(ctx, s, remembered, func(ctx context.Context, s asked) error {
+		all, err = l.readReferrers(ctx, q, s)
+		return err
+	})
+	return all, err
+}
+
+func (l *Lists) readReferrers(ctx context.Context, q fetch.Question, s asked) ([]json.RawMessage, error) {
 	header := s.Header(q.Authorization)
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.Repo, Digest: q.Request.Digest}
 	var manifests []json.RawMessage

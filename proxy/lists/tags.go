@@ -24,7 +24,7 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 	if project != 0 {
 		known = l.State.TagList(repo)
 	}
-	tags, err := askOne(route, own, l.tagsOf(ctx, q))
+	tags, err := askOne(route, own, l.tagsOf(ctx, q, known))
 	switch {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
@@ -43,7 +43,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream, err := l.tagsOf(ctx, q)(s)
+		upstream, err := l.tagsOf(ctx, q, known)(s)
 		if err == nil {
 			return l.keepTags(q.Request.Repo, project, union(tags, upstream), s.Name)
 		}
@@ -66,7 +66,7 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 			others = append(others, s)
 		}
 	}
-	answers := askAll(route, others, l.tagsOf(ctx, q))
+	answers := askAll(route, others, l.tagsOf(ctx, q, known))
 	var all []string
 	refusals, found := []source.Refusal{first}, ""
 	for range others {
@@ -98,17 +98,17 @@ func (l *Lists) keepTags(repo string, project int64, tags []string, from string)
 	return List[string]{All: tags, Source: from}
 }
 
-// tagsOf reads one source's list to its end.
-func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) ([]string, error) {
+// tagsOf reads one source's list to its end. known is what is remembered.
+func (l *Lists) tagsOf(ctx context.Context, q fetch.Question, known []string) func(source.Step) ([]string, error) {
 	return func(s source.Step) ([]string, error) {
-		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-		defer cancel()
 		req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
 		type page struct {
 			Tags []string `json:"tags"`
 		}
 		tags := []string{}
-		err := readPages(ctx, l, s, req, s.Header(q.Authorization), func(p page) { tags = append(tags, p.Tags...) })
+		err := l.await(ctx, s, len(known) > 0, func(ctx context.Context, s asked) error {
+			return readPages(ctx, l, s, req, s.Header(q.Authorization), func(p page) { tags = append(tags, p.Tags...) })
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -57,6 +58,7 @@ type Source struct {
 	open    bool                 // the circuit breaker: the last probe failed
 	paused  time.Time            // no requests until then: an upstream has had enough
 	probed  time.Time            // when the last probe ended
+	ended   chan struct{}        // closed and replaced when a probe has ended
 	took    [takes]time.Duration // until the headers of its last answers
 	answers int
 }
@@ -69,7 +71,7 @@ func New(ctx context.Context, cfg Config) *Source {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	s := &Source{Config: cfg}
+	s := &Source{Config: cfg, ended: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
 }
@@ -119,8 +121,9 @@ func (s *Source) Authorize(h http.Header) error {
 }
 
 // Do asks the source, and returns its answer as it is, or why there was none.
-// deadline bounds the wait for the answer's header; 0: as long as ctx allows. What
-// an answer says of the source as a whole is noted.
+// deadline bounds the wait for the answer's header, where something else can be done
+// then; 0: as long as ctx allows (Vigil). What an answer says of the source as a whole is
+// noted.
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(); e != nil {
@@ -147,7 +150,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
-		if cause != nil && ctx.Err() == nil {
+		if cause != nil && ctx.Err() == nil || errors.Is(cause, ErrSilent) {
 			return nil, outcome.DontKnow(cause)
 		}
 		return nil, err

@@ -33,7 +33,11 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	after := f.after
 	f.mu.Unlock()
-	time.Sleep(after)
+	select {
+	case <-time.After(after):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked, f.seen = append(f.asked, r.URL.Path), r.Header
@@ -51,6 +55,13 @@ func (f *far) answers(status int, header http.Header) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status, f.header, f.since = status, header, time.Now()
+}
+
+// hangs has nothing answered any more.
+func (f *far) hangs() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.after = time.Hour
 }
 
 func (f *far) probes() (n int) {

@@ -48,16 +48,20 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 // passThrough returns a reader with a direct stream, from the first source that answers.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: s.inOrder(d, sources)}, size: -1, hash: d.Algorithm().Hash()}
-	var refusals []error
-	for range sources {
-		err := stream.open()
-		if err == nil {
+	race := s.race(ctx, stream.rota.sources, 0, -1)
+	for {
+		at, body, err := race.first()
+		if err != nil {
+			race.end(-1)
+			return nil, err
+		}
+		stream.rota.at = at
+		if err = stream.take(body, 0); err == nil {
+			race.end(at)
 			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
 		}
-		refusals = append(refusals, err)
-		stream.rota.at++
+		race.refuse(err)
 	}
-	return nil, errors.Join(refusals...)
 }
 
 // errNoRange ends a window whose source sends the whole blob in place of the range.
@@ -84,6 +88,11 @@ func (d *direct) open() error {
 	if err != nil {
 		return err
 	}
+	return d.take(body, from)
+}
+
+// take has the stream read on from a body that a source sends, from an offset on.
+func (d *direct) take(body Body, from int64) error {
 	if d.limit > 0 && body.Offset != from { // a window is there to save the bytes before it
 		body.Close()
 		return errNoRange

@@ -62,7 +62,7 @@ type Error struct {
 	Code       Code          // the first code of the answer, "" where it had none
 	Message    string        // one sentence, safe to be sent to a client
 	Challenge  string        // WWW-Authenticate, "" for none
-	RetryAfter time.Duration // Retry-After, 0 for none
+	RetryAfter time.Duration // Retry-After, 0 for none; a client is told a minute at most
 	Cause      error         // for the log only: never sent
 }
 
@@ -119,7 +119,7 @@ func WriteError(w http.ResponseWriter, err error) {
 		h.Set("WWW-Authenticate", e.Challenge)
 	}
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+		h.Set("Retry-After", strconv.Itoa(int((min(e.RetryAfter, retryTold)+time.Second-1)/time.Second)))
 	}
 	w.WriteHeader(e.Status)
 	w.Write(body) //nolint:errcheck // the client is gone: there is nobody left to tell
@@ -140,7 +140,7 @@ const (
 // code: an HTML page from a load balancer is no registry's word. A long message is cut.
 func ReadError(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	e := &Error{Status: resp.StatusCode, RetryAfter: RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	e := &Error{Status: resp.StatusCode, RetryAfter: RetryAfter(resp.Header, time.Now())}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if err != nil {
 		e.Cause = err
@@ -151,19 +151,6 @@ func ReadError(resp *http.Response) *Error {
 		e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), maxMessage)], "")
 	}
 	return e
-}
-
-// RetryAfter reads a Retry-After header (RFC 9110, section 10.2.3), seconds or a
-// date: how long from now, a day at most; 0 for none.
-func RetryAfter(s string, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return min(time.Duration(n)*time.Second, most)
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(0, min(t.Sub(now), most))
-	}
-	return 0
 }
 
 // IsJSON reports whether an answer says that its body is JSON, as every registry's refusal

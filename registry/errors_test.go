@@ -54,22 +54,6 @@ func TestReadErrorOfJSONWithoutAnErrorHasNoCode(t *testing.T) {
 	}
 }
 
-func TestRetryAfterAsDate(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for s, want := range map[string]time.Duration{
-		"Thu, 01 Jan 2026 00:01:00 GMT": time.Minute,
-		"Wed, 31 Dec 2025 00:00:00 GMT": 0,
-		"120":                           2 * time.Minute,
-		"99999999":                      24 * time.Hour,
-		"-1":                            0,
-		"soon":                          0,
-	} {
-		if got := RetryAfter(s, now); got != want {
-			t.Errorf("%q: %v, want %v", s, got, want)
-		}
-	}
-}
-
 // What a source says with its no is remembered and logged: a page of it is cut.
 func TestALongMessageIsCut(t *testing.T) {
 	body := `{"errors":[{"code":"` + strings.Repeat("C", 30_000) + `","message":"` + strings.Repeat("ä", 15_000) + `"}]}`

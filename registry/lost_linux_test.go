@@ -16,7 +16,7 @@ func TestAConnectionThatIsLostEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	conn, err := newTransport(nil).DialContext(t.Context(), "tcp", l.Addr().String())
+	conn, err := newTransport().DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,15 +9,18 @@ import (
 
 // behindProxy tells what the proxy on the way says from what the registry says: a proxy that
 // wants another login says nothing about a registry.
-type behindProxy struct{ *http.Transport }
+type behindProxy struct {
+	http.RoundTripper
+	of func(*http.Request) (*url.URL, error) // the proxy on the way to a host; nil: there is none
+}
 
 // RoundTrip implements http.RoundTripper.
 func (b behindProxy) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.Transport.RoundTrip(req)
-	if err != nil || resp.StatusCode != http.StatusProxyAuthRequired || b.Proxy == nil {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusProxyAuthRequired || b.of == nil {
 		return resp, err
 	}
-	proxy, err := b.Proxy(req)
+	proxy, err := b.of(req)
 	if err != nil || proxy == nil {
 		return resp, nil
 	}

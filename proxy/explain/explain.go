@@ -9,6 +9,7 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
 )
 
 // Explanation says where an edge would take a reference from, and why.
@@ -58,20 +59,22 @@ type Step struct {
 	State  string  `json:"state"`                // up, down, paused, or refused: a peer that takes no calls of this edge
 	Says   string  `json:"says,omitempty"`       // what is wrong between this edge and a peer, and what to do
 	Usual  float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
-	Paused float64 `json:"paused_for,omitempty"` // s
+	Paused float64 `json:"paused_for,omitempty"` // s, with such questions
 }
 
-// StepOf is what is known of a source. says is what is wrong with the edge that it is, and
+// StepOf is what is known of a source that is to be asked for something. says is what is wrong with the edge that it is, and
 // refused whether that takes no calls of this one.
-func StepOf(s source.Step, says string, refused bool) Step {
-	state := s.State()
-	e := Step{Source: s.Name, Repo: s.Repo, State: "up", Says: says, Usual: s.Usual().Seconds(), Paused: state.Paused.Seconds()}
+func StepOf(s source.Step, req registry.Request, says string, refused bool) Step {
+	e := Step{Source: s.Name, Repo: s.Repo, State: "up", Says: says, Usual: s.Usual().Seconds()}
+	if limited := s.Limited(req); limited != nil {
+		e.Paused = limited.RetryAfter.Seconds()
+	}
 	switch {
-	case !state.Up:
+	case !s.Usable():
 		e.State = "down"
 	case refused:
 		e.State = "refused"
-	case state.Paused > 0:
+	case e.Paused > 0:
 		e.State = "paused"
 	}
 	return e

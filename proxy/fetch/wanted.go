@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -63,7 +62,8 @@ func (q Question) By(d digest.Digest) Question {
 	return q
 }
 
-// tagAt returns the digest that a source has under a reference, "" where it does not say.
+// tagAt returns the digest that a source has under a reference. What it does not say to a
+// HEAD the manifest itself says.
 func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.Digest, error) {
 	req, header := s.Under(q.Request), s.Header(q.Authorization)
 	header.Set("Accept", ManifestTypes)
@@ -72,11 +72,19 @@ func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.
 		if err != nil {
 			return "", err
 		}
+		if resp.StatusCode == http.StatusOK && req.Method == http.MethodGet {
+			e, _, err := f.keepManifest(q.Request, resp)
+			resp.Body.Close()
+			return e.Digest, err
+		}
 		if resp.StatusCode == http.StatusOK {
 			resp.Body.Close()
-			return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+			if d, err := registry.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil {
+				return d, nil
+			}
+			continue
 		}
-		if e := registry.ReadError(resp); req.Method == http.MethodGet || e.Status >= 500 {
+		if e := registry.ReadError(resp); req.Method == http.MethodGet || source.FailsAll(e.Status) {
 			return "", s.Meaning(e)
 		}
 	}
@@ -98,13 +106,13 @@ func (f *Fetcher) Elsewhere(ctx context.Context, q Question) (tags.Found, error)
 // KeepTold stores a manifest that another edge sends with a version. That the repo holds
 // it is not proven by that.
 func (f *Fetcher) KeepTold(d digest.Digest, body []byte) error {
-	if got := d.Algorithm().FromBytes(body); got != d {
-		return fmt.Errorf("it has the digest %s", got)
+	if err := registry.CheckManifest(d, body); err != nil {
+		return err
 	}
 	if f.Holds(d) {
 		return nil
 	}
-	return f.Store.Put(d, body)
+	return f.put(d, body)
 }
 
 // Served asks a peer for what it serves under a reference, and keeps the manifest. The

@@ -111,7 +111,7 @@ var (
 
 // Has returns the digest that Harbor has under a reference; "": none.
 func (f *Follower) Has(ctx context.Context, repo, reference string) (digest.Digest, error) {
-	resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/manifests/" + reference})
+	resp, err := f.peek(ctx, "/v2/"+repo+"/manifests/"+reference)
 	if err != nil {
 		return "", err
 	}
@@ -199,8 +199,8 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 // counts reports whether a task is still to be done and its record the newest: what Harbor
 // lacks may be of a project that is gone, or have been removed by its retention.
 func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record, t *task) bool {
-	if f.cfg.Look != nil {
-		f.cfg.Look(ctx, key.Repo)
+	if f.cfg.Look != nil && !f.cfg.Look(ctx, key.Repo) {
+		return false
 	}
 	newest := f.cfg.Ledger.Get(key).Version == r.Version
 	f.mu.Lock()
@@ -293,7 +293,7 @@ func (f *Follower) to(repo string) carry.To {
 			return has != "", err
 		},
 		HasBlob: func(ctx context.Context, d digest.Digest) (bool, error) {
-			resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: "/v2/" + repo + "/blobs/" + d.String()})
+			resp, err := f.peek(ctx, "/v2/"+repo+"/blobs/"+d.String())
 			if err != nil {
 				return false, err
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
@@ -180,6 +181,21 @@ func (f *Follower) listedDigest(ctx context.Context, repo, reference string) (di
 		return "", err
 	}
 	return registry.ParseDigest(a.Digest)
+}
+
+// peek asks for what lies below /v2/ by HEAD and, where that may be refused for the method, by
+// GET: what stands before a Harbor may not know HEAD. The answer's body is still to be closed.
+func (f *Follower) peek(ctx context.Context, path string) (*http.Response, error) {
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodHead, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	answered := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPreconditionFailed || resp.StatusCode == http.StatusNotFound && registry.IsJSON(resp)
+	if answered || source.FailsAll(resp.StatusCode) {
+		return resp, nil
+	}
+	resp.Body.Close()
+	return f.call(ctx, registry.Call{Method: http.MethodGet, Path: path})
 }
 
 // artifact asks for one, with its tags (GET /api/v2.0/projects/{project}/repositories/

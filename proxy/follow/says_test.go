@@ -23,27 +23,41 @@ func TestWhatHarborHasUnderATag(t *testing.T) {
 	with := func(value string) http.Header { return http.Header{"Docker-Content-Digest": {value}} }
 	for name, c := range map[string]struct {
 		head   said
+		get    *said // nil: it is not asked so
 		listed string
 		want   digest.Digest
 		fails  bool
 	}{
-		"a digest":                {said{status: 200, header: with(d.String())}, "", d, false},
-		"no digest":               {said{status: 200}, d.String(), d, false},
-		"a digest that is none":   {said{status: 200, header: with("sha256:short")}, d.String(), d, false},
-		"no digest anywhere":      {said{status: 200}, "", "", true},
-		"forbidden by its policy": {said{status: 412, header: with(d.String())}, "", d, false},
-		"the same, and no digest": {said{status: 412}, d.String(), d, false},
-		"nothing":                 {said{status: 404}, d.String(), "", false},
-		"an ingress' 404":         {said{status: 404, body: "<html>"}, d.String(), "", true},
-		"401":                     {said{status: 401}, d.String(), "", true},
-		"403":                     {said{status: 403}, d.String(), "", true},
-		"429":                     {said{status: 429}, d.String(), "", true},
-		"500":                     {said{status: 500}, d.String(), "", true},
+		"a digest":                            {said{status: 200, header: with(d.String())}, nil, "", d, false},
+		"no digest":                           {said{status: 200}, nil, d.String(), d, false},
+		"a digest that is none":               {said{status: 200, header: with("sha256:short")}, nil, d.String(), d, false},
+		"no digest anywhere":                  {said{status: 200}, nil, "", "", true},
+		"forbidden by its policy":             {said{status: 412, header: with(d.String())}, nil, "", d, false},
+		"the same, and no digest":             {said{status: 412}, nil, d.String(), d, false},
+		"nothing":                             {said{status: 404}, nil, d.String(), "", false},
+		"an ingress' 404":                     {said{status: 404, body: "<html>"}, nil, d.String(), "", true},
+		"401":                                 {said{status: 401}, nil, d.String(), "", true},
+		"403":                                 {said{status: 403}, nil, d.String(), "", true},
+		"429":                                 {said{status: 429}, nil, d.String(), "", true},
+		"500":                                 {said{status: 500}, nil, d.String(), "", true},
+		"a method that is not known":          {said{status: 405}, &said{status: 200, header: with(d.String())}, "", d, false},
+		"a method that is not implemented":    {said{status: 501}, &said{status: 200, header: with(d.String())}, "", d, false},
+		"the same, and no digest to GET":      {said{status: 501}, &said{status: 200}, d.String(), d, false},
+		"the same, and nothing is there":      {said{status: 501}, &said{status: 404}, d.String(), "", false},
+		"the same, and an ingress' 404":       {said{status: 501}, &said{status: 404, body: "<html>"}, d.String(), "", true},
+		"a bad request, and a digest to GET":  {said{status: 400}, &said{status: 200, header: with(d.String())}, "", d, false},
+		"forbidden, and a digest to GET":      {said{status: 403}, &said{status: 200, header: with(d.String())}, "", d, false},
+		"a page's 404, and a digest to GET":   {said{status: 404, body: "<html>"}, &said{status: 200, header: with(d.String())}, "", d, false},
+		"429, whatever a GET would say":       {said{status: 429}, &said{status: 200, header: with(d.String())}, d.String(), "", true},
+		"an outage, whatever a GET would say": {said{status: 503}, &said{status: 200, header: with(d.String())}, d.String(), "", true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSite(t)
 			s.harbor.do(func() {
-				s.harbor.says = map[string]said{"HEAD /v2/" + repo + "/manifests/v1": c.head}
+				s.harbor.says = map[string]said{"HEAD /v2/" + repo + "/manifests/v1": c.head, "GET /v2/" + repo + "/manifests/v1": {status: 500}}
+				if c.get != nil {
+					s.harbor.says["GET /v2/"+repo+"/manifests/v1"] = *c.get
+				}
 				if c.listed != "" {
 					s.harbor.lists = map[string]string{artifacts + "/v1?with_tag=true": asJSON(artifact{Digest: c.listed})}
 				}

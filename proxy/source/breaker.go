@@ -15,11 +15,11 @@ const (
 )
 
 // Usable reports whether the source may be asked now without waiting in vain: its
-// circuit breaker is closed, and it has not asked for a pause.
+// circuit breaker is closed. One that has asked for a pause says so at once (Limited).
 func (s *Source) Usable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.open && !s.Now().Before(s.paused)
+	return !s.open
 }
 
 // SeenDown reports whether the edge itself sees that the source is down: its circuit

@@ -1,10 +1,13 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,16 +17,27 @@ import (
 
 const (
 	takes        = 64
-	pauseDefault = time.Minute // after a 429 that names no time
-	pauseMost    = time.Hour
+	pauseDefault = time.Minute // for who names no time
 )
 
-// Limited returns what a source that has asked for a pause is known to say (429),
-// nil for others.
-func (s *Source) Limited() *registry.Error {
+// endPoint is what an upstream limits by itself: who may list no more tags may still pull.
+func endPoint(kind registry.Kind) registry.Kind {
+	if kind == registry.KindCatalog {
+		return registry.KindTags
+	}
+	return kind
+}
+
+// Limited returns what a source that has asked for a pause is known to say to a request (429),
+// nil where it may be asked.
+func (s *Source) Limited(req registry.Request) *registry.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := s.paused.Sub(s.Now())
+	until := s.paused[endPoint(req.Kind)]
+	if req.Tag != "" && s.spent.After(until) { // what a manifest names belongs to a pull that was counted
+		until = s.spent
+	}
+	left := until.Sub(s.Now())
 	if left <= 0 {
 		return nil
 	}
@@ -32,37 +46,48 @@ func (s *Source) Limited() *registry.Error {
 	return e
 }
 
-// Note reads off an answer how the source as a whole is doing.
-func (s *Source) Note(resp *http.Response) {
-	switch {
-	case resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout:
-		s.Suspect()
-	case s.Kind == Upstream && resp.StatusCode == http.StatusTooManyRequests:
-		s.pause(registry.RetryAfter(resp.Header.Get("Retry-After"), s.Now()))
+// Note reads off an answer to a request of that kind how the source as a whole is doing. What
+// another host says, to which the source has led by a redirect, is no word of the source.
+func (s *Source) Note(kind registry.Kind, resp *http.Response) {
+	if resp.Request != nil && hostOf(resp.Request.URL) != hostOf(s.Registry.URL()) {
+		return
 	}
-	if left, ok := rateLeft(resp.Header); ok && s.Kind == Upstream {
-		s.Metrics.rateLeft.WithLabelValues(s.Name).Set(float64(left))
-		if left == 0 {
-			s.pause(0)
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		s.Suspect()
+	}
+	if s.Kind != Upstream {
+		return
+	}
+	rate, ok := readRate(resp.Header, s.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if resp.StatusCode == http.StatusTooManyRequests {
+		if s.paused == nil {
+			s.paused = map[registry.Kind]time.Time{}
 		}
+		s.paused[endPoint(kind)] = s.after(max(registry.RetryAfter(resp.Header, s.Now()), rate.resets))
+	}
+	if !ok || kind != registry.KindManifest {
+		return
+	}
+	s.Metrics.rateLeft.WithLabelValues(s.Name).Set(float64(rate.left))
+	if rate.left == 0 {
+		s.spent = s.after(rate.resets)
 	}
 }
 
-// pause keeps requests from the source for a while: it said that it has had enough.
-func (s *Source) pause(d time.Duration) {
+func hostOf(u *url.URL) string {
+	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), cmp.Or(u.Port(), port))
+}
+
+// after is when a pause ends that is to last that long.
+func (s *Source) after(d time.Duration) time.Time {
 	if d <= 0 {
 		d = pauseDefault
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.paused = s.Now().Add(min(d, pauseMost))
-}
-
-// rateLeft reads "ratelimit-remaining: 76;w=21600", as Docker Hub says it.
-func rateLeft(h http.Header) (left int, ok bool) {
-	text, _, _ := strings.Cut(h.Get("Ratelimit-Remaining"), ";")
-	left, err := strconv.Atoi(strings.TrimSpace(text))
-	return left, err == nil && left >= 0
+	return s.Now().Add(d)
 }
 
 func (s *Source) remember(took time.Duration) {
@@ -87,13 +112,18 @@ func (s *Source) Usual() time.Duration {
 
 // State is how a source is doing, for people.
 type State struct {
-	Up     bool          // the circuit breaker is closed
-	Paused time.Duration // how long it asked to be left alone yet; 0: it did not
+	Up      bool          // the circuit breaker is closed
+	Paused  time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
+	Refused bool          // it refuses the credentials that the edge has for it
 }
 
 // State returns how the source is doing now.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{Up: !s.open, Paused: max(0, s.paused.Sub(s.Now()))}
+	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now())), Refused: s.Registry.CredentialsRefused()}
+	for until := range maps.Values(s.paused) {
+		state.Paused = max(state.Paused, until.Sub(s.Now()))
+	}
+	return state
 }

@@ -25,10 +25,9 @@ func (s Step) Under(req registry.Request) registry.Request {
 }
 
 // Skipped reports whether the step's source is known to be down, and another one of
-// the route can be asked: nobody waits for a silence then. A source that asked for
-// a pause is not skipped: it says so at once.
+// the route can be asked: nobody waits for a silence then.
 func (s Step) Skipped(route []Step) bool {
-	return !s.Usable() && s.Limited() == nil && AnyUsable(route)
+	return !s.Usable() && AnyUsable(route)
 }
 
 // AnyUsable reports whether some source may be asked now. If not, the probes tell

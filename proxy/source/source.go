@@ -54,12 +54,13 @@ type Source struct {
 
 	mu      sync.Mutex
 	probing bool
-	turn    int                  // counts how often it began anew
-	open    bool                 // the circuit breaker: the last probe failed
-	paused  time.Time            // no requests until then: an upstream has had enough
-	probed  time.Time            // when the last probe ended
-	ended   chan struct{}        // closed and replaced when a probe has ended
-	took    [takes]time.Duration // until the headers of its last answers
+	turn    int                         // counts how often it began anew
+	open    bool                        // the circuit breaker: the last probe failed
+	paused  map[registry.Kind]time.Time // no requests until then, by end point: an upstream has had enough
+	spent   time.Time                   // no new pulls until then: they would be refused
+	probed  time.Time                   // when the last probe ended
+	ended   chan struct{}               // closed and replaced when a probe has ended
+	took    [takes]time.Duration        // until the headers of its last answers
 	answers int
 }
 
@@ -89,7 +90,7 @@ func (s *Source) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turn++
-	s.probing, s.open, s.paused, s.probed, s.answers = false, false, time.Time{}, time.Time{}, 0
+	s.probing, s.open, s.paused, s.spent, s.probed, s.answers = false, false, nil, time.Time{}, time.Time{}, 0
 	s.Metrics.forget(s.Name)
 }
 
@@ -123,10 +124,10 @@ func (s *Source) Authorize(h http.Header) error {
 // Do asks the source, and returns its answer as it is, or why there was none.
 // deadline bounds the wait for the answer's header, where something else can be done
 // then; 0: as long as ctx allows (Vigil). What an answer says of the source as a whole is
-// noted.
+// noted. A page is no answer, unless its body shows what it is (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
-		if e := s.Limited(); e != nil {
+		if e := s.Limited(req); e != nil {
 			return nil, e
 		}
 	}
@@ -144,9 +145,13 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	begun := s.Now()
 	resp, err := s.Registry.Do(bounded, req, header)
 	s.Metrics.asked(s.Name, resp)
+	s.Metrics.credentials(s)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
+		if said := s.withheld(req.Repo, err); said != nil {
+			return nil, said
+		}
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
@@ -156,11 +161,11 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		return nil, err
 	}
 	s.remember(s.Now().Sub(begun))
-	s.Note(resp)
-	if IsPage(resp) {
+	s.Note(req.Kind, resp)
+	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+		return nil, outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, ErrPage))
 	}
 	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
 	return resp, nil
@@ -176,6 +181,15 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.Metrics.asked(s.Name, resp)
 	return resp, err
 }
+
+// shows reports whether the body of an answer shows what it is: content by its digest,
+// manifests and lists by what stands in them. A server may label them wrongly.
+func shows(req registry.Request) bool {
+	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
+}
+
+// ErrPage is the cause of a don't-know about a source that answered with a page (IsPage).
+var ErrPage = errors.New("it sent a page")
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.

@@ -216,51 +216,6 @@ func TestTheCircuitBreakerIsOpenedByAProbe(t *testing.T) {
 	})
 }
 
-func TestAnUpstreamThatHasHadEnoughIsLeftAlone(t *testing.T) {
-	for name, c := range map[string]struct {
-		status int
-		header http.Header
-		pause  time.Duration
-	}{
-		"429":                         {429, nil, time.Minute},
-		"429 that names a time":       {429, http.Header{"Retry-After": {"90"}}, 90 * time.Second},
-		"429 for a day":               {429, http.Header{"Retry-After": {"86400"}}, time.Hour},
-		"nothing is left":             {200, http.Header{"Ratelimit-Remaining": {"0;w=21600"}}, time.Minute},
-		"something is left":           {200, http.Header{"Ratelimit-Remaining": {"76;w=21600"}}, 0},
-		"what is left is no number":   {200, http.Header{"Ratelimit-Remaining": {"many"}}, 0},
-		"503 that names a time":       {503, http.Header{"Retry-After": {"90"}}, 0},
-		"404":                         {404, nil, 0},
-		"what is left is less than 0": {200, http.Header{"Ratelimit-Remaining": {"-1"}}, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, f *fleet) {
-				f.hub.Note(&http.Response{StatusCode: c.status, Header: c.header})
-				f.mad1.Note(&http.Response{StatusCode: c.status, Header: c.header})
-				if !f.mad1.Usable() || f.mad1.Limited() != nil {
-					t.Error("a peer is left alone")
-				}
-				if c.pause == 0 {
-					if !f.hub.Usable() {
-						t.Error("it is left alone")
-					}
-					return
-				}
-				e := f.hub.Limited()
-				if f.hub.Usable() || e == nil || e.Status != 429 || e.RetryAfter != c.pause || f.hub.State().Paused != c.pause {
-					t.Errorf("%+v", e)
-				}
-				if _, err := f.hub.Do(t.Context(), registry.Request{Method: http.MethodGet, Kind: registry.KindBase}, nil, 0); err == nil || len(f.hubFar.asked) > 0 {
-					t.Errorf("it was asked: %v", err)
-				}
-				time.Sleep(c.pause)
-				if !f.hub.Usable() || f.hub.Limited() != nil {
-					t.Error("it is left alone for too long")
-				}
-			})
-		})
-	}
-}
-
 func TestASourceThatIsDownIsWaitedForByNobodyElse(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fleet) {
 		route := f.route("cache-dockerhub/library/app", "v1")
@@ -268,7 +223,7 @@ func TestASourceThatIsDownIsWaitedForByNobodyElse(t *testing.T) {
 		if !route[0].Skipped(route) || route[1].Skipped(route) {
 			t.Error("the source that is down is waited for, or one that is up is not")
 		}
-		f.hub.Note(&http.Response{StatusCode: 429})
+		f.hub.Note(registry.KindManifest, &http.Response{StatusCode: 429})
 		if route[3].Skipped(route) {
 			t.Error("an upstream that asked for a pause says so at once")
 		}
@@ -314,8 +269,9 @@ func TestAnswersTellHowASourceIs(t *testing.T) {
 		if resp, err := ask(t, f.hub); err != nil || resp.StatusCode != http.StatusTooManyRequests {
 			t.Errorf("%v", err)
 		}
-		if f.hub.Usable() {
-			t.Error("an upstream that has had enough may be asked again")
+		before := len(f.hubFar.asked)
+		if _, err := ask(t, f.hub); !errors.Is(err, &registry.Error{Code: registry.CodeTooManyRequests}) || len(f.hubFar.asked) != before {
+			t.Errorf("an upstream that has had enough is asked again: %v", err)
 		}
 		f.harborFar.answers(http.StatusBadGateway, nil)
 		if _, err := ask(t, f.harbor); err != nil {
@@ -326,7 +282,7 @@ func TestAnswersTellHowASourceIs(t *testing.T) {
 			t.Error("a 502 is not looked into")
 		}
 		f.mad1Far.answers(http.StatusOK, http.Header{"Content-Type": {"text/html; charset=utf-8"}})
-		if _, err := ask(t, f.mad1); err == nil || !outcome.IsDontKnow(err) {
+		if _, err := f.mad1.Do(t.Context(), registry.Request{Method: http.MethodHead, Kind: registry.KindManifest, Repo: "multi-dc-x/app", Tag: "v1"}, http.Header{}, 0); err == nil || !outcome.IsDontKnow(err) {
 			t.Errorf("a page is %v", err)
 		}
 	})

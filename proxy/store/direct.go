@@ -26,6 +26,7 @@ type direct struct {
 	size   int64  // -1: not known
 	offset int64  // of the next byte for the reader
 	limit  int64  // the offset at which a window ends; 0: no window, the stream ends with the blob
+	any    bool   // doubtful bodies are read too: no other source has the blob
 	proof  *proof // the check of a held blob, whose file is the only source; nil: no held blob
 
 	body     io.ReadCloser // nil: no source is sending
@@ -48,21 +49,39 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 // passThrough returns a reader with a direct stream, from the first source that answers.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: s.inOrder(d, sources)}, size: -1, hash: d.Algorithm().Hash()}
-	race := s.race(ctx, stream.rota.sources, 0, -1)
+	for {
+		err := stream.begin()
+		if err == nil {
+			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
+		}
+		if stream.any || !errors.Is(err, errDoubtful) {
+			return nil, err
+		}
+		stream.any = true
+	}
+}
+
+// begin has the stream read from the first source that answers. Its error is the refusals of
+// all, joined.
+func (d *direct) begin() error {
+	race := d.store.race(d.ctx, d.rota.sources, 0, -1)
 	for {
 		at, body, err := race.first()
 		if err != nil {
 			race.end(-1)
-			return nil, err
+			return err
 		}
-		stream.rota.at = at
-		if err = stream.take(body, 0); err == nil {
+		d.rota.at = at
+		if err = d.take(body, 0); err == nil {
 			race.end(at)
-			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
+			return nil
 		}
 		race.refuse(err)
 	}
 }
+
+// errDoubtful ends an attempt at a source whose bytes may well be no blob's.
+var errDoubtful = errors.New("it is doubtful whether the source sends the blob")
 
 // errNoRange ends a window whose source sends the whole blob in place of the range.
 var errNoRange = errors.New("the source ignores ranges")
@@ -93,6 +112,10 @@ func (d *direct) open() error {
 
 // take has the stream read on from a body that a source sends, from an offset on.
 func (d *direct) take(body Body, from int64) error {
+	if body.Doubtful && !d.any {
+		body.Close()
+		return errDoubtful
+	}
 	if d.limit > 0 && body.Offset != from { // a window is there to save the bytes before it
 		body.Close()
 		return errNoRange

@@ -89,7 +89,7 @@ func (s *Service) askHarbor(ctx context.Context, q question) (issued, error) {
 	}
 	a, err := read(resp)
 	if err != nil {
-		s.Harbor.Note(resp)
+		s.Harbor.Note(registry.KindBase, resp)
 		return a, err
 	}
 	var believed time.Duration // how old a check of the database may be

@@ -83,9 +83,11 @@ func newClient(cfg SourceConfig) (*client, error) {
 		}
 		api.Proxy = http.ProxyURL(proxy)
 	}
-	wrap := cfg.Wrap
-	if wrap == nil {
-		wrap = func(rt http.RoundTripper) http.RoundTripper { return rt }
+	wrap := func(pool *http.Transport) http.RoundTripper {
+		if cfg.Wrap == nil {
+			return located{pool}
+		}
+		return cfg.Wrap(located{pool})
 	}
 	own := behindProxy{wrap(api), api.Proxy}
 	s.base = &ownDomain{source: s.url, inner: own}

@@ -88,6 +88,11 @@ var expected = map[string]map[string][3]want{
 	},
 	"upstream 429":              upstreamLimits,
 	"upstream 429, Retry-After": upstreamLimits,
+	"upstream 429 to everything": { // Harbor holds it for unwell then, and says 404: no word of the image
+		"cache-*":    {{nobody, limited}, {harbors, cachesCopy}, {peers, passedOver}},
+		"repl-*":     {{nobody, limited}, {harbors, inOrder}, {peers, inOrder}},
+		"multi-dc-*": withoutUpstream,
+	},
 }
 
 var (
@@ -106,8 +111,8 @@ var (
 		"repl-*":     {{notThere, credentials}, {harbors, inOrder}, {peers, inOrder}},
 		"multi-dc-*": withoutUpstream,
 	}
-	upstreamLimits = map[string][3]want{ // Harbor's cache passes 429 on, though it has the image
-		"cache-*":    {{tooMany, limited}, {theCopy, stale}, {peers, peersCopy}},
+	upstreamLimits = map[string][3]want{ // Harbor's cache passes 429 on for what it does not have
+		"cache-*":    {{tooMany, limited}, {harbors, cachesCopy}, {peers, passedOver}},
 		"repl-*":     {{nobody, limited}, {harbors, inOrder}, {peers, inOrder}}, // Harbor and the peers said no
 		"multi-dc-*": withoutUpstream,
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -13,7 +14,11 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
 )
+
+// errHangs is the cause of a don't-know for whom nobody waits as long as for others.
+var errHangs = errors.New("everybody who could be asked has been silent about this before")
 
 // staleAfter: with a copy in hand, a slower source counts as not healthy.
 const staleAfter = time.Second
@@ -53,16 +58,20 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return h.ask(ctx, q, old)
 	})
 	defer found.Leave()
-	var slow <-chan time.Time
-	if held && !e.Refused { // a slow Harbor is no way around its policy
-		timer := time.NewTimer(staleAfter)
-		defer timer.Stop()
-		slow = timer.C
+	var slow, vain <-chan time.Time
+	switch {
+	case held && !e.Refused: // a slow Harbor is no way around its policy
+		slow = time.After(staleAfter)
+	case !held && source.Hangs(q.Route(h.routes), registry.KindManifest):
+		vain = time.After(h.cfg.Deadline / 2)
 	}
 	select {
 	case <-found.Done:
 	case <-slow:
 		return stale()
+	case <-vain: // what comes yet is for those who come later
+		found.Forsake()
+		return outcome.DontKnow(errHangs)
 	case <-r.http.Context().Done():
 		return r.http.Context().Err()
 	}

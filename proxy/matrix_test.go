@@ -57,6 +57,7 @@ var rows = []row{
 	{name: "upstream 404", upstream: []lab.Fault{{Name: "404", Path: content}}},
 	{name: "upstream 429", upstream: []lab.Fault{{Name: "429", Path: content}}},
 	{name: "upstream 429, Retry-After", upstream: []lab.Fault{{Name: "429", Path: content, RetryAfter: 7}}},
+	{name: "upstream 429 to everything", upstream: []lab.Fault{{Name: "429", Path: "^(GET|HEAD) /v2/"}}},
 	{name: "upstream 500", upstream: []lab.Fault{{Name: "500", Path: content}}},
 	{name: "upstream sends HTML", upstream: []lab.Fault{{Name: "html", Path: content}}},
 }

@@ -44,7 +44,8 @@ var acceptAll = http.Header{"Accept": {"application/vnd.oci.image.index.v1+json"
 
 // proxyManifest answers as Harbor's proxy cache does: a digest that is held asks
 // nobody, everything else asks the upstream by HEAD, and whatever goes wrong
-// there looks as if only the local copy existed.
+// there looks as if only the local copy existed. A limit is passed on for what is not
+// held; but an upstream that limits its root too is held for unwell, and asked nothing.
 func (h *Harbor) proxyManifest(c *call) {
 	local, _ := h.db.find(c.project, c.repo, c.reference)
 	byDigest := strings.Contains(c.reference, ":")
@@ -67,7 +68,7 @@ func (h *Harbor) proxyManifest(c *call) {
 			tag = ""
 		}
 		notFound(c, "resource not found: repo %s, tag %s not found", c.repo, tag)
-	case err == nil && head.StatusCode == http.StatusTooManyRequests:
+	case err == nil && head.StatusCode == http.StatusTooManyRequests && local == nil && !c.rootLimited():
 		coreError(c.w, http.StatusTooManyRequests, "TOO_MANY_REQUEST", "too many requests to upstream registry")
 	case err != nil || head.StatusCode != http.StatusOK:
 		h.localManifest(c)
@@ -80,6 +81,16 @@ func (h *Harbor) proxyManifest(c *call) {
 	default:
 		h.pullManifest(c, byDigest)
 	}
+}
+
+// rootLimited reports whether the upstream wants no requests at all.
+func (c *call) rootLimited() bool {
+	resp, err := c.upstream.Do(c.r.Context(), registry.Request{Method: http.MethodGet, Kind: registry.KindBase}, nil)
+	if err != nil {
+		return true
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusTooManyRequests
 }
 
 // coldHeaders are those of a manifest that Harbor does not hold: the ETag

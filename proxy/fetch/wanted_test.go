@@ -138,7 +138,8 @@ func TestTheDigestAtASource(t *testing.T) {
 		"a policy":                     {trial.Answer{Status: 412}, policy, "", 412, 1},
 		"a no":                         {trial.Answer{Status: 404}, refusal(404, "NOT_FOUND", "x"), "", 404, 1},
 		"a HEAD that it breaks at":     {broken, serve(body), "", 503, 0},
-		"one that does not say":        {serve(body, "Docker-Content-Digest", ""), broken, "", 200, 0},
+		"one that does not say":        {serve(body, "Docker-Content-Digest", ""), serve(body, "Docker-Content-Digest", ""), d, 200, 1},
+		"one that does not say twice":  {serve(body, "Docker-Content-Digest", ""), broken, "", 503, 1},
 		"a status that is the largest": {trial.Answer{Status: 499}, serve(body), d, 200, 1},
 	} {
 		w := newWorld(t)

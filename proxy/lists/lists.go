@@ -19,7 +19,7 @@ import (
 // State keeps lists across restarts, and returns none that was put while the name of the
 // repo's project was another project's.
 type State interface {
-	TagList(repo string) []string // sorted
+	TagList(repo string) []string // sorted; nil: none was put
 	PutTagList(repo string, tags []string)
 	Referrers(repo string, d digest.Digest) []json.RawMessage
 	PutReferrers(repo string, d digest.Digest, all []json.RawMessage)

@@ -169,21 +169,24 @@ var tagCases = map[string]tagCase{
 		want: List[string]{All: []string{"v2"}, Source: "harbor"}, remembers: []string{"v2"}},
 	"a repo that Harbor has not is the peers'": {repo: demo, known: []string{"v7"},
 		say:  func(w *world) { w.mad1.Say(path(demo), list("v2", "v1")); w.drp1.Say(path(demo), list("v3", "v2")) },
-		want: List[string]{All: []string{"v1", "v2", "v3"}, Source: "a peer"}},
+		want: List[string]{All: []string{"v1", "v2", "v3"}, Source: "a peer"}, remembers: []string{"v1", "v2", "v3"}},
 	"one that cannot say may have what is remembered": {repo: demo, known: []string{"v7"},
 		say:  func(w *world) { w.mad1.Say(path(demo), list("v2", "v1")); w.drp1.Say(path(demo), broken) },
-		want: List[string]{All: []string{"v1", "v2", "v7"}, Source: "peer-mad1"}},
+		want: List[string]{All: []string{"v1", "v2", "v7"}, Source: "peer-mad1"}, remembers: []string{"v1", "v2", "v7"}},
 	"nobody has it": {repo: demo, known: []string{"v7"}, say: func(*world) {}, status: 404},
 	"nobody can say, and something is remembered": {repo: demo, known: []string{"v7"},
 		say:  func(w *world) { w.harbor.Say(path(demo), broken); w.others(path(demo), broken) },
 		want: List[string]{All: []string{"v7"}, Stale: true}},
+	"nobody can say, and it had none": {repo: demo, known: []string{},
+		say:  func(w *world) { w.harbor.Say(path(demo), broken); w.others(path(demo), broken) },
+		want: List[string]{All: []string{}, Stale: true}},
 	"nobody can say": {repo: demo, say: func(w *world) { w.harbor.Say(path(demo), broken) }, status: 503},
 	"Harbor's cache cannot know, and the upstream has it": {repo: nginx,
 		say: func(w *world) {
 			w.harbor.Say(path(nginx), notFound("repository cache-hub/nginx not found"))
 			w.hub.Say(path("nginx"), list("v1"))
 		},
-		want: List[string]{All: []string{"v1"}, Source: "upstream-hub"}},
+		want: List[string]{All: []string{"v1"}, Source: "upstream-hub"}, remembers: []string{"v1"}},
 	"the upstream's no by Harbor's mouth is final": {repo: nginx, known: []string{"v7"},
 		say: func(w *world) {
 			w.harbor.Say(path(nginx), notFound("resource not found: nginx"))

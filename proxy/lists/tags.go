@@ -35,7 +35,7 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 	case err == nil:
 		return l.completeTags(ctx, q, route, project, tags, known), nil
 	}
-	return l.tagsElsewhere(ctx, q, route, known, source.Refusal{Step: own, Err: err})
+	return l.tagsElsewhere(ctx, q, route, project, known, source.Refusal{Step: own, Err: err})
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
@@ -58,7 +58,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 
 // tagsElsewhere asks everybody else when the local Harbor does not have the repo or
 // cannot say.
-func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []source.Step, known []string, first source.Refusal) (List[string], error) {
+func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []source.Step, project int64, known []string, first source.Refusal) (List[string], error) {
 	if source.Final(q.Namespace, first.Err) {
 		return List[string]{}, first.Err
 	}
@@ -69,8 +69,7 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 		}
 	}
 	answers := askAll(route, others, l.tagsOf(ctx, q, known))
-	var all []string
-	refusals, found := []source.Refusal{first}, ""
+	all, refusals, found := []string{}, []source.Refusal{first}, ""
 	for range others {
 		a := <-answers
 		if a.err != nil {
@@ -85,14 +84,14 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 	}
 	switch {
 	case found != "":
-		return List[string]{All: all, Source: found}, nil
-	case outcome.IsFirmNo(no) || len(known) == 0:
+		return l.keepTags(q.Request.Repo, project, all, found), nil
+	case outcome.IsFirmNo(no) || known == nil:
 		return List[string]{}, no
 	}
 	return List[string]{All: all, Stale: true}, nil
 }
 
-// keepTags remembers a project's list that is known to be whole.
+// keepTags remembers a project's list that is as whole as anybody knows.
 func (l *Lists) keepTags(repo string, project int64, tags []string, from string) List[string] {
 	if len(tags) <= maxKnown && l.isStill(project, repo) {
 		l.State.PutTagList(repo, tags)

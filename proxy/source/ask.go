@@ -3,10 +3,12 @@ package source
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/registry"
 )
 
 // Question is what sources are asked for, as far as the order of asking depends on it.
@@ -94,15 +96,19 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 	return none, Verdict(all)
 }
 
-// hedgeAfter is how long the sources that were asked last have for themselves.
+// hedgeAfter is how long the sources that were asked last have for themselves. Who is known to
+// be silent about the repo has little.
 // Peers are asked beside a source as soon as it takes longer than it usually does,
 // unless they might show an older tag. Upstreams count their requests, and get no
 // hedges; nor do peers for a cache, whose own Harbors would each ask the upstream
 // in turn.
 func (q Question) hedgeAfter(stages [][]Step, started int) time.Duration {
-	kind := q.Namespace.Kind
+	kind, last := q.Namespace.Kind, stages[started-1]
+	if !slices.ContainsFunc(last, func(s Step) bool { silent, _ := s.silence(registry.KindManifest, s.Repo); return !silent }) {
+		return q.Deadline / shorter
+	}
 	if started < len(stages) && stages[started][0].Kind == Peer && (kind == namespace.Repl || kind == namespace.MultiDC && !q.Tag) {
-		return min(q.Deadline, max(hedgeLeast, 2*stages[started-1][0].Usual()))
+		return min(q.Deadline, max(hedgeLeast, 2*last[0].Usual()))
 	}
 	return q.Deadline
 }

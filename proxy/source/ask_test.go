@@ -181,11 +181,12 @@ func TestWhatASourcesErrorMeans(t *testing.T) {
 		unsaid = "a no that was not said"
 	)
 	f := newFleet(t, t.Context())
-	for _, c := range []struct {
+	type said struct {
 		status                                           int
 		code, message                                    string
 		cacheHarbor, harbor, peerOfCache, peer, upstream string
-	}{
+	}
+	rows := []said{
 		{404, "MANIFEST_UNKNOWN", "", no, no, no, no, no},
 		{404, "NOT_FOUND", "artifact cache-dockerhub/library/app:v1 not found", unsure, no, no, no, no},
 		{404, "NOT_FOUND", "repository cache-dockerhub/library/app not found", unsure, no, no, no, no},
@@ -202,7 +203,15 @@ func TestWhatASourcesErrorMeans(t *testing.T) {
 		{429, "TOOMANYREQUESTS", "", many, many, many, many, many},
 		{500, "UNKNOWN", "", unsure, unsure, unsure, unsure, unsure},
 		{503, "", "", unsure, unsure, unsure, unsure, unsure},
-	} {
+		{410, "MANIFEST_UNKNOWN", "", no, no, no, no, no},
+		{410, "", "the registry has moved", unsure, unsure, unsure, unsure, unsure},
+	}
+	for status := 400; status < 600; status++ { // and every other says nothing, with a registry's words or without
+		if !slices.Contains([]int{401, 403, 404, 410, 412, 429}, status) {
+			rows = append(rows, said{status, "", "", unsure, unsure, unsure, unsure, unsure}, said{status, "MANIFEST_UNKNOWN", "manifest unknown", unsure, unsure, unsure, unsure, unsure})
+		}
+	}
+	for _, c := range rows {
 		cache, replicating := f.routes.Namespaces.Of("cache-dockerhub"), f.routes.Namespaces.Of("multi-dc-demo")
 		for _, at := range []struct {
 			of   *source.Source

@@ -13,12 +13,13 @@ import (
 )
 
 // Meaning is what the edge knows by a source's error: a no (404), a refusal by
-// Harbor's policy (412), too many requests (429), or don't-know (503).
+// Harbor's policy (412), too many requests (429), or don't-know (503), which is what every
+// status means that is not named here.
 func (s Step) Meaning(e *registry.Error) *registry.Error {
 	switch {
 	case errors.Is(e, outcome.ErrRefused):
 		return e // a token service's no, whose meaning is known
-	case e.Status == http.StatusNotFound && s.knows(e):
+	case (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && s.knows(e):
 		return unknownOf(e)
 	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.Kind != Upstream:
 		return e // Harbor's policy: passed on, in its own words

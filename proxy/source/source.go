@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/outcome"
@@ -49,6 +50,7 @@ type Config struct {
 // Safe for concurrent use.
 type Source struct {
 	Config
+	silent *lru.Cache[line, silence]
 	ctx    context.Context // of the probes
 	cancel context.CancelFunc
 
@@ -73,6 +75,7 @@ func New(ctx context.Context, cfg Config) *Source {
 		cfg.Metrics = NewMetrics(nil)
 	}
 	s := &Source{Config: cfg, ended: make(chan struct{})}
+	s.silent, _ = lru.New[line, silence](maxSilent) // the size is positive: no error
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
 }
@@ -91,6 +94,7 @@ func (s *Source) forget() {
 	defer s.mu.Unlock()
 	s.turn++
 	s.probing, s.open, s.paused, s.spent, s.probed, s.answers = false, false, nil, time.Time{}, time.Time{}, 0
+	s.silent.Purge()
 	s.Metrics.forget(s.Name)
 }
 
@@ -122,9 +126,10 @@ func (s *Source) Authorize(h http.Header) error {
 }
 
 // Do asks the source, and returns its answer as it is, or why there was none.
-// deadline bounds the wait for the answer's header, where something else can be done
-// then; 0: as long as ctx allows (Vigil). What an answer says of the source as a whole is
-// noted. A page is no answer, unless its body shows what it is (IsPage).
+// deadline bounds the wait for the answer's header, where something else can be done then;
+// it is shorter where the source is known to be silent about that; 0: as long as ctx allows
+// (Vigil). What an answer, or that there was none, says of the source is noted. A page is no
+// answer, unless its body shows what it is (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(req); e != nil {
@@ -139,7 +144,10 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
 	if deadline > 0 {
-		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%s did not answer for %v", s.Name, deadline)) })
+		if silent, _ := s.silence(req.Kind, req.Repo); silent {
+			deadline /= shorter
+		}
+		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%w: %s did not answer for %v", context.DeadlineExceeded, s.Name, deadline)) })
 		defer timer.Stop()
 	}
 	begun := s.Now()
@@ -152,6 +160,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		if said := s.withheld(req.Repo, err); said != nil {
 			return nil, said
 		}
+		s.hear(req, nil, errors.Join(err, cause))
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
@@ -162,6 +171,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	}
 	s.remember(s.Now().Sub(begun))
 	s.Note(req.Kind, resp)
+	s.hear(req, resp, nil)
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)

@@ -13,7 +13,16 @@ import (
 )
 
 // ErrSilent is of a source that was given up: it did not answer, nor a probe.
-var ErrSilent = errors.New("it is silent")
+var ErrSilent error = silent{}
+
+// silent is an error of who was waited for in vain.
+type silent struct{}
+
+// Error implements error.
+func (silent) Error() string { return "it is silent" }
+
+// Timeout tells that it is one.
+func (silent) Timeout() bool { return true }
 
 var errUpstreamSilent = fmt.Errorf("%w: so is the upstream that it asks", ErrSilent)
 

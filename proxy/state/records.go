@@ -41,12 +41,15 @@ func (s *DB) DropTag(repo, reference string) {
 	}
 }
 
-// TagList returns the tags that a repo was last seen to have, sorted.
+// TagList returns the tags that a repo was last seen to have, sorted; nil: it was not seen.
 func (s *DB) TagList(repo string) []string {
 	if s == nil {
 		return nil
 	}
-	r, _ := s.getOf(repo, listBucket, key(repo, ""))
+	r, ok := s.getOf(repo, listBucket, key(repo, ""))
+	if ok && r.Tags == nil {
+		return []string{} // it had none
+	}
 	return r.Tags
 }
 

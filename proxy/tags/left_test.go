@@ -10,6 +10,40 @@ import (
 	"example.org/breakwater/proxy/tags"
 )
 
+// Who has waited in vain is in nobody's way: the next begins another revalidation, and what the
+// first one finds in the end is taken over.
+func TestARevalidationThatIsForsaken(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
+		takes := time.Minute / 2
+		ask := func(ctx context.Context, _ tags.Entry) (tags.Found, error) {
+			time.Sleep(takes)
+			return tags.Found{Entry: tags.Entry{Digest: v1}}, nil
+		}
+		of := tags.Question{Key: tags.Key{Repo: "cache-x/app", Reference: "v1"}}
+		first, _ := c.Revalidate(of, tags.Entry{}, freshness, ask)
+		waits, joined := c.Revalidate(of, tags.Entry{}, freshness, ask)
+		if !joined {
+			t.Fatal("it is not joined")
+		}
+		first.Forsake()
+		first.Leave()
+		takes = time.Second
+		second, joined := c.Revalidate(of, tags.Entry{}, freshness, ask)
+		if joined {
+			t.Fatal("it is joined")
+		}
+		<-second.Done
+		second.Leave()
+		if e, known, _ := c.Get(of.Key, freshness); !known || e.Digest != v1 {
+			t.Errorf("%+v", e)
+		}
+		<-waits.Done
+		if waits.Leave(); waits.Err != nil || waits.Entry.Digest != v1 {
+			t.Errorf("who still waits gets %v, %v", waits.Entry, waits.Err)
+		}
+	})
+}
+
 // A revalidation that nobody waits for goes on for the next who asks; but who comes and goes
 // again, however often, keeps no more than so many of them busy.
 func TestRevalidationsThatNobodyWaitsForAreBounded(t *testing.T) {

@@ -28,6 +28,7 @@ type Revalidation struct {
 	Err error
 
 	begun   time.Time
+	of      Question
 	project int64 // the id of the repo's project then
 	done    chan struct{}
 	cache   *Cache
@@ -88,7 +89,7 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 	}
 	old, _ := c.recall(q.Key)
 	done := make(chan struct{})
-	r = &Revalidation{Done: done, begun: c.now(), project: project, done: done, cache: c, waiting: 1}
+	r = &Revalidation{Done: done, begun: c.now(), of: q, project: project, done: done, cache: c, waiting: 1}
 	newer := old.Checked.After(seen.Checked) && c.fresh(q.Key, old, freshness)
 	if r.Err = c.negative(q); newer || r.Err != nil {
 		r.Entry = old
@@ -99,9 +100,7 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 	ctx, cancel := context.WithTimeout(c.ctx, deadline)
 	r.cancel = func() {
 		cancel()
-		if c.revalidations[q] == r { // who comes now begins another one
-			delete(c.revalidations, q)
-		}
+		r.part()
 	}
 	go func() {
 		defer cancel()
@@ -130,6 +129,21 @@ func (r *Revalidation) Leave() {
 	c.left++
 }
 
+// Forsake is for who waits no longer because nobody may ever answer: whoever comes now begins
+// another revalidation. What this one finds is taken over all the same.
+func (r *Revalidation) Forsake() {
+	r.cache.mu.Lock()
+	defer r.cache.mu.Unlock()
+	r.part()
+}
+
+// part has the revalidation be joined no longer; Cache.mu is held.
+func (r *Revalidation) part() {
+	if r.cache.revalidations[r.of] == r {
+		delete(r.cache.revalidations, r.of)
+	}
+}
+
 // unleave notes that somebody waits for it again, or that it has ended; Cache.mu is held.
 func (r *Revalidation) unleave() {
 	if r.left {
@@ -145,9 +159,7 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	defer close(r.done)
 	r.unleave()
 	r.cancel = nil
-	if c.revalidations[q] == r {
-		delete(c.revalidations, q)
-	}
+	r.part()
 	newest, _ := c.entries.Get(q.Key)
 	written, _ := c.writes.Get(q.Repo)
 	switch {

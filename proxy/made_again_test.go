@@ -107,6 +107,7 @@ func persistent(t *testing.T, path string, also func(*access.Config, *proxy.Conf
 // not by an edge that is started again then.
 func TestAProjectThatWasMadeAgainServesNothingOfTheOldOne(t *testing.T) {
 	t.Parallel()
+	probe := lab.Fault{Name: "502", Path: "^GET /v2/$"} // else a Harbor that hangs is waited for
 	for _, fault := range []lab.Fault{{}, {Name: "hang", Path: "/v2/multi-dc-demo/"}, {Name: "500", Path: "/v2/multi-dc-demo/"}, {Name: "down"}} {
 		t.Run("Harbor "+fault.Name, func(t *testing.T) {
 			s, dir := newSite(t), t.TempDir()
@@ -126,7 +127,7 @@ func TestAProjectThatWasMadeAgainServesNothingOfTheOldOne(t *testing.T) {
 				eves = s.as(t, eve, "multi-dc-demo/app")
 				s.do(t, http.MethodGet, "/v2/multi-dc-demo/other/manifests/x", s.as(t, eve, "multi-dc-demo/other"))
 				if fault.Name != "" {
-					if err := s.harbor.SetFaults(fault); err != nil {
+					if err := s.harbor.SetFaults(fault, probe); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -89,7 +89,7 @@ func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
 		req.ContentLength = c.Size
 	}
 	req.SetBasicAuth(s.made.Username, s.made.Password)
-	resp, err := s.passing.RoundTrip(req)
+	resp, err := s.base.RoundTrip(req)
 	if err != nil {
 		return nil, s.unavailable(err)
 	}

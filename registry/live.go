@@ -71,7 +71,7 @@ func (s *Source) URL() *url.URL {
 // Transport is the connection pool to the source, without authentication: for
 // passing a client's request on with the client's own credentials. It is that of the
 // configuration at the time.
-func (s *Source) Transport() http.RoundTripper { return s.client.Load().passing }
+func (s *Source) Transport() http.RoundTripper { return s.client.Load().base }
 
 // Single makes a connection for each request, and closes it: what comes of its handshake is
 // how things are now. As Transport, it has no authentication.

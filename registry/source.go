@@ -42,7 +42,6 @@ type client struct {
 	login   *login
 	base    http.RoundTripper
 	pools   []*http.Transport
-	passing http.RoundTripper
 	single  http.RoundTripper
 	outside http.RoundTripper // for redirects
 	inside  http.RoundTripper // for those that come from a private address
@@ -53,11 +52,11 @@ type client struct {
 
 const (
 	dialDeadline   = 3 * time.Second
-	headerDeadline = 30 * time.Second
-	uploadDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it
+	headerDeadline = 15 * time.Minute // as Harbor's own front: a storage may copy a large blob before it says that it has it, a project's lock may be waited for. Who reads knows sooner whom to wait for
 	idlePerHost    = 64
 	pingAfter      = 3 * time.Second // that nothing came on an HTTP/2 connection
 	pingDeadline   = 2 * time.Second
+	lostAfter      = 30 * time.Second // that nobody acknowledged what was sent on a connection
 
 	retryUnavailable = 5 * time.Second
 )
@@ -90,34 +89,46 @@ func newClient(cfg SourceConfig) (*client, error) {
 		}
 		return cfg.Wrap(located{pool})
 	}
-	s.base = &ownDomain{source: s.url, inner: wrap(api)}
-	uploads := api.Clone()
-	uploads.ResponseHeaderTimeout = uploadDeadline
-	s.passing = &byEndPoint{s.base, &ownDomain{source: s.url, inner: wrap(uploads)}}
+	own := behindProxy{wrap(api), api.Proxy}
+	s.base = &ownDomain{source: s.url, inner: own}
 	single := api.Clone()
 	single.DisableKeepAlives = true
-	s.single = &ownDomain{source: s.url, inner: wrap(single)}
+	s.single = &ownDomain{source: s.url, inner: behindProxy{wrap(single), api.Proxy}}
 	outside, inside := api.Clone(), api.Clone()
 	if !cfg.Trusted {
 		s.keep(outside, false)
 		s.keep(inside, true)
 	}
-	s.outside, s.inside, s.proxyOf = wrap(outside), wrap(inside), api.Proxy
-	s.pools = []*http.Transport{api, uploads, outside, inside}
-	s.login.home, s.login.named, s.login.outside, s.login.inside = s.base, wrap(api), s.outside, s.inside
+	s.outside, s.inside, s.proxyOf = behindProxy{wrap(outside), api.Proxy}, behindProxy{wrap(inside), api.Proxy}, api.Proxy
+	s.pools = []*http.Transport{api, outside, inside}
+	s.login.home, s.login.named, s.login.outside, s.login.inside = s.base, own, s.outside, s.inside
 	return s, nil
 }
 
-// dialer tries a host's addresses, each family beside the other. control may refuse one. A
-// connection to an address that is gone, as when DNS has moved, is closed after half a minute.
+// dialer tries a host's addresses, each family beside the other. control may refuse one. Its
+// connections end when the other side is gone without a word, whether an answer is waited for,
+// a request is on its way, or nothing: a slow answer may take minutes, and a host that is there
+// says so all the time.
 func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
-	alive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
-	return &net.Dialer{Timeout: dialDeadline, KeepAliveConfig: alive, Control: control}
+	return &net.Dialer{
+		Timeout:         dialDeadline,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: lostAfter / 2, Interval: lostAfter / 6, Count: 3},
+		Control: func(network, address string, c syscall.RawConn) error {
+			if control != nil {
+				if err := control(network, address, c); err != nil {
+					return err
+				}
+			}
+			boundUnacknowledged(c)
+			return nil
+		},
+	}
 }
 
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = dialer(nil).DialContext
+	t.OnProxyConnectResponse = refusedByProxy
 	t.ResponseHeaderTimeout = headerDeadline
 	t.MaxIdleConnsPerHost = idlePerHost
 	t.DisableCompression = true
@@ -125,17 +136,6 @@ func newTransport() *http.Transport {
 	// its state, looks idle: HTTP/2 would put every request on it until the kernel gives up.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingDeadline}
 	return t
-}
-
-// byEndPoint waits longer for the answers to what is sent into an upload session.
-type byEndPoint struct{ others, uploads http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b *byEndPoint) RoundTrip(req *http.Request) (*http.Response, error) {
-	if (req.Method == http.MethodPut || req.Method == http.MethodPatch) && strings.Contains(req.URL.Path, "/blobs/uploads/") {
-		return b.uploads.RoundTrip(req)
-	}
-	return b.others.RoundTrip(req)
 }
 
 // do is Source.Do.

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"example.org/breakwater/internal/trial"
 )
@@ -150,45 +149,6 @@ func TestSourceThatIsDownIsUnavailable(t *testing.T) {
 	_, err := newSource(t, SourceConfig{URL: srv.URL}).Do(context.Background(), blobRequest(), nil)
 	if !errors.Is(err, &Error{Code: CodeUnavailable}) {
 		t.Error(err)
-	}
-}
-
-// Nobody waits long for the header of an answer, but who ends an upload: a storage
-// may take minutes to put a large blob where it belongs.
-func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
-	arrived, silent := make(chan bool), make(chan bool)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
-			close(arrived)
-			<-silent
-			w.WriteHeader(http.StatusCreated)
-			return
-		}
-		<-r.Context().Done()
-	}))
-	defer srv.Close()
-	s := newSource(t, SourceConfig{URL: srv.URL})
-	s.client.Load().pools[0].ResponseHeaderTimeout = 10 * time.Millisecond
-	ask := func(method, path string) (int, error) {
-		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := s.Transport().RoundTrip(req)
-		if err != nil {
-			return 0, err
-		}
-		return resp.StatusCode, resp.Body.Close()
-	}
-	go func() {
-		<-arrived
-		if status, err := ask(http.MethodGet, "/v2/p/a/manifests/v1"); err == nil {
-			t.Errorf("a silent read: %d", status)
-		}
-		close(silent)
-	}()
-	if status, err := ask(http.MethodPut, "/v2/p/a/blobs/uploads/session?digest=d"); status != http.StatusCreated {
-		t.Errorf("%d %v", status, err)
 	}
 }
 

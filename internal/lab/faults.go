@@ -36,6 +36,7 @@ var doorFaults = []string{"down", "hang", "slow", "cut", "wrong-digest", "trunca
 type faultSet struct {
 	mu     sync.Mutex
 	active []*Fault
+	ended  chan struct{} // closed when the active ones are others; nil: nobody has waited for it
 }
 
 func (s *faultSet) set(faults []Fault) error {
@@ -55,6 +56,10 @@ func (s *faultSet) set(faults []Fault) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = active
+	if s.ended != nil {
+		close(s.ended)
+		s.ended = nil
+	}
 	return nil
 }
 
@@ -107,6 +112,10 @@ func (f *Fault) status() (int, bool) {
 func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 	s.mu.Lock()
 	var struck []Fault
+	if s.ended == nil {
+		s.ended = make(chan struct{})
+	}
+	ended := s.ended
 	for _, f := range s.active {
 		if !slices.Contains(componentFaults, f.Name) && f.strikes(r) {
 			struck = append(struck, *f)
@@ -126,7 +135,11 @@ func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, handler http.Ha
 			reset(w)
 			return
 		case "hang":
-			<-r.Context().Done()
+			select {
+			case <-r.Context().Done():
+			case <-ended:
+				reset(w)
+			}
 			return
 		case "html":
 			w.Header().Set("Content-Type", "text/html")

@@ -19,7 +19,8 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
-	Never  bool // it hangs, until who asks is gone
+	Never  bool            // it hangs, until who asks is gone
+	After  <-chan struct{} // it answers when this is closed; nil: at once
 }
 
 // Registry says what a test has it say, and remembers what it was asked. It says 404
@@ -36,7 +37,10 @@ type Registry struct {
 func NewRegistry(t testing.TB) *Registry {
 	r := &Registry{says: map[string]Answer{}}
 	r.Server = httptest.NewServer(r)
-	t.Cleanup(r.Close)
+	t.Cleanup(func() {
+		r.CloseClientConnections() // what hangs would be waited for
+		r.Close()
+	})
 	return r
 }
 
@@ -83,6 +87,13 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if a.Never {
 		<-req.Context().Done()
 		return
+	}
+	if a.After != nil {
+		select {
+		case <-a.After:
+		case <-req.Context().Done():
+			return
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	maps.Copy(w.Header(), a.Header)

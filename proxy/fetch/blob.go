@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
@@ -129,8 +130,15 @@ func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, er
 	}
 	req := own.Under(q.Request)
 	req.Method = http.MethodHead
-	resp, err := own.Do(ctx, req, own.Header(q.Authorization), f.Deadline)
-	if err != nil {
+	ask := own.Do // then the fill asks all
+	if alone {
+		ask = own.Await
+	}
+	resp, err := ask(ctx, req, own.Header(q.Authorization), f.Deadline)
+	switch {
+	case errors.Is(err, source.ErrSilent):
+		return 0, false, err
+	case err != nil:
 		return 0, false, ctx.Err()
 	}
 	resp.Body.Close()

@@ -57,7 +57,7 @@ func (t *transfer) decide(s source.Step, body store.Body) reading {
 
 // read is a body whose bytes are said to be encoded. Unless its length settles how they are
 // meant it is doubtful, and the other reading is tried where this one is wrong.
-func (t *transfer) read(s source.Step, others bool, as reading, body store.Body) store.Body {
+func (t *transfer) read(s source.Step, as reading, body store.Body) store.Body {
 	other := asItIs
 	if t.readingOf(s, as) == asItIs {
 		if other = decoded; body.Size >= 0 && body.Size == t.size() {
@@ -76,7 +76,7 @@ func (t *transfer) read(s source.Step, others bool, as reading, body store.Body)
 	}
 	body.Doubtful = true
 	if as == asItSeems {
-		otherwise := t.sourceOf(s, others, other)
+		otherwise := t.sourceOf(s, other)
 		body.Otherwise = &otherwise
 	}
 	return body

@@ -25,55 +25,50 @@ func (f *Fetcher) believes(s source.Step, req registry.Request) bool {
 // proveMember asks whether the repo holds the blob that is already in the store, at
 // the price of one byte.
 func (f *Fetcher) proveMember(ctx context.Context, q Question) error {
-	var all []source.Refusal
-	stages, _ := source.Stages(f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes)), true)
-	for _, stage := range stages {
-		for _, s := range stage {
-			err := f.proveAt(ctx, q, s)
-			if err == nil {
-				f.Access.Join(q.Request.Repo, q.Request.Digest)
-				return nil
-			}
-			if errors.Is(err, errUnproven) || source.Final(q.Namespace, err) || ctx.Err() != nil {
-				return err
-			}
-			all = append(all, source.Refusal{Step: s, Err: err})
-		}
+	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
+	proven, err := source.Ask(ctx, source.Question{Namespace: q.Namespace, Route: route, Deadline: f.Deadline}, func(ctx context.Context, s source.Step) (bool, bool, error) {
+		proven, err := f.proveAt(ctx, q, s)
+		return proven, false, err
+	})
+	switch {
+	case err != nil:
+		return err
+	case !proven:
+		return errUnproven
 	}
-	return source.Verdict(all)
+	f.Access.Join(q.Request.Repo, q.Request.Digest)
+	return nil
 }
 
-// proveAt asks one source. A HEAD at Harbor is passed to nobody behind it: it is 404
+// proveAt asks one source. proven is false where it says that it has the blob, and its word
+// is no proof. A HEAD at Harbor is passed to nobody behind it: it is 404
 // for what a proxy cache does not hold itself.
-func (f *Fetcher) proveAt(ctx context.Context, q Question, s source.Step) error {
+func (f *Fetcher) proveAt(ctx context.Context, q Question, s source.Step) (proven bool, err error) {
 	req, header := s.Under(q.Request), s.Header(q.Authorization)
 	for _, method := range []string{http.MethodHead, http.MethodGet} { // a refused HEAD does not say why
 		req.Method = method
 		if method == http.MethodGet {
 			header.Set("Range", "bytes=0-0")
 		}
-		resp, err := s.Do(ctx, req, header, f.Deadline)
+		resp, err := s.Do(ctx, req, header, 0)
 		if err == nil && source.IsPage(resp) { // nothing of its body is looked at here
 			resp.Body.Close()
 			err = outcome.DontKnow(source.ErrPage)
 		}
 		if errors.Is(err, source.ErrPage) && s.Kind == source.Upstream && q.Request.Method == http.MethodGet { // it may be a blob that it calls so
-			return errUnproven
+			return false, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			resp.Body.Close()
-			if f.believes(s, q.Request) || method == http.MethodHead && s.Kind == source.Harbor {
-				return nil
-			}
-			return errUnproven
+			return f.believes(s, q.Request) || method == http.MethodHead && s.Kind == source.Harbor, nil
 		}
 		if method == http.MethodGet {
-			return s.Meaning(registry.ReadError(resp))
+			return false, s.Meaning(registry.ReadError(resp))
 		}
 		resp.Body.Close()
 	}
-	return nil
+	return false, nil
 }

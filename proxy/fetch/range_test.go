@@ -201,8 +201,8 @@ func TestTheRestComesFromTheNext(t *testing.T) {
 	}
 }
 
-// A source that does not answer is left where there is another one to ask, and is waited for
-// where there is none.
+// Beside a source that does not answer another one is asked; where there is none it is waited
+// for.
 func TestASourceThatHangs(t *testing.T) {
 	w := newWorld(t)
 	w.Deadline = 50 * time.Millisecond

@@ -1,14 +1,15 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
@@ -22,6 +23,7 @@ type transfer struct {
 	f     *Fetcher
 	q     Question
 	owner string // the project on whose behalf it began
+	vigil *source.Vigil
 
 	mu       sync.Mutex
 	from     string // the source that answered last
@@ -32,20 +34,20 @@ type transfer struct {
 // transfer returns a transfer of the blob, and the sources of the request's route as
 // those of a fill.
 func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
-	t := &transfer{f: f, q: q, owner: f.owner(q), reads: map[string]reading{}}
+	t := &transfer{f: f, q: q, owner: f.owner(q), vigil: source.NewVigil(f.Deadline), reads: map[string]reading{}}
 	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
 	var sources []store.Source
 	stages, _ := source.Stages(route, true)
 	for _, stage := range stages {
 		for _, s := range stage {
-			sources = append(sources, t.sourceOf(s, len(route) > 1, asItSeems))
+			sources = append(sources, t.sourceOf(s, asItSeems))
 		}
 	}
 	return t, sources
 }
 
 // sourceOf is a source of the route, as a fill asks it.
-func (t *transfer) sourceOf(s source.Step, others bool, as reading) store.Source {
+func (t *transfer) sourceOf(s source.Step, as reading) store.Source {
 	return store.Source{
 		Name: s.Name, Owner: t.owner,
 		Verified: func() {
@@ -53,14 +55,16 @@ func (t *transfer) sourceOf(s source.Step, others bool, as reading) store.Source
 				t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)
 			}
 		},
+		Hedge: t.f.Deadline,
 		Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
-			return t.open(ctx, s, others, as, offset, length)
+			return t.open(ctx, s, as, offset, length)
 		},
 	}
 }
 
 // open asks one source for the blob from an offset on. length is -1 for all that follows.
-func (t *transfer) open(ctx context.Context, s source.Step, others bool, as reading, offset, length int64) (store.Body, error) {
+// It returns when the body has begun to come.
+func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, length int64) (store.Body, error) {
 	if err := t.decided(); err != nil {
 		return store.Body{}, err
 	}
@@ -73,18 +77,19 @@ func (t *transfer) open(ctx context.Context, s source.Step, others bool, as read
 	case offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	deadline := time.Duration(0)
-	if others {
-		deadline = t.f.Deadline
-	}
-	resp, err := s.Do(inTrace(ctx, t.q.Span), req, header, deadline)
+	asking, answered := t.vigil.Over(inTrace(ctx, t.q.Span), s)
+	resp, err := s.Do(asking, req, header, 0)
 	body, err := openBody(resp, err)
+	if err == nil {
+		body.ReadCloser, err = begun(asking, body.ReadCloser)
+	}
+	answered(err)
 	if err == nil && registry.Encoded(resp.Header) {
 		if as == asItSeems && t.decide(s, body) == decoded && header.Get("Range") != "" {
 			body.Close()
-			return t.open(ctx, s, others, as, 0, -1)
+			return t.open(ctx, s, as, 0, -1)
 		}
-		body = t.read(s, others, as, body)
+		body = t.read(s, as, body)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,6 +161,27 @@ func openBody(resp *http.Response, err error) (store.Body, error) {
 		return store.Body{}, registry.ReadError(resp)
 	}
 	return body, nil
+}
+
+// begun returns the body when its first bytes have come: some send a header before they have
+// anything to send. An end is no error here.
+func begun(ctx context.Context, body io.ReadCloser) (io.ReadCloser, error) {
+	first := make([]byte, 512)
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = body.Read(first)
+	}
+	if err != nil && !errors.Is(err, io.EOF) && n == 0 {
+		body.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, outcome.DontKnow(err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first[:n]), body), body}, nil
 }
 
 // contentRange reads "bytes first-last/size" (RFC 9110, section 14.4). size is -1

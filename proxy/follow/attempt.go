@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/carry"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
@@ -333,18 +333,14 @@ func refused(resp *http.Response) error {
 	return fmt.Errorf("the answer of Harbor is %d: %s", status, e.Message)
 }
 
-// call asks Harbor with the edge's own credentials. Its answer to what carries no content
-// is waited for as long as a source's.
+// call asks Harbor with the edge's own credentials. Nobody waits for it: a Harbor that is
+// slow is waited for as by who reads.
 func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, error) {
-	bounded, cancel := context.WithCancel(ctx)
-	if c.Body == nil {
-		timer := time.AfterFunc(callDeadline, cancel)
-		defer timer.Stop()
-	}
+	asking, answered := source.NewVigil(callDeadline).Over(ctx, source.Step{Source: f.cfg.Harbor})
 	begun := f.cfg.Now()
-	resp, err := f.cfg.Harbor.Registry.Call(bounded, c)
+	resp, err := f.cfg.Harbor.Registry.Call(asking, c)
+	answered(err)
 	if err != nil {
-		cancel()
 		if ctx.Err() == nil {
 			f.cfg.Harbor.Suspect()
 		}
@@ -354,7 +350,6 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && (took < prompt || !known && took < time.Second) {
 		f.ahead.Store(int64(at.Add(time.Second).Sub(begun))) // it has whole seconds
 	}
-	resp.Body = &body{resp.Body, cancel}
 	return resp, nil
 }
 
@@ -368,18 +363,6 @@ func (f *Follower) Here(harbors time.Time) time.Time {
 }
 
 const (
-	callDeadline = 15 * time.Second
+	callDeadline = 15 * time.Second       // then it is looked whether Harbor lives
 	prompt       = 100 * time.Millisecond // of an answer that tells what Harbor's clock says now
 )
-
-// body ends its request when it is closed.
-type body struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-// Close implements io.Closer.
-func (b *body) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
-}

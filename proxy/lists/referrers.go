@@ -30,11 +30,15 @@ type Index struct {
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
 	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
 	project := l.project(repo)
+	var known []json.RawMessage
+	if l.isStill(project, repo) {
+		known = l.State.Referrers(repo, d)
+	}
 	var all []json.RawMessage
 	var refusals []source.Refusal
 	found := ""
 	ask := func(steps []source.Step) {
-		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s) })
+		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s, len(known) > 0) })
 		for range steps {
 			a := <-answers
 			if a.err != nil {
@@ -54,9 +58,8 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
 	}
-	var known []json.RawMessage
-	if l.isStill(project, repo) {
-		known = l.State.Referrers(repo, d)
+	if !l.isStill(project, repo) {
+		known = nil
 	}
 	no := error(nil)
 	if len(refusals) > 0 {
@@ -108,18 +111,18 @@ func (Index) last() string { return "" }
 
 // referrersOf asks one source for its API's answer, and for the tag that registries
 // without the API are given (OCI distribution specification, "Referrers Tag Schema").
-func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step) ([]json.RawMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-	defer cancel()
+func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, step source.Step, remembered bool) (all []json.RawMessage, err error) {
+	ctx, s, ended := l.ask(ctx, step, remembered)
+	defer func() { ended(err) }()
 	header := s.Header(q.Authorization)
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.Repo, Digest: q.Request.Digest}
 	var manifests []json.RawMessage
 	begun := false
-	err := readPages(ctx, l, s, req, header, func(page Index) bool {
+	err = readPages(ctx, l, s, req, header, func(page Index) bool {
 		manifests, begun = append(manifests, page.Manifests...), true
 		return true
 	})
-	if err != nil && (begun || !lacksAPI(s, err)) {
+	if err != nil && (begun || !lacksAPI(step, err)) {
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: fallbackTag(q.Request.Digest)}

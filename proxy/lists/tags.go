@@ -26,7 +26,7 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 	if project != 0 {
 		known = l.State.TagList(repo)
 	}
-	tags, err := askOne(route, own, l.tagsOf(ctx, q))
+	tags, err := askOne(route, own, l.tagsOf(ctx, q, known))
 	switch {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
@@ -45,7 +45,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream, err := l.tagsOf(ctx, q)(s)
+		upstream, err := l.tagsOf(ctx, q, known)(s)
 		if err == nil {
 			return l.keepTags(q.Request.Repo, project, union(tags, upstream), s.Name)
 		}
@@ -68,7 +68,7 @@ func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []sou
 			others = append(others, s)
 		}
 	}
-	answers := askAll(route, others, l.tagsOf(ctx, q))
+	answers := askAll(route, others, l.tagsOf(ctx, q, known))
 	all, refusals, found := []string{}, []source.Refusal{first}, ""
 	for range others {
 		a := <-answers
@@ -125,17 +125,18 @@ func (p tagPage) last() string {
 	return p.tags[len(p.tags)-1]
 }
 
-// tagsOf reads one source's list to its end, in pages of a size that the source takes.
-func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) ([]string, error) {
-	return func(s source.Step) ([]string, error) {
-		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-		defer cancel()
+// tagsOf reads one source's list to its end, in pages of a size that the source takes. known
+// is what is remembered.
+func (l *Lists) tagsOf(ctx context.Context, q fetch.Question, known []string) func(source.Step) ([]string, error) {
+	return func(step source.Step) (_ []string, err error) {
+		ctx, s, ended := l.ask(ctx, step, len(known) > 0)
+		defer func() { ended(err) }()
 		at := 0
 		if known, ok := l.sizes.Load(s.Name); ok {
 			at = known.(int)
 		}
 		tags, err := l.readTags(ctx, q, s, pageSizes[at])
-		for first := err; err != nil && len(tags) == 0 && refusesSize(s, err); {
+		for first := err; err != nil && len(tags) == 0 && refusesSize(step, err); {
 			if at++; at == len(pageSizes) {
 				return nil, first
 			}
@@ -155,7 +156,7 @@ func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) 
 
 // readTags reads one source's list in pages of n tags. Those that came before an error are
 // returned too.
-func (l *Lists) readTags(ctx context.Context, q fetch.Question, s source.Step, n int) (map[string]bool, error) {
+func (l *Lists) readTags(ctx context.Context, q fetch.Question, s asking, n int) (map[string]bool, error) {
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{}}
 	if n > 0 {
 		req.Query.Set("n", strconv.Itoa(n))

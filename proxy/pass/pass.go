@@ -80,7 +80,12 @@ func (p *Proxy) over(transport http.RoundTripper, rewrite func(*httputil.ProxyRe
 	p.proxy = &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1,
-		Rewrite:       rewrite,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			rewrite(pr)
+			// Else what is refused before it was sent would be sent all the same, so that the
+			// connection may be used again.
+			pr.Out.Close = pr.In.Header.Get("Expect") != ""
+		},
 		ModifyResponse: func(resp *http.Response) error {
 			call := callOf(resp.Request)
 			if call.Answered != nil {

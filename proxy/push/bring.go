@@ -59,7 +59,7 @@ func (w *Write) hasBlob(ctx context.Context, t target, d digest.Digest) (bool, e
 	header := s.Header("")
 	header.Set(peer.PushHeader, "true")
 	head := registry.Request{Method: http.MethodHead, Kind: registry.KindBlob, Repo: w.Parsed.Repo, Digest: d}
-	resp, err := t.Do(ctx, head, header, w.p.Deadline)
+	resp, err := s.Await(ctx, head, header, w.p.Deadline)
 	if err != nil {
 		return false, err
 	}

@@ -182,20 +182,13 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 // cannot take anything now is errTryNext.
 func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	r, kept := w.beside(t)
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	timer := time.NewTimer(0)
-	timer.Stop()
+	ctx, came := r.Context(), func(error) {}
 	if more || w.HTTP.ContentLength == 0 && !t.Usable() {
-		wait := w.p.Deadline
-		if w.manifest != nil {
-			wait = source.Patience(wait)
-		}
-		timer = time.AfterFunc(wait, func() { cancel(fmt.Errorf("%w: no answer for %v", errTryNext, wait)) })
+		ctx, came = source.NewVigil(w.p.Deadline).Over(ctx, source.Step{Source: t.Source, Repo: w.Parsed.Repo, Namespace: w.Namespace})
 	}
 	var unwell *registry.Error
 	answered := func(resp *http.Response) error {
-		timer.Stop()
+		came(nil)
 		unwell = takesNothing(resp)
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && unwell != nil || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
@@ -214,7 +207,7 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		return nil
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
-	timer.Stop()
+	came(err)
 	if errors.Is(err, errNamed) {
 		return errNamed
 	}

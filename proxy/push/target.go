@@ -178,7 +178,7 @@ func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 		if t.Kind == source.Peer {
 			header.Set(peer.PushHeader, "true")
 		}
-		resp, err := t.Do(r.HTTP.Context(), s.Under(r.Parsed), header, p.Deadline)
+		resp, err := s.Await(r.HTTP.Context(), s.Under(r.Parsed), header, p.Deadline)
 		if err != nil {
 			all = append(all, err)
 			continue

@@ -21,12 +21,12 @@ type Question struct {
 }
 
 const (
-	patience   = 3 // times the deadline; then nobody can say
+	patience   = 3 // times the deadline
 	hedgeLeast = 200 * time.Millisecond
 )
 
-// Patience is how long an answer of several sources is waited for in all, by the
-// deadline of one.
+// Patience is how long an answer is waited for where there is something else to give, by
+// the deadline after which others are asked beside.
 func Patience(deadline time.Duration) time.Duration { return patience * deadline }
 
 var (
@@ -37,27 +37,33 @@ var (
 
 // Ask finds an answer: the local Harbor is asked first, then all peers at once,
 // then the upstreams in turn. Sources that are known to be down are skipped where a
-// copy is held, and asked last where there is none. A slow source is not given up:
-// the next are asked beside it (a hedge). ask asks one of them; stale says that the
-// source, a peer, only remembers what it gave, because its own Harbor could not say.
-// The error is the outcome that all answers together make.
+// copy is held, and asked last where there is none. A slow source is not given up as long
+// as its probes are answered (Vigil): the next are asked beside it (a hedge). ask asks one
+// of them; stale says that the source, a peer, only remembers what it gave, because its
+// own Harbor could not say. The error is the outcome that all answers together make.
 func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step) (found T, stale bool, err error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience(q.Deadline))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	vigil := NewVigil(q.Deadline)
 	stages, skipped := Stages(q.Route, !q.Held)
 	type result struct {
+		stage    int
 		found    T
 		refusals []Refusal
 		ok       bool
 	}
 	results := make(chan result, len(stages))
 	started := 0
+	var late <-chan time.Time // when the stage that was asked last has had its time for itself
 	next := func() {
-		stage := stages[started]
 		started++
+		at := started
+		if late = nil; started < len(stages) {
+			late = time.After(q.hedgeAfter(stages, started))
+		}
 		go func() {
-			found, refusals, ok := askAll(ctx, q, stage, ask)
-			results <- result{found, refusals, ok}
+			found, refusals, ok := askAll(ctx, q, vigil, stages[at-1], ask)
+			results <- result{at, found, refusals, ok}
 		}()
 	}
 	next()
@@ -67,18 +73,13 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 	}
 	var none T
 	for ended := 0; ended < started; {
-		timer := time.NewTimer(q.hedgeAfter(stages, started))
 		select {
-		case <-timer.C:
+		case <-late:
 			for _, s := range stages[started-1] {
 				s.Suspect()
 			}
-			if started < len(stages) {
-				next()
-			}
-			continue
+			next()
 		case r := <-results:
-			timer.Stop()
 			ended++
 			if r.ok {
 				return r.found, nil
@@ -87,9 +88,9 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 				return none, err
 			}
 			all = append(all, r.refusals...)
-		}
-		if started < len(stages) {
-			next()
+			if started < len(stages) && (r.stage == started || ended == started) {
+				next() // else those who are asked beside have their time
+			}
 		}
 	}
 	return none, Verdict(all)
@@ -146,7 +147,7 @@ func Stages(route []Step, lastResort bool) (stages [][]Step, skipped []Step) {
 // askAll asks the sources of a stage at once. The first that has it wins. A source
 // that only remembers it wins when no other has it, and not over a copy that is
 // held here: nobody can say which of the two is older.
-func askAll[T any](ctx context.Context, q Question, stage []Step, ask func(context.Context, Step) (T, bool, error)) (found T, refusals []Refusal, ok bool) {
+func askAll[T any](ctx context.Context, q Question, vigil *Vigil, stage []Step, ask func(context.Context, Step) (T, bool, error)) (found T, refusals []Refusal, ok bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -158,7 +159,9 @@ func askAll[T any](ctx context.Context, q Question, stage []Step, ask func(conte
 	answers := make(chan answer, len(stage))
 	for _, s := range stage {
 		go func() {
-			found, stale, err := ask(ctx, s)
+			asking, answered := vigil.Over(ctx, s)
+			found, stale, err := ask(asking, s)
+			answered(err)
 			answers <- answer{found, stale, err, s}
 		}()
 	}

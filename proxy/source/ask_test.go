@@ -58,6 +58,7 @@ const (
 	replicated = "multi-dc-demo/app"
 	never      = time.Hour
 	moment     = time.Millisecond // in which the others of a stage are asked too
+	givenUp    = time.Second      // after the deadline: the time of a probe
 )
 
 var no = status(404)
@@ -68,6 +69,7 @@ var asks = map[string]struct {
 	held      bool
 	replies   map[string]reply
 	down      []string
+	silent    []string // whose probes get no answer either
 	found     string
 	status    int // of the error
 	asked     string
@@ -88,8 +90,24 @@ var asks = map[string]struct {
 		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: deadline + moment},
 	"a slow Harbor is not given up": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 7 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
 		found: "own", asked: "harbor peer-drp1 peer-mad1", within: 7 * time.Second},
-	"all hang": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}},
-		status: 503, asked: "harbor peer-drp1 peer-mad1", within: 3 * deadline},
+	"a slow Harbor that is alive is waited for": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 200 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1", within: 200 * time.Second},
+	"all are slow, and the first that answers wins": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 40 * time.Second}, "peer-mad1": {found: "mad1", after: 30 * time.Second}, "peer-drp1": {after: never}},
+		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: deadline + 30*time.Second},
+	"all hang": {repo: replicated, tag: "v1", silent: []string{"harbor", "peer-mad1", "peer-drp1"}, replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1", within: 2*deadline + givenUp},
+	"one that hangs is given up, and a slow one is waited for": {repo: replicated, tag: "v1", silent: []string{"peer-mad1"}, replies: map[string]reply{"harbor": {found: "own", after: time.Minute}, "peer-mad1": {after: never}, "peer-drp1": {err: no}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1", within: time.Minute},
+	"none is waited for without end": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1", within: 15 * time.Minute},
+	"an upstream that is slow is waited for, though Harbor cannot": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {err: status(500)}, "peer-mad1": {err: status(500)}, "peer-drp1": {err: status(500)}, "upstream-dockerhub": {found: "hub", after: time.Minute}},
+		found: "hub", asked: "harbor peer-drp1 peer-mad1 upstream-dockerhub", within: time.Minute},
+	"a cache's Harbor is slow, and the upstream refuses": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 200 * time.Second}, "peer-mad1": {err: status(500)}, "peer-drp1": {err: status(500)}, "upstream-dockerhub": {err: status(503)}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1 upstream-dockerhub", within: 200 * time.Second},
+	"an upstream hangs, and Harbor with it": {repo: cached, tag: "v1", silent: []string{"upstream-dockerhub"}, replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {after: never}, "peer-drp1": {after: never}, "upstream-dockerhub": {after: never}},
+		status: 503, asked: "harbor peer-drp1 peer-mad1 upstream-dockerhub", within: 3*deadline + givenUp + 3*deadline},
+	"an upstream hangs, and Harbor has it": {repo: cached, tag: "v1", silent: []string{"upstream-dockerhub"}, replies: map[string]reply{"harbor": {found: "own", after: 25 * time.Second}, "peer-mad1": {err: status(500)}, "peer-drp1": {err: status(500)}, "upstream-dockerhub": {after: never}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1 upstream-dockerhub", within: 25 * time.Second},
 	"in a cache peers are no hedge": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1"}},
 		found: "own", asked: "harbor", within: 4 * time.Second},
 	"in a cache a no is the last word": {repo: cached, tag: "v1", replies: map[string]reply{"harbor": {err: no}, "peer-mad1": {found: "mad1"}}, status: 404, asked: "harbor"},
@@ -112,14 +130,15 @@ func TestSourcesAreAskedInOrderUntilOneHasIt(t *testing.T) {
 	for name, c := range asks {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fleet) {
-				for _, name := range c.down {
-					for _, s := range []struct {
-						*source.Source
-						far *far
-					}{{f.harbor, f.harborFar}, {f.mad1, f.mad1Far}, {f.drp1, f.drp1Far}} {
-						if s.Name == name {
-							down(t, s.Source, s.far)
-						}
+				for _, s := range []struct {
+					*source.Source
+					far *far
+				}{{f.harbor, f.harborFar}, {f.mad1, f.mad1Far}, {f.drp1, f.drp1Far}, {f.hub, f.hubFar}} {
+					if slices.Contains(c.down, s.Name) {
+						down(t, s.Source, s.far)
+					}
+					if slices.Contains(c.silent, s.Name) {
+						s.far.hangs()
 					}
 				}
 				s := &script{replies: c.replies}

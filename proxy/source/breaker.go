@@ -41,6 +41,7 @@ func (s *Source) Suspect() {
 		return
 	}
 	s.probing = true
+	s.Registry.CloseIdleConnections() // they may be what is dead
 	go s.probeUntilUp(s.turn)
 }
 
@@ -50,7 +51,6 @@ func (s *Source) probeUntilUp(turn int) {
 		if up := s.probe(); !s.probedAt(turn, up) || up {
 			return
 		}
-		s.Registry.CloseIdleConnections()
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -69,13 +69,24 @@ func (s *Source) probedAt(turn int, up bool) bool {
 		return false
 	}
 	s.open, s.probed, s.probing = !up, s.Now(), !up
+	close(s.ended)
+	s.ended = make(chan struct{})
 	s.Metrics.breaker(s.Name, !up)
 	return true
 }
 
+// lastProbe reports whether the last probe failed. ended is closed when the next one has
+// ended.
+func (s *Source) lastProbe() (failed bool, ended <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open, s.ended
+}
+
 // probe asks for the registry's root (GET /v2/), which needs no repo, no
-// credentials and no database, or a peer how it does. Every answer short of a server
-// error says that the source is there.
+// credentials and no database, or a peer how it does. It has a connection of its own: it
+// says how things are now. Every answer short of a server error says that the source is
+// there.
 func (s *Source) probe() bool {
 	ctx, cancel := context.WithTimeout(s.ctx, probeDeadline)
 	defer cancel()
@@ -83,7 +94,7 @@ func (s *Source) probe() bool {
 	if err != nil || s.Authorize(req.Header) != nil {
 		return false
 	}
-	resp, err := s.Registry.Transport().RoundTrip(req)
+	resp, err := s.Registry.Single().RoundTrip(req)
 	if err != nil {
 		return false
 	}

@@ -61,6 +61,7 @@ type Source struct {
 	paused  map[registry.Kind]time.Time // no requests until then, by end point: an upstream has had enough
 	spent   time.Time                   // no new pulls until then: they would be refused
 	probed  time.Time                   // when the last probe ended
+	ended   chan struct{}               // closed and replaced when a probe has ended
 	took    [takes]time.Duration        // until the headers of its last answers
 	answers int
 }
@@ -73,7 +74,7 @@ func New(ctx context.Context, cfg Config) *Source {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	s := &Source{Config: cfg}
+	s := &Source{Config: cfg, ended: make(chan struct{})}
 	s.silent, _ = lru.New[line, silence](maxSilent) // the size is positive: no error
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
@@ -125,10 +126,10 @@ func (s *Source) Authorize(h http.Header) error {
 }
 
 // Do asks the source, and returns its answer as it is, or why there was none.
-// deadline bounds the wait for the answer's header, which is shorter where the source is
-// known to be silent about that; 0: as long as ctx allows. What an answer, or that there was
-// none, says of the source is noted. A page is no answer, unless its body shows what it is
-// (IsPage).
+// deadline bounds the wait for the answer's header, where something else can be done then;
+// it is shorter where the source is known to be silent about that; 0: as long as ctx allows
+// (Vigil). What an answer, or that there was none, says of the source is noted. A page is no
+// answer, unless its body shows what it is (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(req); e != nil {
@@ -163,7 +164,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
-		if cause != nil && ctx.Err() == nil {
+		if cause != nil && ctx.Err() == nil || errors.Is(cause, ErrSilent) {
 			return nil, outcome.DontKnow(cause)
 		}
 		return nil, err

@@ -57,6 +57,13 @@ func (f *far) answers(status int, header http.Header) {
 	f.status, f.header, f.since = status, header, time.Now()
 }
 
+// hangs has nothing answered any more.
+func (f *far) hangs() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.after = time.Hour
+}
+
 func (f *far) probes() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

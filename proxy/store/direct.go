@@ -50,20 +50,33 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: s.inOrder(d, sources)}, size: -1, hash: d.Algorithm().Hash()}
 	for {
-		var refusals []error
-		for range sources {
-			err := stream.open()
-			if err == nil {
-				return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
-			}
-			refusals = append(refusals, err)
-			stream.rota.at++
+		err := stream.begin()
+		if err == nil {
+			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
 		}
-		err := errors.Join(refusals...)
 		if stream.any || !errors.Is(err, errDoubtful) {
 			return nil, err
 		}
 		stream.any = true
+	}
+}
+
+// begin has the stream read from the first source that answers. Its error is the refusals of
+// all, joined.
+func (d *direct) begin() error {
+	race := d.store.race(d.ctx, d.rota.sources, 0, -1)
+	for {
+		at, body, err := race.first()
+		if err != nil {
+			race.end(-1)
+			return err
+		}
+		d.rota.at = at
+		if err = d.take(body, 0); err == nil {
+			race.end(at)
+			return nil
+		}
+		race.refuse(err)
 	}
 }
 
@@ -94,6 +107,11 @@ func (d *direct) open() error {
 	if err != nil {
 		return err
 	}
+	return d.take(body, from)
+}
+
+// take has the stream read on from a body that a source sends, from an offset on.
+func (d *direct) take(body Body, from int64) error {
 	if body.Doubtful && !d.any {
 		body.Close()
 		return errDoubtful

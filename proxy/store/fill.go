@@ -30,6 +30,9 @@ const (
 	// bytes. They wait so that the store holds a blob that a client has read to its
 	// end. They do not wait longer, because the disk may be slow.
 	commitWait = 250 * time.Millisecond
+	// joinFor is how long a fill that no source has answered is joined: an answer that has
+	// not come until then may be lost.
+	joinFor = time.Minute
 	// maxLeft is how many fills go on though nobody reads them. Who begins fills and leaves
 	// does not keep more of them busy.
 	maxLeft   = 256
@@ -49,6 +52,7 @@ type fill struct {
 	purged bool        // the blob must not be kept; guarded by store.mu
 	room   reservation // of the file, until it is a held blob or closed; guarded by store.mu
 	unpin  func()      // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
+	begun  time.Time
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the file has been committed or removed, and the transfer uses the fill no longer
@@ -126,7 +130,7 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 		s.mu.Unlock() // a fill has just ended
 	}
 	defer s.mu.Unlock()
-	if f := s.fills[d]; f != nil && (joinUnanswered || f.hasStarted()) {
+	if f := s.fills[d]; f != nil && (joinUnanswered && time.Since(f.begun) < joinFor || f.hasStarted()) {
 		return f.join(ctx), false, nil
 	}
 	if closed := s.ctx.Err(); closed != nil {
@@ -147,7 +151,7 @@ func (s *Store) newFill(d digest.Digest, sources []Source) *fill {
 	s.metrics.open.Inc()
 	ctx, cancel := context.WithCancel(s.ctx)
 	return &fill{
-		ctx: ctx, cancel: cancel,
+		begun: time.Now(), ctx: ctx, cancel: cancel,
 		store: s, digest: d, rota: rota{sources: sources}, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
 		size: -1, users: 1, changed: make(chan struct{}),
 	}

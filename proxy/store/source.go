@@ -21,9 +21,13 @@ type Source struct {
 	// sent at least a part of the blob. It is called before the store holds the
 	// blob. nil: nothing is called.
 	Verified func()
+	// Hedge is how long the source has for itself when a transfer begins: then the next
+	// is asked beside it. 0: as long as it takes.
+	Hedge time.Duration
 	// Open returns the blob's bytes from offset on: length of them, or all where
 	// length is negative. Its error is what the reader's client is told. The body
-	// may have more bytes than were asked for.
+	// may have more bytes than were asked for. How long the source is waited for until
+	// its first byte is Open's to know.
 	//
 	// A fill calls Open with its own context, never with a client's. It calls Open
 	// again after a body that broke off. Windows and direct streams may call Open
@@ -52,9 +56,7 @@ const leastProgress = 32 << 10
 // fewer than leastProgress bytes within Config.Idle.
 func (s *Store) openSource(ctx context.Context, src Source, offset, length int64) (Body, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("%s sent too little for %v", src.Name, s.cfg.Idle)) })
 	body, err := src.Open(ctx, offset, length)
-	idle.Stop()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -68,6 +70,8 @@ func (s *Store) openSource(ctx context.Context, src Source, offset, length int64
 		return Body{}, err
 	}
 	inner := body.ReadCloser
+	idle := time.AfterFunc(s.cfg.Idle, func() { cancel(fmt.Errorf("%s sent too little for %v", src.Name, s.cfg.Idle)) })
+	idle.Stop()
 	stop := context.AfterFunc(ctx, func() { inner.Close() })
 	body.ReadCloser = &guarded{ReadCloser: inner, ctx: ctx, timer: idle, patience: s.cfg.Idle, release: func() {
 		idle.Stop()

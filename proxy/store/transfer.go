@@ -15,16 +15,14 @@ func (f *fill) transfer() error {
 	if len(f.rota.sources) == 0 {
 		return errors.New("nobody can be asked for the blob")
 	}
-	var refusals []error
 	file, err := f.store.newTemp()
 	if err != nil {
 		f.store.degrade(err)
 		return errNotKept
 	}
 	f.file = file
-	for {
-		before := f.written
-		err := f.attempt(f.rota.current())
+	began := int64(0)
+	for err = f.firstAttempt(); ; err = f.attempt(f.rota.current()) {
 		var final finalError
 		switch {
 		case err == nil:
@@ -35,18 +33,15 @@ func (f *fill) transfer() error {
 		case errors.As(err, &final):
 			f.rota.takePart()
 			return final.error
-		case !f.started: // until a source answers, each is asked once
-			refusals = append(refusals, err)
-			if f.rota.at++; f.rota.at == len(f.rota.sources) {
-				return errors.Join(refusals...)
-			}
-			continue
+		case !f.started:
+			return err
 		}
-		wait, ok := f.rota.brokeOff(f.written - before)
+		wait, ok := f.rota.brokeOff(f.written - began)
 		if !ok {
 			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
 		}
 		pause(f.ctx, wait)
+		began = f.written
 	}
 }
 
@@ -60,6 +55,33 @@ var errBehind = errors.New("another fill of the blob is ahead")
 
 // finalError marks an error that another attempt would not cure.
 type finalError struct{ error }
+
+// firstAttempt asks the sources until one answers, each once, and copies what that one
+// sends. Its error is the refusals of all, joined, where no source has started the fill.
+func (f *fill) firstAttempt() error {
+	race := f.store.race(f.ctx, f.rota.sources, 0, -1)
+	for {
+		at, body, err := race.first()
+		if err != nil {
+			race.end(-1)
+			return err
+		}
+		f.rota.at = at
+		err = f.begin(f.rota.current(), body)
+		var final finalError
+		if refused := err != nil && !f.started && !errors.As(err, &final); refused {
+			body.Close()
+			race.refuse(err)
+			continue
+		}
+		race.end(at)
+		if err == nil {
+			err = f.copy(body)
+		}
+		body.Close()
+		return err
+	}
+}
 
 // attempt asks a source once, and copies what it sends. It returns nil when the whole
 // body is in the file. The body is not verified yet then.

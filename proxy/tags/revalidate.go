@@ -47,8 +47,11 @@ type negative struct {
 }
 
 const (
-	deadline = time.Minute     // of a revalidation
-	noFor    = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
+	deadline = 16 * time.Minute // of a revalidation: longer than a source is waited for
+	// joinFor is how long a revalidation is joined by others: an answer that has not come until
+	// then may be lost, and the next who asks does not depend on it.
+	joinFor = time.Minute
+	noFor   = 5 * time.Second // at most: a tag is not believed to be missing for longer than to be there
 	// maxLeft is how many revalidations go on for the next who asks though nobody waits for
 	// them. Who comes and goes again does not keep more of them busy.
 	maxLeft = 256
@@ -79,7 +82,7 @@ func (c *Cache) Revalidate(q Question, seen Entry, freshness time.Duration, ask 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	project := c.Project(q.Repo)
-	if r, ok := c.revalidations[q]; ok && r.project == project {
+	if r, ok := c.revalidations[q]; ok && r.project == project && c.now().Sub(r.begun) < joinFor {
 		r.waiting++
 		r.unleave()
 		return r, true

@@ -21,15 +21,16 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
+	"internal/ecr":         {"registry"},         // a kind of keys
 	"internal/trial":       {"internal/keyring"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
-	"gslb":                 {"internal/daemon", "internal/keyring"},
-	"deploy":               {}, // a test of files, no package
-	"deploy/helm":          {}, // the same, of a module of its own
-	"internal/fleet":       {"internal/naming"},
-	"internal/secret":      {"internal/fleet", "internal/keyring"},
-	"provision":            {"internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet
+	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
+	"deploy":               {},                              // a test of files, no package
+	"deploy/helm":          {},                              // the same, of a module of its own
+	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
+	"internal/secret":      {"registry", "internal/fleet", "internal/keyring"},
+	"provision":            {"registry", "internal/fleet", "internal/keyring", "internal/secret", "internal/naming"}, // the desired state is the fleet
 	"internal/lab":         {"registry"},
 	"internal/lab/content": {}, // images and charts are made, whoever serves them
 	"proxy/share":          {}, // what there is only so much of
@@ -46,7 +47,7 @@ var imports = map[string][]string{
 	"proxy/version":        {},                // which state of a reference is newer
 	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
 	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
-	"proxy/carry":          {}, // content to a Harbor, for push and follow
+	"proxy/carry":          {"registry"}, // content to a Harbor, for push and follow
 	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
@@ -58,13 +59,13 @@ var imports = map[string][]string{
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
 	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
+	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
 	// What a machine lacks is found by asking as its daemons ask.
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
-	"cmd/internal/status": {"cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
 	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},

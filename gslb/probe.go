@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.org/breakwater/registry"
 )
 
 // ProbeKind is what is asked to see whether a datacenter serves.
@@ -160,20 +162,25 @@ func (p *prober) probeHarbor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.checkRealm(header.Get("WWW-Authenticate"))
+	return p.checkRealm(header.Values("WWW-Authenticate"))
 }
 
 // checkRealm wants a challenge that leads clients to a token service of this name.
-func (p *prober) checkRealm(challenge string) error {
-	_, rest, _ := strings.Cut(challenge, `realm="`)
-	realm, _, _ := strings.Cut(rest, `"`)
-	u, err := url.Parse(realm)
-	own, _ := url.Parse(p.URL)
-	if err != nil || !strings.HasPrefix(challenge, "Bearer ") || !strings.HasSuffix(u.Path, "/service/token") ||
-		u.Hostname() != p.ServerName && (own == nil || u.Hostname() != own.Hostname()) {
-		return fail("body", "the challenge of /v2/ leads clients to %q; want the token service of %s", realm, p.ServerName)
+func (p *prober) checkRealm(challenges []string) error {
+	realm, hosts := "", []string{registry.Host(p.ServerName)}
+	if own, err := url.Parse(p.URL); err == nil {
+		hosts = append(hosts, registry.Host(own.Hostname()))
 	}
-	return nil
+	for _, c := range registry.ParseChallenges(challenges) {
+		if !strings.EqualFold(c.Scheme, "Bearer") {
+			continue
+		}
+		realm = c.Params["realm"]
+		if u, err := url.Parse(realm); err == nil && strings.HasSuffix(u.Path, "/service/token") && slices.Contains(hosts, registry.Host(u.Hostname())) {
+			return nil
+		}
+	}
+	return fail("body", "the challenge of /v2/ leads clients to %q; want the token service of %s", realm, p.ServerName)
 }
 
 // get asks for the URL; good says which status is one.

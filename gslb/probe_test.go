@@ -236,6 +236,8 @@ func TestProbesOfAHarborWithoutAnEdge(t *testing.T) {
 		{"no Harbor", harbor(`{"status":"ok"}`, own), "body", "not as Harbor"},
 		{"everybody is let in", harbor(component(), ""), "status", "200"},
 		{"another's token service", harbor(component(), realm("https://other.example.org/service/token")), "body", "other.example.org"},
+		{"its token service in other letters", harbor(component(), `bearer service="x", realm="https://`+strings.ToUpper(publicName)+`.:443/service/token"`), "", ""},
+		{"its token service beside Basic", harbor(component(), `Basic realm="harbor", `+own), "", ""},
 		{"no token service", harbor(component(), `Basic realm="harbor"`), "body", "token service"},
 	} {
 		probed(t, c.what, Target{Kind: ProbeHarbor, URL: c.url, ServerName: publicName}, c.reason, c.sentence)

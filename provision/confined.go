@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
-	"example.org/breakwater/internal/fleet"
+	web "example.org/breakwater/registry" // a registry is something else here
 )
 
 // confined sends requests to one host alone, and none in clear text where that is reached
@@ -29,13 +28,11 @@ func (c confined) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // within reports whether it is the same host, at the same port or at that of TLS.
 func (c confined) within(u *url.URL) bool {
-	if !strings.EqualFold(u.Hostname(), c.to.Hostname()) {
-		return false
-	}
 	if u.Scheme == c.to.Scheme {
-		return fleet.PortOf(u) == fleet.PortOf(c.to)
+		return web.Place(u) == web.Place(c.to)
 	}
-	return c.to.Scheme == "http" && u.Scheme == "https" && u.Port() == "" && c.to.Port() == ""
+	return c.to.Scheme == "http" && u.Scheme == "https" && web.Host(u.Hostname()) == web.Host(c.to.Hostname()) &&
+		web.PortOf(u) == "443" && web.PortOf(c.to) == "80"
 }
 
 // hostOf is an address without its path and query, which may be secrets.

@@ -137,6 +137,7 @@ func TestWhereACallMayGo(t *testing.T) {
 		may    bool
 	}{
 		{"http://h", "http://h:80/x", true}, {"http://h", "https://h/x", true}, {"https://h", "https://H:443", true}, {"http://h:8080", "http://h:8080", true},
+		{"https://h", "https://h.", true}, {"https://bücher.example", "https://xn--bcher-kva.example:443", true}, {"https://[2001:db8::1]", "https://[2001:db8:0::1]", true}, {"http://h:80", "https://h:443", true},
 		{"https://h", "http://h", false}, {"http://h:8080", "https://h", false}, {"http://h:8080", "http://h", false}, {"https://h", "https://h.example.org", false}, {"https://h", "https://h@other", false},
 	} {
 		if of, to := parsed(t, c.of), parsed(t, c.to); (confined{to: of}).within(to) != c.may {

@@ -38,7 +38,12 @@ const maxTagBody = 64 << 10
 func (h *Handler) servePortal(w *response, r *request) error {
 	c, ok := h.changeOf(r)
 	if !ok {
-		return h.pass.Serve(w, r.http, pass.Call{})
+		return h.pass.Serve(w, r.http, pass.Call{Answered: func(resp *http.Response) error {
+			if resp.StatusCode < 300 && pass.ChangesProjects(r.http) {
+				h.cfg.Access.ProjectsChanged()
+			}
+			return nil
+		}})
 	}
 	c.begun = h.versions.Begin(c.repo, "").Version
 	switch { // before it is gone

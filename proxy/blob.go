@@ -96,6 +96,7 @@ func (w *response) stream(reader *store.Reader) error {
 func (w *response) writeHead(r *request, from string, size int64) error {
 	header := w.Header()
 	header.Set("Content-Type", "application/octet-stream")
+	header.Set("Cache-Control", "max-age=31536000")
 	setDigest(header, r.Digest)
 	w.outcome = outcomeRevalidated
 	w.cacheStatus("fwd=miss", "detail="+from)

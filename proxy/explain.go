@@ -14,7 +14,7 @@ import (
 
 // explain says where the reference would come from, out of what the edge knows now.
 func (h *Handler) explain(text string) (explain.Explanation, error) {
-	ref, err := explain.Reader{Table: h.namespaces, Names: h.live.Load().Names}.Read(text)
+	ref, err := explain.Reader{Table: h.namespaces}.Read(text)
 	if err != nil {
 		return explain.Explanation{}, err
 	}
@@ -31,6 +31,10 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 		return x, nil
 	case ns.Kind == namespace.Plain:
 		x.Answer = "A plain project: the request is passed to the local Harbor, with the client's own credentials."
+		x.Route = []explain.Step{h.explainStep(h.routes.Own(ns, ref.Repo)[0], ref.Tag)}
+		return x, nil
+	case h.cfg.Access.Unlisted(ref.Repo):
+		x.Answer = "Harbor does not list this project for the edge's robot: it is gone, or was made again and is not granted to the robot (breakwater provision apply grants it). The request is passed to the local Harbor, with the client's own credentials; nothing that is held is served."
 		x.Route = []explain.Step{h.explainStep(h.routes.Own(ns, ref.Repo)[0], ref.Tag)}
 		return x, nil
 	}
@@ -69,8 +73,7 @@ func (h *Handler) newestOf(key version.Key) (r version.Record, deleted bool) {
 	return h.versions.Get(version.Revived(key.Repo, d)), false
 }
 
-// explainStep is what is known of a source that a manifest is asked of, and of the edge that
-// it is.
+// explainStep is what is known of a source of manifests, and of the edge that it is.
 func (h *Handler) explainStep(s source.Step, tag string) explain.Step {
 	seen := h.neighbors.View(s.Datacenter)
 	return explain.StepOf(s, registry.Request{Kind: registry.KindManifest, Tag: tag}, seen.Says, seen.Refused)

@@ -15,8 +15,6 @@ import (
 	"example.org/breakwater/registry"
 )
 
-const indexType = "application/vnd.oci.image.index.v1+json"
-
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
 func (h *Handler) serveTags(w *response, r *request) error {
 	list, err := h.lists.Tags(r.http.Context(), r.question())
@@ -44,11 +42,12 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 		})
 	}
 	noteList(w, list)
+	w.Header().Set("X-Total-Count", strconv.Itoa(len(list.All))) // before the filter, as Harbor counts
 	filter := r.Query.Get("artifactType")
 	if filter != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	return w.writeJSON(r, indexType, lists.Index{SchemaVersion: 2, MediaType: indexType, Manifests: lists.OfType(list.All, filter)})
+	return w.writeJSON(r, registry.TypeIndex, lists.Index{SchemaVersion: 2, MediaType: registry.TypeIndex, Manifests: lists.OfType(list.All, filter)})
 }
 
 // withVersions makes a list of tags right by what is known to be newer: tags that were

@@ -254,7 +254,7 @@ func TestMirrors(t *testing.T) {
 		same(t, c.prefix+c.query, s.do(t, http.MethodGet, c.prefix+"/manifests/v1"+c.query, h), raw)
 		same(t, c.prefix+c.query, s.do(t, http.MethodGet, c.prefix+"/blobs/"+digest+c.query, h), layer)
 		a := s.do(t, http.MethodGet, c.prefix+"/manifests/v1"+c.query, nil)
-		if challenge := a.header.Get("WWW-Authenticate"); a.status != http.StatusUnauthorized || !strings.Contains(challenge, `scope="repository:cache-dockerhub/library/app:pull"`) || !strings.Contains(challenge, `realm="`+s.edge.URL+"/service/token") {
+		if challenge := a.header.Get("WWW-Authenticate"); a.status != http.StatusUnauthorized || !strings.Contains(challenge, `scope="repository:cache-dockerhub/library/app:pull`) || !strings.Contains(challenge, `realm="`+s.edge.URL+"/service/token") {
 			t.Errorf("%s%s: %d %s", c.prefix, c.query, a.status, challenge)
 		}
 	}
@@ -264,7 +264,7 @@ func TestMirrors(t *testing.T) {
 		}
 	}
 	s.harbor.ResetRequests()
-	for _, path := range []string{"/v2/library/app/manifests/v1?ns=quay.io", "/v2/library/app/manifests/v1?ns=127.0.0.1:1", "/v2/library/app/manifests/v1?ns=", "/v2/?ns=evil.example.org"} {
+	for _, path := range []string{"/v2/app/manifests/v1?ns=quay.io", "/v2/app/manifests/v1?ns=127.0.0.1:1", "/v2/app/blobs/" + digest + "?ns=x", "/v2/?ns=evil.example.org"} {
 		if a := s.do(t, http.MethodGet, path, h); a.status != http.StatusNotFound || a.code() != "NAME_UNKNOWN" {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 		}

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -33,9 +34,15 @@ func (s *site) madeAgain(t *testing.T) {
 // just be giving it a tag back.
 func (s *site) dropProject(t *testing.T) {
 	t.Helper()
+	s.dropProjectAt(t, s.harbor.URL())
+}
+
+// dropProjectAt deletes the project itself at an address that may be the edge's.
+func (s *site) dropProjectAt(t *testing.T, url string) {
+	t.Helper()
 	trial.Until(t, func() error {
-		for _, path := range []string{"/api/v2.0/projects/multi-dc-demo/repositories/app", "/api/v2.0/projects/multi-dc-demo"} {
-			a := s.request(t, http.MethodDelete, s.harbor.URL()+path, s.asAdmin(), "", "")
+		for _, path := range []string{s.harbor.URL() + "/api/v2.0/projects/multi-dc-demo/repositories/app", url + "/api/v2.0/projects/multi-dc-demo"} {
+			a := s.request(t, http.MethodDelete, path, s.asAdmin(), "", "")
 			if a.status != http.StatusOK && a.status != http.StatusNotFound { // what refers to something goes with it
 				return fmt.Errorf("%s: %d %s", path, a.status, a.body)
 			}
@@ -294,4 +301,34 @@ func TestAProjectThatIsGoneIsNotServed(t *testing.T) {
 			t.Errorf("%s: %d, %s", path, a.status, a.header.Get("Cache-Status"))
 		}
 	}
+}
+
+// A blob that is still on its way for the old project is not the new one's, neither while it
+// comes nor when it is there.
+func TestAFillOfTheOldProjectIsNotJoined(t *testing.T) {
+	s := newSite(t)
+	img := image(t, 600<<10, 9)
+	mustPush(t, s.harbor.URL(), "multi-dc-demo/app:v1", img, s.admin())
+	blob, layer := layerOf(t, img)
+	path, old := "/v2/multi-dc-demo/app/blobs/"+blob, s.as(t, reader, "multi-dc-demo/app")
+	if err := s.harbor.SetFaults(lab.Fault{Name: "slow", Path: "/blobs/", Bytes: 512 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.edge.URL+path, nil) //nolint:errcheck // the address is good
+	req.Header.Set("Authorization", old["Authorization"])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	defer resp.Body.Close()
+	s.madeAgain(t)
+	if err := s.harbor.SetFaults(lab.Fault{Name: "500", Path: "/v2/multi-dc-demo/"}); err != nil {
+		t.Fatal(err)
+	}
+	eves := s.as(t, eve, "multi-dc-demo/app")
+	s.nothingOf(t, "while it comes", []string{path}, eves)
+	if all, err := io.ReadAll(resp.Body); err != nil || len(all) != len(layer) {
+		t.Errorf("the old one's reader has %d bytes, %v", len(all), err)
+	}
+	s.nothingOf(t, "when it is there", []string{path}, eves)
 }

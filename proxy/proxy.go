@@ -28,6 +28,7 @@ import (
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/operator"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/push"
@@ -63,7 +64,7 @@ type Config struct {
 
 // Settings are what of an edge's configuration may change while it serves (Handler.Reload).
 type Settings struct {
-	Names      []string                           // the hosts by which clients know this edge, in what it explains
+	Names      []string                           // the hosts by which clients know this edge
 	Namespaces []namespace.Namespace              // the declared ones; others are told by their prefixes
 	Harbor     *registry.Source                   // the local Harbor, with the edge's own robot; anonymous: content is fetched with the credentials of the client who asked first
 	Upstreams  map[string]*registry.Source        // what caches are of, by project, for when Harbor cannot fetch it
@@ -122,7 +123,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	if cfg.Freshness == nil {
 		cfg.Freshness = func(namespace.Kind) time.Duration { return 0 }
 	}
-	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces),
+	h := &Handler{cfg: cfg, started: cfg.Now(), namespaces: namespace.NewTable(cfg.Namespaces, cfg.Names...),
 		requests: share.New(maxRequests, maxRequestsOne), answers: share.New(maxAnswers, maxAnswersOne)}
 	h.live.Store(&cfg.Settings)
 	h.key = peer.NewKey(cfg.Keys, cfg.Datacenter, cfg.Now)
@@ -156,7 +157,7 @@ func (h *Handler) Reload(s Settings) {
 	h.live.Store(&s)
 	h.routes.Harbor.Use(s.Harbor)
 	h.routes.Use(h.others(s))
-	h.namespaces.Use(s.Namespaces)
+	h.namespaces.Use(s.Namespaces, s.Names...)
 	h.announcer.Use(h.routes.Peers())
 	h.neighbors.Use(h.trusted(s))
 }
@@ -247,7 +248,11 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointOther:
 		return h.servePortal(w, r)
 	}
-	return h.serveRegistry(w, r)
+	err := h.serveRegistry(w, r)
+	if err != nil && r.otherwise != nil && h.serveOtherwise(w, r, err) {
+		return nil
+	}
+	return err
 }
 
 // serveRegistry answers a client's request of the OCI distribution API.
@@ -275,18 +280,54 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	case !r.Read(): // GET of an upload session is one of its writes
 		return h.serveWrite(w, r)
 	case r.ns.Kind == namespace.Plain || !r.content():
-		path := ""
-		if r.Repo != "" {
-			path = r.Path()
-		}
-		return h.pass.Serve(w, r.http, pass.Call{Path: path})
+		return h.passRead(w, r, false)
 	}
 	return h.serveContent(w, r)
 }
 
+// passRead has Harbor answer a read, by the client's own credentials. With missing the error
+// says where Harbor has no such project; else that is its answer.
+func (h *Handler) passRead(w *response, r *request, missing bool) error {
+	path := ""
+	if r.Repo != "" {
+		path = r.Path()
+	}
+	return h.pass.ServeRead(w, r.http, pass.Read{Path: path, Down: h.tokens.KnowsNobody, Missing: missing})
+}
+
 // serveContent answers a read of a managed namespace.
 func (h *Handler) serveContent(w *response, r *request) error {
-	h.cfg.Access.Look(r.http.Context(), r.Repo) // what is remembered is of one project
+	look := h.cfg.Access.Look // what is remembered is of one project
+	if r.peer != "" {         // its client may be a user of a new one, whom nobody has seen here
+		look = h.cfg.Access.LookNow
+	}
+	if look(r.http.Context(), r.Repo); h.cfg.Access.Unlisted(r.Repo) {
+		return h.serveUnlisted(w, r)
+	}
+	return h.serveListed(w, r)
+}
+
+// serveUnlisted answers a read in a project that Harbor does not list for the edge. Harbor
+// itself decides, as in a plain project: the client may be a user of a project that was made
+// again, and what is held and what peers have is of another one. Where Harbor says that it has
+// no such project, other datacenters may have it, for those whom their Harbors let.
+func (h *Handler) serveUnlisted(w *response, r *request) error {
+	var err error
+	if r.peer != "" {
+		if err = h.cfg.Access.AskHarbor(r.http.Context(), r.Repo, ""); !outcome.IsNo(err) {
+			err = outcome.DontKnow(err)
+		}
+		return err
+	}
+	if err = h.passRead(w, r, true); !errors.Is(err, &registry.Error{Code: registry.CodeNameUnknown}) {
+		return err
+	}
+	w.Header().Del("Cache-Status")
+	return h.serveListed(w, r)
+}
+
+// serveListed answers a read from what is held and from the sources.
+func (h *Handler) serveListed(w *response, r *request) error {
 	switch r.Kind {
 	case registry.KindManifest:
 		return h.serveManifest(w, r)

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
+	"net/url"
 	pathpkg "path"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -39,20 +42,17 @@ type request struct {
 	query            access.Query // what a client has to be allowed
 	peer             string       // the datacenter of the edge that asks; "" for clients
 	mayPush          bool         // of a peer's HEAD: its client may
+	otherwise        *request     // of a plain project, where a mirror's client may mean that too; nil: nothing else
 }
 
 // read finds out what is known of the request. The error is its answer.
 func (h *Handler) read(r *request) error {
-	u, mirror, err := h.namespaces.Mirrored(r.http.URL)
+	meant, err := h.namespaces.Mean(r.http.URL, r.http.Host)
 	if err != nil {
 		return err
 	}
-	if mirror {
-		mirrored := *r.http
-		mirrored.URL = u
-		r.http = &mirrored
-	}
-	path := u.Path
+	r.http = at(meant.URL, r.http)
+	path := meant.URL.Path
 	switch {
 	case path == livenessPath || path == HealthPath:
 		r.endpoint = endpointHealth
@@ -69,7 +69,7 @@ func (h *Handler) read(r *request) error {
 	case path == pass.TokenPath:
 		r.endpoint = endpointToken
 	case isRegistryPath(path):
-		return h.readRegistry(r, mirror)
+		return h.readRegistry(r, meant)
 	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
 		r.endpoint = endpointInvalid
 		return registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
@@ -79,20 +79,46 @@ func (h *Handler) read(r *request) error {
 
 func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
 
+// at is a request with another URL.
+func at(u *url.URL, r *http.Request) *http.Request {
+	moved := *r
+	moved.URL = u
+	return &moved
+}
+
 // readRegistry reads a client's request of the distribution API. A mirror's client
 // names images as their upstream does.
-func (h *Handler) readRegistry(r *request, mirror bool) (err error) {
+func (h *Handler) readRegistry(r *request, meant namespace.Meant) (err error) {
 	if r.Request, err = registry.ParseRequest(r.http.Method, r.http.URL); err != nil {
 		r.endpoint = endpointInvalid
 		return err
 	}
 	r.endpoint = r.Kind.String()
 	r.ns = h.namespaces.Of(r.Project())
-	if !mirror {
+	if !meant.Mirror {
 		r.Repo = r.ns.FullRepo(r.Repo)
 	}
 	r.query = r.permission()
+	if meant.Otherwise != nil && r.Read() && r.content() {
+		o := &request{http: at(meant.Otherwise, r.http)}
+		if h.readRegistry(o, namespace.Meant{}) == nil {
+			r.otherwise, r.query.Scope = o, r.query.Scope+" "+o.query.Scope
+		}
+	}
 	return nil
+}
+
+// serveOtherwise answers a mirror's client from the plain project that its path names, where
+// the registry's cache has nothing. Harbor decides by the client's own credentials.
+func (h *Handler) serveOtherwise(w *response, r *request, cause error) bool {
+	var e *registry.Error
+	if !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" ||
+		!slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}, e.Status) ||
+		w.Status != 0 || !h.routes.Harbor.Usable() || !h.pass.Try(w, r.otherwise.http, r.otherwise.Path()) {
+		return false
+	}
+	*r, w.outcome = *r.otherwise, outcomePass
+	return true
 }
 
 // permission is what the client has to be allowed for the request.

@@ -47,7 +47,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
 	h.underway = push.NewUnderway(h.cfg.Now)
 	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.LookNow, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.Confirms, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: func() bool { return len(h.routes.Peers()) > 0 }, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers(), Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,

@@ -7,12 +7,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
 )
 
 // serveWrite hands a push or delete to the Harbor that takes it.
@@ -87,7 +87,8 @@ func (m manifests) Doubted(p push.Pushed) {
 		if err := m.h.fetch.KeepTold(p.Digest, p.Manifest); err != nil {
 			m.h.cfg.Log.Warn("a manifest that Harbor may have taken is not kept", "repo", p.Repo, "digest", p.Digest.String(), "err", err.Error())
 		}
-		m.h.doubted.Add(pushed{version.Key{Repo: p.Repo, Reference: p.Reference}, p.Digest}, doubted{fetch.MediaType(p.ContentType), p.Begun, m.h.cfg.Now().Add(doubtedFor)})
+		mediaType, _ := registry.ManifestType(p.ContentType, p.Manifest) // "" of what Harbor takes for no manifest either
+		m.h.doubted.Add(pushed{version.Key{Repo: p.Repo, Reference: p.Reference}, p.Digest}, doubted{mediaType, p.Begun, m.h.cfg.Now().Add(doubtedFor)})
 	}
 }
 

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -93,7 +91,8 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// What is asked for by TLS is not fetched without it, wherever a redirect leads.
+// What is asked for by TLS is not fetched without it, wherever a redirect leads: but for
+// blobs, which their digests prove, from a Harbor's storage or one that is named.
 func TestARedirectStaysInTLS(t *testing.T) {
 	plain := trial.NewRegistry(t)
 	plain.Say("/there", trial.Answer{Body: "x"})
@@ -103,11 +102,30 @@ func TestARedirectStaysInTLS(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(srv.Certificate())
-	s := newSource(t, SourceConfig{URL: srv.URL, Trusted: true, TLS: &tls.Config{RootCAs: roots}})
-	if _, err := s.Do(t.Context(), blobRequest(), nil); !errors.Is(err, &Error{Code: CodeUnavailable}) || len(plain.Asked()) > 0 {
-		t.Errorf("%v, and the plain address was asked %d times", err, len(plain.Asked()))
+	manifest := Request{Method: http.MethodGet, Kind: KindManifest, Repo: "p/a", Tag: "v1"}
+	for name, c := range map[string]struct {
+		cfg  SourceConfig
+		what Request
+		good bool
+	}{
+		"a Harbor's blob":              {SourceConfig{Trusted: true}, blobRequest(), true},
+		"a Harbor's manifest":          {SourceConfig{Trusted: true}, manifest, false},
+		"an upstream's blob":           {SourceConfig{}, blobRequest(), false},
+		"a blob of a named storage":    {SourceConfig{Redirects: destinations(t, named{"127.0.0.1"})}, blobRequest(), true},
+		"a manifest at a named place":  {SourceConfig{Redirects: destinations(t, named{"127.0.0.0/8"})}, manifest, false},
+		"a blob of another than named": {SourceConfig{Redirects: destinations(t, named{"127.0.0.2", "*.example.net"})}, blobRequest(), false},
+	} {
+		before := len(plain.Asked())
+		c.cfg.URL, c.cfg.TLS = srv.URL, srv.Client().Transport.(*http.Transport).TLSClientConfig
+		resp, err := newSource(t, c.cfg).Do(t.Context(), c.what, nil)
+		if c.good && err == nil {
+			resp.Body.Close()
+		} else if c.good || !errors.Is(err, &Error{Code: CodeUnavailable}) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if asked := len(plain.Asked()) - before; (asked > 0) != c.good {
+			t.Errorf("%s: the plain address was asked %d times", name, asked)
+		}
 	}
 }
 
@@ -172,7 +190,7 @@ func TestACall(t *testing.T) {
 // What is no address of a registry is refused before anything is sent.
 func TestTheAddressOfASource(t *testing.T) {
 	for address, good := range map[string]bool{"http://x": true, "https://x:443": true, "https://x/": true,
-		"": false, "x": false, "ftp://x": false, "https://": false, "https://x/path": false, "http://[": false} {
+		"": false, "x": false, "ftp://x": false, "https://": false, "https://x/path": true, "http://[": false} {
 		if _, err := NewSource(SourceConfig{URL: address}); (err == nil) != good {
 			t.Errorf("%q: %v", address, err)
 		}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -13,8 +14,34 @@ var ErrNoCredentials = errors.New("the source has no credentials")
 
 // Anonymous reports whether the source has no credentials.
 func (s *Source) Anonymous() bool {
-	auth, err := s.client.Load().auth.Authorization()
-	return err != nil || auth.Username == ""
+	return s.client.Load().login.anonymous()
+}
+
+// CredentialsRefused reports whether the source refused its credentials when it was last
+// asked about them, whatever for.
+func (s *Source) CredentialsRefused() bool { return s.client.Load().login.standing.isRefused() }
+
+// TryLogin finds out whether the credentials are good, by the way that requests show them. nil:
+// they are; ErrCredentials: they are not; ErrElsewhere: they may not be shown; else nobody knows.
+func (s *Source) TryLogin(ctx context.Context) error {
+	l := s.client.Load().login
+	if l.anonymous() {
+		return ErrNoCredentials
+	}
+	asked, err := l.askRoot(ctx)
+	if err != nil {
+		return err
+	}
+	ways, refused := l.waysOf(place{host: l.source.Host}, nil, asked)
+	switch {
+	case len(ways) > 0 && ways[0].login:
+		return l.check(ctx, ways[0])
+	case len(ways) > 0:
+		return ErrElsewhere
+	case refused != nil:
+		return fmt.Errorf("%w: %w", ErrElsewhere, refused)
+	}
+	return errors.New("its root asks for no login that is known")
 }
 
 // API asks a Harbor's own API (GET /api/v2.0…), with the source's credentials as
@@ -40,8 +67,7 @@ func (s *Source) Call(ctx context.Context, c Call) (*http.Response, error) {
 }
 
 func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
-	auth, err := s.auth.Authorization()
-	if err != nil || auth.Username == "" {
+	if s.made.Username == "" {
 		return nil, ErrNoCredentials
 	}
 	u, err := s.url.Parse(c.Path)
@@ -62,7 +88,7 @@ func (s *client) call(ctx context.Context, c Call) (*http.Response, error) {
 		req.Header.Set("Content-Type", c.ContentType)
 		req.ContentLength = c.Size
 	}
-	req.SetBasicAuth(auth.Username, auth.Password)
+	req.SetBasicAuth(s.made.Username, s.made.Password)
 	resp, err := s.passing.RoundTrip(req)
 	if err != nil {
 		return nil, s.unavailable(err)

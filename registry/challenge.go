@@ -69,6 +69,10 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 		return Challenge{}, false
 	}
 	c := Challenge{Scheme: scheme, Params: map[string]string{}}
+	if after, ok := cutToken68(p.rest); ok {
+		p.rest = after
+		return c, true
+	}
 	for {
 		before := p.rest
 		p.skip(" \t,")
@@ -89,6 +93,20 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 	}
 }
 
+// cutToken68 cuts off what a scheme says in place of parameters (RFC 9110, section 11.2), as
+// Negotiate does.
+func cutToken68(s string) (rest string, ok bool) {
+	said := strings.TrimLeft(s, " \t")
+	rest = strings.TrimLeftFunc(said, func(r rune) bool {
+		return r == '/' || r <= '~' && tokenChar(byte(r)) && strings.IndexByte("!#$%&'*^`|", byte(r)) < 0
+	})
+	if said == s || rest == said {
+		return s, false
+	}
+	rest = strings.TrimLeft(strings.TrimLeft(rest, "="), " \t")
+	return rest, rest == "" || rest[0] == ','
+}
+
 func (p *challengeParser) skip(chars string) { p.rest = strings.TrimLeft(p.rest, chars) }
 
 func (p *challengeParser) token() string {
@@ -107,7 +125,13 @@ func tokenChar(c byte) bool {
 
 func (p *challengeParser) value() (string, bool) {
 	if !strings.HasPrefix(p.rest, `"`) {
-		return p.token(), true
+		n := strings.IndexAny(p.rest, " \t,") // an address without quotes is no token, and is meant as it stands
+		if n < 0 {
+			n = len(p.rest)
+		}
+		t := p.rest[:n]
+		p.rest = p.rest[n:]
+		return t, true
 	}
 	var b strings.Builder
 	for i := 1; i < len(p.rest); i++ {

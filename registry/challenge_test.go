@@ -23,6 +23,10 @@ func TestParseChallenges(t *testing.T) {
 		{"with room around", []string{" , Bearer  realm = \"x\" ,\tservice\t=\ty , scope=z"}, []Challenge{{"Bearer", map[string]string{"realm": "x", "service": "y", "scope": "z"}}}},
 		{"names of any letter", []string{`A0z9 a=0,Z=9,z_=~`}, []Challenge{{"A0z9", map[string]string{"a": "0", "z": "9", "z_": "~"}}}},
 		{"a quote that ends in a backslash", []string{`Bearer realm="x\`}, []Challenge{{"Bearer", map[string]string{}}}},
+		{"what Negotiate says", []string{`Negotiate YII/Cg+a==, Basic realm="x"`, `NTLM abc , Bearer realm=y`},
+			[]Challenge{{"Negotiate", map[string]string{}}, {"Basic", map[string]string{"realm": "x"}}, {"NTLM", map[string]string{}}, {"Bearer", map[string]string{"realm": "y"}}}},
+		{"an address without quotes", []string{`Bearer realm=https://h:1/token?a=b,service=s, Basic realm=x`},
+			[]Challenge{{"Bearer", map[string]string{"realm": "https://h:1/token?a=b", "service": "s"}}, {"Basic", map[string]string{"realm": "x"}}}},
 		{"an open quote", []string{`Bearer realm="x`}, []Challenge{{"Bearer", map[string]string{}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

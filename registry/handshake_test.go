@@ -18,7 +18,13 @@ import (
 func TestHandshakesAreBounded(t *testing.T) {
 	var busy atomic.Int64
 	ended := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/token" {
+			w.Header().Set("Www-Authenticate", `Bearer realm="`+srv.URL+`/token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		busy.Add(1)
 		defer busy.Add(-1)
 		select {

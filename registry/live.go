@@ -7,15 +7,16 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync/atomic"
 )
 
 // Source is a client for one registry that content may be fetched from: a
-// Harbor, a peer or an upstream. It answers the registry's challenges itself
-// (go-containerregistry's transport), sends its credentials to the registry and
-// to a token realm of the registry's own domain only, asks for no encoding but
-// identity, and follows redirects to storage without them. It may be given another
-// configuration while it is used. Safe for concurrent use.
+// Harbor, a peer or an upstream. It answers the registry's challenges itself, sends
+// its credentials to the registry, to a token realm of the registry's own domain and
+// to those that are named only, asks for no encoding but identity, undoes one that comes all the same of what is JSON, and follows redirects
+// to storage without them. It may be given another configuration while it is used. Safe
+// for concurrent use.
 type Source struct {
 	client atomic.Pointer[client]
 }
@@ -48,8 +49,8 @@ func (s *Source) Use(next *Source) (changed bool) {
 // same reports whether two configurations reach one registry in one way. What is put
 // around connections, and clocks, do not tell.
 func (c SourceConfig) same(other SourceConfig) bool {
-	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted &&
-		c.Username == other.Username && c.Password == other.Password && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
+	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted && (c.Redirects == nil) == (other.Redirects == nil) && slices.Equal(c.Redirects, other.Redirects) &&
+		c.Username == other.Username && c.Password == other.Password && c.Keys == other.Keys && slices.Equal(c.Realms, other.Realms) && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
 }
 
 // sameTLS compares whom two configurations believe, and whether they show a certificate.
@@ -84,7 +85,9 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 // Do sends a read and returns the answer, whatever its status, its body still
 // to be closed. header is sent along; when it carries Authorization that is
 // what authenticates the request, else the source's own credentials do. An
-// error means that there was no answer: code UNAVAILABLE.
+// error means that there was no answer: code UNAVAILABLE. Where the source was not
+// asked for want of a token, or refuses who asks, the error is ErrNotGranted,
+// ErrCredentials, ErrElsewhere or ErrBusy too.
 func (s *Source) Do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
 	return s.client.Load().do(ctx, r, header)
 }

@@ -49,6 +49,7 @@ func TestASourceIsGivenAnotherConfiguration(t *testing.T) {
 	for name, change := range map[string]func(*SourceConfig){
 		"its right password": func(*SourceConfig) {}, "a proxy": func(c *SourceConfig) { c.Proxy = "http://127.0.0.1:1" },
 		"a name": func(c *SourceConfig) { c.Username = "other" }, "an address": func(c *SourceConfig) { c.URL = elsewhere.URL },
+		"a storage": func(c *SourceConfig) { c.Redirects = destinations(t, named{"10.0.0.0/8"}) }, "no storage": func(c *SourceConfig) { c.Redirects = destinations(t, named{}) },
 		"nobody": func(c *SourceConfig) { *c = SourceConfig{URL: elsewhere.URL} },
 	} {
 		next := cfg

@@ -76,49 +76,6 @@ func TestSourceAnswersChallengesOncePerRepo(t *testing.T) {
 	}
 }
 
-// A token is made anew before it ends, and the request that finds it old does not wait.
-func TestSourceRenewsItsTokenAhead(t *testing.T) {
-	asked, answer := make(chan struct{}, 2), make(chan struct{}, 2)
-	var srv *httptest.Server
-	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/token":
-			asked <- struct{}{}
-			<-answer
-			json.NewEncoder(w).Encode(map[string]string{"token": "good"})
-		case r.Header.Get("Authorization") != "Bearer good":
-			w.Header().Set("WWW-Authenticate", Challenge{"Bearer", map[string]string{"realm": srv.URL + "/token", "service": "s"}}.String())
-			w.WriteHeader(http.StatusUnauthorized)
-		}
-	}))
-	defer srv.Close()
-	var passed atomic.Int64
-	s := newSource(t, SourceConfig{URL: srv.URL, Now: func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }})
-	get := func() {
-		t.Helper()
-		resp, err := s.Do(t.Context(), blobRequest(), nil)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatal(resp, err)
-		}
-		resp.Body.Close()
-	}
-	answer <- struct{}{}
-	get()
-	<-asked
-	passed.Store(int64(3 * time.Minute))
-	get()
-	if len(asked) > 0 {
-		t.Error("a token that is good for two minutes is made anew")
-	}
-	passed.Store(int64(4 * time.Minute))
-	get() // the token service says nothing yet
-	<-asked
-	answer <- struct{}{}
-	if len(asked) > 0 {
-		t.Error("a third token was fetched")
-	}
-}
-
 func TestSourceKeepsCredentialsFromAnotherDomainsRealm(t *testing.T) {
 	var asked atomic.Int64
 	thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1) }))
@@ -187,75 +144,12 @@ func TestSourceFollowsRedirectsWithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestSourceRefusesAnEncodingNobodyAskedFor(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Encoding", "gzip")
-		io.WriteString(w, "x")
-	}))
-	defer srv.Close()
-	if _, err := newSource(t, SourceConfig{URL: srv.URL}).Do(t.Context(), blobRequest(), nil); !errors.Is(err, &Error{Code: CodeUnavailable}) {
-		t.Error(err)
-	}
-}
-
 func TestSourceThatIsDownIsUnavailable(t *testing.T) {
 	srv := httptest.NewServer(nil)
 	srv.Close()
 	_, err := newSource(t, SourceConfig{URL: srv.URL}).Do(context.Background(), blobRequest(), nil)
 	if !errors.Is(err, &Error{Code: CodeUnavailable}) {
 		t.Error(err)
-	}
-}
-
-func TestSameDomain(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"auth.docker.io", "registry-1.docker.io", true},
-		{"ghcr.io", "GHCR.io", true},
-		{"evil.example", "quay.io", false},
-		{"a.co.uk", "b.co.uk", false},
-		{"10.0.0.1", "10.0.0.2", false},
-		{"localhost", "127.0.0.1", false},
-	} {
-		if got := SameDomain(c.a, c.b); got != c.want {
-			t.Errorf("SameDomain(%q, %q) = %v", c.a, c.b, got)
-		}
-	}
-}
-
-// The way out may be a proxy with a private address, on which storage elsewhere is
-// reached like everything else; private addresses behind it are not.
-func TestSourceBehindAProxyFollowsRedirects(t *testing.T) {
-	for location, allowed := range map[string]bool{
-		"http://storage.example.net/blob": true, "http://127.0.0.1/blob": false, "http://169.254.169.254/blob": false, "http://10.0.0.1:8080/blob": false, "http://[::1]/blob": false, "http://localhost/blob": false,
-	} {
-		t.Run(location, func(t *testing.T) {
-			var strayed atomic.Bool
-			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case r.URL.Host != "registry.example.org":
-					strayed.Store(!allowed)
-					io.WriteString(w, "content")
-				case r.URL.Path != "/v2/":
-					http.Redirect(w, r, location, http.StatusTemporaryRedirect)
-				}
-			}))
-			defer proxy.Close()
-			s := newSource(t, SourceConfig{URL: "http://registry.example.org", Proxy: proxy.URL})
-			resp, err := s.Do(t.Context(), blobRequest(), nil)
-			if (err == nil) != allowed || strayed.Load() {
-				t.Fatalf("%v, followed to a private address: %v", err, strayed.Load())
-			}
-			if err != nil {
-				return
-			}
-			defer resp.Body.Close()
-			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "content" {
-				t.Errorf("%q, %v", body, err)
-			}
-		})
 	}
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -190,14 +191,22 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 	if at := p.Endpoint.path(); at != "" && p.Provider != "docker-registry" && p.Provider != "jfrog-artifactory" {
 		d.report(path+".endpoint", "Harbor takes no path (/%s) for a %s; write %s", at, p.Provider, strings.TrimSuffix(string(p.Endpoint), "/"+at))
 	}
+	if p.Provider == AWS && p.Endpoint != "" && !ecr.MatchString(string(p.Endpoint)) {
+		d.report(path+".endpoint", "Harbor takes no such address for aws-ecr; write https://<account>.dkr.ecr.<region>.amazonaws.com, or leave provider out for another registry (public.ecr.aws)")
+	}
 	if p.Username.IsZero() != p.Password.IsZero() {
 		d.report(path, "a login needs both username and password")
+	}
+	for i, realm := range p.Realms {
+		if u, err := url.Parse("//" + realm); err != nil || u.Host != realm || checkHost(u) != nil {
+			d.report(fmt.Sprintf("%s.realms[%d]", path, i), "this is no host; write it without scheme and path, as auth.example.org")
+		}
 	}
 	checkCommon(d, path, p.Quota, p.Retention, p.Members)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })
 }
 
-var providers = []string{DockerHub, "docker-registry", "harbor", "aws-ecr", "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory"}
+var providers = []string{DockerHub, "docker-registry", "harbor", AWS, "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory"}
 
 func checkProvider(d *decoder, path, provider string) {
 	if provider == "quay" && d.written(path) {

@@ -201,6 +201,8 @@ func (c *Caches) setDefaults() {
 		orList(&p.Members, d.Members)
 		or(&p.Proxy, d.Proxy)
 		or(&p.CA, d.CA)
+		orList(&p.Realms, d.Realms)
+		orList(&p.Redirects, d.Redirects)
 		orShared(&p.Public, d.Public)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -267,6 +268,25 @@ func (n *notes) gslb() {
 	}
 }
 
+// aws says where an edge has no way of its own to a registry of Amazon's, and where a login is none.
+func (n *notes) aws(path string, c *Cache) {
+	_, _, account := c.ECR()
+	key := accessKey.MatchString(c.Username.Value)
+	switch {
+	case c.Provider != AWS && account && key:
+		n.add(path+".username", "the registry takes no access key for a login; write provider: aws-ecr")
+	case c.Provider != AWS && account && !c.Password.IsZero():
+		n.add(path+".password", "a token of this registry ends after twelve hours; write provider: aws-ecr, and an access key and its secret key for username and password")
+	case c.Provider == AWS && !account:
+		n.add(path+".endpoint", "it is the API's address, by which Harbor alone finds the registry: the edge has no way there of its own; write https://<account>.dkr.ecr.<region>.amazonaws.com")
+	case c.Provider == AWS && c.Password.IsZero():
+		n.add(path, "without an access key Harbor alone fetches from there, by the role of its own machine: the edge has no way there of its own")
+	}
+}
+
+// accessKey is how AWS writes the ID of one.
+var accessKey = regexp.MustCompile(`^A[KS]IA[0-9A-Z]{16}$`)
+
 func (n *notes) projects() {
 	own := map[string]string{place("https://" + n.f.Domain): "the fleet itself"}
 	for name, dc := range n.f.Datacenters {
@@ -280,9 +300,7 @@ func (n *notes) projects() {
 		if host := c.Endpoint.Host(); c.Provider == DockerHub && host != "hub.docker.com" && !strings.HasSuffix(host, "docker.io") {
 			n.add(path+".endpoint", "Harbor goes to Docker Hub for provider: docker-hub, whatever stands here; write another provider for %s", host)
 		}
-		if c.Endpoint.path() != "" {
-			n.add(path+".endpoint", "it has a path, below which Harbor alone finds the registry: the edge has no way there of its own while Harbor is down")
-		}
+		n.aws(path, c)
 		if whose := own[place(string(c.Endpoint))]; whose != "" {
 			n.add(path+".endpoint", "it is %s: a cache of what is here already", whose)
 		}
@@ -290,6 +308,9 @@ func (n *notes) projects() {
 			mirrors[c.Host()] = name
 		} else if c.Host() != "" {
 			n.add(path, "it is a cache of %s, as %s is: nodes that pull by that name (breakwater hosts) are led to that one", c.Host(), other)
+		}
+		if slices.ContainsFunc(c.Redirects, Destination.everywhere) {
+			n.add(path+".redirects", "the upstream may have the edge ask whatever is inside, also this machine and the cloud below it; name the storage alone")
 		}
 		n.quota(path, c.Quota)
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 )
 
@@ -92,10 +93,11 @@ func (m *MultiDC) AllImmutable() bool {
 // pushed within 30d, private.
 type Cache struct {
 	Provider    string            `yaml:"provider"`    // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
-	Endpoint    Endpoint          `yaml:"endpoint"`    // of the upstream; for docker-hub it may be left out; a path only for docker-registry and jfrog-artifactory, and then Harbor alone fetches from there
+	Endpoint    Endpoint          `yaml:"endpoint"`    // of the upstream; for docker-hub it may be left out; a path, below which the registry is, only for docker-registry and jfrog-artifactory; docs/upstreams.md has what to write for whom
 	Description string            `yaml:"description"` // for people
 	Username    Text              `yaml:"username"`    // at the upstream; absent: anonymous
 	Password    Ref               `yaml:"password"`    // at the upstream; {name} is the cache's name here
+	Realms      []string          `yaml:"realms"`      // hosts of token services of another domain than the upstream's that the edge may show its login, wherever they are; others are asked anonymously, and not at private addresses
 	Quota       Size              `yaml:"quota"`       // or unlimited
 	Retention   *Retention        `yaml:"retention"`   // an artifact is kept when any of these rules does so
 	Public      *bool             `yaml:"public"`      // pulled without login: what mirrors of nodes without credentials need; default false
@@ -103,6 +105,7 @@ type Cache struct {
 	Members     []Member          `yaml:"members"`     // groups of the OpenID provider
 	Proxy       URL               `yaml:"proxy"`       // HTTP proxy for the edge's own way to the upstream
 	CA          string            `yaml:"ca"`          // file of the CA that signs the upstream's certificate; absent: the system's
+	Redirects   []Destination     `yaml:"redirects"`   // where inside your networks the upstream may send the edge for blobs, as to a storage of your own: hosts, *.domain, addresses, networks; absent: to private addresses, if the upstream is at one itself; public ones need no word
 	Datacenters map[string]*Cache `yaml:"datacenters"` // what differs in one datacenter
 }
 
@@ -117,6 +120,27 @@ func (c *Cache) Host() string {
 		return ""
 	}
 	return c.Endpoint.Host()
+}
+
+// AWS is the provider whose login is an account's keys.
+const AWS = "aws-ecr"
+
+// ecr is how Harbor tells an address of Amazon's Elastic Container Registry: of the API of a
+// region, or of an account's registry there.
+var ecr = regexp.MustCompile(`^https://(api|\d+\.dkr)\.ecr(-fips)?\.([\w-]+)\.(amazonaws\.com(?:\.cn)?|sc2s\.sgov\.gov|c2s\.ic\.gov)$`)
+
+// ECR is where a registry of the Elastic Container Registry has its API, and its region. ok is
+// false where it is none of an account's.
+func (c *Cache) ECR() (api, region string, ok bool) {
+	m := ecr.FindStringSubmatch(string(c.Endpoint))
+	if m == nil || m[1] == "api" {
+		return "", "", false
+	}
+	host := "api.ecr."
+	if m[2] != "" {
+		host = "ecr-fips."
+	}
+	return "https://" + host + m[3] + "." + m[4], m[3], true
 }
 
 // OpenEverywhere reports whether the cache is pulled from without a login in every datacenter.

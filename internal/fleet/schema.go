@@ -29,17 +29,18 @@ type object = map[string]any
 
 // words are the types that are written as one word.
 var words = map[reflect.Type]object{
-	reflect.TypeFor[Duration](): oneWord(`^([0-9]{1,5}d|0|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|ns))+)$`, "2s", "15m", "6h", "30d"),
-	reflect.TypeFor[Size]():     oneWord(sizes.String(), "10GiB", "2TiB"),
-	reflect.TypeFor[Ref]():      oneWord(`^(vault:[^#]+#.+|(file|env):.+)$`, "file:/etc/breakwater/secret", "env:SECRET", "vault:secret/harbor#admin-password"),
-	reflect.TypeFor[Text]():     {"type": plain},
-	reflect.TypeFor[URL]():      oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/*$`, "https://harbor.par1.example.org"),
-	reflect.TypeFor[Endpoint](): oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?$`, "https://quay.io"),
-	reflect.TypeFor[Issuer]():   oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?$`, "https://keycloak.example.org/realms/main"),
-	reflect.TypeFor[Probed]():   oneWord(`^([Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^#]*)?|tcp://[^/?#@]+:[0-9]+|file:(//)?/.+)$`, "tcp://192.0.2.10:443"),
-	reflect.TypeFor[Network]():  oneWord(`^[0-9A-Fa-f:.]+/[0-9]{1,3}$`, "10.1.0.0/16", "2001:db8:1::/48"),
-	reflect.TypeFor[Addr]():     oneWord(`^[0-9A-Fa-f:.]+$`, "192.0.2.10", "2001:db8::10"),
-	reflect.TypeFor[Flatten]():  oneWord(`^(all|none|[0-9]|1[0-6])$`, "all", "none"),
+	reflect.TypeFor[Duration]():    oneWord(`^([0-9]{1,5}d|0|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|ns))+)$`, "2s", "15m", "6h", "30d"),
+	reflect.TypeFor[Size]():        oneWord(sizes.String(), "10GiB", "2TiB"),
+	reflect.TypeFor[Ref]():         oneWord(`^(vault:[^#]+#.+|(file|env):.+)$`, "file:/etc/breakwater/secret", "env:SECRET", "vault:secret/harbor#admin-password"),
+	reflect.TypeFor[Text]():        {"type": plain},
+	reflect.TypeFor[URL]():         oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/*$`, "https://harbor.par1.example.org"),
+	reflect.TypeFor[Endpoint]():    oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?$`, "https://quay.io"),
+	reflect.TypeFor[Issuer]():      oneWord(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?$`, "https://keycloak.example.org/realms/main"),
+	reflect.TypeFor[Probed]():      oneWord(`^([Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^#]*)?|tcp://[^/?#@]+:[0-9]+|file:(//)?/.+)$`, "tcp://192.0.2.10:443"),
+	reflect.TypeFor[Destination](): oneWord(`^(\*\.)?[^/?#@*:\s]+$|^\[?[0-9A-Fa-f:.]+\]?(/[0-9]{1,3})?$`, "storage.example.net", "*.example.net", "10.0.0.0/8"),
+	reflect.TypeFor[Network]():     oneWord(`^[0-9A-Fa-f:.]+/[0-9]{1,3}$`, "10.1.0.0/16", "2001:db8:1::/48"),
+	reflect.TypeFor[Addr]():        oneWord(`^[0-9A-Fa-f:.]+$`, "192.0.2.10", "2001:db8::10"),
+	reflect.TypeFor[Flatten]():     oneWord(`^(all|none|[0-9]|1[0-6])$`, "all", "none"),
 }
 
 // plain is what may be written where a text is wanted. A key without a value is always the default.

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"example.org/breakwater/registry"
 )
 
 // URL is the address of an HTTP server: scheme and host, and a port where it is not the
@@ -95,6 +96,19 @@ func (i *Issuer) parse(text string) error {
 	return nil
 }
 
+// Destination is where redirects of an upstream may lead inside: a host, *.domain, an
+// address or a network.
+type Destination string
+
+func (x *Destination) parse(text string) error {
+	_, err := registry.ParseDestination(text)
+	*x = Destination(text)
+	return err
+}
+
+// everywhere reports whether every address is meant.
+func (x Destination) everywhere() bool { return strings.HasSuffix(string(x), "/0") }
+
 func (p *Probed) parse(text string) error {
 	u, err := url.Parse(text)
 	ok := err == nil && u.User == nil && u.Fragment == ""
@@ -180,10 +194,5 @@ func place(text string) string {
 	if err != nil || u.Host == "" {
 		return text
 	}
-	return strings.ToLower(u.Hostname()) + ":" + PortOf(u)
-}
-
-// PortOf is the port of a URL, or that of its scheme.
-func PortOf(u *url.URL) string {
-	return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	return registry.Place(u)
 }

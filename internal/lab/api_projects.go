@@ -243,6 +243,9 @@ func (h *Harbor) deleteProject(c *apiCall) error {
 	}
 	h.db.projects = slices.DeleteFunc(h.db.projects, func(q *project) bool { return q == p })
 	h.db.robots = slices.DeleteFunc(h.db.robots, func(rb *robot) bool { return rb.project == p.ID })
+	for _, rb := range h.db.robots { // one that is made again under the name is another project
+		rb.lose(p.Name)
+	}
 	h.db.retentions = slices.DeleteFunc(h.db.retentions, func(t *retention) bool { return t.Scope.Ref == p.ID })
 	return nil
 }

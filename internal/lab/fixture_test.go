@@ -74,7 +74,7 @@ func (f *fixture) has(parts ...string) bool {
 
 func startHarbor(t *testing.T, key *rsa.PrivateKey) *Harbor {
 	t.Helper()
-	h, err := StartHarbor(HarborConfig{Key: key})
+	h, err := StartHarbor(HarborConfig{Key: key, NginxPort: "18081"})
 	if err != nil {
 		t.Fatal(err)
 	}

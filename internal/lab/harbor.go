@@ -10,7 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,6 +27,7 @@ type HarborConfig struct {
 	AdminPassword string          // of "admin"; "" is Harbor12345
 	Scheme        string          // of the external URL, which the token realm carries; "" is http
 	ExternalHost  string          // of the external URL; "": the host that is asked
+	NginxPort     string          // that its nginx believes to listen on, and names in its redirects; "" is 8080, as in its container
 
 	// Registries says where registries really are, by the address that Harbor is told:
 	// "https://hub.docker.com" may be "http://127.0.0.1:5000". The others are where they say.
@@ -126,9 +129,10 @@ func (h *Harbor) removeDir() {
 
 // serveNginx is Harbor's own front: what it answers itself when core is away.
 func (h *Harbor) serveNginx(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/v2" {
+	if slices.Contains([]string{"/v2", "/c", "/api", "/service"}, r.URL.Path) { // it knows nothing of what leads to it
+		own := url.URL{Scheme: "http", Host: net.JoinHostPort((&url.URL{Host: r.Host}).Hostname(), cmp.Or(h.cfg.NginxPort, "8080")), Path: r.URL.Path + "/", RawQuery: r.URL.RawQuery}
 		w.Header().Set("Content-Type", "text/html")
-		w.Header().Set("Location", "http://"+r.Host+"/v2/")
+		w.Header().Set("Location", own.String())
 		htmlPage(w, "301 Moved Permanently", http.StatusMovedPermanently)
 		return
 	}

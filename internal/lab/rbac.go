@@ -44,6 +44,12 @@ func (rb *robot) in(p *project, access robotAccess) bool {
 	})
 }
 
+// lose takes away what the robot was given in a project by name; what it was given in all of
+// them stays. The list is replaced: views that are being written hold it.
+func (rb *robot) lose(project string) {
+	rb.Permissions = slices.DeleteFunc(slices.Clone(rb.Permissions), func(perm permission) bool { return perm.Kind == "project" && perm.Namespace == project })
+}
+
 // role is that of a user in the project; 0: none.
 func (p *project) role(user int) int {
 	for _, m := range p.members {

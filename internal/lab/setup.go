@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,15 +35,7 @@ func (h *Harbor) CreateCache(name, kind, url string, public bool) error {
 // push, delete) in the project; project "*" makes it a robot of the system that
 // may do them in every project. It returns the name to log in with.
 func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (username string) {
-	perm := permission{Kind: "project", Namespace: project}
-	for _, action := range actions {
-		resource, of, named := strings.Cut(action, ":")
-		if !named {
-			resource, of = "repository", action
-		}
-		perm.Access = append(perm.Access, robotAccess{Action: of, Resource: resource})
-	}
-	rb := &robot{Name: project + "+" + name, Level: "project", Duration: -1, Permissions: []permission{perm}}
+	rb := &robot{Name: project + "+" + name, Level: "project", Duration: -1, Permissions: []permission{permissionIn(project, actions)}}
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
 	if project == "*" {
@@ -54,15 +47,54 @@ func (h *Harbor) CreateRobot(project, name, secret string, actions ...string) (u
 	return h.db.fullName(rb)
 }
 
+// CreateSystemRobot makes a robot of the system that may nothing yet (Grant). It returns the
+// name to log in with.
+func (h *Harbor) CreateSystemRobot(name, secret string) (username string) {
+	rb := &robot{Name: name, Level: "system", Duration: -1}
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	h.db.addRobot(rb, secret)
+	return h.db.fullName(rb)
+}
+
+// Grant lets a robot do the actions in one more project, until that is deleted.
+func (h *Harbor) Grant(username, project string, actions ...string) error {
+	return h.changeRobot(username, func(rb *robot) {
+		rb.Permissions = append(slices.Clone(rb.Permissions), permissionIn(project, actions))
+	})
+}
+
+// Revoke takes what a robot was granted in a project away.
+func (h *Harbor) Revoke(username, project string) error {
+	return h.changeRobot(username, func(rb *robot) { rb.lose(project) })
+}
+
 // DisableRobot takes a robot's permission to log in away.
 func (h *Harbor) DisableRobot(username string) error {
+	return h.changeRobot(username, func(rb *robot) { rb.Disable = true })
+}
+
+func (h *Harbor) changeRobot(username string, change func(*robot)) error {
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
 	for _, rb := range h.db.robots {
 		if h.db.fullName(rb) == username {
-			rb.Disable = true
+			change(rb)
 			return nil
 		}
 	}
 	return fmt.Errorf("there is no robot %s", username)
+}
+
+// permissionIn reads actions, as "pull" of a repository, or "tag:list".
+func permissionIn(project string, actions []string) permission {
+	perm := permission{Kind: "project", Namespace: project}
+	for _, action := range actions {
+		resource, of, named := strings.Cut(action, ":")
+		if !named {
+			resource, of = "repository", action
+		}
+		perm.Access = append(perm.Access, robotAccess{Action: of, Resource: resource})
+	}
+	return perm
 }

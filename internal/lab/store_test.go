@@ -45,6 +45,57 @@ func TestImmutableTags(t *testing.T) {
 	h.push(t, "fixed/app", "latest", "two")
 }
 
+// A project that is deleted goes from the permissions of every robot, with its own robots: one
+// that is made again under its name shows itself to none of them, and lets none of them in,
+// until it is granted. Robots of all projects, and users, see it.
+func TestADeletedProjectGoesFromRobotsPermissions(t *testing.T) {
+	h := startHarbor(t, testKey())
+	for _, project := range []string{"gone", "stays"} {
+		h.CreateProject(project, false)
+	}
+	of := h.CreateSystemRobot("of", robotSecret)
+	for _, project := range []string{"gone", "stays"} {
+		if err := h.Grant(of, project, "pull", "artifact:list"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own, all := h.CreateRobot("gone", "own", robotSecret, "pull"), h.CreateRobot("*", "all", robotSecret, "pull")
+	sees := func(when, robot, project string, want bool) {
+		t.Helper()
+		h.push(t, project+"/app", "v1", "one")
+		for path, status := range map[string]int{"/api/v2.0/projects?q=name%3D" + project: http.StatusOK, "/v2/" + project + "/app/manifests/v1": http.StatusUnauthorized} {
+			req, _ := http.NewRequest(http.MethodGet, h.URL()+path, nil) //nolint:errcheck // the address is good
+			req.SetBasicAuth(robot, robotSecret)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if want {
+				status = http.StatusOK
+			}
+			if resp.StatusCode != status || status == http.StatusOK && (strings.TrimSpace(string(body)) != "[]") != want {
+				t.Errorf("%s, %s: %s is %d %s", when, robot, path, resp.StatusCode, body)
+			}
+		}
+	}
+	for _, robot := range []string{of, own, all} {
+		sees("before", robot, "gone", true)
+	}
+	h.call(t, http.StatusOK, http.MethodDelete, "/api/v2.0/projects/gone/repositories/app", "", nil)
+	h.call(t, http.StatusOK, http.MethodDelete, "/api/v2.0/projects/gone", "", nil)
+	h.CreateProject("gone", false)
+	sees("made again", of, "gone", false)
+	sees("made again", own, "gone", false)
+	sees("made again", all, "gone", true)
+	sees("made again", of, "stays", true)
+	if err := h.Grant(of, "gone", "pull"); err != nil {
+		t.Fatal(err)
+	}
+	sees("granted again", of, "gone", true)
+}
+
 // TestWebhooks: who pushed what arrives, and after three attempts nothing more.
 func TestWebhooks(t *testing.T) {
 	var mu sync.Mutex

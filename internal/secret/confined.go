@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+
+	"example.org/breakwater/registry"
 )
 
 // confined lets requests go to the fleet file's Vault alone. Vault's client follows a
@@ -33,7 +34,7 @@ func (c confined) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (c confined) within(u *url.URL) bool {
-	return u.Scheme == c.to.Scheme && strings.EqualFold(u.Host, c.to.Host)
+	return u.Scheme == c.to.Scheme && registry.Place(u) == registry.Place(c.to)
 }
 
 // elsewhere is a redirect to another host, which is told nothing.

@@ -24,7 +24,7 @@ const (
 	maxRemembered = 1 << 16         // permissions, and memberships, in memory
 	maxTokens     = 1 << 14         // verified tokens in memory
 	maxToken      = 4 << 10         // bytes of one that is remembered; a longer one is verified each time
-	rememberFor   = 5 * time.Minute // how long Harbor's yes is remembered
+	rememberFor   = 5 * time.Minute // how long Harbor's yes counts where Harbor does not answer
 	askDeadline   = 10 * time.Second
 )
 
@@ -51,7 +51,7 @@ type Checker struct {
 	cfg    Config
 	keys   atomic.Pointer[registry.Verifier] // used in place of cfg.Verifier
 	secret []byte                            // keys the hashes in grants and tokens, so that memory holds no credential
-	grants *lru.Cache[grantKey, time.Time]   // until when Harbor's yes is remembered
+	yeses  *yeses
 	tokens *lru.Cache[grantKey, verified]
 	open   openness
 	member *lru.Cache[memberKey, int64] // memberships, each with the project's id
@@ -87,7 +87,7 @@ func New(cfg Config) (*Checker, error) {
 	c.keys.Store(cfg.Verifier)
 	rand.Read(c.secret) //nolint:errcheck // never fails
 	var err error
-	if c.grants, err = lru.New[grantKey, time.Time](maxRemembered); err != nil {
+	if c.yeses, err = newYeses(); err != nil {
 		return nil, err
 	}
 	if c.tokens, err = lru.New[grantKey, verified](maxTokens); err != nil {

@@ -161,6 +161,7 @@ func TestWhatIsRememberedOutlivesHarbor(t *testing.T) {
 		if err := f.harbor.SetFaults(lab.Fault{Name: fault}); err != nil {
 			t.Fatal(err)
 		}
+		f.later.Add(int64(time.Minute)) // it would be asked again
 		if e := f.allow(t, good, "priv/app", "pull"); e != nil {
 			t.Errorf("%s: %v", fault, e)
 		}

@@ -3,9 +3,7 @@ package access
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,30 +16,13 @@ import (
 // counts at once. A client with wrong credentials costs itself the requests only.
 func (c *Checker) ask(ctx context.Context, q Query) error {
 	now := c.cfg.Now()
-	if c.saidYes(q, now) {
-		if c.Look(ctx, q.Repos[0]); c.saidYes(q, now) {
-			return nil
+	if _, _, ok := c.saidYes(q, now); ok {
+		c.Look(ctx, q.Repos[0]) // it counts for one project
+		if key, y, ok := c.saidYes(q, now); ok {
+			return c.stillYes(ctx, q, key, y)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, askDeadline)
-	defer cancel()
-	if err := c.askHarbor(ctx, q, http.MethodHead); err != nil {
-		return err
-	}
-	c.lookAfter(ctx, q.Repos[0], now) // it may be a user of another project than before
-	c.grants.Add(c.yesKey(q), now.Add(min(rememberFor, lifetime(q.Authorization, now))))
-	return nil
-}
-
-// yesKey stands for Harbor's yes, which is for one project.
-func (c *Checker) yesKey(q Query) grantKey {
-	return keyedHash(c.secret, strconv.FormatInt(c.Project(q.Repos[0]), 10), q.Repos[0], q.Action, q.Authorization)
-}
-
-// saidYes reports whether Harbor's yes is remembered.
-func (c *Checker) saidYes(q Query, now time.Time) bool {
-	until, ok := c.grants.Get(c.yesKey(q))
-	return ok && now.Before(until)
+	return c.askNow(ctx, q, now)
 }
 
 // nobodyHas is the digest of no content. A HEAD of it in a repo makes Harbor check the

@@ -37,11 +37,13 @@ type projects struct {
 	mu    sync.Mutex
 	seen  *lru.Cache[string, seenProject]
 	looks map[string]*look // that are under way
+
+	changed time.Time // when any of them may have changed: what was asked before is not used without asking again
 }
 
 // seenProject is what is known of a project.
 type seenProject struct {
-	id      int64 // Harbor's, or its negative once Harbor lists it no longer; noList; 0: not known
+	id      int64 // Harbor's, or its negative once Harbor lists it no longer; noList, neverListed; 0: not known
 	created time.Time
 	since   time.Time // when it was made again, by this edge's clock; zero: that was not seen
 	private bool      // Harbor says that not everybody may read it
@@ -61,12 +63,31 @@ type look struct {
 // edge: there projects are not told apart.
 const noList = -1 << 62
 
+// neverListed is the id of a project that Harbor does not list for the edge, and never did.
+const neverListed = noList + 1
+
+// listed reports whether Harbor's list had the project when it was asked last.
+func (s seenProject) listed() bool { return s.id > 0 || s.id == noList }
+
+// unlisted reports whether it had not: the project is gone, or it was made again and the
+// edge's robot was not granted the new one. Which of them, an edge cannot see.
+func (s seenProject) unlisted() bool { return s.id < 0 && s.id != noList }
+
+// known is how long the answer is used before Harbor is asked again.
+func (s seenProject) known() time.Duration {
+	if s.unlisted() {
+		return unlistedFor
+	}
+	return projectFor
+}
+
 // errNoList says so.
 var errNoList = errors.New("there is no list of projects for this edge")
 
 const (
 	maxProjects   = 1 << 12
-	projectFor    = 30 * time.Second       // how long it is used before Harbor is asked again
+	projectFor    = 10 * time.Second       // how long it is used before Harbor is asked again
+	unlistedFor   = 2 * time.Second        // the same, of one that Harbor does not list: it may be granted again
 	projectAgain  = 5 * time.Second        // how long Harbor is not asked after it did not answer
 	projectWait   = 500 * time.Millisecond // how long requests wait for Harbor's answer
 	projectWatch  = time.Hour              // how often Harbor is asked though nobody comes
@@ -97,15 +118,15 @@ func (p *projects) recall(name string) seenProject {
 	return s
 }
 
-// get returns what is known of a project by a question that began after a time and within
-// projectFor. Where there is none Harbor is asked, and waited for at most projectWait:
+// get returns what is known of a project by a question that began after a time and that is
+// still used. Where there is none Harbor is asked, and waited for at most projectWait:
 // where it does not answer, what was known before is all that there is.
 func (p *projects) get(ctx context.Context, name string, after time.Time) (s seenProject) {
 	for range 3 { // a look that began too early is followed by another one
 		p.mu.Lock()
 		s = p.recall(name)
 		now := p.now()
-		if !s.asked.Before(after) && now.Sub(s.asked) < projectFor || now.Sub(s.failed) < projectAgain {
+		if !s.asked.Before(after) && !s.asked.Before(p.changed) && now.Sub(s.asked) < s.known() || now.Sub(s.failed) < projectAgain {
 			p.mu.Unlock()
 			return s
 		}
@@ -156,7 +177,7 @@ func (p *projects) note(name string, fresh seenProject, err error, began time.Ti
 	case fresh.id == 0: // it is gone, or the robot may not see it
 		fresh = known
 		if fresh.id = min(known.id, -known.id); known.id == 0 || known.id == noList {
-			fresh.id = noList
+			fresh.id = neverListed
 		}
 	case known.id != 0 && known.id != noList && fresh.id > max(known.id, -known.id): // Harbor counts: a lower id is another Harbor's
 		if known.asked.After(fresh.since) {
@@ -224,8 +245,23 @@ func (c *Checker) Look(ctx context.Context, repo string) { c.lookAfter(ctx, repo
 // LookNow is Look, whenever it was asked last.
 func (c *Checker) LookNow(ctx context.Context, repo string) { c.lookAfter(ctx, repo, c.cfg.Now()) }
 
+// Confirms is LookNow, and reports whether Harbor has answered and lists the project.
+func (c *Checker) Confirms(ctx context.Context, repo string) bool {
+	now := c.cfg.Now()
+	s := c.lookAfter(ctx, repo, now)
+	return c.cfg.Harbor.Anonymous() || s.listed() && !s.asked.Before(now)
+}
+
 func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time) seenProject {
 	return c.projects.get(ctx, ProjectOf(repo), after)
+}
+
+// ProjectsChanged notes that a client has changed projects, or robots, at Harbor: which project
+// a repo's is, is asked again before the next request.
+func (c *Checker) ProjectsChanged() {
+	c.projects.mu.Lock()
+	defer c.projects.mu.Unlock()
+	c.projects.changed = c.cfg.Now()
 }
 
 // Watch looks at the projects that were asked for, and at those of the names, once an hour:
@@ -246,7 +282,8 @@ func (c *Checker) Watch(ctx context.Context, names func() []string) {
 }
 
 // Project returns the id of the repo's project as Harbor has last said it, or 0 where it
-// did not within grantFor. What is remembered of another id, or of 0, is of another project.
+// did not within grantFor, or does not list the project any more. What is remembered of
+// another id, or of 0, is of another project.
 func (c *Checker) Project(repo string) int64 {
 	if c.cfg.Harbor.Anonymous() {
 		return noList
@@ -254,18 +291,27 @@ func (c *Checker) Project(repo string) int64 {
 	c.projects.mu.Lock()
 	defer c.projects.mu.Unlock()
 	s := c.projects.recall(ProjectOf(repo))
-	if c.cfg.Now().Sub(s.asked) >= grantFor {
+	if !s.listed() || c.cfg.Now().Sub(s.asked) >= grantFor {
 		return 0
 	}
 	return s.id
 }
 
+// Unlisted reports whether Harbor answered, when it was asked last, and did not list the
+// repo's project. Then it is gone, or it was made again and is not granted to the edge's
+// robot: only Harbor itself knows who may have what there now, whatever is remembered.
+func (c *Checker) Unlisted(repo string) bool {
+	if c.cfg.Harbor.Anonymous() {
+		return false
+	}
+	c.projects.mu.Lock()
+	defer c.projects.mu.Unlock()
+	return c.projects.recall(ProjectOf(repo)).unlisted()
+}
+
 // Has reports whether it is known which project has the name, and that it is there: Harbor
 // lists it, or tells no projects apart.
-func (c *Checker) Has(repo string) bool {
-	id := c.Project(repo)
-	return id > 0 || id == noList
-}
+func (c *Checker) Has(repo string) bool { return c.Project(repo) != 0 }
 
 // Since returns when the repo's project was made again, by this edge's clock, zero where
 // that was not seen.
@@ -283,7 +329,9 @@ func ProjectOf(repo string) string {
 
 // isOfProject reports whether a token is not older than the repo's project. An older one
 // was issued for an earlier project with the same name. Who comes with a new token may be
-// a user of a new project: Harbor is asked again.
+// a user of a new project: Harbor is asked again. An edge's own token is of a project that
+// Harbor had listed.
 func (c *Checker) isOfProject(ctx context.Context, token verified, repo string) bool {
-	return !token.IssuedAt.Add(projectLeeway).Before(c.lookAfter(ctx, repo, token.first).created)
+	s := c.lookAfter(ctx, repo, token.first)
+	return !token.IssuedAt.Add(projectLeeway).Before(s.created) && !(token.first.IsZero() && s.unlisted())
 }

@@ -59,7 +59,7 @@ func TestWhichProjectHasAName(t *testing.T) {
 		"the same":                         {200, 200, listed(7, made), listed(7, made), time.Minute, true, true, false},
 		"another one":                      {200, 200, listed(7, made), listed(9, made.Add(time.Minute)), time.Minute, true, false, true},
 		"another Harbor's":                 {200, 200, listed(7, made), listed(3, made.Add(time.Minute)), time.Minute, true, false, false},
-		"none any more":                    {200, 200, listed(7, made), `[]`, time.Minute, true, false, false},
+		"none any more":                    {200, 200, listed(7, made), `[]`, time.Minute, false, false, false},
 		"Harbor is ill":                    {200, 500, listed(7, made), ``, time.Minute, true, true, false},
 		"Harbor is ill, for 23 hours":      {200, 500, listed(7, made), ``, 23 * time.Hour, true, true, false},
 		"Harbor is ill, for a day":         {200, 500, listed(7, made), ``, 24 * time.Hour, false, false, false},

@@ -14,6 +14,8 @@ import (
 	"net/url"
 
 	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/registry"
 )
 
 const (
@@ -99,8 +101,12 @@ func child(ctx context.Context, from From, to To, p part, nested int) error {
 	return Manifest(ctx, to, p.Digest.String(), p.Type, body)
 }
 
-// Manifest writes a manifest under a reference, a tag or its digest.
+// Manifest writes a manifest under a reference, a tag or its digest. The content type is
+// what the manifest is called elsewhere, "" for nothing.
 func Manifest(ctx context.Context, to To, reference, contentType string, body []byte) error {
+	if t, err := registry.ManifestType(contentType, body); err == nil {
+		contentType = t
+	}
 	_, err := to.Send(ctx, Request{http.MethodPut, "/v2/" + to.Repo + "/manifests/" + reference, contentType, bytes.NewReader(body), int64(len(body)), http.StatusCreated})
 	return err
 }

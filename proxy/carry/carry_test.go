@@ -129,7 +129,7 @@ func (c held) from() carry.From {
 func index(of ...digest.Digest) string {
 	var parts []string
 	for _, d := range of {
-		parts = append(parts, fmt.Sprintf(`{"digest":%q,"mediaType":"child"}`, d))
+		parts = append(parts, fmt.Sprintf(`{"digest":%q,"mediaType":"application/vnd.child"}`, d))
 	}
 	return `{"manifests":[` + strings.Join(parts, ",") + `]}`
 }
@@ -144,7 +144,7 @@ func TestContentComesBeforeWhatNamesIt(t *testing.T) {
 	if err := carry.Parts(t.Context(), c.from(), h.to(), []byte(top)); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"blob a-layer", "blob a-config", "manifest " + a + " as child", "blob b-layer", "blob b-config", "manifest " + b + " as child", "manifest " + inner + " as child"}
+	want := []string{"blob a-layer", "blob a-config", "manifest " + a + " as application/vnd.child", "blob b-layer", "blob b-config", "manifest " + b + " as application/vnd.child", "manifest " + inner + " as application/vnd.child"}
 	if !slices.Equal(h.wrote, want) {
 		t.Errorf("wrote\n%s\nwant\n%s", strings.Join(h.wrote, "\n"), strings.Join(want, "\n"))
 	}
@@ -152,8 +152,24 @@ func TestContentComesBeforeWhatNamesIt(t *testing.T) {
 	if err := carry.Parts(t.Context(), c.from(), h.to(), []byte(top)); err != nil || len(h.wrote) > 0 {
 		t.Errorf("again: %v, %q", err, h.wrote)
 	}
-	if err := carry.Manifest(t.Context(), h.to(), "v1", "type", []byte(top)); err != nil || !slices.Equal(h.wrote, []string{"manifest " + top + " as type"}) {
+	if err := carry.Manifest(t.Context(), h.to(), "v1", "application/vnd.type", []byte(top)); err != nil || !slices.Equal(h.wrote, []string{"manifest " + top + " as application/vnd.type"}) {
 		t.Errorf("the manifest itself: %v, %q", err, h.wrote)
+	}
+}
+
+// A manifest is written as what it is, where nobody has said that: an index need not name
+// the types of its children, nor have one inside.
+func TestAManifestIsWrittenAsWhatItIs(t *testing.T) {
+	h, c := newHarbor(t), held{}
+	inner := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q}]}`, c.add(c.image("a")))
+	top := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q,"mediaType":"application/octet-stream"}]}`, c.add(inner))
+	if err := errors.Join(carry.Parts(t.Context(), c.from(), h.to(), []byte(top)), carry.Manifest(t.Context(), h.to(), "v1", "", []byte(top))); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[int]string{2: "application/vnd.oci.image.manifest.v1+json", 3: "application/vnd.oci.image.index.v1+json", 4: "application/vnd.oci.image.index.v1+json"} {
+		if len(h.wrote) != 5 || !strings.HasSuffix(h.wrote[i], " as "+want) {
+			t.Errorf("%d of %q, want %s", i, h.wrote, want)
+		}
 	}
 }
 

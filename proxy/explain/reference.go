@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -23,7 +24,6 @@ type Reference struct {
 // Reader reads references as those who pull write them.
 type Reader struct {
 	Table *namespace.Table
-	Names []string // the hosts by which clients know the edge; addresses are always taken for it
 }
 
 // Read reads repo:tag, repo@digest or repo. Before it may stand a name of the edge, or the
@@ -40,7 +40,7 @@ func (r Reader) Read(text string) (Reference, error) {
 	}
 	switch cache, ok := r.Table.CacheOf(host); {
 	case host == "":
-	case ok:
+	case ok && (ref.Project() == cache.Project || r.Table.Of(ref.Project()).Kind == namespace.Plain):
 		ref.Namespace = cache
 		ref.Repo = cache.FullRepo(cache.Project + "/" + strings.TrimPrefix(ref.Repo, cache.Project+"/"))
 		ref.Notes = append(ref.Notes, fmt.Sprintf("%s is what %s is a cache of: nodes that have the edge for a mirror get it as %s", host, cache.Project, ref.Repo))
@@ -69,14 +69,11 @@ func (r Reader) cutHost(text string) (host, rest string) {
 	return strings.ToLower(host), rest
 }
 
-// own reports whether a host is the edge's: one of its names, an address, or whatever
+// own reports whether a host is the edge's: one of the fleet's names, an address, or whatever
 // stands before a project that the fleet file has.
 func (r Reader) own(host, project string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	return slices.Contains(r.Names, name) || slices.Contains(r.Names, host) || net.ParseIP(strings.Trim(name, "[]")) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
+	name := registry.Host((&url.URL{Host: host}).Hostname())
+	return r.Table.Own(host) || net.ParseIP(name) != nil || name == "localhost" || r.Table.Of(project).Kind != namespace.Plain
 }
 
 func (ref *Reference) parse(text string) error {

@@ -1,6 +1,7 @@
 package explain_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,12 +13,12 @@ import (
 )
 
 func reader() explain.Reader {
-	return explain.Reader{Names: []string{"harbor.example.org", "edge.par1.example.org:8443"}, Table: namespace.NewTable([]namespace.Namespace{
+	return explain.Reader{Table: namespace.NewTable([]namespace.Namespace{
 		{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true, Host: "docker.io"},
 		{Project: "cache-quay.io", Kind: namespace.Cache, Host: "quay.io"},
 		{Project: "multi-dc-demo", Kind: namespace.MultiDC},
 		{Project: "repl-core", Kind: namespace.Repl},
-	})}
+	}, "harbor.example.org", "edge.par1.example.org:8443")}
 }
 
 // A reference means what it means to those who pull: a registry's own name is its cache's.
@@ -31,6 +32,9 @@ func TestReferencesAreReadAsClientsWriteThem(t *testing.T) {
 		"127.0.10.1:5000/multi-dc-demo/a:v":            "multi-dc-demo/a v",
 		"[::1]:5000/library/a:v":                       "library/a v",
 		"harbor.example.org/library/a:v":               "library/a v",
+		"HARBOR.example.org:443/library/a:v":           "library/a v",
+		"harbor.example.org./library/a:v":              "library/a v",
+		"Edge.PAR1.example.org/library/a:v":            "library/a v",
 		"other.example.org/multi-dc-demo/a:v":          "multi-dc-demo/a v",
 		"multi-dc-demo/a@" + d:                         "multi-dc-demo/a " + d,
 		"multi-dc-demo/a:v@" + d:                       "multi-dc-demo/a " + d,
@@ -42,12 +46,18 @@ func TestReferencesAreReadAsClientsWriteThem(t *testing.T) {
 		"quay.io/org/app:v1":                           "cache-quay.io/org/app v1",
 		"QUAY.io/org/app:v1":                           "cache-quay.io/org/app v1",
 		"cache-quay.io/org/app:v1":                     "cache-quay.io/org/app v1",
+		"Docker.io.:443/nginx":                         "cache-dockerhub/library/nginx latest",
+		"registry.hub.docker.com/org/app":              "cache-dockerhub/org/app latest",
+		"quay.io:443/org/app:v1":                       "cache-quay.io/org/app v1",
+		"quay.io./org/app:v1":                          "cache-quay.io/org/app v1",
+		"Harbor.Example.org.:443/team/app:v":           "team/app v",
+		"EDGE.par1.example.org/team/app:v":             "team/app v",
 	} {
 		ref, err := reader().Read(text)
 		if got := ref.Repo + " " + ref.Request.Reference(); err != nil || got != want || ref.Nowhere != "" {
 			t.Errorf("%s is %q, want %q (%v, nowhere %q)", text, got, want, err, ref.Nowhere)
 		}
-		if mirrored := strings.Contains(strings.ToLower(text), "docker.io/") || strings.HasPrefix(strings.ToLower(text), "quay.io/"); mirrored != (len(ref.Notes) > 0) {
+		if mirrored := regexp.MustCompile(`(?i)docker\.(io|com)[.:/]|^quay\.io`).MatchString(text); mirrored != (len(ref.Notes) > 0) {
 			t.Errorf("%s: %q", text, ref.Notes)
 		}
 	}

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 
@@ -93,7 +94,7 @@ func (f *Fetcher) stream(ctx context.Context, q Question) (*Blob, error) {
 // sources is theirs to give.
 func (f *Fetcher) checked(ctx context.Context, q Question, b *Blob) (*Blob, error) {
 	repo, d := q.Request.Repo, q.Request.Digest
-	if !f.Access.Member(repo, d) && b.Owner() != q.Namespace.Project {
+	if !f.Access.Member(repo, d) && b.Owner() != f.owner(q) {
 		err := f.proveMember(ctx, q)
 		if err != nil {
 			b.Close()
@@ -109,6 +110,12 @@ func (f *Fetcher) checked(ctx context.Context, q Question, b *Blob) (*Blob, erro
 		b.Expect(size)
 	}
 	return b, nil
+}
+
+// owner names the project on whose behalf a blob is fetched: one that is made again under
+// its name is another one.
+func (f *Fetcher) owner(q Question) string {
+	return fmt.Sprintf("%s %d", q.Namespace.Project, f.Access.Project(q.Request.Repo))
 }
 
 // tell asks the local Harbor for the blob's length alone. ok is false where its
@@ -128,6 +135,7 @@ func (f *Fetcher) tell(ctx context.Context, q Question) (size int64, ok bool, er
 	}
 	resp.Body.Close()
 	switch {
+	case registry.Encoded(resp.Header): // its length may be of what is sent
 	case resp.StatusCode == http.StatusOK && resp.ContentLength >= 0 && resp.ContentLength <= store.MaxBlob:
 		f.Access.Join(q.Request.Repo, q.Request.Digest)
 		return resp.ContentLength, true, nil

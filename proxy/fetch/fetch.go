@@ -63,10 +63,6 @@ type Fetcher struct {
 }
 
 const (
-	// MaxManifest is the size of the largest manifest, in bytes: the OCI distribution
-	// specification's advice to registries.
-	MaxManifest = 4 << 20
-
 	maxBodies    = 128 << 20
 	maxBodiesOne = 64 << 20 // of one project
 

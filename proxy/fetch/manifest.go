@@ -2,10 +2,12 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -13,6 +15,7 @@ import (
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
@@ -46,6 +49,15 @@ func (f *Fetcher) Manifest(ctx context.Context, q Question, old tags.Entry) (tag
 	})
 }
 
+// InVain says when whoever asks for a manifest that is not held has waited for long enough,
+// because all who could have it are known to be silent about it; never where they are not.
+func (f *Fetcher) InVain(q Question) <-chan time.Time {
+	if !source.Hangs(q.Route(f.Routes), registry.KindManifest) {
+		return nil
+	}
+	return time.After(f.Deadline / 2)
+}
+
 // askManifest asks one source. With a copy in the store a HEAD will do when it names
 // the same digest.
 func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, old tags.Entry) (tags.Found, error) {
@@ -60,6 +72,7 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
 			old.Source = s.Name
+			old.MediaType = f.retyped(old)
 			f.hear(q, s, old, resp)
 			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
 		}
@@ -84,6 +97,19 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 	return tags.Found{Entry: e, Body: body, Stale: isStale(resp)}, err
 }
 
+// retyped is the media type of what is held: an earlier program may have called it otherwise.
+func (f *Fetcher) retyped(held tags.Entry) string {
+	body, err := f.Read(held.Digest)
+	if err != nil {
+		return held.MediaType
+	}
+	t, err := registry.ManifestType(held.MediaType, body)
+	if err != nil {
+		return held.MediaType
+	}
+	return t
+}
+
 // hear takes note of the version that a peer says a tag's manifest has: what is pushed
 // here after it was seen here is newer.
 func (f *Fetcher) hear(q Question, s source.Step, e tags.Entry, resp *http.Response) {
@@ -106,18 +132,18 @@ func isStale(resp *http.Response) bool {
 func (f *Fetcher) keepManifest(req registry.Request, resp *http.Response) (tags.Entry, []byte, error) {
 	in := f.Bodies.Reader(req.Project(), resp.Body)
 	defer in.Close()
-	body, err := io.ReadAll(io.LimitReader(in, MaxManifest+1))
+	body, err := io.ReadAll(io.LimitReader(in, registry.MaxManifest+1))
 	if err != nil {
 		return tags.Entry{}, nil, outcome.DontKnow(fmt.Errorf("read manifest: %w", err))
 	}
-	if len(body) > MaxManifest {
-		return tags.Entry{}, nil, registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", MaxManifest)
+	if len(body) > registry.MaxManifest {
+		return tags.Entry{}, nil, registry.ManifestTooLarge()
 	}
 	d, err := manifestDigest(req, resp.Header.Get("Docker-Content-Digest"), body)
 	if err != nil {
 		return tags.Entry{}, nil, outcome.DontKnow(err)
 	}
-	mediaType, err := manifestType(resp.Header.Get("Content-Type"), body)
+	mediaType, err := registry.ManifestType(resp.Header.Get("Content-Type"), body)
 	if err != nil {
 		return tags.Entry{}, nil, outcome.DontKnow(err)
 	}
@@ -129,12 +155,22 @@ func (f *Fetcher) keepManifest(req registry.Request, resp *http.Response) (tags.
 
 // keep stores a manifest that the repo is known to hold.
 func (f *Fetcher) keep(repo string, d digest.Digest, body []byte) error {
-	if err := f.Store.Put(d, body); err != nil {
+	if err := f.put(d, body); err != nil {
 		return err
 	}
 	f.Access.Join(repo, d)
 	f.learnSizes(repo, body)
 	return nil
+}
+
+// put stores a manifest, but for a signed schema 1: the store has content under the digest
+// of its bytes alone. Such a one is asked for each time.
+func (f *Fetcher) put(d digest.Digest, body []byte) error {
+	err := f.Store.Put(d, body)
+	if errors.Is(err, store.ErrWrongContent) && registry.CheckManifest(d, body) == nil {
+		return nil
+	}
+	return err
 }
 
 // KeepPushed stores a manifest that Harbor has accepted from a client, and returns
@@ -143,7 +179,7 @@ func (f *Fetcher) KeepPushed(repo string, d digest.Digest, body []byte, contentT
 	if err := f.keep(repo, d, body); err != nil {
 		return "", err
 	}
-	return manifestType(contentType, body)
+	return registry.ManifestType(contentType, body)
 }
 
 // Read reads a manifest from the store. Small ones that are asked for often are in
@@ -157,7 +193,7 @@ func (f *Fetcher) Read(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, MaxManifest+1))
+	body, err := io.ReadAll(io.LimitReader(r, registry.MaxManifest+1))
 	if err == nil && len(body) <= maxHotSize {
 		f.hot.Add(d, body)
 	}
@@ -185,10 +221,10 @@ func manifestDigest(req registry.Request, named string, body []byte) (digest.Dig
 		}
 	}
 	if want == "" {
-		return digest.FromBytes(body), nil
+		return registry.ManifestDigest(body), nil
 	}
-	if got := want.Algorithm().FromBytes(body); got != want {
-		return "", fmt.Errorf("the source sent a manifest with digest %s as %s", got, want)
+	if err := registry.CheckManifest(want, body); err != nil {
+		return "", fmt.Errorf("the source sent another manifest as %s: %w", want, err)
 	}
 	return want, nil
 }

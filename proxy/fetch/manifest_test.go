@@ -1,6 +1,9 @@
 package fetch
 
 import (
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/registry"
 )
 
 // A manifest is kept byte for byte, its repo is known to hold it, and it is named by the
@@ -27,9 +31,9 @@ func TestAManifestIsKept(t *testing.T) {
 		"without a type inside":       {serve(helm), ociManifest},
 		"without a type outside":      {serve(list, "Content-Type", "application/octet-stream"), "application/vnd.oci.image.index.v1+json"},
 		"with a type that is none":    {serve(list, "Content-Type", "text/plain"), "application/vnd.oci.image.index.v1+json"},
-		"with one that is too long":   {serve(list, "Content-Type", "application/"+strings.Repeat("x", 300)), "application/vnd.oci.image.index.v1+json"},
-		"with one of 256 characters":  {serve(list, "Content-Type", "application/"+strings.Repeat("x", 244)), "application/vnd.oci.image.index.v1+json"},
-		"with one of 255 characters":  {serve(list, "Content-Type", "application/"+strings.Repeat("x", 243)), "application/" + strings.Repeat("x", 243)},
+		"with one that is too long":   {serve(list, "Content-Type", "application/vnd."+strings.Repeat("x", 300)), "application/vnd.oci.image.index.v1+json"},
+		"with one of 256 characters":  {serve(list, "Content-Type", "application/vnd."+strings.Repeat("x", 240)), "application/vnd.oci.image.index.v1+json"},
+		"with one of 255 characters":  {serve(list, "Content-Type", "application/vnd."+strings.Repeat("x", 239)), "application/vnd." + strings.Repeat("x", 239)},
 		"without any":                 {serve(helm, "Content-Type", "text/html"), ociManifest},
 		"without a digest in headers": {serve(body, "Docker-Content-Digest", ""), ociManifest},
 	} {
@@ -86,7 +90,7 @@ func TestAManifestByItsDigest(t *testing.T) {
 	if found, err := w.Manifest(t.Context(), q, tags.Entry{}); err != nil || found.Entry.Digest != d {
 		t.Errorf("%+v, %v", found, err)
 	}
-	for size, want := range map[int]int{MaxManifest: http.StatusOK, MaxManifest + 1: http.StatusBadRequest} {
+	for size, want := range map[int]int{registry.MaxManifest: http.StatusOK, registry.MaxManifest + 1: http.StatusRequestEntityTooLarge} {
 		w := newWorld(t)
 		large := `{"schemaVersion":2,"x":"` + strings.Repeat("x", size-len(`{"schemaVersion":2,"x":""}`)) + `"}`
 		w.harbor.Say("/v2/"+demo+"/manifests/v1", serve(large))
@@ -95,6 +99,63 @@ func TestAManifestByItsDigest(t *testing.T) {
 		}
 		if held := w.Holds(digest.FromString(large)); held != (want == http.StatusOK) {
 			t.Errorf("%d bytes: held %t", size, held)
+		}
+	}
+}
+
+// The digest of a signed schema 1 is that of what is signed, by tag and by digest, whoever
+// has it. The store has no such content: the sources are asked each time.
+func TestASignedSchema1IsPassedOn(t *testing.T) {
+	const signedType = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	payload := `{"schemaVersion":1,"name":"old/app","fsLayers":[]}`
+	b64 := base64.RawURLEncoding.EncodeToString
+	protected := b64(fmt.Appendf(nil, `{"formatLength":%d,"formatTail":%q}`, len(payload)-1, b64([]byte("}"))))
+	body, d := payload[:len(payload)-1]+`,"signatures":[{"protected":"`+protected+`"}]}`, digest.FromString(payload)
+	w := newWorld(t)
+	byDigest := tagOf(demo).By(d)
+	for name, c := range map[string]struct {
+		at     *trial.Registry
+		answer trial.Answer
+	}{
+		"Harbor's":        {w.harbor, serve(body, "Content-Type", signedType, "Docker-Content-Digest", d.String())},
+		"a peer's":        {w.mad1, serve(body, "Content-Type", "text/plain", "Docker-Content-Digest", d.String())},
+		"without headers": {w.harbor, serve(body, "Content-Type", "", "Docker-Content-Digest", "")},
+	} {
+		for _, far := range []*trial.Registry{w.harbor, w.mad1} {
+			for _, reference := range []string{"v1", d.String()} {
+				far.Say("/v2/"+demo+"/manifests/"+reference, map[bool]trial.Answer{true: c.answer, false: refusal(404, "MANIFEST_UNKNOWN", "")}[far == c.at])
+			}
+		}
+		for range 2 {
+			for _, q := range []Question{tagOf(demo), byDigest} {
+				found, err := w.Manifest(t.Context(), q, tags.Entry{Digest: d, MediaType: signedType})
+				if err != nil || found.Entry.Digest != d || found.Entry.MediaType != signedType || string(found.Body) != body {
+					t.Errorf("%s, %s: %+v, %v", name, q.Request.Reference(), found, err)
+				}
+			}
+		}
+		if w.Holds(d) || !w.Access.Member(demo, d) {
+			t.Errorf("%s: held %t, member %t", name, w.Holds(d), w.Access.Member(demo, d))
+		}
+	}
+	if err := w.KeepTold(d, []byte(body)); err != nil {
+		t.Errorf("of another edge: %v", err)
+	}
+	if mediaType, err := w.KeepPushed(demo, d, []byte(body), "application/json"); err != nil || mediaType != signedType {
+		t.Errorf("pushed: %q, %v", mediaType, err)
+	}
+}
+
+// A manifest that is too large is refused in a sentence, whatever others say.
+func TestAManifestThatIsTooLargeIsRefused(t *testing.T) {
+	large := `{"schemaVersion":2,"x":"` + strings.Repeat("x", registry.MaxManifest) + `"}`
+	for _, others := range []trial.Answer{broken, refusal(404, "NOT_FOUND", "artifact nginx:v1 not found")} {
+		w := newWorld(t)
+		w.harbor.Say("/v2/cache-hub/nginx/manifests/v1", others)
+		w.hub.Say("/v2/library/nginx/manifests/v1", serve(large))
+		w.hub.Say("/v2/nginx/manifests/v1", serve(large))
+		if _, err := w.Manifest(t.Context(), tagOf(nginx), tags.Entry{}); status(err) != http.StatusRequestEntityTooLarge || !errors.Is(err, &registry.Error{Code: registry.CodeManifestInvalid}) || !strings.Contains(err.Error(), "larger than 4194304 bytes") {
+			t.Errorf("%v", err)
 		}
 	}
 }
@@ -134,11 +195,11 @@ func TestACopyIsLookedAtByHead(t *testing.T) {
 		}
 		c.say(w)
 		q := tagOf(demo)
-		found, err := w.askManifest(t.Context(), q, q.Route(w.Routes)[0], tags.Entry{Digest: d, MediaType: "held", Source: "before"})
+		found, err := w.askManifest(t.Context(), q, q.Route(w.Routes)[0], tags.Entry{Digest: d, MediaType: "application/vnd.held", Source: "before"})
 		if status(err) != c.status || found.Entry.Digest != c.digest {
 			t.Errorf("%s: %+v, %v", name, found, err)
 		}
-		if err == nil && found.Entry.Source != "harbor" || found.Entry.Digest == d && c.gets == 0 && found.Entry.MediaType != "held" {
+		if err == nil && found.Entry.Source != "harbor" || found.Entry.Digest == d && c.gets == 0 && found.Entry.MediaType != "application/vnd.held" {
 			t.Errorf("%s: %+v", name, found)
 		}
 		if heads, gets := w.harbor.AskedFor("HEAD /v2/"+demo), w.harbor.AskedFor("GET /v2/"+demo); heads != 1 || gets != c.gets {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -52,6 +53,13 @@ func (f *Fetcher) proveAt(ctx context.Context, q Question, s source.Step) error 
 			header.Set("Range", "bytes=0-0")
 		}
 		resp, err := s.Do(ctx, req, header, f.Deadline)
+		if err == nil && source.IsPage(resp) { // nothing of its body is looked at here
+			resp.Body.Close()
+			err = outcome.DontKnow(source.ErrPage)
+		}
+		if errors.Is(err, source.ErrPage) && s.Kind == source.Upstream && q.Request.Method == http.MethodGet { // it may be a blob that it calls so
+			return errUnproven
+		}
 		if err != nil {
 			return err
 		}

@@ -19,43 +19,55 @@ import (
 // transfer asks the sources of one repo's route for one blob, long after the request
 // that began it may be gone, and notes what they say.
 type transfer struct {
-	f *Fetcher
-	q Question
+	f     *Fetcher
+	q     Question
+	owner string // the project on whose behalf it began
 
 	mu       sync.Mutex
 	from     string // the source that answered last
 	refusals []source.Refusal
+	reads    map[string]reading // of the sources whose bytes are said to be encoded
 }
 
 // transfer returns a transfer of the blob, and the sources of the request's route as
 // those of a fill.
 func (f *Fetcher) transfer(q Question) (*transfer, []store.Source) {
-	t := &transfer{f: f, q: q}
+	t := &transfer{f: f, q: q, owner: f.owner(q), reads: map[string]reading{}}
 	route := f.Routes.ForBlobs(q.Request.Repo, q.Route(f.Routes))
 	var sources []store.Source
 	stages, _ := source.Stages(route, true)
 	for _, stage := range stages {
 		for _, s := range stage {
-			sources = append(sources, store.Source{
-				Name: s.Name, Owner: q.Namespace.Project,
-				Verified: func() { f.Access.Join(q.Request.Repo, q.Request.Digest) },
-				Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
-					return t.open(ctx, s, len(route) > 1, offset, length)
-				},
-			})
+			sources = append(sources, t.sourceOf(s, len(route) > 1, asItSeems))
 		}
 	}
 	return t, sources
 }
 
+// sourceOf is a source of the route, as a fill asks it.
+func (t *transfer) sourceOf(s source.Step, others bool, as reading) store.Source {
+	return store.Source{
+		Name: s.Name, Owner: t.owner,
+		Verified: func() {
+			if t.owner == t.f.owner(t.q) { // else it is another project now, which nobody asked
+				t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)
+			}
+		},
+		Open: func(ctx context.Context, offset, length int64) (store.Body, error) {
+			return t.open(ctx, s, others, as, offset, length)
+		},
+	}
+}
+
 // open asks one source for the blob from an offset on. length is -1 for all that follows.
-func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset, length int64) (store.Body, error) {
+func (t *transfer) open(ctx context.Context, s source.Step, others bool, as reading, offset, length int64) (store.Body, error) {
 	if err := t.decided(); err != nil {
 		return store.Body{}, err
 	}
 	req, header := s.Under(t.q.Request), s.Header(t.q.Authorization)
 	req.Method = http.MethodGet
 	switch {
+	case t.readingOf(s, as) == decoded: // an offset is one of the bytes as they are encoded
 	case length >= 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
 	case offset > 0:
@@ -65,7 +77,15 @@ func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset,
 	if others {
 		deadline = t.f.Deadline
 	}
-	body, err := openBody(s.Do(inTrace(ctx, t.q.Span), req, header, deadline))
+	resp, err := s.Do(inTrace(ctx, t.q.Span), req, header, deadline)
+	body, err := openBody(resp, err)
+	if err == nil && registry.Encoded(resp.Header) {
+		if as == asItSeems && t.decide(s, body) == decoded && header.Get("Range") != "" {
+			body.Close()
+			return t.open(ctx, s, others, as, 0, -1)
+		}
+		body = t.read(s, others, as, body)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
@@ -77,6 +97,9 @@ func (t *transfer) open(ctx context.Context, s source.Step, others bool, offset,
 		return store.Body{}, err
 	}
 	t.from = s.Name
+	if body.Doubtful = body.Doubtful || source.IsPage(resp); body.Doubtful {
+		return body, nil
+	}
 	t.f.Routes.Gave(t.q.Request.Repo, s.Source)
 	if t.f.believes(s, t.q.Request) {
 		t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -107,13 +106,13 @@ func (f *Fetcher) Elsewhere(ctx context.Context, q Question) (tags.Found, error)
 // KeepTold stores a manifest that another edge sends with a version. That the repo holds
 // it is not proven by that.
 func (f *Fetcher) KeepTold(d digest.Digest, body []byte) error {
-	if got := d.Algorithm().FromBytes(body); got != d {
-		return fmt.Errorf("it has the digest %s", got)
+	if err := registry.CheckManifest(d, body); err != nil {
+		return err
 	}
 	if f.Holds(d) {
 		return nil
 	}
-	return f.Store.Put(d, body)
+	return f.put(d, body)
 }
 
 // Served asks a peer for what it serves under a reference, and keeps the manifest. The

@@ -199,8 +199,8 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 // counts reports whether a task is still to be done and its record the newest: what Harbor
 // lacks may be of a project that is gone, or have been removed by its retention.
 func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record, t *task) bool {
-	if f.cfg.Look != nil {
-		f.cfg.Look(ctx, key.Repo)
+	if f.cfg.Look != nil && !f.cfg.Look(ctx, key.Repo) {
+		return false
 	}
 	newest := f.cfg.Ledger.Get(key).Version == r.Version
 	f.mu.Lock()

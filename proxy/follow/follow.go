@@ -23,8 +23,8 @@ type Config struct {
 	Ledger *version.Ledger
 	Harbor *source.Source // the local one; its own credentials may push into multi-dc- projects
 	// Look finds out whether the repo's project is still the one that the Ledger's records are
-	// of. nil: projects are not told apart.
-	Look func(ctx context.Context, repo string)
+	// of, and reports whether Harbor says now which it is. nil: projects are not told apart.
+	Look func(ctx context.Context, repo string) (known bool)
 	// Content is where what Harbor lacks is taken from, for a repo.
 	Content func(repo string) carry.From
 	// Elsewhere reports whether another datacenter's Harbor has a manifest. The error is an

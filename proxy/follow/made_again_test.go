@@ -23,6 +23,7 @@ func TestNothingIsGivenToAnotherProject(t *testing.T) {
 		"made again, before content":           {1, func(s *site, key version.Key) { s.ledger.Retire(key, s.ledger.Get(key).Version) }, false, 0},
 		"made again, while content is carried": {2, func(s *site, key version.Key) { s.ledger.Retire(key, s.ledger.Get(key).Version) }, true, 0},
 		"removed by retention meanwhile":       {2, func(s *site, key version.Key) { s.follower.Removed(key) }, true, 0},
+		"nobody says which project it is":      {-1, nil, false, 0},
 		"nothing of that":                      {0, nil, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -30,10 +31,11 @@ func TestNothingIsGivenToAnotherProject(t *testing.T) {
 				key, looks := version.Key{Repo: repo, Reference: "v1"}, 0
 				var s *site
 				s = newSite(t, func(cfg *follow.Config) {
-					cfg.Look = func(context.Context, string) {
+					cfg.Look = func(context.Context, string) bool {
 						if looks++; looks == c.look {
 							c.ends(s, key)
 						}
+						return c.look >= 0
 					}
 				})
 				pass(time.Second)

@@ -4,23 +4,16 @@
 package lists
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
-	"example.org/breakwater/registry"
 )
 
 // State keeps lists across restarts, and returns none that was put while the name of the
@@ -41,6 +34,8 @@ type Lists struct {
 	Project  func(repo string) int64
 	Deadline time.Duration // for an answer of a source
 	Bodies   *share.Shares // the bytes that sources are sending, by project
+
+	sizes sync.Map // which of pageSizes a source took that refused larger ones, by its name
 }
 
 // List is a whole list, and how the edge came by it.
@@ -52,11 +47,15 @@ type List[T any] struct {
 }
 
 const (
-	pageSize = 1000     // of what is asked of sources
 	maxPages = 100      // of one source's list
 	maxList  = 16 << 20 // bytes of one source's list
 	maxKnown = 10_000   // tags of a repo that are remembered
 )
+
+// pageSizes are those of what is asked of sources, in the order in which they are tried
+// where one is refused: many registries have a limit of their own, which none tells. 0
+// leaves it to the source.
+var pageSizes = [...]int{1000, 100, 0}
 
 // noneApart is the id of every project where projects are not told apart.
 const noneApart = -1
@@ -100,56 +99,6 @@ func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]
 		return nil, outcome.DontKnow(source.ErrDown)
 	}
 	return ask(s)
-}
-
-// readPages reads a source's list to its end, each page by the query that the one
-// before names, in whose words they may be: "last" is not what every registry says.
-// take is given each page.
-func readPages[P any](ctx context.Context, l *Lists, s source.Step, req registry.Request, header http.Header, take func(P)) error {
-	in := l.Bodies.Reader(s.Namespace.Project, nil)
-	defer in.Close()
-	left := int64(maxList)
-	for range maxPages {
-		var page P
-		next, err := l.getJSON(ctx, s, req, header, in, &left, &page)
-		if err != nil {
-			return err
-		}
-		if take(page); len(next) == 0 || next.Encode() == req.Query.Encode() {
-			break
-		}
-		req.Query = next
-	}
-	return nil
-}
-
-// getJSON reads a source's JSON through in, of at most left bytes, and the query of the
-// next page from its Link. left is what may come after it.
-func (l *Lists) getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (next url.Values, err error) {
-	header = header.Clone()
-	if req.Kind == registry.KindManifest {
-		header.Set("Accept", fetch.ManifestTypes) // distribution 2 has no index for those who do not ask for one
-	}
-	resp, err := s.Do(ctx, req, header, l.Deadline)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, s.Meaning(registry.ReadError(resp))
-	}
-	defer resp.Body.Close()
-	in.Reader = resp.Body
-	body := &io.LimitedReader{R: in, N: *left}
-	err = json.NewDecoder(body).Decode(to)
-	if *left = body.N; err != nil {
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent something that is no list: %w", s.Name, err))
-	}
-	link, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")
-	u, err := url.Parse(link)
-	if err != nil {
-		return nil, nil
-	}
-	return u.Query(), nil
 }
 
 // union of two lists, sorted.

@@ -32,13 +32,140 @@ func TestEveryPageIsRead(t *testing.T) {
 	}
 }
 
-// A page that names itself as the next is the last.
-func TestAPageThatIsItsOwnNext(t *testing.T) {
-	w := newWorld(t)
-	w.harbor.Say(path(demo), linked(list("a"), path(demo)+"?n=1000"))
-	got, err := w.Tags(t.Context(), question(demo))
-	if err != nil || !slices.Equal(got.All, []string{"a"}) || len(w.harbor.Asked()) != 1 {
-		t.Errorf("%+v, %v, asked %d times", got, err, len(w.harbor.Asked()))
+// Pages that lead in a circle end it, where they bring nothing new.
+func TestPagesInACircle(t *testing.T) {
+	at := path(demo)
+	for name, c := range map[string]struct {
+		say  map[string]trial.Answer
+		want []string
+		asks int
+	}{
+		"itself": {map[string]trial.Answer{at: linked(list("a"), at+"?n=1000")}, []string{"a"}, 2},
+		"of two": {map[string]trial.Answer{at: linked(list("b", "a"), at+"?x=1"), at + "?x=1": linked(list("c"), at+"?n=1000"),
+			at + "?last=c&n=1000": list("d")}, []string{"a", "b", "c", "d"}, 3},
+		"of two that end":                 {map[string]trial.Answer{at: linked(list("a"), at+"?x=1"), at + "?x=1": linked(list("b"), at+"?n=1000")}, []string{"a", "b"}, 3},
+		"always the same, by other names": {map[string]trial.Answer{at: linked(list("a"), at+"?x=1"), at + "?x=1": linked(list("a"), at+"?x=2")}, []string{"a"}, 2},
+		"an empty page, and more behind":  {map[string]trial.Answer{at: linked(list(), at+"?x=1"), at + "?x=1": list("a")}, []string{"a"}, 2},
+		"an empty page that is its own":   {map[string]trial.Answer{at: linked(list(), at+"?n=1000")}, []string{}, 1},
+		"no tags at all":                  {map[string]trial.Answer{at: {Body: `{"name":"x","tags":null}`}}, []string{}, 1},
+		"left out":                        {map[string]trial.Answer{at: {Body: `{"name":"x"}`}}, []string{}, 1},
+	} {
+		w := newWorld(t)
+		for to, a := range c.say {
+			w.harbor.Say(to, a)
+		}
+		got, err := w.Tags(t.Context(), question(demo))
+		if err != nil || !slices.Equal(got.All, c.want) || len(w.harbor.Asked()) != c.asks {
+			t.Errorf("%s: %+v, %v, asked %d times", name, got, err, len(w.harbor.Asked()))
+		}
+	}
+}
+
+// The next page is found in whatever way a registry writes its Link, and asked for where
+// this one was.
+func TestTheNextPage(t *testing.T) {
+	at := path(demo)
+	for _, links := range [][]string{
+		{"<" + at + `?last=b&n=2>; rel="next"`},
+		{"<" + at + `?n=2&last=b>;rel=next`},
+		{"<" + at + `?n=2&last=b>; REL="Next"`},
+		{"<" + at + `?n=2&last=b>`},
+		{`<?last=b&n=2>; rel="next"`},
+		{"<http://elsewhere.example.org:80" + at + `?n=2&last=b>; rel="next"`},
+		{"<https://elsewhere.example.org:443" + at + `?n=2&last=b#x>; title="a, b"; rel="last next"`},
+		{"<://[" + at + `?n=2&last=b>; rel='next'`},
+		{at + `?n=2&last=b; rel="next"`},
+		{"<" + at + `?n=2>; rel="first", <` + at + `?last=b&n=2>; rel="next"`},
+		{"<" + at + `?n=2>; rel="prev", <` + at + `?x=1,2>; title="next, a" ; rel=last`, "<" + at + `?last=b&n=2>; rel="next"`},
+		{"<" + at + `?n=1000>; rel="next"`, ""}, // it does not say after what
+		{"<" + at + `?n=2>; rel="next"`},
+		{"<" + at + `>; rel="next"`},
+	} {
+		w := newWorld(t)
+		first := list("b", "a")
+		first.Header = http.Header{"Link": links}
+		w.harbor.Say(at+"?n=1000", first)
+		w.harbor.Say(at+"?last=b&n=2", list("c", "b"))
+		w.harbor.Say(at+"?last=a&n=1000", list("c", "b"))
+		w.harbor.Say(at+"?last=a&n=2", list("c", "b"))
+		w.harbor.Say(at+"?n=2", first)
+		if got, err := w.Tags(t.Context(), question(demo)); err != nil || !slices.Equal(got.All, []string{"a", "b", "c"}) {
+			t.Errorf("%q: %+v, %v", links, got, err)
+		}
+	}
+	for _, links := range [][]string{nil, {""}, {","}, {"<" + at + `?last=b&n=2>; rel="prev"`}, {"<" + at + `?last=b&n=2>; rel="nextpage"`}, {"<"}} {
+		w := newWorld(t)
+		only := list("a")
+		only.Header = http.Header{"Link": links}
+		w.harbor.Say(at, only)
+		if got, err := w.Tags(t.Context(), question(demo)); err != nil || !slices.Equal(got.All, []string{"a"}) || len(w.harbor.Asked()) > 2 {
+			t.Errorf("%q: %+v, %v, asked %d times", links, got, err, len(w.harbor.Asked()))
+		}
+	}
+}
+
+// Pages of a size that a registry refuses are asked for in a smaller one, and then in the
+// registry's own. Which one it takes is remembered, unless it may have been broken.
+func TestAPageSizeThatIsRefused(t *testing.T) {
+	refusal := func(status int, code string) trial.Answer {
+		return trial.Answer{Status: status, Body: fmt.Sprintf(`{"errors":[{"code":%q,"message":"x"}]}`, code)}
+	}
+	for name, c := range map[string]struct {
+		refuses trial.Answer
+		takes   string // the query that it takes, "" for none
+		first   []string
+		then    int // how many of the first it is asked again
+	}{
+		"a size":                        {refusal(400, "PAGINATION_NUMBER_INVALID"), "n=100", []string{"n=1000", "n=100"}, 1},
+		"any size":                      {refusal(400, "PAGINATION_NUMBER_INVALID"), "", []string{"n=1000", "n=100", ""}, 1},
+		"in its own words":              {refusal(422, "UNPROCESSABLE"), "n=100", []string{"n=1000", "n=100"}, 1},
+		"without words":                 {trial.Answer{Status: 416}, "", []string{"n=1000", "n=100", ""}, 1},
+		"by the code":                   {refusal(405, "PAGINATION_NUMBER_INVALID"), "n=100", []string{"n=1000", "n=100"}, 1},
+		"as a fault":                    {refusal(500, "UNKNOWN"), "", []string{"n=1000", "n=100", ""}, 3},
+		"everything":                    {refusal(400, "NAME_INVALID"), "none", []string{"n=1000", "n=100", ""}, 3},
+		"who is broken is not asked on": {trial.Answer{Status: 503}, "none", []string{"n=1000"}, 1},
+		"nor who has no such repo":      {refusal(404, "NAME_UNKNOWN"), "none", []string{"n=1000"}, 1},
+	} {
+		w := newWorld(t)
+		w.harbor.Say(path(nginx), trial.Answer{Status: 404, Body: `{"errors":[{"code":"NOT_FOUND","message":"repository cache-hub/nginx not found"}]}`})
+		at := path("nginx")
+		for _, query := range []string{"?n=1000", "?n=100", ""} {
+			w.hub.Say(at+query, c.refuses)
+		}
+		if c.takes != "none" {
+			w.hub.Say(strings.TrimSuffix(at+"?"+c.takes, "?"), list("b", "a"))
+		}
+		var asked []string
+		for range 2 {
+			got, err := w.Tags(t.Context(), question(nginx))
+			if (err == nil) != (c.takes != "none") || err == nil && !slices.Equal(got.All, []string{"a", "b"}) {
+				t.Errorf("%s: %+v, %v", name, got, err)
+			}
+		}
+		for _, r := range w.hub.Asked() {
+			if r.URL.Path == at {
+				asked = append(asked, r.URL.RawQuery)
+			}
+		}
+		if want := append(slices.Clone(c.first), c.first[len(c.first)-c.then:]...); !slices.Equal(asked, want) {
+			t.Errorf("%s: asked %q, want %q", name, asked, want)
+		}
+	}
+}
+
+// A page of HTML, and JSON that says something else, are no list.
+func TestWhatIsNoList(t *testing.T) {
+	for _, body := range []string{"<html>", "", "[]", "null", "7", `{"errors":[{"code":"DENIED"}]}`, `{"tags":7}`, `{"tags":[7]}`, `{"tags":["a"`} {
+		w := newWorld(t)
+		w.harbor.Say(path(demo), trial.Answer{Header: http.Header{"Content-Type": {"text/html"}}, Body: body})
+		if got, err := w.Tags(t.Context(), question(demo)); status(err) != http.StatusServiceUnavailable {
+			t.Errorf("%q: %+v, %v", body, got, err)
+		}
+	}
+	w := newWorld(t) // and a label is nothing
+	w.harbor.Say(path(demo), trial.Answer{Header: http.Header{"Content-Type": {"text/html"}}, Body: `{"tags":["a"]}`})
+	if got, err := w.Tags(t.Context(), question(demo)); err != nil || !slices.Equal(got.All, []string{"a"}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -100,6 +100,12 @@ func byKind(project string, route []source.Step) (own, peers, upstreams []source
 	return own, peers, upstreams
 }
 
+// isList implements page. An index may leave out its type, and some write an empty one as null.
+func (i Index) isList() bool { return i.Manifests != nil || i.MediaType == registry.TypeIndex }
+
+// last implements page: referrers come in no order.
+func (Index) last() string { return "" }
+
 // referrersOf asks one source for its API's answer, and for the tag that registries
 // without the API are given (OCI distribution specification, "Referrers Tag Schema").
 func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step) ([]json.RawMessage, error) {
@@ -108,30 +114,63 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 	header := s.Header(q.Authorization)
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.Repo, Digest: q.Request.Digest}
 	var manifests []json.RawMessage
-	err := readPages(ctx, l, s, req, header, func(page Index) { manifests = append(manifests, page.Manifests...) })
-	if err != nil && !saidNotFound(err) { // a registry without the API says 404 in its own way
+	begun := false
+	err := readPages(ctx, l, s, req, header, func(page Index) bool {
+		manifests, begun = append(manifests, page.Manifests...), true
+		return true
+	})
+	if err != nil && (begun || !lacksAPI(s, err)) {
 		return nil, err
 	}
-	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: strings.Replace(q.Request.Digest.String(), ":", "-", 1)}
+	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: fallbackTag(q.Request.Digest)}
 	var tagged Index
 	in, left := l.Bodies.Reader(s.Namespace.Project, nil), int64(maxList)
 	defer in.Close()
 	_, tagErr := l.getJSON(ctx, s, fallback, header, in, &left, &tagged)
+	if tagErr == nil && !tagged.isList() && err != nil {
+		tagErr = outcome.DontKnow(fmt.Errorf("the tag %s of %s: %w", fallback.Tag, s.Name, errNoList))
+	}
 	if err == nil || tagErr == nil {
 		return merge(manifests, tagged.Manifests), nil
+	}
+	if e := said(err); e != nil && e.Status == http.StatusInternalServerError && e.Code != registry.CodeUnsupported && outcome.IsNo(tagErr) {
+		return nil, perhaps(tagErr)
 	}
 	return nil, tagErr // a registry without the API: the tag is its word
 }
 
-func saidNotFound(err error) bool {
-	var e *registry.Error
-	for errors.As(err, &e) {
-		if e.Status == http.StatusNotFound {
-			return true
-		}
-		err = e.Cause
+// fallbackTag is the tag of what refers to a digest, cut to what a tag may be.
+func fallbackTag(d digest.Digest) string {
+	algorithm, encoded := d.Algorithm().String(), d.Encoded()
+	return algorithm[:min(len(algorithm), 32)] + "-" + encoded[:min(len(encoded), 64)]
+}
+
+// lacksAPI reports whether a source's answer to the referrers API is of a registry that has
+// none, each of which says so in its own way: it refuses the request, or answers something
+// else. A silence, 429, 502 and the like say nothing.
+func lacksAPI(s source.Step, err error) bool {
+	e := said(err)
+	switch {
+	case errors.Is(err, errNoList), errors.Is(err, registry.ErrRedirected) && s.Kind == source.Upstream: // as to a login page elsewhere
+		return true
+	case e == nil:
+		return false
 	}
-	return false
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusPreconditionFailed, http.StatusInternalServerError:
+		return s.Kind == source.Upstream || e.Code == registry.CodeUnsupported // the fleet's own have the API: they are broken, or forbid it
+	}
+	return e.Status < http.StatusInternalServerError || e.Status == http.StatusNotImplemented
+}
+
+// perhaps is a no of somebody who may be broken: good enough where nothing is remembered,
+// and no reason to forget what is.
+func perhaps(no error) error {
+	e := registry.Errorf(registry.CodeManifestUnknown, "there is no such manifest")
+	e.Cause = errors.Join(outcome.ErrRefused, no)
+	return e
 }
 
 // descriptor is what the edge reads of one.

@@ -2,6 +2,8 @@ package lists
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,21 +99,90 @@ func (l *Lists) keepTags(repo string, project int64, tags []string, from string)
 	return List[string]{All: tags, Source: from}
 }
 
-// tagsOf reads one source's list to its end.
+// tagPage is a part of a list of tags.
+type tagPage struct {
+	Name string          `json:"name"`
+	Raw  json.RawMessage `json:"tags"`
+	tags []string
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *tagPage) UnmarshalJSON(b []byte) error {
+	type plain tagPage
+	err := json.Unmarshal(b, (*plain)(p))
+	if err == nil && p.Raw != nil {
+		err = json.Unmarshal(p.Raw, &p.tags)
+	}
+	return err
+}
+
+func (p tagPage) isList() bool { return p.Name != "" || p.Raw != nil }
+
+func (p tagPage) last() string {
+	if len(p.tags) == 0 {
+		return ""
+	}
+	return p.tags[len(p.tags)-1]
+}
+
+// tagsOf reads one source's list to its end, in pages of a size that the source takes.
 func (l *Lists) tagsOf(ctx context.Context, q fetch.Question) func(source.Step) ([]string, error) {
 	return func(s source.Step) ([]string, error) {
 		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
 		defer cancel()
-		req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{"n": {strconv.Itoa(pageSize)}}}
-		type page struct {
-			Tags []string `json:"tags"`
+		at := 0
+		if known, ok := l.sizes.Load(s.Name); ok {
+			at = known.(int)
 		}
-		tags := []string{}
-		err := readPages(ctx, l, s, req, s.Header(q.Authorization), func(p page) { tags = append(tags, p.Tags...) })
+		tags, err := l.readTags(ctx, q, s, pageSizes[at])
+		for first := err; err != nil && len(tags) == 0 && refusesSize(s, err); {
+			if at++; at == len(pageSizes) {
+				return nil, first
+			}
+			refused := said(err).Status < http.StatusInternalServerError
+			if tags, err = l.readTags(ctx, q, s, pageSizes[at]); err == nil && refused {
+				l.sizes.Store(s.Name, at)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		slices.Sort(tags)
-		return slices.Compact(tags), nil
+		all := slices.AppendSeq([]string{}, maps.Keys(tags))
+		slices.Sort(all)
+		return all, nil
 	}
+}
+
+// readTags reads one source's list in pages of n tags. Those that came before an error are
+// returned too.
+func (l *Lists) readTags(ctx context.Context, q fetch.Question, s source.Step, n int) (map[string]bool, error) {
+	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{}}
+	if n > 0 {
+		req.Query.Set("n", strconv.Itoa(n))
+	}
+	tags := map[string]bool{}
+	err := readPages(ctx, l, s, req, s.Header(q.Authorization), func(p tagPage) bool {
+		before := len(tags)
+		for _, tag := range p.tags {
+			tags[tag] = true
+		}
+		return len(tags) > before || len(p.tags) == 0
+	})
+	return tags, err
+}
+
+// refusesSize reports whether a refusal may be of the page's size alone. An upstream that
+// says 500 may mean that, or be broken.
+func refusesSize(s source.Step, err error) bool {
+	e := said(err)
+	if e == nil {
+		return false
+	}
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity:
+		return true
+	case http.StatusInternalServerError, http.StatusNotImplemented:
+		return s.Kind == source.Upstream
+	}
+	return e.Code == registry.CodePaginationInvalid
 }

@@ -19,7 +19,9 @@ func table() *namespace.Table {
 			{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll},
 			{From: "cache-quay", Name: "{org,other}/app", Flatten: 1},
 		}},
-	})
+		{Project: "cache-local", Kind: namespace.Cache, Host: "Registry.example.net:5000"},
+		{Project: "cache-hub2", Kind: namespace.Cache, Host: "registry-1.docker.io"}, // the first is meant
+	}, "harbor.example.org", "edge.mad1.example.org:8443", "192.0.2.7")
 }
 
 func TestAProjectIsWhatIsDeclaredElseWhatItsPrefixSays(t *testing.T) {
@@ -91,49 +93,8 @@ func TestWhatIsDeclaredIsReplaced(t *testing.T) {
 		t.Errorf("%v %v %v", all.Of("platform"), all.Of("app"), all.Of("cache-dockerhub"))
 	}
 	for host, known := range map[string]bool{"ghcr.io": true, "quay.io": false} {
-		if _, _, err := all.Mirrored(&url.URL{Path: "/v2/org/app/manifests/1", RawQuery: "ns=" + host}); (err == nil) != known {
-			t.Errorf("mirrors of %s: %v", host, err)
-		}
-	}
-}
-
-// The table of mirrors is closed: what it does not name is no registry to dial.
-func TestMirrorsMeanACache(t *testing.T) {
-	for _, c := range []struct {
-		in, want string
-		mirror   bool
-		refused  bool
-	}{
-		{"/v2/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
-		{"/v2/org/app/blobs/sha256:aa?ns=quay.io&x=1", "/v2/cache-quay/org/app/blobs/sha256:aa?x=1", true, false},
-		{"/v2/org/app/manifests/1?ns=cache-nameless", "/v2/cache-nameless/org/app/manifests/1", true, false},
-		{"/v2/cache-dockerhub/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
-		{"/v2/?ns=docker.io", "/v2/", true, false},
-		{"/v2/_catalog?ns=docker.io", "/v2/_catalog", true, false},
-		{"/docker.io/v2/library/nginx/manifests/1", "/v2/cache-dockerhub/library/nginx/manifests/1", true, false},
-		{"/cache-quay/v2/org/app/tags/list?n=3", "/v2/cache-quay/org/app/tags/list?n=3", true, false},
-		{"/cache-quay/v2/", "/v2/", true, false},
-		{"/cache-quay/v2", "/v2", true, false},
-		{"/v2/app/manifests/1?ns=example.com", "", true, true},
-		{"/v2/app/manifests/1?ns=10.0.0.1:80", "", true, true},
-		{"/v2/app/manifests/1?ns=platform", "", true, true}, // no cache
-		{"/v2/app/manifests/1", "/v2/app/manifests/1", false, false},
-		{"/example.com/v2/app/manifests/1", "/example.com/v2/app/manifests/1", false, false}, // somebody else's path
-		{"/api/v2.0/health?ns=docker.io", "/api/v2.0/health?ns=docker.io", false, false},
-	} {
-		u, err := url.Parse(c.in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, mirror, err := table().Mirrored(u)
-		switch {
-		case mirror != c.mirror || (err != nil) != c.refused:
-			t.Errorf("%s: mirror %v, %v", c.in, mirror, err)
-		case err == nil && got.String() != c.want:
-			t.Errorf("%s is %s, want %s", c.in, got, c.want)
-		}
-		if u.String() != c.in {
-			t.Errorf("%s was changed to %s", c.in, u)
+		if m, err := all.Mean(&url.URL{Path: "/v2/org/app/manifests/1", RawQuery: "ns=" + host}, ""); m.Mirror != known || err != nil {
+			t.Errorf("mirrors of %s: %v, %v", host, m.URL, err)
 		}
 	}
 }

@@ -5,6 +5,8 @@ package pass
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -109,6 +111,23 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
 	return e
 }
 
+// Try is Serve of an answer that is a success. Where there is none it returns false, and w is as
+// it was.
+func (p *Proxy) Try(w http.ResponseWriter, r *http.Request, path string) bool {
+	before := w.Header().Clone()
+	err := p.Serve(w, r, Call{Path: path, Answered: func(resp *http.Response) error {
+		if resp.StatusCode >= http.StatusBadRequest {
+			return errors.New(resp.Status)
+		}
+		return nil
+	}})
+	if err != nil {
+		clear(w.Header())
+		maps.Copy(w.Header(), before)
+	}
+	return err == nil
+}
+
 // Rewrite addresses a request to Harbor, and says for whom it is.
 func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.Scheme, pr.Out.URL.Host = p.Address.Scheme, p.Address.Host
@@ -122,6 +141,7 @@ func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
 	pr.SetXForwarded()
 	scheme, _, _ := strings.Cut(ClientURL(pr.In), ":")
 	pr.Out.Header.Set("X-Forwarded-Proto", scheme)
+	pr.Out.Header.Del("X-Forwarded-Port") // Harbor is told the Host of the request, with its port
 	if call := callOf(pr.In); call != nil && call.Path != "" {
 		pr.Out.URL.Path, pr.Out.URL.RawPath = call.Path, ""
 	}

@@ -3,60 +3,108 @@ package pass
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"example.org/breakwater/registry"
 )
 
-// ClientURL is the scheme and host under which the client reached the edge. An edge
-// without TLS believes what terminates it before the edge; a client that says so
-// itself misleads nobody but itself.
-func ClientURL(r *http.Request) string {
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
+// ChangesProjects reports whether a request of Harbor's API makes or deletes a project, or
+// changes what robots are shown.
+func ChangesProjects(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v2.0/")
+	of, name, _ := strings.Cut(strings.Trim(rest, "/"), "/")
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	return ok && !read && (of == "projects" || of == "robots") && !strings.Contains(name, "/")
 }
 
 // rewriteAnswer turns Harbor's own URL into the client's, in Location, Link and the
 // realm of challenges.
 func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {
-	client := ClientURL(in)
-	for _, name := range []string{"Location", "Link"} {
-		for i, v := range resp.Header[name] {
-			resp.Header[name][i] = p.ownURL(v, client)
-		}
+	for i, v := range resp.Header["Location"] {
+		resp.Header["Location"][i] = p.clients(v, in)
+	}
+	for i, v := range resp.Header["Link"] {
+		resp.Header["Link"][i] = links.ReplaceAllStringFunc(v, func(link string) string { return "<" + p.clients(link[1:len(link)-1], in) + ">" })
 	}
 	p.OwnChallenge(resp.Header, in)
 }
+
+// links are the URLs of a Link header.
+var links = regexp.MustCompile(`<[^<>]*>`)
 
 // OwnChallenge makes the realm of a challenge in an answer's header the token service
 // of the edge, as the client who sent in reaches it.
 func (p *Proxy) OwnChallenge(header http.Header, in *http.Request) {
 	for i, v := range header["Www-Authenticate"] {
+		var all []string
+		changed := false
 		for _, c := range registry.ParseChallenges([]string{v}) {
 			u, err := url.Parse(c.Params["realm"])
-			if err == nil && u.Path == TokenPath && (u.Host == in.Host || u.Host == p.Address.Host) {
-				c.Params["realm"] = ClientURL(in) + u.Path
-				header["Www-Authenticate"][i] = c.String()
+			if err == nil && u.Path == TokenPath && p.own(in).at(u) {
+				c.Params["realm"], changed = ClientURL(in)+u.Path, true
 			}
+			all = append(all, c.String())
+		}
+		if changed {
+			header["Www-Authenticate"][i] = strings.Join(all, ", ")
 		}
 	}
 }
 
-// ownURL replaces Harbor's address at the head of a URL (in Link, behind its angle
-// bracket) by the client's. Harbor writes the Host that it was asked for, but its own
-// idea of the scheme.
-func (p *Proxy) ownURL(v, client string) string {
-	bracket := ""
-	if strings.HasPrefix(v, "<") {
-		bracket, v = "<", v[1:]
+// clients replaces Harbor's address in a URL by the client's. Harbor writes the Host that
+// it was asked for, but its own idea of the scheme; its nginx, which only puts a slash
+// behind a path, its own scheme and port.
+func (p *Proxy) clients(v string, in *http.Request) string {
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || u.Scheme == "" && !strings.HasPrefix(v, "//") {
+		return v
 	}
-	_, host, _ := strings.Cut(client, "://")
-	for _, own := range []string{p.Address.String(), "http://" + host, "https://" + host} {
-		if rest, ok := strings.CutPrefix(v, own); ok && (rest == "" || strings.ContainsAny(rest[:1], "/?#>")) {
-			return bracket + client + rest
+	own := p.own(in)
+	slashed := own.at(u) && strings.TrimRight(u.Path, "/") == strings.TrimRight(in.URL.Path, "/")
+	if !slashed && !own.is(u) {
+		return v
+	}
+	_, rest, _ := strings.Cut(v, "//")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		return ClientURL(in) + rest[end:]
+	}
+	return ClientURL(in)
+}
+
+// addresses are one server's, by several names.
+type addresses []*url.URL
+
+// own are Harbor's address, and those that the client and whoever is before the edge have used.
+func (p *Proxy) own(in *http.Request) addresses {
+	own := addresses{p.Address, {Scheme: p.Address.Scheme, Host: in.Host}}
+	if client, err := url.Parse(ClientURL(in)); err == nil {
+		own = append(own, client)
+	}
+	return own
+}
+
+// at reports whether a URL leads to the machine, whatever its port is.
+func (a addresses) at(u *url.URL) bool {
+	for _, own := range a {
+		if registry.Host(u.Hostname()) == registry.Host(own.Hostname()) {
+			return true
 		}
 	}
-	return bracket + v
+	return false
 }
+
+// is reports whether a URL leads to the server. Its scheme does not tell: a port that is the
+// scheme's own counts as the other scheme's.
+func (a addresses) is(u *url.URL) bool {
+	for _, own := range a {
+		port := registry.PortOf(u) == registry.PortOf(own) || usual(u) && usual(own)
+		if port && registry.Host(u.Hostname()) == registry.Host(own.Hostname()) {
+			return true
+		}
+	}
+	return false
+}
+
+// usual reports whether a URL's port is its scheme's own.
+func usual(u *url.URL) bool { return registry.PortOf(u) == registry.PortOf(&url.URL{Scheme: u.Scheme}) }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"example.org/breakwater/proxy/access"
-	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
 )
@@ -38,10 +37,8 @@ func (w *Write) bufferManifest(rw http.ResponseWriter) error {
 	if w.Refused || !w.IsManifest() {
 		return nil
 	}
-	tooLarge := registry.Errorf(registry.CodeManifestInvalid, "the manifest is larger than %d bytes", fetch.MaxManifest)
-	tooLarge.Status = http.StatusRequestEntityTooLarge
-	if w.HTTP.ContentLength > fetch.MaxManifest {
-		return tooLarge
+	if w.HTTP.ContentLength > registry.MaxManifest {
+		return registry.ManifestTooLarge()
 	}
 	control := http.NewResponseController(rw)
 	control.SetReadDeadline(time.Now().Add(w.p.Stalled)) //nolint:errcheck // a writer of a test has none
@@ -59,8 +56,8 @@ func (w *Write) bufferManifest(rw http.ResponseWriter) error {
 		n, err := w.HTTP.Body.Read(body[len(body) : len(body)+bufferPart])
 		body = body[:len(body)+n]
 		switch {
-		case len(body) > fetch.MaxManifest:
-			return tooLarge
+		case len(body) > registry.MaxManifest:
+			return registry.ManifestTooLarge()
 		case errors.Is(err, io.EOF):
 			r := *w.HTTP
 			r.ContentLength = int64(len(body))

@@ -193,9 +193,11 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		}
 		timer = time.AfterFunc(wait, func() { cancel(fmt.Errorf("%w: no answer for %v", errTryNext, wait)) })
 	}
+	var unwell *registry.Error
 	answered := func(resp *http.Response) error {
 		timer.Stop()
-		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && takesNothing(resp) || w.partial && missesParts(resp) {
+		unwell = takesNothing(resp)
+		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && unwell != nil || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		switch {
@@ -206,12 +208,18 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 			accept(resp)
 		}
 		w.written(t, resp, kept)
+		if unwell != nil { // its words are not the client's
+			return unwell
+		}
 		return nil
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
 	timer.Stop()
 	if errors.Is(err, errNamed) {
 		return errNamed
+	}
+	if unwell != nil && !errors.Is(err, errTryNext) {
+		return unwell
 	}
 	if err != nil {
 		kept.broken()

@@ -256,7 +256,7 @@ func TestAPushThatNobodyTakes(t *testing.T) {
 	w.mad1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", refusesUs)
 	w.drp1.Say("PUT "+peer.Path+"/v2/"+demo+"/manifests/v1", trial.Answer{Status: 500, Body: "the last one's own words"})
 	w.all = nil
-	if rw := w.write(putManifest("v1")); rw.Code != http.StatusInternalServerError || rw.Body.String() != "the last one's own words" {
+	if rw := w.write(putManifest("v1")); rw.Code != http.StatusServiceUnavailable || strings.Contains(rw.Body.String(), "own words") {
 		t.Errorf("%d %s", rw.Code, rw.Body)
 	}
 	if got := w.all[len(w.all)-1]; got != "doubted "+demo+" v1 by peer-drp1" {
@@ -271,7 +271,8 @@ func TestAPushThatNobodyTakes(t *testing.T) {
 }
 
 // Only pushes into multi-dc-* go to a peer: what another edge sends, what is deleted and
-// what other projects take is the local Harbor's, in its own words.
+// what other projects take is the local Harbor's. Its refusal is in its own words; what it says
+// when it is down, or its database, is not.
 func TestWhatStaysAtTheLocalHarbor(t *testing.T) {
 	fromPeer := putManifest("v1", peer.RecordHeader, "mad1's")
 	fromPeer.FromPeer = true
@@ -283,8 +284,8 @@ func TestWhatStaysAtTheLocalHarbor(t *testing.T) {
 		"a session's part": request(http.MethodPatch, "/v2/"+demo+"/blobs/uploads/7", layer),
 	} {
 		w := newWorld(t)
-		w.harbor.Say(r.HTTP.URL.Path, trial.Answer{Status: 500, Body: "Harbor's own words"})
-		if rw := w.write(r); rw.Code != 500 || rw.Body.String() != "Harbor's own words" || len(w.mad1.Asked())+len(w.drp1.Asked()) > 0 {
+		w.harbor.Say(r.HTTP.URL.Path, trial.Answer{Status: 403, Body: "Harbor's own words"})
+		if rw := w.write(r); rw.Code != 403 || rw.Body.String() != "Harbor's own words" || len(w.mad1.Asked())+len(w.drp1.Asked()) > 0 {
 			t.Errorf("%s: %d %s", name, rw.Code, rw.Body)
 		}
 		if got := w.harbor.Asked()[0].Header.Get(peer.RecordHeader); got != "" { // it is between edges
@@ -292,6 +293,23 @@ func TestWhatStaysAtTheLocalHarbor(t *testing.T) {
 		}
 		if w.begun > 0 {
 			t.Errorf("%s: a version of it is begun here", name)
+		}
+		for _, down := range []trial.Answer{
+			{Status: 500, Body: "dial tcp 10.0.0.7:6379: refused"},
+			{Status: 500, Body: `{"errors":[{"code":"UNKNOWN","message":"dial tcp 10.0.0.7:6379: refused"}]}`},
+			{Status: 502, Body: "<html><center>nginx</center></html>", Header: http.Header{"Content-Type": {"text/html"}}},
+			{Status: 401, Body: `{"errors":[{"code":"UNAUTHORIZED","message":"failed to connect to user=postgres: 10.0.0.7:5432"}]}`, Header: http.Header{"Www-Authenticate": {""}}},
+		} {
+			w.harbor.Say(r.HTTP.URL.Path, down)
+			text := map[string]string{http.MethodPut: manifest, http.MethodPatch: layer}[r.HTTP.Method]
+			r.HTTP.Body = io.NopCloser(strings.NewReader(text))
+			want, code := 503, "UNAVAILABLE"
+			if strings.Contains(down.Body, `"code":"UNKNOWN"`) { // a registry's word: of a manifest that is none, too
+				want, code = 500, "UNKNOWN"
+			}
+			if rw := w.write(r); rw.Code != want || !strings.Contains(rw.Body.String(), code) || strings.Contains(rw.Body.String(), "10.0.0.7") {
+				t.Errorf("%s, Harbor answers %d: %d %s", name, down.Status, rw.Code, rw.Body)
+			}
 		}
 	}
 }
@@ -367,7 +385,7 @@ func TestASessionsMark(t *testing.T) {
 		}
 	}
 	w.mad1.Say("GET "+peer.Path+at, broken) // the session is there and nowhere else
-	if rw := w.write(request(http.MethodGet, at+"?_breakwater=mad1", "")); rw.Code != http.StatusInternalServerError || w.drp1.AskedFor("GET") != 0 || w.harbor.AskedFor("GET") != 0 {
+	if rw := w.write(request(http.MethodGet, at+"?_breakwater=mad1", "")); rw.Code != http.StatusServiceUnavailable || w.drp1.AskedFor("GET") != 0 || w.harbor.AskedFor("GET") != 0 {
 		t.Errorf("a session whose Harbor fails: %d", rw.Code)
 	}
 	fromPeer := request(http.MethodPatch, at+"?_breakwater=drp1", layer)

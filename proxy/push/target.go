@@ -1,10 +1,8 @@
 package push
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -142,26 +140,24 @@ func missesParts(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound
 }
 
-// takesNothing reports whether an answer says that the Harbor is down, its database, or
-// its registry: nothing about this write. What was read of the body is put back.
-func takesNothing(resp *http.Response) bool {
+// takesNothing returns what the client hears of an answer that says that the Harbor is down,
+// its database, or its registry; nil for one that is about this write. Harbor answers 500 to a
+// manifest that is none: that does not pass, and is not to be tried again for it.
+func takesNothing(resp *http.Response) *registry.Error {
+	e := outcome.OfHarbor(resp)
 	switch {
-	case resp.StatusCode >= 500:
-		return true
-	case resp.StatusCode != http.StatusUnauthorized || len(registry.ParseChallenges(resp.Header.Values("Www-Authenticate"))) > 0:
-		return false
+	case e == nil || e.Code != registry.CodeUnavailable:
+		return nil
+	case resp.StatusCode != http.StatusInternalServerError:
+		return e
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return true
+	said := registry.ReadError(resp)
+	if said.Code == "" {
+		return e
 	}
-	copied := *resp
-	copied.Body = io.NopCloser(bytes.NewReader(head))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return outcome.MissingProject(registry.ReadError(&copied)).Code == registry.CodeUnavailable
+	failed := registry.Errorf(registry.CodeUnknown, "Harbor fails at this write; its own log says why")
+	failed.Cause = said
+	return failed
 }
 
 // Head tells a client that may push whether it can spare an upload: it can if the Harbor

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/trial"
-	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/registry"
@@ -123,7 +122,7 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 // room for. What may not be pushed is not buffered at all.
 func TestAManifestIsBuffered(t *testing.T) {
 	at := "/v2/" + demo + "/manifests/v1"
-	large := strings.Repeat("x", fetch.MaxManifest+1)
+	large := strings.Repeat("x", registry.MaxManifest+1)
 	chunked := request(http.MethodPut, at, large)
 	chunked.HTTP.ContentLength = -1
 	cut := request(http.MethodPut, at, manifest)

@@ -58,7 +58,7 @@ func (w *Write) Digest() digest.Digest {
 	if w.Parsed.Digest != "" {
 		return w.Parsed.Digest
 	}
-	return digest.FromBytes(w.manifest)
+	return registry.ManifestDigest(w.manifest)
 }
 
 // pushed is the manifest that the write pushes.

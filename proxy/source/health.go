@@ -133,16 +133,28 @@ var needed = []string{"core", "registry", "database", "redis"}
 // (GET /api/v2.0/projects). A page, a redirect or a 404 is of what stands before a
 // Harbor that is gone; a limiter says nothing against Harbor.
 func (h *Health) KnowsPeople(ctx context.Context) bool {
+	status, isHarbors := h.askPeople(ctx)
+	return status == http.StatusTooManyRequests || status < 500 && isHarbors
+}
+
+// HasLostPeople reports whether Harbor's database is seen not to answer. It is not the
+// opposite of KnowsPeople: what is no Harbor's answer shows nothing.
+func (h *Health) HasLostPeople(ctx context.Context) bool {
+	status, _ := h.askPeople(ctx)
+	return status == 0 || status >= 500
+}
+
+// askPeople asks what needs the database. status is 0 where there is no answer.
+func (h *Health) askPeople(ctx context.Context) (status int, isHarbors bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeDeadline)
 	defer cancel()
 	resp, err := h.harbor.API(ctx, "/api/v2.0/projects", url.Values{"page_size": {"1"}})
-	if errors.Is(err, registry.ErrNoCredentials) {
-		return h.ask(h.ctx).Up
-	}
-	if err != nil {
-		return false
+	switch {
+	case errors.Is(err, registry.ErrNoCredentials) && h.ask(h.ctx).Up:
+		return http.StatusOK, true
+	case err != nil:
+		return 0, false
 	}
 	resp.Body.Close()
-	isHarbors := resp.StatusCode/100 != 3 && registry.IsJSON(resp)
-	return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode < 500 && isHarbors
+	return resp.StatusCode, resp.StatusCode/100 != 3 && registry.IsJSON(resp)
 }

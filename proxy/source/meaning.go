@@ -17,6 +17,8 @@ import (
 // status means that is not named here.
 func (s Step) Meaning(e *registry.Error) *registry.Error {
 	switch {
+	case errors.Is(e, outcome.ErrRefused):
+		return e // a token service's no, whose meaning is known
 	case (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && s.knows(e):
 		return unknownOf(e)
 	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.Kind != Upstream:
@@ -25,12 +27,10 @@ func (s Step) Meaning(e *registry.Error) *registry.Error {
 		limited := outcome.TooMany(e.RetryAfter)
 		limited.Cause = e
 		return limited
-	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
-		// Its token service has given us a token before: Docker Hub answers so for
-		// names that do not exist.
-		no := registry.Errorf(registry.CodeNameUnknown, "%s is not there, or needs credentials", s.Repo)
-		no.Cause = errors.Join(outcome.ErrRefused, e)
-		return no
+	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Code != ""):
+		// It was asked anonymously, or with a token: Docker Hub answers so for names that do
+		// not exist. A 403 that is no registry's comes from what stands before one.
+		return refused(s.Repo, e)
 	case s.Kind != Harbor:
 		return outcome.DontKnow(e)
 	}
@@ -123,7 +123,7 @@ func Verdict(all []Refusal) error {
 		causes = append(causes, fmt.Errorf("%s: %w", r.Step.Name, r.Err))
 		wait = max(wait, e.RetryAfter)
 		switch {
-		case e.Status == http.StatusPreconditionFailed:
+		case e.Status == http.StatusPreconditionFailed || e.Status == http.StatusRequestEntityTooLarge:
 			return e
 		case e.Status == http.StatusNotFound:
 			if no == nil {

@@ -14,6 +14,7 @@ type Metrics struct {
 	bytes    *prometheus.CounterVec
 	down     *prometheus.GaugeVec
 	rateLeft *prometheus.GaugeVec
+	refused  *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are counted and not shown.
@@ -27,9 +28,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "1 while the circuit breaker of a source is open: it is asked last, or not at all."}, []string{"source"}),
 		rateLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_upstream_rate_remaining",
 			Help: "Pulls that an upstream said are left of its limit."}, []string{"source"}),
+		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_edge_source_credentials_refused",
+			Help: "1 while a source refuses the credentials that the edge has for it."}, []string{"source"}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.bytes, m.down, m.rateLeft)
+		r.MustRegister(m.requests, m.bytes, m.down, m.rateLeft, m.refused)
 	}
 	return m
 }
@@ -42,10 +45,23 @@ func (m *Metrics) breaker(source string, open bool) {
 	m.down.WithLabelValues(source).Set(value)
 }
 
+// credentials shows whether a source refuses those that the edge has for it.
+func (m *Metrics) credentials(s *Source) {
+	if s.Registry.Anonymous() {
+		return
+	}
+	value := 0.0
+	if s.Registry.CredentialsRefused() {
+		value = 1
+	}
+	m.refused.WithLabelValues(s.Name).Set(value)
+}
+
 // forget takes away what was said of how a source is doing.
 func (m *Metrics) forget(source string) {
 	m.down.DeleteLabelValues(source)
 	m.rateLeft.DeleteLabelValues(source)
+	m.refused.DeleteLabelValues(source)
 }
 
 // asked counts a request; answer is nil where there was none.

@@ -1,14 +1,10 @@
 package source
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"example.org/breakwater/proxy/outcome"
@@ -49,7 +45,7 @@ func (s *Source) Limited(req registry.Request) *registry.Error {
 // Note reads off an answer to a request of that kind how the source as a whole is doing. What
 // another host says, to which the source has led by a redirect, is no word of the source.
 func (s *Source) Note(kind registry.Kind, resp *http.Response) {
-	if resp.Request != nil && hostOf(resp.Request.URL) != hostOf(s.Registry.URL()) {
+	if resp.Request != nil && registry.Place(resp.Request.URL) != registry.Place(s.Registry.URL()) {
 		return
 	}
 	switch resp.StatusCode {
@@ -75,11 +71,6 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	if rate.left == 0 {
 		s.spent = s.after(rate.resets)
 	}
-}
-
-func hostOf(u *url.URL) string {
-	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), cmp.Or(u.Port(), port))
 }
 
 // after is when a pause ends that is to last that long.
@@ -112,15 +103,16 @@ func (s *Source) Usual() time.Duration {
 
 // State is how a source is doing, for people.
 type State struct {
-	Up     bool          // the circuit breaker is closed
-	Paused time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
+	Up      bool          // the circuit breaker is closed
+	Paused  time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
+	Refused bool          // it refuses the credentials that the edge has for it
 }
 
 // State returns how the source is doing now.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now()))}
+	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now())), Refused: s.Registry.CredentialsRefused()}
 	for until := range maps.Values(s.paused) {
 		state.Paused = max(state.Paused, until.Sub(s.Now()))
 	}

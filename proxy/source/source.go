@@ -127,7 +127,8 @@ func (s *Source) Authorize(h http.Header) error {
 // Do asks the source, and returns its answer as it is, or why there was none.
 // deadline bounds the wait for the answer's header, which is shorter where the source is
 // known to be silent about that; 0: as long as ctx allows. What an answer, or that there was
-// none, says of the source is noted.
+// none, says of the source is noted. A page is no answer, unless its body shows what it is
+// (IsPage).
 func (s *Source) Do(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	if s.Kind == Upstream {
 		if e := s.Limited(req); e != nil {
@@ -151,10 +152,14 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	begun := s.Now()
 	resp, err := s.Registry.Do(bounded, req, header)
 	s.Metrics.asked(s.Name, resp)
+	s.Metrics.credentials(s)
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
 		s.hear(req, nil, errors.Join(err, cause))
+		if said := s.withheld(req.Repo, err); said != nil {
+			return nil, said
+		}
 		if ctx.Err() == nil {
 			s.Suspect()
 		}
@@ -166,10 +171,10 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	s.remember(s.Now().Sub(begun))
 	s.Note(req.Kind, resp)
 	s.hear(req, resp, nil)
-	if IsPage(resp) {
+	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, outcome.DontKnow(fmt.Errorf("%s sent a page", s.Name))
+		return nil, outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, ErrPage))
 	}
 	resp.Body = &cancelingBody{resp.Body, cancel, s.Metrics.bytes.WithLabelValues(s.Name)}
 	return resp, nil
@@ -185,6 +190,15 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.Metrics.asked(s.Name, resp)
 	return resp, err
 }
+
+// shows reports whether the body of an answer shows what it is: content by its digest,
+// manifests and lists by what stands in them. A server may label them wrongly.
+func shows(req registry.Request) bool {
+	return req.Method == http.MethodGet && req.Kind != registry.KindBase && req.Kind != registry.KindCatalog
+}
+
+// ErrPage is the cause of a don't-know about a source that answered with a page (IsPage).
+var ErrPage = errors.New("it sent a page")
 
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.

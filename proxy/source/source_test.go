@@ -275,7 +275,7 @@ func TestAnswersTellHowASourceIs(t *testing.T) {
 			t.Error("a 502 is not looked into")
 		}
 		f.mad1Far.answers(http.StatusOK, http.Header{"Content-Type": {"text/html; charset=utf-8"}})
-		if _, err := ask(t, f.mad1); err == nil || !outcome.IsDontKnow(err) {
+		if _, err := f.mad1.Do(t.Context(), registry.Request{Method: http.MethodHead, Kind: registry.KindManifest, Repo: "multi-dc-x/app", Tag: "v1"}, http.Header{}, 0); err == nil || !outcome.IsDontKnow(err) {
 			t.Errorf("a page is %v", err)
 		}
 	})

@@ -58,7 +58,7 @@ func (s *sliceServer) source(b slice) Source {
 		if err != nil {
 			return Body{}, err
 		}
-		return Body{resp.Body, int64(b.n), offset}, nil
+		return Body{ReadCloser: resp.Body, Size: int64(b.n), Offset: offset}, nil
 	}}
 }
 

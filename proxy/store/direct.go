@@ -26,6 +26,7 @@ type direct struct {
 	size   int64  // -1: not known
 	offset int64  // of the next byte for the reader
 	limit  int64  // the offset at which a window ends; 0: no window, the stream ends with the blob
+	any    bool   // doubtful bodies are read too: no other source has the blob
 	proof  *proof // the check of a held blob, whose file is the only source; nil: no held blob
 
 	body     io.ReadCloser // nil: no source is sending
@@ -48,17 +49,26 @@ func (s *Store) Stream(ctx context.Context, d digest.Digest, sources ...Source) 
 // passThrough returns a reader with a direct stream, from the first source that answers.
 func (s *Store) passThrough(ctx context.Context, d digest.Digest, sources []Source) (*Reader, error) {
 	stream := &direct{store: s, ctx: ctx, digest: d, rota: rota{sources: s.inOrder(d, sources)}, size: -1, hash: d.Algorithm().Hash()}
-	var refusals []error
-	for range sources {
-		err := stream.open()
-		if err == nil {
-			return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
+	for {
+		var refusals []error
+		for range sources {
+			err := stream.open()
+			if err == nil {
+				return &Reader{direct: stream, ctx: ctx, told: -1, expects: -1}, nil
+			}
+			refusals = append(refusals, err)
+			stream.rota.at++
 		}
-		refusals = append(refusals, err)
-		stream.rota.at++
+		err := errors.Join(refusals...)
+		if stream.any || !errors.Is(err, errDoubtful) {
+			return nil, err
+		}
+		stream.any = true
 	}
-	return nil, errors.Join(refusals...)
 }
+
+// errDoubtful ends an attempt at a source whose bytes may well be no blob's.
+var errDoubtful = errors.New("it is doubtful whether the source sends the blob")
 
 // errNoRange ends a window whose source sends the whole blob in place of the range.
 var errNoRange = errors.New("the source ignores ranges")
@@ -83,6 +93,10 @@ func (d *direct) open() error {
 	body, err := d.store.openSource(d.ctx, d.rota.current(), from, length)
 	if err != nil {
 		return err
+	}
+	if body.Doubtful && !d.any {
+		body.Close()
+		return errDoubtful
 	}
 	if d.limit > 0 && body.Offset != from { // a window is there to save the bytes before it
 		body.Close()

@@ -145,7 +145,7 @@ func TestAStreamWithoutTheDiskIsResumed(t *testing.T) {
 	r, err := s.Fetch(t.Context(), d, from(func(_ context.Context, offset, _ int64) (Body, error) {
 		asked++
 		end := min(offset+1<<20, int64(len(b)))
-		return Body{io.NopCloser(bytes.NewReader(b[offset:end])), int64(len(b)), offset}, nil
+		return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:end])), Size: int64(len(b)), Offset: offset}, nil
 	}))
 	if err != nil {
 		t.Fatal(err)

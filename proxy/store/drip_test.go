@@ -25,7 +25,7 @@ func dripping(b []byte, n int, end error, calls *atomic.Int64) Source {
 		if offset+int64(n) >= int64(len(b)) {
 			end = io.EOF
 		}
-		return Body{io.NopCloser(io.MultiReader(bytes.NewReader(part), iotest.ErrReader(end))), int64(len(b)), offset}, nil
+		return Body{ReadCloser: io.NopCloser(io.MultiReader(bytes.NewReader(part), iotest.ErrReader(end))), Size: int64(len(b)), Offset: offset}, nil
 	})
 }
 
@@ -172,7 +172,7 @@ func TestASourceThatWasGivenUpIsAskedAgainLater(t *testing.T) {
 			if asked.Add(1); parts.Load() < 10 {
 				return Body{}, errors.New("not now")
 			}
-			return Body{io.NopCloser(bytes.NewReader(b[offset:])), int64(len(b)), offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:])), Size: int64(len(b)), Offset: offset}, nil
 		}))
 		breaks := named("breaks off", dripping(b, 1<<20, errors.New("reset"), &parts))
 		if got, err := io.ReadAll(mustFetch(t, s, d, down, breaks)); err != nil || !bytes.Equal(got, b) {

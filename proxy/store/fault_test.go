@@ -177,13 +177,13 @@ func TestOneOfManyAnswersIsTakenAfterARefusal(t *testing.T) {
 						return Body{}, errors.New("not in this repo")
 					}
 					first := true
-					return Body{io.NopCloser(io.MultiReader(readerFunc(func([]byte) (int, error) {
+					return Body{ReadCloser: io.NopCloser(io.MultiReader(readerFunc(func([]byte) (int, error) {
 						if first {
 							first = false
 							taken.Add(1)
 						}
 						return 0, io.EOF
-					}), bytes.NewReader(b))), int64(len(b)), 0}, nil
+					}), bytes.NewReader(b))), Size: int64(len(b)), Offset: 0}, nil
 				}))
 				if err != nil {
 					refused.Add(1)
@@ -215,9 +215,9 @@ func TestAnotherLengthPastTheDiskIsWrong(t *testing.T) {
 	asked := 0
 	r := mustFetch(t, s, d, from(func(_ context.Context, offset, _ int64) (Body, error) {
 		if asked++; asked == 1 {
-			return Body{io.NopCloser(bytes.NewReader(wrong[:1<<20])), int64(len(b)), 0}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(wrong[:1<<20])), Size: int64(len(b)), Offset: 0}, nil
 		}
-		return Body{io.NopCloser(bytes.NewReader(wrong[offset:])), int64(len(wrong)), offset}, nil
+		return Body{ReadCloser: io.NopCloser(bytes.NewReader(wrong[offset:])), Size: int64(len(wrong)), Offset: offset}, nil
 	}))
 	if n, err := io.CopyN(io.Discard, r, int64(len(b))); !errors.Is(err, ErrWrongContent) || n > int64(len(b)-holdBack) {
 		t.Errorf("%d of %d bytes given away, %v", n, len(b), err)
@@ -296,7 +296,7 @@ func TestCloseEndsTheFillsThatBegin(t *testing.T) {
 		all.Go(func() {
 			close(begun)
 			r, err := s.Fetch(t.Context(), d, from(func(ctx context.Context, _, _ int64) (Body, error) {
-				return Body{silent(ctx), 1 << 18, 0}, nil
+				return Body{ReadCloser: silent(ctx), Size: 1 << 18, Offset: 0}, nil
 			}))
 			if err != nil {
 				return
@@ -324,7 +324,7 @@ func TestReadsWithoutBytesDoNotPutOffTheDeadline(t *testing.T) {
 		_, d := content(1 << 18)
 		var reads atomic.Int64
 		_, err := s.Fetch(t.Context(), d, from(func(ctx context.Context, _, _ int64) (Body, error) {
-			return Body{io.NopCloser(readerFunc(func([]byte) (int, error) {
+			return Body{ReadCloser: io.NopCloser(readerFunc(func([]byte) (int, error) {
 				select {
 				case <-time.After(time.Second):
 				case <-ctx.Done():
@@ -334,7 +334,7 @@ func TestReadsWithoutBytesDoNotPutOffTheDeadline(t *testing.T) {
 					return 0, errors.New("nobody gave up")
 				}
 				return 0, nil
-			})), 1 << 18, 0}, nil
+			})), Size: 1 << 18, Offset: 0}, nil
 		}))
 		if err == nil || reads.Load() > int64(maxResumes+1)*int64(defaultIdle/time.Second) {
 			t.Errorf("%v after %d seconds", err, reads.Load())

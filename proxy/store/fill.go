@@ -38,36 +38,37 @@ const (
 
 // fill is one transfer of one blob into one file. Its readers share the file.
 type fill struct {
-	store       *Store
-	digest      digest.Digest
-	rota        rota
-	others      []Source // the sources that further successors ask
-	again       bool     // the held blob cannot be read: this one replaces it
-	verifyFirst bool     // readers get nothing before the whole blob is verified
-	cause       error    // the error that ended the fill before this one; nil: there was none
-	file        *os.File // nil: the disk has not made one; set before the fill has started
-	hash        hasher
-	purged      bool        // the blob must not be kept; guarded by store.mu
-	room        reservation // of the file, until it is a held blob or closed; guarded by store.mu
-	unpin       func()      // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
-	ctx         context.Context
-	cancel      context.CancelFunc
-	ended       chan struct{} // closed when the file has been committed or removed, and the transfer uses the fill no longer
+	store  *Store
+	digest digest.Digest
+	rota   rota
+	others []Source // the sources that further successors ask
+	again  bool     // the held blob cannot be read: this one replaces it
+	cause  error    // the error that ended the fill before this one; nil: there was none
+	file   *os.File // nil: the disk has not made one; set before the fill has started
+	hash   hasher
+	purged bool        // the blob must not be kept; guarded by store.mu
+	room   reservation // of the file, until it is a held blob or closed; guarded by store.mu
+	unpin  func()      // ends the pin of the held blob that the file is; nil: it is none; guarded by store.mu
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the file has been committed or removed, and the transfer uses the fill no longer
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced whenever a field below changes
-	started  bool          // a source has answered
-	asked    Source        // the source that answered last; windows ask it too
-	written  int64
-	size     int64 // -1: not known
-	done     bool  // the file has the whole blob, and it is verified
-	err      error
-	next     *fill // the successor, which asks the other sources after wrong content
-	users    int   // the readers and the transfer; the last of them closes the file
-	left     bool  // nobody reads it, and it counts in Store.left
-	over     bool  // the transfer has ended
-	windows  int64 // bytes of all windows
-	noWindow bool  // the source ignores ranges
+	mu          sync.Mutex
+	changed     chan struct{} // closed and replaced whenever a field below changes
+	started     bool          // a source has answered
+	asked       Source        // the source that answered last; windows ask it too
+	otherwise   *Source       // that source, to be asked once more where what it sent is wrong; nil: it is not
+	verifyFirst bool          // readers get nothing before the whole blob is verified
+	written     int64
+	size        int64 // -1: not known
+	done        bool  // the file has the whole blob, and it is verified
+	err         error
+	next        *fill // the successor, which asks the other sources after wrong content
+	users       int   // the readers and the transfer; the last of them closes the file
+	left        bool  // nobody reads it, and it counts in Store.left
+	over        bool  // the transfer has ended
+	windows     int64 // bytes of all windows
+	noWindow    bool  // the source ignores ranges
 }
 
 // Fetch returns a reader of a blob. It reads the held blob, or shares the fill that is

@@ -149,12 +149,12 @@ func TestABodyThatBreaksOffIsResumed(t *testing.T) {
 					offsets = append(offsets, offset)
 					if len(offsets) == 1 {
 						cut := io.MultiReader(bytes.NewReader(b[:at]), iotest.ErrReader(errors.New("reset by peer")))
-						return Body{io.NopCloser(cut), int64(len(b)), 0}, nil
+						return Body{ReadCloser: io.NopCloser(cut), Size: int64(len(b)), Offset: 0}, nil
 					}
 					if ignoresRange {
 						offset = 0
 					}
-					return Body{io.NopCloser(bytes.NewReader(b[offset:])), int64(len(b)), offset}, nil
+					return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:])), Size: int64(len(b)), Offset: offset}, nil
 				}))
 				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
 					t.Errorf("%d bytes, %v", len(got), err)

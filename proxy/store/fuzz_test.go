@@ -26,7 +26,7 @@ func FuzzReader(f *testing.F) {
 		}
 		s := open(t, Config{})
 		r := mustFetch(t, s, d, from(func(context.Context, int64, int64) (Body, error) {
-			return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), said, 0}, nil
+			return Body{ReadCloser: io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), Size: said, Offset: 0}, nil
 		}))
 		at := int64(offset) % int64(len(b)+1)
 		if _, err := r.Seek(at, io.SeekStart); err != nil {
@@ -125,7 +125,7 @@ func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
 			rest, end = rest[:random.IntN(len(rest)+1)], io.ErrUnexpectedEOF
 		}
 		piece := 1 + random.IntN(len(b)/4+1)
-		return Body{io.NopCloser(readerFunc(func(p []byte) (int, error) {
+		return Body{ReadCloser: io.NopCloser(readerFunc(func(p []byte) (int, error) {
 			<-time.After(time.Millisecond)
 			if len(rest) == 0 {
 				return 0, end
@@ -133,6 +133,6 @@ func breaking(b []byte, seed uint64, cuts int, known, ranges bool) Source {
 			n := copy(p[:min(len(p), piece)], rest)
 			rest = rest[n:]
 			return n, nil
-		})), size, offset}, nil
+		})), Size: size, Offset: offset}, nil
 	})
 }

@@ -43,7 +43,7 @@ func from(open func(ctx context.Context, offset, length int64) (Body, error)) So
 func whole(b []byte, calls *atomic.Int64, size int64) Source {
 	return from(func(_ context.Context, offset, _ int64) (Body, error) {
 		calls.Add(1)
-		return Body{io.NopCloser(bytes.NewReader(b[offset:])), size, offset}, nil
+		return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:])), Size: size, Offset: offset}, nil
 	})
 }
 
@@ -61,7 +61,7 @@ func gated(b []byte, first int, gate <-chan struct{}, calls *atomic.Int64) Sourc
 			}
 		})
 		body := io.MultiReader(bytes.NewReader(b[:first]), rest, bytes.NewReader(b[first:]))
-		return Body{io.NopCloser(body), int64(len(b)), 0}, nil
+		return Body{ReadCloser: io.NopCloser(body), Size: int64(len(b)), Offset: 0}, nil
 	})
 }
 

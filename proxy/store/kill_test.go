@@ -53,7 +53,7 @@ func victim(dir string) {
 			for n := start + worker; ; n += 4 {
 				b, d := content(1 + n*7919%(1<<20))
 				src := from(func(context.Context, int64, int64) (Body, error) {
-					return Body{io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), int64(len(b)), 0}, nil
+					return Body{ReadCloser: io.NopCloser(iotest.HalfReader(bytes.NewReader(b))), Size: int64(len(b)), Offset: 0}, nil
 				})
 				r, err := s.Fetch(context.Background(), d, src)
 				if err == nil {
@@ -79,7 +79,7 @@ func tracee(dir string) {
 		b, d := content(300 << 10)
 		var r *Reader
 		r, err = s.Fetch(context.Background(), d, Source{Name: "test", Open: func(context.Context, int64, int64) (Body, error) {
-			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b)), Size: int64(len(b)), Offset: 0}, nil
 		}})
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
@@ -181,7 +181,7 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	s := open(t, Config{})
 	b, d := content(2 << 20)
 	src := from(func(context.Context, int64, int64) (Body, error) {
-		return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+		return Body{ReadCloser: io.NopCloser(bytes.NewReader(b)), Size: int64(len(b)), Offset: 0}, nil
 	})
 	slow := mustFetch(t, s, d, src)
 	var all sync.WaitGroup

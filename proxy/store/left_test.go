@@ -19,14 +19,14 @@ func TestFillsThatNobodyReadsAreBounded(t *testing.T) {
 			busy.Add(1)
 			context.AfterFunc(ctx, func() { busy.Add(-1) })
 			first := true
-			return Body{io.NopCloser(readerFunc(func(p []byte) (int, error) {
+			return Body{ReadCloser: io.NopCloser(readerFunc(func(p []byte) (int, error) {
 				if first {
 					first = false
 					return len(p), nil
 				}
 				<-ctx.Done()
 				return 0, ctx.Err()
-			})), 1 << 20, 0}, nil
+			})), Size: 1 << 20, Offset: 0}, nil
 		})
 		_, d := content(999)
 		stays := mustFetch(t, s, d, slow)

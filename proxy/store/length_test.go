@@ -21,7 +21,7 @@ import (
 // then nothing.
 func stuck(size int64) Source {
 	return from(func(ctx context.Context, offset, _ int64) (Body, error) {
-		return Body{io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), silent(ctx))), size, offset}, nil
+		return Body{ReadCloser: io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), silent(ctx))), Size: size, Offset: offset}, nil
 	})
 }
 
@@ -94,11 +94,11 @@ func TestALateLengthThatNoBlobHasIsRefused(t *testing.T) {
 		s := open(t, Config{Size: 64 << 20, Idle: 2 * time.Second})
 		all := hold(t, s, 10)
 		first := from(func(_ context.Context, offset, _ int64) (Body, error) {
-			return Body{io.NopCloser(io.MultiReader(bytes.NewReader(b[offset:][:1<<20]), iotest.ErrReader(errors.New("broke off")))), -1, offset}, nil
+			return Body{ReadCloser: io.NopCloser(io.MultiReader(bytes.NewReader(b[offset:][:1<<20]), iotest.ErrReader(errors.New("broke off")))), Size: -1, Offset: offset}, nil
 		})
 		late := named("late", stuck(math.MaxInt64))
 		before := named("before", from(func(_ context.Context, offset, _ int64) (Body, error) {
-			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), math.MinInt64 + offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b)), Size: int64(len(b)), Offset: math.MinInt64 + offset}, nil
 		}))
 		sources := []Source{first, late, before, named("honest", whole(b, new(atomic.Int64), int64(len(b))))}
 		fetch := s.Stream

@@ -46,16 +46,16 @@ func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
 	b, d := content(1 << 20)
 	for name, end := range map[string]Source{
 		"too soon": whole(b[:32<<10], new(atomic.Int64), -1), "too late": from(func(_ context.Context, offset, _ int64) (Body, error) {
-			return Body{io.NopCloser(bytes.NewReader(make([]byte, 1<<20))), offset + 1, offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(make([]byte, 1<<20))), Size: offset + 1, Offset: offset}, nil
 		}),
 	} {
 		s := open(t, Config{})
 		asked := 0
 		honest := from(func(_ context.Context, offset, _ int64) (Body, error) {
 			if asked++; asked == 1 {
-				return Body{io.NopCloser(io.MultiReader(bytes.NewReader(b[:32<<10]), iotest.ErrReader(errors.New("broke off")))), -1, 0}, nil
+				return Body{ReadCloser: io.NopCloser(io.MultiReader(bytes.NewReader(b[:32<<10]), iotest.ErrReader(errors.New("broke off")))), Size: -1, Offset: 0}, nil
 			}
-			return Body{io.NopCloser(bytes.NewReader(b[offset:])), -1, offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:])), Size: -1, Offset: offset}, nil
 		})
 		r, err := s.Fetch(t.Context(), d, named("honest", honest), named("liar", end))
 		if err != nil {
@@ -75,7 +75,7 @@ func TestAnEndInTheWrongPlaceIsNotTheFirstSourcesLie(t *testing.T) {
 func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
 	b, d := content(12 << 20)
 	short := from(func(context.Context, int64, int64) (Body, error) {
-		return Body{io.NopCloser(bytes.NewReader(b[:100<<10])), 100 << 10, 0}, nil
+		return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[:100<<10])), Size: 100 << 10, Offset: 0}, nil
 	})
 	for name, cfg := range map[string]Config{"kept": {}, "past a store that is full after 8 MiB": {Size: 8 << 20}} {
 		s := open(t, cfg)
@@ -85,11 +85,11 @@ func TestALengthThatIsPassedAlreadyEndsNoStream(t *testing.T) {
 			switch n := asked.Add(1); {
 			case n == 1:
 				rest := readerFunc(func([]byte) (int, error) { <-gate; return 0, errors.New("broke off") })
-				return Body{io.NopCloser(io.MultiReader(bytes.NewReader(b[:1<<20]), rest)), -1, 0}, nil
+				return Body{ReadCloser: io.NopCloser(io.MultiReader(bytes.NewReader(b[:1<<20]), rest)), Size: -1, Offset: 0}, nil
 			case n%2 == 0:
 				return Body{}, errors.New("not now")
 			}
-			return Body{io.NopCloser(bytes.NewReader(b[offset:])), -1, offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset:])), Size: -1, Offset: offset}, nil
 		})
 		r := mustFetch(t, s, d, named("long", long), named("short", short))
 		got := make([]byte, 512<<10)
@@ -110,7 +110,7 @@ func TestALengthWithoutAByteBindsNobody(t *testing.T) {
 	for _, said := range []int64{int64(len(b)), -1} {
 		s := open(t, Config{})
 		nothing := from(func(context.Context, int64, int64) (Body, error) {
-			return Body{io.NopCloser(iotest.ErrReader(errors.New("broke off"))), 10, 0}, nil
+			return Body{ReadCloser: io.NopCloser(iotest.ErrReader(errors.New("broke off"))), Size: 10, Offset: 0}, nil
 		})
 		r, err := s.Fetch(t.Context(), d, named("nothing", nothing), named("honest", whole(b, new(atomic.Int64), said)))
 		if err != nil {

@@ -32,13 +32,17 @@ func (f *fill) listed() {
 	}
 }
 
-// successor puts the source of wrong content into quarantine, and returns a fill
-// that asks the other sources. It returns nil where no source is left. Where
+// successor puts the source of wrong content into quarantine, unless it can be read
+// otherwise, and returns a fill that asks the other sources. It returns nil where no source is left. Where
 // several sources sent parts of the body, it cannot tell which part was wrong:
 // then the successors ask one source after the other for the whole blob.
 func (f *fill) successor(err error) *fill {
 	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
 	switch {
+	case wrong && len(brought) == 1 && f.otherwise != nil:
+		sources = slices.Clone(sources)
+		sources[brought[0]] = *f.otherwise
+		sources[0], sources[brought[0]] = sources[brought[0]], sources[0]
 	case wrong && len(brought) == 1:
 		at := brought[0]
 		f.store.quarantineSource(f.digest, sources[at])

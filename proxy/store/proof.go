@@ -36,7 +36,7 @@ type turn struct {
 func (s *Store) proving(ctx context.Context, held *Reader, d digest.Digest, fileTime time.Time) *Reader {
 	file, size := held.file, held.size
 	src := Source{Open: func(_ context.Context, offset, _ int64) (Body, error) {
-		return Body{io.NopCloser(s.part(file, offset, size-offset)), size, offset}, nil
+		return Body{ReadCloser: io.NopCloser(s.part(file, offset, size-offset)), Size: size, Offset: offset}, nil
 	}}
 	t := s.turns[d]
 	if t == nil {

@@ -96,7 +96,7 @@ func TestAFillThatFailsGivesItsRoomBack(t *testing.T) {
 			if offset > 0 {
 				return Body{}, errors.New("no more")
 			}
-			return Body{io.NopCloser(bytes.NewReader(b[:2<<20])), int64(len(b)), 0}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[:2<<20])), Size: int64(len(b)), Offset: 0}, nil
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {

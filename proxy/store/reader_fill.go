@@ -154,7 +154,7 @@ func (r *Reader) readOn(p []byte) (int, error) {
 	if r.offset < f.written { // the fill has ended, so written no longer changes
 		return r.readFile(p[:min(int64(len(p)), f.written-r.offset)])
 	}
-	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset}
+	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset, any: f.verifyFirst}
 	if r.offset == f.written {
 		d.hash = f.hash.hash
 		if err := d.cloneHash(); err != nil {

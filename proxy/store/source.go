@@ -36,6 +36,12 @@ type Body struct {
 	io.ReadCloser
 	Size   int64 // the length of the whole blob; negative: the source does not say it
 	Offset int64 // the offset of the first byte; 0 from a source that ignores ranges
+	// Doubtful says that the bytes may well be no blob's. A fill gives readers nothing of
+	// them before the whole is verified.
+	Doubtful bool
+	// Otherwise is the same source, read in another way, which is asked next where these
+	// bytes are wrong; nil: there is none.
+	Otherwise *Source
 }
 
 // leastProgress is how many bytes a source must send within Config.Idle, and before it

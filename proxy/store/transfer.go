@@ -82,7 +82,7 @@ func (f *fill) begin(src Source, body Body) error {
 	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
 		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
-	if err := f.start(src, body.Size); err != nil {
+	if err := f.start(src, body); err != nil {
 		return err
 	}
 	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
@@ -91,7 +91,7 @@ func (f *fill) begin(src Source, body Body) error {
 
 // start makes this fill the one that new readers of the blob join. Where the source of
 // another fill has answered sooner, it returns errBehind.
-func (f *fill) start(src Source, size int64) error {
+func (f *fill) start(src Source, body Body) error {
 	s := f.store
 	s.mu.Lock()
 	defer s.unlock()
@@ -105,15 +105,16 @@ func (f *fill) start(src Source, size int64) error {
 		}
 	}
 	f.update(func() {
-		f.started, f.asked = true, src
-		if size >= 0 || f.written == 0 {
-			f.size = size
+		f.started, f.asked, f.otherwise = true, src, body.Otherwise
+		f.verifyFirst = f.verifyFirst || body.Doubtful
+		if body.Size >= 0 || f.written == 0 {
+			f.size = body.Size
 		}
 	})
-	if size < 0 {
+	if body.Size < 0 {
 		return nil
 	}
-	return f.reserve(size)
+	return f.reserve(body.Size)
 }
 
 // reserve reserves room in the store for the file's first n bytes. store.mu is locked.

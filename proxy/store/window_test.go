@@ -16,7 +16,7 @@ func counting(b []byte, first int, gate <-chan struct{}, windows *atomic.Int64) 
 	return from(func(ctx context.Context, offset, length int64) (Body, error) {
 		if length >= 0 {
 			windows.Add(length)
-			return Body{io.NopCloser(bytes.NewReader(b[offset : offset+length])), int64(len(b)), offset}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b[offset : offset+length])), Size: int64(len(b)), Offset: offset}, nil
 		}
 		return gated(b, first, gate, new(atomic.Int64)).Open(ctx, offset, length)
 	})
@@ -94,7 +94,7 @@ func TestASourceThatIgnoresRangesIsWaitedFor(t *testing.T) {
 		asked.Add(1)
 		if length >= 0 {
 			defer close(tried)
-			return Body{io.NopCloser(bytes.NewReader(b)), int64(len(b)), 0}, nil
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(b)), Size: int64(len(b)), Offset: 0}, nil
 		}
 		return gated(b, 1<<20, gate, new(atomic.Int64)).Open(ctx, offset, length)
 	}))

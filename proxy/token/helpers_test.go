@@ -121,11 +121,11 @@ func (h *harbor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 	case h.noDatabase.Load() && !h.lists.Load():
 		w.WriteHeader(http.StatusInternalServerError)
-	default:
-		if r.URL.Query().Get("q") == "" { // of no project in particular
-			h.checked.Add(1)
-		}
+	case r.URL.Query().Get("q") == "": // of no project in particular
+		h.checked.Add(1)
 		io.WriteString(w, `[]`) //nolint:errcheck // as above
+	default:
+		fmt.Fprintf(w, `[{"name":%q,"project_id":7}]`, strings.TrimPrefix(r.URL.Query().Get("q"), "name="))
 	}
 }
 

@@ -69,6 +69,12 @@ func (s *Service) harborIsDown(ctx context.Context) bool {
 	return s.databaseIsDown(ctx, question{}, source.HealthFor)
 }
 
+// KnowsNobody reports whether the local Harbor's database is seen not to answer, now: then
+// Harbor refuses credentials that are right. Those who ask at once share one question.
+func (s *Service) KnowsNobody(ctx context.Context) bool {
+	return s.lost.within(0, s.Now, func() bool { return s.Health.HasLostPeople(context.WithoutCancel(ctx)) })
+}
+
 // giveInOutage answers when no Harbor can. A credential that was granted a pull lately
 // gets it again, for as long as the grace lasts.
 func (s *Service) giveInOutage(q question, cause error) (Answer, error) {

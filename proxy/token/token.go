@@ -42,6 +42,7 @@ type Service struct {
 	ctx      context.Context // of the work beside requests
 	tokens   *prometheus.CounterVec
 	unwell   lastCheck
+	lost     lastCheck
 	watching atomic.Bool // whether Harbor is well again
 	given    atomic.Int64
 	givenAt  atomic.Int64 // ns since 1970

@@ -136,7 +136,7 @@ func (h *harborTrial) try(ctx context.Context, r *results) {
 		return
 	}
 	h.tryVersion(r, info.Version)
-	if u, err := url.Parse(info.ExternalURL); err == nil && info.ExternalURL != "" && !strings.EqualFold(u.Hostname(), h.Fleet.Domain) {
+	if u, err := url.Parse(info.ExternalURL); err == nil && info.ExternalURL != "" && registry.Host(u.Hostname()) != registry.Host(h.Fleet.Domain) {
 		r.warn("external-url", h.field(), fmt.Sprintf("Harbor's external_url is %s, and clients use %s: its portal shows commands, and OIDC comes back, under the other name", info.ExternalURL, h.Fleet.Domain), "set external_url to https://"+h.Fleet.Domain+" in harbor.yml (externalURL of its chart)")
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"slices"
 
 	"example.org/breakwater/internal/daemon"
-	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/registry"
 )
 
 // tryPeer asks another datacenter's edge how it is, and then as its peer.
@@ -76,7 +76,7 @@ func (m *machine) tryAddresses(ctx context.Context, r *results, name string) {
 }
 
 func (m *machine) askAddress(ctx context.Context, name string, where *url.URL, address netip.Addr) error {
-	port := fleet.PortOf(where)
+	port := registry.PortOf(where)
 	c := newClient(m, nil, m.Fleet.Harbor.CA, m.Fleet.Edge.Peers.CA)
 	transport := c.http.Transport.(*http.Transport)
 	transport.Proxy = nil

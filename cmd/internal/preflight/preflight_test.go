@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/lab"
 )
 
 // examine makes the checks with those ids of a fleet of one datacenter; edge is what stands
@@ -169,6 +171,35 @@ func TestAnUpstreamsCredentials(t *testing.T) {
 	}
 	if told {
 		t.Error("credentials went elsewhere")
+	}
+}
+
+// An AWS account's keys are tried where they count, and shown to no registry.
+func TestAnAWSAccountsKeys(t *testing.T) {
+	d := lab.Dialects[slices.IndexFunc(lab.Dialects, func(d lab.Dialect) bool { return d.Name == "ECR private" })]
+	registry := lab.NewAbroad(d, "AWS", "a-token")
+	api := &lab.TokenAPI{Registry: registry, Region: "eu-west-1", AccessKey: "AKIAIOSFODNN7EXAMPLE", SecretKey: "the-secret-key", Lifetime: time.Hour}
+	internet, err := lab.StartInternet(map[string]http.Handler{d.Host: registry, "api.ecr.eu-west-1.amazonaws.com": api})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer internet.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, internet.Authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for secret, want := range map[string]string{"the-secret-key": "upstream", "a-wrong-key": "upstream.login"} {
+		t.Setenv("PREFLIGHT_SECRET", secret)
+		found := examine(t, Whole, nobody, "", fmt.Sprintf("projects: { cache: { ecr: { provider: aws-ecr, endpoint: \"https://%s\", proxy: %q, ca: %q, username: AKIAIOSFODNN7EXAMPLE, password: \"env:PREFLIGHT_SECRET\" } } }", d.Host, internet.URL, ca), "upstream")
+		if len(found) != 1 || found[0].ID != want || strings.Contains(fmt.Sprint(found), secret) {
+			t.Errorf("%s: %+v", want, found)
+		}
+		if registry.Shown(secret) {
+			t.Error("the registry was shown the secret key")
+		}
+	}
+	if !registry.Shown("a-token") {
+		t.Error("the registry was not shown the token")
 	}
 }
 

@@ -3,22 +3,22 @@ package preflight
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"example.org/breakwater/cmd/internal/wire"
+	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/registry"
 )
 
-// asked reports whether the edge has a way of its own there: a registry below a path, or one
-// whose login is its cloud's, is Harbor's alone to ask.
+// asked reports whether the edge has a way of its own there.
 func (u upstreamOf) asked() bool {
-	address, err := url.Parse(wire.UpstreamAddress(u.Cache))
-	return err == nil && strings.Trim(address.Path, "/") == "" && u.Provider != "aws-ecr"
+	_, _, account := u.ECR()
+	return u.Provider != fleet.AWS || account && !u.Password.IsZero()
 }
 
 // tryUpstream asks the registry that a cache is of, as its edge would.
@@ -34,50 +34,51 @@ func (m *machine) tryUpstream(ctx context.Context, r *results, u upstreamOf) {
 		return
 	}
 	if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
-		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address; Harbor may have a path in it, and the edge then asks Harbor alone")
+		r.warn("unknown", field+".endpoint", fmt.Sprintf("%s answers %d to /v2/, as no registry does", address, a.status), "write the registry's address, with the path below which it is")
 		return
 	}
 	username, hasName := m.text(ctx, u.Username)
 	password, hasPassword := m.secret(ctx, u.Password)
 	if !hasName || !hasPassword {
 		r.say("%s answers; it is asked anonymously", address)
-	} else if !m.tryLogin(ctx, r, c.as(username, password), field, address, a) {
+	} else if !m.tryLogin(ctx, r, c, u, username, password) {
 		return
 	}
 	m.tryRate(ctx, r, c, u, username, password)
 }
 
-// tryLogin shows the credentials as the registry's challenge wants them.
-func (m *machine) tryLogin(ctx context.Context, r *results, as *client, field, address string, asked *answer) bool {
-	challenges := registry.ParseChallenges(asked.header.Values("Www-Authenticate"))
-	at := slices.IndexFunc(challenges, func(c registry.Challenge) bool { return strings.EqualFold(c.Scheme, "Bearer") })
-	where, query := address+"/v2/", url.Values(nil)
-	if at >= 0 {
-		params := challenges[at].Params
-		realm, err := url.Parse(params["realm"])
-		own, _ := url.Parse(address)
-		if err != nil || !registry.SameDomain(realm.Hostname(), own.Hostname()) || own.Scheme == "https" && realm.Scheme != "https" {
-			r.warn("realm", field+".endpoint", fmt.Sprintf("%s sends those who log in to %q, which is not of its own domain: the edge sends credentials nowhere else", address, params["realm"]), "let Harbor alone fetch from there, or write the registry's own address")
-			return false
-		}
-		where, query = params["realm"], url.Values{"service": {params["service"]}}
-		if scope := params["scope"]; scope != "" {
-			query.Set("scope", scope)
-		}
+// tryLogin shows the credentials as the edge does.
+func (m *machine) tryLogin(ctx context.Context, r *results, c *client, u upstreamOf, username, password string) bool {
+	field, address := u.field, wire.UpstreamAddress(u.Cache)
+	cfg := registry.SourceConfig{URL: address, Proxy: string(u.Proxy), TLS: c.http.Transport.(*http.Transport).TLSClientConfig,
+		Realms: u.Realms, Header: http.Header{"User-Agent": {"breakwater/" + daemon.Version()}}}
+	err := wire.LogIn(&cfg, u.Cache, username, password)
+	var source *registry.Source
+	if err == nil {
+		source, err = registry.NewSource(cfg)
 	}
-	a, err := as.get(ctx, where, query)
-	switch {
+	if err != nil {
+		r.warn("unknown", field+".endpoint", oneLine(err), "write the registry's address")
+		return false
+	}
+	defer source.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
+	switch err := source.TryLogin(ctx); {
+	case errors.Is(err, registry.ErrElsewhere):
+		r.warn("realm", field+".realms", fmt.Sprintf("%s sends those who log in to a token service that is not of its own domain, or out of TLS: the edge shows it no login, and gets what everybody gets", address), "name that host in "+field+".realms if it may see the login, or let Harbor alone fetch from there")
+		return false
+	case errors.Is(err, registry.ErrCredentials) && u.Provider == fleet.AWS:
+		r.fault("login", field+".password", fmt.Sprintf("%s gives no token for the access key: %s", address, oneLine(err)), "make another key, of an account that may call ecr:GetAuthorizationToken, and write it and its secret key for username and password")
+		return false
+	case errors.Is(err, registry.ErrCredentials):
+		r.fault("login", field+".password", fmt.Sprintf("%s refuses %s: the password or token is another one, or has ended", address, username), "make a new one there, and write it where "+field+".password leads to")
+		return false
 	case err != nil:
-		noAnswer(ctx, r, field+".endpoint", address, field+".ca", err)
-		return false
-	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-		r.fault("login", field+".password", fmt.Sprintf("%s refuses %s: the password or token is another one, or has ended", address, as.username), "make a new one there, and write it where "+field+".password leads to")
-		return false
-	case a.status != http.StatusOK:
-		r.warn("unknown", field+".password", fmt.Sprintf("%s answers %d to a login, which says nothing", address, a.status), "see whether pulls work")
+		r.warn("unknown", field+".password", fmt.Sprintf("%s says nothing of a login: %s", address, oneLine(err)), "see whether pulls work")
 		return false
 	}
-	r.say("%s accepts %s", address, as.username)
+	r.say("%s accepts %s", address, username)
 	return true
 }
 

@@ -15,11 +15,11 @@ import (
 	"sync"
 	"time"
 
-	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/signed"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/operator"
+	"example.org/breakwater/registry"
 )
 
 const (
@@ -68,7 +68,7 @@ func (w *Way) addresses(ctx context.Context) (all []string, err error) {
 	}
 	slices.Sort(hosts)
 	for _, host := range slices.Compact(hosts)[:min(len(hosts), maxAddresses)] {
-		all = append(all, net.JoinHostPort(host, fleet.PortOf(u)))
+		all = append(all, net.JoinHostPort(host, registry.PortOf(u)))
 	}
 	return all, nil
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/ecr"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
@@ -131,31 +132,63 @@ func UpstreamAddress(cache *fleet.Cache) string {
 	return string(cache.Endpoint)
 }
 
+// LogIn has a source show a cache's login: the username and password, or, of a registry of
+// Amazon's, what is made of them where they are an account's keys. Where they are none, the
+// error says why there is no login.
+func LogIn(source *registry.SourceConfig, cache *fleet.Cache, username, password string) error {
+	if cache.Provider != fleet.AWS {
+		source.Username, source.Password = username, password
+		return nil
+	}
+	api, region, account := cache.ECR()
+	switch {
+	case !account:
+		return errors.New("its endpoint is the address of Amazon's API, and no account's registry")
+	case password == "":
+		return errors.New("there is no access key, and the role of Harbor's machine is Harbor's alone")
+	}
+	source.Keys = ecr.Account{API: api, Region: region, AccessKey: username, SecretKey: password}
+	return nil
+}
+
 // noWay is why an edge has no way of its own to an upstream: Harbor alone fetches from there.
 type noWay struct {
 	error
-	secret bool // its credentials cannot be had; else its address is no registry's
+	secret bool // its credentials cannot be had; else they are no login of a registry, or its address is none
 }
 
 // upstream is the registry that a cache is of, for the edge's own way there. The error is a
 // noWay where there is none.
 func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name string, cache *fleet.Cache) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Username: cache.Username.Value}
+	source := registry.SourceConfig{URL: UpstreamAddress(cache), Proxy: string(cache.Proxy), Header: cfg.userAgent(), Realms: cache.Realms}
 	var err error
 	if source.TLS, err = trust(cache.CA); err != nil {
 		return nil, fmt.Errorf("projects.cache.%s.ca: %w", name, err)
 	}
-	if source.Username == "" {
-		if source.Username, err = secrets.Get(ctx, cache.Username.Ref); err != nil {
-			return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}
-		}
+	if cache.Redirects != nil { // none is something else than not a word
+		source.Redirects = []registry.Destination{}
 	}
-	if source.Password, err = secrets.GetFor(ctx, cache.Password, name); err != nil {
+	for _, place := range cache.Redirects {
+		to, err := registry.ParseDestination(string(place))
+		if err != nil {
+			return nil, fmt.Errorf("projects.cache.%s.redirects: %w", name, err)
+		}
+		source.Redirects = append(source.Redirects, to)
+	}
+	username, err := secrets.Get(ctx, cache.Username.Ref)
+	if err != nil {
+		return nil, noWay{fmt.Errorf("projects.cache.%s.username: %w", name, err), true}
+	}
+	password, err := secrets.GetFor(ctx, cache.Password, name)
+	if err != nil {
 		return nil, noWay{fmt.Errorf("projects.cache.%s.password: %w", name, err), true}
+	}
+	if err = LogIn(&source, cache, cmp.Or(cache.Username.Value, username), password); err != nil {
+		return nil, noWay{fmt.Errorf("projects.cache.%s: %w", name, err), false}
 	}
 	source.Wrap = cfg.tracing.wrapper("upstream-"+name, "")
 	s, err := registry.NewSource(source)
-	if err != nil { // an address with a path is a registry's to Harbor, but no registry's root
+	if err != nil {
 		return nil, noWay{err, false}
 	}
 	return s, nil

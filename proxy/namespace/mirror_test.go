@@ -1,0 +1,112 @@
+package namespace_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// A registry is known in all the spellings in which clients name it; what the table does not
+// name is no registry to dial.
+func TestARegistryIsKnownInEverySpelling(t *testing.T) {
+	for name, want := range map[string]string{
+		"docker.io": "cache-dockerhub", "DOCKER.IO": "cache-dockerhub", "docker.io.": "cache-dockerhub", "docker.io:443": "cache-dockerhub", "Docker.io.:80": "cache-dockerhub",
+		"index.docker.io": "cache-dockerhub", "registry-1.docker.io": "cache-dockerhub", "registry.hub.docker.com": "cache-dockerhub", "Hub.Docker.com:443": "cache-dockerhub",
+		"quay.io": "cache-quay", "QUAY.IO": "cache-quay", "quay.io:443": "cache-quay", "quay.io:80": "cache-quay", "Quay.io.": "cache-quay",
+		"registry.example.net:5000": "cache-local", "REGISTRY.example.net.:5000": "cache-local", "cache-nameless": "cache-nameless",
+		"quay.io:5000": "", "registry.example.net": "", "registry.example.net:443": "", "notquay.io": "", "xdocker.io": "", "docker.io.example.net": "", "platform": "", "": "",
+	} {
+		ns, ok := table().CacheOf(name)
+		if ns.Project != want || ok != (want != "") {
+			t.Errorf("%q is of %q, want %q", name, ns.Project, want)
+		}
+		for _, from := range []string{"/v2/org/app/manifests/1?ns=" + name, "/" + name + "/v2/org/app/manifests/1"} {
+			u, err := url.Parse("http://edge" + from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := table().Mean(u, "edge.local:8080"); m.Mirror != (want != "") || want != "" && (err != nil || m.URL.Path != "/v2/"+want+"/org/app/manifests/1") {
+				t.Errorf("%s is %v (%v), want %q", from, m.URL, err, want)
+			}
+		}
+	}
+}
+
+const refused = "refused"
+
+// meant is what URLs mean: what is asked for, whether as a mirror, and what else it may be.
+var meant = []struct {
+	in, want  string
+	mirror    bool
+	otherwise string
+}{
+	{"/v2/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", true, "/v2/library/nginx/manifests/1"},
+	{"/v2/org/app/blobs/sha256:aa?ns=quay.io&x=1", "/v2/cache-quay/org/app/blobs/sha256:aa?x=1", true, "/v2/org/app/blobs/sha256:aa?x=1"},
+	{"/v2/org/app/manifests/1?ns=cache-nameless", "/v2/cache-nameless/org/app/manifests/1", true, "/v2/org/app/manifests/1"},
+	{"/v2/app/manifests/1?ns=quay.io", "/v2/cache-quay/app/manifests/1", true, ""}, // no project and an image in it
+	{"/v2/app/blobs/uploads/?ns=quay.io", "/v2/cache-quay/app/blobs/uploads/", true, ""},
+	{"/v2/?ns=docker.io", "/v2/", true, ""},
+	{"/v2/_catalog?ns=docker.io", "/v2/_catalog", true, ""},
+	{"/docker.io/v2/library/nginx/manifests/1", "/v2/cache-dockerhub/library/nginx/manifests/1", true, ""},
+	{"/cache-quay/v2/org/app/tags/list?n=3", "/v2/cache-quay/org/app/tags/list?n=3", true, ""},
+	{"/cache-quay/v2/cache-quay/org/app/tags/list?ns=quay.io", "/v2/cache-quay/org/app/tags/list", true, ""},
+	{"/cache-quay/v2/", "/v2/", true, ""},
+	{"/cache-quay/v2", "/v2", true, ""},
+
+	{"/v2/cache-dockerhub/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", false, ""},
+	{"/v2/cache-found/org/app/manifests/1?ns=public.ecr.aws", "/v2/cache-found/org/app/manifests/1", false, ""},
+	{"/v2/multi-dc-app/eks/coredns/manifests/1?ns=quay.io", "/v2/multi-dc-app/eks/coredns/manifests/1", false, ""},
+	{"/v2/multi-dc-app/coredns/blobs/uploads/?ns=quay.io&mount=x", "/v2/multi-dc-app/coredns/blobs/uploads/?mount=x", false, ""},
+	{"/v2/platform/app/tags/list?ns=example.com", "/v2/platform/app/tags/list", false, ""},
+	{"/v2/repl-core/app/referrers/sha256:aa?ns=10.0.0.1:80", "/v2/repl-core/app/referrers/sha256:aa", false, ""},
+	{"/v2/mirror-ecr/eks/coredns/manifests/1?ns=public.ecr.aws", "/v2/mirror-ecr/eks/coredns/manifests/1", false, ""},
+
+	{"/v2/app/manifests/1?ns=", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns=harbor.example.org", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns=HARBOR.example.org.:443", "/v2/app/manifests/1", false, ""},
+	{"/v2/team/app/manifests/1?n=1&ns=harbor.example.org:8443", "/v2/team/app/manifests/1?n=1", false, ""},
+	{"/v2/app/manifests/1?ns=edge.mad1.example.org", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns=edge.mad1.example.org:8443", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns=192.0.2.7:5000", "/v2/app/manifests/1", false, ""},
+	{"/v2/app/manifests/1?ns=EDGE.local:8080", "/v2/app/manifests/1", false, ""}, // as the client reached it
+	{"/v2/?ns=harbor.example.org", "/v2/", false, ""},
+	{"/v2?ns=", "/v2", false, ""},
+	{"/harbor.example.org/v2/team/app/manifests/1", "/v2/team/app/manifests/1", false, ""},
+
+	{"/v2/app/manifests/1?ns=example.com", refused, false, ""},
+	{"/v2/app/manifests/1?ns=10.0.0.1:80", refused, false, ""},
+	{"/v2/app/manifests/1?ns=platform", refused, false, ""}, // no cache
+	{"/v2/app/blobs/uploads/?ns=example.com", refused, false, ""},
+	{"/v2/?ns=example.com", refused, false, ""},
+	{"/v2/_catalog?ns=example.com", refused, false, ""},
+
+	{"/v2/app/manifests/1", "/v2/app/manifests/1", false, ""},
+	{"/example.com/v2/app/manifests/1", "/example.com/v2/app/manifests/1", false, ""}, // somebody else's path
+	{"/api/v2.0/health?ns=docker.io", "/api/v2.0/health?ns=docker.io", false, ""},
+	{"/v2/org%2Fapp/manifests/1?ns=quay.io", "/v2/cache-quay/org%2Fapp/manifests/1", true, "/v2/org%2Fapp/manifests/1"}, // to be refused as it came
+}
+
+// A client says by ns or by the path which registry it means; a path that names a project is
+// that project's, whatever ns says.
+func TestWhatAMirrorsClientMeans(t *testing.T) {
+	for _, c := range meant {
+		u, err := url.Parse(c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := table().Mean(u, "edge.local:8080")
+		got, otherwise := m.URL.String(), ""
+		if err != nil {
+			got = refused
+		}
+		if m.Otherwise != nil {
+			otherwise = m.Otherwise.String()
+		}
+		if got != c.want || m.Mirror != c.mirror || otherwise != c.otherwise {
+			t.Errorf("%s is %s (mirror %v, otherwise %q), want %s (%v, %q)", c.in, got, m.Mirror, otherwise, c.want, c.mirror, c.otherwise)
+		}
+		if u.String() != c.in {
+			t.Errorf("%s was changed to %s", c.in, u)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+const maxRedirects = 5
+
+// ErrRedirected is among the causes where the source redirected, and nobody answered there
+// or it may not be followed.
+var ErrRedirected = errors.New("it redirects")
+
+// follow sends the request and goes after redirects: at the source's own address as it
+// is, elsewhere (object storage) without credentials.
+func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Response, err error) {
+	ctx, first, inside, redirected := req.Context(), req.URL, true, false
+	defer func() {
+		if err != nil && redirected {
+			err = fmt.Errorf("%w: %w", ErrRedirected, err)
+		}
+	}()
+	for range maxRedirects {
+		var from atomic.Pointer[net.Addr]
+		resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(c httptrace.GotConnInfo) { from.Store(new(c.Conn.RemoteAddr())) },
+		})))
+		if err != nil {
+			return nil, err
+		}
+		switch resp.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return resp, nil
+		}
+		resp.Body.Close()
+		redirected = true
+		inside = inside && s.answersInside(req, from.Load()) // one that came from outside leads nowhere inside
+		next, err := s.target(req.URL, resp.Header.Get("Location"))
+		if err == nil && next.Scheme == "http" && s.url.Scheme == "https" && !s.leadsOutOfTLS(first, next) {
+			err = fmt.Errorf("refused a redirect out of TLS to %q: name its host in the cache's redirects if it is the registry's storage", clip(next.Host))
+		}
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(ctx)
+		req.URL, req.Host = next, ""
+		if Place(next) != Place(s.url) {
+			for name := range req.Header { // what edges say to each other is for nobody else
+				if name == "Authorization" || name == "Cookie" || strings.HasPrefix(name, "Breakwater-") {
+					req.Header.Del(name)
+				}
+			}
+			if rt = s.login.away(s.outside); inside {
+				rt = s.login.away(s.inside)
+			}
+		}
+	}
+	return nil, errors.New("it redirects in a circle")
+}
+
+// target is where a redirect leads. The source's own address is written as it is
+// configured, whatever way the source writes it: what ends TLS before a registry is not
+// known to it, and its redirects to itself are without.
+func (s *client) target(from *url.URL, location string) (*url.URL, error) {
+	next, err := from.Parse(location)
+	if err != nil || location == "" || next.Host == "" || next.Scheme != "https" && next.Scheme != "http" {
+		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
+		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
+	}
+	return ofSource(next, s.url), nil
+}
+
+// ofSource writes an address of a source as the source's address is configured.
+func ofSource(u, source *url.URL) *url.URL {
+	own := *u
+	if own.Scheme == "http" {
+		own.Scheme = source.Scheme
+	}
+	if Place(&own) != Place(source) {
+		return u
+	}
+	own.Scheme, own.Host = source.Scheme, source.Host
+	return &own
+}
+
+// leadsOutOfTLS reports whether what was asked for by TLS may be fetched without it: blobs,
+// which their digests prove, from where Harbor or the fleet file says that they are.
+func (s *client) leadsOutOfTLS(first, next *url.URL) bool {
+	return strings.Contains(first.Path, "/blobs/") && (s.made.Trusted || s.named(next.Hostname()))
+}
+
+// named reports whether the configuration names a host, as a URL has it.
+func (s *client) named(host string) bool {
+	ip, err := netip.ParseAddr(Host(host))
+	for _, d := range s.made.Redirects {
+		if d.isHost(host) || err == nil && d.network.IsValid() && d.network.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// answersInside reports whether who answered is at a private address itself. Who is behind
+// a proxy is where its URL says that it is.
+func (s *client) answersInside(req *http.Request, from *net.Addr) bool {
+	if proxy, err := s.proxyOf(req); err != nil || proxy != nil || from == nil {
+		ip, err := netip.ParseAddr(Host(req.URL.Hostname()))
+		return err == nil && isPrivate(ip)
+	}
+	at, err := netip.ParseAddrPort((*from).String())
+	return err == nil && isPrivate(at.Addr())
+}
+
+func (s *client) refusedPrivate(address string) error {
+	return fmt.Errorf("refused a redirect of %s to the private address %s: name it in the cache's redirects if it is the registry's storage", s.url.Host, address)
+}
+
+// keep has a pool of connections for redirects go where they may lead: a registry outside
+// the fleet is not to choose what inside it the edge talks to. inside is for those that
+// come from a private address. The proxy on the way may be inside; behind it only
+// addresses can be judged, names are its own to resolve.
+func (s *client) keep(t *http.Transport, inside bool) {
+	var proxies sync.Map // by host:port
+	proxyOf, direct := t.Proxy, t.DialContext
+	t.Proxy = func(req *http.Request) (*url.URL, error) {
+		proxy, err := proxyOf(req)
+		if err != nil || proxy == nil {
+			return proxy, err
+		}
+		host := req.URL.Hostname()
+		if ip, ok := literal(host); ok && !s.admits(host, ip, inside) {
+			return nil, s.refusedPrivate(host)
+		}
+		port := cmp.Or(PortOf(proxy), "1080")
+		proxies.Store(net.JoinHostPort(proxy.Hostname(), port), true)
+		return proxy, nil
+	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if _, ok := proxies.Load(address); ok {
+			return direct(ctx, network, address)
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return dialer(func(_, dialled string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(dialled)
+			if err == nil && !s.admits(host, ap.Addr(), inside) {
+				err = s.refusedPrivate(dialled)
+			}
+			return err
+		}).DialContext(ctx, network, address)
+	}
+}

@@ -61,8 +61,9 @@ func TestAMirrorsAddressMayEndInAProject(t *testing.T) {
 		}
 	}
 	const both = `scope="repository:cache-dockerhub/plain/eks/coredns:pull repository:plain/eks/coredns:pull"`
-	if a := s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", nil); a.status != http.StatusUnauthorized || !strings.Contains(a.header.Get("Www-Authenticate"), both) {
-		t.Errorf("without credentials: %d %v", a.status, a.header)
+	s.harbor.ResetRequests()
+	if a := s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", nil); len(s.harbor.Requests()) != 0 || a.status != http.StatusUnauthorized || !strings.Contains(a.header.Get("Www-Authenticate"), both) {
+		t.Errorf("without credentials: %d %v, asked %v", a.status, a.header, s.harbor.Requests())
 	}
 	bearer := map[string]string{"Authorization": "Bearer " + s.token(t, reader, "repository:cache-dockerhub/plain/eks/coredns:pull+repository:plain/eks/coredns:pull")}
 	if a := s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", bearer); a.status != http.StatusNotFound || a.code() != "MANIFEST_UNKNOWN" && a.code() != "NAME_UNKNOWN" {

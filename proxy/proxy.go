@@ -244,7 +244,10 @@ func (h *Handler) serve(w *response, r *request) error {
 	case endpointWebhook:
 		return h.serveWebhook(w, r)
 	case endpointToken:
-		return h.serveToken(w, r)
+		if !h.cfg.Access.KnownPlain() {
+			return h.serveToken(w, r)
+		}
+		fallthrough
 	case endpointOther:
 		return h.servePortal(w, r)
 	}
@@ -266,8 +269,9 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	}
 	harborDecides := r.ns.Kind == namespace.Plain || !r.Read() || !r.content() // by the client's own credentials
 	// The edge itself challenges a client without credentials, so that Harbor is not needed;
-	// only the catalog's challenge is Harbor's own. Harbor does not know the edge's tokens.
-	if !harborDecides || r.query.Authorization == "" && r.Kind != registry.KindCatalog || h.cfg.Access.Own(r.query.Authorization) {
+	// only the catalog's challenge is Harbor's own, and a plain registry's. Harbor does not know the edge's tokens.
+	challenges := r.query.Authorization == "" && r.Kind != registry.KindCatalog && !h.cfg.Access.Plain(r.http.Context())
+	if !harborDecides || challenges || h.cfg.Access.Own(r.query.Authorization) {
 		if w.who, err = h.cfg.Access.Allow(r.http.Context(), r.query); err != nil {
 			w.outcome = outcomeOwn
 			return err

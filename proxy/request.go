@@ -68,6 +68,7 @@ func (h *Handler) read(r *request) error {
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
 	case path == pass.TokenPath:
 		r.endpoint = endpointToken
+	case h.cfg.Access.TokenService(path): // of a plain registry, wherever it has it
 	case isRegistryPath(path):
 		return h.readRegistry(r, meant)
 	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -42,6 +43,11 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 
 // refuses reports whether the credentials are known not to permit what the request asks for.
 func (h *Handler) refuses(r *request) bool {
+	if h.cfg.Access.KnownPlain() {
+		var e *registry.Error
+		_, err := h.cfg.Access.Allow(r.http.Context(), r.query)
+		return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+	}
 	if scheme, _, _ := strings.Cut(r.query.Authorization, " "); strings.EqualFold(scheme, "Basic") {
 		return h.tokens.Refuses(r.http.Context(), r.http, r.Repo, r.query.Action)
 	}

@@ -163,7 +163,7 @@ func TestATokenIsForWhatTheRegistryNames(t *testing.T) {
 // not looked at, they stand for ones outside; but those of hosts whose names begin with inside.
 func elsewhere(hosts map[string]*httptest.Server) func(http.RoundTripper) http.RoundTripper {
 	return func(rt http.RoundTripper) http.RoundTripper {
-		t := rt.(*http.Transport)
+		t := rt.(located).inner.(*http.Transport)
 		dial := t.DialContext
 		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			host, _, _ := net.SplitHostPort(address)

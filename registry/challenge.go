@@ -2,6 +2,7 @@ package registry
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,43 @@ func ParseChallenges(values []string) []Challenge {
 		}
 	}
 	return all
+}
+
+// Rewrite returns the values of a WWW-Authenticate header with each challenge as change makes
+// it. A value in which change changes nothing (false) stays as it was written.
+func Rewrite(values []string, change func(*Challenge) bool) (all []string) {
+	for _, v := range values {
+		var written []string
+		changed := false
+		for _, c := range ParseChallenges([]string{v}) {
+			changed = change(&c) || changed
+			written = append(written, c.String())
+		}
+		if changed {
+			v = strings.Join(written, ", ")
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// OfHarbor reports whether it is the challenge of a Harbor to somebody without credentials: it
+// names Harbor's token service.
+func (c Challenge) OfHarbor() bool {
+	return strings.EqualFold(c.Scheme, "Bearer") && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], "/service/token"))
+}
+
+// Readdress makes a realm at the registry's own address, as own says of a URL, one at the URL
+// (scheme and host) by which the client reaches the registry. It reports whether it did.
+func (c *Challenge) Readdress(client string, own func(*url.URL) bool) bool {
+	u, err := url.Parse(c.Params["realm"])
+	if err != nil || u.Host == "" || !own(u) {
+		return false
+	}
+	scheme, host, _ := strings.Cut(client, "://")
+	u.Scheme, u.Host = scheme, host
+	c.Params["realm"] = u.String()
+	return true
 }
 
 // String writes the challenge as it stands in the header, realm, service and

@@ -61,7 +61,7 @@ type Error struct {
 	Status     int           // HTTP status
 	Code       Code          // the first code of the answer, "" where it had none
 	Message    string        // one sentence, safe to be sent to a client
-	Challenge  string        // WWW-Authenticate, "" for none
+	Challenge  string        // WWW-Authenticate, a line for each of its values; "" for none
 	RetryAfter time.Duration // Retry-After, 0 for none; a client is told a minute at most
 	Cause      error         // for the log only: never sent
 }
@@ -116,7 +116,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if e.Challenge != "" {
-		h.Set("WWW-Authenticate", e.Challenge)
+		h["Www-Authenticate"] = strings.Split(e.Challenge, "\n")
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((min(e.RetryAfter, retryTold)+time.Second-1)/time.Second)))

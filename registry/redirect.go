@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -32,10 +31,7 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Respon
 		}
 	}()
 	for range maxRedirects {
-		var from atomic.Pointer[net.Addr]
-		resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn: func(c httptrace.GotConnInfo) { from.Store(new(c.Conn.RemoteAddr())) },
-		})))
+		resp, err := rt.RoundTrip(req)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +42,7 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Respon
 		}
 		resp.Body.Close()
 		redirected = true
-		inside = inside && s.answersInside(req, from.Load()) // one that came from outside leads nowhere inside
+		inside = inside && s.answersInside(req, answeredFrom(resp)) // one that came from outside leads nowhere inside
 		next, err := s.target(req.URL, resp.Header.Get("Location"))
 		if err == nil && next.Scheme == "http" && s.url.Scheme == "https" && !s.leadsOutOfTLS(first, next) {
 			err = fmt.Errorf("refused a redirect out of TLS to %q: name its host in the cache's redirects if it is the registry's storage", clip(next.Host))
@@ -114,13 +110,38 @@ func (s *client) named(host string) bool {
 
 // answersInside reports whether who answered is at a private address itself. Who is behind
 // a proxy is where its URL says that it is.
-func (s *client) answersInside(req *http.Request, from *net.Addr) bool {
-	if proxy, err := s.proxyOf(req); err != nil || proxy != nil || from == nil {
+func (s *client) answersInside(req *http.Request, from net.Addr) bool {
+	if proxy, err := s.proxyOf(req); err != nil || proxy != nil {
 		ip, err := netip.ParseAddr(Host(req.URL.Hostname()))
 		return err == nil && isPrivate(ip)
 	}
-	at, err := netip.ParseAddrPort((*from).String())
-	return err == nil && isPrivate(at.Addr())
+	at, ok := from.(*net.TCPAddr)
+	return ok && isPrivate(at.AddrPort().Addr())
+}
+
+// located notes with each answer from which address it came.
+type located struct{ inner http.RoundTripper }
+
+type locationKey struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (l located) RoundTrip(req *http.Request) (*http.Response, error) {
+	var from net.Addr
+	traced := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { from = c.Conn.RemoteAddr() }})
+	resp, err := l.inner.RoundTrip(req.WithContext(traced))
+	if err == nil {
+		resp.Request = req.WithContext(context.WithValue(req.Context(), locationKey{}, from))
+	}
+	return resp, err
+}
+
+// answeredFrom is the address that an answer came from; nil: nobody has noted it.
+func answeredFrom(resp *http.Response) net.Addr {
+	if resp.Request == nil {
+		return nil
+	}
+	from, _ := resp.Request.Context().Value(locationKey{}).(net.Addr)
+	return from
 }
 
 func (s *client) refusedPrivate(address string) error {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"example.org/breakwater/internal/trial"
 )
 
 func destinations(t *testing.T, texts named) []Destination {
@@ -159,7 +162,7 @@ func TestAnUpstreamIsInsideByTheAddressThatAnswers(t *testing.T) {
 		s := newSource(t, cfg).client.Load()
 		from := net.Addr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.source), 80)))
 		req := httptest.NewRequest(http.MethodGet, cfg.URL, nil)
-		if got := s.admits("storage.example.net", netip.MustParseAddr(c.storage), s.answersInside(req, &from)); got != c.good {
+		if got := s.admits("storage.example.net", netip.MustParseAddr(c.storage), s.answersInside(req, from)); got != c.good {
 			t.Errorf("from %s to %s, where %v is named: %v", c.source, c.storage, c.named, got)
 		}
 	}
@@ -206,6 +209,36 @@ func TestARedirectIsRefusedBeforeItIsDialled(t *testing.T) {
 		if err == nil {
 			resp.Body.Close()
 		}
+	}
+}
+
+// Who redirects is seen on the connection that the answer came by, whatever its name is, and
+// with tokens too.
+func TestWhoRedirectsIsSeenOnTheConnection(t *testing.T) {
+	srv, _ := registryWithTokens(t, func(self string) string { return self + "/token" }, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://10.255.255.1:9/b", http.StatusTemporaryRedirect) // nobody is there
+	})
+	for address, refused := range map[string]bool{"203.0.113.10:80": true, "10.9.0.1:80": false, "[fd12::1]:80": false, "127.0.0.1:80": true} {
+		s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
+		pool := s.client.Load().pools[0]
+		dial := pool.DialContext
+		pool.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
+			conn, err := dial(ctx, network, to)
+			return at{conn, netip.MustParseAddrPort(address)}, err
+		}
+		patience := 300 * time.Millisecond // with whom nobody is
+		if refused {
+			patience = trial.Patience
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		resp, err := s.Do(ctx, blobRequest(), nil)
+		if got := err != nil && strings.Contains(err.Error(), "refused a redirect"); got != refused {
+			t.Errorf("from %s: %v", address, err)
+		}
+		if err == nil { // a proxy of the machine's says so
+			resp.Body.Close()
+		}
+		cancel()
 	}
 }
 

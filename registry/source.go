@@ -84,9 +84,11 @@ func newClient(cfg SourceConfig) (*client, error) {
 		}
 		api.Proxy = http.ProxyURL(proxy)
 	}
-	wrap := cfg.Wrap
-	if wrap == nil {
-		wrap = func(rt http.RoundTripper) http.RoundTripper { return rt }
+	wrap := func(pool *http.Transport) http.RoundTripper {
+		if cfg.Wrap == nil {
+			return located{pool}
+		}
+		return cfg.Wrap(located{pool})
 	}
 	s.base = &ownDomain{source: s.url, inner: wrap(api)}
 	uploads := api.Clone()
@@ -106,9 +108,11 @@ func newClient(cfg SourceConfig) (*client, error) {
 	return s, nil
 }
 
-// dialer tries a host's addresses, each family beside the other. control may refuse one.
+// dialer tries a host's addresses, each family beside the other. control may refuse one. A
+// connection to an address that is gone, as when DNS has moved, is closed after half a minute.
 func dialer(control func(network, address string, _ syscall.RawConn) error) *net.Dialer {
-	return &net.Dialer{Timeout: dialDeadline, KeepAlive: 30 * time.Second, Control: control}
+	alive := net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+	return &net.Dialer{Timeout: dialDeadline, KeepAliveConfig: alive, Control: control}
 }
 
 func newTransport() *http.Transport {

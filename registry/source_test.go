@@ -168,7 +168,7 @@ func TestTheEndOfAnUploadIsWaitedFor(t *testing.T) {
 	}))
 	defer srv.Close()
 	s := newSource(t, SourceConfig{URL: srv.URL})
-	s.client.Load().base.(*ownDomain).inner.(*http.Transport).ResponseHeaderTimeout = 10 * time.Millisecond
+	s.client.Load().pools[0].ResponseHeaderTimeout = 10 * time.Millisecond
 	ask := func(method, path string) (int, error) {
 		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
 		if err != nil {

@@ -53,7 +53,7 @@ type Checker struct {
 	secret []byte                            // keys the hashes in grants and tokens, so that memory holds no credential
 	yeses  *yeses
 	tokens *lru.Cache[grantKey, verified]
-	open   openness
+	local  local
 	member *lru.Cache[memberKey, int64] // memberships, each with the project's id
 	outage *outage
 
@@ -83,7 +83,7 @@ func New(cfg Config) (*Checker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), open: openness{harbor: cfg.Harbor, now: cfg.Now}}
+	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), local: local{harbor: cfg.Harbor, now: cfg.Now}}
 	c.keys.Store(cfg.Verifier)
 	rand.Read(c.secret) //nolint:errcheck // never fails
 	var err error
@@ -111,10 +111,14 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 	scheme, credential, _ := strings.Cut(q.Authorization, " ")
 	switch {
 	case q.Authorization == "":
-		if c.keys.Load() == nil && c.open.known(ctx) {
+		switch kind := c.kind(ctx); {
+		case kind == harbors:
+			return "", c.challenge(q, "", "log in, or ask the token service for an anonymous token")
+		case q.Repos[0] == "": // the registry itself answers
 			return "", nil
+		case kind == open:
+			return "", c.askOpen(ctx, q)
 		}
-		return "", c.challenge(q, "", "log in, or ask the token service for an anonymous token")
 	case strings.EqualFold(scheme, "Bearer"):
 		token, err := c.verify(strings.TrimSpace(credential))
 		if errors.Is(err, errNotOurs) {

@@ -3,6 +3,8 @@ package access
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -41,17 +43,21 @@ func (c *Checker) AskHarbor(ctx context.Context, repo, authorization string) err
 // blob exists.
 func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 	r := registry.Request{Method: method, Kind: registry.KindBlob, Repo: q.Repos[0], Digest: nobodyHas}
-	resp, err := c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {q.Authorization}})
+	resp, err := c.send(ctx, r, q.Authorization)
 	if err != nil {
 		return err
 	}
 	e := registry.ReadError(resp)
+	challenges := resp.Header.Values("WWW-Authenticate")
 	switch {
 	case e.Status == http.StatusNotFound && (e.Code != "" || method == http.MethodHead && registry.IsJSON(resp)):
 		return nil
-	case e.Status == http.StatusNotFound && method == http.MethodHead:
+	case method == http.MethodHead && slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}, e.Status):
 		return c.askHarbor(ctx, q, http.MethodGet) // only a body shows whether Harbor sent the 404
-	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(resp.Header.Values("WWW-Authenticate"))) > 0:
+	case e.Status == http.StatusUnauthorized && len(registry.ParseChallenges(challenges)) > 0:
+		if c.Plain(ctx) {
+			return c.ownChallenge(q, challenges)
+		}
 		if scheme, _, _ := strings.Cut(q.Authorization, " "); strings.EqualFold(scheme, "Basic") {
 			refused := registry.Errorf(registry.CodeUnauthorized, "wrong user or password, or no permission to %s here", q.Action)
 			refused.Challenge = `Basic realm="harbor"`
@@ -64,4 +70,41 @@ func (c *Checker) askHarbor(ctx context.Context, q Query, method string) error {
 		return registry.Errorf(registry.CodeDenied, "no permission to %s here", q.Action)
 	}
 	return outcome.MissingProject(e)
+}
+
+// send asks with the client's credentials, and with none where it has none.
+func (c *Checker) send(ctx context.Context, r registry.Request, authorization string) (*http.Response, error) {
+	if authorization != "" {
+		return c.cfg.Harbor.Do(ctx, r, http.Header{"Authorization": {authorization}})
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, c.cfg.Harbor.URL().String()+r.Path(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.cfg.Harbor.Transport().RoundTrip(req)
+	if err != nil {
+		e := registry.Errorf(registry.CodeUnavailable, "the registry does not answer; try again")
+		e.RetryAfter, e.Cause = outcome.RetryAfter, err
+		return nil, e
+	}
+	return resp, nil
+}
+
+// ownChallenge returns a 401 with the challenges of a plain registry, as they are for the
+// query: its token service is where it says, or through the edge where that is at its own address.
+func (c *Checker) ownChallenge(q Query, challenges []string) *registry.Error {
+	e := registry.Errorf(registry.CodeUnauthorized, "log in with an account that may %s here", q.Action)
+	own := []string{registry.Place(c.cfg.Harbor.URL())}
+	if client, err := url.Parse(q.BaseURL); err == nil {
+		own = append(own, registry.Place(client), registry.Place(&url.URL{Scheme: c.cfg.Harbor.URL().Scheme, Host: client.Host}))
+	}
+	e.Challenge = strings.Join(registry.Rewrite(challenges, func(challenge *registry.Challenge) bool {
+		changed := challenge.Readdress(q.BaseURL, func(u *url.URL) bool { return slices.Contains(own, registry.Place(u)) })
+		if q.Scope == "" || !strings.EqualFold(challenge.Scheme, "Bearer") {
+			return changed
+		}
+		challenge.Params["scope"] = q.Scope
+		return true
+	}), "\n")
+	return e
 }

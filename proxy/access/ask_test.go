@@ -40,6 +40,16 @@ func before(t *testing.T, harbor http.HandlerFunc, change func(*access.Config)) 
 	return check
 }
 
+// asHarbor answers as Harbor does to somebody without credentials, but that it lists nothing.
+func asHarbor(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="http://harbor.internal/service/token",service="harbor-registry"`)
+	w.WriteHeader(http.StatusUnauthorized)
+}
+
 func statusOf(err error) int {
 	var e *registry.Error
 	if err == nil {
@@ -88,8 +98,8 @@ func TestWhatHarborsAnswersMean(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int64
 			check := before(t, func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasPrefix(r.URL.Path, "/api/") {
-					http.NotFound(w, r)
+				if strings.HasPrefix(r.URL.Path, "/api/") || r.URL.Path == "/v2/" {
+					asHarbor(w, r)
 					return
 				}
 				asked.Add(1)

@@ -33,22 +33,14 @@ func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {
 // links are the URLs of a Link header.
 var links = regexp.MustCompile(`<[^<>]*>`)
 
-// OwnChallenge makes the realm of a challenge in an answer's header the token service
-// of the edge, as the client who sent in reaches it.
+// OwnChallenge makes the realm of a challenge in an answer's header, where it is at Harbor's own
+// address, one that the client who sent in reaches through the edge.
 func (p *Proxy) OwnChallenge(header http.Header, in *http.Request) {
-	for i, v := range header["Www-Authenticate"] {
-		var all []string
-		changed := false
-		for _, c := range registry.ParseChallenges([]string{v}) {
-			u, err := url.Parse(c.Params["realm"])
-			if err == nil && u.Path == TokenPath && p.own(in).at(u) {
-				c.Params["realm"], changed = ClientURL(in)+u.Path, true
-			}
-			all = append(all, c.String())
-		}
-		if changed {
-			header["Www-Authenticate"][i] = strings.Join(all, ", ")
-		}
+	own := p.own(in)
+	if values := header["Www-Authenticate"]; len(values) > 0 {
+		header["Www-Authenticate"] = registry.Rewrite(values, func(c *registry.Challenge) bool {
+			return c.Readdress(ClientURL(in), func(u *url.URL) bool { return own.is(u) || u.Path == TokenPath && own.at(u) })
+		})
 	}
 }
 

@@ -149,7 +149,8 @@ func TestTheRealmIsTheClientsOwn(t *testing.T) {
 		bearer("https://harbor.example.org/service/token"):      bearer(ours),
 		bearer("https://HARBOR.example.org.:443/service/token"): bearer(ours),
 		bearer("http://harbor.example.org:8080/service/token"):  bearer(ours),
-		bearer(own + "/elsewhere"):                              bearer(own + "/elsewhere"),
+		bearer(own + "/elsewhere?a=b"):                          bearer("http://harbor.example.org/elsewhere?a=b"), // a plain registry's
+		bearer(own + "0/elsewhere"):                             bearer(own + "0/elsewhere"),
 		bearer("https://auth.example.com/service/token"):        bearer("https://auth.example.com/service/token"),
 		`Basic realm="harbor", ` + bearer(own+"/service/token"): `Basic realm="harbor", ` + bearer(ours),
 		`Basic realm="harbor"`:                                  `Basic realm="harbor"`,

@@ -88,7 +88,7 @@ func (h *Health) Condition() Condition {
 
 // ask asks Harbor for its health (GET /api/v2.0/health). Harbor answers 200 even
 // when it is not well: the body says, component by component. A registry that is
-// no Harbor has no such path, and is up when it answers at all.
+// no Harbor has no such path, or wants a login for it, and is up when it answers at all.
 func (h *Health) ask(ctx context.Context) Condition {
 	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
@@ -101,7 +101,7 @@ func (h *Health) ask(ctx context.Context) Condition {
 		return Condition{Why: err.Error()}
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
+	if slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, resp.StatusCode) {
 		return Condition{Up: true}
 	}
 	var body struct {

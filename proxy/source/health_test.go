@@ -65,6 +65,8 @@ func TestHarborIsAsWellAsItsComponents(t *testing.T) {
 		"no components":                        {200, `{"status":"healthy"}`, false},
 		"a page":                               {200, "<html>", false},
 		"a registry that is no Harbor":         {404, "", true},
+		"one that wants a login":               {401, "", true},
+		"one that forbids it":                  {403, "", true},
 		"500":                                  {500, well, false},
 		"no answer":                            {0, "", false},
 	} {

@@ -86,7 +86,8 @@ func (h *harborTrial) ask(ctx context.Context, r *results) bool {
 // askRegistry is for what has no health as Harbor has it.
 func (h *harborTrial) askRegistry(ctx context.Context, r *results) bool {
 	a, err := h.client.get(ctx, h.address()+"/v2/", nil)
-	if err == nil && (a.status == http.StatusOK || a.status == http.StatusUnauthorized) && a.header.Get("Docker-Distribution-Api-Version") != "" {
+	if err == nil && (a.status == http.StatusOK && a.header.Get("Docker-Distribution-Api-Version") != "" ||
+		a.status == http.StatusUnauthorized && len(registry.ParseChallenges(a.header.Values("Www-Authenticate"))) > 0) {
 		h.plain = true
 		r.say("%s is a registry, and no Harbor: its robot, tokens and administrator are not tried", h.address())
 		return false

@@ -121,6 +121,13 @@ func TestARegistryThatIsNoHarbor(t *testing.T) {
 	if len(found) != 1 || found[0].Result != OK || !strings.Contains(found[0].What, "no Harbor") {
 		t.Errorf("%+v", found)
 	}
+	login := serve(t, func(w http.ResponseWriter, r *http.Request) { // as nginx asks for one, before whatever
+		w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)
+		http.Error(w, "<html>", http.StatusUnauthorized)
+	})
+	if found := examine(t, Whole, login, "", "", "harbor"); len(found) != 1 || found[0].Result != OK || !strings.Contains(found[0].What, "no Harbor") {
+		t.Errorf("with a login: %+v", found)
+	}
 	t.Setenv("PREFLIGHT_SECRET", "Robot1Secret2")
 	found = examine(t, Whole, address, ", robot: { secret: \"env:PREFLIGHT_SECRET\" }", "", "robot")
 	if len(found) != 1 || found[0].Result != Untried {

@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -40,7 +41,7 @@ func says(status int, body string) *http.Response {
 var nobody = access.Query{Repos: []string{"a/x"}, Action: "pull", BaseURL: "https://registry.example.org"}
 
 // Only a registry that answers the API's root to everybody, as the API's root is answered, is
-// open; where tokens are verified here, none is.
+// open; where tokens are verified here, none is. Where it does not say, a Harbor is behind the edge.
 func TestWhichRegistryAsksNobody(t *testing.T) {
 	const json = "application/json"
 	for name, c := range map[string]struct {
@@ -49,26 +50,33 @@ func TestWhichRegistryAsksNobody(t *testing.T) {
 		certificates      bool
 		want              int
 	}{
-		"an open one":            {status: 200, contentType: json, body: "{}", want: 200},
-		"one of Harbor":          {status: 401, contentType: json, body: `{"errors":[{"code":"UNAUTHORIZED"}]}`, want: 401},
-		"a forbidden one":        {status: 403, want: 401},
-		"a login page":           {status: 200, contentType: "text/html", body: "<html>", want: 401},
-		"a page that looks so":   {status: 200, contentType: "text/html", body: "{}", want: 401},
-		"JSON that is none":      {status: 200, contentType: json, body: "<html>", want: 401},
-		"JSON of something else": {status: 200, contentType: json, body: "[]", want: 401},
-		"nothing":                {status: 204, want: 401},
-		"a redirect to a login":  {status: 302, want: 401},
-		"an ingress":             {status: 404, want: 401},
-		"one that is ill":        {status: 500, contentType: json, body: "{}", want: 401},
+		"an open one":                   {status: 200, contentType: json, body: "{}", want: 200},
+		"an open one that says nothing": {status: 200, contentType: json, want: 200},
+		"one of Harbor":                 {status: 401, contentType: json, body: `{"errors":[{"code":"UNAUTHORIZED"}]}`, want: 401},
+		"a forbidden one":               {status: 403, want: 401},
+		"a login page":                  {status: 200, contentType: "text/html", body: "<html>", want: 401},
+		"a page that looks so":          {status: 200, contentType: "text/html", body: "{}", want: 401},
+		"JSON that is none":             {status: 200, contentType: json, body: "<html>", want: 401},
+		"JSON of something else":        {status: 200, contentType: json, body: "[]", want: 401},
+		"nothing":                       {status: 204, want: 401},
+		"a redirect to a login":         {status: 302, want: 401},
+		"an ingress":                    {status: 404, want: 401},
+		"one that is ill":               {status: 500, contentType: json, body: "{}", want: 401},
 		"one behind certificates, which Harbor alone has": {status: 200, contentType: json, body: "{}", certificates: true, want: 401},
 	} {
 		var asked atomic.Int64
 		check := before(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", json)
+			if r.Method == http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/a/x/blobs/") {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
 			asked.Add(1)
 			if r.URL.Path != "/v2/" || r.Method != http.MethodGet || r.Header.Get("Authorization") != "" {
 				t.Errorf("%s: it is asked %s %s as %q", name, r.Method, r.URL.Path, r.Header.Get("Authorization"))
 			}
 			w.Header().Set("Content-Type", c.contentType)
+			w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 			w.WriteHeader(c.status)
 			io.WriteString(w, c.body) //nolint:errcheck // the client has gone
 		}, func(cfg *access.Config) {
@@ -77,8 +85,13 @@ func TestWhichRegistryAsksNobody(t *testing.T) {
 			}
 		})
 		for range 3 {
-			if who, err := check.Allow(t.Context(), nobody); statusOf(err) != c.want || who != "" {
+			who, err := check.Allow(t.Context(), nobody)
+			if statusOf(err) != c.want || who != "" {
 				t.Errorf("%s: %d (%v), by %q", name, statusOf(err), err, who)
+			}
+			var e *registry.Error
+			if errors.As(err, &e) && !strings.Contains(e.Challenge, `realm="https://registry.example.org/service/token",service="harbor-registry"`) {
+				t.Errorf("%s: %s", name, e.Challenge)
 			}
 		}
 		if n := asked.Load(); (n == 1) == c.certificates {
@@ -94,6 +107,9 @@ func TestWhetherARegistryIsOpenIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var status, asked atomic.Int64
 		check := bubble(t, func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path != "/v2/" {
+				return says(http.StatusNotFound, ""), nil
+			}
 			asked.Add(1)
 			if status.Load() == 0 {
 				<-r.Context().Done()

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -88,32 +87,17 @@ func noteList[T any](w *response, list lists.List[T]) {
 	}
 }
 
-// writeTags writes the part of the list that the client asks for: n after last.
+// writeTags writes the part of the list that the client asks for.
 func (w *response) writeTags(r *request, tags []string) error {
-	if last := r.Query.Get("last"); last != "" {
-		at, found := slices.BinarySearch(tags, last)
-		if found {
-			at++
-		}
-		tags = tags[at:]
+	tags, next, err := lists.Page(tags, r.Query)
+	if err != nil {
+		return err
 	}
-	if text := r.Query.Get("n"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return registry.Errorf(registry.CodePaginationInvalid, "n is to be a number, not %q", clip(text))
-		}
-		if n < len(tags) {
-			tags = tags[:n]
-			if n > 0 {
-				next := url.Values{"n": {text}, "last": {tags[n-1]}}
-				w.Header().Set("Link", "<"+r.Path()+"?"+next.Encode()+`>; rel="next"`)
-			}
-		}
+	if next != nil {
+		w.Header().Set("Link", "<"+r.Path()+"?"+next.Encode()+`>; rel="next"`)
 	}
 	return w.writeJSON(r, "application/json; charset=utf-8", struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
 	}{r.Repo, append([]string{}, tags...)})
 }
-
-func clip(s string) string { return s[:min(len(s), 40)] }

@@ -114,6 +114,9 @@ func TestTagsOfAReplicatedRepo(t *testing.T) {
 	if tags, a := s.tags(t, "multi-dc-demo/app", "?n=3&last=w1", h); fmt.Sprint(tags) != "[w2 w3 w4]" || a.header.Get("Link") != "" {
 		t.Errorf("%v, %s", tags, a.header.Get("Link"))
 	}
+	if tags, _ := s.tags(t, "multi-dc-demo/app", "?n=2&last=w1-that-was-deleted", h); fmt.Sprint(tags) != "[w2 w3]" {
+		t.Errorf("behind a tag that is none: %v", tags)
+	}
 	if tags, _ := s.tags(t, "multi-dc-demo/app", "?n=0", h); len(tags) != 0 {
 		t.Errorf("%v", tags)
 	}

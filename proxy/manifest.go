@@ -65,7 +65,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	case <-vain: // what comes yet is for those who come later
 		found.Forsake()
-		return outcome.DontKnow(source.ErrSilent)
+		return outcome.DontKnow(source.ErrHangs)
 	case <-r.http.Context().Done():
 		return r.http.Context().Err()
 	}

@@ -22,7 +22,6 @@ const (
 	tokenMost = 24 * time.Hour // that one is kept
 	renewNext = 10 * time.Second
 	pauseLong = time.Minute // that a token service is left alone which had too many requests and names no time
-	pauseMost = time.Hour
 )
 
 // way is one way to answer a challenge: by a token of a realm, or by the credentials themselves.
@@ -218,7 +217,7 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 		e := ReadError(resp)
 		e.RetryAfter = RetryAfter(resp.Header, l.now())
 		switch {
-		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized,
+		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized && !page,
 			e.Status == http.StatusForbidden && !page, e.Status == http.StatusNotFound && e.Code != "":
 			return nil, e
 		}
@@ -327,7 +326,7 @@ func newPause(said *Error, now time.Time) pause {
 	default:
 		wait = retryUnavailable
 	}
-	return pause{now.Add(min(wait, pauseMost)), said}
+	return pause{now.Add(wait), said}
 }
 
 func (p pause) error(now time.Time) *Error {

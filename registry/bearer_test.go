@@ -2,12 +2,15 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -220,6 +223,58 @@ func TestARealmElsewhereIsAskedAnonymously(t *testing.T) {
 		if shown := realm.asked("/token Basic") > 0; shown != c.shown {
 			t.Errorf("%s: the realm is shown the credentials: %t", name, shown)
 		}
+	}
+}
+
+// What a token service redirects to is not shown the credentials unless it may be itself.
+func TestARealmsRedirectTakesNoCredentialsAlong(t *testing.T) {
+	other := newGuarded(t)
+	reg := newGuarded(t)
+	reg.token = http.RedirectHandler("http://other.example.net/token", http.StatusTemporaryRedirect).ServeHTTP
+	hosts := elsewhere(map[string]*httptest.Server{"reg.example.com": reg.Server, "other.example.net": other.Server})
+	reg.repo = reg.wants("Bearer t", `Bearer realm="http://reg.example.com/token"`)
+	for _, realms := range [][]string{nil, {"other.example.net"}} {
+		s := newSource(t, SourceConfig{URL: "http://reg.example.com", Username: "robot", Password: "secret", Realms: realms, Wrap: hosts})
+		if got, err := status(t, s, "p/a"); got != http.StatusOK {
+			t.Errorf("%v: %d, %v", realms, got, err)
+		}
+		if shown := other.asked("/token Basic") > 0; shown != (realms != nil) {
+			t.Errorf("%v: it is shown the credentials: %t", realms, shown)
+		}
+	}
+}
+
+// A source that is reached by TLS has nobody asked without it.
+func TestARealmDoesNotLeadOutOfTLS(t *testing.T) {
+	realm := newGuarded(t)
+	reg := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		realm.wants("nothing", `Bearer realm="http://realm.example.net/token"`)(w, r)
+	}))
+	defer reg.Close()
+	trust := &tls.Config{RootCAs: x509.NewCertPool()}
+	trust.RootCAs.AddCert(reg.Certificate())
+	for _, cfg := range []SourceConfig{{}, {Username: "robot", Password: "secret"}, {Username: "robot", Password: "secret", Realms: []string{"realm.example.net"}}} {
+		cfg.URL, cfg.TLS, cfg.Wrap = reg.URL, trust, elsewhere(map[string]*httptest.Server{"realm.example.net": realm.Server})
+		if got, err := status(t, newSource(t, cfg), "p/a"); !errors.Is(err, &Error{Code: CodeUnavailable}) || realm.asked("/token") > 0 {
+			t.Errorf("%d, %v", got, err)
+		}
+	}
+}
+
+// Who looks at the connection of a request does not see those of its handshake: where a
+// redirect may lead is judged by it.
+func TestAHandshakeIsNoPartOfTheRequest(t *testing.T) {
+	g := newGuarded(t)
+	s := newSource(t, SourceConfig{URL: g.URL})
+	seen := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { seen++ }})
+	resp, err := s.Do(ctx, blobRequest(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if n := g.asked("/"); n != 3 || seen != 1 {
+		t.Errorf("%d requests, of which %d are seen", n, seen)
 	}
 }
 

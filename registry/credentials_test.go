@@ -176,6 +176,9 @@ func TestEveryChallengeIsConsidered(t *testing.T) {
 					t.Errorf("%s: %d, %v", repo, got, err)
 				}
 			}
+			if n := g.asked("/v2/p/a/blobs/" + someDigest + " Basic"); n > 0 && c.wants == "Bearer t" {
+				t.Error("the registry is shown the credentials where a token is to be had")
+			}
 		})
 	}
 }

@@ -70,10 +70,9 @@ func (l *login) judge(ctx context.Context, at place, resp *http.Response, shown 
 }
 
 // judgeToken is for what a token was shown for that the credentials were shown for. A token
-// service may give nobody's token to who is refused, and a registry hide from nobody what it has.
+// service may give nobody's token to who is refused.
 func (l *login) judgeToken(ctx context.Context, resp *http.Response, shown *pass, refuses bool) error {
-	hides := resp.StatusCode == http.StatusNotFound && !l.trusted && l.standing.doubted(l.now())
-	if (refuses || hides) && errors.Is(l.check(ctx, shown.way), ErrCredentials) {
+	if (refuses || l.hides(resp)) && errors.Is(l.check(ctx, shown.way), ErrCredentials) {
 		return ErrCredentials
 	}
 	return nil
@@ -91,10 +90,18 @@ func (l *login) judgeBasic(ctx context.Context, resp *http.Response, shown *pass
 			return ErrCredentials
 		}
 		return fmt.Errorf("it answers %d to credentials that it does not refuse elsewhere", resp.StatusCode)
+	case l.hides(resp) && errors.Is(l.check(ctx, shown.way), ErrCredentials):
+		return ErrCredentials
 	case resp.StatusCode < http.StatusMultipleChoices:
 		l.standing.note(false)
 	}
 	return nil
+}
+
+// hides reports whether an answer may be one that hides what is there from whom the source
+// takes for nobody.
+func (l *login) hides(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusNotFound && !l.trusted && l.standing.doubted(l.now())
 }
 
 // check finds out whether the credentials are good, whatever they are good for: a token

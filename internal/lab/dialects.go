@@ -82,7 +82,7 @@ var Dialects = []Dialect{
 		Name: "Quay", Host: "quay.example.com", Challenge: []string{realm("https://quay.example.com/v2/auth", "quay.example.com")}, OpenRepos: true,
 		Token: Tokens{Host: "quay.example.com", Path: "/v2/auth", Field: "token"}, Tags: Pages{Usual: 100, Most: 100, Clips: true, Link: linkOpaque}, Limit: tooMany,
 	}, {
-		Name: "zot", Host: "zot.example.com", Challenge: []string{`Basic realm="Authorization Required"`}, TakesBasic: true, OpenRoot: true, OpenRepos: true, Missing: noSuchRepo, Forbidden: notForYou, Tags: Pages{Link: linkByLast}, Limit: tooMany,
+		Name: "zot", Host: "zot.example.com", Challenge: []string{`Basic realm="Authorization Required"`}, TakesBasic: true, OpenRoot: true, OpenRepos: true, Missing: noSuchRepo, Tags: Pages{Link: linkByLast}, Limit: tooMany,
 	}, {
 		Name: "distribution 2.8", Host: "reg2.example.com", Challenge: []string{`Basic realm="Registry Realm"`}, TakesBasic: true, Private: true, Missing: noSuchRepo, Tags: Pages{Ignored: true}, Referrers: noSuchPath, Limit: tooMany,
 	}, {

@@ -56,7 +56,7 @@ type Newest struct {
 type Step struct {
 	Source string  `json:"source"`
 	Repo   string  `json:"repo"`                 // as it is called there
-	State  string  `json:"state"`                // up, down, paused, or refused: a peer that takes no calls of this edge
+	State  string  `json:"state"`                // up, down, paused, or refused: a peer that takes no calls of this edge, a source that refuses its credentials
 	Says   string  `json:"says,omitempty"`       // what is wrong between this edge and a peer, and what to do
 	Usual  float64 `json:"usual_seconds"`        // what most of its answers took at most; 0: it has not answered yet
 	Paused float64 `json:"paused_for,omitempty"` // s, with such questions
@@ -72,7 +72,7 @@ func StepOf(s source.Step, req registry.Request, says string, refused bool) Step
 	switch {
 	case !s.Usable():
 		e.State = "down"
-	case refused:
+	case refused, s.State().Refused:
 		e.State = "refused"
 	case e.Paused > 0:
 		e.State = "paused"

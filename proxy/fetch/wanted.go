@@ -28,6 +28,7 @@ const Settled = time.Hour
 func (f *Fetcher) wanted(ctx context.Context, q Question) (tags.Found, error) {
 	want := tags.Entry{Digest: q.Want.Digest, MediaType: q.Want.MediaType, Source: "version-" + q.Want.Version.Datacenter}
 	held, own := f.Holds(want.Digest), q.Route(f.Routes)[0]
+	want.MediaType = f.retyped(want)
 	if own.Usable() {
 		has, err := f.tagAt(ctx, q, own)
 		if errors.Is(err, &registry.Error{Code: registry.CodeNameUnknown}) { // all of the project may be gone

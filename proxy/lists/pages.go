@@ -9,6 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"example.org/breakwater/proxy/fetch"
@@ -161,4 +163,31 @@ func said(err error) *registry.Error {
 		last, err = e, e.Cause
 	}
 	return last
+}
+
+// Page is the part of a list of tags that a client's query asks for: n of them after last
+// (OCI distribution specification, "Listing Tags"). next is the query of the part that
+// follows, nil where there is none, or none is asked for.
+func Page(tags []string, query url.Values) (part []string, next url.Values, err error) {
+	if last := query.Get("last"); last != "" {
+		at, found := slices.BinarySearch(tags, last)
+		if found {
+			at++
+		}
+		tags = tags[at:]
+	}
+	text := query.Get("n")
+	if text == "" {
+		return tags, nil, nil
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || n < 0:
+		return nil, nil, registry.Errorf(registry.CodePaginationInvalid, "n is to be a number, not %q", text[:min(len(text), 40)])
+	case n >= len(tags):
+		return tags, nil, nil
+	case n == 0:
+		return nil, nil, nil
+	}
+	return tags[:n], url.Values{"n": {text}, "last": {tags[n-1]}}, nil
 }

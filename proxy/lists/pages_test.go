@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -285,5 +286,27 @@ func TestASourcesListsAreBounded(t *testing.T) {
 	}
 	if len(w.tags) != 1 || len(w.referrers) != 1 {
 		t.Errorf("%d lists of tags and %d of referrers are remembered", len(w.tags), len(w.referrers))
+	}
+}
+
+// A client's page is n tags after last, which may be a tag that was deleted.
+func TestAClientsPage(t *testing.T) {
+	all := []string{"a", "c", "e", "g"}
+	for query, want := range map[string]string{
+		"": "[a c e g] ", "n=": "[a c e g] ", "n=2": "[a c] last=c&n=2", "n=4": "[a c e g] ", "n=9": "[a c e g] ", "n=0": "[] ", "n=2&last=a": "[c e] last=e&n=2",
+		"n=2&last=d": "[e g] ", "last=g": "[] ", "last=z": "[] ", "n=1&last=0": "[a] last=a&n=1", "n=x": "400", "n=-1": "400", "n=1.5": "400", "n=99999999999999999999": "400",
+	} {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, next, err := Page(all, q)
+		got := fmt.Sprint(part, " ", next.Encode())
+		if err != nil {
+			got = fmt.Sprint(status(err))
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
 	}
 }

@@ -123,11 +123,15 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: fallbackTag(q.Request.Digest)}
-	var tagged Index
+	var tagged atTag
 	in, left := l.Bodies.Reader(s.Namespace.Project, nil), int64(maxList)
 	defer in.Close()
 	_, tagErr := l.getJSON(ctx, s, fallback, header, in, &left, &tagged)
-	if tagErr == nil && !tagged.isList() && err != nil {
+	switch {
+	case tagErr != nil:
+	case tagged.is(q.Request.Digest):
+		tagged, tagErr = atTag{}, registry.Errorf(registry.CodeManifestUnknown, "the tag %s is taken for the digest", fallback.Tag)
+	case !tagged.isList() && err != nil:
 		tagErr = outcome.DontKnow(fmt.Errorf("the tag %s of %s: %w", fallback.Tag, s.Name, errNoList))
 	}
 	if err == nil || tagErr == nil {
@@ -137,6 +141,24 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 		return nil, perhaps(tagErr)
 	}
 	return nil, tagErr // a registry without the API: the tag is its word
+}
+
+// atTag is what a source has under the tag of the fallback scheme.
+type atTag struct {
+	Index
+	text []byte
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *atTag) UnmarshalJSON(text []byte) error {
+	a.text = slices.Clone(text)
+	return json.Unmarshal(text, &a.Index)
+}
+
+// is reports whether it is the manifest itself, whose own list is none of referrers: there are
+// registries that take the tag for the digest that it is made of.
+func (a *atTag) is(d digest.Digest) bool {
+	return d.Algorithm().FromBytes(a.text) == d || d.Algorithm().FromBytes(append(a.text, '\n')) == d
 }
 
 // fallbackTag is the tag of what refers to a digest, cut to what a tag may be.

@@ -307,6 +307,23 @@ func TestWhatLiesUnderTheTag(t *testing.T) {
 	}
 }
 
+// A registry may take the tag for the digest that it is made of: what lies there is the
+// manifest itself then, and its own list is none of referrers.
+func TestATagThatIsTakenForADigest(t *testing.T) {
+	for _, body := range []string{index("child").Body, index("child").Body + "\n", `{"schemaVersion":2,"config":{},"layers":[]}`} {
+		for _, q := range []digest.Digest{digest.FromString(body), digest.SHA512.FromString(body)} {
+			w := newWorld(t)
+			w.harbor.Say(strings.Replace(api(nginx), signed.String(), q.String(), 1), index())
+			w.hub.Say(strings.Replace(tagged("nginx"), fallbackTag(signed), fallbackTag(q), 1), trial.Answer{Body: body})
+			asked := referring(nginx)
+			asked.Request.Digest = q
+			if got, err := w.Lists.Referrers(t.Context(), asked); err != nil || len(got.All) > 0 {
+				t.Errorf("%s: %q, %v", q, names(got.All), err)
+			}
+		}
+	}
+}
+
 func TestOfType(t *testing.T) {
 	all := []json.RawMessage{descriptorOf("sig"), descriptorOf("sbom"), json.RawMessage(`7`)}
 	for filter, want := range map[string]int{"": 3, "sig": 1, "none": 0} {

@@ -33,8 +33,8 @@ func (h *Handler) Report() Report {
 	harbor := e.Health.Condition()
 	r.Harbor = Harbor{Up: harbor.Up, Since: harbor.Since.UTC(), Why: cut(harbor.Why, maxReason), Components: harbor.Components}
 	for _, s := range e.Sources() {
-		if state := s.State(); !state.Up || state.Paused > 0 {
-			r.Sources = append(r.Sources, Source{s.Name, state.Up, state.Paused.Seconds()})
+		if state := s.State(); !state.Up || state.Paused > 0 || state.Refused {
+			r.Sources = append(r.Sources, Source{s.Name, state.Up, state.Paused.Seconds(), state.Refused})
 		}
 	}
 	used := e.Store.Usage()

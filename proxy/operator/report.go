@@ -22,7 +22,7 @@ type Report struct {
 	Drain       *Order        `json:"drain,omitempty"` // an operator has it leave
 	Keys        []string      `json:"keys"`            // IDs of those it knows operators by, the one in use first
 	Harbor      Harbor        `json:"harbor"`
-	Sources     []Source      `json:"sources"` // that are not well, or have asked for a pause
+	Sources     []Source      `json:"sources"` // that are not well, have asked for a pause, or refuse the edge's credentials
 	Store       Store         `json:"store"`
 	Hits        Hits          `json:"hits"`
 	Requests    int64         `json:"requests"` // being answered
@@ -50,9 +50,10 @@ type Harbor struct {
 
 // Source is what content comes from.
 type Source struct {
-	Name   string  `json:"name"`
-	Up     bool    `json:"up"`     // its circuit breaker is closed
-	Paused float64 `json:"paused"` // seconds that it asked to be left alone yet
+	Name    string  `json:"name"`
+	Up      bool    `json:"up"`                // its circuit breaker is closed
+	Paused  float64 `json:"paused"`            // seconds that it asked to be left alone yet
+	Refuses bool    `json:"refuses,omitempty"` // the credentials that the edge has for it
 }
 
 // Store is how full the store is.

@@ -9,15 +9,6 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// ChangesProjects reports whether a request of Harbor's API makes or deletes a project, or
-// changes what robots are shown.
-func ChangesProjects(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v2.0/")
-	of, name, _ := strings.Cut(strings.Trim(rest, "/"), "/")
-	read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	return ok && !read && (of == "projects" || of == "robots") && !strings.Contains(name, "/")
-}
-
 // rewriteAnswer turns Harbor's own URL into the client's, in Location, Link and the
 // realm of challenges.
 func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {

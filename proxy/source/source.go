@@ -156,10 +156,10 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	if err != nil {
 		cause := context.Cause(bounded)
 		cancel(nil)
-		s.hear(req, nil, errors.Join(err, cause))
 		if said := s.withheld(req.Repo, err); said != nil {
 			return nil, said
 		}
+		s.hear(req, nil, errors.Join(err, cause))
 		if ctx.Err() == nil {
 			s.Suspect()
 		}

@@ -71,6 +71,7 @@ var kinds = []kind{
 	{"name server keys differ", Warning, "rotate-secrets.md#gslb-key"},
 	{"fleet files differ", Warning, "upgrade.md"},
 	{"versions differ", Warning, "alerts.md#breakwaterversionsdiffer"},
+	{"login refused", Warning, "alerts.md#breakwatercredentialsrefused"},
 	{"source down", Warning, "alerts.md#breakwaterupstreamdown"},
 	{"lacks little", Warning, "install.md"},
 	{"not looked at", Warning, "install.md"},

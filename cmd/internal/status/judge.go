@@ -202,11 +202,14 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 		}
 	}
 	for _, s := range r.Sources {
+		if s.Refuses {
+			j.say("login refused", d.Name, "%s refuses the credentials that %s has for it: what they may pull there is served from copies alone.", s.Name, who)
+		}
 		switch {
 		case s.Name == "harbor" || strings.HasPrefix(s.Name, "peer-"): // said already
 		case !s.Up:
 			j.say("source down", d.Name, "%s does not reach %s.", who, s.Name)
-		default:
+		case s.Paused > 0:
 			j.say("source paused", d.Name, "%s asked %s for a pause, of %.0f s yet.", s.Name, who, s.Paused)
 		}
 	}

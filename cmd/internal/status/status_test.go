@@ -126,6 +126,9 @@ func TestWhatEdgesReport(t *testing.T) {
 		"a component":          {func(p, _ *operator.Report) { p.Harbor.Components["jobservice"] = "unhealthy" }, "component unhealthy", "jobservice", status.Warning},
 		"Harbor, that is down": {func(p, _ *operator.Report) { p.Harbor.Up, p.Harbor.Components["core"] = false, "unhealthy" }, "harbor down", "for 60 min: core", status.Wrong},
 		"an upstream":          {func(p, _ *operator.Report) { p.Sources = []operator.Source{{Name: "upstream-quay.io"}} }, "source down", "upstream-quay.io", status.Warning},
+		"one that refuses the login": {func(p, _ *operator.Report) {
+			p.Sources = []operator.Source{{Name: "upstream-quay.io", Up: true, Refuses: true}}
+		}, "login refused", "upstream-quay.io refuses the credentials that the edge has", status.Warning},
 		"one that asked for a pause": {func(p, _ *operator.Report) {
 			p.Sources = []operator.Source{{Name: "upstream-quay.io", Up: true, Paused: 60}}
 		}, "source paused", "of 60 s", status.Well},

@@ -73,8 +73,7 @@ func (h *Handler) newestOf(key version.Key) (r version.Record, deleted bool) {
 	return h.versions.Get(version.Revived(key.Repo, d)), false
 }
 
-// explainStep is what is known of a source that a manifest is asked of, and of the edge that
-// it is.
+// explainStep is what is known of a source of manifests, and of the edge that it is.
 func (h *Handler) explainStep(s source.Step, tag string) explain.Step {
 	seen := h.neighbors.View(s.Datacenter)
 	return explain.StepOf(s, registry.Request{Kind: registry.KindManifest, Tag: tag}, seen.Says, seen.Refused)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -14,11 +13,7 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
-	"example.org/breakwater/registry"
 )
-
-// errHangs is the cause of a don't-know for whom nobody waits as long as for others.
-var errHangs = errors.New("everybody who could be asked has been silent about this before")
 
 // staleAfter: with a copy in hand, a slower source counts as not healthy.
 const staleAfter = time.Second
@@ -59,11 +54,10 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	})
 	defer found.Leave()
 	var slow, vain <-chan time.Time
-	switch {
-	case held && !e.Refused: // a slow Harbor is no way around its policy
+	if held && !e.Refused { // a slow Harbor is no way around its policy
 		slow = time.After(staleAfter)
-	case !held && source.Hangs(q.Route(h.routes), registry.KindManifest):
-		vain = time.After(h.cfg.Deadline / 2)
+	} else if !held {
+		vain = h.fetch.InVain(q)
 	}
 	select {
 	case <-found.Done:
@@ -71,7 +65,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	case <-vain: // what comes yet is for those who come later
 		found.Forsake()
-		return outcome.DontKnow(errHangs)
+		return outcome.DontKnow(source.ErrHangs)
 	case <-r.http.Context().Done():
 		return r.http.Context().Err()
 	}

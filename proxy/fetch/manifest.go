@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -46,6 +47,15 @@ func (f *Fetcher) Manifest(ctx context.Context, q Question, old tags.Entry) (tag
 		found, err := f.askManifest(ctx, q, s, old)
 		return found, found.Stale, err
 	})
+}
+
+// InVain says when whoever asks for a manifest that is not held has waited for long enough,
+// because all who could have it are known to be silent about it; never where they are not.
+func (f *Fetcher) InVain(q Question) <-chan time.Time {
+	if !source.Hangs(q.Route(f.Routes), registry.KindManifest) {
+		return nil
+	}
+	return time.After(f.Deadline / 2)
 }
 
 // askManifest asks one source. With a copy in the store a HEAD will do when it names

@@ -1,14 +1,10 @@
 package source
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"example.org/breakwater/proxy/outcome"
@@ -49,7 +45,7 @@ func (s *Source) Limited(req registry.Request) *registry.Error {
 // Note reads off an answer to a request of that kind how the source as a whole is doing. What
 // another host says, to which the source has led by a redirect, is no word of the source.
 func (s *Source) Note(kind registry.Kind, resp *http.Response) {
-	if resp.Request != nil && hostOf(resp.Request.URL) != hostOf(s.Registry.URL()) {
+	if resp.Request != nil && registry.Place(resp.Request.URL) != registry.Place(s.Registry.URL()) {
 		return
 	}
 	switch resp.StatusCode {
@@ -75,11 +71,6 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	if rate.left == 0 {
 		s.spent = s.after(rate.resets)
 	}
-}
-
-func hostOf(u *url.URL) string {
-	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), cmp.Or(u.Port(), port))
 }
 
 // after is when a pause ends that is to last that long.

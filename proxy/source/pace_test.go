@@ -98,12 +98,12 @@ func TestAPauseIsOfOneEndPoint(t *testing.T) {
 						want[name] = true
 					}
 					for name, req := range requests {
-						before := len(f.hubFar.asked)
+						before := f.hubFar.requests()
 						resp, err := f.hub.Do(t.Context(), req, http.Header{}, 0)
 						if err == nil {
 							resp.Body.Close()
 						}
-						if asked := len(f.hubFar.asked) > before; asked == want[name] || asked != (err == nil) {
+						if asked := f.hubFar.requests() > before; asked == want[name] || asked != (err == nil) {
 							t.Errorf("%s is asked: %v, %v", name, asked, err)
 						}
 					}

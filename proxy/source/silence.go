@@ -15,6 +15,10 @@ const (
 	shorter   = 5                // times is the wait for who is known to be silent
 )
 
+// ErrHangs is the cause of a don't-know about a source that has been asked in vain before, and
+// is not waited for as long as others.
+var ErrHangs = errors.New("all who could be asked have been silent about this before")
+
 // line is what a source may be silent about, and answer all else: one kind of request, in one
 // project of a Harbor, because of the upstream behind it, or in one repo.
 type line struct {

@@ -14,21 +14,21 @@ import (
 // first one finds in the end is taken over.
 func TestARevalidationThatIsForsaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {
-		takes := time.Minute / 2
-		ask := func(ctx context.Context, _ tags.Entry) (tags.Found, error) {
-			time.Sleep(takes)
-			return tags.Found{Entry: tags.Entry{Digest: v1}}, nil
+		after := func(d time.Duration) func(context.Context, tags.Entry) (tags.Found, error) {
+			return func(context.Context, tags.Entry) (tags.Found, error) {
+				time.Sleep(d)
+				return tags.Found{Entry: tags.Entry{Digest: v1}}, nil
+			}
 		}
 		of := tags.Question{Key: tags.Key{Repo: "cache-x/app", Reference: "v1"}}
-		first, _ := c.Revalidate(of, tags.Entry{}, freshness, ask)
-		waits, joined := c.Revalidate(of, tags.Entry{}, freshness, ask)
+		first, _ := c.Revalidate(of, tags.Entry{}, freshness, after(30*time.Second))
+		waits, joined := c.Revalidate(of, tags.Entry{}, freshness, after(time.Second))
 		if !joined {
 			t.Fatal("it is not joined")
 		}
 		first.Forsake()
 		first.Leave()
-		takes = time.Second
-		second, joined := c.Revalidate(of, tags.Entry{}, freshness, ask)
+		second, joined := c.Revalidate(of, tags.Entry{}, freshness, after(time.Second))
 		if joined {
 			t.Fatal("it is joined")
 		}

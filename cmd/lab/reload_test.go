@@ -128,16 +128,20 @@ func (f *rereadFleet) rotatesRobot(t *testing.T) {
 		pushTo(t, f.par1.URL(), image, adminOf(f.par1))
 	}
 	giveSecret(t, f.par1, "robot$edge", "Edge2Secret")
-	if err := e.pull("multi-dc-demo/one:v1", adminOf(f.par1)); err == nil {
-		t.Error("the old secret does")
+	pulls := func(image, outcome string) {
+		t.Helper()
+		if err := e.pull(image+":v1", adminOf(f.par1)); err != nil {
+			t.Error(err)
+		}
+		e.until(image+" is served by "+outcome, func() bool {
+			return strings.Contains(e.said(), fmt.Sprintf(`"endpoint":"manifest","repo":%q,"reference":"v1","status":200,"outcome":%q`, image, outcome))
+		})
 	}
+	pulls("multi-dc-demo/one", "pass") // Harbor shows the old secret no project, and lets the client in itself
 	e.write(map[string]string{"robot": "Edge2Secret"})
 	e.taken()
-	for _, image := range []string{"multi-dc-demo/one:v1", "multi-dc-demo/two:v1"} {
-		if err := e.pull(image, adminOf(f.par1)); err != nil {
-			t.Errorf("with the new secret: %v", err)
-		}
-	}
+	pulls("multi-dc-demo/one", "fill")
+	pulls("multi-dc-demo/two", "fill")
 }
 
 func (f *rereadFleet) addsAPeer(t *testing.T) {

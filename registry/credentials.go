@@ -64,7 +64,7 @@ type login struct {
 
 	minted   minted
 	passes   *lru.Cache[string, *pass]       // by place
-	asked    *lru.Cache[string, []Challenge] // what hosts have asked of who shows nothing
+	asked    *lru.Cache[string, []Challenge] // what the source has asked of who shows nothing, by its host
 	pauses   *lru.Cache[string, pause]       // of token services, by place
 	joined   singleflight.Group
 	shaking  chan struct{} // holds a token for each handshake that is under way
@@ -335,7 +335,7 @@ func (l *login) wantsOther(resp *http.Response, shown *pass, made bool) bool {
 // is what was refused, made that it had been made for this request.
 func (l *login) answer(ctx context.Context, at place, resp *http.Response, shown *pass, made bool, failed *triedWay) (*pass, error) {
 	challenges := ParseChallenges(resp.Header.Values("Www-Authenticate"))
-	if shown == nil && len(challenges) > 0 {
+	if shown == nil && len(challenges) > 0 && l.rootAsks(at) {
 		l.asked.Add(at.host, challenges)
 	}
 	all, refused := l.waysOf(at, shown, challenges)
@@ -353,6 +353,15 @@ func (l *login) answer(ctx context.Context, at place, resp *http.Response, shown
 		return nil, refused
 	}
 	return l.try(ctx, at, ways[:min(len(ways), maxWaysAtOnce)], shown)
+}
+
+// rootAsks reports whether the root asks for what can be shown: a repo that asks for something
+// else speaks for all then. Behind an open root, and away, each repo speaks for itself: others
+// may be open.
+func (l *login) rootAsks(at place) bool {
+	asked, _ := l.asked.Get(at.host)
+	ways, _ := l.waysOf(at, nil, asked)
+	return at.home() && len(ways) > 0
 }
 
 // try goes the ways in turn. One that cannot be gone leaves the others; what a token service
@@ -380,20 +389,4 @@ func (l *login) try(ctx context.Context, at place, ways []way, refused *pass) (*
 		}
 	}
 	return nil, first
-}
-
-// saysExpired reads whether a refusal is of something that has ended, as Amazon's registries
-// say it with 400 and 403 too. The body is left as it was.
-func saysExpired(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-	default:
-		return false
-	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	resp.Body = &struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(strings.NewReader(string(head)), resp.Body), resp.Body}
-	return err == nil && strings.Contains(strings.ToLower(string(head)), "expired")
 }

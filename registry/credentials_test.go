@@ -377,3 +377,56 @@ func TestABusyTokenServiceIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// A repo behind an open root that is not open itself speaks for no other: where its token
+// service is busy, or ill, the open ones are served.
+func TestAGuardedRepoLeavesTheOpenOnesOpen(t *testing.T) {
+	for name, root := range map[string]http.HandlerFunc{
+		"an open root":                         open,
+		"a root that asks for what nobody has": refuseWith(`Basic realm="x"`),
+		"a root that is ill":                   refuse(http.StatusBadGateway, "UNKNOWN", ""),
+	} {
+		for _, says := range []int{429, 500, 503} {
+			g := newGuarded(t)
+			g.root, g.token = root, refuse(says, "UNKNOWN", "")
+			guard := g.repo
+			g.repo = func(w http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, "/secret/") {
+					guard(w, r)
+					return
+				}
+				open(w, r)
+			}
+			s := newSource(t, SourceConfig{URL: g.URL})
+			if got, err := status(t, s, "secret/a"); !errors.Is(err, &Error{Code: CodeUnavailable}) && !errors.Is(err, ErrBusy) {
+				t.Errorf("%s, %d: the guarded repo: %d, %v", name, says, got, err)
+			}
+			g.asked("")
+			if got, err := status(t, s, "open/a"); got != 200 || g.asked("/token") > 0 {
+				t.Errorf("%s, %d: an open repo: %d, %v", name, says, got, err)
+			}
+		}
+	}
+}
+
+func refuseWith(challenge string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Www-Authenticate", challenge)
+		refuse(http.StatusUnauthorized, "UNAUTHORIZED", "")(w, r)
+	}
+}
+
+// Behind an open root a repo costs one refusal more, and no more than that while its token is good.
+func TestARepoBehindAnOpenRootIsRefusedOnce(t *testing.T) {
+	g := newGuarded(t)
+	g.root = open
+	s := newSource(t, SourceConfig{URL: g.URL})
+	for i, want := range []int{4, 3, 1} { // the root, once; a refusal, a token, the request
+		if got, err := status(t, s, fmt.Sprint("p/", min(i, 1))); got != 200 {
+			t.Fatal(got, err)
+		}
+		if n := g.asked("/"); n != want {
+			t.Errorf("request %d: %d requests, want %d", i, n, want)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -153,4 +155,20 @@ func (l *login) ask(ctx context.Context, w way) error {
 		}
 	}
 	return nil
+}
+
+// saysExpired reads whether a refusal is of something that has ended, as Amazon's registries
+// say it with 400 and 403 too. The body is left as it was.
+func saysExpired(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+	default:
+		return false
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	resp.Body = &struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(strings.NewReader(string(head)), resp.Body), resp.Body}
+	return err == nil && strings.Contains(strings.ToLower(string(head)), "expired")
 }

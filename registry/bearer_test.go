@@ -346,3 +346,28 @@ func TestARegistryThatAnotherRedirectsToIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// Storage that asks for a login refuses: it is shown nothing, and nobody is asked for a token.
+func TestStorageIsShownNothing(t *testing.T) {
+	storage := newGuarded(t)
+	storage.repo = storage.wants("Bearer t", `Bearer realm="http://storage.example.net/token"`)
+	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://storage.example.net/bucket/"+someDigest+"?signature=x", http.StatusTemporaryRedirect)
+	}))
+	defer reg.Close()
+	for _, cfg := range []SourceConfig{{}, {Username: "robot", Password: "secret"}} {
+		cfg.URL, cfg.Wrap = "http://reg.example.com", elsewhere(map[string]*httptest.Server{"reg.example.com": reg, "storage.example.net": storage.Server})
+		s := newSource(t, cfg)
+		storage.asked("")
+		for range 2 {
+			if got, err := status(t, s, "p/a"); got != http.StatusUnauthorized {
+				t.Errorf("%d, %v", got, err)
+			}
+		}
+		storage.mu.Lock()
+		if seen := strings.Join(storage.seen, ", "); seen != strings.Join([]string{"/bucket/" + someDigest, "/bucket/" + someDigest}, ", ") {
+			t.Errorf("the storage sees %s", seen)
+		}
+		storage.mu.Unlock()
+	}
+}

@@ -124,10 +124,12 @@ type asking struct {
 // RoundTrip implements http.RoundTripper. The request has no body.
 func (a *asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	at := place{host: req.URL.Host, repo: a.repo, away: a.away}
-	if !at.home() { // a redirect may lead to another name
-		if r, err := ParseRequest(req.Method, req.URL); err == nil {
-			at.repo = r.Repo
+	if !at.home() { // a redirect may lead to another name, or to storage, which a signature in the address lets in
+		r, err := ParseRequest(req.Method, req.URL)
+		if err != nil || r.Repo == "" {
+			return a.send(req, at, nil)
 		}
+		at.repo = r.Repo
 	}
 	ctx := req.Context()
 	shown, made, err := a.ready(ctx, at)

@@ -213,12 +213,13 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 	}
 	w.login = login
 	if resp.StatusCode != http.StatusOK {
-		page := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
+		page, ofJSON := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"), IsJSON(resp)
 		e := ReadError(resp)
 		e.RetryAfter = RetryAfter(resp.Header, l.now())
 		switch {
 		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized && !page,
-			e.Status == http.StatusForbidden && !page, e.Status == http.StatusNotFound && e.Code != "":
+			e.Status == http.StatusForbidden && (ofJSON || e.Code != ""), // what stands before it says 403 too
+			e.Status == http.StatusNotFound && e.Code != "":
 			return nil, e
 		}
 		return nil, fmt.Errorf("the token service at %s answers %d", w.realm.Host, e.Status)

@@ -209,6 +209,15 @@ var (
 	bearerAlone  = []string{`Bearer realm="{self}/token",service="s"`}
 )
 
+// says answers 403 in words of another kind than a registry's.
+func says(kind, words string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, words)
+	}
+}
+
 // perRepo is a token service that refuses a repo; who asks for none is let in.
 func perRepo(refuses http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -229,28 +238,34 @@ var refusals = map[string]struct {
 	is         error // nil: an answer
 	refused    bool  // the credentials are known to be refused
 }{
-	"anonymous, the token service says 403":            {token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
-	"anonymous, the token service says 401":            {token: unauthorized, challenges: bearerAlone, is: ErrNotGranted},
-	"anonymous, the token service says 404":            {token: missing, challenges: bearerAlone, is: ErrNotGranted},
-	"anonymous, the registry refuses the token":        {challenges: bearerAlone},
-	"anonymous, the token service has no such path":    {token: http.NotFound, challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
-	"anonymous, the token service is ill":              {token: refuse(500, "UNKNOWN", ""), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
-	"a login, the repo is refused with 403":            {login: true, token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
-	"a login, the repo is refused with 401":            {login: true, token: perRepo(unauthorized), challenges: bearerAlone, is: ErrNotGranted},
-	"a login, the repo is refused with 404":            {login: true, token: perRepo(missing), challenges: bearerAlone, is: ErrNotGranted},
-	"a login that every repo refuses":                  {login: true, token: unauthorized, challenges: bearerAlone, is: ErrCredentials, refused: true},
-	"a login that every repo refuses with 403":         {login: true, token: denied, challenges: bearerAlone, is: ErrCredentials, refused: true},
-	"a login, the registry refuses the token":          {login: true, token: give("x", 0), challenges: bearerAlone},
-	"a login that is given nobody's token":             {login: true, token: nobodys(unauthorized), challenges: bearerAlone, is: ErrCredentials, refused: true},
-	"a login that is given nobody's token, and 404":    {login: true, token: nobodys(unauthorized), challenges: bearerAlone, repo: missing, is: ErrCredentials, refused: true},
-	"a login, and 404":                                 {login: true, token: give("t", 0), challenges: bearerAlone, repo: missing},
-	"Basic that is refused":                            {login: true, challenges: basicAlone, is: ErrCredentials, refused: true},
-	"Basic that is refused behind an open root":        {login: true, challenges: basicAlone, root: open, is: ErrCredentials, refused: true},
-	"Basic that has expired, by 400":                   {login: true, challenges: basicAlone, repo: refuse(400, "DENIED", expired), is: ErrCredentials, refused: true},
-	"Basic that has expired, by 403":                   {login: true, challenges: basicAlone, repo: refuse(403, "DENIED", expired), is: ErrCredentials, refused: true},
-	"Basic that this repo refuses with 403":            {login: true, challenges: basicAlone, repo: denied, is: &Error{Code: CodeUnavailable}},
-	"Basic, and a 400 that says something else":        {login: true, challenges: basicAlone, repo: refuse(400, "NAME_INVALID", "no")},
-	"credentials that may not be shown, and a refusal": {login: true, challenges: []string{`Bearer realm="https://127.0.0.1:1/token"`}, is: &Error{Code: CodeUnavailable}},
+	"anonymous, the token service says 403":             {token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, 403 in JSON that has no code":           {token: perRepo(says("application/json; charset=utf-8", `{"details":"denied"}`)), challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, 403 in plain JSON with a code":          {token: perRepo(says("text/plain", `{"errors":[{"code":"DENIED"}]}`)), challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, 403 in plain text":                      {token: perRepo(says("text/plain", "blocked")), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"anonymous, 403 in XML":                             {token: perRepo(says("application/xml", "<Error><Code>AccessDenied</Code></Error>")), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"anonymous, 403 that is empty":                      {token: perRepo(says("", "")), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"a login that a 403 in plain text meets everywhere": {login: true, token: says("text/plain", "blocked"), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"anonymous, the token service says 401":             {token: unauthorized, challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, the token service says 404":             {token: missing, challenges: bearerAlone, is: ErrNotGranted},
+	"anonymous, the registry refuses the token":         {challenges: bearerAlone},
+	"anonymous, the token service has no such path":     {token: http.NotFound, challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"anonymous, the token service is ill":               {token: refuse(500, "UNKNOWN", ""), challenges: bearerAlone, is: &Error{Code: CodeUnavailable}},
+	"a login, the repo is refused with 403":             {login: true, token: perRepo(denied), challenges: bearerAlone, is: ErrNotGranted},
+	"a login, the repo is refused with 401":             {login: true, token: perRepo(unauthorized), challenges: bearerAlone, is: ErrNotGranted},
+	"a login, the repo is refused with 404":             {login: true, token: perRepo(missing), challenges: bearerAlone, is: ErrNotGranted},
+	"a login that every repo refuses":                   {login: true, token: unauthorized, challenges: bearerAlone, is: ErrCredentials, refused: true},
+	"a login that every repo refuses with 403":          {login: true, token: denied, challenges: bearerAlone, is: ErrCredentials, refused: true},
+	"a login, the registry refuses the token":           {login: true, token: give("x", 0), challenges: bearerAlone},
+	"a login that is given nobody's token":              {login: true, token: nobodys(unauthorized), challenges: bearerAlone, is: ErrCredentials, refused: true},
+	"a login that is given nobody's token, and 404":     {login: true, token: nobodys(unauthorized), challenges: bearerAlone, repo: missing, is: ErrCredentials, refused: true},
+	"a login, and 404":                                  {login: true, token: give("t", 0), challenges: bearerAlone, repo: missing},
+	"Basic that is refused":                             {login: true, challenges: basicAlone, is: ErrCredentials, refused: true},
+	"Basic that is refused behind an open root":         {login: true, challenges: basicAlone, root: open, is: ErrCredentials, refused: true},
+	"Basic that has expired, by 400":                    {login: true, challenges: basicAlone, repo: refuse(400, "DENIED", expired), is: ErrCredentials, refused: true},
+	"Basic that has expired, by 403":                    {login: true, challenges: basicAlone, repo: refuse(403, "DENIED", expired), is: ErrCredentials, refused: true},
+	"Basic that this repo refuses with 403":             {login: true, challenges: basicAlone, repo: denied, is: &Error{Code: CodeUnavailable}},
+	"Basic, and a 400 that says something else":         {login: true, challenges: basicAlone, repo: refuse(400, "NAME_INVALID", "no")},
+	"credentials that may not be shown, and a refusal":  {login: true, challenges: []string{`Bearer realm="https://127.0.0.1:1/token"`}, is: &Error{Code: CodeUnavailable}},
 }
 
 // What a refusal means depends on what was shown, and whether that is good for anything.

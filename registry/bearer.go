@@ -289,8 +289,9 @@ func (l *login) readToken(resp *http.Response) (*pass, error) {
 	// How old it is tell the service's own clocks: the Date of the answer, and when it was issued.
 	date, err := http.ParseTime(resp.Header.Get("Date"))
 	if text, ok := body.IssuedAt.(string); ok && err == nil {
-		if issued, err := time.Parse(time.RFC3339, text); err == nil && date.After(issued) {
-			left -= date.Sub(issued)
+		issued, err := time.Parse(time.RFC3339, text)
+		if age := date.Sub(issued); err == nil && age > 0 && age < life { // nobody issues what has ended: no time was set
+			left -= age
 		}
 	}
 	now := l.now()

@@ -285,7 +285,12 @@ func (l *login) get(ctx context.Context, by http.RoundTripper, u *url.URL, autho
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	return by.RoundTrip(req)
+	req.Header.Set("Accept-Encoding", "identity")
+	resp, err := by.RoundTrip(req)
+	if err == nil && Encoded(resp.Header) {
+		decode(resp)
+	}
+	return resp, err
 }
 
 // join has all who ask for the same share one handshake. It belongs to nobody's request.

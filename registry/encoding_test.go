@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -72,6 +73,37 @@ func TestAnEncodingNobodyAskedFor(t *testing.T) {
 		}
 		if kept := resp.Header.Get("Content-Encoding") != ""; kept != (c.label == "aws-chunked" || name == "a blob") || !kept && c.label != "" && resp.ContentLength != -1 {
 			t.Errorf("%s: the label %q is kept, length %d", name, resp.Header.Get("Content-Encoding"), resp.ContentLength)
+		}
+	}
+}
+
+// A token, and a token service's no, are read though they are compressed and nobody asked for
+// that.
+func TestATokenServiceThatCompresses(t *testing.T) {
+	for name, c := range map[string]struct {
+		said   string
+		status int
+		body   string
+		is     error
+	}{
+		"a token":            {"gzip", 200, gzipped(`{"token":"t"}`), nil},
+		"a token, as x-gzip": {"x-gzip", 200, gzipped(`{"token":"t"}`), nil},
+		"a token that only is said to be compressed": {"gzip", 200, `{"token":"t"}`, nil},
+		"a no":                {"gzip", 404, gzipped(`{"errors":[{"code":"NAME_UNKNOWN"}]}`), ErrNotGranted},
+		"a token that is cut": {"gzip", 200, gzipped(`{"token":"t"}`)[:20], &Error{Code: CodeUnavailable}},
+	} {
+		g := newGuarded(t)
+		g.token = func(w http.ResponseWriter, r *http.Request) {
+			if asked := r.Header.Get("Accept-Encoding"); asked != "identity" {
+				t.Errorf("%s: it is asked for %q", name, asked)
+			}
+			w.Header().Set("Content-Encoding", c.said)
+			w.WriteHeader(c.status)
+			io.WriteString(w, c.body)
+		}
+		got, err := status(t, newSource(t, SourceConfig{URL: g.URL}), "p/a")
+		if c.is == nil && got != http.StatusOK || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: %d, %v", name, got, err)
 		}
 	}
 }

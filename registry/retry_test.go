@@ -39,6 +39,14 @@ func TestRetryAfterInAllItsSpellings(t *testing.T) {
 		"a number with an exponent":       {[]string{"1e3"}, 0},
 		"no number":                       {[]string{"NaN"}, 0},
 		"two dots":                        {[]string{"1.2.3"}, 0},
+		"several in one":                  {[]string{"1, 2"}, 2 * time.Second},
+		"the longest first":               {[]string{"20,5"}, 20 * time.Second},
+		"nothing beside it":               {[]string{", 20,"}, 20 * time.Second},
+		"a date and seconds":              {[]string{"Fri, 15 Jan 2027 08:01:00 GMT, 5"}, time.Minute},
+		"seconds and a date":              {[]string{"5, Fri, 15 Jan 2027 08:01:00 GMT"}, time.Minute},
+		"two dates":                       {[]string{"Friday, 15-Jan-27 08:00:30 GMT, Fri, 15 Jan 2027 08:01:00 GMT"}, time.Minute},
+		"a date of C and seconds":         {[]string{"Fri Jan 15 08:01:00 2027, 5"}, time.Minute},
+		"words and a number":              {[]string{"soon, 20"}, 20 * time.Second},
 		"several":                         {[]string{"5", "20", "soon"}, 20 * time.Second},
 	} {
 		h := http.Header{}

@@ -66,18 +66,20 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 	if old.Digest != "" {
 		req.Method = http.MethodHead
 		resp, err := s.Do(ctx, req, header, 0)
-		if err != nil {
+		if err != nil && !errors.Is(err, source.ErrPage) { // a manifest may be labelled as a page: its body shows it
 			return tags.Found{}, err
 		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
-			old.Source = s.Name
-			old.MediaType = f.retyped(old)
-			f.hear(q, s, old, resp)
-			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
-		}
-		if source.FailsAll(resp.StatusCode) {
-			return tags.Found{}, s.Meaning(registry.ReadError(resp))
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
+				old.Source = s.Name
+				old.MediaType = f.retyped(old)
+				f.hear(q, s, old, resp)
+				return tags.Found{Entry: old, Stale: isStale(resp)}, nil
+			}
+			if source.FailsAll(resp.StatusCode) {
+				return tags.Found{}, s.Meaning(registry.ReadError(resp))
+			}
 		}
 	}
 	req.Method = http.MethodGet // anything else: the body says what it is

@@ -77,3 +77,37 @@ func TestAFirewalls403IsNoRegistrys(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// A page of HTML that is a 401 is a login page, unless it has the challenge of a registry, as
+// that of an nginx before one.
+func TestA401sPageIsNoRegistrys(t *testing.T) {
+	const html, words = "<html>sign in", `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`
+	for name, c := range map[string]struct {
+		contentType, challenge, body string
+		unsure                       bool
+	}{
+		"a page":                        {"text/html", "", html, true},
+		"a page in a charset":           {"text/html; charset=utf-8", "", html, true},
+		"a page with no challenge's":    {"text/html", ",", html, true},
+		"a page with a challenge":       {"text/html", `Basic realm="r"`, html, false},
+		"a registry's words":            {"application/json", "", words, false},
+		"a registry's, called a page":   {"text/html", "", words, false},
+		"a registry's that are no JSON": {"text/plain", "", "unauthorized", false},
+	} {
+		s, far := atRegistry(t, source.Config{Name: "upstream-hub", Kind: source.Upstream})
+		header := http.Header{"Content-Type": {c.contentType}}
+		if c.challenge != "" {
+			header.Set("Www-Authenticate", c.challenge)
+		}
+		far.Say(tagPath, trial.Answer{Status: 401, Header: header, Body: c.body})
+		resp, err := s.Do(t.Context(), tagRequest, http.Header{}, 0)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		e := source.Step{Source: s, Repo: tagRequest.Repo}.Meaning(registry.ReadError(resp))
+		if outcome.IsNo(e) == c.unsure || outcome.IsFirmNo(e) || c.unsure && e.Status != 503 {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+}

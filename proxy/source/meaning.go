@@ -27,9 +27,9 @@ func (s Step) Meaning(e *registry.Error) *registry.Error {
 		limited := outcome.TooMany(e.RetryAfter)
 		limited.Cause = e
 		return limited
-	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Code != ""):
+	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized && !e.Page || e.Status == http.StatusForbidden && e.Code != ""):
 		// It was asked anonymously, or with a token: Docker Hub answers so for names that do
-		// not exist. A 403 that is no registry's comes from what stands before one.
+		// not exist. A 401's page, and a 403 that is no registry's, come from what stands before one.
 		return refused(s.Repo, e)
 	case s.Kind != Harbor:
 		return outcome.DontKnow(e)

@@ -33,6 +33,7 @@ func TestWhatIsNotGrantedIsNoneOfTheRepos(t *testing.T) {
 		"a repo that a peer's token service refuses": {source.Harbor, false, map[string]trial.Answer{"/token": {Status: 403, Body: refusal}}, 503, -1},
 		"a login that is refused":                    {source.Upstream, true, map[string]trial.Answer{"/token": {Status: 401, Body: refusal}}, 503, 1},
 		"a token service that has had enough":        {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 429, Header: http.Header{"Retry-After": {"30"}}}}, 429, -1},
+		"a token service that names no time":         {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 429}}, 429, -1},
 		"a token service that is busy":               {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 503, Header: http.Header{"Retry-After": {"30"}}}}, 503, -1},
 	} {
 		metrics := prometheus.NewRegistry()

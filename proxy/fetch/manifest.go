@@ -213,14 +213,11 @@ func (f *Fetcher) Holds(d digest.Digest) bool {
 
 // manifestDigest returns the digest of body, which must be the one that was asked
 // for or, by tag, the one that the source named. Harbor leaves the header empty on a
-// cold tag of a proxy cache: then the digest is ours.
+// cold tag of a proxy cache, and some write what is no digest: then the digest is ours.
 func manifestDigest(req registry.Request, named string, body []byte) (digest.Digest, error) {
 	want := req.Digest
-	if want == "" && named != "" {
-		var err error
-		if want, err = registry.ParseDigest(named); err != nil {
-			return "", err
-		}
+	if want == "" {
+		want, _ = registry.ParseDigest(named) //nolint:errcheck // as if it were not named
 	}
 	if want == "" {
 		return registry.ManifestDigest(body), nil

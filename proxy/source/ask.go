@@ -45,6 +45,7 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	vigil := NewVigil(q.Deadline)
+	vigil.kind = registry.KindManifest
 	stages, skipped := Stages(q.Route, !q.Held)
 	type result struct {
 		stage    int
@@ -53,7 +54,7 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 		ok       bool
 	}
 	results := make(chan result, len(stages))
-	started := 0
+	started, begun := 0, time.Now()
 	var late <-chan time.Time // when the stage that was asked last has had its time for itself
 	next := func() {
 		started++
@@ -88,8 +89,12 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 				return none, err
 			}
 			all = append(all, r.refusals...)
-			if started < len(stages) && (r.stage == started || ended == started) {
-				next() // else those who are asked beside have their time
+			switch {
+			case started == len(stages):
+			case ended == started:
+				next()
+			case r.stage == started: // a hedge of peers may come early: who is asked first has its time all the same
+				late = time.After(q.Deadline - time.Since(begun))
 			}
 		}
 	}

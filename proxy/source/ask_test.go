@@ -86,6 +86,8 @@ var asks = map[string]struct {
 		found: "own", asked: "harbor", within: 4 * time.Second},
 	"Harbor is slow, and a digest is the same everywhere": {repo: replicated, replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
 		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: 200*time.Millisecond + moment},
+	"Harbor is slow, and what is replicated may be another tag at its origin": {repo: "repl-core/app", tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 4 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}, "upstream-dockerhub": {found: "hub"}},
+		found: "own", asked: "harbor peer-drp1 peer-mad1", within: 4 * time.Second},
 	"Harbor hangs": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {after: never}, "peer-mad1": {found: "mad1", after: moment}, "peer-drp1": {err: no}},
 		found: "mad1", asked: "harbor peer-drp1 peer-mad1", within: deadline + moment},
 	"a slow Harbor is not given up": {repo: replicated, tag: "v1", replies: map[string]reply{"harbor": {found: "own", after: 7 * time.Second}, "peer-mad1": {err: no}, "peer-drp1": {err: no}},

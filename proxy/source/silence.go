@@ -57,6 +57,13 @@ func (s *Source) hear(req registry.Request, resp *http.Response, err error) {
 	}
 }
 
+// hang notes that a source has been silent about something for so long that it may never say.
+func (s *Source) hang(kind registry.Kind, repo string) {
+	for _, l := range s.linesOf(kind, repo) {
+		s.silent.Add(l, silence{s.Now().Add(silentFor), true})
+	}
+}
+
 // timedOut reports whether an error says that something was waited for in vain.
 func timedOut(err error) bool {
 	var timeout interface{ Timeout() bool }

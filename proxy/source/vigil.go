@@ -26,8 +26,13 @@ func (silent) Timeout() bool { return true }
 
 var errUpstreamSilent = fmt.Errorf("%w: so is the upstream that it asks", ErrSilent)
 
-// longest is how long an answer is waited for that does not begin: as long as by Harbor's own front.
-const longest = 15 * time.Minute
+const (
+	// longest is how long an answer is waited for that does not begin: as long as by Harbor's own front.
+	longest = 15 * time.Minute
+	// lost is how many times the deadline an answer may take to begin. One that takes longer may
+	// never come, though the source lives: that is noted (Hangs).
+	lost = 12
+)
 
 // Vigil is the wait for the sources of one question. A source that is slow is not given
 // up: how long an answer takes says nothing of whether it comes. When a source has been
@@ -37,6 +42,7 @@ const longest = 15 * time.Minute
 // concurrent use.
 type Vigil struct {
 	deadline time.Duration
+	kind     registry.Kind // of what the sources are asked for, as is to be known of who is silent
 
 	mu     sync.Mutex
 	caches map[*context.CancelCauseFunc]struct{} // of those who ask an upstream in their turn
@@ -76,7 +82,7 @@ func (v *Vigil) Over(ctx context.Context, s Step) (_ context.Context, answered f
 			if err != nil {
 				cancel(nil)
 			}
-			if s.Kind == Upstream && errors.Is(context.Cause(asking), ErrSilent) {
+			if s.Kind == Upstream && (errors.Is(context.Cause(asking), ErrSilent) || err != nil && ctx.Err() == nil && timedOut(err)) {
 				time.AfterFunc(Patience(v.deadline), v.endCaches)
 			}
 		})
@@ -85,7 +91,9 @@ func (v *Vigil) Over(ctx context.Context, s Step) (_ context.Context, answered f
 
 // Await is Do for who has nobody else to ask: the source is waited for as by a Vigil.
 func (s Step) Await(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
-	asking, answered := NewVigil(deadline).Over(ctx, s)
+	v := NewVigil(deadline)
+	v.kind = req.Kind
+	asking, answered := v.Over(ctx, s)
 	resp, err := s.Do(asking, req, header, 0)
 	answered(err)
 	return resp, err
@@ -93,9 +101,12 @@ func (s Step) Await(ctx context.Context, req registry.Request, header http.Heade
 
 // watch gives the source up when a probe fails, or when it has been waited for longest.
 func (v *Vigil) watch(s Step, giveUp context.CancelCauseFunc, done <-chan struct{}) {
-	last := time.NewTimer(longest - v.deadline)
+	last, begun := time.NewTimer(longest-v.deadline), time.Now()
 	defer last.Stop()
 	for {
+		if time.Since(begun) >= (lost-1)*v.deadline {
+			s.hang(v.kind, s.Repo)
+		}
 		down, probed := s.lastProbe()
 		if down {
 			giveUp(fmt.Errorf("%w: %s has not answered for %v, nor does it answer a probe", ErrSilent, s.Name, v.deadline))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
@@ -69,6 +70,10 @@ func TestAMirrorsAddressMayEndInAProject(t *testing.T) {
 	if a := s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", bearer); a.status != http.StatusNotFound || a.code() != "MANIFEST_UNKNOWN" && a.code() != "NAME_UNKNOWN" {
 		t.Errorf("of somebody who may not read the project: %d %s", a.status, a.body)
 	}
+	if err := s.hub.SetFaults(lab.Fault{Name: "429", Path: "/manifests/"}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the registry has had enough", s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", admin), of["plain/eks/coredns:1"])
 	s.hub.Close() //nolint:errcheck // the test ends
 	same(t, "the registry is down", s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", admin), of["plain/eks/coredns:1"])
 }

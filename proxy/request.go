@@ -114,7 +114,7 @@ func (h *Handler) readRegistry(r *request, meant namespace.Meant) (err error) {
 func (h *Handler) serveOtherwise(w *response, r *request, cause error) error {
 	var e *registry.Error
 	if r.otherwise == nil || !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" ||
-		!slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}, e.Status) ||
+		!slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable}, e.Status) ||
 		w.Status != 0 || !h.routes.Harbor.Usable() || !h.pass.Try(w, r.otherwise.http, r.otherwise.Path()) {
 		return cause
 	}

@@ -63,6 +63,7 @@ type Error struct {
 	Message    string        // one sentence, safe to be sent to a client
 	Challenge  string        // WWW-Authenticate, a line for each of its values; "" for none
 	RetryAfter time.Duration // Retry-After, 0 for none; a client is told a minute at most
+	Page       bool          // of HTML, with neither a code nor a challenge: no registry's word
 	Cause      error         // for the log only: never sent
 }
 
@@ -150,6 +151,8 @@ func ReadError(resp *http.Response) *Error {
 		e.Code, e.Message = body.Errors[0].Code[:min(len(body.Errors[0].Code), maxCode)], body.Errors[0].Message
 		e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), maxMessage)], "")
 	}
+	e.Page = e.Code == "" && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") &&
+		len(ParseChallenges(resp.Header.Values("Www-Authenticate"))) == 0
 	return e
 }
 

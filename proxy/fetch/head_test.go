@@ -29,6 +29,7 @@ func TestAHeadThatDoesNotTell(t *testing.T) {
 		"200 and no digest of a kind": {named(200, "sha256:short"), false},
 		"200 and no bytes":            {trial.Answer{Status: 200, Header: http.Header{"Content-Length": {"0"}}}, false},
 		"204":                         {trial.Answer{Status: 204}, false},
+		"called a page":               {trial.Answer{Header: http.Header{"Content-Type": {"text/html"}}}, false},
 	}
 	for _, status := range []int{400, 401, 403, 404, 405, 406, 410, 415, 451, 501} {
 		cases[fmt.Sprint(status)] = struct {
@@ -75,5 +76,22 @@ func TestAHeadThatDoesNotTell(t *testing.T) {
 	w.harbor.Say("GET "+path, serve(moved, "Docker-Content-Digest", digest.FromString("y").String()))
 	if found, err := w.askManifest(t.Context(), q, q.Route(w.Routes)[0], tags.Entry{Digest: d}); status(err) != 503 || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("%+v, %v", found.Entry, err)
+	}
+}
+
+// A manifest that HEAD calls a page may be one; what GET calls so, and is none, is not.
+func TestAPageToHeadAndGet(t *testing.T) {
+	held, d := manifest("held")
+	w := newWorld(t)
+	if err := w.Store.Put(d, []byte(held)); err != nil {
+		t.Fatal(err)
+	}
+	q := tagOf(demo)
+	w.harbor.Say("/v2/"+demo+"/manifests/v1", trial.Answer{Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"})
+	if found, err := w.askManifest(t.Context(), q, q.Route(w.Routes)[0], tags.Entry{Digest: d}); status(err) != 503 {
+		t.Errorf("what is held is now %+v, %v", found.Entry, err)
+	}
+	if has, err := w.tagAt(t.Context(), q, q.Route(w.Routes)[0]); status(err) != 503 {
+		t.Errorf("the tag is %q, %v", has, err)
 	}
 }

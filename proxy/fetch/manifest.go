@@ -66,18 +66,20 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 	if old.Digest != "" {
 		req.Method = http.MethodHead
 		resp, err := s.Do(ctx, req, header, 0)
-		if err != nil {
+		if err != nil && !errors.Is(err, source.ErrPage) { // a manifest may be labelled as a page: its body shows it
 			return tags.Found{}, err
 		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
-			old.Source = s.Name
-			old.MediaType = f.retyped(old)
-			f.hear(q, s, old, resp)
-			return tags.Found{Entry: old, Stale: isStale(resp)}, nil
-		}
-		if source.FailsAll(resp.StatusCode) {
-			return tags.Found{}, s.Meaning(registry.ReadError(resp))
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK && resp.Header.Get("Docker-Content-Digest") == old.Digest.String() {
+				old.Source = s.Name
+				old.MediaType = f.retyped(old)
+				f.hear(q, s, old, resp)
+				return tags.Found{Entry: old, Stale: isStale(resp)}, nil
+			}
+			if source.FailsAll(resp.StatusCode) {
+				return tags.Found{}, s.Meaning(registry.ReadError(resp))
+			}
 		}
 	}
 	req.Method = http.MethodGet // anything else: the body says what it is
@@ -211,14 +213,11 @@ func (f *Fetcher) Holds(d digest.Digest) bool {
 
 // manifestDigest returns the digest of body, which must be the one that was asked
 // for or, by tag, the one that the source named. Harbor leaves the header empty on a
-// cold tag of a proxy cache: then the digest is ours.
+// cold tag of a proxy cache, and some write what is no digest: then the digest is ours.
 func manifestDigest(req registry.Request, named string, body []byte) (digest.Digest, error) {
 	want := req.Digest
-	if want == "" && named != "" {
-		var err error
-		if want, err = registry.ParseDigest(named); err != nil {
-			return "", err
-		}
+	if want == "" {
+		want, _ = registry.ParseDigest(named) //nolint:errcheck // as if it were not named
 	}
 	if want == "" {
 		return registry.ManifestDigest(body), nil

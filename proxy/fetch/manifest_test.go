@@ -36,6 +36,11 @@ func TestAManifestIsKept(t *testing.T) {
 		"with one of 255 characters":  {serve(list, "Content-Type", "application/vnd."+strings.Repeat("x", 239)), "application/vnd." + strings.Repeat("x", 239)},
 		"without any":                 {serve(helm, "Content-Type", "text/html"), ociManifest},
 		"without a digest in headers": {serve(body, "Docker-Content-Digest", ""), ociManifest},
+		"with a word for a digest":    {serve(body, "Docker-Content-Digest", "foo"), ociManifest},
+		"with half a digest":          {serve(body, "Docker-Content-Digest", "sha256:short"), ociManifest},
+		"with a quoted digest":        {serve(body, "Docker-Content-Digest", `"`+digest.FromString(body).String()+`"`), ociManifest},
+		"with a digest in capitals":   {serve(body, "Docker-Content-Digest", strings.ToUpper(digest.FromString(body).String())), ociManifest},
+		"with one of another kind":    {serve(body, "Docker-Content-Digest", "md5:900150983cd24fb0d6963f7d28e17f72"), ociManifest},
 	} {
 		w := newWorld(t)
 		w.harbor.Say("GET /v2/"+demo+"/manifests/v1", c.answer)
@@ -62,7 +67,6 @@ func TestWhatIsNoManifest(t *testing.T) {
 		"a page":                    serve("<html>", "Docker-Content-Digest", ""),
 		"JSON, but no manifest":     serve(`{"token":"x"}`, "Docker-Content-Digest", ""),
 		"other bytes than it names": serve(other, "Docker-Content-Digest", d.String()),
-		"a digest that is none":     serve(other, "Docker-Content-Digest", "sha256:short"),
 		"a broken registry":         broken,
 	} {
 		w := newWorld(t)

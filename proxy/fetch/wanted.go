@@ -70,6 +70,9 @@ func (f *Fetcher) tagAt(ctx context.Context, q Question, s source.Step) (digest.
 	header.Set("Accept", ManifestTypes)
 	for _, req.Method = range []string{http.MethodHead, http.MethodGet} { // a refused HEAD does not say why
 		resp, err := s.Do(ctx, req, header, f.Deadline)
+		if errors.Is(err, source.ErrPage) && req.Method == http.MethodHead {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}

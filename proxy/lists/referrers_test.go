@@ -264,6 +264,20 @@ func TestARegistryWithoutTheAPI(t *testing.T) {
 	}
 }
 
+// A login page that is a 401 to everything does not say that nothing is signed.
+func TestReferrersOfALoginPage(t *testing.T) {
+	w := newWorld(t)
+	for _, own := range []*trial.Registry{w.harbor, w.mad1, w.drp1} {
+		own.Say(api(nginx), index())
+	}
+	page := trial.Answer{Status: 401, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>sign in"}
+	w.hub.Say(api("nginx"), page)
+	w.hub.Say(tagged("nginx"), page)
+	if got, err := w.Lists.Referrers(t.Context(), referring(nginx)); status(err) != http.StatusServiceUnavailable {
+		t.Errorf("%q, %v", names(got.All), err)
+	}
+}
+
 // An answer of the fleet's own that has the API is a fault, not a registry without one.
 func TestABrokenHarborDoesNotLackTheAPI(t *testing.T) {
 	for _, status := range []int{401, 403, 412, 500, 503} {

@@ -85,6 +85,9 @@ func (p *Proxy) over(transport http.RoundTripper, rewrite func(*httputil.ProxyRe
 			// Else what is refused before it was sent would be sent all the same, so that the
 			// connection may be used again.
 			pr.Out.Close = pr.In.Header.Get("Expect") != ""
+			if pr.Out.Body != nil && pr.Out.ContentLength > 0 {
+				pr.Out.Body = &exactly{pr.Out.Body, pr.Out.ContentLength}
+			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			call := callOf(resp.Request)

@@ -33,6 +33,7 @@ func TestWhatIsNotGrantedIsNoneOfTheRepos(t *testing.T) {
 		"a repo that a peer's token service refuses": {source.Harbor, false, map[string]trial.Answer{"/token": {Status: 403, Body: refusal}}, 503, -1},
 		"a login that is refused":                    {source.Upstream, true, map[string]trial.Answer{"/token": {Status: 401, Body: refusal}}, 503, 1},
 		"a token service that has had enough":        {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 429, Header: http.Header{"Retry-After": {"30"}}}}, 429, -1},
+		"a token service that names no time":         {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 429}}, 429, -1},
 		"a token service that is busy":               {source.Upstream, false, map[string]trial.Answer{"/token": {Status: 503, Header: http.Header{"Retry-After": {"30"}}}}, 503, -1},
 	} {
 		metrics := prometheus.NewRegistry()
@@ -75,5 +76,39 @@ func TestAFirewalls403IsNoRegistrys(t *testing.T) {
 	}
 	if e := s.Meaning(&registry.Error{Status: 403, Code: "DENIED"}); !outcome.IsNo(e) || outcome.IsFirmNo(e) {
 		t.Error(e)
+	}
+}
+
+// A page of HTML that is a 401 is a login page, unless it has the challenge of a registry, as
+// that of an nginx before one.
+func TestA401sPageIsNoRegistrys(t *testing.T) {
+	const html, words = "<html>sign in", `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`
+	for name, c := range map[string]struct {
+		contentType, challenge, body string
+		unsure                       bool
+	}{
+		"a page":                        {"text/html", "", html, true},
+		"a page in a charset":           {"text/html; charset=utf-8", "", html, true},
+		"a page with no challenge's":    {"text/html", ",", html, true},
+		"a page with a challenge":       {"text/html", `Basic realm="r"`, html, false},
+		"a registry's words":            {"application/json", "", words, false},
+		"a registry's, called a page":   {"text/html", "", words, false},
+		"a registry's that are no JSON": {"text/plain", "", "unauthorized", false},
+	} {
+		s, far := atRegistry(t, source.Config{Name: "upstream-hub", Kind: source.Upstream})
+		header := http.Header{"Content-Type": {c.contentType}}
+		if c.challenge != "" {
+			header.Set("Www-Authenticate", c.challenge)
+		}
+		far.Say(tagPath, trial.Answer{Status: 401, Header: header, Body: c.body})
+		resp, err := s.Do(t.Context(), tagRequest, http.Header{}, 0)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		e := source.Step{Source: s, Repo: tagRequest.Repo}.Meaning(registry.ReadError(resp))
+		if outcome.IsNo(e) == c.unsure || outcome.IsFirmNo(e) || c.unsure && e.Status != 503 {
+			t.Errorf("%s: %v", name, e)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,12 +25,16 @@ func (s Step) Meaning(e *registry.Error) *registry.Error {
 	case e.Status == http.StatusPreconditionFailed && e.Code != "" && s.Kind != Upstream:
 		return e // Harbor's policy: passed on, in its own words
 	case e.Status == http.StatusTooManyRequests:
-		limited := outcome.TooMany(e.RetryAfter)
+		after := e.RetryAfter
+		if s.Kind == Upstream { // it is left alone for so long (Note)
+			after = cmp.Or(after, pauseDefault)
+		}
+		limited := outcome.TooMany(after)
 		limited.Cause = e
 		return limited
-	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Code != ""):
+	case s.Kind == Upstream && (e.Status == http.StatusUnauthorized && !e.Page || e.Status == http.StatusForbidden && e.Code != ""):
 		// It was asked anonymously, or with a token: Docker Hub answers so for names that do
-		// not exist. A 403 that is no registry's comes from what stands before one.
+		// not exist. A 401's page, and a 403 that is no registry's, come from what stands before one.
 		return refused(s.Repo, e)
 	case s.Kind != Harbor:
 		return outcome.DontKnow(e)

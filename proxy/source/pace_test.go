@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -113,5 +114,27 @@ func TestAPauseIsOfOneEndPoint(t *testing.T) {
 				check()
 			})
 		})
+	}
+}
+
+// The client that is the first to hear of a 429 is told what those after it are told, a
+// minute where nobody names a time.
+func TestTheFirstClientOfAPauseIsToldHowLongItIs(t *testing.T) {
+	for after, want := range map[string]time.Duration{"": time.Minute, "soon": time.Minute, "20": 20 * time.Second, "90": 90 * time.Second} {
+		s, far := atRegistry(t, source.Config{Name: "upstream-hub", Kind: source.Upstream})
+		far.Say(tagPath, trial.Answer{Status: 429, Header: said("Retry-After", after)})
+		resp, err := s.Do(t.Context(), tagRequest, http.Header{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := source.Step{Source: s, Repo: tagRequest.Repo}.Meaning(registry.ReadError(resp))
+		next := s.Limited(tagRequest)
+		if first.Status != 429 || first.RetryAfter != want || next == nil || next.RetryAfter > want {
+			t.Errorf("%q: %+v, then %+v", after, first, next)
+		}
+	}
+	harbor, _ := atRegistry(t, source.Config{Name: "harbor"}) // which is asked again at once
+	if e := (source.Step{Source: harbor}).Meaning(&registry.Error{Status: 429}); e.Status != 429 || e.RetryAfter != 0 {
+		t.Errorf("of Harbor: %+v", e)
 	}
 }

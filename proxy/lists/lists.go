@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 )
@@ -71,34 +70,6 @@ func (l *Lists) project(repo string) int64 {
 // be remembered.
 func (l *Lists) isStill(project int64, repo string) bool {
 	return project != 0 && project == l.project(repo)
-}
-
-// answer is what one source gave.
-type answer[T any] struct {
-	all  []T
-	step source.Step
-	err  error
-}
-
-// askAll asks the sources at once, each for its whole list.
-func askAll[T any](route, steps []source.Step, ask func(source.Step) ([]T, error)) <-chan answer[T] {
-	answers := make(chan answer[T], len(steps))
-	for _, s := range steps {
-		go func() {
-			all, err := askOne(route, s, ask)
-			answers <- answer[T]{all, s, err}
-		}()
-	}
-	return answers
-}
-
-// askOne asks a source of the route. One that is known to be down is not waited for
-// where another one can be asked.
-func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]T, error)) ([]T, error) {
-	if s.Skipped(route) {
-		return nil, outcome.DontKnow(source.ErrDown)
-	}
-	return ask(s)
 }
 
 // union of two lists, sorted.

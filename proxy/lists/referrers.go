@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
@@ -34,26 +35,21 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if l.isStill(project, repo) {
 		known = l.State.Referrers(repo, d)
 	}
-	var all []json.RawMessage
-	var refusals []source.Refusal
-	found := ""
-	ask := func(steps []source.Step) {
-		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s, len(known) > 0) })
-		for range steps {
-			a := <-answers
-			if a.err != nil {
-				refusals = append(refusals, source.Refusal{Step: a.step, Err: a.err})
-				continue
-			}
-			if all = merge(all, a.all); found == "" || len(a.all) > 0 { // an empty list is nobody's find
-				found = a.step.Name
-			}
-		}
-	}
 	own, peers, upstreams := byKind(q.Namespace.Project, route)
-	ask(append(own, upstreams...))
-	if len(all) == 0 || found == "" {
-		ask(peers)
+	ask := func(ctx context.Context, s source.Step) ([]json.RawMessage, error) {
+		return l.referrersOf(ctx, q, s, len(known) > 0)
+	}
+	answers := gather(ctx, l.Deadline, [][]source.Step{append(own, upstreams...), peers}, unlessDown(route, ask), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace.Kind, so) })
+	var all []json.RawMessage
+	found, refusals := "", refusalsOf(answers)
+	for _, a := range answers {
+		if a.err != nil {
+			continue
+		}
+		if found == "" || len(all) == 0 && len(a.all) > 0 { // an empty list is nobody's find
+			found = a.step.Name
+		}
+		all = merge(all, a.all)
 	}
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
@@ -78,6 +74,28 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		l.State.PutReferrers(repo, d, list.All)
 	}
 	return list, nil
+}
+
+// referrersStand is how far the answers go: a list of some tells, and an empty one where every
+// upstream has said, whom Harbor does not ask. In a cache peers know no more than the upstream.
+func referrersStand(kind namespace.Kind, so []answer[json.RawMessage]) standing {
+	listed, asksUpstream, none := false, false, true
+	for _, a := range so {
+		if len(a.all) > 0 {
+			return enough
+		}
+		listed = listed || a.err == nil
+		if a.step.Kind == source.Upstream {
+			asksUpstream, none = true, none && (a.err == nil || outcome.IsFirmNo(a.err))
+		}
+	}
+	switch {
+	case kind == namespace.Cache && asksUpstream && none:
+		return enough
+	case listed && !anySilent(refusalsOf(so)):
+		return told
+	}
+	return open
 }
 
 // anySilent reports whether an upstream is among those who could not say.

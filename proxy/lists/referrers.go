@@ -66,7 +66,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	case found == "" && (len(known) == 0 || outcome.IsFirmNo(no)):
 		return List[json.RawMessage]{}, no
 	case len(all) == 0 && len(known) == 0 && anySilent(refusals):
-		return List[json.RawMessage]{}, outcome.DontKnow(no) // Harbor's empty list says nothing of the upstream, which it does not ask
+		return List[json.RawMessage]{}, untold(no) // Harbor's empty list says nothing of the upstream, which it does not ask
 	case no != nil && outcome.IsDontKnow(no) && len(known) > 0: // a silent source may know more
 		list = List[json.RawMessage]{All: merge(all, known), Merged: true}
 	}
@@ -74,6 +74,15 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		l.State.PutReferrers(repo, d, list.All)
 	}
 	return list, nil
+}
+
+// untold is a don't-know because of no, which says when to come back.
+func untold(no error) error {
+	e := outcome.DontKnow(no)
+	if why := (*registry.Error)(nil); errors.As(no, &why) {
+		e.RetryAfter = max(e.RetryAfter, why.RetryAfter)
+	}
+	return e
 }
 
 // referrersStand is how far the answers go: a list of some tells, and an empty one where every

@@ -34,8 +34,11 @@ type Lists struct {
 	Deadline time.Duration // for an answer of a source
 	Bodies   *share.Shares // the bytes that sources are sending, by project
 
-	sizes sync.Map // which of pageSizes a source took that refused larger ones, by its name
+	sizes sync.Map // which of pageSizes a source took that refused larger ones, by sized
 }
+
+// sized is what takes pages of one size: a source may have another registry behind each project.
+type sized struct{ source, project string }
 
 // List is a whole list, and how the edge came by it.
 type List[T any] struct {
@@ -46,9 +49,10 @@ type List[T any] struct {
 }
 
 const (
-	maxPages = 100      // of one source's list
-	maxList  = 16 << 20 // bytes of one source's list
-	maxKnown = 10_000   // tags of a repo that are remembered
+	maxPages   = 1000     // of one source's list
+	maxEntries = 100_000  // of one source's list
+	maxList    = 16 << 20 // bytes of one source's list
+	maxKnown   = 10_000   // tags of a repo that are remembered
 )
 
 // pageSizes are those of what is asked of sources, in the order in which they are tried

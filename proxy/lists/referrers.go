@@ -133,6 +133,9 @@ func byKind(project string, route []source.Step) (own, peers, upstreams []source
 // isList implements page. An index may leave out its type, and some write an empty one as null.
 func (i Index) isList() bool { return i.Manifests != nil || i.MediaType == registry.TypeIndex }
 
+// entries implements page.
+func (i Index) entries() int { return len(i.Manifests) }
+
 // last implements page: referrers come in no order.
 func (Index) last() string { return "" }
 

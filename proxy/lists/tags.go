@@ -125,6 +125,8 @@ func (p *tagPage) UnmarshalJSON(b []byte) error {
 
 func (p tagPage) isList() bool { return p.Name != "" || p.Raw != nil }
 
+func (p tagPage) entries() int { return len(p.tags) }
+
 func (p tagPage) last() string {
 	if len(p.tags) == 0 {
 		return ""
@@ -138,8 +140,8 @@ func (l *Lists) tagsOf(q fetch.Question, known []string) func(context.Context, s
 	return func(ctx context.Context, step source.Step) (_ []string, err error) {
 		ctx, s, ended := l.ask(ctx, step, len(known) > 0)
 		defer func() { ended(err) }()
-		at := 0
-		if known, ok := l.sizes.Load(s.Name); ok {
+		at, of := 0, sized{s.Name, s.Namespace.Project}
+		if known, ok := l.sizes.Load(of); ok {
 			at = known.(int)
 		}
 		tags, err := l.readTags(ctx, q, s, pageSizes[at])
@@ -149,7 +151,7 @@ func (l *Lists) tagsOf(q fetch.Question, known []string) func(context.Context, s
 			}
 			refused := said(err).Status < http.StatusInternalServerError
 			if tags, err = l.readTags(ctx, q, s, pageSizes[at]); err == nil && refused {
-				l.sizes.Store(s.Name, at)
+				l.sizes.Store(of, at)
 			}
 		}
 		if err != nil {

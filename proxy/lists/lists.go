@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 )
@@ -35,8 +34,11 @@ type Lists struct {
 	Deadline time.Duration // for an answer of a source
 	Bodies   *share.Shares // the bytes that sources are sending, by project
 
-	sizes sync.Map // which of pageSizes a source took that refused larger ones, by its name
+	sizes sync.Map // which of pageSizes a source took that refused larger ones, by sized
 }
+
+// sized is what takes pages of one size: a source may have another registry behind each project.
+type sized struct{ source, project string }
 
 // List is a whole list, and how the edge came by it.
 type List[T any] struct {
@@ -47,9 +49,10 @@ type List[T any] struct {
 }
 
 const (
-	maxPages = 100      // of one source's list
-	maxList  = 16 << 20 // bytes of one source's list
-	maxKnown = 10_000   // tags of a repo that are remembered
+	maxPages   = 1000     // of one source's list
+	maxEntries = 100_000  // of one source's list
+	maxList    = 16 << 20 // bytes of one source's list
+	maxKnown   = 10_000   // tags of a repo that are remembered
 )
 
 // pageSizes are those of what is asked of sources, in the order in which they are tried
@@ -71,34 +74,6 @@ func (l *Lists) project(repo string) int64 {
 // be remembered.
 func (l *Lists) isStill(project int64, repo string) bool {
 	return project != 0 && project == l.project(repo)
-}
-
-// answer is what one source gave.
-type answer[T any] struct {
-	all  []T
-	step source.Step
-	err  error
-}
-
-// askAll asks the sources at once, each for its whole list.
-func askAll[T any](route, steps []source.Step, ask func(source.Step) ([]T, error)) <-chan answer[T] {
-	answers := make(chan answer[T], len(steps))
-	for _, s := range steps {
-		go func() {
-			all, err := askOne(route, s, ask)
-			answers <- answer[T]{all, s, err}
-		}()
-	}
-	return answers
-}
-
-// askOne asks a source of the route. One that is known to be down is not waited for
-// where another one can be asked.
-func askOne[T any](route []source.Step, s source.Step, ask func(source.Step) ([]T, error)) ([]T, error) {
-	if s.Skipped(route) {
-		return nil, outcome.DontKnow(source.ErrDown)
-	}
-	return ask(s)
 }
 
 // union of two lists, sorted.

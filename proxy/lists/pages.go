@@ -24,11 +24,15 @@ import (
 // page is a part of a list.
 type page interface {
 	isList() bool // else it is JSON of something else
+	entries() int
 	last() string // the entry that the next page comes after, "" where pages have no such
 }
 
 // errNoList is of a page of HTML and the like, and of JSON that says something else.
 var errNoList = errors.New("it is no list")
+
+// errTooLong is of a list that is not read to its end: a part of it is not told for the whole.
+var errTooLong = fmt.Errorf("its list is longer than %d entries or %d pages", maxEntries, maxPages)
 
 // asking is a question to a source, and how long each of its answers has.
 type asking struct {
@@ -56,7 +60,7 @@ func readPages[P page](ctx context.Context, l *Lists, s asking, req registry.Req
 	defer in.Close()
 	left := int64(maxList)
 	asked := map[string]bool{}
-	for range maxPages {
+	for pages, entries := 1, 0; ; pages++ {
 		asked[req.Query.Encode()] = true
 		var p P
 		links, err := l.getJSON(ctx, s, req, header, in, &left, &p)
@@ -65,6 +69,9 @@ func readPages[P page](ctx context.Context, l *Lists, s asking, req registry.Req
 			return err
 		case !p.isList():
 			return outcome.DontKnow(fmt.Errorf("%s sent JSON of something else: %w", s.Name, errNoList))
+		}
+		if entries += p.entries(); entries > maxEntries {
+			return outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, errTooLong))
 		}
 		more := take(p)
 		query, named := next(links)
@@ -77,11 +84,13 @@ func readPages[P page](ctx context.Context, l *Lists, s asking, req registry.Req
 			}
 		}
 		if !named || !more || asked[query.Encode()] {
-			break
+			return nil
+		}
+		if pages == maxPages {
+			return outcome.DontKnow(fmt.Errorf("%s: %w", s.Name, errTooLong))
 		}
 		req.Query = query
 	}
-	return nil
 }
 
 // getJSON reads a source's JSON through in, of at most left bytes, and returns its Link

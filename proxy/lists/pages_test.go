@@ -154,6 +154,21 @@ func TestAPageSizeThatIsRefused(t *testing.T) {
 	}
 }
 
+// The size that a source takes in one project says nothing of its others.
+func TestAPageSizeIsRememberedByProject(t *testing.T) {
+	w := newWorld(t)
+	w.harbor.Say(path(nginx)+"?n=1000", trial.Answer{Status: http.StatusBadRequest})
+	for _, repo := range []string{nginx, demo} {
+		w.harbor.Say(path(repo), list("a"))
+		if _, err := w.Tags(t.Context(), question(repo)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked := w.harbor.Asked(); len(asked) != 3 || asked[2].URL.Query().Get("n") != "1000" {
+		t.Errorf("asked %d times, at last %s", len(asked), asked[len(asked)-1].URL)
+	}
+}
+
 // A page of HTML, and JSON that says something else, are no list.
 func TestWhatIsNoList(t *testing.T) {
 	for _, body := range []string{"<html>", "", "[]", "null", "7", `{"errors":[{"code":"DENIED"}]}`, `{"tags":7}`, `{"tags":[7]}`, `{"tags":["a"`} {
@@ -185,12 +200,28 @@ func (w *world) pages(n int, page func(i int) trial.Answer) {
 	}
 }
 
-// No list is longer than 100 pages or 16 MiB: a registry that never ends is read no further.
+// No list is longer than 1,000 pages, 100,000 entries or 16 MiB: a registry that never ends is
+// read no further, and a part of its list is not told for the whole.
 func TestAListIsBounded(t *testing.T) {
-	w := newWorld(t)
-	w.pages(200, func(i int) trial.Answer { return list(fmt.Sprintf("v%03d", i)) })
-	if got, err := w.Tags(t.Context(), question(demo)); err != nil || len(got.All) != 100 {
-		t.Errorf("%d tags, %v", len(got.All), err)
+	for pages, want := range map[int]int{1000: http.StatusOK, 1001: http.StatusServiceUnavailable} {
+		w := newWorld(t)
+		w.pages(pages, func(i int) trial.Answer { return list(fmt.Sprintf("v%04d", i)) })
+		if got, err := w.Tags(t.Context(), question(demo)); status(err) != want || err == nil && len(got.All) != pages {
+			t.Errorf("%d pages: %d tags, %v", pages, len(got.All), err)
+		}
+	}
+	for n, want := range map[int]int{10_000: http.StatusOK, 10_001: http.StatusServiceUnavailable} {
+		w := newWorld(t)
+		w.pages(10, func(i int) trial.Answer {
+			tags := make([]string, n)
+			for at := range tags {
+				tags[at] = fmt.Sprintf("v%d-%d", i, at)
+			}
+			return list(tags...)
+		})
+		if got, err := w.Tags(t.Context(), question(demo)); status(err) != want || err == nil && len(got.All) != 10*n {
+			t.Errorf("%d tags: %d, %v", 10*n, len(got.All), err)
+		}
 	}
 	padding := strings.Repeat(" ", 1<<20-100) // a page is a mebibyte, less what else is in it
 	for pages, want := range map[int]int{15: http.StatusOK, 17: http.StatusServiceUnavailable} {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
@@ -34,26 +35,21 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	if l.isStill(project, repo) {
 		known = l.State.Referrers(repo, d)
 	}
-	var all []json.RawMessage
-	var refusals []source.Refusal
-	found := ""
-	ask := func(steps []source.Step) {
-		answers := askAll(route, steps, func(s source.Step) ([]json.RawMessage, error) { return l.referrersOf(ctx, q, s, len(known) > 0) })
-		for range steps {
-			a := <-answers
-			if a.err != nil {
-				refusals = append(refusals, source.Refusal{Step: a.step, Err: a.err})
-				continue
-			}
-			if all = merge(all, a.all); found == "" || len(a.all) > 0 { // an empty list is nobody's find
-				found = a.step.Name
-			}
-		}
-	}
 	own, peers, upstreams := byKind(q.Namespace.Project, route)
-	ask(append(own, upstreams...))
-	if len(all) == 0 || found == "" {
-		ask(peers)
+	ask := func(ctx context.Context, s source.Step) ([]json.RawMessage, error) {
+		return l.referrersOf(ctx, q, s, len(known) > 0)
+	}
+	answers := gather(ctx, l.Deadline, [][]source.Step{append(own, upstreams...), peers}, unlessDown(route, ask), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace.Kind, so) })
+	var all []json.RawMessage
+	found, refusals := "", refusalsOf(answers)
+	for _, a := range answers {
+		if a.err != nil {
+			continue
+		}
+		if found == "" || len(all) == 0 && len(a.all) > 0 { // an empty list is nobody's find
+			found = a.step.Name
+		}
+		all = merge(all, a.all)
 	}
 	if ctx.Err() != nil {
 		return List[json.RawMessage]{}, ctx.Err()
@@ -70,7 +66,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	case found == "" && (len(known) == 0 || outcome.IsFirmNo(no)):
 		return List[json.RawMessage]{}, no
 	case len(all) == 0 && len(known) == 0 && anySilent(refusals):
-		return List[json.RawMessage]{}, outcome.DontKnow(no) // Harbor's empty list says nothing of the upstream, which it does not ask
+		return List[json.RawMessage]{}, untold(no) // Harbor's empty list says nothing of the upstream, which it does not ask
 	case no != nil && outcome.IsDontKnow(no) && len(known) > 0: // a silent source may know more
 		list = List[json.RawMessage]{All: merge(all, known), Merged: true}
 	}
@@ -78,6 +74,37 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		l.State.PutReferrers(repo, d, list.All)
 	}
 	return list, nil
+}
+
+// untold is a don't-know because of no, which says when to come back.
+func untold(no error) error {
+	e := outcome.DontKnow(no)
+	if why := (*registry.Error)(nil); errors.As(no, &why) {
+		e.RetryAfter = max(e.RetryAfter, why.RetryAfter)
+	}
+	return e
+}
+
+// referrersStand is how far the answers go: a list of some tells, and an empty one where every
+// upstream has said, whom Harbor does not ask. In a cache peers know no more than the upstream.
+func referrersStand(kind namespace.Kind, so []answer[json.RawMessage]) standing {
+	listed, asksUpstream, none := false, false, true
+	for _, a := range so {
+		if len(a.all) > 0 {
+			return enough
+		}
+		listed = listed || a.err == nil
+		if a.step.Kind == source.Upstream {
+			asksUpstream, none = true, none && (a.err == nil || outcome.IsFirmNo(a.err))
+		}
+	}
+	switch {
+	case kind == namespace.Cache && asksUpstream && none:
+		return enough
+	case listed && !anySilent(refusalsOf(so)):
+		return told
+	}
+	return open
 }
 
 // anySilent reports whether an upstream is among those who could not say.
@@ -105,6 +132,9 @@ func byKind(project string, route []source.Step) (own, peers, upstreams []source
 
 // isList implements page. An index may leave out its type, and some write an empty one as null.
 func (i Index) isList() bool { return i.Manifests != nil || i.MediaType == registry.TypeIndex }
+
+// entries implements page.
+func (i Index) entries() int { return len(i.Manifests) }
 
 // last implements page: referrers come in no order.
 func (Index) last() string { return "" }

@@ -3,9 +3,11 @@ package lists
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -335,6 +337,18 @@ func TestATagThatIsTakenForADigest(t *testing.T) {
 				t.Errorf("%s: %q, %v", q, names(got.All), err)
 			}
 		}
+	}
+}
+
+// Who is told that nobody can say is told when to come back as well.
+func TestAnUpstreamsLimitOfReferrersSaysWhenToComeBack(t *testing.T) {
+	w := newWorld(t)
+	w.harbor.Say(api(nginx), index())
+	w.hub.Say(api("nginx"), trial.Answer{Status: 429, Header: http.Header{"Retry-After": {"77"}}})
+	_, err := w.Lists.Referrers(t.Context(), referring(nginx))
+	var e *registry.Error
+	if !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.RetryAfter != 77*time.Second {
+		t.Errorf("%v, %+v", err, e)
 	}
 }
 

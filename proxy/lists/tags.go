@@ -26,16 +26,32 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 	if project != 0 {
 		known = l.State.TagList(repo)
 	}
-	tags, err := askOne(route, own, l.tagsOf(ctx, q, known))
-	switch {
+	var others []source.Step
+	for _, s := range route[1:] {
+		if s.Namespace.Project == q.Namespace.Project { // another project's tags are not this one's
+			others = append(others, s)
+		}
+	}
+	answers := gather(ctx, l.Deadline, [][]source.Step{route[:1], others}, unlessDown(route, l.tagsOf(q, known)), func(so []answer[string]) standing {
+		switch own := so[0]; {
+		case own.err == nil, source.Final(q.Namespace, own.err):
+			return done
+		case slices.ContainsFunc(so[1:], func(a answer[string]) bool { return a.err == nil || source.Final(q.Namespace, a.err) }):
+			return told
+		}
+		return open
+	})
+	switch tags, err := answers[0].all, answers[0].err; {
 	case ctx.Err() != nil:
 		return List[string]{}, ctx.Err()
 	case err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
 		return l.keepTags(repo, project, tags, own.Name), nil
 	case err == nil:
 		return l.completeTags(ctx, q, route, project, tags, known), nil
+	case source.Final(q.Namespace, err):
+		return List[string]{}, err
 	}
-	return l.tagsElsewhere(ctx, q, route, project, known, source.Refusal{Step: own, Err: err})
+	return l.tagsElsewhere(q, project, known, answers)
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
@@ -45,7 +61,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream, err := l.tagsOf(ctx, q, known)(s)
+		upstream, err := l.tagsOf(q, known)(ctx, s)
 		if err == nil {
 			return l.keepTags(q.Request.Repo, project, union(tags, upstream), s.Name)
 		}
@@ -56,29 +72,20 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 	return List[string]{All: union(tags, known), Merged: true}
 }
 
-// tagsElsewhere asks everybody else when the local Harbor does not have the repo or
-// cannot say.
-func (l *Lists) tagsElsewhere(ctx context.Context, q fetch.Question, route []source.Step, project int64, known []string, first source.Refusal) (List[string], error) {
-	if source.Final(q.Namespace, first.Err) {
-		return List[string]{}, first.Err
-	}
-	var others []source.Step
-	for _, s := range route[1:] {
-		if s.Namespace.Project == q.Namespace.Project { // another project's tags are not this one's
-			others = append(others, s)
+// tagsElsewhere makes a list of what everybody else says, where the local Harbor does not have
+// the repo or cannot say.
+func (l *Lists) tagsElsewhere(q fetch.Question, project int64, known []string, answers []answer[string]) (List[string], error) {
+	all, found := []string{}, ""
+	for _, a := range answers {
+		if a.err == nil {
+			all, found = union(all, a.all), a.step.Name
 		}
 	}
-	answers := askAll(route, others, l.tagsOf(ctx, q, known))
-	all, refusals, found := []string{}, []source.Refusal{first}, ""
-	for range others {
-		a := <-answers
-		if a.err != nil {
-			refusals = append(refusals, source.Refusal{Step: a.step, Err: a.err})
-			continue
-		}
-		all, found = union(all, a.all), a.step.Name
-	}
+	refusals := refusalsOf(answers)
 	no := source.Verdict(refusals)
+	if last := source.LastWord(q.Namespace, refusals); last != nil && found == "" {
+		no = last // who is silent could not change it
+	}
 	if outcome.IsDontKnow(no) { // a silent source may still have what was there
 		all = union(all, known)
 	}
@@ -118,6 +125,8 @@ func (p *tagPage) UnmarshalJSON(b []byte) error {
 
 func (p tagPage) isList() bool { return p.Name != "" || p.Raw != nil }
 
+func (p tagPage) entries() int { return len(p.tags) }
+
 func (p tagPage) last() string {
 	if len(p.tags) == 0 {
 		return ""
@@ -127,12 +136,12 @@ func (p tagPage) last() string {
 
 // tagsOf reads one source's list to its end, in pages of a size that the source takes. known
 // is what is remembered.
-func (l *Lists) tagsOf(ctx context.Context, q fetch.Question, known []string) func(source.Step) ([]string, error) {
-	return func(step source.Step) (_ []string, err error) {
+func (l *Lists) tagsOf(q fetch.Question, known []string) func(context.Context, source.Step) ([]string, error) {
+	return func(ctx context.Context, step source.Step) (_ []string, err error) {
 		ctx, s, ended := l.ask(ctx, step, len(known) > 0)
 		defer func() { ended(err) }()
-		at := 0
-		if known, ok := l.sizes.Load(s.Name); ok {
+		at, of := 0, sized{s.Name, s.Namespace.Project}
+		if known, ok := l.sizes.Load(of); ok {
 			at = known.(int)
 		}
 		tags, err := l.readTags(ctx, q, s, pageSizes[at])
@@ -142,7 +151,7 @@ func (l *Lists) tagsOf(ctx context.Context, q fetch.Question, known []string) fu
 			}
 			refused := said(err).Status < http.StatusInternalServerError
 			if tags, err = l.readTags(ctx, q, s, pageSizes[at]); err == nil && refused {
-				l.sizes.Store(s.Name, at)
+				l.sizes.Store(of, at)
 			}
 		}
 		if err != nil {

@@ -43,17 +43,20 @@ func (s *Source) linesOf(kind registry.Kind, repo string) [2]line {
 
 // hear notes what came of a request, for those that follow: an answer, or why there is none.
 func (s *Source) hear(req registry.Request, resp *http.Response, err error) {
-	if err != nil && !timedOut(err) {
-		return // it was not waited for, or broke off
+	if err != nil {
+		if timedOut(err) { // else it was not waited for, or broke off
+			s.hang(req.Kind, req.Repo)
+		}
+		return
 	}
-	failed := resp != nil && FailsAll(resp.StatusCode) && resp.StatusCode != http.StatusTooManyRequests
+	failed := FailsAll(resp.StatusCode) && resp.StatusCode != http.StatusTooManyRequests
 	for _, l := range s.linesOf(req.Kind, req.Repo) {
-		if resp != nil && !failed {
+		if !failed {
 			s.silent.Remove(l)
 			continue
 		}
 		before, _ := s.silent.Get(l)
-		s.silent.Add(l, silence{s.Now().Add(silentFor), resp == nil || before.hangs && s.Now().Before(before.until)})
+		s.silent.Add(l, silence{s.Now().Add(silentFor), before.hangs && s.Now().Before(before.until)})
 	}
 }
 

@@ -213,7 +213,7 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 	}
 	w.login = login
 	if resp.StatusCode != http.StatusOK {
-		page, ofJSON := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"), IsJSON(resp)
+		page, ofJSON := IsHTML(resp), IsJSON(resp)
 		e := ReadError(resp)
 		e.RetryAfter = RetryAfter(resp.Header, l.now())
 		switch {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,9 +152,25 @@ func ReadError(resp *http.Response) *Error {
 		e.Code, e.Message = body.Errors[0].Code[:min(len(body.Errors[0].Code), maxCode)], body.Errors[0].Message
 		e.Message = strings.ToValidUTF8(e.Message[:min(len(e.Message), maxMessage)], "")
 	}
-	e.Page = e.Code == "" && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") &&
+	e.Page = e.Code == "" && IsHTML(resp) &&
 		len(ParseChallenges(resp.Header.Values("Www-Authenticate"))) == 0
 	return e
+}
+
+// Peek reads up to n bytes of a body in order to judge it, and returns them with the body as it
+// was. The error is of a body that broke off.
+func Peek(body io.ReadCloser, n int64) (head []byte, whole io.ReadCloser, err error) {
+	head, err = io.ReadAll(io.LimitReader(body, n))
+	return head, struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), body), body}, err
+}
+
+// IsHTML reports whether an answer says that its body is a page, as of a login or of what
+// stands before a registry.
+func IsHTML(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }
 
 // IsJSON reports whether an answer says that its body is JSON, as every registry's refusal

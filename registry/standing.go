@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -165,10 +164,7 @@ func saysExpired(resp *http.Response) bool {
 	default:
 		return false
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	resp.Body = &struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(strings.NewReader(string(head)), resp.Body), resp.Body}
+	head, whole, err := Peek(resp.Body, maxErrorBody)
+	resp.Body = whole
 	return err == nil && strings.Contains(strings.ToLower(string(head)), "expired")
 }

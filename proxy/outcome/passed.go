@@ -28,28 +28,24 @@ func OfHarbor(resp *http.Response) *registry.Error {
 	case resp.StatusCode != http.StatusUnauthorized || len(registry.ParseChallenges(resp.Header.Values("Www-Authenticate"))) > 0:
 		return nil
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPassed))
+	head, whole, err := registry.Peek(resp.Body, maxPassed)
 	if err != nil {
 		return DontKnow(err)
 	}
 	copied := *resp
 	copied.Body = io.NopCloser(bytes.NewReader(head))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	resp.Body = whole
 	return MissingProject(registry.ReadError(&copied))
 }
 
 // isOfNoRegistry reports whether an answer comes from a front whose Harbor is gone: a page, or
 // a 404 in plain text. Some registries' 404 to a HEAD has no type at all.
 func isOfNoRegistry(resp *http.Response) bool {
-	kind := resp.Header.Get("Content-Type")
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusForbidden:
-		return strings.HasPrefix(kind, "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
+		return registry.IsHTML(resp) && resp.Header.Get("Docker-Content-Digest") == ""
 	case http.StatusNotFound:
-		return strings.HasPrefix(kind, "text/")
+		return strings.HasPrefix(resp.Header.Get("Content-Type"), "text/")
 	}
 	return false
 }

@@ -1,9 +1,7 @@
 package pass
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -64,12 +62,9 @@ func ChangeOf(r *http.Request, counts func(project string) bool) (c Change, in *
 // namedTag reads the name of the tag that is to be added, and puts the body back.
 func namedTag(r *http.Request) (name string, in *http.Request) {
 	var body struct{ Name string }
-	head, err := io.ReadAll(io.LimitReader(r.Body, maxTagBody))
+	head, whole, err := registry.Peek(r.Body, maxTagBody)
 	again := *r
-	again.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), r.Body), r.Body}
+	again.Body = whole
 	if err != nil || json.Unmarshal(head, &body) != nil {
 		return "", &again
 	}

@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -204,7 +203,7 @@ var ErrPage = errors.New("it sent a page")
 // IsPage reports whether an answer is a login page or the like, whatever was asked
 // for. It is no registry's word, least of all that a repo holds something.
 func IsPage(resp *http.Response) bool {
-	return resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") && resp.Header.Get("Docker-Content-Digest") == ""
+	return resp.StatusCode == http.StatusOK && registry.IsHTML(resp) && resp.Header.Get("Docker-Content-Digest") == ""
 }
 
 // cancelingBody ends its request's context when it is closed, and counts what is read of it.

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"bytes"
-	"compress/gzip"
 	"compress/zlib"
 	"errors"
 	"io"
@@ -12,14 +11,6 @@ import (
 
 	"example.org/breakwater/internal/trial"
 )
-
-func gzipped(text string) string {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	io.WriteString(z, text) //nolint:errcheck // to memory
-	z.Close()
-	return b.String()
-}
 
 func deflated(text string) string {
 	var b bytes.Buffer
@@ -42,22 +33,22 @@ func TestAnEncodingNobodyAskedFor(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"gzip":                      {manifest, 200, "gzip", gzipped(text), text},
-		"as Apache says it":         {manifest, 200, "X-GZIP", gzipped(text), text},
+		"gzip":                      {manifest, 200, "gzip", trial.Gzip(text), text},
+		"as Apache says it":         {manifest, 200, "X-GZIP", trial.Gzip(text), text},
 		"deflate":                   {manifest, 200, "deflate", deflated(text), text},
-		"one of two":                {manifest, 200, "aws-chunked, gzip", gzipped(text), text},
-		"the other is said":         {manifest, 200, "deflate", gzipped(text), text},
-		"a refusal":                 {manifest, 404, "gzip", gzipped(text), text},
-		"of a blob":                 {blobRequest(), 404, "gzip", gzipped(text), text},
+		"one of two":                {manifest, 200, "aws-chunked, gzip", trial.Gzip(text), text},
+		"the other is said":         {manifest, 200, "deflate", trial.Gzip(text), text},
+		"a refusal":                 {manifest, 404, "gzip", trial.Gzip(text), text},
+		"of a blob":                 {blobRequest(), 404, "gzip", trial.Gzip(text), text},
 		"a label only":              {manifest, 200, "gzip", text, text},
 		"a label, and nothing":      {manifest, 200, "gzip", "", ""},
 		"a label, and one byte":     {manifest, 200, "gzip", "{", "{"},
 		"one that it cannot be":     {manifest, 200, "aws-chunked", text, text},
-		"no label":                  {manifest, 200, "", gzipped(text), gzipped(text)},
-		"a blob":                    {blobRequest(), 200, "gzip", gzipped(text), gzipped(text)},
-		"what breaks off":           {manifest, 200, "gzip", gzipped(text)[:20], text},
+		"no label":                  {manifest, 200, "", trial.Gzip(text), trial.Gzip(text)},
+		"a blob":                    {blobRequest(), 200, "gzip", trial.Gzip(text), trial.Gzip(text)},
+		"what breaks off":           {manifest, 200, "gzip", trial.Gzip(text)[:20], text},
 		"what is corrupt":           {manifest, 200, "gzip", "\x1f\x8bxxxxxxxxxxxxxxxxx", ""},
-		"another checksum":          {manifest, 200, "gzip", gzipped(text)[:len(gzipped(text))-8] + "12345678", text},
+		"another checksum":          {manifest, 200, "gzip", trial.Gzip(text)[:len(trial.Gzip(text))-8] + "12345678", text},
 		"corrupt and said deflated": {manifest, 200, "deflate", "\x78\x9cxxxxxxxxxxxx", ""},
 	} {
 		far.Say(c.r.Path(), trial.Answer{Status: c.status, Header: http.Header{"Content-Encoding": {c.label}}, Body: c.body})
@@ -86,11 +77,11 @@ func TestATokenServiceThatCompresses(t *testing.T) {
 		body   string
 		is     error
 	}{
-		"a token":            {"gzip", 200, gzipped(`{"token":"t"}`), nil},
-		"a token, as x-gzip": {"x-gzip", 200, gzipped(`{"token":"t"}`), nil},
+		"a token":            {"gzip", 200, trial.Gzip(`{"token":"t"}`), nil},
+		"a token, as x-gzip": {"x-gzip", 200, trial.Gzip(`{"token":"t"}`), nil},
 		"a token that only is said to be compressed": {"gzip", 200, `{"token":"t"}`, nil},
-		"a no":                {"gzip", 404, gzipped(`{"errors":[{"code":"NAME_UNKNOWN"}]}`), ErrNotGranted},
-		"a token that is cut": {"gzip", 200, gzipped(`{"token":"t"}`)[:20], &Error{Code: CodeUnavailable}},
+		"a no":                {"gzip", 404, trial.Gzip(`{"errors":[{"code":"NAME_UNKNOWN"}]}`), ErrNotGranted},
+		"a token that is cut": {"gzip", 200, trial.Gzip(`{"token":"t"}`)[:20], &Error{Code: CodeUnavailable}},
 	} {
 		g := newGuarded(t)
 		g.token = func(w http.ResponseWriter, r *http.Request) {

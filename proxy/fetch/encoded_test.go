@@ -1,8 +1,6 @@
 package fetch
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,14 +14,6 @@ import (
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/tags"
 )
-
-func gzipped(text string) string {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	io.WriteString(z, text) //nolint:errcheck // to memory
-	z.Close()
-	return b.String()
-}
 
 // noise is text that no compression makes much shorter than half of it.
 func noise(n int) string {
@@ -54,7 +44,7 @@ func TestOnlyTheDigestTellsWhatBytesAre(t *testing.T) {
 	const bin, html = "application/octet-stream", "text/html; charset=utf-8"
 	for _, size := range []int{0, 300 << 10} {
 		text, page := noise(size), "<!doctype html>"+noise(size)
-		file := gzipped(text)
+		file := trial.Gzip(text)
 		for name, c := range map[string]struct {
 			blob   string
 			answer trial.Answer
@@ -69,8 +59,8 @@ func TestOnlyTheDigestTellsWhatBytesAre(t *testing.T) {
 			"a page that is said to be encoded":                 {page, labelled(page, "deflate", html, false), 2},
 			"a text that was encoded on the way":                {text, labelled(file, "gzip", bin, true), 1},
 			"one of no length that was":                         {text, labelled(file, "gzip", "text/plain", false), 1},
-			"a file that was encoded once more":                 {file, labelled(gzipped(file), "gzip", bin, false), 1},
-			"a page that was encoded on the way":                {page, labelled(gzipped(page), "aws-chunked, gzip", html, true), 1},
+			"a file that was encoded once more":                 {file, labelled(trial.Gzip(file), "gzip", bin, false), 1},
+			"a page that was encoded on the way":                {page, labelled(trial.Gzip(page), "aws-chunked, gzip", html, true), 1},
 			"what was encoded by another way than the label is": {text, labelled(file, "deflate", bin, true), 1},
 		} {
 			for _, named := range []bool{true, false} {
@@ -102,10 +92,10 @@ func TestDoubtfulBytesThatAreWrong(t *testing.T) {
 	d, wrong := digest.FromString(right), noise(200<<10)
 	for name, answer := range map[string]trial.Answer{
 		"a page":                       labelled("<!doctype html>"+wrong, "", "text/html", true),
-		"other bytes, encoded":         labelled(gzipped(wrong), "gzip", "text/plain", false),
+		"other bytes, encoded":         labelled(trial.Gzip(wrong), "gzip", "text/plain", false),
 		"other bytes, said to be":      labelled(wrong, "gzip", "text/plain", true),
-		"what is encoded and corrupt":  labelled(gzipped(right)[:10]+strings.Repeat("\xff", 200<<10), "gzip", "text/plain", true),
-		"a small file of a large text": labelled(gzipped(strings.Repeat(right, 10)), "gzip", "text/plain", false),
+		"what is encoded and corrupt":  labelled(trial.Gzip(right)[:10]+strings.Repeat("\xff", 200<<10), "gzip", "text/plain", true),
+		"a small file of a large text": labelled(trial.Gzip(strings.Repeat(right, 10)), "gzip", "text/plain", false),
 	} {
 		w := newWorld(t)
 		w.harbor.Say("/v2/"+demo+"/manifests/v1", serve(fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q,"size":%d}]}`, d, len(right))))
@@ -187,7 +177,7 @@ func TestAPageThatIsHeldAlready(t *testing.T) {
 func TestAnEncodedBlobsLengthIsNotTold(t *testing.T) {
 	w, text := newWorld(t), noise(1000)
 	d := digest.FromString(text)
-	w.harbor.Say("/v2/"+demo+"/blobs/"+d.String(), labelled(gzipped(text), "gzip", "text/plain", true))
+	w.harbor.Say("/v2/"+demo+"/blobs/"+d.String(), labelled(trial.Gzip(text), "gzip", "text/plain", true))
 	q := blobOf(demo, d)
 	q.Request.Method = http.MethodHead
 	b, err := w.Blob(t.Context(), q)

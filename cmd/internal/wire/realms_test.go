@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/registry"
 )
@@ -34,18 +32,7 @@ func TestRealmsAreTheFleetFilesToName(t *testing.T) {
 		{", realms: [localhost], datacenters: { par1: { realms: [auth.example.net] } }", false},
 		{", datacenters: { par1: { realms: [LOCALHOST] } }", true},
 	} {
-		f, err := fleet.Load("fleet.yaml", fmt.Appendf(nil, "domain: h.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\nprojects: { cache: { up: { endpoint: %q, username: u, password: \"env:BREAKWATER_TEST_UPSTREAM\"%s } } }\nedge: { plain_http: true }\n", up.URL, c.realms))
-		if err != nil {
-			t.Fatal(err)
-		}
-		secrets, err := secret.New(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next, err := upstream(t.Context(), EdgeConfig{}, secrets, "up", f.Projects.Cache.Items["up"].In("par1"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := upstreamOf(t, up.URL, ", username: u, password: \"env:BREAKWATER_TEST_UPSTREAM\""+c.realms)
 		if used == nil {
 			used = next
 		}

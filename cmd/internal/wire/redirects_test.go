@@ -11,6 +11,25 @@ import (
 	"example.org/breakwater/registry"
 )
 
+// upstreamOf is the upstream of a cache at an address, as a fleet file has it whose cache says
+// so much more.
+func upstreamOf(t *testing.T, address, more string) *registry.Source {
+	t.Helper()
+	f, err := fleet.Load("fleet.yaml", fmt.Appendf(nil, "domain: h.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\nprojects: { cache: { up: { endpoint: %q%s } } }\nedge: { plain_http: true }\n", address, more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := secret.New(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := upstream(t.Context(), EdgeConfig{}, secrets, "up", f.Projects.Cache.Items["up"].In("par1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
 // Where an upstream's redirects may lead inside is what the fleet file says, from one
 // reading of it to the next.
 func TestRedirectsAreTheFleetFilesToAllow(t *testing.T) {
@@ -29,18 +48,7 @@ func TestRedirectsAreTheFleetFilesToAllow(t *testing.T) {
 		{", redirects: [127.0.0.1], datacenters: { par1: { redirects: [] } }", false},
 		{", datacenters: { par1: { redirects: [127.0.0.1] } }", true},
 	} {
-		f, err := fleet.Load("fleet.yaml", fmt.Appendf(nil, "domain: h.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\nprojects: { cache: { up: { endpoint: %q%s } } }\nedge: { plain_http: true }\n", upstreams.URL, c.redirects))
-		if err != nil {
-			t.Fatal(err)
-		}
-		secrets, err := secret.New(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next, err := upstream(t.Context(), EdgeConfig{}, secrets, "up", f.Projects.Cache.Items["up"].In("par1"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := upstreamOf(t, upstreams.URL, c.redirects)
 		if used == nil {
 			used = next
 		}

@@ -133,7 +133,7 @@ func (f *Follower) Removed(key version.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.tasks[key]
-	if t == nil || !t.settled && !t.put && !t.running && !t.givenUp {
+	if t == nil || !t.running && !t.settled && !t.put && !t.givenUp {
 		return
 	}
 	if t.givenUp {

@@ -9,7 +9,8 @@ import (
 	"example.org/breakwater/proxy/version"
 )
 
-// task is what is to be done for one reference.
+// task is what is to be done for one reference. While it is running, all but the flag itself
+// belongs to the attempt, which holds no lock.
 type task struct {
 	version  version.Version
 	publish  bool // its content is to be offered to the other datacenters' Harbors

@@ -170,10 +170,12 @@ func TestPeersServeNothingOfAProjectThatIsNotGrantedAgain(t *testing.T) {
 		name  string
 		again []int // the datacenters in which it is made again
 		few   bool  // the edges' robots are of single projects
+		slow  bool  // the other datacenters' Harbors take their time to say which project it is
 	}{
-		{"everywhere, for robots of single projects", []int{0, 1, 2}, true},
-		{"here, for robots of single projects", []int{0}, true},
-		{"everywhere, for robots of all projects", []int{0, 1, 2}, false},
+		{"everywhere, for robots of single projects", []int{0, 1, 2}, true, false},
+		{"here, for robots of single projects", []int{0}, true, false},
+		{"everywhere, for robots of all projects", []int{0, 1, 2}, false, false},
+		{"everywhere, and the other Harbors are slow", []int{0, 1, 2}, false, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRegion(t, paced(20*time.Millisecond), func(a *access.Config, p *proxy.Config, s *registry.SourceConfig) {
@@ -192,6 +194,14 @@ func TestPeersServeNothingOfAProjectThatIsNotGrantedAgain(t *testing.T) {
 			r.agree(t, map[string]string{"v1": "old"})
 			for _, i := range row.again {
 				r.sites[i].madeAgain(t)
+			}
+			for _, other := range r.sites[1:] {
+				if !row.slow {
+					break
+				}
+				if err := other.harbor.SetFaults(lab.Fault{Name: "slow", Path: "^GET /api/v2.0/projects$", Bytes: 400}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			eves := s.as(t, eve, "multi-dc-demo/app")
 			for _, reference := range []string{"v1", noteDigest("old")} {

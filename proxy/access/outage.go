@@ -150,7 +150,7 @@ func (c *Checker) Learn(authorization string, asked []string, given []string) {
 			continue
 		}
 		if repo != Login { // it may be a user of another project than before
-			c.LookNow(context.Background(), repo) // for projectWait at most
+			c.LookNow(context.Background(), repo)
 			keys = c.grantsOf(authorization, repo)
 		}
 		o.recent.add(client, keys[0], o.now())

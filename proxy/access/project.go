@@ -54,9 +54,9 @@ type seenProject struct {
 
 // look is a question to Harbor. Any number of requests wait for it.
 type look struct {
-	began time.Time
+	began time.Time // by the clock of projects
+	since time.Time // by the process's own
 	done  chan struct{}
-	over  chan struct{} // closed when nobody is to wait any longer
 }
 
 // noList is the id of every project of a registry that has no list of projects for the
@@ -90,6 +90,7 @@ const (
 	unlistedFor   = 2 * time.Second        // the same, of one that Harbor does not list: it may be granted again
 	projectAgain  = 5 * time.Second        // how long Harbor is not asked after it did not answer
 	projectWait   = 500 * time.Millisecond // how long requests wait for Harbor's answer
+	projectDoubt  = 2 * time.Second        // the same, of those who may well be of another project than the one that is known
 	projectWatch  = time.Hour              // how often Harbor is asked though nobody comes
 	projectSave   = 10 * time.Minute       // how often an answer that says nothing new is saved
 	projectLeeway = 60 * time.Second       // how much older than its project a token may be, as in Harbor
@@ -119,9 +120,9 @@ func (p *projects) recall(name string) seenProject {
 }
 
 // get returns what is known of a project by a question that began after a time and that is
-// still used. Where there is none Harbor is asked, and waited for at most projectWait:
-// where it does not answer, what was known before is all that there is.
-func (p *projects) get(ctx context.Context, name string, after time.Time) (s seenProject) {
+// still used. Where there is none Harbor is asked, and waited for until the question is as old
+// as wait: where it does not answer, what was known before is all that there is.
+func (p *projects) get(ctx context.Context, name string, after time.Time, wait time.Duration) (s seenProject) {
 	for range 3 { // a look that began too early is followed by another one
 		p.mu.Lock()
 		s = p.recall(name)
@@ -138,7 +139,7 @@ func (p *projects) get(ctx context.Context, name string, after time.Time) (s see
 		select {
 		case <-l.done:
 			continue
-		case <-l.over:
+		case <-time.After(time.Until(l.since.Add(wait))):
 		case <-ctx.Done():
 		}
 		return s
@@ -148,9 +149,8 @@ func (p *projects) get(ctx context.Context, name string, after time.Time) (s see
 
 // begin asks Harbor; p.mu is held.
 func (p *projects) begin(ctx context.Context, name string, now time.Time) *look {
-	l := &look{began: now, done: make(chan struct{}), over: make(chan struct{})}
+	l := &look{began: now, since: time.Now(), done: make(chan struct{})}
 	p.looks[name] = l
-	time.AfterFunc(projectWait, func() { close(l.over) })
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askDeadline)
 		defer cancel()
@@ -240,20 +240,25 @@ func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err 
 }
 
 // Look finds out which project the repo's is now, where that was not asked for a while.
-func (c *Checker) Look(ctx context.Context, repo string) { c.lookAfter(ctx, repo, time.Time{}) }
+func (c *Checker) Look(ctx context.Context, repo string) {
+	c.lookAfter(ctx, repo, time.Time{}, projectWait)
+}
 
-// LookNow is Look, whenever it was asked last.
-func (c *Checker) LookNow(ctx context.Context, repo string) { c.lookAfter(ctx, repo, c.cfg.Now()) }
+// LookNow is Look, whenever it was asked last, for those who may well be of another project than
+// the one that is known: a Harbor that is slow is waited for.
+func (c *Checker) LookNow(ctx context.Context, repo string) {
+	c.lookAfter(ctx, repo, c.cfg.Now(), projectDoubt)
+}
 
 // Confirms is LookNow, and reports whether Harbor has answered and lists the project.
 func (c *Checker) Confirms(ctx context.Context, repo string) bool {
 	now := c.cfg.Now()
-	s := c.lookAfter(ctx, repo, now)
+	s := c.lookAfter(ctx, repo, now, projectDoubt)
 	return c.cfg.Harbor.Anonymous() || s.listed() && !s.asked.Before(now)
 }
 
-func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time) seenProject {
-	return c.projects.get(ctx, ProjectOf(repo), after)
+func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time, wait time.Duration) seenProject {
+	return c.projects.get(ctx, ProjectOf(repo), after, wait)
 }
 
 // ProjectsChanged notes that a client has changed projects, or robots, at Harbor: which project
@@ -332,6 +337,6 @@ func ProjectOf(repo string) string {
 // a user of a new project: Harbor is asked again. An edge's own token is of a project that
 // Harbor had listed.
 func (c *Checker) isOfProject(ctx context.Context, token verified, repo string) bool {
-	s := c.lookAfter(ctx, repo, token.first)
+	s := c.lookAfter(ctx, repo, token.first, projectWait)
 	return !token.IssuedAt.Add(projectLeeway).Before(s.created) && !(token.first.IsZero() && s.unlisted())
 }

@@ -75,7 +75,7 @@ func (c *Checker) Proven(ctx context.Context, authorization, repo string, wrote 
 			return token.Subject
 		}
 	}
-	if authorization == "" || !wrote && !c.lookAfter(ctx, repo, time.Time{}).private {
+	if authorization == "" || !wrote && !c.lookAfter(ctx, repo, time.Time{}, projectWait).private {
 		return ""
 	}
 	return Claimed(authorization)

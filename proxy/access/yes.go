@@ -112,7 +112,7 @@ func (c *Checker) askNow(ctx context.Context, q Query, began time.Time) error {
 	if err := c.askHarbor(ctx, q, http.MethodHead); err != nil {
 		return err
 	}
-	c.lookAfter(ctx, q.Repos[0], began) // it may be a user of another project than before
+	c.lookAfter(ctx, q.Repos[0], began, projectDoubt) // it may be a user of another project than before
 	c.yeses.said.Add(c.yesKey(q), yes{at: began, until: began.Add(min(rememberFor, lifetime(q.Authorization, began)))})
 	return nil
 }

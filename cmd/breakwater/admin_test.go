@@ -94,6 +94,16 @@ func TestAnotherProgramHasTheAddress(t *testing.T) {
 	}
 }
 
+// What is for the whole fleet is not taken for this machine's edge without a word.
+func TestFlagsOfAFleetDrainNeedTheFleet(t *testing.T) {
+	for _, args := range [][]string{{"drain", "--json"}, {"drain", "--reason", "new switches"}, {"drain", "--yes"}, {"release", "--json"}, {"release", "par1"}} {
+		got := program(t, nil, append([]string{"edge"}, append(args, "--admin", "127.0.0.1:1")...)...)
+		if got.status != 2 || got.stdout != "" || !strings.Contains(got.stderr, "--fleet; without it, it is the edge on this machine") {
+			t.Errorf("%v: status %d: %s%s", args, got.status, got.stdout, got.stderr)
+		}
+	}
+}
+
 // An address of the admin listener may be written as the lab prints it.
 func TestAdminListenerIsFoundByItsURL(t *testing.T) {
 	edge := httptest.NewServer(daemon.Named(daemon.Edge, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })))

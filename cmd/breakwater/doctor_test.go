@@ -54,6 +54,19 @@ func TestDoctorPrintsATable(t *testing.T) {
 	}
 }
 
+// A misspelt id would go on failing what it was to leave out, without a word.
+func TestDoctorSkipsNoCheckThatThereIsNot(t *testing.T) {
+	text := strings.Replace(alone, "STORE", t.TempDir(), 1)
+	for _, id := range []string{"foo", "stores", "foo.refused", ""} {
+		if out, err := doctor(t, text, "--skip", "store,"+id); err == nil || !strings.Contains(err.Error(), "there is no check") || !strings.Contains(err.Error(), "robot, secrets, store, ") {
+			t.Errorf("%q: %v\n%s", id, err, out)
+		}
+	}
+	if _, err := doctor(t, text, "--skip", "peer,upstream,delegation,store.room"); err != nil && strings.Contains(err.Error(), "there is no check") {
+		t.Error(err)
+	}
+}
+
 func TestDoctorOfAFleetFileWithFaults(t *testing.T) {
 	out, err := doctor(t, "domian: x\n", "--json")
 	var found []preflight.Finding

@@ -28,9 +28,17 @@ func (d *fleetDrain) register(cmd *cobra.Command, drains bool) {
 		cmd.Flags().StringVar(&d.reason, "reason", "", "why, for those who look at the status; with --fleet")
 		cmd.Flags().BoolVar(&d.yes, "yes", false, "also where no edge is left that serves; with --fleet")
 	}
-	cmd.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 && !d.fleet {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if d.fleet {
+			return nil
+		}
+		if len(args) > 0 {
 			return errors.New("datacenters are named with --fleet; without it, it is the edge on this machine")
+		}
+		for _, name := range []string{"json", "reason", "yes"} {
+			if cmd.Flags().Changed(name) {
+				return fmt.Errorf("--%s is for --fleet; without it, it is the edge on this machine, and nothing was done", name)
+			}
 		}
 		return nil
 	}

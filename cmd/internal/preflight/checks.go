@@ -5,7 +5,9 @@ import "context"
 // checks are those that apply to this machine, in the order of the table. What is not
 // configured has none.
 func (m *machine) checks() (all []check) {
+	m.ids = []string{"peer", "upstream"}
 	add := func(c check, configured bool) {
+		m.ids = append(m.ids, c.id)
 		if configured && m.wants(c) {
 			all = append(all, c)
 		}

@@ -95,6 +95,7 @@ type check struct {
 type machine struct {
 	Config
 	own *fleet.Datacenter
+	ids []string // of all checks that there are
 
 	mu      sync.Mutex // of secrets
 	secrets *secret.Store
@@ -116,7 +117,14 @@ func Run(ctx context.Context, cfg Config) ([]Finding, error) {
 	if len(m.For) == 0 {
 		m.For = Parts
 	}
-	return m.run(ctx, m.checks()), nil
+	checks := m.checks()
+	for _, skip := range m.Skip {
+		if id, _, _ := strings.Cut(skip, "."); !slices.Contains(m.ids, id) {
+			slices.Sort(m.ids)
+			return nil, fmt.Errorf("there is no check %q to skip; there are %s", id, strings.Join(slices.Compact(m.ids), ", "))
+		}
+	}
+	return m.run(ctx, checks), nil
 }
 
 func (m *machine) run(ctx context.Context, checks []check) (all []Finding) {

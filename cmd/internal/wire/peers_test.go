@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,14 +90,21 @@ func (a *authority) forAddress(t *testing.T, name, address string, change func(*
 	a.sign(t, name, c)
 }
 
+// given are the addresses that freeAddress has returned: the system gives a port again at once.
+var given sync.Map
+
 func freeAddress(t *testing.T, ip string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", ip+":0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", ip+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		if _, was := given.LoadOrStore(l.Addr().String(), true); !was {
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func TestEdgesKnowEachOtherByTheirCertificates(t *testing.T) {

@@ -86,9 +86,9 @@ func (h *Handler) versioned(key version.Key) bool {
 // versionChanged drops what was learned of a reference before its record changed.
 func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 	if key.IsTag() {
-		h.tags.Written(key.Repo, key.Reference)
+		h.written(key.Repo, key.Reference)
 	} else if r.Known() && r.Deleted() {
-		h.tags.Written(key.Repo, "")
+		h.written(key.Repo, "")
 		h.forgetManifest(key.Repo, key.Digest())
 	}
 	h.follower.Changed(key, r, own)
@@ -97,10 +97,17 @@ func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 	}
 }
 
+// written has nothing that is being learned of a repo outlive a write.
+func (h *Handler) written(repo, moved string) {
+	h.tags.Written(repo, moved)
+	h.lists.Written(repo)
+}
+
 // forgetManifest drops what is known of a manifest that was deleted: lists that were seen
 // before may name it.
 func (h *Handler) forgetManifest(repo string, d digest.Digest) {
 	h.tags.Deleted(repo, d)
+	h.lists.Written(repo)
 	h.cfg.State.DropLists(repo)
 	h.cfg.Access.Leave(repo)
 }

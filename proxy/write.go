@@ -52,7 +52,7 @@ func (h *Handler) refuses(r *request) bool {
 type manifests struct{ h *Handler }
 
 // Written implements push.Manifests.
-func (m manifests) Written(repo, moved string) { m.h.tags.Written(repo, moved) }
+func (m manifests) Written(repo, moved string) { m.h.written(repo, moved) }
 
 // Deleted implements push.Manifests.
 func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, begun version.Version, answer http.Header) {

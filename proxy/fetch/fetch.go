@@ -79,9 +79,9 @@ func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, 
 	return f
 }
 
-// inTrace puts work that outlives its request, and may serve others too, into the
+// InTrace puts work that outlives its request, and may serve others too, into the
 // trace of the request that began it.
-func inTrace(ctx context.Context, began trace.SpanContext) context.Context {
+func InTrace(ctx context.Context, began trace.SpanContext) context.Context {
 	if !began.IsValid() {
 		return ctx
 	}

@@ -30,11 +30,11 @@ const (
 )
 
 // gather asks the sources of a stage at once, each for its whole list, and those of the next
-// when these have answered, or beside them when one is silent for the deadline. As long as
+// when these have answered, or beside them when one is silent for hedge. As long as
 // there is nothing to tell, everybody is waited for. Then those have the deadline who were
 // asked together with who told, or later: who is silent does not know. It returns one answer
 // of everybody who was asked, in the order of the stages; stands is given the same so far.
-func gather[T any](ctx context.Context, deadline time.Duration, stages [][]source.Step, ask func(context.Context, source.Step) ([]T, error), stands func([]answer[T]) standing) []answer[T] {
+func gather[T any](ctx context.Context, hedge, deadline time.Duration, stages [][]source.Step, ask func(context.Context, source.Step) ([]T, error), stands func([]answer[T]) standing) []answer[T] {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	type result struct {
@@ -44,7 +44,7 @@ func gather[T any](ctx context.Context, deadline time.Duration, stages [][]sourc
 	}
 	results := make(chan result, len(slices.Concat(stages...))) // who is not waited for ends too
 	var answers []answer[T]
-	late := time.NewTimer(deadline)
+	late := time.NewTimer(hedge)
 	defer late.Stop()
 	asked := 0
 	next := func() {
@@ -57,7 +57,7 @@ func gather[T any](ctx context.Context, deadline time.Duration, stages [][]sourc
 			}()
 		}
 		asked++
-		late.Reset(deadline)
+		late.Reset(hedge)
 	}
 	for state, teller := open, 0; state != done; {
 		more := state < enough && asked < len(stages)

@@ -1,9 +1,11 @@
 // Package lists answers tags/list and referrers with whole lists: each source's is
 // read to its end, and what several say is merged. A list that lacks what was there
-// before, because a source is silent, is completed by what is remembered.
+// before, because a source is silent, is completed by what is remembered. All who ask
+// the same share one question.
 package lists
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -26,13 +28,17 @@ type State interface {
 
 // Lists answers with whole lists. Safe for concurrent use.
 type Lists struct {
-	Routes *source.Routes
-	State  State // not nil
+	Context context.Context // of every question, which no single request owns
+	Routes  *source.Routes
+	State   State // not nil
 	// Project returns the id of the repo's project, 0 where that is not known: nothing is
 	// remembered then. nil: projects are not told apart.
 	Project  func(repo string) int64
 	Deadline time.Duration // for an answer of a source
 	Bodies   *share.Shares // the bytes that sources are sending, by project
+
+	tagsAsked      inquiries[string]
+	referrersAsked inquiries[json.RawMessage]
 
 	sizes sync.Map // which of pageSizes a source took that refused larger ones, by sized
 }

@@ -98,7 +98,7 @@ func newWorld(t *testing.T) *world {
 	w.drp1, drp1 = begin("peer-drp1", source.Peer)
 	w.hub, hub = begin("upstream-hub", source.Upstream)
 	routes := source.NewRoutes(harbor, []*source.Source{mad1, drp1}, map[string]*source.Source{"cache-hub": hub}, table)
-	w.Lists = &Lists{Routes: routes, State: w.remembered, Deadline: time.Minute, Bodies: share.New(64<<20, 64<<20)}
+	w.Lists = &Lists{Context: t.Context(), Routes: routes, State: w.remembered, Deadline: time.Minute, Bodies: share.New(64<<20, 64<<20)}
 	return w
 }
 

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/outcome"
@@ -34,28 +33,18 @@ var errNoList = errors.New("it is no list")
 // errTooLong is of a list that is not read to its end: a part of it is not told for the whole.
 var errTooLong = fmt.Errorf("its list is longer than %d entries or %d pages", maxEntries, maxPages)
 
-// asking is a question to a source, and how long each of its answers has.
-type asking struct {
-	source.Step
-	deadline time.Duration // 0: as long as it lives
-}
-
-// ask returns how a source is asked. Where something is remembered that can be given instead,
-// it has Deadline for each answer; else it is waited for as long as it lives. ended is to be
-// called with what came of it.
-func (l *Lists) ask(ctx context.Context, s source.Step, remembered bool) (_ context.Context, _ asking, ended func(error)) {
-	if remembered {
-		ctx, cancel := context.WithTimeout(ctx, source.Patience(l.Deadline))
-		return ctx, asking{s, l.Deadline}, func(error) { cancel() }
-	}
-	ctx, answered := source.NewVigil(l.Deadline).Over(ctx, s)
-	return ctx, asking{s, 0}, answered
+// over is the context in which a source is asked: it is waited for as long as it lives.
+// answered is to be called with what came of it.
+func (l *Lists) over(ctx context.Context, s source.Step, kind registry.Kind) (_ context.Context, answered func(error)) {
+	v := source.NewVigil(l.Deadline)
+	v.Kind = kind
+	return v.Over(ctx, s)
 }
 
 // readPages reads a source's list to its end, each page by the query that the one
 // before names, in whose words they may be: "last" is not what every registry says.
 // take is given each page, and returns false where that has nothing new.
-func readPages[P page](ctx context.Context, l *Lists, s asking, req registry.Request, header http.Header, take func(P) bool) error {
+func readPages[P page](ctx context.Context, l *Lists, s source.Step, req registry.Request, header http.Header, take func(P) bool) error {
 	in := l.Bodies.Reader(s.Namespace.Project, nil)
 	defer in.Close()
 	left := int64(maxList)
@@ -95,12 +84,12 @@ func readPages[P page](ctx context.Context, l *Lists, s asking, req registry.Req
 
 // getJSON reads a source's JSON through in, of at most left bytes, and returns its Link
 // headers. left is what may come after it.
-func (l *Lists) getJSON(ctx context.Context, s asking, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (links []string, err error) {
+func (l *Lists) getJSON(ctx context.Context, s source.Step, req registry.Request, header http.Header, in *share.Reader, left *int64, to any) (links []string, err error) {
 	header = header.Clone()
 	if req.Kind == registry.KindManifest {
 		header.Set("Accept", fetch.ManifestTypes) // distribution 2 has no index for those who do not ask for one
 	}
-	resp, err := s.Do(ctx, req, header, s.deadline)
+	resp, err := s.Do(ctx, req, header, 0)
 	if err != nil {
 		return nil, err
 	}

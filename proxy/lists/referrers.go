@@ -29,17 +29,27 @@ type Index struct {
 // specification, "Listing Referrers"). An empty list means that nobody knows of any,
 // and is returned only when somebody could tell: a verifier takes it for "not signed".
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
-	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
+	repo, d := q.Request.Repo, q.Request.Digest
 	project := l.project(repo)
 	var known []json.RawMessage
 	if l.isStill(project, repo) {
 		known = l.State.Referrers(repo, d)
 	}
+	asked := l.referrersAsked.ask(l.Context, l.subject(q), project, func(ctx context.Context, asked *inquiry[json.RawMessage]) (List[json.RawMessage], error) {
+		return l.findReferrers(fetch.InTrace(ctx, q.Span), asked, q, known)
+	})
+	patience := l.patience(asked.begun, source.Hangs(q.Route(l.Routes), registry.KindReferrers))
+	return asked.wait(ctx, known, patience, func() bool { return l.isStill(project, repo) }, merge)
+}
+
+// findReferrers asks the sources. known is what is remembered.
+func (l *Lists) findReferrers(ctx context.Context, asked *inquiry[json.RawMessage], q fetch.Question, known []json.RawMessage) (List[json.RawMessage], error) {
+	route, repo, d := q.Route(l.Routes), q.Request.Repo, q.Request.Digest
 	own, peers, upstreams := byKind(q.Namespace.Project, route)
 	ask := func(ctx context.Context, s source.Step) ([]json.RawMessage, error) {
-		return l.referrersOf(ctx, q, s, len(known) > 0)
+		return l.referrersOf(ctx, q, s)
 	}
-	answers := gather(ctx, l.Deadline, [][]source.Step{append(own, upstreams...), peers}, unlessDown(route, ask), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace.Kind, so) })
+	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, [][]source.Step{append(own, upstreams...), peers}, unlessDown(route, asked.hears(ask)), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace.Kind, so) })
 	var all []json.RawMessage
 	found, refusals := "", refusalsOf(answers)
 	for _, a := range answers {
@@ -52,9 +62,9 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		all = merge(all, a.all)
 	}
 	if ctx.Err() != nil {
-		return List[json.RawMessage]{}, ctx.Err()
+		return List[json.RawMessage]{}, ended(ctx)
 	}
-	if !l.isStill(project, repo) {
+	if asked.outdated() || !l.isStill(asked.project, repo) {
 		known = nil
 	}
 	no := error(nil)
@@ -70,8 +80,8 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 	case no != nil && outcome.IsDontKnow(no) && len(known) > 0: // a silent source may know more
 		list = List[json.RawMessage]{All: merge(all, known), Merged: true}
 	}
-	if len(list.All) > 0 && l.isStill(project, repo) {
-		l.State.PutReferrers(repo, d, list.All)
+	if len(list.All) > 0 && l.isStill(asked.project, repo) {
+		asked.keep(func() { l.State.PutReferrers(repo, d, list.All) })
 	}
 	return list, nil
 }
@@ -141,9 +151,9 @@ func (Index) last() string { return "" }
 
 // referrersOf asks one source for its API's answer, and for the tag that registries
 // without the API are given (OCI distribution specification, "Referrers Tag Schema").
-func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, step source.Step, remembered bool) (all []json.RawMessage, err error) {
-	ctx, s, ended := l.ask(ctx, step, remembered)
-	defer func() { ended(err) }()
+func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step) (all []json.RawMessage, err error) {
+	ctx, answered := l.over(ctx, s, registry.KindReferrers)
+	defer func() { answered(err) }()
 	header := s.Header(q.Authorization)
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindReferrers, Repo: s.Repo, Digest: q.Request.Digest}
 	var manifests []json.RawMessage
@@ -152,7 +162,7 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, step source.S
 		manifests, begun = append(manifests, page.Manifests...), true
 		return true
 	})
-	if err != nil && (begun || !lacksAPI(step, err)) {
+	if err != nil && (begun || !lacksAPI(s, err)) {
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: fallbackTag(q.Request.Digest)}

@@ -20,19 +20,30 @@ import (
 // Tags"). Harbor's list is the word for what is its own; a proxy cache's shrinks
 // without a sign when the upstream is away, and is completed then.
 func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
-	route, repo := q.Route(l.Routes), q.Request.Repo
-	own, project := route[0], l.project(repo)
+	repo := q.Request.Repo
+	project := l.project(repo)
 	var known []string
 	if project != 0 {
 		known = l.State.TagList(repo)
 	}
+	asked := l.tagsAsked.ask(l.Context, l.subject(q), project, func(ctx context.Context, asked *inquiry[string]) (List[string], error) {
+		return l.findTags(fetch.InTrace(ctx, q.Span), asked, q, known)
+	})
+	patience := l.patience(asked.begun, source.Hangs(q.Route(l.Routes), registry.KindTags))
+	return asked.wait(ctx, known, patience, func() bool { return l.isStill(project, repo) }, union)
+}
+
+// findTags asks the sources. known is what is remembered.
+func (l *Lists) findTags(ctx context.Context, asked *inquiry[string], q fetch.Question, known []string) (List[string], error) {
+	route, repo := q.Route(l.Routes), q.Request.Repo
+	own := route[0]
 	var others []source.Step
 	for _, s := range route[1:] {
 		if s.Namespace.Project == q.Namespace.Project { // another project's tags are not this one's
 			others = append(others, s)
 		}
 	}
-	answers := gather(ctx, l.Deadline, [][]source.Step{route[:1], others}, unlessDown(route, l.tagsOf(q, known)), func(so []answer[string]) standing {
+	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, [][]source.Step{route[:1], others}, unlessDown(route, asked.hears(l.tagsOf(q))), func(so []answer[string]) standing {
 		switch own := so[0]; {
 		case own.err == nil, source.Final(q.Namespace, own.err):
 			return done
@@ -41,32 +52,35 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 		}
 		return open
 	})
+	if asked.outdated() || !l.isStill(asked.project, repo) {
+		known = nil
+	}
 	switch tags, err := answers[0].all, answers[0].err; {
 	case ctx.Err() != nil:
-		return List[string]{}, ctx.Err()
+		return List[string]{}, ended(ctx)
 	case err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
-		return l.keepTags(repo, project, tags, own.Name), nil
+		return l.keepTags(asked, tags, own.Name), nil
 	case err == nil:
-		return l.completeTags(ctx, q, route, project, tags, known), nil
+		return l.completeTags(ctx, asked, q, route, tags, known), nil
 	case source.Final(q.Namespace, err):
 		return List[string]{}, err
 	}
-	return l.tagsElsewhere(q, project, known, answers)
+	return l.tagsElsewhere(asked, q, known, answers)
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
 // the upstream itself or, where that is silent, from what is remembered.
-func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []source.Step, project int64, tags, known []string) List[string] {
+func (l *Lists) completeTags(ctx context.Context, asked *inquiry[string], q fetch.Question, route []source.Step, tags, known []string) List[string] {
 	for _, s := range route {
 		if s.Kind != source.Upstream || !s.Usable() {
 			continue
 		}
-		upstream, err := l.tagsOf(q, known)(ctx, s)
+		upstream, err := l.tagsOf(q)(ctx, s)
 		if err == nil {
-			return l.keepTags(q.Request.Repo, project, union(tags, upstream), s.Name)
+			return l.keepTags(asked, union(tags, upstream), s.Name)
 		}
 		if outcome.IsFirmNo(err) {
-			return l.keepTags(q.Request.Repo, project, tags, route[0].Name)
+			return l.keepTags(asked, tags, route[0].Name)
 		}
 	}
 	return List[string]{All: union(tags, known), Merged: true}
@@ -74,7 +88,7 @@ func (l *Lists) completeTags(ctx context.Context, q fetch.Question, route []sour
 
 // tagsElsewhere makes a list of what everybody else says, where the local Harbor does not have
 // the repo or cannot say.
-func (l *Lists) tagsElsewhere(q fetch.Question, project int64, known []string, answers []answer[string]) (List[string], error) {
+func (l *Lists) tagsElsewhere(asked *inquiry[string], q fetch.Question, known []string, answers []answer[string]) (List[string], error) {
 	all, found := []string{}, ""
 	for _, a := range answers {
 		if a.err == nil {
@@ -91,7 +105,7 @@ func (l *Lists) tagsElsewhere(q fetch.Question, project int64, known []string, a
 	}
 	switch {
 	case found != "":
-		return l.keepTags(q.Request.Repo, project, all, found), nil
+		return l.keepTags(asked, all, found), nil
 	case outcome.IsFirmNo(no) || known == nil:
 		return List[string]{}, no
 	}
@@ -99,9 +113,9 @@ func (l *Lists) tagsElsewhere(q fetch.Question, project int64, known []string, a
 }
 
 // keepTags remembers a project's list that is as whole as anybody knows.
-func (l *Lists) keepTags(repo string, project int64, tags []string, from string) List[string] {
-	if len(tags) <= maxKnown && l.isStill(project, repo) {
-		l.State.PutTagList(repo, tags)
+func (l *Lists) keepTags(asked *inquiry[string], tags []string, from string) List[string] {
+	if len(tags) <= maxKnown && l.isStill(asked.project, asked.of.repo) {
+		asked.keep(func() { l.State.PutTagList(asked.of.repo, tags) })
 	}
 	return List[string]{All: tags, Source: from}
 }
@@ -134,18 +148,17 @@ func (p tagPage) last() string {
 	return p.tags[len(p.tags)-1]
 }
 
-// tagsOf reads one source's list to its end, in pages of a size that the source takes. known
-// is what is remembered.
-func (l *Lists) tagsOf(q fetch.Question, known []string) func(context.Context, source.Step) ([]string, error) {
-	return func(ctx context.Context, step source.Step) (_ []string, err error) {
-		ctx, s, ended := l.ask(ctx, step, len(known) > 0)
-		defer func() { ended(err) }()
+// tagsOf reads one source's list to its end, in pages of a size that the source takes.
+func (l *Lists) tagsOf(q fetch.Question) func(context.Context, source.Step) ([]string, error) {
+	return func(ctx context.Context, s source.Step) (_ []string, err error) {
+		ctx, answered := l.over(ctx, s, registry.KindTags)
+		defer func() { answered(err) }()
 		at, of := 0, sized{s.Name, s.Namespace.Project}
 		if known, ok := l.sizes.Load(of); ok {
 			at = known.(int)
 		}
 		tags, err := l.readTags(ctx, q, s, pageSizes[at])
-		for first := err; err != nil && len(tags) == 0 && refusesSize(step, err); {
+		for first := err; err != nil && len(tags) == 0 && refusesSize(s, err); {
 			if at++; at == len(pageSizes) {
 				return nil, first
 			}
@@ -165,7 +178,7 @@ func (l *Lists) tagsOf(q fetch.Question, known []string) func(context.Context, s
 
 // readTags reads one source's list in pages of n tags. Those that came before an error are
 // returned too.
-func (l *Lists) readTags(ctx context.Context, q fetch.Question, s asking, n int) (map[string]bool, error) {
+func (l *Lists) readTags(ctx context.Context, q fetch.Question, s source.Step, n int) (map[string]bool, error) {
 	req := registry.Request{Method: http.MethodGet, Kind: registry.KindTags, Repo: s.Repo, Query: url.Values{}}
 	if n > 0 {
 		req.Query.Set("n", strconv.Itoa(n))

@@ -45,7 +45,7 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	vigil := NewVigil(q.Deadline)
-	vigil.kind = registry.KindManifest
+	vigil.Kind = registry.KindManifest
 	stages, skipped := Stages(q.Route, !q.Held)
 	type result struct {
 		stage    int

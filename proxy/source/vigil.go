@@ -42,7 +42,7 @@ const (
 // concurrent use.
 type Vigil struct {
 	deadline time.Duration
-	kind     registry.Kind // of what the sources are asked for, as is to be known of who is silent
+	Kind     registry.Kind // of what the sources are asked for, as is to be known of who is silent
 
 	mu     sync.Mutex
 	caches map[*context.CancelCauseFunc]struct{} // of those who ask an upstream in their turn
@@ -92,7 +92,7 @@ func (v *Vigil) Over(ctx context.Context, s Step) (_ context.Context, answered f
 // Await is Do for who has nobody else to ask: the source is waited for as by a Vigil.
 func (s Step) Await(ctx context.Context, req registry.Request, header http.Header, deadline time.Duration) (*http.Response, error) {
 	v := NewVigil(deadline)
-	v.kind = req.Kind
+	v.Kind = req.Kind
 	asking, answered := v.Over(ctx, s)
 	resp, err := s.Do(asking, req, header, 0)
 	answered(err)
@@ -105,7 +105,7 @@ func (v *Vigil) watch(s Step, giveUp context.CancelCauseFunc, done <-chan struct
 	defer last.Stop()
 	for {
 		if time.Since(begun) >= (lost-1)*v.deadline {
-			s.hang(v.kind, s.Repo)
+			s.hang(v.Kind, s.Repo)
 		}
 		down, probed := s.lastProbe()
 		if down {

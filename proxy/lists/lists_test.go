@@ -228,3 +228,12 @@ func TestTags(t *testing.T) {
 		})
 	}
 }
+
+func TestOfType(t *testing.T) {
+	all := []json.RawMessage{descriptorOf("sig"), descriptorOf("sbom"), json.RawMessage(`7`)}
+	for filter, want := range map[string]int{"": 3, "sig": 1, "none": 0} {
+		if got := OfType(all, filter); len(got) != want || got == nil {
+			t.Errorf("%q: %s", filter, got)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (l *Lists) findReferrers(ctx context.Context, asked *inquiry[json.RawMessag
 	var all []json.RawMessage
 	found, refusals := "", refusalsOf(answers)
 	for _, a := range answers {
-		if a.err != nil {
+		if a.err != nil && len(a.all) == 0 {
 			continue
 		}
 		if found == "" || len(all) == 0 && len(a.all) > 0 { // an empty list is nobody's find
@@ -150,7 +150,8 @@ func (i Index) entries() int { return len(i.Manifests) }
 func (Index) last() string { return "" }
 
 // referrersOf asks one source for its API's answer, and for the tag that registries
-// without the API are given (OCI distribution specification, "Referrers Tag Schema").
+// without the API are given (OCI distribution specification, "Referrers Tag Schema"). Where the
+// API fails, it returns what lies under the tag and the failure.
 func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step) (all []json.RawMessage, err error) {
 	ctx, answered := l.over(ctx, s, registry.KindReferrers)
 	defer func() { answered(err) }()
@@ -162,7 +163,7 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 		manifests, begun = append(manifests, page.Manifests...), true
 		return true
 	})
-	if err != nil && (begun || !lacksAPI(s, err)) {
+	if err != nil && (begun || !lacksAPI(s, err) && !failsAPI(s, err)) {
 		return nil, err
 	}
 	fallback := registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: s.Repo, Tag: fallbackTag(q.Request.Digest)}
@@ -177,8 +178,11 @@ func (l *Lists) referrersOf(ctx context.Context, q fetch.Question, s source.Step
 	case !tagged.isList() && err != nil:
 		tagErr = outcome.DontKnow(fmt.Errorf("the tag %s of %s: %w", fallback.Tag, s.Name, errNoList))
 	}
-	if err == nil || tagErr == nil {
-		return merge(manifests, tagged.Manifests), nil
+	switch all = merge(manifests, tagged.Manifests); {
+	case err != nil && !lacksAPI(s, err): // what lies under the tag is told, and is no word on what else there is
+		return all, err
+	case err == nil || tagErr == nil:
+		return all, nil
 	}
 	if e := said(err); e != nil && e.Status == http.StatusInternalServerError && e.Code != registry.CodeUnsupported && outcome.IsNo(tagErr) {
 		return nil, perhaps(tagErr)
@@ -212,7 +216,7 @@ func fallbackTag(d digest.Digest) string {
 
 // lacksAPI reports whether a source's answer to the referrers API is of a registry that has
 // none, each of which says so in its own way: it refuses the request, or answers something
-// else. A silence, 429, 502 and the like say nothing.
+// else. A silence, 429, 502 and the like say nothing of that.
 func lacksAPI(s source.Step, err error) bool {
 	e := said(err)
 	switch {
@@ -228,6 +232,14 @@ func lacksAPI(s source.Step, err error) bool {
 		return s.Kind == source.Upstream || e.Code == registry.CodeUnsupported // the fleet's own have the API: they are broken, or forbid it
 	}
 	return e.Status < http.StatusInternalServerError || e.Status == http.StatusNotImplemented
+}
+
+// failsAPI reports whether an upstream has refused the referrers API, or another host has to
+// which it led, in words that do not say whether there is one. A silence is no refusal; a pause
+// that the upstream has asked for is, of the API alone.
+func failsAPI(s source.Step, err error) bool {
+	var meant *registry.Error // what the edge makes of it
+	return s.Kind == source.Upstream && errors.As(err, &meant) && (meant != said(err) || meant.Status == http.StatusTooManyRequests)
 }
 
 // perhaps is a no of somebody who may be broken: good enough where nothing is remembered,

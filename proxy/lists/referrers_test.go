@@ -195,105 +195,6 @@ func TestListsOfAClientThatLeaves(t *testing.T) {
 	}
 }
 
-// A registry without the API says so in its own way; then what lies under the tag counts,
-// and that there is none. What fails says nothing.
-func TestARegistryWithoutTheAPI(t *testing.T) {
-	html := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
-	coded := func(status int, code string) trial.Answer {
-		return trial.Answer{Status: status, Body: `{"errors":[{"code":"` + code + `","message":"x"}]}`}
-	}
-	const lacks, broken, perhaps = "lacks it", "broken", "perhaps"
-	for name, c := range map[string]struct {
-		says trial.Answer
-		is   string
-	}{
-		"404":                       {coded(404, "UNSUPPORTED"), lacks},
-		"404, no such name":         {coded(404, "NAME_UNKNOWN"), lacks},
-		"404 in text":               {trial.Answer{Status: 404, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "404 page not found"}, lacks},
-		"400":                       {coded(400, "NAME_INVALID"), lacks},
-		"401":                       {trial.Answer{Status: 401}, lacks},
-		"401, with reason":          {refuse, lacks},
-		"403":                       {trial.Answer{Status: 403, Header: html, Body: "<html>"}, lacks},
-		"406":                       {trial.Answer{Status: 406}, lacks},
-		"412":                       {trial.Answer{Status: 412}, lacks},
-		"501":                       {trial.Answer{Status: 501}, lacks},
-		"500, unsupported":          {coded(500, "UNSUPPORTED"), lacks},
-		"204":                       {trial.Answer{Status: 204}, lacks},
-		"300":                       {trial.Answer{Status: 300, Header: html, Body: "<html>"}, lacks},
-		"303 to a page":             {trial.Answer{Status: 303, Header: http.Header{"Location": {"/login"}}}, lacks},
-		"302 to nobody":             {trial.Answer{Status: 302, Header: http.Header{"Location": {"http://127.0.0.1:1/login"}}}, lacks},
-		"307 to no address":         {trial.Answer{Status: 307, Header: http.Header{"Location": {"ftp://x"}}}, lacks},
-		"in a circle":               {trial.Answer{Status: 307, Header: http.Header{"Location": {api("nginx")}}}, lacks},
-		"a page":                    {trial.Answer{Header: html, Body: "<html>sign in"}, lacks},
-		"a page without a label":    {trial.Answer{Body: "<html>sign in"}, lacks},
-		"nothing":                   {trial.Answer{}, lacks},
-		"JSON of something else":    {trial.Answer{Body: `{"message":"welcome"}`}, lacks},
-		"a list of something else":  {trial.Answer{Body: `[]`}, lacks},
-		"manifests that are none":   {trial.Answer{Body: `{"manifests":7}`}, lacks},
-		"500":                       {trial.Answer{Status: 500}, perhaps},
-		"429":                       {trial.Answer{Status: 429}, broken},
-		"502":                       {trial.Answer{Status: 502, Header: html, Body: "<html>"}, broken},
-		"503, unsupported":          {coded(503, "UNSUPPORTED"), broken},
-		"521":                       {trial.Answer{Status: 521, Header: html}, broken},
-		"408":                       {trial.Answer{Status: 408}, broken},
-		"what breaks off":           {trial.Answer{Header: http.Header{"Content-Length": {"1000"}}, Body: `{"manifests":[`}, broken},
-		"a page, and no second one": {linked(index("other"), "?page=2"), broken},
-	} {
-		none := coded(404, "MANIFEST_UNKNOWN")
-		for tag, answer := range map[string]trial.Answer{"sig": index("sig"), "": none, "broken": {Status: 503}} {
-			w := newWorld(t)
-			for _, own := range []*trial.Registry{w.harbor, w.mad1, w.drp1} {
-				own.Say(api(nginx), index())
-			}
-			w.hub.Say("/login", trial.Answer{Header: html, Body: "<html>sign in"})
-			w.hub.Say(api("nginx"), c.says)
-			w.hub.Say(api("nginx")+"?page=2", trial.Answer{Status: 404})
-			w.hub.Say(tagged("nginx"), answer)
-			want := http.StatusOK
-			if c.is == broken || tag == "broken" {
-				want = http.StatusServiceUnavailable
-			}
-			got, err := w.Lists.Referrers(t.Context(), referring(nginx))
-			if all := strings.Join(names(got.All), " "); status(err) != want || err == nil && all != tag {
-				t.Errorf("%s, the tag has %q: %q, %v", name, tag, all, err)
-			}
-			// What is remembered stays, where who says no may be broken.
-			w.PutReferrers(nginx, signed, []json.RawMessage{descriptorOf("known")})
-			got, err = w.Lists.Referrers(t.Context(), referring(nginx))
-			all := strings.Join(names(got.All), " ")
-			if firm := c.is == lacks && tag != "broken"; err != nil && want == http.StatusOK || firm && all != tag || !firm && !strings.HasSuffix(all, "known") && tag != "sig" {
-				t.Errorf("%s, the tag has %q, one is known: %q, %v", name, tag, all, err)
-			}
-		}
-	}
-}
-
-// A login page that is a 401 to everything does not say that nothing is signed.
-func TestReferrersOfALoginPage(t *testing.T) {
-	w := newWorld(t)
-	for _, own := range []*trial.Registry{w.harbor, w.mad1, w.drp1} {
-		own.Say(api(nginx), index())
-	}
-	page := trial.Answer{Status: 401, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>sign in"}
-	w.hub.Say(api("nginx"), page)
-	w.hub.Say(tagged("nginx"), page)
-	if got, err := w.Lists.Referrers(t.Context(), referring(nginx)); status(err) != http.StatusServiceUnavailable {
-		t.Errorf("%q, %v", names(got.All), err)
-	}
-}
-
-// An answer of the fleet's own that has the API is a fault, not a registry without one.
-func TestABrokenHarborDoesNotLackTheAPI(t *testing.T) {
-	for _, status := range []int{401, 403, 412, 500, 503} {
-		w := newWorld(t)
-		w.harbor.Say(api(demo), trial.Answer{Status: status})
-		w.harbor.Say(tagged(demo), index("old"))
-		if got, err := w.Lists.Referrers(t.Context(), referring(demo)); err == nil {
-			t.Errorf("%d: %q", status, names(got.All))
-		}
-	}
-}
-
 // A tag has 128 characters at most, and the tag of a digest 32 and 64 of its parts.
 func TestTheTagOfADigest(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
@@ -351,14 +252,5 @@ func TestAnUpstreamsLimitOfReferrersSaysWhenToComeBack(t *testing.T) {
 	var e *registry.Error
 	if !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.RetryAfter != 77*time.Second {
 		t.Errorf("%v, %+v", err, e)
-	}
-}
-
-func TestOfType(t *testing.T) {
-	all := []json.RawMessage{descriptorOf("sig"), descriptorOf("sbom"), json.RawMessage(`7`)}
-	for filter, want := range map[string]int{"": 3, "sig": 1, "none": 0} {
-		if got := OfType(all, filter); len(got) != want || got == nil {
-			t.Errorf("%q: %s", filter, got)
-		}
 	}
 }

@@ -215,7 +215,7 @@ func (l *login) fetch(ctx context.Context, at place, w way, scope string) (*pass
 	if resp.StatusCode != http.StatusOK {
 		page, ofJSON := IsHTML(resp), IsJSON(resp)
 		e := ReadError(resp)
-		e.RetryAfter = RetryAfter(resp.Header, l.now())
+		e.RetryAfter = Pause(resp, l.now())
 		switch {
 		case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusUnauthorized && !page,
 			e.Status == http.StatusForbidden && (ofJSON || e.Code != ""), // what stands before it says 403 too

@@ -142,7 +142,7 @@ const (
 // code: an HTML page from a load balancer is no registry's word. A long message is cut.
 func ReadError(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	e := &Error{Status: resp.StatusCode, RetryAfter: RetryAfter(resp.Header, time.Now())}
+	e := &Error{Status: resp.StatusCode, RetryAfter: Pause(resp, time.Now())}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if err != nil {
 		e.Cause = err

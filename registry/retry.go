@@ -20,8 +20,13 @@ const (
 // RetryAfter reads how long an answer asks to be left alone (Retry-After, RFC 9110, section
 // 10.2.3): a second at least and RetryMost at most, 0 where it does not say. Of several
 // headers the longest counts, also where something on the way has made them one.
-func RetryAfter(h http.Header, now time.Time) (longest time.Duration) {
-	for _, said := range h.Values("Retry-After") {
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	return longestUntil(h.Values("Retry-After"), now)
+}
+
+// longestUntil is the longest that is said by a header.
+func longestUntil(values []string, now time.Time) (longest time.Duration) {
+	for _, said := range values {
 		before := ""
 		for part := range strings.SplitSeq(said, ",") {
 			longest = max(longest, Until(part, now), Until(before+","+part, now)) // a date has a comma of its own

@@ -58,3 +58,40 @@ func TestRetryAfterInAllItsSpellings(t *testing.T) {
 		}
 	}
 }
+
+// Who refuses for a limit may say only when there is more of it, in the words that the drafts
+// of the IETF and others have for that.
+func TestA429SaysWhenThereIsMore(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, c := range map[string]struct {
+		status int
+		header http.Header
+		want   time.Duration
+	}{
+		"the one header":             {429, http.Header{"Ratelimit": {"limit=100, remaining=0, reset=30"}}, 30 * time.Second},
+		"the reset alone":            {429, http.Header{"Ratelimit": {"reset=30"}}, 30 * time.Second},
+		"the limit and the reset":    {429, http.Header{"Ratelimit": {"limit=100, reset=30"}}, 30 * time.Second},
+		"the newer draft":            {429, http.Header{"Ratelimit": {`"default";r=0;t=30`}}, 30 * time.Second},
+		"and the reset alone":        {429, http.Header{"Ratelimit": {`"default";t=30`}}, 30 * time.Second},
+		"two limits, one is spent":   {429, http.Header{"Ratelimit": {`"burst";r=9;t=500, "day";r=0;t=30`}}, 30 * time.Second},
+		"two that say only when":     {429, http.Header{"Ratelimit": {`"burst";t=5, "day";t=30`}}, 30 * time.Second},
+		"a header of its own":        {429, http.Header{"Ratelimit-Reset": {"30"}}, 30 * time.Second},
+		"with what is left":          {429, http.Header{"Ratelimit-Reset": {"30"}, "Ratelimit-Remaining": {"0;w=60"}}, 30 * time.Second},
+		"with a window":              {429, http.Header{"Ratelimit-Reset": {"30;w=60"}}, 30 * time.Second},
+		"the moment":                 {429, http.Header{"X-Ratelimit-Reset": {"1800000030"}}, 30 * time.Second},
+		"a date":                     {429, http.Header{"X-Ratelimit-Reset": {"Fri, 15 Jan 2027 08:00:30 GMT"}}, 30 * time.Second},
+		"spelled otherwise":          {429, http.Header{"X-Rate-Limit-Reset": {"30"}}, 30 * time.Second},
+		"a day":                      {429, http.Header{"Ratelimit-Reset": {"86400"}}, time.Hour},
+		"at once":                    {429, http.Header{"Ratelimit-Reset": {"0"}}, time.Second},
+		"words":                      {429, http.Header{"Ratelimit-Reset": {"soon"}, "Ratelimit": {"reset=soon"}}, 0},
+		"Retry-After goes before it": {429, http.Header{"Ratelimit-Reset": {"30"}, "Retry-After": {"20"}}, 20 * time.Second},
+		"but not what is none":       {429, http.Header{"Ratelimit-Reset": {"30"}, "Retry-After": {"soon"}}, 30 * time.Second},
+		"503 is of no limit":         {503, http.Header{"Ratelimit-Reset": {"30"}, "Ratelimit": {"remaining=0, reset=30"}}, 0},
+		"503 with Retry-After":       {503, http.Header{"Ratelimit-Reset": {"30"}, "Retry-After": {"20"}}, 20 * time.Second},
+		"nothing":                    {429, http.Header{}, 0},
+	} {
+		if got := Pause(&http.Response{StatusCode: c.status, Header: c.header}, now); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

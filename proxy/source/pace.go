@@ -55,21 +55,21 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	if s.Kind != Upstream {
 		return
 	}
-	rate, ok := readRate(resp.Header, s.Now())
+	rate, ok := registry.ReadRate(resp.Header, s.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if resp.StatusCode == http.StatusTooManyRequests {
 		if s.paused == nil {
 			s.paused = map[registry.Kind]time.Time{}
 		}
-		s.paused[endPoint(kind)] = s.after(max(registry.RetryAfter(resp.Header, s.Now()), rate.resets))
+		s.paused[endPoint(kind)] = s.after(registry.Pause(resp, s.Now()))
 	}
 	if !ok || kind != registry.KindManifest {
 		return
 	}
-	s.Metrics.rateLeft.WithLabelValues(s.Name).Set(float64(rate.left))
-	if rate.left == 0 {
-		s.spent = s.after(rate.resets)
+	s.Metrics.rateLeft.WithLabelValues(s.Name).Set(float64(rate.Left))
+	if rate.Left == 0 {
+		s.spent = s.after(rate.Resets)
 	}
 }
 

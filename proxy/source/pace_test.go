@@ -57,6 +57,7 @@ var pauses = map[string]struct {
 	"for a day":                                {registry.KindManifest, 429, said("Retry-After", "86400"), "", manifestRequests, time.Hour},
 	"that says nothing that is known":          {registry.KindManifest, 429, said("Retry-After", "soon"), "", manifestRequests, time.Minute},
 	"that says when there is more":             {registry.KindManifest, 429, said("RateLimit", "limit=100, remaining=0, reset=30"), "", manifestRequests, 30 * time.Second},
+	"that says only when there is more":        {registry.KindManifest, 429, said("RateLimit-Reset", "30"), "", manifestRequests, 30 * time.Second},
 	"nothing is left":                          {registry.KindManifest, 200, said("Ratelimit-Remaining", "0;w=21600"), "", []string{"tag"}, time.Minute},
 	"nothing is left, and when there is more":  {registry.KindManifest, 200, said("Ratelimit-Remaining", "0", "Ratelimit-Reset", "20"), "", []string{"tag"}, 20 * time.Second},
 	"nothing is left, in GitHub's words":       {registry.KindManifest, 200, said("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "T+40"), "", []string{"tag"}, 40 * time.Second},
@@ -120,17 +121,27 @@ func TestAPauseIsOfOneEndPoint(t *testing.T) {
 // The client that is the first to hear of a 429 is told what those after it are told, a
 // minute where nobody names a time.
 func TestTheFirstClientOfAPauseIsToldHowLongItIs(t *testing.T) {
-	for after, want := range map[string]time.Duration{"": time.Minute, "soon": time.Minute, "20": 20 * time.Second, "90": 90 * time.Second} {
+	for name, c := range map[string]struct {
+		header http.Header
+		want   time.Duration
+	}{
+		"nothing": {nil, time.Minute},
+		"words":   {said("Retry-After", "soon"), time.Minute},
+		"20":      {said("Retry-After", "20"), 20 * time.Second},
+		"90":      {said("Retry-After", "90"), 90 * time.Second},
+		"a limit": {said("RateLimit", "limit=100, remaining=0, reset=30"), 30 * time.Second},
+		"a reset": {said("RateLimit-Reset", "30"), 30 * time.Second},
+	} {
 		s, far := atRegistry(t, source.Config{Name: "upstream-hub", Kind: source.Upstream})
-		far.Say(tagPath, trial.Answer{Status: 429, Header: said("Retry-After", after)})
+		far.Say(tagPath, trial.Answer{Status: 429, Header: c.header})
 		resp, err := s.Do(t.Context(), tagRequest, http.Header{}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		first := source.Step{Source: s, Repo: tagRequest.Repo}.Meaning(registry.ReadError(resp))
 		next := s.Limited(tagRequest)
-		if first.Status != 429 || first.RetryAfter != want || next == nil || next.RetryAfter > want {
-			t.Errorf("%q: %+v, then %+v", after, first, next)
+		if first.Status != 429 || first.RetryAfter != c.want || next == nil || next.RetryAfter > c.want {
+			t.Errorf("%s: %+v, then %+v", name, first, next)
 		}
 	}
 	harbor, _ := atRegistry(t, source.Config{Name: "harbor"}) // which is asked again at once

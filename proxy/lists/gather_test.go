@@ -94,18 +94,11 @@ func TestReferrersWhereASourceHangs(t *testing.T) {
 func TestASlowListIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	w.Deadline = 50 * time.Millisecond
-	slow := make(chan struct{})
-	a := list("v1")
-	a.After = slow
-	w.harbor.Say(path(demo), a)
+	slow, send := later(list("v1"))
+	w.harbor.Say(path(demo), slow)
 	go func() {
-		trial.Until(t, func() error {
-			if w.mad1.AskedFor("GET "+path(demo))*w.drp1.AskedFor("GET "+path(demo)) == 0 {
-				return errNoList
-			}
-			return nil
-		})
-		close(slow)
+		until(t, "the others are not asked", func() bool { return w.mad1.AskedFor("GET "+path(demo))*w.drp1.AskedFor("GET "+path(demo)) > 0 })
+		send()
 	}()
 	if got, err := w.Tags(t.Context(), question(demo)); err != nil || !slices.Equal(got.All, []string{"v1"}) || got.Source != "harbor" {
 		t.Errorf("%+v, %v", got, err)

@@ -81,9 +81,9 @@ func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, 
 
 // InTrace puts work that outlives its request, and may serve others too, into the
 // trace of the request that began it.
-func InTrace(ctx context.Context, began trace.SpanContext) context.Context {
-	if !began.IsValid() {
+func (q Question) InTrace(ctx context.Context) context.Context {
+	if !q.Span.IsValid() {
 		return ctx
 	}
-	return trace.ContextWithSpanContext(ctx, began)
+	return trace.ContextWithSpanContext(ctx, q.Span)
 }

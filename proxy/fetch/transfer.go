@@ -77,7 +77,7 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	case offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	asking, answered := t.vigil.Over(InTrace(ctx, t.q.Span), s)
+	asking, answered := t.vigil.Over(t.q.InTrace(ctx), s)
 	resp, err := s.Do(asking, req, header, 0)
 	body, err := openBody(resp, err)
 	if err == nil {

@@ -20,7 +20,6 @@ const (
 	joinFor = time.Minute
 	// maxLeft is how many inquiries go on for the next who asks though nobody waits for them.
 	maxLeft = 256
-	shorter = 5 // times is the wait for who is known to be silent
 )
 
 // subject is what a question is about, as far as its answer depends on it. A peer's question is
@@ -216,7 +215,7 @@ func (l *Lists) patience(begun time.Time, hangs bool) time.Duration {
 	if hangs {
 		left = 0
 	}
-	return max(left, l.Deadline/shorter)
+	return max(left, source.Shortened(l.Deadline))
 }
 
 // hedge is how long the sources of a stage have for themselves. Where a list is known the

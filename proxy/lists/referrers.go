@@ -36,7 +36,7 @@ func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawM
 		known = l.State.Referrers(repo, d)
 	}
 	asked := l.referrersAsked.ask(l.Context, l.subject(q), project, func(ctx context.Context, asked *inquiry[json.RawMessage]) (List[json.RawMessage], error) {
-		return l.findReferrers(fetch.InTrace(ctx, q.Span), asked, q, known)
+		return l.findReferrers(q.InTrace(ctx), asked, q, known)
 	})
 	patience := l.patience(asked.begun, source.Hangs(q.Route(l.Routes), registry.KindReferrers))
 	return asked.wait(ctx, known, patience, func() bool { return l.isStill(project, repo) }, merge)

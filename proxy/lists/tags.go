@@ -27,7 +27,7 @@ func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error
 		known = l.State.TagList(repo)
 	}
 	asked := l.tagsAsked.ask(l.Context, l.subject(q), project, func(ctx context.Context, asked *inquiry[string]) (List[string], error) {
-		return l.findTags(fetch.InTrace(ctx, q.Span), asked, q, known)
+		return l.findTags(q.InTrace(ctx), asked, q, known)
 	})
 	patience := l.patience(asked.begun, source.Hangs(q.Route(l.Routes), registry.KindTags))
 	return asked.wait(ctx, known, patience, func() bool { return l.isStill(project, repo) }, union)

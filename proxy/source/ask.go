@@ -20,14 +20,7 @@ type Question struct {
 	Deadline  time.Duration // how long a source has before others are asked beside it
 }
 
-const (
-	patience   = 3 // times the deadline
-	hedgeLeast = 200 * time.Millisecond
-)
-
-// Patience is how long an answer is waited for where there is something else to give, by
-// the deadline after which others are asked beside.
-func Patience(deadline time.Duration) time.Duration { return patience * deadline }
+const hedgeLeast = 200 * time.Millisecond
 
 var (
 	// ErrDown is the cause of a don't-know about a source that was not asked.
@@ -110,7 +103,7 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 func (q Question) hedgeAfter(stages [][]Step, started int) time.Duration {
 	kind, last := q.Namespace.Kind, stages[started-1]
 	if !slices.ContainsFunc(last, func(s Step) bool { silent, _ := s.silence(registry.KindManifest, s.Repo); return !silent }) {
-		return q.Deadline / shorter
+		return Shortened(q.Deadline)
 	}
 	if started < len(stages) && stages[started][0].Kind == Peer && (kind == namespace.Repl || kind == namespace.MultiDC && !q.Tag) {
 		return min(q.Deadline, max(hedgeLeast, 2*last[0].Usual()))

@@ -12,7 +12,6 @@ import (
 const (
 	silentFor = 30 * time.Second // that a source is known to be silent, since it was
 	maxSilent = 4096             // lines of one source that are known
-	shorter   = 5                // times is the wait for who is known to be silent
 )
 
 // ErrHangs is the cause of a don't-know about a source that has been asked in vain before, and
@@ -72,6 +71,9 @@ func timedOut(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
+
+// Shortened is what is left of a deadline for who is known to be silent.
+func Shortened(deadline time.Duration) time.Duration { return deadline / 5 }
 
 // silence returns what is known of a source that is to be asked for something in a repo.
 func (s *Source) silence(kind registry.Kind, repo string) (silent, hangs bool) {

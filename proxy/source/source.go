@@ -144,7 +144,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 	bounded, cancel := context.WithCancelCause(ctx)
 	if deadline > 0 {
 		if silent, _ := s.silence(req.Kind, req.Repo); silent {
-			deadline /= shorter
+			deadline = Shortened(deadline)
 		}
 		timer := time.AfterFunc(deadline, func() { cancel(fmt.Errorf("%w: %s did not answer for %v", context.DeadlineExceeded, s.Name, deadline)) })
 		defer timer.Stop()

@@ -32,13 +32,15 @@ const (
 	// lost is how many times the deadline an answer may take to begin. One that takes longer may
 	// never come, though the source lives: that is noted (Hangs).
 	lost = 12
+	// patience is how many times the deadline those have left who ask an upstream that has been given up.
+	patience = 3
 )
 
 // Vigil is the wait for the sources of one question. A source that is slow is not given
 // up: how long an answer takes says nothing of whether it comes. When a source has been
 // silent for the deadline it is probed, and it is given up when a probe fails, or after a
 // quarter of an hour. Those who ask an upstream in their turn, as Harbor does for a cache,
-// are as silent as that is: when it has been given up, they have Patience left. Safe for
+// are as silent as that is: when it has been given up, they have patience left. Safe for
 // concurrent use.
 type Vigil struct {
 	deadline time.Duration
@@ -46,7 +48,7 @@ type Vigil struct {
 
 	mu     sync.Mutex
 	caches map[*context.CancelCauseFunc]struct{} // of those who ask an upstream in their turn
-	ended  bool                                  // the upstream has been given up, and Patience is over
+	ended  bool                                  // the upstream has been given up, and patience is over
 }
 
 // NewVigil returns the wait for a question of which sources are probed after deadline.
@@ -83,7 +85,7 @@ func (v *Vigil) Over(ctx context.Context, s Step) (_ context.Context, answered f
 				cancel(nil)
 			}
 			if s.Kind == Upstream && (errors.Is(context.Cause(asking), ErrSilent) || err != nil && ctx.Err() == nil && timedOut(err)) {
-				time.AfterFunc(Patience(v.deadline), v.endCaches)
+				time.AfterFunc(patience*v.deadline, v.endCaches)
 			}
 		})
 	}

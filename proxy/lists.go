@@ -23,6 +23,9 @@ func (h *Handler) serveTags(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
+	if len(list.All) == 0 && h.tryOtherwise(w, r, lists.Some) {
+		return nil
+	}
 	noteList(w, list)
 	return w.writeTags(r, list.All)
 }
@@ -33,6 +36,9 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 	list, err := h.lists.Referrers(r.http.Context(), r.question())
 	if err != nil {
 		return err
+	}
+	if len(list.All) == 0 && h.tryOtherwise(w, r, lists.Some) { // Harbor's word of a cache, whose upstream it does not ask
+		return nil
 	}
 	if r.ns.Kind == namespace.MultiDC {
 		list.All = slices.DeleteFunc(list.All, func(raw json.RawMessage) bool {

@@ -2,15 +2,19 @@ package proxy_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/registry"
 )
 
@@ -76,4 +80,88 @@ func TestAMirrorsAddressMayEndInAProject(t *testing.T) {
 	same(t, "the registry has had enough", s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", admin), of["plain/eks/coredns:1"])
 	s.hub.Close() //nolint:errcheck // the test ends
 	same(t, "the registry is down", s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=docker.io", admin), of["plain/eks/coredns:1"])
+}
+
+// ofDockerHub has the edge know its cache by the name that is in images.
+func ofDockerHub(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+	p.Namespaces[0].Host = "docker.io"
+}
+
+// A cache whose list is empty hides nothing that the plain project has: Harbor's word of a
+// cache is empty where its upstream has nothing. Where the cache cannot say, "none" of the
+// project alone is no answer: a verifier takes it for "not signed".
+func TestAnEmptyListOfACacheHidesNoProjects(t *testing.T) {
+	r := newRegion(t, ofDockerHub)
+	s := r.sites[0]
+	s.harbor.CreateProject("plain", false)
+	img, bare := image(t, 1000, 1), image(t, 1000, 2)
+	signature := referring(t, img, "application/vnd.example.signature")
+	for reference, image := range map[string]v1.Image{"plain/eks/coredns:1": img, "plain/eks/coredns:sig": signature, "plain/eks/coredns:bare": bare} {
+		mustPush(t, s.harbor.URL(), reference, image, s.admin())
+	}
+	mustPush(t, s.hub.URL(), "plain/eks/coredns:other", image(t, 1000, 3), authn.Anonymous) // the cache has the repo, and not this
+	admin := map[string]string{"Authorization": s.asAdmin(), "Accept-Encoding": "gzip"}
+	want, _ := signature.Digest()
+	if digests, a := s.referrers(t, "plain/eks/coredns", img, "?ns=docker.io", admin); fmt.Sprint(digests) != "["+want.String()+"]" {
+		t.Errorf("signed: %d %v %s", a.status, a.header, a.body)
+	}
+	if digests, a := s.referrers(t, "plain/eks/coredns", bare, "?ns=docker.io", admin); a.status != http.StatusOK || len(digests) != 0 {
+		t.Errorf("not signed: %d %s", a.status, a.body)
+	}
+	bearer := map[string]string{"Authorization": "Bearer " + s.token(t, reader, "repository:cache-dockerhub/plain/eks/coredns:pull+repository:plain/eks/coredns:pull")}
+	if digests, a := s.referrers(t, "plain/eks/coredns", img, "?ns=docker.io", bearer); a.status != http.StatusOK || len(digests) != 0 {
+		t.Errorf("who may not read the project reads the cache's: %d %s", a.status, a.body)
+	}
+	r.hub.Close() //nolint:errcheck // the test ends
+	if digests, a := s.referrers(t, "plain/eks/coredns", img, "?ns=docker.io", admin); fmt.Sprint(digests) != "["+want.String()+"]" {
+		t.Errorf("signed, and the registry is down: %d %v %s", a.status, a.header, a.body)
+	}
+	if _, a := s.referrers(t, "plain/eks/coredns", bare, "?ns=docker.io", admin); a.status != http.StatusServiceUnavailable {
+		t.Errorf("not signed, and the registry is down: %d %v %s", a.status, a.header, a.body)
+	}
+}
+
+// A cache that Harbor does not list for the edge hides no plain project either.
+func TestAnUnlistedCacheHidesNoProject(t *testing.T) {
+	s := newSite(t)
+	s.harbor.CreateSystemRobot("few", secret)
+	s.grantFew(t)
+	if err := s.harbor.CreateCache("cache-private", "private", s.hub.URL(), false); err != nil {
+		t.Fatal(err)
+	}
+	s.edge = startEdge(t, s.harbor.URL(), t.TempDir(), &s.harbor.Key().PublicKey, asFew, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		p.Namespaces = append(p.Namespaces, namespace.Namespace{Project: "cache-private", Kind: namespace.Cache, Host: "hub.example.net"})
+	})
+	img := image(t, 1000, 1)
+	signature := referring(t, img, "application/vnd.example.signature")
+	mustPush(t, s.harbor.URL(), "plain/eks/coredns:1", img, s.admin())
+	mustPush(t, s.harbor.URL(), "plain/eks/coredns:sig", signature, s.admin())
+	mustPush(t, s.hub.URL(), "plain/eks/coredns:other", image(t, 1000, 3), authn.Anonymous) // the cache has the repo, and not this
+	admin := map[string]string{"Authorization": s.asAdmin()}
+	raw, _ := img.RawManifest()
+	same(t, "a manifest", s.do(t, http.MethodGet, "/v2/plain/eks/coredns/manifests/1?ns=hub.example.net", admin), raw)
+	want, _ := signature.Digest()
+	if digests, a := s.referrers(t, "plain/eks/coredns", img, "?ns=hub.example.net", admin); fmt.Sprint(digests) != "["+want.String()+"]" {
+		t.Errorf("signed: %d %v %s", a.status, a.header, a.body)
+	}
+}
+
+// A push beside which a client names a registry goes to the project in its path.
+func TestAPushThatNamesARegistryGoesToItsProject(t *testing.T) {
+	s := newSite(t, ofDockerHub)
+	admin := map[string]string{"Authorization": s.asAdmin()}
+	for _, repo := range []string{"plain/eks/coredns", "plain/tags", "plain/blobs/uploads"} {
+		d := digest.FromString("a layer")
+		status, location := s.send(t, http.MethodPost, "/v2/"+repo+"/blobs/uploads/?ns=docker.io", admin, nil)
+		if status != http.StatusAccepted {
+			t.Fatalf("%s: %d", repo, status)
+		}
+		if status, _ := s.send(t, http.MethodPut, withDigest(location, d)+"&ns=docker.io", admin, strings.NewReader("a layer")); status != http.StatusCreated {
+			t.Errorf("%s: %d", repo, status)
+		}
+		same(t, repo, s.do(t, http.MethodGet, "/v2/"+repo+"/blobs/"+d.String()+"?ns=docker.io", admin), []byte("a layer"))
+	}
+	if status, _ := s.send(t, http.MethodPost, "/v2/nginx/blobs/uploads/?ns=docker.io", admin, nil); status < 400 {
+		t.Errorf("no project is named: %d", status)
+	}
 }

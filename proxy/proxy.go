@@ -315,6 +315,9 @@ func (h *Handler) serveUnlisted(w *response, r *request) error {
 		}
 		return err
 	}
+	if r.otherwise != nil && (h.pass.Try(w, r.http, r.Path(), lists.Some) || h.tryOtherwise(w, r, nil)) {
+		return nil
+	}
 	if err = h.passRead(w, r, true); !errors.Is(err, &registry.Error{Code: registry.CodeNameUnknown}) {
 		return err
 	}

@@ -5,13 +5,13 @@ import (
 	"net/http"
 	"net/url"
 	pathpkg "path"
-	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/pass"
@@ -47,7 +47,7 @@ type request struct {
 
 // read finds out what is known of the request. The error is its answer.
 func (h *Handler) read(r *request) error {
-	meant, err := h.namespaces.Mean(r.http.URL, r.http.Host)
+	meant, err := h.namespaces.Mean(r.http)
 	if err != nil {
 		return err
 	}
@@ -110,16 +110,35 @@ func (h *Handler) readRegistry(r *request, meant namespace.Meant) (err error) {
 }
 
 // serveOtherwise answers a mirror's client from the plain project that its path names, where
-// the registry's cache has nothing, as cause says. Harbor decides by the client's own credentials.
+// the registry's cache has nothing, as cause says. Where the cache cannot say what it has, an
+// empty list of the plain project is no answer.
 func (h *Handler) serveOtherwise(w *response, r *request, cause error) error {
 	var e *registry.Error
-	if r.otherwise == nil || !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" ||
-		!slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable}, e.Status) ||
-		w.Status != 0 || !h.routes.Harbor.Usable() || !h.pass.Try(w, r.otherwise.http, r.otherwise.Path()) {
+	if !errors.As(cause, &e) || e.Status == http.StatusUnauthorized && r.query.Authorization == "" {
 		return cause
 	}
+	var test func(*http.Response) bool
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		test = lists.Some
+	default:
+		return cause
+	}
+	if w.Status == 0 && h.tryOtherwise(w, r, test) {
+		return nil
+	}
+	return cause
+}
+
+// tryOtherwise answers from the plain project that a mirror's client may mean, where Harbor
+// has an answer that passes the test. Harbor decides by the client's own credentials.
+func (h *Handler) tryOtherwise(w *response, r *request, test func(*http.Response) bool) bool {
+	if r.otherwise == nil || !h.routes.Harbor.Usable() || !h.pass.Try(w, r.otherwise.http, r.otherwise.Path(), test) {
+		return false
+	}
 	*r, w.outcome = *r.otherwise, outcomePass
-	return nil
+	return true
 }
 
 // permission is what the client has to be allowed for the request.

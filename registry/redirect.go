@@ -94,7 +94,8 @@ func ofSource(u, source *url.URL) *url.URL {
 // leadsOutOfTLS reports whether what was asked for by TLS may be fetched without it: blobs,
 // which their digests prove, from where Harbor or the fleet file says that they are.
 func (s *client) leadsOutOfTLS(first, next *url.URL) bool {
-	return strings.Contains(first.Path, "/blobs/") && (s.made.Trusted || s.named(next.Hostname()))
+	_, kind, _ := CutPath(first.Path)
+	return kind == KindBlob && (s.made.Trusted || s.named(next.Hostname()))
 }
 
 // named reports whether the configuration names a host, as a URL has it.

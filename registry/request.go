@@ -104,42 +104,45 @@ func unknownPath(path string) *Error {
 	return e
 }
 
-// parseRepoPath parses what stands behind /v2/. It reads from the end, because
-// a repo may have components named as the end points are.
+// parseRepoPath parses what stands behind /v2/.
 func (r *Request) parseRepoPath(path string) error {
-	repo, last, ok := cutLast(path)
-	if !ok {
-		return unknownPath("/v2/" + path)
-	}
-	repo, verb, ok := cutLast(repo)
-	if !ok {
-		return unknownPath("/v2/" + path)
-	}
-	switch {
-	case verb == "tags" && last == "list":
-		r.Kind = KindTags
-	case verb == "manifests":
-		r.Kind = KindManifest
-	case verb == "referrers":
-		r.Kind = KindReferrers
-	case verb == "blobs" && last == "uploads":
-		r.Kind = KindUploads
-	case verb == "blobs":
-		r.Kind = KindBlob
-	case verb == "uploads" && strings.HasSuffix(repo, "/blobs"):
-		repo = strings.TrimSuffix(repo, "/blobs")
-		r.Kind = KindUpload
-		if last == "" {
-			r.Kind = KindUploads
-		}
-	default:
+	repo, kind, last := CutPath(path)
+	if kind == KindBase {
 		return unknownPath("/v2/" + path)
 	}
 	if !ValidRepo(repo) {
 		return Errorf(CodeNameInvalid, "%q is not a repo name: lower-case letters, digits and single separators, at most %d", clip(repo), maxRepo)
 	}
-	r.Repo = repo
+	r.Kind, r.Repo = kind, repo
 	return r.parseReference(last)
+}
+
+// CutPath cuts a path below /v2/ into what stands before its end point, as the repo, the end
+// point, and what is asked of it; KindBase is of a path that has none. It reads from the end,
+// because a repo may have components named as the end points are.
+func CutPath(path string) (repo string, kind Kind, last string) {
+	rest, last, _ := cutLast(path)
+	repo, verb, ok := cutLast(rest)
+	switch {
+	case !ok:
+	case verb == "tags" && last == "list":
+		return repo, KindTags, last
+	case verb == "manifests":
+		return repo, KindManifest, last
+	case verb == "referrers":
+		return repo, KindReferrers, last
+	case verb == "blobs" && last == "uploads":
+		return repo, KindUploads, last
+	case verb == "blobs":
+		return repo, KindBlob, last
+	case verb == "uploads" && strings.HasSuffix(repo, "/blobs"):
+		kind = KindUpload
+		if last == "" {
+			kind = KindUploads
+		}
+		return strings.TrimSuffix(repo, "/blobs"), kind, last
+	}
+	return "", KindBase, ""
 }
 
 func (r *Request) parseReference(last string) (err error) {

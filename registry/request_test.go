@@ -29,6 +29,8 @@ func TestParseRequest(t *testing.T) {
 		{name: "an upload session", method: "PATCH", url: "/v2/a/b/blobs/uploads/1bb0ff84-23d2?_state=x", want: Request{Kind: KindUpload, Repo: "a/b", Upload: "1bb0ff84-23d2"}, scope: "repository:a/b:pull,push"},
 		{name: "an upload's state", method: "GET", url: "/v2/a/b/blobs/uploads/1bb0ff84", want: Request{Kind: KindUpload, Repo: "a/b", Upload: "1bb0ff84"}, scope: "repository:a/b:pull,push"},
 		{name: "referrers", method: "GET", url: "/v2/a/referrers/" + someDigest, want: Request{Kind: KindReferrers, Repo: "a", Digest: someDigest}, scope: "repository:a:pull"},
+		{name: "a repo called blobs", method: "GET", url: "/v2/a/blobs/manifests/1", want: Request{Kind: KindManifest, Repo: "a/blobs", Tag: "1"}, scope: "repository:a/blobs:pull"},
+		{name: "a repo called blobs/uploads", method: "GET", url: "/v2/a/blobs/uploads/tags/list", want: Request{Kind: KindTags, Repo: "a/blobs/uploads"}, scope: "repository:a/blobs/uploads:pull"},
 		{name: "a delete", method: "DELETE", url: "/v2/a/manifests/x", want: Request{Kind: KindManifest, Repo: "a", Tag: "x"}, scope: "repository:a:delete"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

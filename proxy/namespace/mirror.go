@@ -2,6 +2,7 @@ package namespace
 
 import (
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,13 +47,15 @@ type Meant struct {
 	Otherwise *url.URL
 }
 
-// Mean tells what a URL means. A mirror's client says for which registry it asks:
+// Mean tells what the URL of a request means. A mirror's client says for which registry it asks:
 // ?ns=docker.io on any path below /v2/ (containerd, moby), or /<name>/v2/… (docker, whose
 // mirrors may have a path). The table of names is closed: another name is never an address
 // to dial. ns says nothing where it is empty or the fleet's own name, and where the path
 // names a project: a mirror's address may end in one (https://harbor.example.org/v2/<project>).
-// host is the one that the client reached the edge by: that too is the fleet's own name.
-func (t *Table) Mean(u *url.URL, host string) (m Meant, err error) {
+// A write goes to the project in its path, because a cache takes none. The host that the client
+// reached the edge by is the fleet's own name, too.
+func (t *Table) Mean(r *http.Request) (m Meant, err error) {
+	u := r.URL
 	first, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	query := u.Query()
 	plain := *u // without what says only for which registry
@@ -74,26 +77,21 @@ func (t *Table) Mean(u *url.URL, host string) (m Meant, err error) {
 		return Meant{URL: u}, nil
 	}
 	name := u.Query().Get("ns")
-	project, image, _ := strings.Cut(rest, "/")
+	repo, _, _ := registry.CutPath(rest)
+	project, _, inProject := strings.Cut(repo, "/") // one component is no project and an image in it
 	cache, ok := t.CacheOf(name)
+	writes := inProject && r.Method != http.MethodGet && r.Method != http.MethodHead
 	switch {
-	case name == "" || !ok && (t.Own(name) || Registry(name) == Registry(host)) || t.Of(project).Kind != Plain:
+	case name == "" || !ok && (t.Own(name) || Registry(name) == Registry(r.Host)) || t.Of(project).Kind != Plain || writes:
 		return Meant{URL: &plain}, nil
-	case ok && isImage(image):
+	case ok && inProject:
 		return Meant{URL: below(plain, cache.Project), Mirror: true, Otherwise: &plain}, nil
 	case ok:
 		return Meant{URL: below(plain, cache.Project), Mirror: true}, nil
-	case isImage(image):
+	case inProject:
 		return Meant{URL: &plain}, nil
 	}
 	return Meant{URL: u}, registry.Errorf(registry.CodeNameUnknown, "there is no cache of this registry here")
-}
-
-// isImage reports whether what follows the first component of a path below /v2/ begins with
-// more of a repo's name: then that component may be a project.
-func isImage(rest string) bool {
-	next, _, ok := strings.Cut(rest, "/")
-	return ok && !slices.Contains([]string{"", "manifests", "blobs", "tags", "referrers"}, next)
 }
 
 // below puts the project into a URL of the registry API. A path that has it already stays.

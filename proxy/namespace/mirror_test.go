@@ -1,7 +1,9 @@
 package namespace_test
 
 import (
-	"net/url"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -20,20 +22,24 @@ func TestARegistryIsKnownInEverySpelling(t *testing.T) {
 			t.Errorf("%q is of %q, want %q", name, ns.Project, want)
 		}
 		for _, from := range []string{"/v2/org/app/manifests/1?ns=" + name, "/" + name + "/v2/org/app/manifests/1"} {
-			u, err := url.Parse("http://edge" + from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m, err := table().Mean(u, "edge.local:8080"); m.Mirror != (want != "") || want != "" && (err != nil || m.URL.Path != "/v2/"+want+"/org/app/manifests/1") {
+			if m, err := table().Mean(reached("GET", from)); m.Mirror != (want != "") || want != "" && (err != nil || m.URL.Path != "/v2/"+want+"/org/app/manifests/1") {
 				t.Errorf("%s is %v (%v), want %q", from, m.URL, err, want)
 			}
 		}
 	}
 }
 
+// reached is a request of a client that has reached the edge by a name of its own.
+func reached(method, target string) *http.Request {
+	r := httptest.NewRequest(method, target, nil)
+	r.Host = "edge.local:8080"
+	return r
+}
+
 const refused = "refused"
 
-// meant is what URLs mean: what is asked for, whether as a mirror, and what else it may be.
+// meant is what requests mean, those without a method a GET: what is asked for, whether as a
+// mirror, and what else it may be.
 var meant = []struct {
 	in, want  string
 	mirror    bool
@@ -43,7 +49,11 @@ var meant = []struct {
 	{"/v2/org/app/blobs/sha256:aa?ns=quay.io&x=1", "/v2/cache-quay/org/app/blobs/sha256:aa?x=1", true, "/v2/org/app/blobs/sha256:aa?x=1"},
 	{"/v2/org/app/manifests/1?ns=cache-nameless", "/v2/cache-nameless/org/app/manifests/1", true, "/v2/org/app/manifests/1"},
 	{"/v2/app/manifests/1?ns=quay.io", "/v2/cache-quay/app/manifests/1", true, ""}, // no project and an image in it
-	{"/v2/app/blobs/uploads/?ns=quay.io", "/v2/cache-quay/app/blobs/uploads/", true, ""},
+	{"POST /v2/app/blobs/uploads/?ns=quay.io", "/v2/cache-quay/app/blobs/uploads/", true, ""},
+	{"/v2/tags/manifests/1?ns=quay.io", "/v2/cache-quay/tags/manifests/1", true, ""},
+	{"/v2/team/tags/manifests/1?ns=quay.io", "/v2/cache-quay/team/tags/manifests/1", true, "/v2/team/tags/manifests/1"},
+	{"/v2/team/blobs/tags/list?ns=quay.io", "/v2/cache-quay/team/blobs/tags/list", true, "/v2/team/blobs/tags/list"},
+	{"/v2/team/referrers/blobs/sha256:aa?ns=quay.io", "/v2/cache-quay/team/referrers/blobs/sha256:aa", true, "/v2/team/referrers/blobs/sha256:aa"},
 	{"/v2/?ns=docker.io", "/v2/", true, ""},
 	{"/v2/_catalog?ns=docker.io", "/v2/_catalog", true, ""},
 	{"/docker.io/v2/library/nginx/manifests/1", "/v2/cache-dockerhub/library/nginx/manifests/1", true, ""},
@@ -55,10 +65,20 @@ var meant = []struct {
 	{"/v2/cache-dockerhub/library/nginx/manifests/1?ns=docker.io", "/v2/cache-dockerhub/library/nginx/manifests/1", false, ""},
 	{"/v2/cache-found/org/app/manifests/1?ns=public.ecr.aws", "/v2/cache-found/org/app/manifests/1", false, ""},
 	{"/v2/multi-dc-app/eks/coredns/manifests/1?ns=quay.io", "/v2/multi-dc-app/eks/coredns/manifests/1", false, ""},
-	{"/v2/multi-dc-app/coredns/blobs/uploads/?ns=quay.io&mount=x", "/v2/multi-dc-app/coredns/blobs/uploads/?mount=x", false, ""},
+	{"POST /v2/multi-dc-app/coredns/blobs/uploads/?ns=quay.io&mount=x", "/v2/multi-dc-app/coredns/blobs/uploads/?mount=x", false, ""},
 	{"/v2/platform/app/tags/list?ns=example.com", "/v2/platform/app/tags/list", false, ""},
 	{"/v2/repl-core/app/referrers/sha256:aa?ns=10.0.0.1:80", "/v2/repl-core/app/referrers/sha256:aa", false, ""},
 	{"/v2/mirror-ecr/eks/coredns/manifests/1?ns=public.ecr.aws", "/v2/mirror-ecr/eks/coredns/manifests/1", false, ""},
+
+	{"/v2/team/manifests/tags/list?ns=example.com", "/v2/team/manifests/tags/list", false, ""},
+	{"/v2/team/blobs/uploads/manifests/1?ns=example.com", "/v2/team/blobs/uploads/manifests/1", false, ""},
+
+	{"PUT /v2/team/app/manifests/1?ns=quay.io", "/v2/team/app/manifests/1", false, ""}, // a cache takes none
+	{"POST /v2/team/app/blobs/uploads/?mount=x&ns=docker.io", "/v2/team/app/blobs/uploads/?mount=x", false, ""},
+	{"PATCH /v2/team/app/blobs/uploads/77?ns=docker.io", "/v2/team/app/blobs/uploads/77", false, ""},
+	{"DELETE /v2/team/app/manifests/1?ns=example.com", "/v2/team/app/manifests/1", false, ""},
+	{"PUT /v2/cache-quay/app/manifests/1?ns=quay.io", "/v2/cache-quay/app/manifests/1", false, ""},
+	{"PUT /quay.io/v2/team/app/manifests/1", "/v2/cache-quay/team/app/manifests/1", true, ""}, // nothing else is named
 
 	{"/v2/app/manifests/1?ns=", "/v2/app/manifests/1", false, ""},
 	{"/v2/app/manifests/1?ns", "/v2/app/manifests/1", false, ""},
@@ -76,7 +96,7 @@ var meant = []struct {
 	{"/v2/app/manifests/1?ns=example.com", refused, false, ""},
 	{"/v2/app/manifests/1?ns=10.0.0.1:80", refused, false, ""},
 	{"/v2/app/manifests/1?ns=platform", refused, false, ""}, // no cache
-	{"/v2/app/blobs/uploads/?ns=example.com", refused, false, ""},
+	{"POST /v2/app/blobs/uploads/?ns=example.com", refused, false, ""},
 	{"/v2/?ns=example.com", refused, false, ""},
 	{"/v2/_catalog?ns=example.com", refused, false, ""},
 
@@ -90,11 +110,12 @@ var meant = []struct {
 // that project's, whatever ns says.
 func TestWhatAMirrorsClientMeans(t *testing.T) {
 	for _, c := range meant {
-		u, err := url.Parse(c.in)
-		if err != nil {
-			t.Fatal(err)
+		method, target, named := strings.Cut(c.in, " ")
+		if !named {
+			method, target = http.MethodGet, c.in
 		}
-		m, err := table().Mean(u, "edge.local:8080")
+		r := reached(method, target)
+		m, err := table().Mean(r)
 		got, otherwise := m.URL.String(), ""
 		if err != nil {
 			got = refused
@@ -105,8 +126,8 @@ func TestWhatAMirrorsClientMeans(t *testing.T) {
 		if got != c.want || m.Mirror != c.mirror || otherwise != c.otherwise {
 			t.Errorf("%s is %s (mirror %v, otherwise %q), want %s (%v, %q)", c.in, got, m.Mirror, otherwise, c.want, c.mirror, c.otherwise)
 		}
-		if u.String() != c.in {
-			t.Errorf("%s was changed to %s", c.in, u)
+		if r.URL.String() != target {
+			t.Errorf("%s was changed to %s", c.in, r.URL)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package namespace_test
 
 import (
-	"net/url"
 	"reflect"
 	"testing"
 
@@ -93,7 +92,7 @@ func TestWhatIsDeclaredIsReplaced(t *testing.T) {
 		t.Errorf("%v %v %v", all.Of("platform"), all.Of("app"), all.Of("cache-dockerhub"))
 	}
 	for host, known := range map[string]bool{"ghcr.io": true, "quay.io": false} {
-		if m, err := all.Mean(&url.URL{Path: "/v2/org/app/manifests/1", RawQuery: "ns=" + host}, ""); m.Mirror != known || err != nil {
+		if m, err := all.Mean(reached("GET", "/v2/org/app/manifests/1?ns="+host)); m.Mirror != known || err != nil {
 			t.Errorf("mirrors of %s: %v, %v", host, m.URL, err)
 		}
 	}

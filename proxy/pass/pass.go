@@ -119,12 +119,16 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
 	return e
 }
 
-// Try is Serve of an answer that is a success. Where there is none it returns false, and w is as
-// it was.
-func (p *Proxy) Try(w http.ResponseWriter, r *http.Request, path string) bool {
-	before := w.Header().Clone()
-	err := p.Serve(w, r, Call{Path: path, Answered: func(resp *http.Response) error {
-		if resp.StatusCode >= http.StatusBadRequest {
+// Try is Serve of an answer that is a success and passes the test. Where there is none it
+// returns false, and w is as it was. A nil test passes everything.
+func (p *Proxy) Try(w http.ResponseWriter, r *http.Request, path string, test func(*http.Response) bool) bool {
+	before, readable := w.Header().Clone(), *r
+	if test != nil {
+		readable.Header = r.Header.Clone()
+		readable.Header.Set("Accept-Encoding", "identity")
+	}
+	err := p.Serve(w, &readable, Call{Path: path, Answered: func(resp *http.Response) error {
+		if resp.StatusCode >= http.StatusBadRequest || test != nil && !test(resp) {
 			return errors.New(resp.Status)
 		}
 		return nil

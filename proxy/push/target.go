@@ -50,7 +50,7 @@ func atPeer(location, client, datacenter string) string {
 	}
 	path := strings.TrimPrefix(u.EscapedPath(), peer.Path)
 	query := u.RawQuery
-	if strings.Contains(path, "/blobs/uploads/") {
+	if _, kind, _ := registry.CutPath(path); kind == registry.KindUpload {
 		if query != "" {
 			query += "&"
 		}

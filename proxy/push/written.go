@@ -2,7 +2,6 @@ package push
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -41,8 +40,8 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 		w.p.openSession(t, resp.Header.Get("Location"))
 	case resp.StatusCode == http.StatusCreated: // of a blob, or a mount of one
 		// Harbor says which blob that is: the client's query could name another one.
-		_, named, _ := strings.Cut(resp.Header.Get("Location"), "/blobs/")
-		if d, err := registry.ParseDigest(named); err == nil {
+		_, kind, named := registry.CutPath(resp.Header.Get("Location"))
+		if d, err := registry.ParseDigest(named); kind == registry.KindBlob && err == nil {
 			kept.commit(w.p, d)
 			w.p.Access.Join(req.Repo, d)
 		} else {

@@ -1,0 +1,28 @@
+package lists
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"example.org/breakwater/registry"
+)
+
+// maxNone is how many bytes an empty list has at most.
+const maxNone = 4 << 10
+
+// Some reports whether an answer is anything else than an empty list of tags or referrers. What
+// it reads of the body is put back.
+func Some(resp *http.Response) bool {
+	if _, kind, _ := registry.CutPath(resp.Request.URL.Path); kind != registry.KindTags && kind != registry.KindReferrers {
+		return true
+	}
+	begin, err := io.ReadAll(io.LimitReader(resp.Body, maxNone))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begin), resp.Body), resp.Body}
+	var list struct{ Tags, Manifests []json.RawMessage }
+	return err != nil || json.Unmarshal(begin, &list) != nil || len(list.Tags)+len(list.Manifests) > 0
+}

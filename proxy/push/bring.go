@@ -11,6 +11,7 @@ import (
 	"example.org/breakwater/proxy/carry"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/registry"
 )
 
@@ -27,13 +28,8 @@ func (w *Write) bring(ctx context.Context, t target, manifest []byte) error {
 			return w.p.Manifests.Read(d)
 		},
 		Blob: func(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
-			blob, err := w.p.Store.Get(ctx, d)
-			if err != nil {
-				return nil, 0, nil // it is not here
-			}
-			size, ok := blob.Size()
-			if !ok {
-				blob.Close()
+			blob, size := w.p.stored(ctx, d)
+			if blob == nil {
 				return nil, 0, nil
 			}
 			return blob, size, nil
@@ -51,6 +47,34 @@ func (w *Write) bring(ctx context.Context, t target, manifest []byte) error {
 		Send: func(ctx context.Context, r carry.Request) (string, error) { return w.send(ctx, t, r) },
 	}
 	return carry.Parts(ctx, from, to, manifest)
+}
+
+// stored returns a blob that is whole in the edge's store, and its length in bytes; nil for none.
+func (p *Pusher) stored(ctx context.Context, d digest.Digest) (*store.Reader, int64) {
+	blob, err := p.Store.Get(ctx, d)
+	if err != nil {
+		return nil, 0
+	}
+	size, ok := blob.Size()
+	if !ok {
+		blob.Close()
+		return nil, 0
+	}
+	return blob, size
+}
+
+// brings reports whether the edge takes a blob to a target that lacks it, when a manifest is
+// pushed there that names it (bring), and the blob's length in bytes.
+func (p *Pusher) brings(ctx context.Context, t target, r registry.Request) (size int64, ok bool) {
+	if t.Kind != source.Peer || !p.Access.Member(r.Repo, r.Digest) {
+		return 0, false
+	}
+	blob, size := p.stored(ctx, r.Digest)
+	if blob == nil {
+		return 0, false
+	}
+	blob.Close()
+	return size, true
 }
 
 // hasBlob asks a peer's Harbor, through its edge.

@@ -161,8 +161,9 @@ func takesNothing(resp *http.Response) *registry.Error {
 }
 
 // Head tells a client that may push whether it can spare an upload: it can if the Harbor
-// that will take the push holds the blob, whatever this edge or others hold. size is the
-// blob's length in bytes, and from the name of the source that answered. Head also tells
+// that will take the push holds the blob, whatever this edge or others hold, or the edge takes
+// the blob there with the manifest. Who is seen to be down is not asked. size is the blob's
+// length in bytes, and from the name of the source that answered. Head also tells
 // whether a manifest is there when no source can say: clients ask before they push, and
 // the Harbor that takes the push knows. The error is an outcome.
 func (p *Pusher) Head(r Request) (size int64, from string, err error) {
@@ -173,6 +174,10 @@ func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 	kind := r.Parsed.Kind
 	var all []error
 	for _, t := range targets {
+		if !t.Usable() { // nor does it take the push
+			all = append(all, fmt.Errorf("%s is seen to be down", t.Name))
+			continue
+		}
 		s := source.Step{Source: t.Source, Repo: r.Parsed.Repo, Namespace: r.Namespace}
 		header := s.Header(r.HTTP.Header.Get("Authorization"))
 		if t.Kind == source.Peer {
@@ -193,6 +198,9 @@ func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 			}
 			return resp.ContentLength, t.Name, nil
 		case kind == registry.KindBlob && resp.StatusCode == http.StatusNotFound:
+			if size, ok := p.brings(r.HTTP.Context(), t, r.Parsed); ok {
+				return size, t.Name, nil
+			}
 			return 0, "", registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")
 		}
 		all = append(all, fmt.Errorf("%s answers %s", t.Name, resp.Status))

@@ -57,6 +57,7 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 		return step{patch(layer[half:], "Content-Range", fmt.Sprintf("%d-%d", half, len(layer)-1)), opened(uploads + "77")}
 	}
 	other := digest.FromString("another blob")
+	called := "/v2/multi-dc-demo/blobs/blobs/" // of a repo that is called as an end point is
 	plainPost := request(http.MethodPost, "/v2/plain/app/blobs/uploads/?digest="+layerDigest.String(), layer)
 	for name, c := range map[string]struct {
 		steps  []step
@@ -85,6 +86,7 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 		"in one request that Harbor refuses":           {[]step{{request(http.MethodPost, uploads+"?digest="+layerDigest.String(), layer), trial.Answer{Status: 403}}}, false, ""},
 		"a part of one byte":                           {[]step{begin(), {patch(layer[:1]), opened(uploads + "77")}, {patch(layer[1:]), opened(uploads + "77")}, put("", layerDigest)}, true, layerDigest},
 		"a session at no address":                      {[]step{{request(http.MethodPost, uploads, ""), opened("http://[::1/")}}, false, ""},
+		"a repo called blobs":                          {[]step{{request(http.MethodPost, called+"uploads/?digest="+layerDigest.String(), layer), created(called + layerDigest.String())}}, true, ""},
 		"a plain project":                              {[]step{{plainPost, created("/v2/plain/app/blobs/" + layerDigest.String())}}, false, ""},
 	} {
 		w := newWorld(t)
@@ -114,6 +116,19 @@ func TestWhatAnUploadCarriesIsKept(t *testing.T) {
 		}
 		if c.held && !strings.Contains(got.String(), layer) {
 			t.Errorf("%s: Harbor got %q", name, &got)
+		}
+	}
+}
+
+// A repo's name may be that of an end point: what a peer makes there is no upload session.
+func TestAPeersLocationInARepoCalledAsAnEndPoint(t *testing.T) {
+	for path, want := range map[string]string{
+		"/v2/multi-dc-demo/blobs/uploads/manifests/v1": "https://c/v2/multi-dc-demo/blobs/uploads/manifests/v1",
+		"/v2/multi-dc-demo/blobs/uploads/77":           "https://c/v2/multi-dc-demo/blobs/uploads/77?_breakwater=mad1",
+		"/v2/multi-dc-demo/blobs/blobs/uploads/77?a=b": "https://c/v2/multi-dc-demo/blobs/blobs/uploads/77?a=b&_breakwater=mad1",
+	} {
+		if got := atPeer("https://mad1.example.org"+peer.Path+path, "https://c", "mad1"); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}
 }
@@ -189,7 +204,23 @@ func TestAHeadBeforeAPush(t *testing.T) {
 		"Harbor has one that is empty": {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{Header: http.Header{"Content-Length": {"0"}}}) }, 0, "harbor", 200, true},
 		"Harbor has not":               {blob, func(w *world) { w.harbor.Say(blob, no); w.mad1.Say(peer.Path+blob, has) }, 0, "", 404, false},
 		"a peer will take it":          {blob, func(w *world) { w.harbor.Say(blob, broken); w.mad1.Say(peer.Path+blob, has) }, 15, "peer-mad1", 200, false},
-		"Harbor does not say":          {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
+		"the edge takes it to a peer": {blob, func(w *world) {
+			w.harbor.Say(blob, broken)
+			w.mad1.Say(peer.Path+blob, no)
+			w.Store.Put(layerDigest, []byte(layer))
+			w.Access.Join(demo, layerDigest)
+		}, 15, "peer-mad1", 200, true},
+		"what is held is of another repo": {blob, func(w *world) {
+			w.harbor.Say(blob, broken)
+			w.mad1.Say(peer.Path+blob, no)
+			w.Store.Put(layerDigest, []byte(layer))
+		}, 0, "", 404, false},
+		"Harbor lacks what is held": {blob, func(w *world) {
+			w.harbor.Say(blob, no)
+			w.Store.Put(layerDigest, []byte(layer))
+			w.Access.Join(demo, layerDigest)
+		}, 0, "", 404, true},
+		"Harbor does not say": {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
 		"nobody says": {blob, func(w *world) {
 			w.harbor.Say(blob, broken)
 			w.mad1.Say(peer.Path+blob, broken)
@@ -228,6 +259,27 @@ func TestAHeadBeforeAPush(t *testing.T) {
 	w := newWorld(t)
 	if _, _, err := w.Head(request(http.MethodHead, blob+"?_breakwater=mad1", "")); !outcome.IsNo(err) {
 		t.Errorf("a mark that is no session's: %v", err)
+	}
+}
+
+// Who is seen to be down is not asked before a push: an answer of it would be waited for in vain.
+func TestAHeadAsksNobodyWhoIsSeenToBeDown(t *testing.T) {
+	blob := "/v2/" + demo + "/blobs/" + layerDigest.String()
+	w := newWorld(t)
+	w.harbor.Say("/v2/", trial.Answer{Status: http.StatusBadGateway})
+	w.harbor.Say(blob, trial.Answer{Never: true})
+	w.Harbor.Suspect()
+	trial.Until(t, func() error {
+		if w.Harbor.Usable() {
+			return errors.New("the breaker is closed")
+		}
+		return nil
+	})
+	for _, s := range []*trial.Registry{w.mad1, w.drp1} {
+		s.Say(peer.Path+blob, broken)
+	}
+	if _, _, err := w.Head(request(http.MethodHead, blob, "")); !outcome.IsDontKnow(err) || w.harbor.AskedFor("HEAD "+blob) != 0 {
+		t.Errorf("%v, Harbor asked %d times", err, w.harbor.AskedFor("HEAD "+blob))
 	}
 }
 

@@ -30,8 +30,8 @@ func (s *Node) Admin(mux *http.ServeMux) {
 }
 
 // Peers is what the fleet's own may ask and say from elsewhere, behind what knows them: the
-// status, and to steer, which all does for all name servers of this datacenter. The header
-// of that name says who asks.
+// status, to steer, which all does for all name servers of this datacenter, and to exchange
+// observations (POST /observation). The header of that name says who asks.
 func (s *Node) Peers(asker string, all func(context.Context, Steering) (Steered, error)) http.Handler {
 	mux := http.NewServeMux()
 	s.steering(mux, func(r *http.Request) string { return r.Header.Get(asker) }, func(ctx context.Context, x Steering) (Steered, error) {
@@ -39,6 +39,14 @@ func (s *Node) Peers(asker string, all func(context.Context, Steering) (Steered,
 			return s.Steer(x)
 		}
 		return all(ctx, x)
+	})
+	mux.HandleFunc("POST /observation", func(w http.ResponseWriter, r *http.Request) {
+		var x Observation
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&x); err != nil || x.Node != r.Header.Get(asker) || x.ID == "" {
+			http.Error(w, "want an observation as JSON, of who asks", http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, s.Hear(x))
 	})
 	return mux
 }

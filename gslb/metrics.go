@@ -21,6 +21,8 @@ type metrics struct {
 	connections prometheus.Gauge
 	refused     prometheus.Counter
 	changes     prometheus.Counter
+	isolated    prometheus.Gauge
+	observedUp  *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -47,8 +49,32 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
-	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	m.isolated = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_isolated",
+		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
+	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
+		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
+	r.MustRegister(m.isolated, m.observedUp, m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
 	return m
+}
+
+func (m *metrics) isolatedNow(is bool) {
+	if m == nil {
+		return
+	}
+	m.isolated.Set(map[bool]float64{true: 1}[is])
+}
+
+// observed is what others say. Of several of one datacenter one is shown.
+func (m *metrics) observed(others []heard) {
+	if m == nil {
+		return
+	}
+	m.observedUp.Reset()
+	for _, o := range others {
+		for name, d := range o.Datacenters {
+			m.observedUp.WithLabelValues(o.Node, name).Set(map[bool]float64{true: 1}[d.Up])
+		}
+	}
 }
 
 // hooks are what the wire tells.

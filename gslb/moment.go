@@ -17,7 +17,7 @@ type moment struct {
 
 // known is what the node knows now, if operators had said that. The lock is held.
 func (s *Node) known(at time.Time, overrides []Override) *moment {
-	return &moment{at, overrides, s.state.Health, s.state.LastGood}
+	return &moment{at, overrides, s.state.Judged, s.state.LastGood}
 }
 
 // imagined is a moment whose views leave no trace.

@@ -42,8 +42,12 @@ type Config struct {
 	Version string               // what version.bind says; "": nothing
 	Build   string               // the program's version, for Report
 	Lacks   func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // nil: none
+	// Witnesses are addresses outside the fleet: a node that reaches none of them, no other
+	// datacenter and no other node is cut off, and keeps what it knew. None: no node is.
+	Witnesses []netip.Addr
+	Exchange  Exchange // of observations with the other nodes; nil: each judges by its own probes alone
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer // nil: none
 }
 
 // rememberedHealth is how old a snapshot may be that answers are given from before
@@ -74,16 +78,24 @@ type Node struct {
 	stop     context.CancelFunc // of those that run
 	state    state
 	serving  bool // the first round is in, or what was known is young enough
-	changes  chan struct{}
-	overrule *time.Timer // when the next override ends
+	isolated bool // see judged
+
+	observers *observers
+	witnesses *witnesses
+	exchange  Exchange      // nil: there is none
+	exchanged chan struct{} // closed when the first exchange has ended
+	news      chan struct{} // the probes have changed their mind
+	changes   chan struct{}
+	overrule  *time.Timer // when the next override ends
 }
 
 // fleetNow is a fleet as it was read last.
 type fleetNow struct {
 	*Fleet
-	targets []Target
-	probe   ProbeConfig
-	digest  string // see Report
+	targets   []Target
+	probe     ProbeConfig
+	witnesses []netip.Addr
+	digest    string // see Report
 }
 
 // readFleet reads what the configuration names.
@@ -93,7 +105,7 @@ func readFleet(cfg Config) (*fleetNow, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe}
+	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe, witnesses: cfg.Witnesses}
 	now.digest = now.sum()
 	return now, nil
 }
@@ -104,7 +116,7 @@ func (f *fleetNow) sum() string {
 	for i := range f.Zones {
 		fmt.Fprintln(h, f.serial(&f.Zones[i]))
 	}
-	fmt.Fprintf(h, "%+v%+v%+v", f.probe, f.Explain, f.Places.regions)
+	fmt.Fprintf(h, "%+v%+v%+v%+v", f.probe, f.witnesses, f.Explain, f.Places.regions)
 	var interval [18]byte
 	for i, k := range f.Places.table.starts { // there may be millions
 		binary.BigEndian.PutUint64(interval[:], k.hi)
@@ -122,7 +134,11 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, keys: keyIDs(cfg.Keys), changes: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, keys: keyIDs(cfg.Keys), changes: make(chan struct{}, 1), ready: make(chan struct{}),
+		observers: newObservers(), witnesses: newWitnesses(nil), exchange: cfg.Exchange, exchanged: make(chan struct{}), news: make(chan struct{}, 1)}
+	if s.exchange == nil {
+		close(s.exchanged)
+	}
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
 	}
@@ -175,10 +191,10 @@ func (s *Node) Run(ctx context.Context) error {
 func (s *Node) keep(ctx context.Context) {
 	s.mu.Lock()
 	s.ctx = ctx
-	before := s.state.Health
 	if time.Since(s.state.At) > rememberedHealth {
-		before = nil
+		s.state.Health, s.state.Judged = nil, nil
 	}
+	before := s.state.Health
 	s.mu.Unlock()
 	s.probe(ctx, before)
 	ticker := time.NewTicker(writeEvery)
@@ -202,20 +218,40 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 		s.stop()
 	}
 	ctx, s.stop = context.WithCancel(ctx)
-	h := newHealth(s.fleet.probe, s.fleet.targets, before, s.log, s.metrics, s.refresh)
-	s.health = h
+	cfg := s.fleet.probe
+	h := newHealth(cfg, s.fleet.targets, before, s.log, s.metrics, s.changed)
+	w := newWitnesses(s.fleet.witnesses)
+	w.reached.Store(s.witnesses.reached.Load())
+	s.health, s.witnesses = h, w
 	s.mu.Unlock()
+	s.observers.keepFor(2*cfg.Interval + 2*cfg.Timeout)
 	go h.run(ctx)
+	go w.watch(ctx, cfg, s.reconsider)
+	if s.exchange != nil {
+		go s.observe(ctx, cfg.Interval)
+	}
 	go func() {
-		select {
-		case <-ctx.Done():
-		case <-h.first:
-			s.mu.Lock()
-			s.serving = s.serving || s.health == h
-			s.mu.Unlock()
-			s.refresh()
+		for _, in := range []chan struct{}{h.first, w.first, s.exchanged} {
+			select {
+			case <-ctx.Done():
+				return
+			case <-in:
+			}
 		}
+		s.mu.Lock()
+		s.serving = s.serving || s.health == h
+		s.mu.Unlock()
+		s.refresh()
 	}()
+}
+
+// changed is called when the probes have changed their mind.
+func (s *Node) changed() {
+	s.refresh()
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
 }
 
 // Reload takes a new configuration; with an error the one of before stays. What is
@@ -257,6 +293,14 @@ func (s *Node) refresh() {
 		s.state.Health = s.health.snapshot()
 	}
 	if !s.serving {
+		return
+	}
+	was := s.isolated
+	if s.state.Judged, s.isolated = s.judged(now); s.isolated != was {
+		s.metrics.isolatedNow(s.isolated)
+		s.log.Warn("this name server is cut off, or is no longer: what it knew of the datacenters stays while it is", "isolated", s.isolated)
+	}
+	if s.state.Judged == nil { // it is cut off and knows nothing
 		return
 	}
 	if s.state.LastGood == nil {

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,12 +18,22 @@ type Report struct {
 	Keys        []string                    `json:"keys"`      // IDs of those it knows operators by, the one in use first
 	Answering   bool                        `json:"answering"` // false: the first round of probes is not in
 	Answers     []Answered                  `json:"answers"`
-	Wrong       []string                    `json:"wrong"` // a sentence each; none: all is well
-	Datacenters map[string]DatacenterHealth `json:"datacenters"`
+	Wrong       []string                    `json:"wrong"`       // a sentence each; none: all is well
+	Datacenters map[string]DatacenterHealth `json:"datacenters"` // as the nodes say together
+	Probes      map[string]DatacenterHealth `json:"probes"`      // as this node's own say
+	Observers   []Observer                  `json:"observers"`   // the other nodes that are heard now
+	Isolated    bool                        `json:"isolated"`    // it hears nobody and reaches nothing outside its datacenter
 	Overrides   []Held                      `json:"overrides"`
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
 	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
+}
+
+// Observer is another node that is heard now.
+type Observer struct {
+	Node   string          `json:"node"`
+	AgeMs  int64           `json:"age_ms"` // of what it said last
+	Probes map[string]bool `json:"probes"` // by datacenter, whether it is up
 }
 
 // Held is an override, and whether what it says is so.
@@ -36,10 +47,15 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
 	if s.health != nil {
-		r.Datacenters = s.health.snapshot()
+		r.Probes = s.health.snapshot()
+		r.Datacenters = maps.Clone(r.Probes)
 	}
+	if s.serving && s.state.Judged != nil {
+		r.Datacenters = maps.Clone(s.state.Judged)
+	}
+	r.Isolated, r.Observers = s.isolated, s.observers.report(time.Now())
 	for name, good := range s.state.LastGood {
 		r.LastGood[name] = good
 	}
@@ -55,6 +71,9 @@ func (s *Node) Report() Report {
 	left, _ := living(s.state.Overrides, time.Now())
 	for _, o := range left {
 		r.Overrides = append(r.Overrides, v.held(o, left))
+	}
+	if r.Isolated {
+		r.Wrong = append(r.Wrong, "this name server is cut off: it hears no other, and reaches no other datacenter and no witness; what it knew of the datacenters stays")
 	}
 	r.Wrong = append(r.Wrong, r.faults(v)...)
 	if s.lacks != nil {

@@ -17,8 +17,9 @@ const stateVersion = 1
 // state is what outlasts a restart.
 type state struct {
 	Version   int                         `json:"version"`
-	At        time.Time                   `json:"at"` // when it was written
-	Health    map[string]DatacenterHealth `json:"health"`
+	At        time.Time                   `json:"at"`        // when it was written
+	Health    map[string]DatacenterHealth `json:"health"`    // as this node's probes say
+	Judged    map[string]DatacenterHealth `json:"judged"`    // as the nodes say together
 	LastGood  map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
 	Overrides []Override                  `json:"overrides"`
 	Kept      map[string]time.Time        `json:"kept"` // by name: until when clients keep answers that were given before it was written

@@ -112,8 +112,8 @@ func (s *nameServers) write(i int, key, fields string) {
 		if name == "drp1" {
 			role = "backup"
 		}
-		text += fmt.Sprintf("  %s: { role: %s, harbor: \"http://127.0.0.1:%d\", addresses: [192.0.2.%d%s], networks: [10.%d.0.0/16], gslb: [%s], probe: \"file:%s/%s.up\" }\n",
-			name, role, j+1, j+1, map[bool]string{true: further}[strings.Contains(fields, "# AAAA")], j+1, s.addresses[j], s.dir, name)
+		text += fmt.Sprintf("  %s: { role: %s, harbor: \"http://127.0.0.1:%d\", addresses: [192.0.2.%d%s], networks: [10.%d.0.0/16], gslb: [%s], probe: \"file:%s\" }\n",
+			name, role, j+1, j+1, map[bool]string{true: further}[strings.Contains(fields, "# AAAA")], j+1, s.addresses[j], s.found(i, name))
 	}
 	text += "gslb:\n"
 	for what, port := range s.ports {
@@ -125,10 +125,23 @@ func (s *nameServers) write(i int, key, fields string) {
 	}
 }
 
-// probes writes what the probes of a datacenter find; far in the future, so that it does not age.
+// found is the file of what the probes of a name server find of a datacenter.
+func (s *nameServers) found(i int, datacenter string) string {
+	return filepath.Join(s.dir, datacenter+".up-for-"+places[i])
+}
+
+// probes writes what the probes of all name servers find of a datacenter.
 func (s *nameServers) probes(datacenter, say string) {
 	s.t.Helper()
-	file, later := filepath.Join(s.dir, datacenter+".up"), time.Now().Add(time.Hour)
+	for i := range places {
+		s.probesOf(i, datacenter, say)
+	}
+}
+
+// probesOf writes what the probes of one find; far in the future, so that it does not age.
+func (s *nameServers) probesOf(i int, datacenter, say string) {
+	s.t.Helper()
+	file, later := s.found(i, datacenter), time.Now().Add(time.Hour)
 	if err := errors.Join(os.WriteFile(file+".new", []byte(say), 0o600), os.Chtimes(file+".new", later, later), os.Rename(file+".new", file)); err != nil {
 		s.t.Fatal(err)
 	}

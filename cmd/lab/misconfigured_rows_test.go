@@ -130,7 +130,6 @@ func ofNameServers(w *world) []misconfiguration {
 		wrong("a probe longer than its interval", "ttl: 2s", "ttl: 2s, probe: { interval: 1s, timeout: 5s }"),
 		wrong("a method that is none", "ttl: 2s", "ttl: 2s, method: closest"),
 		wrong("an order with a stranger", "ttl: 2s", "ttl: 2s, order: [par1, rom1]"),
-		wrong("witnesses, which do nothing yet", "ttl: 2s", "ttl: 2s, witnesses: [192.0.2.200]"),
 		wrong("a topology that is no file", "ttl: 2s", `ttl: 2s, topology: "`+w.file("nowhere")+`"`),
 		{what: "a topology that cannot be read", edits: []string{"ttl: 2s", `ttl: 2s, topology: "` + w.file("topology") + `"`}, files: map[string]string{"topology": "10.0.0.0/8 rom1\n"}},
 		{what: "a geographic database that is none", edits: []string{"ttl: 2s", `ttl: 2s, geoip: "` + w.file("geo.mmdb") + `"`}, files: map[string]string{"geo.mmdb": "x"}},

@@ -118,7 +118,6 @@ func (n *notes) delegated(host string) bool {
 func (n *notes) idleFields() {
 	f := n.f
 	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
-	n.idle("gslb.witnesses", "they do nothing yet: each name server judges by its own probes alone")
 	n.idle("gslb.dnssec.key", "it does nothing yet: answers are not signed; let the parent have no DS for the name")
 	if all := n.ofNameServers(); f.GSLB == nil && len(all) > 0 {
 		also := ""

@@ -159,7 +159,7 @@ type GSLB struct {
 	} `yaml:"probe"` // of all datacenters, by each name server
 	RateLimit   int    `yaml:"rate_limit"`   // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
 	Version     string `yaml:"version"`      // what version.bind says; absent: nothing
-	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them is isolated; not in use yet
+	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them, no other datacenter and no other name server keeps what it knew
 	Panic       string `yaml:"panic"`        // all | last-good | backup | nodata; default last-good
 	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and what they ask each other; as edge.peers.key; read again with the file
 	PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good

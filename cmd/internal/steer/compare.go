@@ -43,7 +43,10 @@ func facts(r *gslb.Report) (all [][2]string) {
 		add("answers", "nothing yet")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Datacenters)) {
-		add("probes of "+name, map[bool]string{true: "up", false: "down"}[r.Datacenters[name].Up])
+		add("health of "+name, upOrDown(r.Datacenters[name].Up))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Probes)) {
+		add("probes of "+name, upOrDown(r.Probes[name].Up))
 	}
 	var overrides []string
 	for _, o := range r.Overrides {
@@ -70,6 +73,13 @@ func facts(r *gslb.Report) (all [][2]string) {
 	add("version", r.Version)
 	add("config", r.Config)
 	return all
+}
+
+func upOrDown(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
 }
 
 // Differences says in sentences what is not the same on all nodes, and who could not be asked.

@@ -150,6 +150,20 @@ func (f *Fleet) Reports(ctx context.Context) []Seen {
 	})
 }
 
+// Exchange tells all other nodes an observation, and has what they answer heard (gslb.Exchange).
+func (f *Fleet) Exchange(ctx context.Context, own gslb.Observation, hear func(gslb.Observation)) {
+	each(f, func(n Node) (_ struct{}) {
+		if f.Local != nil && n.Name == f.Self {
+			return
+		}
+		var x gslb.Observation
+		if f.ask(ctx, n, http.MethodPost, "/observation", own, &x) == nil && x.Node == n.Name && x.ID != "" {
+			hear(x)
+		}
+		return
+	})
+}
+
 // each asks all nodes beside each other.
 func each[T any](f *Fleet, ask func(Node) T) []T {
 	type answer struct {

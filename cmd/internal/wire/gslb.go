@@ -66,6 +66,9 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		return nil, err
 	}
 	own.Lacks = g.lacks
+	if own.Keys != nil && *f.GSLB.Peers != "" {
+		own.Exchange = g.exchange
+	}
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
@@ -193,6 +196,13 @@ func (g *GSLB) everybody() (*steer.Fleet, error) {
 	return steer.New(g.fleet, g.keys, g.cfg.Datacenter, g.siblings(*g.fleet.GSLB.Peers))
 }
 
+// exchange tells the other name servers what this one sees (gslb.Exchange).
+func (g *GSLB) exchange(ctx context.Context, own gslb.Observation, hear func(gslb.Observation)) {
+	if all, err := g.everybody(); err == nil { // else there is nobody to ask, as status says
+		all.Exchange(ctx, own, hear)
+	}
+}
+
 // siblings are the name servers of this datacenter, which listen for each other on the same port.
 func (g *GSLB) siblings(peers string) *steer.Siblings {
 	_, port, _ := net.SplitHostPort(peers)
@@ -247,7 +257,8 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 	}
 	cfg := gslb.Config{
 		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
-		Fleet: gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
+		Witnesses: plain(g.Witnesses),
+		Fleet:     gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},
 	}

@@ -1,0 +1,231 @@
+package gslb
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Observation is what the probes of one name server say.
+type Observation struct {
+	Node        string                      `json:"node"`        // its datacenter
+	ID          string                      `json:"id"`          // which of its datacenter's; another one after each start
+	Seq         uint64                      `json:"seq"`         // counts its observations
+	Datacenters map[string]DatacenterHealth `json:"datacenters"` // those that a verdict is in for
+}
+
+// heard is the last observation of another name server.
+type heard struct {
+	Observation
+	at time.Time // when it came
+}
+
+// maxHeard bounds how many name servers are heard.
+const maxHeard = 256
+
+// observers keeps what the other name servers say.
+type observers struct {
+	id      string
+	keptFor time.Duration // after that one who is silent is heard no longer
+
+	mu     sync.Mutex
+	seq    uint64
+	others map[string]heard // by ID
+}
+
+func newObservers() *observers {
+	return &observers{id: rand.Text(), others: map[string]heard{}}
+}
+
+// keepFor sets for how long one who is silent is heard still.
+func (o *observers) keepFor(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.keptFor = d
+}
+
+// next is the next observation of this node.
+func (o *observers) next(node string, own map[string]DatacenterHealth) Observation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seq++
+	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own}
+}
+
+// hear takes another's observation. One that is this node's own, or older than the last one
+// of its node, is none.
+func (o *observers) hear(x Observation, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	last, known := o.others[x.ID]
+	if x.ID == o.id || known && x.Seq <= last.Seq || !known && len(o.others) >= maxHeard {
+		return
+	}
+	o.others[x.ID] = heard{x, now}
+}
+
+// fresh are the observations of those who are heard now, by node.
+func (o *observers) fresh(now time.Time) (all []heard) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, h := range o.others {
+		if now.Sub(h.at) > o.keptFor {
+			delete(o.others, id)
+			continue
+		}
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b heard) int { return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.ID, b.ID)) })
+	return all
+}
+
+// report is who is heard now.
+func (o *observers) report(now time.Time) []Observer {
+	all := []Observer{}
+	for _, h := range o.fresh(now) {
+		x := Observer{Node: h.Node, AgeMs: now.Sub(h.at).Milliseconds(), Probes: map[string]bool{}}
+		for name, d := range h.Datacenters {
+			x.Probes[name] = d.Up
+		}
+		all = append(all, x)
+	}
+	return all
+}
+
+// judge puts together what this node's probes say and what others' do: a datacenter is down
+// when most of those who say something of it say so.
+func judge(own map[string]DatacenterHealth, others []heard) map[string]DatacenterHealth {
+	judged := maps.Clone(own)
+	for name, mine := range own {
+		down, all := 0, 1
+		if !mine.Up {
+			down++
+		}
+		var differs *DatacenterHealth
+		who := ""
+		for _, o := range others {
+			d, ok := o.Datacenters[name]
+			if !ok {
+				continue
+			}
+			all++
+			if !d.Up {
+				down++
+			}
+			if d.Up != mine.Up && differs == nil {
+				differs, who = &d, o.Node
+			}
+		}
+		if up := 2*down <= all; up != mine.Up {
+			judged[name] = DatacenterHealth{Up: up, Since: differs.Since}
+			if !up {
+				judged[name] = DatacenterHealth{Since: differs.Since, Why: fmt.Sprintf("%d of %d name servers say so; that of %s: %s", down, all, who, differs.Why)}
+			}
+		}
+	}
+	return judged
+}
+
+// frozen is what an isolated node goes on with: what was judged before, and its own
+// datacenter as its own probes see it.
+func frozen(node string, before, own map[string]DatacenterHealth) map[string]DatacenterHealth {
+	kept := maps.Clone(before)
+	if mine, ok := own[node]; ok && kept != nil {
+		kept[node] = mine
+	}
+	return kept
+}
+
+// reachesOther reports whether the probes reach any datacenter but the node's own.
+func reachesOther(node string, own map[string]DatacenterHealth) bool {
+	for name, d := range own {
+		if name != node && d.Up {
+			return true
+		}
+	}
+	return false
+}
+
+// Exchange tells all other name servers of the fleet an observation, and has what they answer
+// heard, each as it comes. It returns when all have answered, or ctx has ended.
+type Exchange func(ctx context.Context, own Observation, hear func(Observation))
+
+// observe exchanges observations with the other name servers: each interval, and at once when
+// this node's own probes have changed their mind.
+func (s *Node) observe(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		round, cancel := context.WithTimeout(ctx, interval)
+		s.exchange(round, s.observation(), func(x Observation) { s.Hear(x) })
+		cancel()
+		s.mu.Lock()
+		select {
+		case <-s.exchanged:
+		default:
+			close(s.exchanged)
+		}
+		s.mu.Unlock()
+		s.reconsider()
+		s.metrics.observed(s.observers.fresh(time.Now()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-s.news:
+		}
+	}
+}
+
+// Hear takes the observation of another name server, and returns this one's own.
+func (s *Node) Hear(x Observation) Observation {
+	s.observers.hear(x, time.Now())
+	s.reconsider()
+	return s.observation()
+}
+
+// observation is what this node's probes say now.
+func (s *Node) observation() Observation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var own map[string]DatacenterHealth
+	if s.health != nil {
+		own = s.health.snapshot()
+	}
+	return s.observers.next(s.node, own)
+}
+
+// reconsider makes the view anew where what others say, or their silence, changes it.
+func (s *Node) reconsider() {
+	s.mu.Lock()
+	judged, isolated := s.judged(time.Now())
+	same := !s.serving || isolated == s.isolated && maps.Equal(judged, s.state.Judged)
+	s.mu.Unlock()
+	if !same {
+		s.refresh()
+	}
+}
+
+// judged is what counts of the datacenters' health now, nil where nothing is known. isolated
+// reports whether this node hears nobody and reaches nothing outside its datacenter: then
+// what it sees says more of itself than of others. The lock is held.
+func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated bool) {
+	if s.health == nil {
+		return s.state.Judged, false
+	}
+	return conclude(s.node, s.state.Judged, s.health.snapshot(), s.observers.fresh(now), s.witnesses.unreached())
+}
+
+// conclude is judged, of what was judged before, what the node's own probes and others say, and
+// whether no witness is reached.
+func conclude(node string, before, own map[string]DatacenterHealth, others []heard, unreached bool) (all map[string]DatacenterHealth, isolated bool) {
+	if len(others) == 0 && unreached && !reachesOther(node, own) {
+		return frozen(node, before, own), true
+	}
+	return judge(own, others), false
+}

@@ -187,6 +187,13 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("the client is gone") }
 
+// breaks has everybody break at a path.
+func (w *world) breaks(path string) {
+	w.harbor.Say(path, broken)
+	w.mad1.Say(peer.Path+path, broken)
+	w.drp1.Say(peer.Path+path, broken)
+}
+
 // A client that may push asks the Harbor that will take the push.
 func TestAHeadBeforeAPush(t *testing.T) {
 	blob, tag := "/v2/"+demo+"/blobs/"+layerDigest.String(), "/v2/"+demo+"/manifests/v1"
@@ -220,19 +227,11 @@ func TestAHeadBeforeAPush(t *testing.T) {
 			w.Store.Put(layerDigest, []byte(layer))
 			w.Access.Join(demo, layerDigest)
 		}, 0, "", 404, true},
-		"Harbor does not say": {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
-		"nobody says": {blob, func(w *world) {
-			w.harbor.Say(blob, broken)
-			w.mad1.Say(peer.Path+blob, broken)
-			w.drp1.Say(peer.Path+blob, broken)
-		}, 0, "", 503, false},
-		"a manifest that is there": {tag, func(w *world) { w.harbor.Say(tag, has); w.mad1.Say(peer.Path+tag, no) }, 0, "", 404, false},
-		"a manifest that is not":   {tag, func(w *world) { w.harbor.Say(tag, no) }, 0, "", 404, false},
-		"a manifest nobody says of": {tag, func(w *world) {
-			w.harbor.Say(tag, broken)
-			w.mad1.Say(peer.Path+tag, broken)
-			w.drp1.Say(peer.Path+tag, broken)
-		}, 0, "", 503, false},
+		"Harbor does not say":       {blob, func(w *world) { w.harbor.Say(blob, trial.Answer{}); w.mad1.Say(peer.Path+blob, no) }, 0, "", 404, false},
+		"nobody says":               {blob, func(w *world) { w.breaks(blob) }, 0, "", 503, false},
+		"a manifest that is there":  {tag, func(w *world) { w.harbor.Say(tag, has); w.mad1.Say(peer.Path+tag, no) }, 0, "", 404, false},
+		"a manifest that is not":    {tag, func(w *world) { w.harbor.Say(tag, no) }, 0, "", 404, false},
+		"a manifest nobody says of": {tag, func(w *world) { w.breaks(tag) }, 0, "", 503, false},
 	} {
 		w := newWorld(t)
 		c.say(w)

@@ -66,7 +66,7 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
-	case path == pass.TokenPath && !h.cfg.Access.KnownPlain():
+	case path == registry.TokenPath && !h.cfg.Access.KnownPlain():
 		r.endpoint = endpointToken
 	case h.cfg.Access.TokenService(path): // of a plain registry, wherever it has it
 	case isRegistryPath(path):

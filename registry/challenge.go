@@ -2,7 +2,6 @@ package registry
 
 import (
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -56,20 +55,7 @@ func Rewrite(values []string, change func(*Challenge) bool) (all []string) {
 // OfHarbor reports whether it is the challenge of a Harbor to somebody without credentials: it
 // names Harbor's token service.
 func (c Challenge) OfHarbor() bool {
-	return strings.EqualFold(c.Scheme, "Bearer") && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], "/service/token"))
-}
-
-// Readdress makes a realm at the registry's own address, as own says of a URL, one at the URL
-// (scheme and host) by which the client reaches the registry. It reports whether it did.
-func (c *Challenge) Readdress(client string, own func(*url.URL) bool) bool {
-	u, err := url.Parse(c.Params["realm"])
-	if err != nil || u.Host == "" || !own(u) {
-		return false
-	}
-	scheme, host, _ := strings.Cut(client, "://")
-	u.Scheme, u.Host = scheme, host
-	c.Params["realm"] = u.String()
-	return true
+	return strings.EqualFold(c.Scheme, schemeBearer) && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], TokenPath))
 }
 
 // String writes the challenge as it stands in the header, realm, service and

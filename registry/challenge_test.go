@@ -1,9 +1,7 @@
 package registry
 
 import (
-	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -64,18 +62,5 @@ func TestChallengesAreBounded(t *testing.T) {
 	}
 	if got := ParseChallenges([]string{c.String()}); len(got) != 1 || !reflect.DeepEqual(got[0], c) {
 		t.Errorf("%v", got)
-	}
-}
-
-// A token service at the registry's own address is reached by the name that the client used;
-// what is not changed stays as it was written.
-func TestWhereAClientFindsTheTokenService(t *testing.T) {
-	readdress := func(c *Challenge) bool {
-		return c.Readdress("https://registry.example.org", func(u *url.URL) bool { return u.Host == "own:5000" })
-	}
-	values := []string{`basic realm=zot`, `Basic realm="a",Bearer realm="http://own:5000/v2/auth?x=1",service="its"`, "", `Bearer realm="http://other/auth",service="its"`, `Bearer realm="own:5000"`}
-	want := []string{`basic realm=zot`, `Basic realm="a", Bearer realm="https://registry.example.org/v2/auth?x=1",service="its"`, "", values[3], values[4]}
-	if got := Rewrite(values, readdress); !slices.Equal(got, want) {
-		t.Errorf("%q", got)
 	}
 }

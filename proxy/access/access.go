@@ -143,7 +143,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 // challenge returns a 401 that names the token service of the client's own base URL.
 func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 	e := registry.Errorf(registry.CodeUnauthorized, "%s", message)
-	params := map[string]string{"realm": q.BaseURL + "/service/token", "service": registry.HarborService}
+	params := map[string]string{"realm": q.BaseURL + registry.TokenPath, "service": registry.HarborService}
 	if q.Scope != "" {
 		params["scope"] = q.Scope
 	}

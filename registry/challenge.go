@@ -2,6 +2,7 @@ package registry
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -56,6 +57,12 @@ func Rewrite(values []string, change func(*Challenge) bool) (all []string) {
 // names Harbor's token service.
 func (c Challenge) OfHarbor() bool {
 	return strings.EqualFold(c.Scheme, schemeBearer) && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], TokenPath))
+}
+
+// Realm is where a challenge says that its token service is, in full; false: it names none.
+func (c Challenge) Realm() (*url.URL, bool) {
+	u, err := url.Parse(c.Params["realm"])
+	return u, err == nil && u.Host != "" && strings.EqualFold(c.Scheme, schemeBearer)
 }
 
 // String writes the challenge as it stands in the header, realm, service and

@@ -6,7 +6,8 @@ import (
 )
 
 // Front is where a client finds a registry that is behind another address: the address that the
-// client uses, and all by which the registry may name itself.
+// client uses, and all by which the registry may name itself, those by which the fleet's clients
+// know it among them.
 type Front struct {
 	client string     // scheme and host
 	own    []*url.URL // scheme and host
@@ -15,15 +16,23 @@ type Front struct {
 // Front is the source's for a client that uses an address (scheme and host). hosts are others
 // by which the source is asked for that client.
 func (s *Source) Front(client string, hosts ...string) Front {
-	own := s.URL()
-	f := Front{client, []*url.URL{own}}
+	c := s.client.Load()
+	f := Front{client, append(c.names(), c.url)}
 	for _, host := range hosts {
-		f.own = append(f.own, &url.URL{Scheme: own.Scheme, Host: host})
+		f.own = append(f.own, &url.URL{Scheme: c.url.Scheme, Host: host})
 	}
 	if used, err := url.Parse(client); err == nil {
 		f.own = append(f.own, used)
 	}
 	return f
+}
+
+// names are the addresses by which clients know the source.
+func (s *client) names() (all []*url.URL) {
+	for _, host := range s.made.Names {
+		all = append(all, &url.URL{Scheme: "https", Host: host})
+	}
+	return all
 }
 
 // Has reports whether a URL leads to the registry. Its scheme does not tell: a port that is the
@@ -51,18 +60,15 @@ func (f Front) HasHost(u *url.URL) bool {
 // isUsual reports whether a URL's port is its scheme's own.
 func isUsual(u *url.URL) bool { return PortOf(u) == PortOf(&url.URL{Scheme: u.Scheme}) }
 
-// Realm returns the realm of a challenge where that is the registry's own token service. Of
-// Harbor's the port does not tell: what is before Harbor may write its own.
-func (f Front) Realm(c Challenge) (own *url.URL, ok bool) {
-	u, err := url.Parse(c.Params["realm"])
-	ok = err == nil && strings.EqualFold(c.Scheme, schemeBearer) && u.Host != "" && (f.Has(u) || u.Path == TokenPath && f.HasHost(u))
-	return u, ok
-}
+// HasService reports whether a URL is that of the registry's own token service. Of Harbor's the
+// port does not tell: what is before Harbor may write its own.
+func (f Front) HasService(u *url.URL) bool { return f.Has(u) || u.Path == TokenPath && f.HasHost(u) }
 
-// Readdress makes the registry's own realm one at the client's address. It reports whether it did.
+// Readdress makes a realm that is the registry's own token service one at the client's address.
+// It reports whether it did.
 func (f Front) Readdress(c *Challenge) bool {
-	u, ok := f.Realm(*c)
-	if !ok {
+	u, ok := c.Realm()
+	if !ok || !f.HasService(u) {
 		return false
 	}
 	u.Scheme, u.Host, _ = strings.Cut(f.client, "://")

@@ -75,19 +75,25 @@ func (s *client) target(from *url.URL, location string) (*url.URL, error) {
 		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
 		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
 	}
-	return ofSource(next, s.url), nil
+	own := s.own(next)
+	if next.Scheme != own.Scheme && own.String() == from.String() {
+		return nil, fmt.Errorf("it redirects to itself without TLS, to %q: nothing is sent there", clip(next.Scheme+"://"+next.Host))
+	}
+	return own, nil
 }
 
-// ofSource writes an address of a source as the source's address is configured.
-func ofSource(u, source *url.URL) *url.URL {
+// own writes an address of the source as the source's address is configured. It leaves any other.
+func (s *client) own(u *url.URL) *url.URL {
 	own := *u
-	if own.Scheme == "http" {
-		own.Scheme = source.Scheme
+	if own.Scheme == "http" && s.url.Scheme == "https" {
+		if own.Scheme = s.url.Scheme; isUsual(u) {
+			own.Host = strings.TrimSuffix(own.Host, ":"+own.Port())
+		}
 	}
-	if Place(&own) != Place(source) {
+	if Place(&own) != Place(s.url) && !(Front{own: s.names()}).Has(u) {
 		return u
 	}
-	own.Scheme, own.Host = source.Scheme, source.Host
+	own.Scheme, own.Host = s.url.Scheme, s.url.Host
 	return &own
 }
 

@@ -21,6 +21,7 @@ type SourceConfig struct {
 	Username string           // "" fetches anonymously
 	Password string           // never logged
 	Keys     Keys             // that make Username and Password; nil: they are what they are
+	Names    []string         // hosts, with a port or without, by which its clients know it: what it calls so is at URL
 	Realms   []string         // hosts of token services outside the source's domain that may be shown the credentials, and may be anywhere
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent

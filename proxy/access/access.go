@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,7 @@ func New(cfg Config) (*Checker, error) {
 		cfg.Now = time.Now
 	}
 	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), local: local{harbor: cfg.Harbor, now: cfg.Now}}
+	c.local.realms, _ = lru.New[string, *url.URL](maxRealms) // the size is positive: no error
 	c.keys.Store(cfg.Verifier)
 	rand.Read(c.secret) //nolint:errcheck // never fails
 	var err error

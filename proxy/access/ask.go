@@ -93,6 +93,7 @@ func (c *Checker) send(ctx context.Context, r registry.Request, authorization st
 // query: its token service is where it says, or through the edge where that is at its own address.
 func (c *Checker) ownChallenge(q Query, challenges []string) *registry.Error {
 	e := registry.Errorf(registry.CodeUnauthorized, "log in with an account that may %s here", q.Action)
+	c.Challenged(challenges)
 	front := c.cfg.Harbor.Front(q.BaseURL)
 	e.Challenge = strings.Join(registry.Rewrite(challenges, func(challenge *registry.Challenge) bool {
 		changed := front.Readdress(challenge)

@@ -18,9 +18,10 @@ import (
 
 // Proxy hands requests to one Harbor.
 type Proxy struct {
-	Name   string // of the source, in Cache-Status
-	source *registry.Source
-	proxy  *httputil.ReverseProxy
+	Name       string                // of the source, in Cache-Status
+	Challenged func(values []string) // is told Harbor's challenges as they came; nil: nobody is
+	source     *registry.Source
+	proxy      *httputil.ReverseProxy
 }
 
 // Call is one request on its way through a Proxy.

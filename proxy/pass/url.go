@@ -18,6 +18,9 @@ func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {
 	for i, v := range resp.Header["Link"] {
 		resp.Header["Link"][i] = links.ReplaceAllStringFunc(v, func(link string) string { return "<" + p.clients(link[1:len(link)-1], in) + ">" })
 	}
+	if values := resp.Header["Www-Authenticate"]; p.Challenged != nil && len(values) > 0 {
+		p.Challenged(values)
+	}
 	p.OwnChallenge(resp.Header, in)
 }
 

@@ -17,8 +17,8 @@ import (
 
 const maxRedirects = 5
 
-// ErrRedirected is among the causes where the source redirected, and nobody answered there
-// or it may not be followed.
+// ErrRedirected is among the causes where the source redirected, and nobody answered there,
+// it may not be followed, or the storage there refuses what it was sent.
 var ErrRedirected = errors.New("it redirects")
 
 // follow sends the request and goes after redirects: at the source's own address as it
@@ -64,6 +64,33 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Respon
 		}
 	}
 	return nil, errors.New("it redirects in a circle")
+}
+
+// refusedByStorage reports whether an answer is the refusal of a storage to which the source has
+// led: of the address, whose signature may have ended. It says nothing of who asks, nor of what
+// the source has. A HEAD's may be of the method, for which nothing was signed.
+func (s *client) refusedByStorage(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+	default:
+		return false
+	}
+	asked := resp.Request
+	if asked == nil || asked.Method != http.MethodGet || Place(asked.URL) == Place(s.url) {
+		return false
+	}
+	r, err := ParseRequest(asked.Method, asked.URL)
+	return err != nil || r.Repo == "" // else it is another registry
+}
+
+// anew asks the source once more, for another address of what its storage has refused.
+func (s *client) anew(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	resp, err := s.follow(rt, req)
+	if err == nil && s.refusedByStorage(resp) {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%w: its storage at %s refuses that, twice: %d", ErrRedirected, clip(resp.Request.URL.Host), resp.StatusCode)
+	}
+	return resp, err
 }
 
 // target is where a redirect leads. The source's own address is written as it is

@@ -159,6 +159,10 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 		rt = s.login.of(r.Repo)
 	}
 	resp, err := s.follow(rt, req)
+	if err == nil && s.refusedByStorage(resp) {
+		resp.Body.Close()
+		resp, err = s.anew(rt, req)
+	}
 	if err != nil {
 		return nil, s.unavailable(err)
 	}

@@ -101,14 +101,18 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 	}
 	c := Challenge{Scheme: scheme, Params: map[string]string{}}
 	if after, ok := cutToken68(p.rest); ok {
-		p.rest = after
-		return c, true
+		if p.rest = after; !goesOn(after) {
+			return c, true
+		}
 	}
 	for {
 		before := p.rest
 		p.skip(" \t,")
 		name := p.token()
 		p.skip(" \t")
+		if name != "" && goesOn(p.rest) {
+			continue // a parameter without a value
+		}
 		if name == "" || !strings.HasPrefix(p.rest, "=") {
 			p.rest = before // the next challenge's scheme, or the end
 			return c, true
@@ -122,6 +126,19 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 		}
 		c.Params[strings.ToLower(name)] = value
 	}
+}
+
+// goesOn reports whether a comma and another parameter of the same challenge follow: what stands
+// before them is no scheme.
+func goesOn(s string) bool {
+	if !strings.HasPrefix(s, ",") {
+		return false
+	}
+	p := challengeParser{rest: s}
+	p.skip(" \t,")
+	name := p.token()
+	p.skip(" \t")
+	return name != "" && strings.HasPrefix(p.rest, "=")
 }
 
 // cutToken68 cuts off what a scheme says in place of parameters (RFC 9110, section 11.2), as
@@ -155,6 +172,10 @@ func tokenChar(c byte) bool {
 }
 
 func (p *challengeParser) value() (string, bool) {
+	if inside, after, ok := strings.Cut(strings.TrimPrefix(p.rest, "'"), "'"); ok && p.rest[0] == '\'' && (after == "" || strings.IndexByte(" \t,", after[0]) >= 0) {
+		p.rest = after // no quotes of the specification's, and meant as such
+		return inside, true
+	}
 	if !strings.HasPrefix(p.rest, `"`) {
 		n := strings.IndexAny(p.rest, " \t,") // an address without quotes is no token, and is meant as it stands
 		if n < 0 {

@@ -27,6 +27,11 @@ func TestParseChallenges(t *testing.T) {
 			[]Challenge{{"Negotiate", map[string]string{}}, {"Basic", map[string]string{"realm": "x"}}, {"NTLM", map[string]string{}}, {"Bearer", map[string]string{"realm": "y"}}}},
 		{"an address without quotes", []string{`Bearer realm=https://h:1/token?a=b,service=s, Basic realm=x`},
 			[]Challenge{{"Bearer", map[string]string{"realm": "https://h:1/token?a=b", "service": "s"}}, {"Basic", map[string]string{"realm": "x"}}}},
+		{"a parameter without a value", []string{`Bearer realm="r",error,service="s" , Basic realm=x, Negotiate`, `Bearer error, realm="r",service=,scope=s`},
+			[]Challenge{{"Bearer", map[string]string{"realm": "r", "service": "s"}}, {"Basic", map[string]string{"realm": "x"}}, {"Negotiate", map[string]string{}}, {"Bearer", map[string]string{"realm": "r", "service": "", "scope": "s"}}}},
+		{"single quotes", []string{`Bearer realm='https://h:1/token',service='s',scope='repository:a:pull,push' , Basic realm='it's'`},
+			[]Challenge{{"Bearer", map[string]string{"realm": "https://h:1/token", "service": "s", "scope": "repository:a:pull,push"}}, {"Basic", map[string]string{"realm": "'it's'"}}}},
+		{"an open single quote", []string{`Bearer realm='r,service=s`, `Bearer realm='`}, []Challenge{{"Bearer", map[string]string{"realm": "'r", "service": "s"}}, {"Bearer", map[string]string{"realm": "'"}}}},
 		{"an open quote", []string{`Bearer realm="x`}, []Challenge{{"Bearer", map[string]string{}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,6 +45,9 @@ func TestParseChallenges(t *testing.T) {
 func FuzzParseChallenges(f *testing.F) {
 	f.Add(`Bearer realm="http://h/service/token",service="s",scope="repository:a:pull"`)
 	f.Add(`Basic realm="a\"", , Negotiate x==`)
+	f.Add(`Bearer realm='https://h/token',service='s',scope='repository:a:pull,push'`)
+	f.Add(`Bearer realm='r, a='it's' , b='`)
+	f.Add(`Bearer error, realm="r",a,b,service=,scope=s, Basic realm=x, Negotiate`)
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, c := range ParseChallenges([]string{s}) {
 			again := ParseChallenges([]string{c.String()})

@@ -141,6 +141,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
 	h.newVersions(ctx)
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
+	h.pass.Challenged = cfg.Access.Challenged
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
 		Manifests: manifests{h}, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,

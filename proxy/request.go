@@ -66,16 +66,18 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):
 		return registry.Errorf(registry.CodeNameUnknown, "there is nothing at this path")
-	case path == pass.TokenPath && !h.cfg.Access.KnownPlain():
+	case path == registry.TokenPath && !h.cfg.Access.Plain(r.http.Context()):
 		r.endpoint = endpointToken
-	case h.cfg.Access.TokenService(path): // of a plain registry, wherever it has it
 	case isRegistryPath(path):
-		return h.readRegistry(r, meant)
+		err = h.readRegistry(r, meant)
 	case isRegistryPath(pathpkg.Clean("/" + path)): // Harbor's nginx cleans it, and a push would pass unseen
 		r.endpoint = endpointInvalid
-		return registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
+		err = registry.Errorf(registry.CodeNameInvalid, "the path holds empty or dot components")
 	}
-	return nil
+	if err != nil && h.cfg.Access.TokenService(r.http.Context(), path, pass.ClientURL(r.http)) { // a plain registry has it anywhere
+		r.endpoint, err = endpointOther, nil
+	}
+	return err
 }
 
 func isRegistryPath(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }

@@ -59,7 +59,7 @@ func (l *login) waysOf(at place, shown *pass, challenges []Challenge) (all []way
 			}
 			w := way{realm: realm, service: c.Params["service"], scope: c.Params["scope"]}
 			if err == nil {
-				w.realm = ofSource(realm, l.source)
+				w.realm = l.own(realm)
 				_, w.login, err = l.reach(at, w.realm)
 				w.login = w.login && !l.anonymous()
 			}
@@ -261,7 +261,7 @@ func (l *login) askRealm(ctx context.Context, at place, u *url.URL, login bool) 
 		if u, err = u.Parse(location); err != nil {
 			return nil, false, errors.New("it redirects to what is no address")
 		}
-		u = ofSource(u, l.source)
+		u = l.own(u)
 	}
 	return nil, false, errors.New("it redirects in a circle")
 }

@@ -56,20 +56,13 @@ func Rewrite(values []string, change func(*Challenge) bool) (all []string) {
 // OfHarbor reports whether it is the challenge of a Harbor to somebody without credentials: it
 // names Harbor's token service.
 func (c Challenge) OfHarbor() bool {
-	return strings.EqualFold(c.Scheme, "Bearer") && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], "/service/token"))
+	return strings.EqualFold(c.Scheme, schemeBearer) && (c.Params["service"] == HarborService || c.Params["service"] == "" && strings.HasSuffix(c.Params["realm"], TokenPath))
 }
 
-// Readdress makes a realm at the registry's own address, as own says of a URL, one at the URL
-// (scheme and host) by which the client reaches the registry. It reports whether it did.
-func (c *Challenge) Readdress(client string, own func(*url.URL) bool) bool {
+// Realm is where a challenge says that its token service is, in full; false: it names none.
+func (c Challenge) Realm() (*url.URL, bool) {
 	u, err := url.Parse(c.Params["realm"])
-	if err != nil || u.Host == "" || !own(u) {
-		return false
-	}
-	scheme, host, _ := strings.Cut(client, "://")
-	u.Scheme, u.Host = scheme, host
-	c.Params["realm"] = u.String()
-	return true
+	return u, err == nil && u.Host != "" && strings.EqualFold(c.Scheme, schemeBearer)
 }
 
 // String writes the challenge as it stands in the header, realm, service and
@@ -108,14 +101,18 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 	}
 	c := Challenge{Scheme: scheme, Params: map[string]string{}}
 	if after, ok := cutToken68(p.rest); ok {
-		p.rest = after
-		return c, true
+		if p.rest = after; !goesOn(after) {
+			return c, true
+		}
 	}
 	for {
 		before := p.rest
 		p.skip(" \t,")
 		name := p.token()
 		p.skip(" \t")
+		if name != "" && goesOn(p.rest) {
+			continue // a parameter without a value
+		}
 		if name == "" || !strings.HasPrefix(p.rest, "=") {
 			p.rest = before // the next challenge's scheme, or the end
 			return c, true
@@ -129,6 +126,19 @@ func (p *challengeParser) challenge() (Challenge, bool) {
 		}
 		c.Params[strings.ToLower(name)] = value
 	}
+}
+
+// goesOn reports whether a comma and another parameter of the same challenge follow: what stands
+// before them is no scheme.
+func goesOn(s string) bool {
+	if !strings.HasPrefix(s, ",") {
+		return false
+	}
+	p := challengeParser{rest: s}
+	p.skip(" \t,")
+	name := p.token()
+	p.skip(" \t")
+	return name != "" && strings.HasPrefix(p.rest, "=")
 }
 
 // cutToken68 cuts off what a scheme says in place of parameters (RFC 9110, section 11.2), as
@@ -162,6 +172,10 @@ func tokenChar(c byte) bool {
 }
 
 func (p *challengeParser) value() (string, bool) {
+	if inside, after, ok := strings.Cut(strings.TrimPrefix(p.rest, "'"), "'"); ok && p.rest[0] == '\'' && (after == "" || strings.IndexByte(" \t,", after[0]) >= 0) {
+		p.rest = after // no quotes of the specification's, and meant as such
+		return inside, true
+	}
 	if !strings.HasPrefix(p.rest, `"`) {
 		n := strings.IndexAny(p.rest, " \t,") // an address without quotes is no token, and is meant as it stands
 		if n < 0 {

@@ -47,7 +47,8 @@ const (
 // made anew before it ends, and once more where it is refused before.
 type login struct {
 	source   *url.URL
-	root     *url.URL // /v2/ of the source
+	root     *url.URL                // /v2/ of the source
+	own      func(*url.URL) *url.URL // client.own
 	username string
 	password string
 	keys     Keys     // that make username and password; nil: they are what they are
@@ -93,7 +94,7 @@ func (p *pass) isToken() bool { return p != nil && p.way.realm != nil }
 
 func newLogin(s *client) *login {
 	cfg := s.made
-	l := &login{source: s.url, root: s.url.JoinPath(s.prefix, "/v2/"), username: cfg.Username, password: cfg.Password, keys: cfg.Keys, realms: cfg.Realms,
+	l := &login{source: s.url, own: s.own, root: s.url.JoinPath(s.prefix, "/v2/"), username: cfg.Username, password: cfg.Password, keys: cfg.Keys, realms: cfg.Realms,
 		trusted: cfg.Trusted, header: cfg.Header, now: s.now, shaking: make(chan struct{}, maxShaking)}
 	l.passes, _ = lru.New[string, *pass](maxScoped) // the sizes are positive: no error
 	l.asked, _ = lru.New[string, []Challenge](maxScoped)

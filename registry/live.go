@@ -50,7 +50,7 @@ func (s *Source) Use(next *Source) (changed bool) {
 // around connections, and clocks, do not tell.
 func (c SourceConfig) same(other SourceConfig) bool {
 	return c.URL == other.URL && c.Prefix == other.Prefix && c.Proxy == other.Proxy && c.Trusted == other.Trusted && (c.Redirects == nil) == (other.Redirects == nil) && slices.Equal(c.Redirects, other.Redirects) &&
-		c.Username == other.Username && c.Password == other.Password && c.Keys == other.Keys && slices.Equal(c.Realms, other.Realms) && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
+		c.Username == other.Username && c.Password == other.Password && c.Keys == other.Keys && slices.Equal(c.Names, other.Names) && slices.Equal(c.Realms, other.Realms) && reflect.DeepEqual(c.Header, other.Header) && sameTLS(c.TLS, other.TLS)
 }
 
 // sameTLS compares whom two configurations believe, and whether they show a certificate.

@@ -17,8 +17,8 @@ import (
 
 const maxRedirects = 5
 
-// ErrRedirected is among the causes where the source redirected, and nobody answered there
-// or it may not be followed.
+// ErrRedirected is among the causes where the source redirected, and nobody answered there,
+// it may not be followed, or the storage there refuses what it was sent.
 var ErrRedirected = errors.New("it redirects")
 
 // follow sends the request and goes after redirects: at the source's own address as it
@@ -66,6 +66,33 @@ func (s *client) follow(rt http.RoundTripper, req *http.Request) (_ *http.Respon
 	return nil, errors.New("it redirects in a circle")
 }
 
+// refusedByStorage reports whether an answer is the refusal of a storage to which the source has
+// led: of the address, whose signature may have ended. It says nothing of who asks, nor of what
+// the source has. A HEAD's may be of the method, for which nothing was signed.
+func (s *client) refusedByStorage(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+	default:
+		return false
+	}
+	asked := resp.Request
+	if asked == nil || asked.Method != http.MethodGet || Place(asked.URL) == Place(s.url) {
+		return false
+	}
+	r, err := ParseRequest(asked.Method, asked.URL)
+	return err != nil || r.Repo == "" // else it is another registry
+}
+
+// anew asks the source once more, for another address of what its storage has refused.
+func (s *client) anew(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	resp, err := s.follow(rt, req)
+	if err == nil && s.refusedByStorage(resp) {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%w: its storage at %s refuses that, twice: %d", ErrRedirected, clip(resp.Request.URL.Host), resp.StatusCode)
+	}
+	return resp, err
+}
+
 // target is where a redirect leads. The source's own address is written as it is
 // configured, whatever way the source writes it: what ends TLS before a registry is not
 // known to it, and its redirects to itself are without.
@@ -75,19 +102,25 @@ func (s *client) target(from *url.URL, location string) (*url.URL, error) {
 		where, _, _ := strings.Cut(location, "?") // the rest may be a signature, which is a secret
 		return nil, fmt.Errorf("it redirects to %q, which is no address to fetch from", clip(where))
 	}
-	return ofSource(next, s.url), nil
+	own := s.own(next)
+	if next.Scheme != own.Scheme && own.String() == from.String() {
+		return nil, fmt.Errorf("it redirects to itself without TLS, to %q: nothing is sent there", clip(next.Scheme+"://"+next.Host))
+	}
+	return own, nil
 }
 
-// ofSource writes an address of a source as the source's address is configured.
-func ofSource(u, source *url.URL) *url.URL {
+// own writes an address of the source as the source's address is configured. It leaves any other.
+func (s *client) own(u *url.URL) *url.URL {
 	own := *u
-	if own.Scheme == "http" {
-		own.Scheme = source.Scheme
+	if own.Scheme == "http" && s.url.Scheme == "https" {
+		if own.Scheme = s.url.Scheme; isUsual(u) {
+			own.Host = strings.TrimSuffix(own.Host, ":"+own.Port())
+		}
 	}
-	if Place(&own) != Place(source) {
+	if Place(&own) != Place(s.url) && !(Front{own: s.names()}).Has(u) {
 		return u
 	}
-	own.Scheme, own.Host = source.Scheme, source.Host
+	own.Scheme, own.Host = s.url.Scheme, s.url.Host
 	return &own
 }
 

@@ -309,6 +309,64 @@ func TestASourceIsAtHomeInTLS(t *testing.T) {
 	}
 }
 
+// A source with TLS that redirects out of it, to itself too, is shown nothing there, in the clear:
+// its own address is asked by TLS, and where that is what was asked already it is refused.
+func TestCredentialsStayWithinTLS(t *testing.T) {
+	const own = "https://reg.example.net"
+	for _, c := range []struct {
+		location string
+		trusted  bool
+		want     string // what the answer says: by which way, and what was shown; or the error has
+	}{
+		{"http://reg.example.net/there", false, "TLS Bearer x"},
+		{"http://reg.example.net:80/there", false, "TLS Bearer x"},
+		{"http://REG.example.net.:443/there", false, "TLS Bearer x"},
+		{"http://fleet.example.org/there", true, "TLS Bearer x"}, // as its clients know it
+		{"http://reg.example.net:80" + blobRequest().Path(), true, "itself without TLS"},
+		{"http://reg.example.net" + blobRequest().Path(), true, "itself without TLS"},
+		{"http://reg.example.net:8080/there", true, "plain "},
+		{"http://storage.example.net:80/there", true, "plain "},
+		{"http://reg.example.net:8080/there", false, "out of TLS"},
+		{"http://storage.example.net:80/there", false, "out of TLS"},
+	} {
+		answer := func(way string) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/there" || way != "TLS" {
+					io.WriteString(w, way+" "+r.Header.Get("Authorization")) //nolint:errcheck // the client has gone
+					return
+				}
+				w.Header().Set("Location", c.location)
+				w.WriteHeader(http.StatusTemporaryRedirect)
+			})
+		}
+		secure, plain := httptest.NewTLSServer(answer("TLS")), httptest.NewServer(answer("plain"))
+		believes := secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		believes.ServerName = "example.com"
+		s := newSource(t, SourceConfig{URL: own, TLS: believes, Trusted: c.trusted, Names: []string{"fleet.example.org"}})
+		for _, pool := range s.client.Load().pools {
+			pool.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				at := plain
+				if strings.HasSuffix(address, ":443") {
+					at = secure
+				}
+				return new(net.Dialer).DialContext(ctx, network, at.Listener.Addr().String())
+			}
+		}
+		got := ""
+		resp, err := s.Do(t.Context(), blobRequest(), http.Header{"Authorization": {"Bearer x"}})
+		if err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			got = string(body)
+		}
+		if got != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("to %s: %q, %v, want %q", c.location, got, err, c.want)
+		}
+		secure.Close()
+		plain.Close()
+	}
+}
+
 func TestWhatNamesADestination(t *testing.T) {
 	for text, good := range map[string]bool{
 		"minio.example.net": true, "*.example.net": true, "MINIO.example.net.": true, "bücher.example": true, "10.0.0.0/8": true, "10.9.0.2": true, "fd12::/16": true, "[fd12::1]": true, "minio": true,

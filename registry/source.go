@@ -21,6 +21,7 @@ type SourceConfig struct {
 	Username string           // "" fetches anonymously
 	Password string           // never logged
 	Keys     Keys             // that make Username and Password; nil: they are what they are
+	Names    []string         // hosts, with a port or without, by which its clients know it: what it calls so is at URL
 	Realms   []string         // hosts of token services outside the source's domain that may be shown the credentials, and may be anywhere
 	TLS      *tls.Config      // nil: the system's CAs
 	Header   http.Header      // set on every request, as a User-Agent
@@ -158,6 +159,10 @@ func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.R
 		rt = s.login.of(r.Repo)
 	}
 	resp, err := s.follow(rt, req)
+	if err == nil && s.refusedByStorage(resp) {
+		resp.Body.Close()
+		resp, err = s.anew(rt, req)
+	}
 	if err != nil {
 		return nil, s.unavailable(err)
 	}

@@ -16,6 +16,9 @@ import (
 // challenges name.
 const HarborService = "harbor-registry"
 
+// TokenPath is where Harbor's token service is, and the edge's.
+const TokenPath = "/service/token"
+
 // tokenLeeway is the clock difference that Harbor itself allows for exp and nbf.
 const tokenLeeway = 60 * time.Second
 

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,7 @@ func New(cfg Config) (*Checker, error) {
 		cfg.Now = time.Now
 	}
 	c := &Checker{cfg: cfg, secret: make([]byte, sha256.Size), local: local{harbor: cfg.Harbor, now: cfg.Now}}
+	c.local.realms, _ = lru.New[string, *url.URL](maxRealms) // the size is positive: no error
 	c.keys.Store(cfg.Verifier)
 	rand.Read(c.secret) //nolint:errcheck // never fails
 	var err error
@@ -143,7 +145,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 // challenge returns a 401 that names the token service of the client's own base URL.
 func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 	e := registry.Errorf(registry.CodeUnauthorized, "%s", message)
-	params := map[string]string{"realm": q.BaseURL + "/service/token", "service": registry.HarborService}
+	params := map[string]string{"realm": q.BaseURL + registry.TokenPath, "service": registry.HarborService}
 	if q.Scope != "" {
 		params["scope"] = q.Scope
 	}

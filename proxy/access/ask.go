@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -94,12 +93,10 @@ func (c *Checker) send(ctx context.Context, r registry.Request, authorization st
 // query: its token service is where it says, or through the edge where that is at its own address.
 func (c *Checker) ownChallenge(q Query, challenges []string) *registry.Error {
 	e := registry.Errorf(registry.CodeUnauthorized, "log in with an account that may %s here", q.Action)
-	own := []string{registry.Place(c.cfg.Harbor.URL())}
-	if client, err := url.Parse(q.BaseURL); err == nil {
-		own = append(own, registry.Place(client), registry.Place(&url.URL{Scheme: c.cfg.Harbor.URL().Scheme, Host: client.Host}))
-	}
+	c.Challenged(challenges)
+	front := c.cfg.Harbor.Front(q.BaseURL)
 	e.Challenge = strings.Join(registry.Rewrite(challenges, func(challenge *registry.Challenge) bool {
-		changed := challenge.Readdress(q.BaseURL, func(u *url.URL) bool { return slices.Contains(own, registry.Place(u)) })
+		changed := front.Readdress(challenge)
 		if q.Scope == "" || !strings.EqualFold(challenge.Scheme, "Bearer") {
 			return changed
 		}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"example.org/breakwater/registry"
 )
 
@@ -30,7 +32,8 @@ type local struct {
 	harbor *registry.Source
 	now    func() time.Time
 
-	seen atomic.Pointer[seen] // for those who do not wait; nil: it has not answered
+	plain  atomic.Bool                  // for those who do not wait: it has answered, and is no Harbor
+	realms *lru.Cache[string, *url.URL] // where its challenges say that a token service is
 
 	mu      sync.Mutex
 	is      kind
@@ -40,16 +43,11 @@ type local struct {
 	until   time.Time // when the next probe is due
 }
 
-// seen is what is known of the registry.
-type seen struct {
-	plain   bool
-	service string // the path of its token service, where that is at its own address
-}
-
 const (
 	openFor       = time.Minute
 	closedFor     = 10 * time.Minute
 	undecidedFor  = 5 * time.Second
+	maxRealms     = 16
 	probeDeadline = 2 * time.Second
 )
 
@@ -59,14 +57,28 @@ func (c *Checker) Plain(ctx context.Context) bool { return c.kind(ctx) != harbor
 
 // KnownPlain is Plain for those who wait for nobody: false before the registry has answered.
 func (c *Checker) KnownPlain() bool {
-	known := c.local.seen.Load()
-	return known != nil && known.plain && c.keys.Load() == nil
+	return c.local.plain.Load() && c.keys.Load() == nil
 }
 
-// TokenService reports whether a path is known to be that of a plain registry's own token service.
-func (c *Checker) TokenService(path string) bool {
-	known := c.local.seen.Load()
-	return known != nil && known.service != "" && path == known.service
+// TokenService reports whether a path is that of a plain registry's own token service, for a client
+// who uses an address (scheme and host). It waits as Plain does.
+func (c *Checker) TokenService(ctx context.Context, path, client string) bool {
+	if !c.Plain(ctx) {
+		return false
+	}
+	front := c.cfg.Harbor.Front(client)
+	return slices.ContainsFunc(c.local.realms.Values(), func(realm *url.URL) bool { return realm.Path == path && front.HasService(realm) })
+}
+
+// Challenged takes note of the challenges of the registry behind the edge.
+func (c *Checker) Challenged(values []string) { c.local.challenged(registry.ParseChallenges(values)) }
+
+func (l *local) challenged(challenges []registry.Challenge) {
+	for _, c := range challenges {
+		if realm, ok := c.Realm(); ok {
+			l.realms.Add(c.Params["realm"], realm)
+		}
+	}
 }
 
 // kind is the registry's; where tokens are verified here it is a Harbor.
@@ -129,13 +141,8 @@ func (l *local) note(status int, challenges []registry.Challenge) {
 		l.until = l.now().Add(undecidedFor)
 		return
 	}
-	now := &seen{plain: l.is != harbors}
-	for _, c := range challenges {
-		if u, err := url.Parse(c.Params["realm"]); err == nil && now.plain && u.Host != "" && registry.Place(u) == registry.Place(l.harbor.URL()) {
-			now.service = u.Path
-		}
-	}
-	l.seen.Store(now)
+	l.plain.Store(l.is != harbors)
+	l.challenged(challenges)
 }
 
 // probe asks for the API's root without credentials, and returns the status, or 0 for no

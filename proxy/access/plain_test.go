@@ -89,8 +89,8 @@ func TestAPlainRegistrySaysWhoMayDoWhat(t *testing.T) {
 			if !check.KnownPlain() {
 				t.Error("it is not known")
 			}
-			if check.TokenService("/auth") != (name == "a token service of its own") {
-				t.Errorf("its token service is at /auth: %v", check.TokenService("/auth"))
+			if at := check.TokenService(t.Context(), "/auth", "https://registry.example.org"); at != (name == "a token service of its own") {
+				t.Errorf("its token service is at /auth: %v", at)
 			}
 		})
 	}

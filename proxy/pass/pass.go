@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"strings"
 
 	"example.org/breakwater/proxy/outcome"
@@ -17,14 +16,12 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// TokenPath is where Harbor's token service is, and the edge's.
-const TokenPath = "/service/token"
-
 // Proxy hands requests to one Harbor.
 type Proxy struct {
-	Name    string   // of the source, in Cache-Status
-	Address *url.URL // scheme and host
-	proxy   *httputil.ReverseProxy
+	Name       string                // of the source, in Cache-Status
+	Challenged func(values []string) // is told Harbor's challenges as they came; nil: nobody is
+	source     *registry.Source
+	proxy      *httputil.ReverseProxy
 }
 
 // Call is one request on its way through a Proxy.
@@ -46,7 +43,7 @@ func callOf(r *http.Request) *Call {
 // ToHarbor returns a Proxy to the local Harbor. Host and cookies are kept, and
 // upgrades are let through.
 func ToHarbor(name string, harbor *registry.Source) *Proxy {
-	p := &Proxy{Name: name, Address: harbor.URL()}
+	p := &Proxy{Name: name, source: harbor}
 	return p.over(harbor, p.Rewrite, p.rewriteAnswer)
 }
 
@@ -54,9 +51,10 @@ func ToHarbor(name string, harbor *registry.Source) *Proxy {
 // shows the edge who asks; Harbor is shown the client's own credentials. location
 // makes a Location of the peer's the client's.
 func ToPeer(name string, edge *registry.Source, authorize func(http.Header) error, location func(location, client string) string) *Proxy {
-	p := &Proxy{Name: name, Address: edge.URL()}
+	p := &Proxy{Name: name, source: edge}
 	rewrite := func(pr *httputil.ProxyRequest) {
-		pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = p.Address.Scheme, p.Address.Host, ""
+		p.address(pr.Out)
+		pr.Out.Host = ""
 		pr.Out.URL.Path, pr.Out.URL.RawPath = peer.Path+callOf(pr.In).Path, ""
 		for _, name := range []string{"Cookie", "Authorization", peer.PreviousHeader, peer.ClientHeader} {
 			pr.Out.Header.Del(name)
@@ -140,9 +138,14 @@ func (p *Proxy) Try(w http.ResponseWriter, r *http.Request, path string, test fu
 	return err == nil
 }
 
+func (p *Proxy) address(out *http.Request) {
+	at := p.source.URL()
+	out.URL.Scheme, out.URL.Host = at.Scheme, at.Host
+}
+
 // Rewrite addresses a request to Harbor, and says for whom it is.
 func (p *Proxy) Rewrite(pr *httputil.ProxyRequest) {
-	pr.Out.URL.Scheme, pr.Out.URL.Host = p.Address.Scheme, p.Address.Host
+	p.address(pr.Out)
 	pr.Out.Host = pr.In.Host
 	if pr.In.TLS == nil { // the proxy that terminates TLS before the edge has written the list so far
 		pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]

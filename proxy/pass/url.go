@@ -18,6 +18,9 @@ func (p *Proxy) rewriteAnswer(resp *http.Response, in *http.Request) {
 	for i, v := range resp.Header["Link"] {
 		resp.Header["Link"][i] = links.ReplaceAllStringFunc(v, func(link string) string { return "<" + p.clients(link[1:len(link)-1], in) + ">" })
 	}
+	if values := resp.Header["Www-Authenticate"]; p.Challenged != nil && len(values) > 0 {
+		p.Challenged(values)
+	}
 	p.OwnChallenge(resp.Header, in)
 }
 
@@ -27,13 +30,13 @@ var links = regexp.MustCompile(`<[^<>]*>`)
 // OwnChallenge makes the realm of a challenge in an answer's header, where it is at Harbor's own
 // address, one that the client who sent in reaches through the edge.
 func (p *Proxy) OwnChallenge(header http.Header, in *http.Request) {
-	own := p.own(in)
 	if values := header["Www-Authenticate"]; len(values) > 0 {
-		header["Www-Authenticate"] = registry.Rewrite(values, func(c *registry.Challenge) bool {
-			return c.Readdress(ClientURL(in), func(u *url.URL) bool { return own.is(u) || u.Path == TokenPath && own.at(u) })
-		})
+		header["Www-Authenticate"] = registry.Rewrite(values, p.front(in).Readdress)
 	}
 }
+
+// front is where the client who sent in finds Harbor, which is asked by the Host of the request.
+func (p *Proxy) front(in *http.Request) registry.Front { return p.source.Front(ClientURL(in), in.Host) }
 
 // clients replaces Harbor's address in a URL by the client's. Harbor writes the Host that
 // it was asked for, but its own idea of the scheme; its nginx, which only puts a slash
@@ -43,9 +46,9 @@ func (p *Proxy) clients(v string, in *http.Request) string {
 	if err != nil || u.Host == "" || u.Scheme == "" && !strings.HasPrefix(v, "//") {
 		return v
 	}
-	own := p.own(in)
-	slashed := own.at(u) && strings.TrimRight(u.Path, "/") == strings.TrimRight(in.URL.Path, "/")
-	if !slashed && !own.is(u) {
+	own := p.front(in)
+	slashed := own.HasHost(u) && strings.TrimRight(u.Path, "/") == strings.TrimRight(in.URL.Path, "/")
+	if !slashed && !own.Has(u) {
 		return v
 	}
 	_, rest, _ := strings.Cut(v, "//")
@@ -54,40 +57,3 @@ func (p *Proxy) clients(v string, in *http.Request) string {
 	}
 	return ClientURL(in)
 }
-
-// addresses are one server's, by several names.
-type addresses []*url.URL
-
-// own are Harbor's address, and those that the client and whoever is before the edge have used.
-func (p *Proxy) own(in *http.Request) addresses {
-	own := addresses{p.Address, {Scheme: p.Address.Scheme, Host: in.Host}}
-	if client, err := url.Parse(ClientURL(in)); err == nil {
-		own = append(own, client)
-	}
-	return own
-}
-
-// at reports whether a URL leads to the machine, whatever its port is.
-func (a addresses) at(u *url.URL) bool {
-	for _, own := range a {
-		if registry.Host(u.Hostname()) == registry.Host(own.Hostname()) {
-			return true
-		}
-	}
-	return false
-}
-
-// is reports whether a URL leads to the server. Its scheme does not tell: a port that is the
-// scheme's own counts as the other scheme's.
-func (a addresses) is(u *url.URL) bool {
-	for _, own := range a {
-		port := registry.PortOf(u) == registry.PortOf(own) || usual(u) && usual(own)
-		if port && registry.Host(u.Hostname()) == registry.Host(own.Hostname()) {
-			return true
-		}
-	}
-	return false
-}
-
-// usual reports whether a URL's port is its scheme's own.
-func usual(u *url.URL) bool { return registry.PortOf(u) == registry.PortOf(&url.URL{Scheme: u.Scheme}) }

@@ -16,7 +16,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"example.org/breakwater/proxy/access"
-	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
@@ -115,7 +114,7 @@ func (s *Service) forHarbor(ctx context.Context, q question) *http.Request {
 		out.Out.Header.Del(name)
 	}
 	s.Pass.Rewrite(out)
-	out.Out.URL.Path, out.Out.URL.RawPath = pass.TokenPath, ""
+	out.Out.URL.Path, out.Out.URL.RawPath = registry.TokenPath, ""
 	out.Out.Header.Set("Accept-Encoding", "identity")
 	if q.authorization != "" {
 		out.Out.Header.Set("Authorization", q.authorization)

@@ -94,7 +94,7 @@ func says(status int, contentType, body string) http.HandlerFunc {
 // ServeHTTP implements http.Handler.
 func (h *harbor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	forToken := r.URL.Path == pass.TokenPath || r.URL.Path == peer.TokenPath
+	forToken := r.URL.Path == registry.TokenPath || r.URL.Path == peer.TokenPath
 	if forToken {
 		h.mu.Lock()
 		h.asked = append(h.asked, r.Clone(r.Context()))

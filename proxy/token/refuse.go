@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/registry"
 )
 
@@ -14,7 +13,7 @@ import (
 // request that carries them. false where nobody can say.
 func (s *Service) Refuses(ctx context.Context, in *http.Request, repo, action string) bool {
 	query := url.Values{"service": {registry.HarborService}, "scope": {"repository:" + repo + ":" + action}}
-	asking := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: pass.TokenPath, RawQuery: query.Encode()}, Header: http.Header{},
+	asking := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: registry.TokenPath, RawQuery: query.Encode()}, Header: http.Header{},
 		Proto: in.Proto, ProtoMajor: in.ProtoMajor, ProtoMinor: in.ProtoMinor, Host: in.Host, RemoteAddr: in.RemoteAddr, TLS: in.TLS}
 	a, err := s.askHarbor(ctx, newQuestion(asking.WithContext(ctx), in.Header.Get("Authorization")))
 	switch {

@@ -32,7 +32,7 @@ func (cfg EdgeConfig) userAgent() http.Header {
 }
 
 func newHarbor(cfg EdgeConfig, f *fleet.Fleet, address fleet.URL, robot string) (*registry.Source, error) {
-	source := registry.SourceConfig{URL: string(address), Trusted: true, Header: cfg.userAgent()}
+	source := registry.SourceConfig{URL: string(address), Names: publicNames(f, cfg.Datacenter), Trusted: true, Header: cfg.userAgent()}
 	if robot != "" {
 		source.Username, source.Password = f.Harbor.RobotPrefix+f.Edge.Robot.Name, robot
 	}
@@ -214,6 +214,16 @@ func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fl
 		}
 	}
 	return all, without, nil
+}
+
+// publicNames are the hosts by which clients know the Harbor of a datacenter.
+func publicNames(f *fleet.Fleet, datacenter string) (all []string) {
+	for _, host := range []string{f.Domain, hostOf(f.Datacenters[datacenter].Edge)} {
+		if host != "" {
+			all = append(all, host)
+		}
+	}
+	return all
 }
 
 // names are the hosts by which clients may know an edge.

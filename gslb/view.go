@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -29,7 +28,7 @@ type nameView struct {
 	*Name
 	status  []status
 	choices []choice   // by region
-	uniform bool       // all regions have one and the same datacenter
+	shared  []bool     // by region: several share its clients when all serve
 	records [][]dns.RR // by datacenter: its addresses, with the name's TTL
 }
 
@@ -44,15 +43,16 @@ type decision struct {
 	bySubnet   bool       // that is the subnet's, not the resolver's
 }
 
-// panicTTL bounds how long an answer of last resort is kept.
-const panicTTL = 5 * time.Second
+// lastResortTTL bounds how long an answer is kept that no primary serves: it may be that
+// of one node which sees less than the others.
+const lastResortTTL = 5 * time.Second
 
 func newNameView(f *Fleet, n *Name, now []status) *nameView {
-	v := &nameView{Name: n, status: now, uniform: true}
+	v := &nameView{Name: n, status: now}
 	for i := range f.Places.regions {
-		c := choose(n, f.Datacenters, now, f.Places.regions[i].groups)
-		v.choices = append(v.choices, c)
-		v.uniform = v.uniform && len(c.set) < 2 && slices.Equal(c.set, v.choices[0].set)
+		groups := f.Places.regions[i].groups
+		well := n.among(f.Datacenters, groups, func(int) bool { return true })
+		v.choices, v.shared = append(v.choices, choose(n, f.Datacenters, now, groups)), append(v.shared, len(well.set) > 1)
 	}
 	for _, dc := range f.Datacenters {
 		var records []dns.RR
@@ -85,14 +85,19 @@ func (v *nameView) decide(f *Fleet, c client) decision {
 	if len(d.choice.set) > 0 {
 		d.datacenter = pick(d.choice.set, f.Datacenters, d.client)
 	}
-	if d.bySubnet && len(d.choice.set) > 1 {
+	if d.bySubnet && (len(d.choice.set) > 1 || v.shared[d.region]) {
 		d.scope = max(d.scope, together(subnet).Bits())
 	}
-	if v.uniform { // wherever the client is
+	if !v.asksWhere() {
 		d.scope = 0
 	}
-	if d.choice.tier == tierPanic || d.choice.tier == tierNobody {
-		d.ttl = min(d.ttl, panicTTL)
+	if d.choice.tier != tierNearest && d.choice.tier != tierFarther {
+		d.ttl = min(d.ttl, lastResortTTL)
 	}
 	return d
 }
+
+// asksWhere reports whether answers depend on where a client is, whatever serves. That one
+// datacenter is everybody's for now is no reason to say so to resolvers: they would give it
+// to all regions as long as the TTL, and this node may be the only one that thinks so.
+func (n *Name) asksWhere() bool { return n.Method == Nearest && len(n.Members) > 1 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -54,7 +55,7 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 		}
 	}
 	if len(a.answers) == 0 { // a negative answer, whose scope is 0 (RFC 7871, section 7.4)
-		return z.nothing(dns.RcodeSuccess), true
+		return z.nothingFor(dns.RcodeSuccess, d.ttl), true
 	}
 	return a, true
 }
@@ -93,10 +94,14 @@ func (z *zoneView) fixed(q *query, name string) answer {
 	return a
 }
 
-// nothing is a negative answer: the SOA with the time that it holds (RFC 2308, section 3).
-func (z *zoneView) nothing(rcode int) answer {
+// nothing is a negative answer that holds as long as the zone's do.
+func (z *zoneView) nothing(rcode int) answer { return z.nothingFor(rcode, fixedTTL*time.Second) }
+
+// nothingFor is a negative answer: the SOA with the time that it holds, which is no longer
+// than the SOA and its MINIMUM say (RFC 2308, section 3).
+func (z *zoneView) nothingFor(rcode int, ttl time.Duration) answer {
 	soa := *z.soa
-	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl, uint32(ttl.Seconds()))
 	return answer{rcode: rcode, auth: true, ns: []dns.RR{&soa}}
 }
 

@@ -40,6 +40,14 @@ func TestNodeFollowsHealth(t *testing.T) {
 		}
 		return nil
 	})
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} { // and so is an empty answer
+		if a := r.ask("two.h.example.", "", qtype); a.Rcode != dns.RcodeSuccess || len(a.Answer) != 0 || len(a.Ns) != 1 || a.Ns[0].Header().Ttl != 5 {
+			t.Errorf("nobody is healthy, panic is nodata: %v", a)
+		}
+	}
+	if a := r.ask("two.h.example.", "", dns.TypeMX); len(a.Ns) != 1 || a.Ns[0].Header().Ttl != 10 {
+		t.Errorf("what never was is kept as long as ever: %v", a)
+	}
 	f.say(t, "par1", "up")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
 	r.becomes("two.h.example.", "", "192.0.2.1")

@@ -12,7 +12,8 @@ import (
 // one datacenter for everybody's, says so to the resolvers of one region. Where several share
 // a region, also when some of them are down, it is that of one site.
 func TestTheScopeOfAnAnswer(t *testing.T) {
-	f := &Fleet{Datacenters: []Datacenter{{Name: "par1", Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}, {Name: "mad1"}, {Name: "drp1", Backup: true}}}
+	f := &Fleet{Datacenters: three()}
+	f.Datacenters[0].Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
 	var err error
 	if f.Places, err = NewPlaces(PlacesConfig{Datacenters: f.Datacenters}); err != nil {
 		t.Fatal(err)
@@ -20,7 +21,7 @@ func TestTheScopeOfAnAnswer(t *testing.T) {
 	for _, now := range [][]status{up(true, true, true), up(true, false, true), up(false, false, true), up(false, false, false)} {
 		for _, p := range []Panic{PanicAll, PanicLastGood, PanicBackup} {
 			scope := func(method Method, subnet string, members ...int) int {
-				v := newNameView(f, &Name{Method: method, Panic: p, Members: members}, now)
+				v := newNameView(f, &Name{Method: method, Panic: p, Members: members}, now).families[0]
 				return v.decide(f, client{resolver: netip.MustParseAddr("192.0.2.9"), subnet: netip.MustParsePrefix(subnet)}).scope
 			}
 			for subnet, want := range map[string]int{"10.1.2.0/24": 16, "198.51.100.0/24": 24, "2001:db8::/48": 56, "0.0.0.0/0": 0} {
@@ -59,7 +60,7 @@ func TestAnswersOfLastResortAreShort(t *testing.T) {
 		{tierNobody, up(false, false, false), PanicNodata, 5 * time.Second},
 	} {
 		for ttl, want := range map[time.Duration]time.Duration{30 * time.Second: c.want, 2 * time.Second: 2 * time.Second} {
-			v := newNameView(f, &Name{Method: Nearest, Panic: c.p, TTL: ttl, Members: []int{0, 1, 2}}, c.now)
+			v := newNameView(f, &Name{Method: Nearest, Panic: c.p, TTL: ttl, Members: []int{0, 1, 2}}, c.now).families[0]
 			if d := v.decide(f, client{resolver: netip.MustParseAddr("192.0.2.9")}); d.choice.tier != c.tier || d.ttl != want {
 				t.Errorf("%v %s of %v: %s for %v, want %s for %v", c.now, c.p, ttl, d.choice.tier, d.ttl, c.tier, want)
 			}

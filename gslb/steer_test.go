@@ -243,13 +243,16 @@ func TestADrainOfTheOnlyOneOfAFamily(t *testing.T) {
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	done := r.steer(Drain, "par1", nil)
-	wantTroubles(t, "IPv6", done, "h.example: some clients get no IPv6 address: mad1 has none")
+	wantTroubles(t, "IPv6", done, "h.example: clients get no IPv6 address: mad1 has none", "two.h.example: clients get no IPv6 address: mad1 has none")
 	if done.Done || done.SafeAt.IsZero() {
 		t.Errorf("%+v", done)
 	}
 	r.steer(Drain, "par1", yes)
-	if a := r.ask("h.example.", "10.1.2.0/24", dns.TypeAAAA); len(a.Answer) != 0 {
+	if a := r.ask("h.example.", "10.1.2.0/24", dns.TypeAAAA); len(a.Answer) != 0 || len(a.Ns) != 1 || a.Ns[0].Header().Ttl > 5 {
 		t.Errorf("%v", a)
+	}
+	if got := r.Report().Answers[0].Sentence; !strings.HasSuffix(got, "; IPv6: no datacenter with an IPv6 address is left: operators have taken out par1; answers are empty") {
+		t.Error(got)
 	}
 }
 
@@ -293,6 +296,7 @@ func TestSafeToStopKnowsTheTTLOfBefore(t *testing.T) {
 
 func TestWhatIsAnsweredIsSaid(t *testing.T) {
 	f := newFleetOfFiles(t)
+	f.cfg.Fleet.Datacenters[0].Addresses = addrs("192.0.2.1")
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	says := func(want ...string) {

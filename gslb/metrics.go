@@ -11,6 +11,7 @@ import (
 // metrics of the name server; a nil one counts nothing.
 type metrics struct {
 	up       *prometheus.GaugeVec
+	ill      prometheus.Gauge
 	seconds  *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 
@@ -30,6 +31,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_datacenter_up",
 			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
+		ill: prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_ill",
+			Help: "Whether all probes of this node failed at once and fail still: it is ill itself, and answers as before."}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
 			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
@@ -47,7 +50,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
-	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	r.MustRegister(m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
 	return m
 }
 
@@ -116,14 +119,23 @@ func (m *metrics) changed() {
 }
 
 func (m *metrics) setUp(datacenter string, up bool) {
-	if m == nil {
-		return
+	if m != nil {
+		set(m.up.WithLabelValues(datacenter), up)
 	}
+}
+
+func (m *metrics) setIll(ill bool) {
+	if m != nil {
+		set(m.ill, ill)
+	}
+}
+
+func set(g prometheus.Gauge, is bool) {
 	value := 0.0
-	if up {
+	if is {
 		value = 1
 	}
-	m.up.WithLabelValues(datacenter).Set(value)
+	g.Set(value)
 }
 
 func (m *metrics) probed(datacenter string, took time.Duration, err error) {

@@ -73,7 +73,8 @@ type Node struct {
 	ctx      context.Context    // of all probes
 	stop     context.CancelFunc // of those that run
 	state    state
-	serving  bool // the first round is in, or what was known is young enough
+	fewer    map[string]fewer // by name; see noteGood
+	serving  bool             // the first round is in, or what was known is young enough
 	changes  chan struct{}
 	overrule *time.Timer // when the next override ends
 }
@@ -262,9 +263,11 @@ func (s *Node) refresh() {
 	if s.state.LastGood == nil {
 		s.state.LastGood = map[string][]string{}
 	}
+	known := s.known(now, s.state.Overrides)
+	s.noteGood(known)
 	s.metrics.changed()
 	first := s.view.Load() == nil
-	v := s.known(now, s.state.Overrides).view(s.fleet.Fleet, s.metrics)
+	v := known.view(s.fleet.Fleet, s.metrics)
 	s.view.Store(v)
 	s.promise(v, now)
 	if first {

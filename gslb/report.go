@@ -20,6 +20,7 @@ type Report struct {
 	Wrong       []string                    `json:"wrong"` // a sentence each; none: all is well
 	Datacenters map[string]DatacenterHealth `json:"datacenters"`
 	Overrides   []Held                      `json:"overrides"`
+	Ill         string                      `json:"ill"` // in a sentence, when all its probes failed at once: it answers as before
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
 	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
@@ -38,14 +39,18 @@ func (s *Node) Report() Report {
 	defer s.mu.Unlock()
 	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
 	if s.health != nil {
-		r.Datacenters = s.health.snapshot()
+		var ill time.Time
+		if r.Datacenters, ill = s.health.probed(); !ill.IsZero() {
+			r.Ill = fmt.Sprintf("this name server is ill: all its probes failed at once at %s: %s", ill.Local().Format(time.DateTime), thisNodeIsIll)
+			r.Wrong = append(r.Wrong, r.Ill)
+		}
 	}
 	for name, good := range s.state.LastGood {
 		r.LastGood[name] = good
 	}
 	v := s.view.Load()
 	if v == nil {
-		r.Wrong = []string{"nothing is answered yet: the first round of probes is not in"}
+		r.Wrong = append(r.Wrong, "nothing is answered yet: the first round of probes is not in")
 	} else {
 		r.Answering, r.Answers = true, v.answered()
 		for _, z := range v.zones {

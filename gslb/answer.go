@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -38,8 +39,12 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 	if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA { // ANY is asked for as one of these
 		return a, false
 	}
+	own := n.of(q.qtype)
+	if own == nil {
+		return z.nothing(dns.RcodeSuccess), true
+	}
 	f := v.fleet
-	d := n.decide(f, c)
+	d := own.decide(f, c)
 	chosen := ""
 	if d.datacenter >= 0 {
 		chosen = f.Datacenters[d.datacenter].Name
@@ -47,14 +52,12 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
 	a = answer{auth: true, scope: uint8(d.scope)}
 	if d.datacenter >= 0 {
-		for _, rr := range n.records[d.datacenter] {
-			if rr.Header().Rrtype == q.qtype {
-				a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
-			}
+		for _, rr := range own.records[d.datacenter] {
+			a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
 		}
 	}
 	if len(a.answers) == 0 { // a negative answer, whose scope is 0 (RFC 7871, section 7.4)
-		return z.nothing(dns.RcodeSuccess), true
+		return z.nothingFor(dns.RcodeSuccess, d.ttl), true
 	}
 	return a, true
 }
@@ -93,10 +96,14 @@ func (z *zoneView) fixed(q *query, name string) answer {
 	return a
 }
 
-// nothing is a negative answer: the SOA with the time that it holds (RFC 2308, section 3).
-func (z *zoneView) nothing(rcode int) answer {
+// nothing is a negative answer that holds as long as the zone's do.
+func (z *zoneView) nothing(rcode int) answer { return z.nothingFor(rcode, fixedTTL*time.Second) }
+
+// nothingFor is a negative answer: the SOA with the time that it holds, which is no longer
+// than the SOA and its MINIMUM say (RFC 2308, section 3).
+func (z *zoneView) nothingFor(rcode int, ttl time.Duration) answer {
 	soa := *z.soa
-	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl, uint32(ttl.Seconds()))
 	return answer{rcode: rcode, auth: true, ns: []dns.RR{&soa}}
 }
 
@@ -105,12 +112,12 @@ func (z *zoneView) why(f *Fleet, n *nameView, q *query, c client) answer {
 	if q.qtype != dns.TypeTXT {
 		return z.nothing(dns.RcodeSuccess)
 	}
-	d := n.decide(f, c)
 	txt := &dns.TXT{Hdr: header(explainLabel+n.Name.Name, dns.TypeTXT, 0)}
-	for _, line := range n.explain(f, c, d) {
+	e := n.explain(f, c)
+	for _, line := range e.Sentences {
 		txt.Txt = append(txt.Txt, characterStrings(line)...)
 	}
-	return answer{auth: true, answers: []dns.RR{txt}, scope: uint8(d.scope)}
+	return answer{auth: true, answers: []dns.RR{txt}, scope: uint8(e.Scope)}
 }
 
 // characterStrings cuts a sentence that one string cannot hold, behind a space where

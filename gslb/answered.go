@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -48,42 +47,69 @@ func (v *view) answered() (all []Answered) {
 }
 
 func (v *nameView) answered(f *Fleet) Answered {
-	a := Answered{Name: plainName(v.Name.Name), Panic: v.panics()}
-	shares := make([]Share, len(f.Datacenters))
-	for region, c := range v.choices {
+	a := Answered{Name: plainName(v.Name.Name), Panic: v.panics(), Shares: shares(f, v.families...)}
+	for region := range f.Places.regions {
+		if !f.Places.regions[region].nowhere {
+			a.Regions++
+			a.Networks += f.Places.listed[region]
+		}
+	}
+	a.Sentence = a.Name + ": " + v.sentence(f)
+	return a
+}
+
+// shares are who gets which datacenter, in any of the families.
+func shares(f *Fleet, of ...*familyView) (all []Share) {
+	found := make([]Share, len(f.Datacenters))
+	for region := range f.Places.regions {
 		if f.Places.regions[region].nowhere {
 			continue // its choices are those of clients of whom nothing is known
 		}
-		a.Regions++
-		a.Networks += f.Places.listed[region]
-		for _, dc := range c.set {
-			s := &shares[dc]
-			if s.Regions == 0 || slices.Index(tiers, c.tier) < slices.Index(tiers, s.Tier) {
-				s.Tier = c.tier
+		for dc := range found {
+			s, tier := &found[dc], len(tiers)
+			for _, v := range of {
+				if c := v.choices[region]; slices.Contains(c.set, dc) {
+					tier, s.Healthy = min(tier, slices.Index(tiers, c.tier)), v.status[dc].healthy
+				}
+			}
+			if tier == len(tiers) {
+				continue
+			}
+			if s.Regions == 0 || tier < slices.Index(tiers, s.Tier) {
+				s.Tier = tiers[tier]
 			}
 			s.Regions++
 			s.Networks += f.Places.listed[region]
 		}
 	}
-	for dc, s := range shares {
+	for dc, s := range found {
 		if s.Regions > 0 {
-			s.Datacenter, s.Healthy = f.Datacenters[dc].Name, v.status[dc].healthy
-			a.Shares = append(a.Shares, s)
+			s.Datacenter = f.Datacenters[dc].Name
+			all = append(all, s)
 		}
 	}
-	a.Sentence = a.Name + ": " + v.sentence(f, a)
-	return a
+	return all
 }
 
-// panics reports whether no datacenter serves the name. Then none does in any region.
-func (v *nameView) panics() bool {
-	return v.choices[0].tier == tierPanic || v.choices[0].tier == tierNobody
+// sentence says who is answered, by family where it is not the same.
+func (v *nameView) sentence(f *Fleet) string {
+	var texts []string
+	for _, own := range v.families {
+		texts = append(texts, own.sentence(f))
+	}
+	switch {
+	case len(texts) == 0:
+		return "nobody: it has no datacenters"
+	case len(texts) == 1 || texts[0] == texts[1]:
+		return texts[0]
+	}
+	return v.families[0].called + ": " + texts[0] + "; " + v.families[1].called + ": " + texts[1]
 }
 
 // sentence says who is answered.
-func (v *nameView) sentence(f *Fleet, a Answered) string {
+func (v *familyView) sentence(f *Fleet) string {
 	var who []string
-	for _, s := range a.Shares {
+	for _, s := range shares(f, v) {
 		text := s.Datacenter
 		switch {
 		case s.Tier == tierBackup:
@@ -95,8 +121,8 @@ func (v *nameView) sentence(f *Fleet, a Answered) string {
 	}
 	list := listed(who)
 	switch c := v.choices[0]; {
-	case len(v.Members) == 0:
-		return "nobody: it has no datacenters"
+	case c.tier == tierNobody && v.Panic != PanicNodata:
+		return v.none(f) + "; answers are empty"
 	case c.tier == tierNobody:
 		return fmt.Sprintf("PANIC: %s; answers are empty (panic: nodata)", v.none(f))
 	case c.tier == tierPanic:
@@ -110,7 +136,7 @@ func (v *nameView) sentence(f *Fleet, a Answered) string {
 }
 
 // spread says which of the clients get which.
-func (v *nameView) spread() string {
+func (v *familyView) spread() string {
 	same, alone := true, true // in all regions; one in each
 	for _, c := range v.choices {
 		same, alone = same && slices.Equal(c.set, v.choices[0].set), alone && len(c.set) == 1
@@ -127,8 +153,12 @@ func (v *nameView) spread() string {
 }
 
 // none says why no datacenter serves.
-func (v *nameView) none(f *Fleet) string {
+func (v *familyView) none(f *Fleet) string {
 	var away, down []string
+	one := "no datacenter"
+	if len(v.Members) < len(v.whole.Members) {
+		one += " with an " + v.called + " address"
+	}
 	for _, dc := range v.Members {
 		switch s := v.status[dc]; {
 		case s.away:
@@ -139,11 +169,11 @@ func (v *nameView) none(f *Fleet) string {
 	}
 	switch {
 	case len(away) == 0:
-		return "no datacenter is healthy"
+		return one + " is healthy"
 	case len(down) == 0:
-		return "no datacenter is left: operators have taken out " + listed(away)
+		return one + " is left: operators have taken out " + listed(away)
 	}
-	return fmt.Sprintf("no datacenter is left: operators have taken out %s, and %s not healthy", listed(away), areNow(down))
+	return fmt.Sprintf("%s is left: operators have taken out %s, and %s not healthy", one, listed(away), areNow(down))
 }
 
 func areNow(names []string) string {
@@ -159,20 +189,4 @@ func listed(words []string) string {
 		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
 	}
 	return strings.Join(words, "")
-}
-
-// gets reports whether any client is answered with the datacenter.
-func (v *nameView) gets(dc int) bool {
-	return slices.ContainsFunc(v.choices, func(c choice) bool { return slices.Contains(c.set, dc) })
-}
-
-// has reports whether all, and whether any, of the datacenters that a region's clients get
-// have an address of the family.
-func (c choice) has(f *Fleet, is func(netip.Addr) bool) (all, any bool) {
-	all = len(c.set) > 0
-	for _, dc := range c.set {
-		has := slices.ContainsFunc(f.Datacenters[dc].Addresses, is)
-		all, any = all && has, any || has
-	}
-	return all, any
 }

@@ -31,14 +31,18 @@ type choice struct {
 	who  string // with tierPanic: who stands in, as "the last good"
 }
 
+// allTheSame is who stands in where operators have taken all out.
+const allTheSame = "them all the same"
+
+// serving tells the datacenters that serve.
+func (n *Name) serving(now []status) func(dc int) bool {
+	return func(dc int) bool { return (now[dc].healthy || n.Method == Static) && !now[dc].away }
+}
+
 // choose says who serves the clients of a region. It is where policy is: README.md
 // has the rules in this order.
 func choose(n *Name, all []Datacenter, now []status, groups [][]int) choice {
-	serving := func(dc int) bool { return now[dc].healthy && !now[dc].away }
-	if n.Method == Static {
-		serving = func(dc int) bool { return !now[dc].away }
-	}
-	if c := n.among(all, groups, serving); len(c.set) > 0 {
+	if c := n.among(all, groups, n.serving(now)); len(c.set) > 0 {
 		return c
 	}
 	type standIn struct {
@@ -59,7 +63,7 @@ func choose(n *Name, all []Datacenter, now []status, groups [][]int) choice {
 	if slices.ContainsFunc(n.Members, func(dc int) bool { return now[dc].away }) {
 		who = "those that are left"
 	}
-	standIns = append(standIns, standIn{who, present}, standIn{"them all the same", func(int) bool { return true }}) // the last: all are drained, by mistake
+	standIns = append(standIns, standIn{who, present}, standIn{allTheSame, func(int) bool { return true }}) // the last: all are drained, by mistake
 	for _, s := range standIns {
 		if c := n.among(all, groups, s.is); len(c.set) > 0 {
 			return choice{c.set, tierPanic, s.who}

@@ -11,7 +11,7 @@ import (
 
 // three are two primaries and a backup, the second with twice the share.
 func three() []Datacenter {
-	return []Datacenter{{Name: "par1"}, {Name: "mad1", Weight: 2}, {Name: "drp1", Backup: true}}
+	return []Datacenter{{Name: "par1", Addresses: addrs("192.0.2.1")}, {Name: "mad1", Addresses: addrs("192.0.2.2"), Weight: 2}, {Name: "drp1", Addresses: addrs("192.0.2.3"), Backup: true}}
 }
 
 func up(all ...bool) (s []status) {
@@ -124,13 +124,13 @@ func TestPickSharesByWeight(t *testing.T) {
 // What cannot be a client's network is not believed: the resolver's address counts,
 // for all that is not believed either.
 func TestSubnetsThatAreNotBelieved(t *testing.T) {
-	f := &Fleet{Datacenters: []Datacenter{{Name: "par1", Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("127.1.0.0/16")}},
-		{Name: "mad1", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
+	f := &Fleet{Datacenters: []Datacenter{{Name: "par1", Addresses: addrs("192.0.2.1"), Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("127.1.0.0/16")}},
+		{Name: "mad1", Addresses: addrs("192.0.2.2"), Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
 	var err error
 	if f.Places, err = NewPlaces(PlacesConfig{Datacenters: f.Datacenters}); err != nil {
 		t.Fatal(err)
 	}
-	v := newNameView(f, &Name{Method: Nearest, Members: []int{0, 1}}, up(true, true))
+	v := newNameView(f, &Name{Method: Nearest, Members: []int{0, 1}}, up(true, true)).families[0]
 	for subnet, want := range map[string]string{
 		"":                   "mad1 0",
 		"0.0.0.0/0":          "mad1 0",

@@ -7,9 +7,38 @@ import (
 	"strings"
 )
 
+// explain says what the client is answered and why. Of families that are not answered alike
+// it is IPv4, with who answers for the other.
+func (v *nameView) explain(f *Fleet, c client) Explanation {
+	e := Explanation{Name: v.Name.Name, Client: c.subnet, Tier: tierNobody}
+	if len(v.families) == 0 {
+		e.Sentences = []string{"No datacenter of " + v.Name.Name + " has an address: the answer is empty."}
+	}
+	first := decision{datacenter: -1}
+	for i, own := range v.families {
+		d := own.decide(f, c)
+		switch {
+		case i == 0:
+			first, e.Tier, e.TTL, e.Scope, e.Sentences = d, d.choice.tier, d.ttl.Seconds(), d.scope, own.explain(f, c, d)
+			if d.datacenter >= 0 {
+				e.Datacenter, e.Addresses = f.Datacenters[d.datacenter].Name, f.Datacenters[d.datacenter].Addresses
+			}
+		case d.datacenter < 0 && first.datacenter >= 0:
+			e.Sentences = append(e.Sentences, fmt.Sprintf("Who asks for %s gets an empty answer: %s.", own.called, own.none(f)))
+		case d.datacenter != first.datacenter:
+			text := fmt.Sprintf("Who asks for %s gets %s, tier %s", own.called, f.Datacenters[d.datacenter].Name, d.choice.tier)
+			if first.datacenter >= 0 {
+				text += fmt.Sprintf(", and not %s: %s", e.Datacenter, own.rejected(f, first.datacenter, d))
+			}
+			e.Sentences = append(e.Sentences, text+".")
+		}
+	}
+	return e
+}
+
 // explain says in sentences what the client is answered and why, and of every
 // datacenter why it is not the one.
-func (v *nameView) explain(f *Fleet, c client, d decision) (lines []string) {
+func (v *familyView) explain(f *Fleet, c client, d decision) (lines []string) {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch {
 	case d.bySubnet:
@@ -28,7 +57,7 @@ func (v *nameView) explain(f *Fleet, c client, d decision) (lines []string) {
 		return strings.Join(all, ", ")
 	}
 	if d.datacenter < 0 {
-		say("Nobody is healthy, and the panic policy of %s is %s: the answer is empty.", v.Name.Name, v.Panic)
+		say("The answer is empty: %s, and the panic policy of %s is %s.", v.none(f), v.Name.Name, v.Panic)
 	} else {
 		chosen := f.Datacenters[d.datacenter].Name
 		say("The answer is %s, tier %s, kept for %s, the same for all of %s.", chosen, d.choice.tier, d.ttl, reach(d))
@@ -53,7 +82,7 @@ func reach(d decision) string {
 }
 
 // order lists all datacenters, nearest first.
-func (v *nameView) order(f *Fleet, d decision) (all []int) {
+func (v *familyView) order(f *Fleet, d decision) (all []int) {
 	for _, group := range f.Places.regions[d.region].groups {
 		all = append(all, group...)
 	}
@@ -61,11 +90,13 @@ func (v *nameView) order(f *Fleet, d decision) (all []int) {
 }
 
 // rejected says why a datacenter is not the answer.
-func (v *nameView) rejected(f *Fleet, dc int, d decision) string {
+func (v *familyView) rejected(f *Fleet, dc int, d decision) string {
 	s := v.status[dc]
 	switch {
-	case !slices.Contains(v.Members, dc):
+	case !slices.Contains(v.whole.Members, dc):
 		return "it is no datacenter of this name"
+	case !slices.Contains(v.Members, dc):
+		return "it has no " + v.called + " address"
 	case s.away:
 		return "an operator has taken it out"
 	case !s.healthy && v.Method != Static && d.choice.tier != tierPanic:
@@ -103,12 +134,5 @@ func (v *view) explainFor(name string, subnet netip.Prefix) (Explanation, error)
 		slices.Sort(known)
 		return Explanation{}, fmt.Errorf("%s is no name of this fleet; known: %s", name, strings.Join(known, ", "))
 	}
-	n, c := z.names[name], client{resolver: subnet.Addr(), subnet: subnet}
-	d := n.decide(v.fleet, c)
-	e := Explanation{Name: name, Client: subnet, Tier: d.choice.tier, TTL: d.ttl.Seconds(), Scope: d.scope, Sentences: n.explain(v.fleet, c, d)}
-	if d.datacenter >= 0 {
-		dc := &v.fleet.Datacenters[d.datacenter]
-		e.Datacenter, e.Addresses = dc.Name, dc.Addresses
-	}
-	return e, nil
+	return z.names[name].explain(v.fleet, client{resolver: subnet.Addr(), subnet: subnet}), nil
 }

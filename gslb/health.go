@@ -3,7 +3,9 @@ package gslb
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,20 +26,36 @@ type health struct {
 
 	targets []Target
 
-	mu    sync.Mutex
-	state map[string]DatacenterHealth // by datacenter: those that a verdict is in for
-	first chan struct{}               // closed when it is in for all
+	mu      sync.Mutex
+	watched map[string]*watched         // by datacenter
+	state   map[string]DatacenterHealth // by datacenter: those that a verdict is in for
+	first   chan struct{}               // closed when it is in for all
+	kept    map[string]DatacenterHealth // what was known before all probes failed at once; nil: they did not
+	ill     time.Time                   // when they did
+}
+
+// watched is what the probes of one datacenter have found.
+type watched struct {
+	hysteresis
+	was DatacenterHealth // when it is down: what was known before
 }
 
 // newHealth begins with what was known of datacenters before.
 func newHealth(cfg ProbeConfig, targets []Target, before map[string]DatacenterHealth, log *slog.Logger, m *metrics, changed func()) *health {
-	h := &health{cfg: cfg, log: log, metrics: m, changed: changed, targets: targets, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
+	h := &health{cfg: cfg, log: log, metrics: m, changed: changed, targets: targets, watched: map[string]*watched{}, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
 	for _, t := range targets {
-		if known, ok := before[t.Datacenter]; ok {
+		known, ok := before[t.Datacenter]
+		w := &watched{hysteresis: hysteresis{cfg: &h.cfg, known: ok, up: known.Up}}
+		h.watched[t.Datacenter] = w
+		if ok {
 			h.state[t.Datacenter] = known
 			m.setUp(t.Datacenter, known.Up)
 		}
+		if ok && !known.Up {
+			w.fell = known.Since
+		}
 	}
+	m.setIll(false)
 	if len(h.state) == len(targets) {
 		close(h.first)
 	}
@@ -46,45 +64,36 @@ func newHealth(cfg ProbeConfig, targets []Target, before map[string]DatacenterHe
 
 // run probes until ctx ends.
 func (h *health) run(ctx context.Context) {
-	known := h.snapshot()
 	var all sync.WaitGroup
 	for _, t := range h.targets {
-		before, ok := known[t.Datacenter]
-		all.Go(func() { h.watch(ctx, newProber(t, h.cfg), before, ok) })
+		all.Go(func() { h.watch(ctx, newProber(t, h.cfg)) })
 	}
 	all.Wait()
 }
 
-// settle notes a verdict.
-func (h *health) settle(datacenter string, d DatacenterHealth) {
-	h.mu.Lock()
-	_, known := h.state[datacenter]
-	h.state[datacenter] = d
-	if !known && len(h.state) == len(h.targets) {
-		close(h.first)
-	}
-	h.mu.Unlock()
-	h.metrics.setUp(datacenter, d.Up)
-	h.changed()
-}
-
-// snapshot is what is known now.
+// snapshot is what counts now: what the probes say, or when all failed at once what was known
+// before.
 func (h *health) snapshot() map[string]DatacenterHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make(map[string]DatacenterHealth, len(h.state))
-	for name, d := range h.state {
-		all[name] = d
+	if h.kept != nil {
+		return maps.Clone(h.kept)
 	}
-	return all
+	return maps.Clone(h.state)
+}
+
+// probed is what the probes say, and since when all fail that failed at once; zero: they do not.
+func (h *health) probed() (all map[string]DatacenterHealth, ill time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.kept != nil {
+		ill = h.ill
+	}
+	return maps.Clone(h.state), ill
 }
 
 // watch probes one target.
-func (h *health) watch(ctx context.Context, p *prober, known DatacenterHealth, isKnown bool) {
-	state := hysteresis{cfg: &h.cfg, known: isKnown, up: known.Up}
-	if isKnown && !known.Up {
-		state.fell = known.Since
-	}
+func (h *health) watch(ctx context.Context, p *prober) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -100,20 +109,97 @@ func (h *health) watch(ctx context.Context, p *prober, known DatacenterHealth, i
 		}
 		now := time.Now()
 		h.metrics.probed(p.Datacenter, now.Sub(begun), err)
-		changed, soon := state.observe(err == nil, now)
-		if changed {
-			d := DatacenterHealth{Up: state.up, Since: now}
-			if err != nil {
-				d.Why = err.Error()
-			}
-			h.log.Info("datacenter health", "datacenter", p.Datacenter, "up", d.Up, "why", d.Why)
-			h.settle(p.Datacenter, d)
-		}
 		// From begin to begin: a probe that times out delays none.
 		next := h.cfg.Interval - now.Sub(begun) - time.Duration(rand.Int64N(int64(h.cfg.Interval/10)+1))
-		if soon {
+		if h.observe(p.Datacenter, err, now) {
 			next = h.cfg.Confirm
 		}
 		timer.Reset(max(0, next))
 	}
+}
+
+// observe takes the result of a probe. It reports whether the next one is to come soon.
+func (h *health) observe(datacenter string, err error, now time.Time) (soon bool) {
+	h.mu.Lock()
+	over := err == nil && h.kept != nil
+	if over {
+		h.recover()
+	}
+	w, before := h.watched[datacenter], len(h.state)
+	changed, soon := w.observe(err == nil, now)
+	d := DatacenterHealth{Up: w.up, Since: now}
+	if err != nil {
+		d.Why = err.Error()
+	}
+	if changed {
+		w.was = h.state[datacenter]
+		h.state[datacenter] = d
+		if len(h.state) > before && len(h.state) == len(h.targets) {
+			close(h.first)
+		}
+	}
+	ill := changed && h.fallen(now)
+	h.mu.Unlock()
+	if over {
+		h.log.Info("a probe succeeds again: the others begin anew from what was known before all failed at once", "datacenter", datacenter)
+		h.metrics.setIll(false)
+	}
+	if changed {
+		h.log.Info("datacenter health", "datacenter", datacenter, "up", d.Up, "why", d.Why)
+		h.metrics.setUp(datacenter, d.Up)
+	}
+	if ill {
+		h.log.Error("all probes failed at once: "+thisNodeIsIll, "last", datacenter, "why", d.Why)
+		h.metrics.setIll(true)
+	}
+	if over || changed {
+		h.changed()
+	}
+	return soon
+}
+
+// thisNodeIsIll is what follows when all probes fail at once.
+const thisNodeIsIll = "that is this name server's own uplink, resolver, clock or trusted authorities rather than all datacenters; it answers as before"
+
+// fallen looks, when a datacenter went down, at whether none is up and several fell, each
+// within the time that a verdict takes after another: then it is the node that is ill, and
+// what was known before is kept. The lock is held.
+func (h *health) fallen(now time.Time) bool {
+	var fell []string
+	for name, w := range h.watched {
+		if !w.known || w.up {
+			return false
+		}
+		if w.was.Up {
+			fell = append(fell, name)
+		}
+	}
+	slices.SortFunc(fell, func(a, b string) int { return h.watched[b].fell.Compare(h.watched[a].fell) })
+	kept, together, next := maps.Clone(h.state), 0, now
+	for _, name := range fell { // the last first
+		w := h.watched[name]
+		if next.Sub(w.fell) > h.cfg.verdict() {
+			break
+		}
+		kept[name], next = w.was, w.fell
+		together++
+	}
+	if together < 2 {
+		return false
+	}
+	h.kept, h.ill = kept, now
+	return true
+}
+
+// recover ends that: those that were up are up until their own probes say otherwise. The
+// lock is held.
+func (h *health) recover() {
+	for name, d := range h.kept {
+		if w := h.watched[name]; d.Up && !w.up {
+			w.up, w.row = true, 0
+			h.state[name] = d
+			h.metrics.setUp(name, true)
+		}
+	}
+	h.kept = nil
 }

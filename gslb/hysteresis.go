@@ -12,6 +12,12 @@ type ProbeConfig struct {
 	Hold     time.Duration // how long what went down stays down at least
 }
 
+// verdict is how long a verdict takes at most. What has one cause, as the loss of a node's own
+// uplink, takes all targets down within it.
+func (c *ProbeConfig) verdict() time.Duration {
+	return c.Interval + c.Timeout + time.Duration(c.Fall-1)*(c.Confirm+c.Timeout)
+}
+
 // hysteresis turns the results of probes into up and down, so that neither one lost
 // probe nor a target that comes and goes moves anybody.
 type hysteresis struct {

@@ -11,6 +11,7 @@ import (
 // metrics of the name server; a nil one counts nothing.
 type metrics struct {
 	up       *prometheus.GaugeVec
+	ill      prometheus.Gauge
 	seconds  *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 
@@ -32,6 +33,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_datacenter_up",
 			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
+		ill: prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_ill",
+			Help: "Whether all probes of this node failed at once and fail still: it is ill itself, and answers as before."}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
 			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
@@ -53,15 +56,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
 	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
 		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
-	r.MustRegister(m.isolated, m.observedUp, m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
 	return m
 }
 
 func (m *metrics) isolatedNow(is bool) {
-	if m == nil {
-		return
+	if m != nil {
+		set(m.isolated, is)
 	}
-	m.isolated.Set(map[bool]float64{true: 1}[is])
 }
 
 // observed is what others say. Of several of one datacenter one is shown.
@@ -72,7 +74,7 @@ func (m *metrics) observed(others []heard) {
 	m.observedUp.Reset()
 	for _, o := range others {
 		for name, d := range o.Datacenters {
-			m.observedUp.WithLabelValues(o.Node, name).Set(map[bool]float64{true: 1}[d.Up])
+			set(m.observedUp.WithLabelValues(o.Node, name), d.Up)
 		}
 	}
 }
@@ -142,14 +144,23 @@ func (m *metrics) changed() {
 }
 
 func (m *metrics) setUp(datacenter string, up bool) {
-	if m == nil {
-		return
+	if m != nil {
+		set(m.up.WithLabelValues(datacenter), up)
 	}
+}
+
+func (m *metrics) setIll(ill bool) {
+	if m != nil {
+		set(m.ill, ill)
+	}
+}
+
+func set(g prometheus.Gauge, is bool) {
 	value := 0.0
-	if up {
+	if is {
 		value = 1
 	}
-	m.up.WithLabelValues(datacenter).Set(value)
+	g.Set(value)
 }
 
 func (m *metrics) probed(datacenter string, took time.Duration, err error) {

@@ -1,7 +1,6 @@
 package gslb
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -12,7 +11,7 @@ type moment struct {
 	at        time.Time
 	overrides []Override
 	health    map[string]DatacenterHealth
-	lastGood  map[string][]string // by name; noted when a view is made
+	lastGood  map[string][]string // by name
 }
 
 // known is what the node knows now, if operators had said that. The lock is held.
@@ -20,12 +19,9 @@ func (s *Node) known(at time.Time, overrides []Override) *moment {
 	return &moment{at, overrides, s.state.Judged, s.state.LastGood}
 }
 
-// imagined is a moment whose views leave no trace.
+// imagined is the moment if operators had said that.
 func (m moment) imagined(overrides []Override) *moment {
-	m.overrides, m.lastGood = overrides, maps.Clone(m.lastGood)
-	if m.lastGood == nil {
-		m.lastGood = map[string][]string{}
-	}
+	m.overrides = overrides
 	return &m
 }
 
@@ -34,25 +30,16 @@ func (m *moment) view(f *Fleet, metrics *metrics) *view {
 	return newView(f, metrics, func(n *Name) []status { return m.statusOf(f, n) })
 }
 
-// statusOf is what is known of the datacenters for one name. Who serves is the last good from then on.
+// statusOf is what is known of the datacenters for one name.
 func (m *moment) statusOf(f *Fleet, n *Name) []status {
 	all := make([]status, len(f.Datacenters))
-	var serving []string
 	for i, dc := range f.Datacenters {
 		mode := effective(m.overrides, m.at, dc.Name, n.Name)
 		all[i] = status{
-			healthy: (m.health[dc.Name].Up || mode == Up) && mode != Down,
-			away:    mode == Drain || mode == Down,
+			healthy:  (m.health[dc.Name].Up || mode == Up) && mode != Down,
+			away:     mode == Drain || mode == Down,
+			lastGood: slices.Contains(m.lastGood[n.Name], dc.Name),
 		}
-		if all[i].healthy && !all[i].away && slices.Contains(n.Members, i) {
-			serving = append(serving, dc.Name)
-		}
-	}
-	if len(serving) > 0 {
-		m.lastGood[n.Name] = serving
-	}
-	for i, dc := range f.Datacenters {
-		all[i].lastGood = slices.Contains(m.lastGood[n.Name], dc.Name)
 	}
 	return all
 }

@@ -77,16 +77,17 @@ type Node struct {
 	ctx      context.Context    // of all probes
 	stop     context.CancelFunc // of those that run
 	state    state
-	serving  bool // the first round is in, or what was known is young enough
-	isolated bool // see judged
+	fewer    map[string]fewer // by name; see noteGood
+	serving  bool             // the first round is in, or what was known is young enough
+	isolated bool             // see judged
+	changes  chan struct{}
+	overrule *time.Timer // when the next override ends
 
 	observers *observers
 	witnesses *witnesses
 	exchange  Exchange      // nil: there is none
 	exchanged chan struct{} // closed when the first exchange has ended
 	news      chan struct{} // the probes have changed their mind
-	changes   chan struct{}
-	overrule  *time.Timer // when the next override ends
 }
 
 // fleetNow is a fleet as it was read last.
@@ -306,9 +307,11 @@ func (s *Node) refresh() {
 	if s.state.LastGood == nil {
 		s.state.LastGood = map[string][]string{}
 	}
+	known := s.known(now, s.state.Overrides)
+	s.noteGood(known)
 	s.metrics.changed()
 	first := s.view.Load() == nil
-	v := s.known(now, s.state.Overrides).view(s.fleet.Fleet, s.metrics)
+	v := known.view(s.fleet.Fleet, s.metrics)
 	s.view.Store(v)
 	s.promise(v, now)
 	if first {

@@ -154,3 +154,24 @@ func (r *running) goesDown(datacenter string) {
 		return nil
 	})
 }
+
+// settled waits until what fell last is no news: what falls next has not fallen together with
+// it, and who serves now is the last good.
+func (r *running) settled() {
+	r.t.Helper()
+	trial.Until(r.t, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.health.mu.Lock()
+		defer r.health.mu.Unlock()
+		for name, w := range r.health.watched {
+			if !w.up && time.Since(w.fell) <= r.fleet.probe.verdict() {
+				return fmt.Errorf("%s has just fallen", name)
+			}
+		}
+		if len(r.fewer) > 0 {
+			return fmt.Errorf("not good yet: %v", r.fewer)
+		}
+		return nil
+	})
+}

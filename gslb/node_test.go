@@ -26,9 +26,11 @@ func TestNodeFollowsHealth(t *testing.T) {
 	if got := r.addresses("h.example.", "10.2.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
 		t.Errorf("clients of mad1 moved to %v", got)
 	}
+	r.settled()
 	f.say(t, "mad1", "down")
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.3")
 	r.becomes("two.h.example.", "") // nodata is the policy of this one
+	r.settled()
 	f.say(t, "drp1", "down")
 	trial.Until(t, func() error { // the last that was good, and for a short time
 		a := r.ask("h.example.", "10.1.2.0/24", dns.TypeA)
@@ -40,6 +42,14 @@ func TestNodeFollowsHealth(t *testing.T) {
 		}
 		return nil
 	})
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} { // and so is an empty answer
+		if a := r.ask("two.h.example.", "", qtype); a.Rcode != dns.RcodeSuccess || len(a.Answer) != 0 || len(a.Ns) != 1 || a.Ns[0].Header().Ttl != 5 {
+			t.Errorf("nobody is healthy, panic is nodata: %v", a)
+		}
+	}
+	if a := r.ask("two.h.example.", "", dns.TypeMX); len(a.Ns) != 1 || a.Ns[0].Header().Ttl != 10 {
+		t.Errorf("what never was is kept as long as ever: %v", a)
+	}
 	f.say(t, "par1", "up")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
 	r.becomes("two.h.example.", "", "192.0.2.1")
@@ -253,4 +263,42 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// The checks of all datacenters say down within moments: what was answered is answered on, and
+// the status says that it is the node. Where the last datacenter fell last, it got all clients,
+// a backup too.
+func TestAnIllNodeAnswersAsBefore(t *testing.T) {
+	f := newFleetOfFiles(t)
+	f.cfg.Probe.Interval, f.cfg.Probe.Timeout = 200*time.Millisecond, 150*time.Millisecond
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	for _, dc := range []string{"par1", "mad1", "drp1"} {
+		f.say(t, dc, "down")
+	}
+	trial.Until(t, func() error {
+		report := r.Report()
+		if report.Ill == "" || report.Datacenters["mad1"].Up || !strings.Contains(strings.Join(report.Wrong, "\n"), "this name server is ill: all its probes failed at once at ") {
+			return fmt.Errorf("%+v", report)
+		}
+		return nil
+	})
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	if got := r.addresses("h.example.", "10.2.2.0/24"); !slices.Equal(got, []string{"192.0.2.2"}) {
+		t.Errorf("clients of mad1 moved to %v", got)
+	}
+	if good := r.Report().LastGood["h.example."]; len(good) != 3 {
+		t.Errorf("the last good are %v", good)
+	}
+	r.stop() // and after a restart
+	r = f.run(t)
+	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.2")
+	f.say(t, "drp1", "up")
+	trial.Until(t, func() error {
+		if ill := r.Report().Ill; ill != "" {
+			return fmt.Errorf("%s", ill)
+		}
+		return nil
+	})
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.3") // the others are down in earnest
 }

@@ -17,7 +17,9 @@ func TestScopeHoldsForAllItSays(t *testing.T) {
 	for range 60 {
 		f, entries := randomFleet(t, r)
 		for _, n := range f.Zones[0].Names {
-			checkScopes(t, r, f, newNameView(f, &n, randomStatus(r, len(f.Datacenters))), entries)
+			for _, v := range newNameView(f, &n, randomStatus(r, len(f.Datacenters))).families {
+				checkScopes(t, r, f, v, entries)
+			}
 		}
 	}
 }
@@ -112,7 +114,7 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 	t.Helper()
 	f := &Fleet{}
 	for i := range 1 + r.IntN(5) {
-		dc := Datacenter{Name: fmt.Sprintf("dc%d", i), Backup: i > 0 && r.IntN(3) == 0, Weight: r.IntN(4)}
+		dc := Datacenter{Name: fmt.Sprintf("dc%d", i), Backup: i > 0 && r.IntN(3) == 0, Weight: r.IntN(4), Addresses: addrs("192.0.2.1", "2001:db8::1")[:1+r.IntN(2)]}
 		if r.IntN(4) > 0 {
 			dc.Location = &Location{Latitude: r.Float64()*180 - 90, Longitude: r.Float64()*360 - 180}
 		}
@@ -169,7 +171,7 @@ func randomFleet(t *testing.T, r *rand.Rand) (*Fleet, []entry) {
 	return f, entries
 }
 
-func checkScopes(t *testing.T, r *rand.Rand, f *Fleet, v *nameView, entries []entry) {
+func checkScopes(t *testing.T, r *rand.Rand, f *Fleet, v *familyView, entries []entry) {
 	t.Helper()
 	resolver := randomAddress(r)
 	samples := borders(entries)
@@ -244,7 +246,7 @@ func TestBackupsWaitForPrimaries(t *testing.T) {
 			primaries = primaries || serves(dc) && !f.Datacenters[dc].Backup
 			anybody = anybody || serves(dc)
 		}
-		v := newNameView(f, &n, now)
+		v := newNameView(f, &n, now).families[0]
 		for range 1000 {
 			d := v.decide(f, client{resolver: randomAddress(r)})
 			switch {

@@ -97,13 +97,22 @@ func (o *observers) report(now time.Time) []Observer {
 	return all
 }
 
+// seen is what the probes of this node say, or when it is ill what they said before.
+type seen struct {
+	own map[string]DatacenterHealth
+	ill bool
+}
+
 // judge puts together what this node's probes say and what others' do: a datacenter is down
-// when most of those who say something of it say so.
-func judge(own map[string]DatacenterHealth, others []heard) map[string]DatacenterHealth {
-	judged := maps.Clone(own)
-	for name, mine := range own {
-		down, all := 0, 1
-		if !mine.Up {
+// when most of those who say something of it say so. A node that is ill has no vote.
+func judge(s seen, others []heard) map[string]DatacenterHealth {
+	judged := maps.Clone(s.own)
+	for name, mine := range s.own {
+		down, all := 0, 0
+		if !s.ill {
+			all++
+		}
+		if !s.ill && !mine.Up {
 			down++
 		}
 		var differs *DatacenterHealth
@@ -121,7 +130,7 @@ func judge(own map[string]DatacenterHealth, others []heard) map[string]Datacente
 				differs, who = &d, o.Node
 			}
 		}
-		if up := 2*down <= all; up != mine.Up {
+		if up := 2*down <= all; all > 0 && up != mine.Up {
 			judged[name] = DatacenterHealth{Up: up, Since: differs.Since}
 			if !up {
 				judged[name] = DatacenterHealth{Since: differs.Since, Why: fmt.Sprintf("%d of %d name servers say so; that of %s: %s", down, all, who, differs.Why)}
@@ -195,7 +204,9 @@ func (s *Node) observation() Observation {
 	defer s.mu.Unlock()
 	var own map[string]DatacenterHealth
 	if s.health != nil {
-		own = s.health.snapshot()
+		if said, ill := s.health.probed(); ill.IsZero() { // else it says nothing of others
+			own = said
+		}
 	}
 	return s.observers.next(s.node, own)
 }
@@ -218,14 +229,15 @@ func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated 
 	if s.health == nil {
 		return s.state.Judged, false
 	}
-	return conclude(s.node, s.state.Judged, s.health.snapshot(), s.observers.fresh(now), s.witnesses.unreached())
+	_, ill := s.health.probed()
+	return conclude(s.node, s.state.Judged, seen{s.health.snapshot(), !ill.IsZero()}, s.observers.fresh(now), s.witnesses.unreached())
 }
 
 // conclude is judged, of what was judged before, what the node's own probes and others say, and
 // whether no witness is reached.
-func conclude(node string, before, own map[string]DatacenterHealth, others []heard, unreached bool) (all map[string]DatacenterHealth, isolated bool) {
-	if len(others) == 0 && unreached && !reachesOther(node, own) {
-		return frozen(node, before, own), true
+func conclude(node string, before map[string]DatacenterHealth, now seen, others []heard, unreached bool) (all map[string]DatacenterHealth, isolated bool) {
+	if len(others) == 0 && unreached && (now.ill || !reachesOther(node, now.own)) {
+		return frozen(node, before, now.own), true
 	}
-	return judge(own, others), false
+	return judge(now, others), false
 }

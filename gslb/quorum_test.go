@@ -60,7 +60,7 @@ func (c cutFleet) judged(i int) (map[string]DatacenterHealth, bool) {
 			others = append(others, heard{Observation: Observation{Node: name, ID: name, Datacenters: c.probed(j)}})
 		}
 	}
-	return conclude(c.names[i], before, c.probed(i), others, c.witnessing>>c.side[i]&1 == 0)
+	return conclude(c.names[i], before, seen{own: c.probed(i)}, others, c.witnessing>>c.side[i]&1 == 0)
 }
 
 // Every cut of three and of five name servers, with every set of dead edges, and of sides that
@@ -140,7 +140,7 @@ func TestTheMajorityOfThoseWhoAreHeardJudges(t *testing.T) {
 			others = append(others, heard{Observation: Observation{Node: fmt.Sprint("n", i), Datacenters: map[string]DatacenterHealth{"par1": d}}})
 		}
 		others = append(others, heard{Observation: Observation{Node: "new", Datacenters: map[string]DatacenterHealth{"other": down}}}) // says nothing of it
-		got := judge(map[string]DatacenterHealth{"par1": c.own}, others)["par1"]
+		got := judge(seen{own: map[string]DatacenterHealth{"par1": c.own}}, others)["par1"]
 		if got.Up != c.up || (got.Why == "") != c.up {
 			t.Errorf("own %v, others %v: %v", c.own.Up, c.others, got)
 		}

@@ -24,6 +24,7 @@ type Report struct {
 	Observers   []Observer                  `json:"observers"`   // the other nodes that are heard now
 	Isolated    bool                        `json:"isolated"`    // it hears nobody and reaches nothing outside its datacenter
 	Overrides   []Held                      `json:"overrides"`
+	Ill         string                      `json:"ill"` // in a sentence, when all its probes failed at once: it answers as before
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
 	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
@@ -49,8 +50,12 @@ func (s *Node) Report() Report {
 	defer s.mu.Unlock()
 	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
 	if s.health != nil {
-		r.Probes = s.health.snapshot()
-		r.Datacenters = maps.Clone(r.Probes)
+		var ill time.Time
+		r.Datacenters = s.health.snapshot()
+		if r.Probes, ill = s.health.probed(); !ill.IsZero() {
+			r.Ill = fmt.Sprintf("this name server is ill: all its probes failed at once at %s: %s", ill.Local().Format(time.DateTime), thisNodeIsIll)
+			r.Wrong = append(r.Wrong, r.Ill)
+		}
 	}
 	if s.serving && s.state.Judged != nil {
 		r.Datacenters = maps.Clone(s.state.Judged)
@@ -61,7 +66,7 @@ func (s *Node) Report() Report {
 	}
 	v := s.view.Load()
 	if v == nil {
-		r.Wrong = []string{"nothing is answered yet: the first round of probes is not in"}
+		r.Wrong = append(r.Wrong, "nothing is answered yet: the first round of probes is not in")
 	} else {
 		r.Answering, r.Answers = true, v.answered()
 		for _, z := range v.zones {

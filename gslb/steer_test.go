@@ -122,6 +122,7 @@ func TestADrainThatLeavesTheUnhealthy(t *testing.T) {
 	f.say(t, "drp1", "down")
 	r.becomes("h.example.", "10.2.2.0/24", "192.0.2.1")
 	r.goesDown("drp1")
+	r.settled()
 	done := r.steer(Drain, "par1", nil)
 	wantTroubles(t, "drain", done, "clients get those that are left: mad1")
 	if done.Done || done.SafeAt.IsZero() {
@@ -169,6 +170,7 @@ func TestWhatMakesADrainUntrue(t *testing.T) {
 	}
 	// A drain that is good as long as somebody else is forced up.
 	r.steer(Drain, "mad1", release)
+	r.settled()
 	f.say(t, "mad1", "down")
 	r.goesDown("mad1")
 	r.steer(Up, "mad1", func(x *Steering) { x.Until, x.Yes = time.Now().Add(time.Minute), true })
@@ -243,13 +245,16 @@ func TestADrainOfTheOnlyOneOfAFamily(t *testing.T) {
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	done := r.steer(Drain, "par1", nil)
-	wantTroubles(t, "IPv6", done, "h.example: some clients get no IPv6 address: mad1 has none")
+	wantTroubles(t, "IPv6", done, "h.example: clients get no IPv6 address: mad1 has none", "two.h.example: clients get no IPv6 address: mad1 has none")
 	if done.Done || done.SafeAt.IsZero() {
 		t.Errorf("%+v", done)
 	}
 	r.steer(Drain, "par1", yes)
-	if a := r.ask("h.example.", "10.1.2.0/24", dns.TypeAAAA); len(a.Answer) != 0 {
+	if a := r.ask("h.example.", "10.1.2.0/24", dns.TypeAAAA); len(a.Answer) != 0 || len(a.Ns) != 1 || a.Ns[0].Header().Ttl > 5 {
 		t.Errorf("%v", a)
+	}
+	if got := r.Report().Answers[0].Sentence; !strings.HasSuffix(got, "; IPv6: no datacenter with an IPv6 address is left: operators have taken out par1; answers are empty") {
+		t.Error(got)
 	}
 }
 
@@ -293,6 +298,7 @@ func TestSafeToStopKnowsTheTTLOfBefore(t *testing.T) {
 
 func TestWhatIsAnsweredIsSaid(t *testing.T) {
 	f := newFleetOfFiles(t)
+	f.cfg.Fleet.Datacenters[0].Addresses = addrs("192.0.2.1")
 	r := f.run(t)
 	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
 	says := func(want ...string) {
@@ -318,8 +324,10 @@ func TestWhatIsAnsweredIsSaid(t *testing.T) {
 	}
 	f.say(t, "mad1", "down of late")
 	says("h.example: par1, all clients", "two.h.example: par1, the first in order that serves")
+	r.settled()
 	f.say(t, "par1", "down")
 	says("h.example: drp1 (a backup), all clients", "two.h.example: PANIC: no datacenter is healthy; answers are empty (panic: nodata)")
+	r.settled()
 	f.say(t, "drp1", "down")
 	says("h.example: PANIC: no datacenter is healthy; clients get the last good: drp1, all clients", "two.h.example: PANIC: no datacenter is healthy; answers are empty (panic: nodata)")
 	if wrong := strings.Join(r.Report().Wrong, "\n"); !strings.Contains(wrong, "PANIC") || !strings.Contains(wrong, "mad1 is down: ") || !strings.Contains(wrong, "of late") {

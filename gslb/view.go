@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // Fleet is all that answers are made of and that does not change by itself.
@@ -27,10 +25,8 @@ type view struct {
 // nameView is one name at one moment.
 type nameView struct {
 	*Name
-	status  []status
-	choices []choice   // by region
-	uniform bool       // all regions have one and the same datacenter
-	records [][]dns.RR // by datacenter: its addresses, with the name's TTL
+	status   []status
+	families []*familyView // those that a member has an address of, IPv4 first
 }
 
 // decision is what a client is answered, and how far that holds.
@@ -44,55 +40,43 @@ type decision struct {
 	bySubnet   bool       // that is the subnet's, not the resolver's
 }
 
-// panicTTL bounds how long an answer of last resort is kept.
-const panicTTL = 5 * time.Second
+// lastResortTTL bounds how long an answer is kept that no primary serves: it may be that
+// of one node which sees less than the others.
+const lastResortTTL = 5 * time.Second
 
 func newNameView(f *Fleet, n *Name, now []status) *nameView {
-	v := &nameView{Name: n, status: now, uniform: true}
-	for i := range f.Places.regions {
-		c := choose(n, f.Datacenters, now, f.Places.regions[i].groups)
-		v.choices = append(v.choices, c)
-		v.uniform = v.uniform && len(c.set) < 2 && slices.Equal(c.set, v.choices[0].set)
-	}
-	for _, dc := range f.Datacenters {
-		var records []dns.RR
-		for _, ip := range dc.Addresses {
-			records = append(records, address(n.Name, ip, uint32(n.TTL.Seconds())))
+	v := &nameView{Name: n, status: now}
+	for _, of := range families {
+		if own := newFamilyView(f, n, now, of); own != nil {
+			v.families = append(v.families, own)
 		}
-		v.records = append(v.records, records)
 	}
 	return v
 }
 
-// decide is the decision for one client: README.md has the rules in this order.
-func (v *nameView) decide(f *Fleet, c client) decision {
-	d := decision{datacenter: -1, ttl: v.TTL, client: c.resolver}
-	subnet := c.subnet.Addr()
-	switch {
-	case !c.subnet.IsValid() || c.subnet.Bits() == 0: // the resolver's answer is for all of its clients
-	case subnet.Is4In6():
-		d.scope = 96
-	default:
-		d.region, d.scope = f.Places.find(subnet)
-		d.bySubnet = !f.Places.regions[d.region].nowhere
+// of is the family whose records the type has; nil: the name has none.
+func (v *nameView) of(qtype uint16) *familyView {
+	for _, own := range v.families {
+		if own.qtype == qtype {
+			return own
+		}
 	}
-	if d.bySubnet {
-		d.client = subnet
-	} else {
-		d.region, _ = f.Places.find(c.resolver)
-	}
-	d.choice = v.choices[d.region]
-	if len(d.choice.set) > 0 {
-		d.datacenter = pick(d.choice.set, f.Datacenters, d.client)
-	}
-	if d.bySubnet && len(d.choice.set) > 1 {
-		d.scope = max(d.scope, together(subnet).Bits())
-	}
-	if v.uniform { // wherever the client is
-		d.scope = 0
-	}
-	if d.choice.tier == tierPanic || d.choice.tier == tierNobody {
-		d.ttl = min(d.ttl, panicTTL)
-	}
-	return d
+	return nil
+}
+
+// panics reports whether no datacenter serves the name.
+func (v *nameView) panics() bool {
+	return !slices.ContainsFunc(v.families, func(own *familyView) bool { return !own.panics() })
+}
+
+// gets reports whether any client is answered with the datacenter.
+func (v *nameView) gets(dc int) bool {
+	return v.any(func(_ *familyView, c choice) bool { return slices.Contains(c.set, dc) })
+}
+
+// any reports whether that is so of any of the choices.
+func (v *nameView) any(is func(*familyView, choice) bool) bool {
+	return slices.ContainsFunc(v.families, func(own *familyView) bool {
+		return slices.ContainsFunc(own.choices, func(c choice) bool { return is(own, c) })
+	})
 }

@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -69,8 +68,8 @@ func (w *weighing) worse(when string, before, after *view) {
 
 // poor reports whether clients of the name get somebody who is not known to serve, or nobody.
 func (v *nameView) poor() bool {
-	return v.panics() || slices.ContainsFunc(v.choices, func(c choice) bool {
-		return slices.ContainsFunc(c.set, func(dc int) bool { return !v.status[dc].healthy })
+	return v.panics() || v.any(func(own *familyView, c choice) bool {
+		return slices.ContainsFunc(c.set, func(dc int) bool { return !own.status[dc].healthy })
 	})
 }
 
@@ -78,35 +77,20 @@ func (v *nameView) poor() bool {
 func (w *weighing) families(before, after *view) {
 	old := before.names()
 	for i, n := range after.names() {
-		for _, family := range []struct {
-			name string
-			is   func(netip.Addr) bool
-		}{{"IPv4", netip.Addr.Is4}, {"IPv6", netip.Addr.Is6}} {
-			lost := 0
-			for region, c := range n.choices {
-				hadAll, hadAny := old[i].choices[region].has(w.f, family.is)
-				all, any := c.has(w.f, family.is)
-				if len(c.set) > 0 && (hadAll && !all || hadAny && !any) {
-					lost++
-				}
-			}
-			if lost > 0 {
-				clients := "clients"
-				if lost < len(n.choices) {
-					clients = "some clients"
-				}
-				w.trouble(n.Name.Name+family.name, "%s: %s get no %s address: %s has none", plainName(n.Name.Name), clients, family.name, n.lacking(w.f, family.is))
+		for k, own := range n.families {
+			if len(own.choices[0].set) == 0 && len(old[i].families[k].choices[0].set) > 0 && !n.panics() {
+				w.trouble(n.Name.Name+own.called, "%s: clients get no %s address: %s has none", plainName(n.Name.Name), own.called, n.lacking(w.f, own))
 			}
 		}
 	}
 }
 
 // lacking are the datacenters that are answered and have no address of the family.
-func (v *nameView) lacking(f *Fleet, is func(netip.Addr) bool) string {
+func (v *nameView) lacking(f *Fleet, own *familyView) string {
 	var names []string
-	for i, dc := range f.Datacenters {
-		if v.gets(i) && !slices.ContainsFunc(dc.Addresses, is) {
-			names = append(names, dc.Name)
+	for dc := range f.Datacenters {
+		if v.gets(dc) && len(own.records[dc]) == 0 {
+			names = append(names, f.Datacenters[dc].Name)
 		}
 	}
 	return listed(names)

@@ -244,6 +244,7 @@ func (n *notes) gslb() {
 	if servers == 0 {
 		n.add("datacenters", "none has gslb addresses, so the zone names no name servers; write the addresses that the parent zone delegates to")
 	}
+	n.families()
 	ttls := map[string]*Duration{"gslb.ttl": g.TTL}
 	for name, own := range g.Names {
 		ttls["gslb.names."+name+".ttl"] = own.TTL

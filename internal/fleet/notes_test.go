@@ -56,6 +56,7 @@ var noted = []struct {
 	{"a TTL of an hour", []string{"ttl: 30s", "ttl: 1h"}, "gslb.ttl (line 11): clients go to a datacenter that is down for up to 1h more"},
 	{"probes that are slow", []string{"ttl: 30s", "probe: { interval: 2m, timeout: 1m }"}, "gslb.probe (line 11): a datacenter that is down is answered with for up to"},
 	{"a hold of a day", []string{"ttl: 30s", "probe: { hold: 1d }"}, "gslb.probe.hold (line 11): a datacenter that is well again gets no clients for 1d"},
+	{"IPv6 here alone", []string{"addresses: [192.0.2.10]", `addresses: [192.0.2.10, "2001:db8::10"]`}, "datacenters.mad1.addresses (line 4): mad1 has no IPv6 address: its clients that use IPv6 are sent to another (par1)"},
 	{"no glue", []string{"gslb: [192.0.2.53]", "weight: 1", ", gslb: [198.51.100.53]", ""}, "datacenters (line 2): none has gslb addresses"},
 	{"an access key where no provider is", []string{"endpoint: \"https://quay.io\"", "endpoint: \"https://123456789012.dkr.ecr.eu-west-1.amazonaws.com\", username: AKIAIOSFODNN7EXAMPLE, password: \"env:P\""}, "projects.cache.quay.username (line 9): the registry takes no access key"},
 	{"a token that ends", []string{"endpoint: \"https://quay.io\"", "endpoint: \"https://123456789012.dkr.ecr.eu-west-1.amazonaws.com\", username: AWS, password: \"env:P\""}, "projects.cache.quay.password (line 9): a token of this registry ends"},

@@ -1,0 +1,106 @@
+package gslb
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+// family is a family of addresses, and the type of the records that have it.
+type family struct {
+	called string
+	qtype  uint16
+	is     func(netip.Addr) bool
+}
+
+var families = []family{{"IPv4", dns.TypeA, netip.Addr.Is4}, {"IPv6", dns.TypeAAAA, netip.Addr.Is6}}
+
+// familyView is who serves the clients of a name that ask for one family of addresses, which
+// is somebody who has one: whether a record exists does not depend on where a client is, for
+// resolvers keep an empty answer for all of them (RFC 7871, section 7.4).
+type familyView struct {
+	*Name // of its members those that have an address of the family
+	family
+	whole   *Name
+	status  []status
+	choices []choice   // by region
+	shared  []bool     // by region: several share its clients when all serve
+	records [][]dns.RR // by datacenter, with the name's TTL
+}
+
+// newFamilyView returns nil where no member of the name has an address of the family.
+func newFamilyView(f *Fleet, n *Name, now []status, of family) *familyView {
+	own := *n
+	own.Members = nil
+	v := &familyView{Name: &own, family: of, whole: n, status: now, records: make([][]dns.RR, len(f.Datacenters))}
+	for dc := range f.Datacenters {
+		for _, ip := range f.Datacenters[dc].Addresses {
+			if of.is(ip) {
+				v.records[dc] = append(v.records[dc], address(n.Name, ip, uint32(n.TTL.Seconds())))
+			}
+		}
+	}
+	for _, dc := range n.Members {
+		if len(v.records[dc]) > 0 {
+			own.Members = append(own.Members, dc)
+		}
+	}
+	if len(own.Members) == 0 {
+		return nil
+	}
+	serves := slices.ContainsFunc(n.Members, n.serving(now))
+	for i := range f.Places.regions {
+		groups := f.Places.regions[i].groups
+		c := choose(&own, f.Datacenters, now, groups)
+		if c.who == allTheSame && serves { // what operators said is no mistake: there is the other family
+			c = choice{tier: tierNobody}
+		}
+		well := own.among(f.Datacenters, groups, func(int) bool { return true })
+		v.choices, v.shared = append(v.choices, c), append(v.shared, len(well.set) > 1)
+	}
+	return v
+}
+
+// decide is the decision for one client: README.md has the rules in this order.
+func (v *familyView) decide(f *Fleet, c client) decision {
+	d := decision{datacenter: -1, ttl: v.TTL, client: c.resolver}
+	subnet := c.subnet.Addr()
+	switch {
+	case !c.subnet.IsValid() || c.subnet.Bits() == 0: // the resolver's answer is for all of its clients
+	case subnet.Is4In6():
+		d.scope = 96
+	default:
+		d.region, d.scope = f.Places.find(subnet)
+		d.bySubnet = !f.Places.regions[d.region].nowhere
+	}
+	if d.bySubnet {
+		d.client = subnet
+	} else {
+		d.region, _ = f.Places.find(c.resolver)
+	}
+	d.choice = v.choices[d.region]
+	if len(d.choice.set) > 0 {
+		d.datacenter = pick(d.choice.set, f.Datacenters, d.client)
+	}
+	if d.bySubnet && (len(d.choice.set) > 1 || v.shared[d.region]) {
+		d.scope = max(d.scope, together(subnet).Bits())
+	}
+	if !v.asksWhere() {
+		d.scope = 0
+	}
+	if d.choice.tier != tierNearest && d.choice.tier != tierFarther {
+		d.ttl = min(d.ttl, lastResortTTL)
+	}
+	return d
+}
+
+// asksWhere reports whether answers depend on where a client is, whatever serves. That one
+// datacenter is everybody's for now is no reason to say so to resolvers: they would give it
+// to all regions as long as the TTL, and this node may be the only one that thinks so.
+func (n *Name) asksWhere() bool { return n.Method == Nearest && len(n.Members) > 1 }
+
+// panics reports whether no datacenter serves. Then none does in any region.
+func (v *familyView) panics() bool {
+	return v.choices[0].tier == tierPanic || v.choices[0].tier == tierNobody
+}

@@ -21,6 +21,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	m.setUp("par1", true)
 	m.probed("par1", time.Millisecond, fail("tls", "x"))
 	m.decided("par1", tierNearest, true)
+	m.observed([]heard{{Observation: Observation{Node: "mad1", Datacenters: map[string]DatacenterHealth{"par1": {}}}}})
 	h := m.hooks()
 	h.answered(dns.TypeA, 0, false)
 	h.limited(true)
@@ -28,7 +29,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 11 {
+	if len(families) != 13 {
 		t.Errorf("%d metrics; one is not looked at here", len(families))
 	}
 	for _, f := range families {

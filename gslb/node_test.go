@@ -278,7 +278,7 @@ func TestAnIllNodeAnswersAsBefore(t *testing.T) {
 	}
 	trial.Until(t, func() error {
 		report := r.Report()
-		if report.Ill == "" || report.Datacenters["mad1"].Up || !strings.Contains(strings.Join(report.Wrong, "\n"), "this name server is ill: all its probes failed at once at ") {
+		if report.Ill == "" || report.Probes["mad1"].Up || !strings.Contains(strings.Join(report.Wrong, "\n"), "this name server is ill: all its probes failed at once at ") {
 			return fmt.Errorf("%+v", report)
 		}
 		return nil

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/trial"
@@ -87,6 +86,7 @@ func newNameServers(t *testing.T, fields string) *nameServers {
 	s.key("key", keyOfNameServers)
 	for i, name := range places {
 		s.probes(name, "up")
+		trial.Fresh(t, filepath.Join(s.dir, name+".up"))
 		s.config[i] = filepath.Join(s.dir, name+".yaml")
 		s.write(i, "key", fields)
 	}
@@ -125,11 +125,11 @@ func (s *nameServers) write(i int, key, fields string) {
 	}
 }
 
-// probes writes what the probes of a datacenter find; far in the future, so that it does not age.
+// probes writes what the probes of a datacenter find.
 func (s *nameServers) probes(datacenter, say string) {
 	s.t.Helper()
-	file, later := filepath.Join(s.dir, datacenter+".up"), time.Now().Add(time.Hour)
-	if err := errors.Join(os.WriteFile(file+".new", []byte(say), 0o600), os.Chtimes(file+".new", later, later), os.Rename(file+".new", file)); err != nil {
+	file := filepath.Join(s.dir, datacenter+".up")
+	if err := errors.Join(os.WriteFile(file+".new", []byte(say), 0o600), os.Rename(file+".new", file)); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -53,3 +53,12 @@ func (h *hysteresis) observe(ok bool, now time.Time) (changed, soon bool) {
 	h.known, h.up, h.row, h.fell = true, false, 0, now
 	return true, false
 }
+
+// past is a time that was read, as it is now: not in the future, and what goes by from now on
+// is measured by a clock that does not jump.
+func past(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-max(0, now.Sub(t)))
+}

@@ -44,6 +44,7 @@ func newFleetOfFiles(t *testing.T) *fleetOfFiles {
 	}
 	for _, dc := range f.cfg.Fleet.Datacenters {
 		f.say(t, dc.Name, "up")
+		trial.Fresh(t, filepath.Join(f.dir, dc.Name))
 		f.cfg.Targets = append(f.cfg.Targets, Target{Datacenter: dc.Name, Kind: ProbeFile, URL: "file:" + filepath.Join(f.dir, dc.Name)})
 	}
 	return f
@@ -56,15 +57,11 @@ func addrs(all ...string) (list []netip.Addr) {
 	return list
 }
 
-// say writes what a datacenter's probes find; far in the future, so that it does not age.
+// say writes what a datacenter's probes find.
 func (f *fleetOfFiles) say(t *testing.T, datacenter, text string) {
 	t.Helper()
 	file := filepath.Join(f.dir, datacenter)
 	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(file+".new", later, later); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(file+".new", file); err != nil {

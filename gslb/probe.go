@@ -56,7 +56,8 @@ type Target struct {
 
 const (
 	maxHealthBody = 64 << 10
-	fileIsOld     = 10 // intervals
+	fileIsOld     = 10 // intervals, and
+	fileIsYoung   = 10 * time.Second
 )
 
 // required are the components without which Harbor serves nobody. Others, as trivy
@@ -83,6 +84,10 @@ type prober struct {
 	timeout  time.Duration
 	interval time.Duration
 	client   *http.Client
+
+	// Of a file: the time that it had when it was looked at last, and when that was by a clock
+	// that does not jump.
+	written, fresh time.Time
 }
 
 func newProber(t Target, cfg ProbeConfig) *prober {
@@ -223,7 +228,14 @@ func (p *prober) probeFile(now time.Time) error {
 	if err != nil {
 		return fail("connect", "%s is not to be read: %v", name, errors.Unwrap(err))
 	}
-	if age := now.Sub(info.ModTime()); age > fileIsOld*p.interval {
+	if written := info.ModTime(); !written.Equal(p.written) {
+		p.written, p.fresh = written, past(written, now)
+	}
+	switch age := now.Sub(p.fresh); {
+	case age <= max(fileIsOld*p.interval, fileIsYoung):
+	case p.written.After(now):
+		return fail("timeout", "%s has a time in the future, and was not written for %v: its check runs no longer", name, age.Round(time.Second))
+	default:
 		return fail("timeout", "%s was written %v ago: its check runs no longer", name, age.Round(time.Second))
 	}
 	data, err := os.ReadFile(name)

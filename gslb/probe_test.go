@@ -265,6 +265,41 @@ func TestOtherProbes(t *testing.T) {
 	probed(t, "no file", Target{Kind: ProbeFile, URL: "file:/nonexistent/check"}, "connect", "not to be read")
 }
 
+// A file whose time is in the future grows old as any other: by a clock that does not jump,
+// since it was seen to change.
+func TestAFileOfTheFutureGrowsOld(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "check")
+	if err := os.WriteFile(file, []byte("up"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newProber(Target{Kind: ProbeFile, URL: "file:" + file}, ProbeConfig{Interval: time.Second})
+	now := time.Now()
+	probe := func(after time.Duration, want string) {
+		t.Helper()
+		now = now.Add(after)
+		switch err := p.probeFile(now); {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("after %v: %v, want %q", after, err, want)
+		}
+	}
+	write := func(at time.Time) {
+		t.Helper()
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(now.Add(72 * time.Hour))
+	probe(0, "")
+	probe(10*time.Second, "")
+	probe(time.Second, "has a time in the future, and was not written for 11s: its check runs no longer")
+	write(now.Add(73 * time.Hour))
+	probe(time.Second, "")
+	probe(11*time.Second, "was not written for 11s")
+	write(now)
+	probe(0, "")
+	probe(11*time.Second, "was written 11s ago")
+}
+
 // What is probed while the node stops is no verdict.
 func TestAProbeThatIsCutOffByTheEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

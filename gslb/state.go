@@ -44,10 +44,40 @@ func loadState(file string, log *slog.Logger) (s state, err error) {
 	if s.Version > stateVersion {
 		return state{}, fmt.Errorf("the state file %s was written by a newer breakwater (version %d of it, this one knows %d): run that one, or move the file away", file, s.Version, stateVersion)
 	}
-	for name, until := range s.Kept { // answers went on being given after it was written
-		s.Kept[name] = until.Add(writeEvery)
-	}
+	s.read(time.Now(), log)
 	return s, nil
+}
+
+// longestTTL is the longest that a name may have.
+const longestTTL = 24 * time.Hour
+
+// read makes the times of a state that was read what they can be, whatever the clock did
+// since: nothing was seen or said in the future, and no answer is kept for longer than the
+// longest TTL. A file of a later time says nothing of how datacenters are now.
+func (s *state) read(now time.Time, log *slog.Logger) {
+	written := s.At
+	if s.At.After(now) {
+		log.Warn("the state file was written at a later time than it is: its clock or this one is wrong, and what it knows of datacenters is not believed", "written", s.At.Format(time.RFC3339))
+		s.At = time.Time{}
+	}
+	for name, d := range s.Health {
+		d.Since = past(d.Since, now)
+		s.Health[name] = d
+	}
+	// What was to last for some time after it was written lasts no longer than that from now on.
+	lasts := func(until time.Time) time.Time {
+		return now.Add(min(until.Sub(now), max(0, until.Sub(written)), longestTTL))
+	}
+	for i := range s.Overrides {
+		o := &s.Overrides[i]
+		o.Since = past(o.Since, now)
+		if !o.SafeAt.IsZero() {
+			o.SafeAt = lasts(o.SafeAt)
+		}
+	}
+	for name, until := range s.Kept { // answers went on being given after it was written
+		s.Kept[name] = lasts(until).Add(writeEvery)
+	}
 }
 
 // encode is the state file's content.

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/trial"
@@ -87,6 +86,7 @@ func newNameServers(t *testing.T, fields string) *nameServers {
 	s.key("key", keyOfNameServers)
 	for i, name := range places {
 		s.probes(name, "up")
+		trial.Fresh(t, filepath.Join(s.dir, name+".up"))
 		s.config[i] = filepath.Join(s.dir, name+".yaml")
 		s.write(i, "key", fields)
 	}
@@ -138,11 +138,11 @@ func (s *nameServers) probes(datacenter, say string) {
 	}
 }
 
-// probesOf writes what the probes of one find; far in the future, so that it does not age.
+// probesOf writes what the probes of one find.
 func (s *nameServers) probesOf(i int, datacenter, say string) {
 	s.t.Helper()
-	file, later := s.found(i, datacenter), time.Now().Add(time.Hour)
-	if err := errors.Join(os.WriteFile(file+".new", []byte(say), 0o600), os.Chtimes(file+".new", later, later), os.Rename(file+".new", file)); err != nil {
+	file := s.found(i, datacenter)
+	if err := errors.Join(os.WriteFile(file+".new", []byte(say), 0o600), os.Rename(file+".new", file)); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -68,10 +67,7 @@ func startRereading(t *testing.T, more ...string) *rereading {
 	t.Helper()
 	r := &rereading{t: t, dir: t.TempDir()}
 	r.write("up", "up")
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(filepath.Join(r.dir, "up"), later, later); err != nil {
-		t.Fatal(err)
-	}
+	trial.Fresh(t, filepath.Join(r.dir, "up"))
 	r.write("topology.txt", "198.51.100.0/24 par1\n")
 	r.write("fleet.yaml", strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "gslb: { "+strings.Join(more, "")+"listen", 1))
 	var err error

@@ -19,7 +19,7 @@ type metrics struct {
 	subnets     prometheus.Counter
 	limited     *prometheus.CounterVec
 	connections prometheus.Gauge
-	refused     prometheus.Counter
+	evicted     prometheus.Counter
 	changes     prometheus.Counter
 }
 
@@ -44,10 +44,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_rate_limited_total",
 		Help: "Responses over the rate: slipped (cut short) or dropped."}, []string{"how"})
 	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_tcp_connections", Help: "Open TCP connections."})
-	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
+	m.evicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_evicted_total",
+		Help: "TCP connections that were idle for the longest and gave way to a new one: there were too many."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
-	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.changes)
 	return m
 }
 
@@ -66,7 +67,7 @@ func (m *metrics) hooks() *hooks {
 			m.limited.WithLabelValues(how).Inc()
 		},
 		onConnection: func(change int) { m.connections.Add(float64(change)) },
-		onFull:       m.refused.Inc,
+		onEvict:      m.evicted.Inc,
 	}
 }
 

@@ -20,10 +20,10 @@ type server struct {
 	log       *slog.Logger // nil: nothing is logged
 	hooks     *hooks       // nil: nobody is told
 
-	workers      int           // UDP sockets for each address; 0: as many as there are processors
-	idle         time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
-	maxConns     int           // TCP connections at once; 0: 1024
-	maxPerClient int           // of which a client (an address; of IPv6, its /56) may have; 0: 64
+	workers       int           // UDP sockets for each address; 0: as many as there are processors
+	idle          time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
+	maxConns      int           // TCP connections at once; 0: 4096, and half of the files that may be open
+	maxPerNetwork int           // of which a client's network (/24, /56) may have; 0: 256
 }
 
 // sockets are those of one address.
@@ -137,7 +137,7 @@ func closeAll(all []*sockets) {
 func (s *server) serve(ctx context.Context, all []*sockets) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer closeAll(all)
-	conns := newConns(s.maxConns, s.maxPerClient)
+	conns := newConns(s.maxConns, s.maxPerNetwork)
 	for _, o := range all {
 		for _, c := range o.udp {
 			group.Go(func() error { return s.serveUDP(ctx, c, o.wildcard) })

@@ -3,6 +3,7 @@
 package gslb
 
 import (
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,4 +21,13 @@ func sharePort(_, _ string, c syscall.RawConn) error {
 		return err
 	}
 	return fault
+}
+
+// openFiles is how many the process may have.
+func openFiles() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return math.MaxInt
+	}
+	return int(min(uint64(limit.Cur), math.MaxInt))
 }

@@ -205,7 +205,7 @@ func TestTCPIdle(t *testing.T) {
 				}()
 				start := time.Now()
 				s := &server{responder: r, idle: 3 * time.Second}
-				s.serveConn(t.Context(), conn, netip.MustParseAddr("192.0.2.1"))
+				s.serveConn(t.Context(), conn, someone(), func() {})
 				if took := time.Since(start); took != c.want {
 					t.Errorf("closed after %v, want %v", took, c.want)
 				}
@@ -213,61 +213,6 @@ func TestTCPIdle(t *testing.T) {
 				<-sent
 			})
 		})
-	}
-}
-
-func TestTCPCaps(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		server *server
-	}{
-		{"all", &server{maxConns: 2}},
-		{"of a client", &server{maxPerClient: 2}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			changes, refused := make(chan int, 100), make(chan bool, 100)
-			c.server.responder = wireResponder(t)
-			c.server.hooks = &hooks{onConnection: func(n int) { changes <- n }, onFull: func() { refused <- true }}
-			server := startServer(t, c.server, "127.0.0.1:0")
-			first, second := dialTCP(t, server), dialTCP(t, server)
-			<-changes
-			<-changes
-			third := dialTCP(t, server)
-			if _, err := third.Read(make([]byte, 1)); err == nil {
-				t.Error("a third connection is served")
-			}
-			<-refused
-			first.Close()
-			<-changes
-			for i, conn := range []net.Conn{second, dialTCP(t, server)} {
-				if _, err := conn.Write(framed(numbered(t, 1)...)); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := readFramed(conn); err != nil {
-					t.Errorf("connection %d: %v", i, err)
-				}
-			}
-			<-changes
-		})
-	}
-}
-
-func TestConnsByClient(t *testing.T) {
-	c := newConns(3, 1)
-	for _, step := range []struct {
-		from string
-		want bool
-	}{
-		{"192.0.2.1", true}, {"192.0.2.1", false}, {"192.0.2.2", true},
-		{"2001:db8::1", true}, {"2001:db8::2", false}, {"192.0.2.3", false},
-	} {
-		if got := c.take(netip.MustParseAddr(step.from)); got != step.want {
-			t.Errorf("%s may connect: %t", step.from, got)
-		}
-	}
-	c.give(netip.MustParseAddr("192.0.2.1"))
-	if len(c.by) != 2 || !c.take(netip.MustParseAddr("192.0.2.1")) {
-		t.Error("a place that was given back is not free")
 	}
 }
 
@@ -280,7 +225,7 @@ func TestStopAnswersWhatArrived(t *testing.T) {
 		done := make(chan bool)
 		go func() {
 			defer close(done)
-			(&server{responder: r}).serveConn(ctx, conn, netip.MustParseAddr("192.0.2.1"))
+			(&server{responder: r}).serveConn(ctx, conn, someone(), func() {})
 		}()
 		if _, err := client.Write(framed(numbered(t, 2)...)); err != nil {
 			t.Fatal(err)

@@ -20,10 +20,9 @@ type server struct {
 	log       *slog.Logger // nil: nothing is logged
 	hooks     *hooks       // nil: nobody is told
 
-	workers       int           // UDP sockets for each address; 0: as many as there are processors
-	idle          time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
-	maxConns      int           // TCP connections at once; 0: 4096, and half of the files that may be open
-	maxPerNetwork int           // of which a client's network (/24, /56) may have; 0: 256
+	workers       int // UDP sockets for each address; 0: as many as there are processors
+	maxConns      int // TCP connections at once; 0: 4096, and half of the files that may be open
+	maxPerNetwork int // of which a client's network (/24, /56) may have; 0: 256
 }
 
 // sockets are those of one address.

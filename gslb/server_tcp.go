@@ -13,10 +13,7 @@ import (
 	"time"
 )
 
-const (
-	tcpIdle   = 10 * time.Second
-	tcpBuffer = 4 << 10
-)
+const tcpBuffer = 4 << 10
 
 func (s *server) serveTCP(ctx context.Context, l net.Listener, conns *conns) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
@@ -68,10 +65,7 @@ func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr, ans
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	idle := s.idle
-	if idle == 0 {
-		idle = tcpIdle
-	}
+	idle := s.responder.tcpIdle()
 	in, out := bufio.NewReaderSize(c, tcpBuffer), bufio.NewWriterSize(c, tcpBuffer)
 	var query []byte
 	buf := make([]byte, tcpBuffer)

@@ -48,6 +48,53 @@ func startServer(t testing.TB, s *server, address string) string {
 	return addresses(all)[0]
 }
 
+// sentinel is what a server answers for sure; what was not answered before it
+// was dropped.
+const sentinel = "eeee 0000 0001 0000 0000 0000 00 0001 0001"
+
+func askUDP(t testing.TB, server string, query []byte) []byte {
+	t.Helper()
+	conn, err := net.Dial("udp", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(deadline())
+	for _, b := range [][]byte{query, unhex(t, sentinel)} {
+		if _, err := conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, dns.MaxMsgSize)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binary.BigEndian.Uint16(b) == 0xeeee {
+		return nil
+	}
+	return b[:n]
+}
+
+// askTCP: a server that does not answer says so by closing.
+func askTCP(t testing.TB, server string, query []byte) []byte {
+	t.Helper()
+	conn, err := net.Dial("tcp", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(deadline())
+	if _, err := conn.Write(framed(query)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := readFramed(conn)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
 func framed(queries ...[]byte) (b []byte) {
 	for _, q := range queries {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(q)))
@@ -204,7 +251,8 @@ func TestTCPIdle(t *testing.T) {
 					c.send(client)
 				}()
 				start := time.Now()
-				s := &server{responder: r, idle: 3 * time.Second}
+				r.idle = 3 * time.Second
+				s := &server{responder: r}
 				s.serveConn(t.Context(), conn, someone(), func() {})
 				if took := time.Since(start); took != c.want {
 					t.Errorf("closed after %v, want %v", took, c.want)

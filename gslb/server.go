@@ -85,7 +85,9 @@ func (s *server) open(ctx context.Context, ip netip.Addr, port string) (*sockets
 	}
 	o.tcp = tcp
 	address = tcp.Addr().String()
-	shared := net.ListenConfig{Control: sharePort}
+	shared := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		return errors.Join(sharePort(network, address, c), ignorePathMTU(network, address, c))
+	}}
 	for range s.udpWorkers() {
 		c, err := shared.ListenPacket(ctx, "udp"+family, address)
 		if err != nil {

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package gslb
+
+import "syscall"
+
+// ignorePathMTU has nothing to do where routers are not asked about datagrams.
+func ignorePathMTU(_, _ string, _ syscall.RawConn) error { return nil }

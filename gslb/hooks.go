@@ -5,6 +5,7 @@ type hooks struct {
 	onAnswer     func(qtype uint16, rcode int, tcp bool)
 	onLimit      func(slipped bool) // by the rate limit: slipped, or not answered at all
 	onConnection func(change int)   // of the number of TCP connections: 1 or -1
+	onPanic      func()             // answering a query ended in a panic
 	onEvict      func()             // a TCP connection gave way to a new one
 }
 
@@ -29,5 +30,11 @@ func (h *hooks) connection(change int) {
 func (h *hooks) evicted() {
 	if h != nil && h.onEvict != nil {
 		h.onEvict()
+	}
+}
+
+func (h *hooks) panicked() {
+	if h != nil && h.onPanic != nil {
+		h.onPanic()
 	}
 }

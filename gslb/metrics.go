@@ -20,6 +20,7 @@ type metrics struct {
 	limited     *prometheus.CounterVec
 	connections prometheus.Gauge
 	evicted     prometheus.Counter
+	panics      prometheus.Counter
 	changes     prometheus.Counter
 }
 
@@ -46,9 +47,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_tcp_connections", Help: "Open TCP connections."})
 	m.evicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_evicted_total",
 		Help: "TCP connections that were idle for the longest and gave way to a new one: there were too many."})
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_panics_total",
+		Help: "Queries that got SERVFAIL because answering them ended in a panic, which is a fault of the program: the log has them."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
-	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.changes)
+	r.MustRegister(m.up, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.panics, m.changes)
 	return m
 }
 
@@ -67,6 +70,7 @@ func (m *metrics) hooks() *hooks {
 			m.limited.WithLabelValues(how).Inc()
 		},
 		onConnection: func(change int) { m.connections.Add(float64(change)) },
+		onPanic:      m.panics.Inc,
 		onEvict:      m.evicted.Inc,
 	}
 }

@@ -67,20 +67,26 @@ func presentation(wire []byte) string {
 	return name
 }
 
-// parseQuery reads a message. It is strict: what has two readings has none. With
-// any other verdict than proceed, the query holds what was read until then.
+// parseQuery reads a message.
 func parseQuery(b []byte) (q query, v verdict) {
+	v = q.parse(b)
+	return q, v
+}
+
+// parse reads a message. It is strict: what has two readings has none. With any other
+// verdict than proceed, the query holds what was read until then.
+func (q *query) parse(b []byte) verdict {
 	if len(b) < headerSize || b[2]&0x80 != 0 {
-		return q, drop
+		return drop
 	}
 	q.id = binary.BigEndian.Uint16(b)
 	q.opcode = b[2] >> 3 & 0xf
 	q.rd, q.cd = b[2]&1 != 0, b[3]&0x10 != 0
-	v = q.read(b)
+	v := q.read(b)
 	if q.opcode != dns.OpcodeQuery {
-		v = dns.RcodeNotImplemented // whatever its sections mean there
+		return dns.RcodeNotImplemented // whatever its sections mean there
 	}
-	return q, v
+	return v
 }
 
 func (q *query) read(b []byte) verdict {

@@ -3,8 +3,10 @@ package gslb
 import (
 	"bytes"
 	"encoding/binary"
+	"log/slog"
 	"math"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -35,11 +37,13 @@ type answerer interface {
 // zones are.
 type responder struct {
 	answerer answerer
-	nsid     string   // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
-	version  string   // version.bind and version.server; "": not said; at most 255 bytes
-	cookies  *cookies // nil: cookies are ignored
-	limit    *limiter // nil: as many responses as there are queries
-	hooks    *hooks   // nil: nobody is told
+	nsid     string       // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
+	version  string       // version.bind and version.server; "": not said; at most 255 bytes
+	cookies  *cookies     // nil: cookies are ignored
+	limit    *limiter     // nil: as many responses as there are queries
+	hooks    *hooks       // nil: nobody is told
+	log      *slog.Logger // nil: nothing is logged
+	panics   atomic.Int64 // when one was logged last, in Unix seconds
 
 	idle time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
 }
@@ -54,9 +58,16 @@ func (r *responder) tcpIdle() time.Duration {
 }
 
 // respond is the response to a message, in buf if it is large enough; nil: none.
-// README.md lists the rules.
-func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []byte {
-	q, v := parseQuery(b)
+// README.md lists the rules. A panic is the fault of one query, and ends nothing else.
+func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (response []byte) {
+	var q query
+	defer func() {
+		if why := recover(); why != nil {
+			r.panicked(why, b)
+			response = serverFailure(b, &q)
+		}
+	}()
+	v := q.parse(b)
 	if v == drop {
 		return nil
 	}
@@ -95,7 +106,7 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []b
 	if v == dns.RcodeNotAuth && !appendBadKey(m, b, q.tsig) {
 		m.Rcode = dns.RcodeFormatError
 	}
-	response := pack(m, q.room(), buf)
+	response = pack(m, q.room(), buf)
 	if fault && len(response) > len(b) {
 		return nil // a fault is never worth more than it cost
 	}

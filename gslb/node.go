@@ -31,19 +31,20 @@ type FleetConfig struct {
 
 // Config is what one name server needs.
 type Config struct {
-	Node    string // the datacenter that it runs in
-	Fleet   FleetConfig
-	Targets []Target
-	Probe   ProbeConfig
-	State   string               // file of what outlasts a restart; "": nothing does
-	Listen  string               // host:port, UDP and TCP
-	Keys    *keyring.Ring        // the name servers share them: for cookies; nil: each its own
-	Rate    int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
-	Version string               // what version.bind says; "": nothing
-	Build   string               // the program's version, for Report
-	Lacks   func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // nil: none
+	Node     string // the datacenter that it runs in
+	Fleet    FleetConfig
+	Targets  []Target
+	Probe    ProbeConfig
+	State    string               // file of what outlasts a restart; "": nothing does
+	Listen   string               // host:port, UDP and TCP
+	TakeOver bool                 // another name server may have it until this one answers: it is listened on only then
+	Keys     *keyring.Ring        // the name servers share them: for cookies; nil: each its own
+	Rate     int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version  string               // what version.bind says; "": nothing
+	Build    string               // the program's version, for Report
+	Lacks    func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer // nil: none
 }
 
 // rememberedHealth is how old a snapshot may be that answers are given from before
@@ -64,6 +65,7 @@ type Node struct {
 	view    atomic.Pointer[view] // nil until answers can be given
 	ready   chan struct{}        // closed then
 	server  *server
+	listen  string // see Config
 	sockets []*sockets
 
 	mu       sync.Mutex
@@ -132,8 +134,10 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
-	s.server = &server{responder: r, log: cfg.Log, hooks: hooks}
-	s.sockets, err = s.server.listen(ctx, cfg.Listen)
+	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, takeOver: cfg.TakeOver}, cfg.Listen
+	if !cfg.TakeOver {
+		s.sockets, err = s.server.listen(ctx, s.listen)
+	}
 	return s, err
 }
 
@@ -164,6 +168,12 @@ func (s *Node) Run(ctx context.Context) error {
 			closeAll(s.sockets)
 			return nil
 		case <-s.ready:
+		}
+		if s.server.takeOver { // not before: what arrives would wait for the first round
+			var err error
+			if s.sockets, err = s.server.listen(ctx, s.listen); err != nil {
+				return err
+			}
 		}
 		s.log.Info("answering", "node", s.node)
 		return s.server.serve(ctx, s.sockets)

@@ -77,7 +77,7 @@ func TestTCPNetworkKeepsToItself(t *testing.T) {
 
 // outOfFiles is a listener that has no file for the second connection at first.
 type outOfFiles struct {
-	net.Listener
+	*net.TCPListener
 	accepted int
 	waits    net.Conn
 }
@@ -88,7 +88,7 @@ func (l *outOfFiles) Accept() (net.Conn, error) {
 		l.waits = nil
 		return c, nil
 	}
-	c, err := l.Listener.Accept()
+	c, err := l.TCPListener.Accept()
 	if l.accepted++; l.accepted == 2 {
 		l.waits = c
 		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
@@ -105,7 +105,7 @@ func TestTCPOutOfFiles(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	s := &server{responder: wireResponder(t)}
-	go func() { done <- s.serveTCP(ctx, &outOfFiles{Listener: l}, newConns(0, 0)) }()
+	go func() { done <- s.serveTCP(ctx, &outOfFiles{TCPListener: l.(*net.TCPListener)}, newConns(0, 0)) }()
 	first := dialTCP(t, l.Addr().String())
 	if !served(t, first) {
 		t.Fatal("not served")

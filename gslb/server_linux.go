@@ -1,6 +1,8 @@
 package gslb
 
 import (
+	"net"
+	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,4 +23,26 @@ func ignorePathMTU(network, _ string, c syscall.RawConn) error {
 		}
 		return err
 	})
+}
+
+// retire has a UDP socket receive nothing more, but what it has received already: it is
+// connected to itself, and the kernel passes over connected sockets where several share a
+// port. It can send to anybody still.
+func retire(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	own := c.LocalAddr().(*net.UDPAddr).AddrPort()
+	ip := own.Addr().Unmap()
+	if ip.IsUnspecified() && ip.Is4() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	} else if ip.IsUnspecified() {
+		ip = netip.IPv6Loopback()
+	}
+	var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(own.Port()), Addr: ip.As16()}
+	if ip.Is4() {
+		to = &unix.SockaddrInet4{Port: int(own.Port()), Addr: ip.As4()}
+	}
+	return control(raw, func(fd int) error { return unix.Connect(fd, to) })
 }

@@ -15,18 +15,22 @@ import (
 
 const tcpBuffer = 4 << 10
 
-func (s *server) serveTCP(ctx context.Context, l net.Listener, conns *conns) error {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+// tcpListener is a *net.TCPListener.
+type tcpListener interface {
+	net.Listener
+	SetDeadline(time.Time) error
+}
+
+func (s *server) serveTCP(ctx context.Context, l tcpListener, conns *conns) error {
+	stop := context.AfterFunc(ctx, func() { l.SetDeadline(time.Now().Add(drainPause)) }) // who is connected already is taken
 	defer stop()
+	defer l.Close()
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
 		c, err := l.Accept()
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				c.Close()
-			}
+		case err != nil && ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -63,8 +67,9 @@ func (s *server) serveTCP(ctx context.Context, l net.Listener, conns *conns) err
 // arrived is still answered. After each answer, answered is called.
 func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr, answered func()) {
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now().Add(drainPause)) })
 	defer stop()
+	var leaves time.Time // when, whatever comes; zero: not because ctx has ended
 	idle := s.responder.tcpIdle()
 	in, out := bufio.NewReaderSize(c, tcpBuffer), bufio.NewWriterSize(c, tcpBuffer)
 	var query []byte
@@ -77,7 +82,10 @@ func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr, ans
 			}
 			c.SetReadDeadline(time.Now().Add(idle)) // for all of the query: a drip is no activity
 			if ctx.Err() != nil {
-				return
+				if leaves.IsZero() {
+					leaves = time.Now().Add(drainPause)
+				}
+				c.SetReadDeadline(leaves)
 			}
 		}
 		var err error

@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,29 +21,12 @@ import (
 // deadline is when a test that hangs fails.
 func deadline() time.Time { return time.Now().Add(trial.Patience) }
 
-// startServer serves until the test ends, and says where. That an address's TCP
-// port is free does not say that its UDP port is: then it tries again.
+// startServer serves until the test ends, and says where.
 func startServer(t testing.TB, s *server, address string) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	all, err := s.listen(ctx, address)
-	for range 5 {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			all, err = s.listen(ctx, address)
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.serve(ctx, all) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	return addresses(all)[0]
+	r := begin(t, s, address)
+	t.Cleanup(func() { r.end(t) })
+	return r.address
 }
 
 // sentinel is what a server answers for sure; what was not answered before it

@@ -5,7 +5,8 @@ type hooks struct {
 	onAnswer     func(qtype uint16, rcode int, tcp bool)
 	onLimit      func(slipped bool) // by the rate limit: slipped, or not answered at all
 	onConnection func(change int)   // of the number of TCP connections: 1 or -1
-	onFull       func()             // a TCP connection was closed at once: there are too many
+	onPanic      func()             // answering a query ended in a panic
+	onEvict      func()             // a TCP connection gave way to a new one
 }
 
 func (h *hooks) answered(qtype uint16, rcode int, tcp bool) {
@@ -26,8 +27,14 @@ func (h *hooks) connection(change int) {
 	}
 }
 
-func (h *hooks) full() {
-	if h != nil && h.onFull != nil {
-		h.onFull()
+func (h *hooks) evicted() {
+	if h != nil && h.onEvict != nil {
+		h.onEvict()
+	}
+}
+
+func (h *hooks) panicked() {
+	if h != nil && h.onPanic != nil {
+		h.onPanic()
 	}
 }

@@ -20,7 +20,8 @@ type metrics struct {
 	subnets     prometheus.Counter
 	limited     *prometheus.CounterVec
 	connections prometheus.Gauge
-	refused     prometheus.Counter
+	evicted     prometheus.Counter
+	panics      prometheus.Counter
 	changes     prometheus.Counter
 	isolated    prometheus.Gauge
 	observedUp  *prometheus.GaugeVec
@@ -49,14 +50,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_rate_limited_total",
 		Help: "Responses over the rate: slipped (cut short) or dropped."}, []string{"how"})
 	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_tcp_connections", Help: "Open TCP connections."})
-	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
+	m.evicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_evicted_total",
+		Help: "TCP connections that were idle for the longest and gave way to a new one: there were too many."})
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_panics_total",
+		Help: "Queries that got SERVFAIL because answering them ended in a panic, which is a fault of the program: the log has them."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
 	m.isolated = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_isolated",
 		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
 	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
 		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
-	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.panics, m.changes)
 	return m
 }
 
@@ -94,7 +98,8 @@ func (m *metrics) hooks() *hooks {
 			m.limited.WithLabelValues(how).Inc()
 		},
 		onConnection: func(change int) { m.connections.Add(float64(change)) },
-		onFull:       m.refused.Inc,
+		onPanic:      m.panics.Inc,
+		onEvict:      m.evicted.Inc,
 	}
 }
 

@@ -31,17 +31,18 @@ type FleetConfig struct {
 
 // Config is what one name server needs.
 type Config struct {
-	Node    string // the datacenter that it runs in
-	Fleet   FleetConfig
-	Targets []Target
-	Probe   ProbeConfig
-	State   string               // file of what outlasts a restart; "": nothing does
-	Listen  string               // host:port, UDP and TCP
-	Keys    *keyring.Ring        // the name servers share them: for cookies; nil: each its own
-	Rate    int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
-	Version string               // what version.bind says; "": nothing
-	Build   string               // the program's version, for Report
-	Lacks   func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
+	Node     string // the datacenter that it runs in
+	Fleet    FleetConfig
+	Targets  []Target
+	Probe    ProbeConfig
+	State    string               // file of what outlasts a restart; "": nothing does
+	Listen   string               // host:port, UDP and TCP
+	TakeOver bool                 // another name server may have it until this one answers: it is listened on only then
+	Keys     *keyring.Ring        // the name servers share them: for cookies; nil: each its own
+	Rate     int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	Version  string               // what version.bind says; "": nothing
+	Build    string               // the program's version, for Report
+	Lacks    func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
 	// Witnesses are addresses outside the fleet: a node that reaches none of them, no other
 	// datacenter and no other node is cut off, and keeps what it knew. None: no node is.
 	Witnesses []netip.Addr
@@ -68,6 +69,7 @@ type Node struct {
 	view    atomic.Pointer[view] // nil until answers can be given
 	ready   chan struct{}        // closed then
 	server  *server
+	listen  string // see Config
 	sockets []*sockets
 
 	mu       sync.Mutex
@@ -144,13 +146,15 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	hooks := s.metrics.hooks()
-	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks}
+	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, log: cfg.Log}
 	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
-	s.server = &server{responder: r, log: cfg.Log, hooks: hooks}
-	s.sockets, err = s.server.listen(ctx, cfg.Listen)
+	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, takeOver: cfg.TakeOver}, cfg.Listen
+	if !cfg.TakeOver {
+		s.sockets, err = s.server.listen(ctx, s.listen)
+	}
 	return s, err
 }
 
@@ -181,6 +185,12 @@ func (s *Node) Run(ctx context.Context) error {
 			closeAll(s.sockets)
 			return nil
 		case <-s.ready:
+		}
+		if s.server.takeOver { // not before: what arrives would wait for the first round
+			var err error
+			if s.sockets, err = s.server.listen(ctx, s.listen); err != nil {
+				return err
+			}
 		}
 		s.log.Info("answering", "node", s.node)
 		return s.server.serve(ctx, s.sockets)

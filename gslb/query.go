@@ -32,7 +32,7 @@ type query struct {
 	tcp    bool // set by who received it
 	qtype  uint16
 	qclass uint16
-	asked  []byte // the name in wire form, its case as asked; nil when no question could be read
+	asked  []byte // the name in wire form, its case as asked; nil when no question could be read, or none came, for a cookie alone
 	opt    opt
 	tsig   int // where the TSIG record begins; 0: there is none
 
@@ -46,6 +46,7 @@ type opt struct {
 	do      bool
 	size    uint16       // of answers over UDP, as it was said
 	nsid    bool         // asks who answers (RFC 5001)
+	idle    bool         // asks for how long a connection may be idle (edns-tcp-keepalive, RFC 7828)
 	cookie  []byte       // client's 8 bytes, then the server's 8 to 32 if it has any (RFC 7873); nil: none
 	ecs     []byte       // the client subnet option's data, as it came (RFC 7871); nil: none
 	subnet  netip.Prefix // what ecs says; invalid when it has no family, which only a /0 may leave out
@@ -66,29 +67,37 @@ func presentation(wire []byte) string {
 	return name
 }
 
-// parseQuery reads a message. It is strict: what has two readings has none. With
-// any other verdict than proceed, the query holds what was read until then.
+// parseQuery reads a message.
 func parseQuery(b []byte) (q query, v verdict) {
+	v = q.parse(b)
+	return q, v
+}
+
+// parse reads a message. It is strict: what has two readings has none. With any other
+// verdict than proceed, the query holds what was read until then.
+func (q *query) parse(b []byte) verdict {
 	if len(b) < headerSize || b[2]&0x80 != 0 {
-		return q, drop
+		return drop
 	}
 	q.id = binary.BigEndian.Uint16(b)
 	q.opcode = b[2] >> 3 & 0xf
 	q.rd, q.cd = b[2]&1 != 0, b[3]&0x10 != 0
-	v = q.read(b)
+	v := q.read(b)
 	if q.opcode != dns.OpcodeQuery {
-		v = dns.RcodeNotImplemented // whatever its sections mean there
+		return dns.RcodeNotImplemented // whatever its sections mean there
 	}
-	return q, v
+	return v
 }
 
 func (q *query) read(b []byte) verdict {
-	if binary.BigEndian.Uint16(b[4:]) != 1 {
+	at, questions := headerSize, binary.BigEndian.Uint16(b[4:])
+	if questions > 1 {
 		return dns.RcodeFormatError
 	}
-	at := q.readQuestion(b)
-	if at < 0 {
-		return dns.RcodeFormatError
+	if questions == 1 {
+		if at = q.readQuestion(b); at < 0 {
+			return dns.RcodeFormatError
+		}
 	}
 	for section := 6; section < headerSize; section += 2 {
 		for range binary.BigEndian.Uint16(b[section:]) {
@@ -104,6 +113,8 @@ func (q *query) read(b []byte) verdict {
 		return dns.RcodeNotAuth // there are no keys here
 	case q.opt.version != 0:
 		return dns.RcodeBadVers
+	case questions == 0 && q.opt.cookie == nil: // only a cookie can be asked for without a question (RFC 7873, section 5.4)
+		return dns.RcodeFormatError
 	}
 	return proceed
 }
@@ -213,6 +224,8 @@ func (o *opt) read(data []byte) bool {
 		switch code {
 		case dns.EDNS0NSID:
 			o.nsid = true // whatever it carries (RFC 5001, section 2.1)
+		case dns.EDNS0TCPKEEPALIVE:
+			o.idle = true
 		case dns.EDNS0COOKIE:
 			if n := len(value); n != clientCookie && (n < clientCookie+8 || n > clientCookie+32) {
 				return false

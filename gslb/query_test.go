@@ -194,17 +194,23 @@ func FuzzParseQuery(f *testing.F) {
 		if v != proceed || m.Unpack(b) != nil {
 			return
 		}
-		asked := m.Question[0]
+		if (q.asked == nil) != (len(m.Question) == 0) {
+			t.Fatalf("a question is read: %t, by the oracle %v", q.asked != nil, m.Question)
+		}
 		if m.Id != q.id || m.Opcode != int(q.opcode) || m.RecursionDesired != q.rd || m.CheckingDisabled != q.cd {
 			t.Errorf("header read as %+v, by the oracle as %+v", q, m.MsgHdr)
 		}
+		sameOpt(t, q.opt, m.IsEdns0())
+		if q.asked == nil {
+			return
+		}
+		asked := m.Question[0]
 		if asked.Name != q.owner() || asked.Qtype != q.qtype || asked.Qclass != q.qclass {
 			t.Errorf("question read as %s %d %d, by the oracle as %+v", q.owner(), q.qtype, q.qclass, asked)
 		}
 		if !bytes.Equal(q.name(), bytes.ToLower(q.asked)) && isASCII(q.asked) {
 			t.Errorf("%q in lower case is %q", q.asked, q.name())
 		}
-		sameOpt(t, q.opt, m.IsEdns0())
 	})
 }
 

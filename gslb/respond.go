@@ -2,7 +2,12 @@ package gslb
 
 import (
 	"bytes"
+	"encoding/binary"
+	"log/slog"
+	"math"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -32,17 +37,37 @@ type answerer interface {
 // zones are.
 type responder struct {
 	answerer answerer
-	nsid     string   // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
-	version  string   // version.bind and version.server; "": not said; at most 255 bytes
-	cookies  *cookies // nil: cookies are ignored
-	limit    *limiter // nil: as many responses as there are queries
-	hooks    *hooks   // nil: nobody is told
+	nsid     string       // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
+	version  string       // version.bind and version.server; "": not said; at most 255 bytes
+	cookies  *cookies     // nil: cookies are ignored
+	limit    *limiter     // nil: as many responses as there are queries
+	hooks    *hooks       // nil: nobody is told
+	log      *slog.Logger // nil: nothing is logged
+	panics   atomic.Int64 // when one was logged last, in Unix seconds
+
+	idle time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
+}
+
+const tcpIdle = 10 * time.Second
+
+func (r *responder) tcpIdle() time.Duration {
+	if r.idle == 0 {
+		return tcpIdle
+	}
+	return r.idle
 }
 
 // respond is the response to a message, in buf if it is large enough; nil: none.
-// README.md lists the rules.
-func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []byte {
-	q, v := parseQuery(b)
+// README.md lists the rules. A panic is the fault of one query, and ends nothing else.
+func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (response []byte) {
+	var q query
+	defer func() {
+		if why := recover(); why != nil {
+			r.panicked(why, b)
+			response = serverFailure(b, &q)
+		}
+	}()
+	v := q.parse(b)
 	if v == drop {
 		return nil
 	}
@@ -50,14 +75,16 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []b
 	from = from.Unmap().WithZone("")
 	// Here is the place for answers that are made before they are asked for: the
 	// query is read, and nothing has been allocated.
-	known := tcp
 	var cookie []byte
+	valid := false
 	if v == proceed && q.opt.cookie != nil && r.cookies != nil {
-		var valid bool
 		cookie, valid = r.cookies.reply(q.opt.cookie, from)
-		known = known || valid
 	}
+	known := tcp || valid
 	a := r.decide(&q, v, from)
+	if v == proceed && q.asked == nil {
+		a = cookieAlone(q.opt.cookie, cookie, valid)
+	}
 	truncated := false
 	if !known && r.limit != nil {
 		switch r.limit.rule(from, a.kind()) {
@@ -73,13 +100,14 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []b
 		}
 	}
 	r.hooks.answered(q.qtype, a.rcode, tcp)
-	m := r.message(&q, &a, v == proceed, cookie)
+	fault := v != proceed || a.rcode == dns.RcodeFormatError
+	m := r.message(&q, &a, !fault, cookie)
 	m.Truncated = truncated
 	if v == dns.RcodeNotAuth && !appendBadKey(m, b, q.tsig) {
 		m.Rcode = dns.RcodeFormatError
 	}
-	response := pack(m, q.room(), buf)
-	if v != proceed && len(response) > len(b) {
+	response = pack(m, q.room(), buf)
+	if fault && len(response) > len(b) {
 		return nil // a fault is never worth more than it cost
 	}
 	return response
@@ -89,7 +117,7 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) []b
 // answerer's.
 func (r *responder) decide(q *query, v verdict, from netip.Addr) answer {
 	refused := answer{rcode: dns.RcodeRefused}
-	if v != proceed {
+	if v != proceed || q.asked == nil {
 		return answer{rcode: int(v)}
 	}
 	switch q.qclass {
@@ -110,6 +138,18 @@ func (r *responder) decide(q *query, v verdict, from netip.Addr) answer {
 		return answer{rcode: dns.RcodeNotImplemented}
 	}
 	return r.answerer.answer(q, from)
+}
+
+// cookieAlone answers a query without a question, that asks for a cookie, or whether the
+// one that it has is good (RFC 7873, section 5.4).
+func cookieAlone(asked, cookie []byte, valid bool) answer {
+	switch {
+	case cookie == nil:
+		return answer{rcode: dns.RcodeFormatError}
+	case len(asked) > clientCookie && !valid:
+		return answer{rcode: dns.RcodeBadCookie}
+	}
+	return answer{}
 }
 
 // any answers ANY with the first set that the name has (RFC 8482, section 4.1).
@@ -192,6 +232,9 @@ func (r *responder) options(q *query, a *answer, cookie []byte) (options []dns.E
 	}
 	if q.opt.nsid && r.nsid != "" {
 		add(dns.EDNS0NSID, []byte(r.nsid))
+	}
+	if q.opt.idle && q.tcp {
+		add(dns.EDNS0TCPKEEPALIVE, binary.BigEndian.AppendUint16(nil, uint16(min(r.tcpIdle()/(100*time.Millisecond), math.MaxUint16))))
 	}
 	return options
 }

@@ -20,16 +20,16 @@ type server struct {
 	log       *slog.Logger // nil: nothing is logged
 	hooks     *hooks       // nil: nobody is told
 
-	workers      int           // UDP sockets for each address; 0: as many as there are processors
-	idle         time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
-	maxConns     int           // TCP connections at once; 0: 1024
-	maxPerClient int           // of which a client (an address; of IPv6, its /56) may have; 0: 64
+	takeOver      bool // another one may have the same ports, which ends soon
+	workers       int  // UDP sockets for each address; 0: as many as there are processors
+	maxConns      int  // TCP connections at once; 0: 4096, and half of the files that may be open
+	maxPerNetwork int  // of which a client's network (/24, /56) may have; 0: 256
 }
 
 // sockets are those of one address.
 type sockets struct {
 	udp      []*net.UDPConn
-	tcp      net.Listener
+	tcp      *net.TCPListener
 	wildcard bool
 }
 
@@ -69,26 +69,37 @@ func (s *server) listen(ctx context.Context, address string) (all []*sockets, er
 	return all, nil
 }
 
-// open opens the sockets of one address and family. TCP is first: unlike the UDP
-// sockets, which share their port with each other, it fails if another program has
-// the port, our own a second time too.
+// open opens the sockets of one address and family. All of them share their port, so that
+// who takes over can open its own before these are closed. Nobody else is to have it, our
+// own a second time neither: that is tried first.
 func (s *server) open(ctx context.Context, ip netip.Addr, port string) (*sockets, error) {
 	family := "6"
 	if ip.Is4() {
 		family = "4"
 	}
 	o := &sockets{wildcard: ip.IsUnspecified()}
-	var plain net.ListenConfig
 	address := net.JoinHostPort(ip.String(), port)
-	tcp, err := plain.Listen(ctx, "tcp"+family, address)
+	if !s.takeOver {
+		var plain net.ListenConfig
+		alone, err := plain.Listen(ctx, "tcp"+family, address)
+		if err != nil {
+			return nil, listenFault(address, err)
+		}
+		address = alone.Addr().String()
+		alone.Close() //nolint:errcheck // it has taken nothing
+	}
+	shared := net.ListenConfig{Control: sharePort}
+	tcp, err := shared.Listen(ctx, "tcp"+family, address)
 	if err != nil {
 		return nil, listenFault(address, err)
 	}
-	o.tcp = tcp
+	o.tcp = tcp.(*net.TCPListener)
 	address = tcp.Addr().String()
-	shared := net.ListenConfig{Control: sharePort}
+	datagrams := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		return errors.Join(sharePort(network, address, c), ignorePathMTU(network, address, c))
+	}}
 	for range s.udpWorkers() {
-		c, err := shared.ListenPacket(ctx, "udp"+family, address)
+		c, err := datagrams.ListenPacket(ctx, "udp"+family, address)
 		if err != nil {
 			closeAll([]*sockets{o})
 			return nil, listenFault(address, err)
@@ -137,7 +148,7 @@ func closeAll(all []*sockets) {
 func (s *server) serve(ctx context.Context, all []*sockets) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer closeAll(all)
-	conns := newConns(s.maxConns, s.maxPerClient)
+	conns := newConns(s.maxConns, s.maxPerNetwork)
 	for _, o := range all {
 		for _, c := range o.udp {
 			group.Go(func() error { return s.serveUDP(ctx, c, o.wildcard) })

@@ -9,32 +9,39 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
-const (
-	tcpIdle      = 10 * time.Second
-	tcpConns     = 1024
-	tcpPerClient = 64
-	tcpBuffer    = 4 << 10
-)
+const tcpBuffer = 4 << 10
 
-func (s *server) serveTCP(ctx context.Context, l net.Listener, conns *conns) error {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+// tcpListener is a *net.TCPListener.
+type tcpListener interface {
+	net.Listener
+	SetDeadline(time.Time) error
+}
+
+func (s *server) serveTCP(ctx context.Context, l tcpListener, conns *conns) error {
+	stop := context.AfterFunc(ctx, func() { l.SetDeadline(time.Now().Add(drainPause)) }) // who is connected already is taken
 	defer stop()
+	defer l.Close()
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
 		c, err := l.Accept()
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				c.Close()
-			}
+		case err != nil && ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
-		case err != nil: // too many open files, or the client has left already
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+			if gone := conns.longestIdle(); gone != nil {
+				s.hooks.evicted()
+				<-gone.ended
+				continue
+			}
+			fallthrough
+		case err != nil: // the client has left already
 			s.logger().Warn("TCP client not accepted", "err", err.Error())
 			if !pause(ctx) {
 				return nil
@@ -42,31 +49,28 @@ func (s *server) serveTCP(ctx context.Context, l net.Listener, conns *conns) err
 			continue
 		}
 		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
-		if !conns.take(from) {
-			s.hooks.full()
-			c.Close()
-			continue
+		entered, gone := conns.enter(c, from)
+		if gone != nil {
+			s.hooks.evicted()
 		}
 		open.Go(func() {
-			defer conns.give(from)
+			defer conns.leave(entered)
 			s.hooks.connection(1)
 			defer s.hooks.connection(-1)
-			s.serveConn(ctx, c, from)
+			s.serveConn(ctx, entered, from, func() { conns.active(entered) })
 		})
 	}
 }
 
 // serveConn answers a connection's queries in their order (RFC 7766), until the
 // client is idle for too long or sends what is no query. When ctx ends, what has
-// arrived is still answered.
-func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr) {
+// arrived is still answered. After each answer, answered is called.
+func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr, answered func()) {
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now().Add(drainPause)) })
 	defer stop()
-	idle := s.idle
-	if idle == 0 {
-		idle = tcpIdle
-	}
+	var leaves time.Time // when, whatever comes; zero: not because ctx has ended
+	idle := s.responder.tcpIdle()
 	in, out := bufio.NewReaderSize(c, tcpBuffer), bufio.NewWriterSize(c, tcpBuffer)
 	var query []byte
 	buf := make([]byte, tcpBuffer)
@@ -78,7 +82,10 @@ func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr) {
 			}
 			c.SetReadDeadline(time.Now().Add(idle)) // for all of the query: a drip is no activity
 			if ctx.Err() != nil {
-				return
+				if leaves.IsZero() {
+					leaves = time.Now().Add(drainPause)
+				}
+				c.SetReadDeadline(leaves)
 			}
 		}
 		var err error
@@ -95,6 +102,7 @@ func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr) {
 		if _, err := out.Write(response); err != nil {
 			return
 		}
+		answered()
 	}
 }
 
@@ -120,55 +128,4 @@ func readQuery(in io.Reader, buf []byte) ([]byte, error) {
 	buf = buf[:n]
 	_, err := io.ReadFull(in, buf)
 	return buf, err
-}
-
-// conns counts connections, all and by client.
-type conns struct {
-	max, perClient int
-
-	mu   sync.Mutex
-	open int
-	by   map[netip.Addr]int
-}
-
-func newConns(most, perClient int) *conns {
-	if most == 0 {
-		most = tcpConns
-	}
-	if perClient == 0 {
-		perClient = tcpPerClient
-	}
-	return &conns{max: most, perClient: perClient, by: map[netip.Addr]int{}}
-}
-
-// take counts one more, if there may be one more.
-func (c *conns) take(from netip.Addr) bool {
-	from = tcpClient(from)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open >= c.max || c.by[from] >= c.perClient {
-		return false
-	}
-	c.open++
-	c.by[from]++
-	return true
-}
-
-func (c *conns) give(from netip.Addr) {
-	from = tcpClient(from)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.open--
-	if c.by[from]--; c.by[from] == 0 {
-		delete(c.by, from)
-	}
-}
-
-// tcpClient is what stands for a client that is who it says: its address, or the
-// network that one client of IPv6 may have for itself.
-func tcpClient(from netip.Addr) netip.Addr {
-	if from.Is4() {
-		return from
-	}
-	return network(from)
 }

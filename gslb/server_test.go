@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,29 +21,59 @@ import (
 // deadline is when a test that hangs fails.
 func deadline() time.Time { return time.Now().Add(trial.Patience) }
 
-// startServer serves until the test ends, and says where. That an address's TCP
-// port is free does not say that its UDP port is: then it tries again.
+// startServer serves until the test ends, and says where.
 func startServer(t testing.TB, s *server, address string) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	all, err := s.listen(ctx, address)
-	for range 5 {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			all, err = s.listen(ctx, address)
-		}
-	}
+	r := begin(t, s, address)
+	t.Cleanup(func() { r.end(t) })
+	return r.address
+}
+
+// sentinel is what a server answers for sure; what was not answered before it
+// was dropped.
+const sentinel = "eeee 0000 0001 0000 0000 0000 00 0001 0001"
+
+func askUDP(t testing.TB, server string, query []byte) []byte {
+	t.Helper()
+	conn, err := net.Dial("udp", server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- s.serve(ctx, all) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
+	defer conn.Close()
+	conn.SetDeadline(deadline())
+	for _, b := range [][]byte{query, unhex(t, sentinel)} {
+		if _, err := conn.Write(b); err != nil {
+			t.Fatal(err)
 		}
-	})
-	return addresses(all)[0]
+	}
+	b := make([]byte, dns.MaxMsgSize)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binary.BigEndian.Uint16(b) == 0xeeee {
+		return nil
+	}
+	return b[:n]
+}
+
+// askTCP: a server that does not answer says so by closing.
+func askTCP(t testing.TB, server string, query []byte) []byte {
+	t.Helper()
+	conn, err := net.Dial("tcp", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(deadline())
+	if _, err := conn.Write(framed(query)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := readFramed(conn)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 func framed(queries ...[]byte) (b []byte) {
@@ -204,8 +232,9 @@ func TestTCPIdle(t *testing.T) {
 					c.send(client)
 				}()
 				start := time.Now()
-				s := &server{responder: r, idle: 3 * time.Second}
-				s.serveConn(t.Context(), conn, netip.MustParseAddr("192.0.2.1"))
+				r.idle = 3 * time.Second
+				s := &server{responder: r}
+				s.serveConn(t.Context(), conn, someone(), func() {})
 				if took := time.Since(start); took != c.want {
 					t.Errorf("closed after %v, want %v", took, c.want)
 				}
@@ -213,61 +242,6 @@ func TestTCPIdle(t *testing.T) {
 				<-sent
 			})
 		})
-	}
-}
-
-func TestTCPCaps(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		server *server
-	}{
-		{"all", &server{maxConns: 2}},
-		{"of a client", &server{maxPerClient: 2}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			changes, refused := make(chan int, 100), make(chan bool, 100)
-			c.server.responder = wireResponder(t)
-			c.server.hooks = &hooks{onConnection: func(n int) { changes <- n }, onFull: func() { refused <- true }}
-			server := startServer(t, c.server, "127.0.0.1:0")
-			first, second := dialTCP(t, server), dialTCP(t, server)
-			<-changes
-			<-changes
-			third := dialTCP(t, server)
-			if _, err := third.Read(make([]byte, 1)); err == nil {
-				t.Error("a third connection is served")
-			}
-			<-refused
-			first.Close()
-			<-changes
-			for i, conn := range []net.Conn{second, dialTCP(t, server)} {
-				if _, err := conn.Write(framed(numbered(t, 1)...)); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := readFramed(conn); err != nil {
-					t.Errorf("connection %d: %v", i, err)
-				}
-			}
-			<-changes
-		})
-	}
-}
-
-func TestConnsByClient(t *testing.T) {
-	c := newConns(3, 1)
-	for _, step := range []struct {
-		from string
-		want bool
-	}{
-		{"192.0.2.1", true}, {"192.0.2.1", false}, {"192.0.2.2", true},
-		{"2001:db8::1", true}, {"2001:db8::2", false}, {"192.0.2.3", false},
-	} {
-		if got := c.take(netip.MustParseAddr(step.from)); got != step.want {
-			t.Errorf("%s may connect: %t", step.from, got)
-		}
-	}
-	c.give(netip.MustParseAddr("192.0.2.1"))
-	if len(c.by) != 2 || !c.take(netip.MustParseAddr("192.0.2.1")) {
-		t.Error("a place that was given back is not free")
 	}
 }
 
@@ -280,7 +254,7 @@ func TestStopAnswersWhatArrived(t *testing.T) {
 		done := make(chan bool)
 		go func() {
 			defer close(done)
-			(&server{responder: r}).serveConn(ctx, conn, netip.MustParseAddr("192.0.2.1"))
+			(&server{responder: r}).serveConn(ctx, conn, someone(), func() {})
 		}()
 		if _, err := client.Write(framed(numbered(t, 2)...)); err != nil {
 			t.Fatal(err)

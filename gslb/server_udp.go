@@ -15,6 +15,9 @@ const (
 	udpBuffer = 4 << 10 // no sensible query is longer; for packing an answer it is enough
 	udpQueue  = 1 << 20 // bytes that the kernel keeps while we are busy, if it allows
 	oobBuffer = 64      // for the address that was asked
+
+	drainPause   = 20 * time.Millisecond // for what is on its way when the end begins
+	drainBatches = 1000                  // of which the kernel keeps far fewer
 )
 
 // batchConn is an ipv4.PacketConn or ipv6.PacketConn.
@@ -44,7 +47,8 @@ func (s *server) serveUDP(ctx context.Context, c *net.UDPConn, wildcard bool) er
 	for {
 		n, err := w.conn.ReadBatch(w.in, 0)
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
+			w.drain(c)
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -54,6 +58,22 @@ func (s *server) serveUDP(ctx context.Context, c *net.UDPConn, wildcard bool) er
 				return nil
 			}
 			continue
+		}
+		w.write(w.answer(w.in[:n]))
+	}
+}
+
+// drain answers what has arrived. From now on queries go to who else has the port: to the
+// successor, where there is one.
+func (w *udpWorker) drain(c *net.UDPConn) {
+	if err := retire(c); err != nil {
+		w.server.logger().Debug("a socket goes on receiving until it is closed", "err", err.Error())
+	}
+	for range drainBatches {
+		c.SetReadDeadline(time.Now().Add(drainPause))
+		n, err := w.conn.ReadBatch(w.in, 0)
+		if err != nil {
+			return
 		}
 		w.write(w.answer(w.in[:n]))
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,7 +21,7 @@ import (
 //	# what is tested; [udp] or [tcp]: only there; [own]: only we, not the peers
 //	> name [class] type [rd] [cd] [ad] [z] [opcode=4] [edns[=size]] [version=1] [do] [ednsz] [ecs=192.0.2.0/24] [cookie=hex] [nsid] [opt=65001:hex]
 //	> raw hex, instead; further lines continue it
-//	< NOERROR [aa] [tc] [ra] [rd] [cd] [ad] [z] [header] [edns[=size]] [version=1] [do] [ednsz] [ecs=192.0.2.0/24/24] [cookie] [nsid=text] [opt=65001:hex] [tsig=BADKEY]
+//	< NOERROR [aa] [tc] [ra] [rd] [cd] [ad] [z] [header] [edns[=size]] [version=1] [do] [ednsz] [ecs=192.0.2.0/24/24] [cookie] [nsid=text] [keepalive=100] [opt=65001:hex] [tsig=BADKEY]
 //	< drop, instead
 //	the answer's records; then, after lines that say so, those of "authority" and "additional"
 //
@@ -300,6 +299,8 @@ func readableOPT(o *dns.OPT, query []byte) []string {
 		case *dns.EDNS0_NSID:
 			text, _ := hex.DecodeString(e.Nsid)
 			words = append(words, "nsid="+string(text))
+		case *dns.EDNS0_TCP_KEEPALIVE:
+			words = append(words, fmt.Sprintf("keepalive=%d", e.Timeout))
 		case *dns.EDNS0_LOCAL:
 			words = append(words, fmt.Sprintf("opt=%d:%x", e.Code, e.Data))
 		default:
@@ -350,51 +351,4 @@ func checkAmplification(t *testing.T, test wireTest, response []byte) {
 
 func wireResponder(t testing.TB) *responder {
 	return &responder{answerer: loadZone(t), nsid: "ns-par1", cookies: newCookies(at(1e9))}
-}
-
-// sentinel is what a server answers for sure; what was not answered before it
-// was dropped.
-const sentinel = "eeee 0000 0001 0000 0000 0000 00 0001 0001"
-
-func askUDP(t testing.TB, server string, query []byte) []byte {
-	t.Helper()
-	conn, err := net.Dial("udp", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(deadline())
-	for _, b := range [][]byte{query, unhex(t, sentinel)} {
-		if _, err := conn.Write(b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := make([]byte, dns.MaxMsgSize)
-	n, err := conn.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if binary.BigEndian.Uint16(b) == 0xeeee {
-		return nil
-	}
-	return b[:n]
-}
-
-// askTCP: a server that does not answer says so by closing.
-func askTCP(t testing.TB, server string, query []byte) []byte {
-	t.Helper()
-	conn, err := net.Dial("tcp", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(deadline())
-	if _, err := conn.Write(framed(query)); err != nil {
-		t.Fatal(err)
-	}
-	b, err := readFramed(conn)
-	if err != nil {
-		return nil
-	}
-	return b
 }

@@ -17,7 +17,7 @@ import (
 
 func gslbCommand() *cobra.Command {
 	var config, datacenter, siblings string
-	var strict bool
+	var strict, takeOver bool
 	cmd := &cobra.Command{
 		Use:   "gslb --config fleet.yaml --datacenter NAME",
 		Short: "Run the name server of one datacenter: the nearest healthy datacenter, over DNS",
@@ -31,6 +31,10 @@ Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.k
 fleet's other name servers on gslb.peers. The fleet file, the topology and
 the geographic database are read again when they change and at SIGHUP; a broken one
 changes nothing.
+
+With --take-over it may be started while another one runs on the same machine: it shares
+the port for DNS once it can answer, and no query is lost when the other one is stopped
+then (SIGTERM). It has the other listeners when that has ended.
 
 The log is JSON on stderr. As it starts, it looks at what it needs and logs what is
 wrong, without waiting for that; with --strict it waits, and does not start with a fault.`,
@@ -48,7 +52,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 			if err != nil {
 				return err
 			}
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, Lacks: looked.Lacks, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, TakeOver: takeOver, Lacks: looked.Lacks, Log: log, Level: level})
 			if err != nil {
 				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start gslb: %w", err)
@@ -63,6 +67,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
 	cmd.Flags().StringVar(&siblings, "siblings", "", "DNS names or addresses of all name servers of this datacenter, this one too, where several are behind one address: what is said to one of them with --fleet is said to all")
+	cmd.Flags().BoolVar(&takeOver, "take-over", false, "start beside the name server that runs here: both answer as soon as this one can, until the other is stopped")
 	strictFlag(cmd, &strict)
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there

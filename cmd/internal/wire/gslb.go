@@ -30,6 +30,7 @@ type GSLBFile struct {
 	Fleet      string               // the fleet file's name: it is read again when it changes
 	Datacenter string               // whose name server this is
 	Siblings   string               // where all name servers of the datacenter are, joined by commas; "": there is only this one
+	TakeOver   bool                 // another name server may run here, which ends when this one answers
 	Lacks      func() []daemon.Lack // what is wrong with what the name server needs; nil: nothing
 	Log        *slog.Logger
 	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
@@ -65,10 +66,10 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	if own.Keys, err = gslbKeys(ctx, f); err != nil {
 		return nil, err
 	}
-	own.Lacks = g.lacks
 	if own.Keys != nil && *f.GSLB.Peers != "" {
 		own.Exchange = g.exchange
 	}
+	own.Lacks, own.TakeOver = g.lacks, cfg.TakeOver
 	node, err := gslb.New(ctx, own)
 	if err != nil {
 		return nil, err
@@ -90,8 +91,12 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		addresses = append(addresses, at)
 		g.Servers = append(g.Servers, daemon.Server{Name: "peers", Handler: peers, Public: true})
 	}
+	listen := daemon.Listen
+	if cfg.TakeOver {
+		listen = daemon.ListenWhenFree
+	}
 	for i, address := range addresses {
-		if g.Servers[i].Listener, err = daemon.Listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
+		if g.Servers[i].Listener, err = listen(fmt.Sprintf("gslb %s (%s)", cfg.Datacenter, g.Servers[i].Name), address); err != nil {
 			g.Servers = g.Servers[:i]
 			g.Close() //nolint:errcheck // the start failed in any case
 			return nil, err

@@ -21,7 +21,7 @@ type state struct {
 	Health    map[string]DatacenterHealth `json:"health"`
 	LastGood  map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
 	Overrides []Override                  `json:"overrides"`
-	Kept      map[string]time.Time        `json:"kept"` // by name: until when clients keep answers that were given before it was written
+	Kept      map[string]time.Time        `json:"kept"` // by datacenter: until when caches keep answers that name it and were given before it was written
 }
 
 // loadState reads the state file. One that is not there is empty, and so is one that
@@ -43,8 +43,8 @@ func loadState(file string, log *slog.Logger) (s state, err error) {
 	if s.Version > stateVersion {
 		return state{}, fmt.Errorf("the state file %s was written by a newer breakwater (version %d of it, this one knows %d): run that one, or move the file away", file, s.Version, stateVersion)
 	}
-	for name, until := range s.Kept { // answers went on being given after it was written
-		s.Kept[name] = until.Add(writeEvery)
+	for of, until := range s.Kept { // answers went on being given after it was written
+		s.Kept[of] = until.Add(writeEvery)
 	}
 	return s, nil
 }

@@ -274,7 +274,6 @@ func (s *Node) Reload(cfg Config) error {
 	}
 	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
 	s.mu.Lock()
-	s.given(time.Now()) // with the TTLs of before
 	s.fleet, s.keys = f, keyIDs(cfg.Keys)
 	if s.health == nil { // it does not run yet
 		s.mu.Unlock()
@@ -322,6 +321,7 @@ func (s *Node) refresh() {
 	s.metrics.changed()
 	first := s.view.Load() == nil
 	v := known.view(s.fleet.Fleet, s.metrics)
+	s.given(now) // by the view of before
 	s.view.Store(v)
 	s.promise(v, now)
 	if first {
@@ -339,9 +339,7 @@ func (s *Node) write() {
 	}
 	s.mu.Lock()
 	s.state.At = time.Now()
-	if s.serving {
-		s.given(s.state.At)
-	}
+	s.given(s.state.At)
 	data, err := s.state.encode()
 	s.mu.Unlock()
 	if err = errors.Join(err, replaceFile(s.file, data)); err != nil {

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -12,7 +13,6 @@ import (
 // promise looks, of all that takes a datacenter out, at whether that holds in the view, and
 // says in the log when it holds no longer. The lock is held.
 func (s *Node) promise(v *view, now time.Time) {
-	s.given(now)
 	for i := range s.state.Overrides {
 		o := &s.state.Overrides[i]
 		if !o.takesOut() {
@@ -23,7 +23,7 @@ func (s *Node) promise(v *view, now time.Time) {
 			s.log.Warn("a drain holds no longer: clients get the datacenter", "datacenter", o.Datacenter, "name", o.Name, "mode", string(o.Mode), "for", listed(named), "by", o.By)
 			o.SafeAt = time.Time{}
 		case len(named) == 0 && o.SafeAt.IsZero():
-			o.SafeAt = s.runOut(now)
+			o.SafeAt = s.runOut(o.Datacenter, now)
 		}
 	}
 }
@@ -33,34 +33,35 @@ func (v *view) namesOf(datacenter string) []string {
 	return v.broken(Override{Datacenter: datacenter, Mode: Drain})
 }
 
-// given notes how long the answers that were given until now are kept. The lock is held.
+// given notes how long the answers that were given until now are kept, by the datacenter that
+// they name. The lock is held.
 func (s *Node) given(now time.Time) {
 	kept := maps.Clone(s.state.Kept)
 	if kept == nil {
 		kept = map[string]time.Time{}
 	}
-	for name, until := range kept {
-		if until.Before(now) {
-			delete(kept, name)
-		}
-	}
-	for _, z := range s.fleet.Zones {
-		for _, n := range z.Names {
-			if until := now.Add(n.TTL); until.After(kept[n.Name]) {
-				kept[n.Name] = until
+	maps.DeleteFunc(kept, func(_ string, until time.Time) bool { return until.Before(now) })
+	if v := s.view.Load(); v != nil {
+		for _, n := range v.names() {
+			until := now.Add(n.TTL)
+			for i, dc := range v.fleet.Datacenters {
+				if until.After(kept[dc.Name]) && n.gets(i) {
+					kept[dc.Name] = until
+				}
 			}
 		}
 	}
 	s.state.Kept = kept
 }
 
-// runOut is when no answer is kept any longer that was given until now, also with a TTL that
-// has been lowered since. The lock is held.
-func (s *Node) runOut(now time.Time) time.Time {
+// runOut is when no answer is kept any longer that names the datacenter and was given until
+// now, also with a TTL that has been lowered since. The lock is held.
+func (s *Node) runOut(datacenter string, now time.Time) time.Time {
 	s.given(now)
 	last := now
-	for _, until := range s.state.Kept {
-		if until.After(last) {
+	for of, until := range s.state.Kept {
+		// A name of the fleet, with its final dot, is from a program that noted names alone.
+		if (of == datacenter || strings.HasSuffix(of, ".")) && until.After(last) {
 			last = until
 		}
 	}

@@ -22,7 +22,7 @@ type state struct {
 	Judged    map[string]DatacenterHealth `json:"judged"`    // as the nodes say together
 	LastGood  map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
 	Overrides []Override                  `json:"overrides"`
-	Kept      map[string]time.Time        `json:"kept"` // by name: until when clients keep answers that were given before it was written
+	Kept      map[string]time.Time        `json:"kept"` // by datacenter: until when caches keep answers that name it and were given before it was written
 }
 
 // loadState reads the state file. One that is not there is empty, and so is one that

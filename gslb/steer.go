@@ -122,7 +122,7 @@ func (s *Node) consequences(x Steering, next []Override, now time.Time) Steered 
 	}
 	done.Troubles, done.Notes = w.troubles, w.notes
 	if x.takesOut() && !x.Release && w.safe {
-		done.SafeAt = s.runOut(now)
+		done.SafeAt = s.runOut(x.Datacenter, now)
 	}
 	return done
 }

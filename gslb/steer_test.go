@@ -296,6 +296,37 @@ func TestSafeToStopKnowsTheTTLOfBefore(t *testing.T) {
 	}
 }
 
+// Safe to stop is a datacenter's own: who was named in no answer may stop at once, and what is
+// kept of another does not matter.
+func TestSafeToStopIsOfOneDatacenter(t *testing.T) {
+	f := steeredFleet(t, PanicLastGood)
+	n := f.cfg.Fleet.Zones[0].Names[0]
+	n.TTL = time.Hour
+	long := n
+	long.Name, long.TTL, long.Members = "long.h.example.", 3*time.Hour, []int{1}
+	f.cfg.Fleet.Zones[0].Names = []Name{n, long}
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	begun := time.Now()
+	for datacenter, kept := range map[string]time.Duration{"par1": time.Hour, "drp1": 0} {
+		done := r.steer(Drain, datacenter, func(x *Steering) { x.Dry = true })
+		if at := done.SafeAt; at.Before(begun.Add(kept)) || at.After(time.Now().Add(kept)) {
+			t.Errorf("%s is safe to stop at %v, which is %v from now; want %v", datacenter, at, time.Until(at), kept)
+		}
+	}
+	// Its answers count from when they were given last, not from when the file was read.
+	r.steer(Drain, "par1", nil)
+	ended := time.Now()
+	n.TTL, n.Members = time.Second, []int{1, 2}
+	f.cfg.Fleet.Zones[0].Names = []Name{n, long}
+	if err := r.Reload(f.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if done := r.steer(Drain, "par1", nil); done.SafeAt.After(ended.Add(time.Hour)) || done.SafeAt.Before(begun.Add(time.Hour)) {
+		t.Errorf("par1 was given until %v, and is safe at %v", ended, done.SafeAt)
+	}
+}
+
 func TestWhatIsAnsweredIsSaid(t *testing.T) {
 	f := newFleetOfFiles(t)
 	f.cfg.Fleet.Datacenters[0].Addresses = addrs("192.0.2.1")

@@ -129,6 +129,9 @@ func checkLocation(d *decoder, path string, l *Location) {
 	}
 }
 
+// nobodys are networks whose addresses no machine has (RFC 1122, 1112, 4291, 6666).
+var nobodys = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("::/128"), netip.MustParsePrefix("100::/64")}
+
 // checkReachable reports addresses that nobody can be sent to. A whole fleet may be on one
 // machine; a part of it cannot. Each family is judged by itself: of IPv6 a machine has one
 // loopback address, and so a fleet there has others beside it.
@@ -145,7 +148,7 @@ func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []
 		for _, each := range of(f.Datacenters[name]) {
 			a, path := each.Unmap(), "datacenters."+name+"."+field
 			switch {
-			case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			case a.IsMulticast() || slices.ContainsFunc(nobodys, func(p netip.Prefix) bool { return p.Contains(a) }):
 				d.report(path, "%s is the address of no machine; write the one that is reached from outside", a)
 			case a.IsLinkLocalUnicast():
 				d.report(path, "%s is good on one network segment alone; write the address that is reached from outside", a)

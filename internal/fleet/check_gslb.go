@@ -25,6 +25,7 @@ func (f *Fleet) checkGSLB(d *decoder) {
 		f.checkAnswer(d, path, g.Names[name])
 		f.checkMembers(d, path+".datacenters", g.Names[name].Datacenters)
 	}
+	f.checkZones(d)
 	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
 		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)
 	}
@@ -53,6 +54,55 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	for _, name := range sorted(f.Datacenters) {
 		if len(f.Datacenters[name].Addresses) == 0 {
 			d.report("datacenters."+name+".addresses", "there is none, so DNS would have nothing to answer with; write this datacenter's addresses")
+		}
+	}
+}
+
+// maxName is the longest name that DNS has, without the final dot (RFC 1035, section 2.3.4).
+const maxName = 253
+
+// checkZones: each of the names that are not below domain is a zone of its own. A zone has name
+// servers with names of their own, and none is cut out of another.
+func (f *Fleet) checkZones(d *decoder) {
+	servers := map[string]string{} // first labels of name servers, and whose they are
+	longest := len("_acme-challenge.")
+	for _, name := range d.order {
+		if len(f.Datacenters[name].GSLB) == 0 {
+			continue
+		}
+		label := "ns-" + name
+		servers[label] = name
+		longest = max(longest, len(label)+1)
+		if len(label) > 63 {
+			d.report("datacenters."+name, "its name server would be called %s, and a label has at most 63 characters; write a name of 60 or less", label)
+		}
+	}
+	if len(servers) == 0 && len(f.Datacenters) > 0 {
+		d.report("gslb", "no datacenter has gslb addresses, so the zone would have no NS records and nothing could be delegated to it; write datacenters.<name>.gslb")
+	}
+	if len(f.Domain)+longest > maxName { // further names are keys of the file, which are shorter
+		d.report("domain", "it is longer than %d characters, and no name any more with what name servers put before it (ns-<datacenter>, _acme-challenge)", maxName-longest)
+	}
+	apexes := []string{f.Domain}
+	for _, name := range sorted(f.GSLB.Names) {
+		if !strings.HasSuffix(name, "."+f.Domain) {
+			apexes = append(apexes, name)
+		}
+	}
+	for _, name := range append([]string{f.Domain}, sorted(f.GSLB.Names)...) {
+		path := "gslb.names." + name
+		if name == f.Domain {
+			path = "domain"
+		}
+		for _, apex := range apexes {
+			label, below := strings.CutSuffix(name, "."+apex)
+			switch {
+			case !below:
+			case servers[label] != "":
+				d.report(path, "it is the name of the name server of datacenter %s: resolvers would ask the edge for DNS; write another one", servers[label])
+			case apex != f.Domain:
+				d.report(path, "it is below gslb.names.%s, which is a zone of its own, and no zone is cut out of another here; write a name beside it, or make %s the domain", apex, apex)
+			}
 		}
 	}
 }

@@ -142,12 +142,32 @@ func (n *notes) idleFields() {
 		}
 	}
 	if g := f.GSLB; g != nil {
-		if g.Panic == "backup" && f.primaries() == len(f.Datacenters) {
-			n.idle("gslb.panic", "there is no datacenter with role: backup; it acts as last-good")
+		n.idleWithoutBackups(g)
+		if g.Key.IsZero() && *g.Peers != "" {
+			n.idle("gslb.peers", "it does nothing: it is served where there is a gslb.key")
 		}
 		if g.GeoIP != "" && !slices.ContainsFunc(sorted(f.Datacenters), func(name string) bool { return f.Datacenters[name].Location != nil }) {
 			n.idle("gslb.geoip", "it does nothing: no datacenter has a location")
 		}
+	}
+}
+
+// idleWithoutBackups are fields that say what backups do, where there are none.
+func (n *notes) idleWithoutBackups(g *GSLB) {
+	if n.f.primaries() < len(n.f.Datacenters) {
+		return
+	}
+	const panics = "there is no datacenter with role: backup; it acts as last-good"
+	if g.Panic == "backup" {
+		n.idle("gslb.panic", panics)
+	}
+	for _, name := range sorted(g.Names) {
+		if g.Names[name].Panic == "backup" {
+			n.idle("gslb.names."+name+".panic", panics)
+		}
+	}
+	if g.MinPrimaries > 1 {
+		n.idle("gslb.min_primaries", "it does nothing: there is no datacenter with role: backup")
 	}
 }
 
@@ -237,13 +257,7 @@ func (n *notes) peers() {
 }
 
 func (n *notes) gslb() {
-	g, servers := n.f.GSLB, 0
-	for _, dc := range n.f.Datacenters {
-		servers += len(dc.GSLB)
-	}
-	if servers == 0 {
-		n.add("datacenters", "none has gslb addresses, so the zone names no name servers; write the addresses that the parent zone delegates to")
-	}
+	g := n.f.GSLB
 	n.families()
 	ttls := map[string]*Duration{"gslb.ttl": g.TTL}
 	for name, own := range g.Names {

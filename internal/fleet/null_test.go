@@ -11,6 +11,7 @@ datacenters:
   par1:
     harbor: "https://harbor.par1.example.org"
     addresses: [192.0.2.1]
+    gslb: [192.0.2.53]
     weight: `+nothing+`
 edge:
   plain_http: true

@@ -244,7 +244,7 @@ func Places(f *fleet.Fleet) gslb.PlacesConfig {
 	return cfg
 }
 
-var errNoGSLB = errors.New("the fleet file has no gslb section; an empty one will do: gslb: {}")
+var errNoGSLB = errors.New("the fleet file has no gslb section; write gslb: {}, and the addresses of its name servers (datacenters.<name>.gslb)")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
 // for its keys.

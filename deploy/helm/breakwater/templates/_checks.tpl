@@ -101,7 +101,7 @@
 {{- define "breakwater.checkGSLB" -}}
 {{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
 {{- if not (or (hasKey $fleet "gslb") .root.Values.fleetConfigMap) -}}
-{{- fail "gslb.enabled: the fleet file has no gslb section; an empty one will do: gslb: {}" -}}
+{{- fail "gslb.enabled: the fleet file has no gslb section; write gslb: {}, and the addresses of its name servers (datacenters.<name>.gslb)" -}}
 {{- end -}}
 {{- include "breakwater.checkListen" (dict "field" "fleet.gslb.listen" "address" .facts.gslbListen) -}}
 {{- include "breakwater.checkListen" (dict "field" "fleet.gslb.metrics" "address" .facts.gslbMetrics) -}}

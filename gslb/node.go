@@ -39,6 +39,7 @@ type Config struct {
 	Listen   string               // host:port, UDP and TCP
 	TakeOver bool                 // another name server may have it until this one answers: it is listened on only then
 	Keys     *keyring.Ring        // the name servers share them: for cookies; nil: each its own
+	Proxies  []netip.Prefix       // who says for whom it asks, by the PROXY protocol, and is not heard without; none: nobody
 	Rate     int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
 	Version  string               // what version.bind says; "": nothing
 	Build    string               // the program's version, for Report
@@ -151,7 +152,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
-	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, takeOver: cfg.TakeOver}, cfg.Listen
+	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, takeOver: cfg.TakeOver, proxies: cfg.Proxies}, cfg.Listen
 	if !cfg.TakeOver {
 		s.sockets, err = s.server.listen(ctx, s.listen)
 	}

@@ -20,10 +20,11 @@ type server struct {
 	log       *slog.Logger // nil: nothing is logged
 	hooks     *hooks       // nil: nobody is told
 
-	takeOver      bool // another one may have the same ports, which ends soon
-	workers       int  // UDP sockets for each address; 0: as many as there are processors
-	maxConns      int  // TCP connections at once; 0: 4096, and half of the files that may be open
-	maxPerNetwork int  // of which a client's network (/24, /56) may have; 0: 256
+	proxies       []netip.Prefix // who says for whom it asks, by the PROXY protocol; none: nobody may
+	takeOver      bool           // another one may have the same ports, which ends soon
+	workers       int            // UDP sockets for each address; 0: as many as there are processors
+	maxConns      int            // TCP connections at once; 0: 4096, and half of the files that may be open
+	maxPerNetwork int            // of which a client's network (/24, /56) may have; 0: 256
 }
 
 // sockets are those of one address.

@@ -28,7 +28,7 @@ type conn struct {
 	net.Conn
 	network netip.Addr
 	inAll   *list.Element // nil: it has left, or has given way
-	inOwn   *list.Element
+	inOwn   *list.Element // nil: nor is it known whose it is
 	ended   chan struct{} // closed when nobody serves it any more
 }
 
@@ -43,23 +43,35 @@ func newConns(most, perNetwork int) *conns {
 }
 
 // enter counts a connection in, and says who gave way to it; nil: nobody had to.
-func (c *conns) enter(n net.Conn, from netip.Addr) (entered, gone *conn) {
+func (c *conns) enter(n net.Conn) (entered, gone *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entered = &conn{Conn: n, network: network(from), ended: make(chan struct{})}
-	own := c.by[entered.network]
-	switch {
-	case own != nil && own.Len() >= c.perNetwork:
-		gone = c.giveWay(own)
-	case c.all.Len() >= c.max:
+	entered = &conn{Conn: n, ended: make(chan struct{})}
+	if c.all.Len() >= c.max {
 		gone = c.giveWay(c.all)
 	}
-	if own = c.by[entered.network]; own == nil {
-		own = list.New()
-		c.by[entered.network] = own
-	}
-	entered.inAll, entered.inOwn = c.all.PushBack(entered), own.PushBack(entered)
+	entered.inAll = c.all.PushBack(entered)
 	return entered, gone
+}
+
+// is says whose a connection is, and who gave way to it in its network; nil: nobody had to.
+func (c *conns) is(n *conn, client netip.Addr) (gone *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.inAll == nil { // it has given way already
+		return nil
+	}
+	n.network = network(client)
+	if own := c.by[n.network]; own != nil && own.Len() >= c.perNetwork {
+		gone = c.giveWay(own)
+	}
+	own := c.by[n.network]
+	if own == nil {
+		own = list.New()
+		c.by[n.network] = own
+	}
+	n.inOwn = own.PushBack(n)
+	return gone
 }
 
 // longestIdle gives way for want of something else than room here; nil: nobody is there.
@@ -86,6 +98,8 @@ func (c *conns) active(n *conn) {
 	defer c.mu.Unlock()
 	if n.inAll != nil {
 		c.all.MoveToBack(n.inAll)
+	}
+	if n.inOwn != nil {
 		c.by[n.network].MoveToBack(n.inOwn)
 	}
 }
@@ -102,11 +116,12 @@ func (c *conns) remove(n *conn) {
 	if n.inAll == nil {
 		return
 	}
-	own := c.by[n.network]
 	c.all.Remove(n.inAll)
-	own.Remove(n.inOwn)
-	n.inAll, n.inOwn = nil, nil
-	if own.Len() == 0 {
-		delete(c.by, n.network)
+	if n.inOwn != nil {
+		own := c.by[n.network]
+		if own.Remove(n.inOwn); own.Len() == 0 {
+			delete(c.by, n.network)
+		}
 	}
+	n.inAll, n.inOwn = nil, nil
 }

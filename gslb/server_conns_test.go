@@ -127,7 +127,11 @@ func TestConnsByNetwork(t *testing.T) {
 	enter := func(from string) (*conn, *conn) {
 		end, other := net.Pipe()
 		t.Cleanup(func() { other.Close() })
-		return c.enter(end, netip.MustParseAddr(from))
+		entered, gone := c.enter(end)
+		if more := c.is(entered, netip.MustParseAddr(from)); more != nil {
+			gone = more
+		}
+		return entered, gone
 	}
 	first, _ := enter("192.0.2.1")
 	second, _ := enter("192.0.2.200")
@@ -156,7 +160,8 @@ func BenchmarkConns(b *testing.B) {
 	end, other := net.Pipe()
 	defer other.Close()
 	for i := 0; b.Loop(); i++ {
-		n, _ := c.enter(end, netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}))
+		n, _ := c.enter(end)
+		c.is(n, netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}))
 		c.active(n)
 	}
 }

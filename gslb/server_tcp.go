@@ -48,8 +48,7 @@ func (s *server) serveTCP(ctx context.Context, l tcpListener, conns *conns) erro
 			}
 			continue
 		}
-		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
-		entered, gone := conns.enter(c, from)
+		entered, gone := conns.enter(c)
 		if gone != nil {
 			s.hooks.evicted()
 		}
@@ -57,6 +56,17 @@ func (s *server) serveTCP(ctx context.Context, l tcpListener, conns *conns) erro
 			defer conns.leave(entered)
 			s.hooks.connection(1)
 			defer s.hooks.connection(-1)
+			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+			if s.isProxy(from) {
+				var err error
+				if from, err = s.readProxy(ctx, c, from); err != nil {
+					c.Close()
+					return
+				}
+			}
+			if conns.is(entered, from) != nil {
+				s.hooks.evicted()
+			}
 			s.serveConn(ctx, entered, from, func() { conns.active(entered) })
 		})
 	}

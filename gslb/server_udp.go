@@ -122,7 +122,16 @@ func (w *udpWorker) answer(in []ipv4.Message) []ipv4.Message {
 		if !ok || from.Port == 0 || m.N == udpBuffer { // nobody receives there; or it was cut
 			continue
 		}
-		response := w.server.responder.respond(m.Buffers[0][:m.N], from.AddrPort().Addr(), false, w.buffers[n])
+		query, client := m.Buffers[0][:m.N], from.AddrPort().Addr().Unmap().WithZone("")
+		if w.server.isProxy(client) {
+			var size int
+			var err error
+			if client, size, err = parseProxy(query, client); err != nil {
+				continue
+			}
+			query = query[size:]
+		}
+		response := w.server.responder.respond(query, client, false, w.buffers[n])
 		if response == nil {
 			continue
 		}

@@ -277,6 +277,9 @@ func (n *notes) gslb() {
 	if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Bits() == 0 }) {
 		n.add("gslb.explain", "everybody may ask who is answered with what, and why")
 	}
+	if slices.ContainsFunc(g.ProxyProtocol.From, func(w Network) bool { return w.Bits() == 0 }) {
+		n.add("gslb.proxy_protocol.from", "everybody may say who asks, and nobody is answered who does not")
+	}
 	if g.Probe.Hold > Duration(time.Hour) {
 		n.add("gslb.probe.hold", "a datacenter that is well again gets no clients for %s", g.Probe.Hold)
 	}

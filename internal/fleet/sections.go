@@ -157,7 +157,10 @@ type GSLB struct {
 		Confirm  Duration `yaml:"confirm"`  // how soon a failure is probed again; default 200ms
 		Hold     Duration `yaml:"hold"`     // how long what went down stays down at least; default 5s
 	} `yaml:"probe"` // of all datacenters, by each name server
-	RateLimit   int    `yaml:"rate_limit"`   // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
+	RateLimit     int `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
+	ProxyProtocol struct {
+		From []Network `yaml:"from"` // who says for whom it asks: dnsdist, load balancers; what they send without saying it is dropped; absent: nobody
+	} `yaml:"proxy_protocol"` // version 2, over UDP and TCP: the client is who it says, for steering, rate_limit and explain
 	Version     string `yaml:"version"`      // what version.bind says; absent: nothing
 	Witnesses   []Addr `yaml:"witnesses"`    // outside the fleet: who reaches none of them, no other datacenter and no other name server keeps what it knew
 	Panic       string `yaml:"panic"`        // all | last-good | backup | nodata; default last-good

@@ -188,6 +188,7 @@ func (g *GSLB) reload(ctx context.Context) error {
 		{"gslb.peers", *was.Peers != *is.Peers},
 		{"gslb.state", was.State != is.State},
 		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
+		{"gslb.proxy_protocol", !slices.Equal(was.ProxyProtocol.From, is.ProxyProtocol.From)},
 		{"gslb.version", was.Version != is.Version},
 		{"gslb.key", (g.keys == nil) != (keys == nil)},
 	})...)
@@ -277,6 +278,9 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 	}
 	for _, n := range g.Explain {
 		cfg.Fleet.Explain = append(cfg.Fleet.Explain, n.Prefix)
+	}
+	for _, n := range g.ProxyProtocol.From {
+		cfg.Proxies = append(cfg.Proxies, n.Prefix)
 	}
 	cfg.Fleet.Zones = zones(f)
 	return cfg, nil

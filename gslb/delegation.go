@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,21 +24,16 @@ type Delegation struct {
 
 // Finding is one fault of a delegation.
 type Finding struct {
-	Kind    string `json:"kind"`    // missing-glue, wrong-glue, lame, unreachable, no-tcp, wrong-ns, serials, parent-ttl, too-few, not-delegated
+	Kind    string `json:"kind"`    // missing-glue, wrong-glue, lame, unreachable, no-tcp, wrong-ns, serials, parent-ttl, parent-silent, stale-ds, too-few, not-delegated
 	Where   string `json:"where"`   // the server that it was seen at
 	Message string `json:"message"` // what is wrong, and what to do
 }
 
-const (
-	longestParentTTL = 24 * time.Hour // a name server that moves is asked for no longer
-	lookupDeadline   = 3 * time.Second
-	maxReferrals     = 16
-	maxLookups       = 64 // of one check: a chain may be made to have no end
-)
+// longestParentTTL: a name server that moves is asked for no longer.
+const longestParentTTL = 24 * time.Hour
 
 // referral is what a parent says of a zone below it.
 type referral struct {
-	from  string // the server that said it
 	owner string
 	ns    []*dns.NS
 	glue  map[string][]netip.Addr
@@ -52,17 +47,75 @@ func (d Delegation) Check(ctx context.Context) (found []Finding, err error) {
 		c.roots = rootServers()
 	}
 	zone := dns.CanonicalName(d.Zone)
-	r, err := c.delegation(zone)
-	if errors.Is(err, errNotDelegated) {
-		return []Finding{{"not-delegated", r.from, fmt.Sprintf("%s has no NS records for %s: add one for each of %s, with their addresses as glue", r.from, zone, strings.Join(sortedKeys(d.Servers), ", "))}}, nil
-	}
+	parents, err := c.parents(zone)
 	if err != nil {
 		return nil, err
 	}
-	found = append(found, d.ofParent(zone, r)...)
-	found = append(found, d.ofServers(ctx, zone, r)...)
+	r, found := d.ofParents(ctx, zone, parents)
+	if r.owner == zone {
+		found = append(found, d.ofServers(ctx, zone, r)...)
+	}
 	slices.SortStableFunc(found, func(a, b Finding) int { return strings.Compare(a.Kind+a.Where, b.Kind+b.Where) })
 	return found, nil
+}
+
+// ofParents asks every server of the parent zone: resolvers ask any of them. The referral is
+// what all of them say together.
+func (d Delegation) ofParents(ctx context.Context, zone string, parents []netip.AddrPort) (all referral, found []Finding) {
+	referrals, results := make([]referral, len(parents)), make([][]Finding, len(parents))
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i, at := range parents {
+		group.Go(func() error {
+			referrals[i], results[i] = d.ofParent(ctx, zone, at)
+			return nil
+		})
+	}
+	group.Wait() //nolint:errcheck // none returns one
+	all.glue = map[string][]netip.Addr{}
+	for _, r := range referrals {
+		if r.owner == zone {
+			all.owner = zone
+			for host, addresses := range r.glue {
+				all.glue[host] = append(all.glue[host], addresses...)
+			}
+		}
+	}
+	for _, f := range slices.Concat(results...) { // what several servers say is said once
+		if i := slices.IndexFunc(found, func(g Finding) bool { return g.Kind == f.Kind && g.Message == f.Message }); i >= 0 {
+			found[i].Where += ", " + f.Where
+		} else {
+			found = append(found, f)
+		}
+	}
+	return all, found
+}
+
+// ofParent asks one server of the parent zone.
+func (d Delegation) ofParent(ctx context.Context, zone string, at netip.AddrPort) (r referral, found []Finding) {
+	who := at.Addr().String()
+	add := func(kind, format string, args ...any) {
+		found = append(found, Finding{kind, who, fmt.Sprintf(format, args...)})
+	}
+	answer, err := ask(ctx, "udp", at, zone, dns.TypeNS, false)
+	switch {
+	case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT):
+		return r, nil // this machine has no address of that family, and resolvers have
+	case err != nil:
+		add("parent-silent", "this server of the parent zone gives no answer (%v), and resolvers ask it too: have it mended, or taken out of the parent's NS records", err)
+		return r, found
+	}
+	if r = readReferral(answer); r.owner != zone {
+		add("not-delegated", "it has no NS records for %s: add one for each of %s, with their addresses as glue", zone, strings.Join(sortedKeys(d.Servers), ", "))
+		return r, found
+	}
+	found = d.ofReferral(zone, who, r)
+	if answer, err = ask(ctx, "udp", at, zone, dns.TypeDS, false); err == nil {
+		if _, ok := first[*dns.DS](answer.Answer); ok {
+			add("stale-ds", "the parent has a DS record for %s, and answers here are not signed: resolvers that validate give SERVFAIL for it; take the DS records out of the parent", zone)
+		}
+	}
+	return r, found
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -71,10 +124,10 @@ func sortedKeys[V any](m map[string]V) []string {
 	return all
 }
 
-// ofParent is what is wrong with the parent's records.
-func (d Delegation) ofParent(zone string, r referral) (found []Finding) {
+// ofReferral is what is wrong with the parent's records, as that server has them.
+func (d Delegation) ofReferral(zone, who string, r referral) (found []Finding) {
 	add := func(kind, format string, args ...any) {
-		found = append(found, Finding{kind, r.from, fmt.Sprintf(format, args...)})
+		found = append(found, Finding{kind, who, fmt.Sprintf(format, args...)})
 	}
 	said := map[string]bool{}
 	for _, ns := range r.ns {
@@ -198,161 +251,4 @@ func first[T dns.RR](rrs []dns.RR) (t T, ok bool) {
 		}
 	}
 	return t, false
-}
-
-// chain follows referrals from the root.
-type chain struct {
-	ctx     context.Context
-	roots   []netip.AddrPort
-	lookups int
-}
-
-var errNotDelegated = errors.New("it is not delegated")
-
-// delegation returns the referral to exactly the zone.
-func (c *chain) delegation(zone string) (r referral, err error) {
-	servers, from := c.roots, "the root"
-	for range maxReferrals {
-		answer, who, err := c.askAny(servers, zone, dns.TypeNS)
-		if err != nil {
-			return r, fmt.Errorf("follow the chain to %s: the servers of %s: %w", zone, from, err)
-		}
-		r = readReferral(who, answer)
-		switch {
-		case r.owner == zone:
-			return r, nil
-		case r.owner == "" || !dns.IsSubDomain(r.owner, zone):
-			return r, errNotDelegated
-		}
-		from = r.owner
-		if servers, err = c.addresses(r); err != nil {
-			return r, err
-		}
-	}
-	return r, fmt.Errorf("follow the chain to %s: more than %d referrals", zone, maxReferrals)
-}
-
-// readReferral reads what a server says of who serves the zone, itself or another.
-func readReferral(from string, m *dns.Msg) referral {
-	r := referral{from: from, glue: map[string][]netip.Addr{}}
-	for _, rr := range slices.Concat(m.Ns, m.Answer) {
-		if ns, ok := rr.(*dns.NS); ok {
-			r.owner = dns.CanonicalName(ns.Hdr.Name)
-			r.ns = append(r.ns, ns)
-		}
-	}
-	for _, rr := range m.Extra {
-		host := dns.CanonicalName(rr.Header().Name)
-		if a, ok := addressOf(rr); ok {
-			r.glue[host] = append(r.glue[host], a)
-		}
-	}
-	return r
-}
-
-func addressOf(rr dns.RR) (a netip.Addr, ok bool) {
-	switch rr := rr.(type) {
-	case *dns.A:
-		a, ok = netip.AddrFromSlice(rr.A.To4())
-	case *dns.AAAA:
-		a, ok = netip.AddrFromSlice(rr.AAAA)
-	}
-	return a, ok
-}
-
-// addresses are where the servers of a referral are: by its glue, else looked up.
-func (c *chain) addresses(r referral) (all []netip.AddrPort, err error) {
-	port := c.roots[0].Port() // 53, but for tests
-	for _, ns := range r.ns {
-		for _, a := range r.glue[dns.CanonicalName(ns.Ns)] {
-			all = append(all, netip.AddrPortFrom(a, port))
-		}
-	}
-	for _, ns := range r.ns {
-		if len(all) > 0 {
-			break
-		}
-		found, err := c.lookup(dns.CanonicalName(ns.Ns))
-		if err != nil {
-			continue
-		}
-		for _, a := range found {
-			all = append(all, netip.AddrPortFrom(a, port))
-		}
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("follow the chain: no address of the servers of %s is to be had", r.owner)
-	}
-	return all, nil
-}
-
-// lookup resolves a name server's name from the root.
-func (c *chain) lookup(host string) (all []netip.Addr, err error) {
-	servers := c.roots
-	for range maxReferrals {
-		answer, who, err := c.askAny(servers, host, dns.TypeA)
-		if err != nil {
-			return nil, err
-		}
-		for _, rr := range answer.Answer {
-			if a, ok := addressOf(rr); ok {
-				all = append(all, a)
-			}
-		}
-		if len(all) > 0 || answer.Authoritative {
-			return all, nil
-		}
-		if servers, err = c.addresses(readReferral(who, answer)); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("more than %d referrals to %s", maxReferrals, host)
-}
-
-// askAny asks the servers in turn.
-func (c *chain) askAny(servers []netip.AddrPort, name string, qtype uint16) (m *dns.Msg, who string, err error) {
-	for _, at := range servers {
-		if c.lookups++; c.lookups > maxLookups {
-			return nil, "", fmt.Errorf("more than %d questions", maxLookups)
-		}
-		var e error
-		if m, e = ask(c.ctx, "udp", at, name, qtype, false); e == nil {
-			return m, at.Addr().String(), nil
-		}
-		err = errors.Join(err, fmt.Errorf("%s: %w", at, e))
-	}
-	return nil, "", err
-}
-
-// ask sends one question, again over TCP when the answer is cut short. whatever: also
-// an answer that is an error is one.
-func ask(ctx context.Context, network string, at netip.AddrPort, name string, qtype uint16, whatever bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupDeadline)
-	defer cancel()
-	m := new(dns.Msg)
-	m.SetQuestion(name, qtype)
-	m.RecursionDesired = false
-	m.SetEdns0(1232, false)
-	answer, _, err := (&dns.Client{Net: network}).ExchangeContext(ctx, m, at.String())
-	var timeout net.Error
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return nil, fmt.Errorf("none within %v", lookupDeadline)
-	case err != nil:
-		return nil, err
-	case answer.Truncated && network == "udp":
-		return ask(ctx, "tcp", at, name, qtype, whatever)
-	case !whatever && answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("it answers %s", dns.RcodeToString[answer.Rcode])
-	}
-	return answer, nil
-}
-
-// rootServers are the addresses of the root's servers (https://www.iana.org/domains/root/servers).
-func rootServers() (all []netip.AddrPort) {
-	for _, a := range []string{"198.41.0.4", "170.247.170.2", "192.33.4.12", "199.7.91.13", "192.203.230.10", "192.5.5.241", "192.112.36.4",
-		"198.97.190.53", "192.36.148.17", "192.58.128.30", "193.0.14.129", "199.7.83.42", "202.12.27.33"} {
-		all = append(all, netip.AddrPortFrom(netip.MustParseAddr(a), 53))
-	}
-	return all
 }

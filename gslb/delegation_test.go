@@ -38,7 +38,7 @@ func (tr *tree) serve(t *testing.T, ip, origin, zone string, tcp bool) {
 		name := q.Question[0].Name
 		var cut string
 		for _, rr := range records {
-			if owner := rr.Header().Name; rr.Header().Rrtype == dns.TypeNS && owner != origin && dns.IsSubDomain(owner, name) {
+			if owner := rr.Header().Name; rr.Header().Rrtype == dns.TypeNS && owner != origin && dns.IsSubDomain(owner, name) && (q.Question[0].Qtype != dns.TypeDS || owner != name) {
 				cut = owner
 			}
 		}
@@ -80,41 +80,61 @@ func (tr *tree) serve(t *testing.T, ip, origin, zone string, tcp bool) {
 	}
 }
 
+// servers are what those of a chain have.
+type servers struct {
+	parent, par1, mad1 string
+	noTCP              bool
+	silent             bool   // mad1 does not run
+	second             string // what another server of the parent zone has; "": there is none
+}
+
 func TestCheckDelegation(t *testing.T) {
 	const (
 		root  = "example. 3600 NS ns.example.\nns.example. 3600 A 127.0.51.2\n"
 		ns    = "ns-par1.h.example. 3600 A 127.0.51.3\nns-mad1.h.example. 3600 A 127.0.51.4\n"
 		cut   = "h.example. 3600 NS ns-par1.h.example.\nh.example. 3600 NS ns-mad1.h.example.\n"
 		apex  = "example. 3600 SOA ns.example. h.example. 1 1 1 1 1\n"
+		ds    = "h.example. 3600 DS 12345 13 2 2EA9165CD8CA0E7F4DB87E3D134240AAD7214EC467E41CC7407207C1647B32E6\n"
+		gone  = "gone"
 		soa   = "h.example. 3600 SOA ns-par1.h.example. h.example. 7 1 1 1 1\n"
 		child = soa + cut + ns
 	)
-	type servers struct {
-		parent, par1, mad1 string
-		noTCP              bool
-		silent             bool // mad1 does not run
-	}
 	for says, c := range map[string]struct {
 		servers
 		want []string
 	}{
-		"all is well":          {servers{parent: apex + cut + ns, par1: child, mad1: child}, nil},
-		"not delegated":        {servers{parent: apex, par1: child, mad1: child}, []string{"not-delegated"}},
-		"missing glue":         {servers{parent: apex + cut + "ns-par1.h.example. 3600 A 127.0.51.3\n", par1: child, mad1: child}, []string{"missing-glue"}},
-		"wrong glue":           {servers{parent: apex + cut + ns + "ns-mad1.h.example. 3600 A 127.0.51.3\n", par1: child, mad1: child}, []string{"wrong-glue"}},
-		"lame":                 {servers{parent: apex + cut + ns, par1: child, mad1: ""}, []string{"lame"}},
-		"down":                 {servers{parent: apex + cut + ns, par1: child, silent: true}, []string{"no-tcp", "unreachable"}},
-		"the parent's NS":      {servers{parent: apex + strings.ReplaceAll(cut, "ns-mad1", "ns-drp1") + ns + "ns-drp1.h.example. 3600 A 127.0.51.4\n", par1: child, mad1: child}, []string{"wrong-ns"}},
-		"one alone":            {servers{parent: apex + "h.example. 3600 NS ns-par1.h.example.\n" + ns, par1: child, mad1: child}, []string{"too-few", "wrong-ns"}},
-		"a server's NS":        {servers{parent: apex + cut + ns, par1: child, mad1: soa + "h.example. 3600 NS ns-mad1.h.example.\n" + ns}, []string{"wrong-ns"}},
-		"unequal serials":      {servers{parent: apex + cut + ns, par1: child, mad1: strings.Replace(child, " 7 ", " 8 ", 1)}, []string{"serials"}},
-		"no TCP":               {servers{parent: apex + cut + ns, par1: child, mad1: child, noTCP: true}, []string{"no-tcp"}},
-		"a parent TTL of days": {servers{parent: apex + strings.ReplaceAll(cut, "3600", "172800") + ns, par1: child, mad1: child}, []string{"parent-ttl", "parent-ttl"}},
+		"all is well":                       {servers{parent: apex + cut + ns, par1: child, mad1: child}, nil},
+		"not delegated":                     {servers{parent: apex, par1: child, mad1: child}, []string{"not-delegated"}},
+		"missing glue":                      {servers{parent: apex + cut + "ns-par1.h.example. 3600 A 127.0.51.3\n", par1: child, mad1: child}, []string{"missing-glue"}},
+		"wrong glue":                        {servers{parent: apex + cut + ns + "ns-mad1.h.example. 3600 A 127.0.51.3\n", par1: child, mad1: child}, []string{"wrong-glue"}},
+		"lame":                              {servers{parent: apex + cut + ns, par1: child, mad1: ""}, []string{"lame"}},
+		"down":                              {servers{parent: apex + cut + ns, par1: child, silent: true}, []string{"no-tcp", "unreachable"}},
+		"the parent's NS":                   {servers{parent: apex + strings.ReplaceAll(cut, "ns-mad1", "ns-drp1") + ns + "ns-drp1.h.example. 3600 A 127.0.51.4\n", par1: child, mad1: child}, []string{"wrong-ns"}},
+		"one alone":                         {servers{parent: apex + "h.example. 3600 NS ns-par1.h.example.\n" + ns, par1: child, mad1: child}, []string{"too-few", "wrong-ns"}},
+		"a server's NS":                     {servers{parent: apex + cut + ns, par1: child, mad1: soa + "h.example. 3600 NS ns-mad1.h.example.\n" + ns}, []string{"wrong-ns"}},
+		"unequal serials":                   {servers{parent: apex + cut + ns, par1: child, mad1: strings.Replace(child, " 7 ", " 8 ", 1)}, []string{"serials"}},
+		"no TCP":                            {servers{parent: apex + cut + ns, par1: child, mad1: child, noTCP: true}, []string{"no-tcp"}},
+		"a parent TTL of days":              {servers{parent: apex + strings.ReplaceAll(cut, "3600", "172800") + ns, par1: child, mad1: child}, []string{"parent-ttl", "parent-ttl"}},
+		"two of the parent's":               {servers{parent: apex + cut + ns, par1: child, mad1: child, second: apex + cut + ns}, nil},
+		"the parent's faults are said once": {servers{parent: apex + cut + "ns-par1.h.example. 3600 A 127.0.51.3\n", par1: child, mad1: child, second: apex + cut + "ns-par1.h.example. 3600 A 127.0.51.3\n"}, []string{"missing-glue"}},
+		"a DS that stayed":                  {servers{parent: apex + cut + ns + ds, par1: child, mad1: child}, []string{"stale-ds"}},
+		"a DS at a secondary":               {servers{parent: apex + cut + ns, par1: child, mad1: child, second: apex + cut + ns + ds}, []string{"stale-ds"}},
+		"an old secondary":                  {servers{parent: apex + cut + ns, par1: child, mad1: child, second: apex + "h.example. 3600 CNAME old.example.\n"}, []string{"not-delegated"}},
+		"an old primary":                    {servers{parent: apex + "h.example. 3600 CNAME old.example.\n", par1: child, mad1: child, second: apex + cut + ns}, []string{"not-delegated"}},
+		"a secondary's NS":                  {servers{parent: apex + cut + ns, par1: child, mad1: child, second: apex + strings.ReplaceAll(cut, "ns-mad1", "ns-drp1") + ns + "ns-drp1.h.example. 3600 A 127.0.51.4\n"}, []string{"wrong-ns"}},
+		"a secondary is gone":               {servers{parent: apex + cut + ns, par1: child, mad1: child, second: gone}, []string{"parent-silent"}},
 	} {
 		t.Run(says, func(t *testing.T) {
 			tr := &tree{}
-			tr.serve(t, "127.0.51.1", ".", root, true)
+			above := root
+			if c.second != "" {
+				above += "example. 3600 NS ns2.example.\nns2.example. 3600 A 127.0.51.5\n"
+			}
+			tr.serve(t, "127.0.51.1", ".", above, true)
 			tr.serve(t, "127.0.51.2", "example.", c.parent, true)
+			if c.second != "" && c.second != gone {
+				tr.serve(t, "127.0.51.5", "example.", c.second, true)
+			}
 			tr.serve(t, "127.0.51.3", "h.example.", c.par1, true)
 			if !c.silent {
 				tr.serve(t, "127.0.51.4", "h.example.", c.mad1, !c.noTCP)

@@ -21,10 +21,11 @@ func checkDelegationCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check-delegation --config fleet.yaml",
 		Short: "Follow the chain from the root, and say what is wrong with the delegation",
-		Long: `Follow the real chain from the root servers to the fleet's domain, and ask every name
-server that the parent zone or the fleet file names, over UDP and TCP. Found are: no
-delegation, missing or wrong glue, lame and unreachable servers, NS sets and serials
-that differ, and parent TTLs longer than sensible. The exit code is 1 when something is.`,
+		Long: `Follow the real chain from the root servers to the fleet's domain. Ask every server of
+the parent zone, and every name server that the parent or the fleet file names, over UDP
+and TCP. Found are: no delegation, missing or wrong glue, DS records of a zone that is
+not signed, lame and unreachable servers, NS sets and serials that differ, and parent
+TTLs longer than sensible. The exit code is 1 when something is.`,
 		Example: `  breakwater gslb check-delegation --config fleet.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -52,7 +52,7 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
 	a = answer{auth: true, scope: uint8(d.scope)}
 	if d.datacenter >= 0 {
-		for _, rr := range own.records[d.datacenter] {
+		for _, rr := range rotated(own.records[d.datacenter], d.client) {
 			a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
 		}
 	}

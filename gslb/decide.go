@@ -19,9 +19,10 @@ const (
 
 // Status is what the decision knows of one datacenter for one name.
 type status struct {
-	healthy  bool // by its probes, or by force
-	lastGood bool // it was, when anybody was for the last time
-	away     bool // drained, or forced down
+	healthy  bool                  // by its probes, or by force
+	lastGood bool                  // it was, when anybody was for the last time
+	away     bool                  // drained, or forced down
+	dead     map[netip.Addr]string // its addresses that do not answer, and why
 }
 
 // choice is who serves the clients of one region: those of set share them by weight.
@@ -160,8 +161,7 @@ func pick(set []int, all []Datacenter, client netip.Addr) int {
 	if len(set) == 1 {
 		return set[0]
 	}
-	raw := together(client).Addr().As16()
-	key := xxhash.Sum64(raw[:])
+	key := clientHash(client)
 	best, least := set[0], math.Inf(1)
 	for _, dc := range set {
 		u := (float64(mix(key^xxhash.Sum64String(all[dc].Name))>>11) + 0.5) / (1 << 53)
@@ -170,6 +170,12 @@ func pick(set []int, all []Datacenter, client netip.Addr) int {
 		}
 	}
 	return best
+}
+
+// clientHash is the same for all clients that stay together.
+func clientHash(client netip.Addr) uint64 {
+	raw := together(client).Addr().As16()
+	return xxhash.Sum64(raw[:])
 }
 
 // mix spreads what was combined by exclusive or (the finalizer of SplitMix64).

@@ -21,7 +21,11 @@ func (v *nameView) explain(f *Fleet, c client) Explanation {
 		case i == 0:
 			first, e.Tier, e.TTL, e.Scope, e.Sentences = d, d.choice.tier, d.ttl.Seconds(), d.scope, own.explain(f, c, d)
 			if d.datacenter >= 0 {
-				e.Datacenter, e.Addresses = f.Datacenters[d.datacenter].Name, f.Datacenters[d.datacenter].Addresses
+				e.Datacenter = f.Datacenters[d.datacenter].Name
+				for _, of := range families {
+					all, _ := f.Datacenters[d.datacenter].answering(of, v.status[d.datacenter].dead)
+					e.Addresses = append(e.Addresses, all...)
+				}
 			}
 		case d.datacenter < 0 && first.datacenter >= 0:
 			e.Sentences = append(e.Sentences, fmt.Sprintf("Who asks for %s gets an empty answer: %s.", own.called, own.none(f)))
@@ -61,6 +65,11 @@ func (v *familyView) explain(f *Fleet, c client, d decision) (lines []string) {
 	} else {
 		chosen := f.Datacenters[d.datacenter].Name
 		say("The answer is %s, tier %s, kept for %s, the same for all of %s.", chosen, d.choice.tier, d.ttl, reach(d))
+		for _, a := range f.Datacenters[d.datacenter].Addresses {
+			if why, is := v.status[d.datacenter].dead[a]; is {
+				say("Its address %s does not answer: %s.", a, why)
+			}
+		}
 		if len(d.choice.set) > 1 {
 			say("%s share these clients by weight; the clients of %s stay with %s.", names(d.choice.set), together(d.client), chosen)
 		}
@@ -99,6 +108,8 @@ func (v *familyView) rejected(f *Fleet, dc int, d decision) string {
 		return "it has no " + v.called + " address"
 	case s.away:
 		return "an operator has taken it out"
+	case !s.healthy && len(s.dead) > 0 && v.Method != Static && d.choice.tier != tierPanic:
+		return "none of its " + v.called + " addresses answers"
 	case !s.healthy && v.Method != Static && d.choice.tier != tierPanic:
 		return "it is not healthy"
 	case slices.Contains(d.choice.set, dc):

@@ -33,26 +33,24 @@ type familyView struct {
 func newFamilyView(f *Fleet, n *Name, now []status, of family) *familyView {
 	own := *n
 	own.Members = nil
-	v := &familyView{Name: &own, family: of, whole: n, status: now, records: make([][]dns.RR, len(f.Datacenters))}
+	v := &familyView{Name: &own, family: of, whole: n, status: slices.Clone(now), records: make([][]dns.RR, len(f.Datacenters))}
 	for dc := range f.Datacenters {
-		for _, ip := range f.Datacenters[dc].Addresses {
-			if of.is(ip) {
-				v.records[dc] = append(v.records[dc], address(n.Name, ip, uint32(n.TTL.Seconds())))
-			}
-		}
-	}
-	for _, dc := range n.Members {
-		if len(v.records[dc]) > 0 {
+		all, alive := f.Datacenters[dc].answering(of, now[dc].dead)
+		if v.status[dc].healthy = now[dc].healthy && alive; len(all) > 0 && slices.Contains(n.Members, dc) {
 			own.Members = append(own.Members, dc)
 		}
+		for _, ip := range all {
+			v.records[dc] = append(v.records[dc], address(n.Name, ip, uint32(n.TTL.Seconds())))
+		}
 	}
+	slices.SortFunc(own.Members, func(a, b int) int { return slices.Index(n.Members, a) - slices.Index(n.Members, b) })
 	if len(own.Members) == 0 {
 		return nil
 	}
 	serves := slices.ContainsFunc(n.Members, n.serving(now))
 	for i := range f.Places.regions {
 		groups := f.Places.regions[i].groups
-		c := choose(&own, f.Datacenters, now, groups)
+		c := choose(&own, f.Datacenters, v.status, groups)
 		if c.who == allTheSame && serves { // what operators said is no mistake: there is the other family
 			c = choice{tier: tierNobody}
 		}
@@ -60,6 +58,24 @@ func newFamilyView(f *Fleet, n *Name, now []status, of family) *familyView {
 		v.choices, v.shared = append(v.choices, c), append(v.shared, len(well.set) > 1)
 	}
 	return v
+}
+
+// answering are the addresses of a family that answer, or all, and false, where none does.
+func (dc *Datacenter) answering(of family, dead map[netip.Addr]string) (all []netip.Addr, alive bool) {
+	var have []netip.Addr
+	for _, a := range dc.Addresses {
+		if !of.is(a) {
+			continue
+		}
+		have = append(have, a)
+		if _, is := dead[a]; !is {
+			all = append(all, a)
+		}
+	}
+	if len(all) == 0 {
+		return have, false
+	}
+	return all, true
 }
 
 // decide is the decision for one client: README.md has the rules in this order.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,12 @@ type DatacenterHealth struct {
 	Up    bool      `json:"up"`
 	Since time.Time `json:"since"` // of that
 	Why   string    `json:"why"`   // in a sentence, when it is down
+	// Dead are its addresses that do not answer, and why, where each is probed.
+	Dead map[netip.Addr]string `json:"dead,omitempty"`
+}
+
+func (d DatacenterHealth) equal(e DatacenterHealth) bool {
+	return d.Up == e.Up && d.Since.Equal(e.Since) && d.Why == e.Why && maps.Equal(d.Dead, e.Dead)
 }
 
 // health runs the probes of one set of targets.
@@ -37,7 +44,8 @@ type health struct {
 // watched is what the probes of one datacenter have found.
 type watched struct {
 	hysteresis
-	was DatacenterHealth // when it is down: what was known before
+	was       DatacenterHealth // when it is down: what was known before
+	addresses map[netip.Addr]*addressWatched
 }
 
 // newHealth begins with what was known of datacenters before.
@@ -46,6 +54,7 @@ func newHealth(cfg ProbeConfig, targets []Target, before map[string]DatacenterHe
 	for _, t := range targets {
 		known, ok := before[t.Datacenter]
 		w := &watched{hysteresis: hysteresis{cfg: &h.cfg, known: ok, up: known.Up}}
+		w.takeAddresses(known.Dead)
 		h.watched[t.Datacenter] = w
 		if ok {
 			h.state[t.Datacenter] = known
@@ -103,38 +112,43 @@ func (h *health) watch(ctx context.Context, p *prober) {
 		case <-timer.C:
 		}
 		begun := time.Now()
-		err := p.probe(ctx)
+		f := p.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		now := time.Now()
-		h.metrics.probed(p.Datacenter, now.Sub(begun), err)
+		h.metrics.probed(p.Datacenter, f.took, f.err)
 		// From begin to begin: a probe that times out delays none.
 		next := h.cfg.Interval - now.Sub(begun) - time.Duration(rand.Int64N(int64(h.cfg.Interval/10)+1))
-		if h.observe(p.Datacenter, err, now) {
+		if h.observe(p.Datacenter, f, now) {
 			next = h.cfg.Confirm
 		}
 		timer.Reset(max(0, next))
 	}
 }
 
-// observe takes the result of a probe. It reports whether the next one is to come soon.
-func (h *health) observe(datacenter string, err error, now time.Time) (soon bool) {
+// observe takes the results of a round. It reports whether the next one is to come soon.
+func (h *health) observe(datacenter string, f found, now time.Time) (soon bool) {
 	h.mu.Lock()
-	over := err == nil && h.kept != nil
+	over := f.err == nil && h.kept != nil
 	if over {
 		h.recover()
 	}
-	w, before := h.watched[datacenter], len(h.state)
-	changed, soon := w.observe(err == nil, now)
-	d := DatacenterHealth{Up: w.up, Since: now}
-	if err != nil {
-		d.Why = err.Error()
+	w, known := h.watched[datacenter], len(h.state)
+	dead, soon := w.observeAddresses(f.addresses, now)
+	changed, again := w.observe(f.err == nil, now)
+	before := h.state[datacenter]
+	d := before
+	if d.Dead = dead; changed {
+		w.was, d.Up, d.Since, d.Why = before, w.up, now, ""
+		if f.err != nil {
+			d.Why = f.err.Error()
+		}
 	}
-	if changed {
-		w.was = h.state[datacenter]
+	moved := changed || w.known && !maps.Equal(before.Dead, dead)
+	if moved {
 		h.state[datacenter] = d
-		if len(h.state) > before && len(h.state) == len(h.targets) {
+		if len(h.state) > known && len(h.state) == len(h.targets) {
 			close(h.first)
 		}
 	}
@@ -144,6 +158,11 @@ func (h *health) observe(datacenter string, err error, now time.Time) (soon bool
 		h.log.Info("a probe succeeds again: the others begin anew from what was known before all failed at once", "datacenter", datacenter)
 		h.metrics.setIll(false)
 	}
+	for a, why := range dead {
+		if _, is := before.Dead[a]; !is && moved {
+			h.log.Warn("an address does not answer, and is left out", "datacenter", datacenter, "address", a.String(), "why", why)
+		}
+	}
 	if changed {
 		h.log.Info("datacenter health", "datacenter", datacenter, "up", d.Up, "why", d.Why)
 		h.metrics.setUp(datacenter, d.Up)
@@ -152,10 +171,10 @@ func (h *health) observe(datacenter string, err error, now time.Time) (soon bool
 		h.log.Error("all probes failed at once: "+thisNodeIsIll, "last", datacenter, "why", d.Why)
 		h.metrics.setIll(true)
 	}
-	if over || changed {
+	if over || moved {
 		h.changed()
 	}
-	return soon
+	return soon || again
 }
 
 // thisNodeIsIll is what follows when all probes fail at once.
@@ -197,6 +216,7 @@ func (h *health) recover() {
 	for name, d := range h.kept {
 		if w := h.watched[name]; d.Up && !w.up {
 			w.up, w.row = true, 0
+			w.takeAddresses(d.Dead)
 			h.state[name] = d
 			h.metrics.setUp(name, true)
 		}

@@ -38,7 +38,7 @@ func (h *history) probe(after time.Duration, results ...string) {
 		if r[0] == '-' {
 			err = errors.New("no answer")
 		}
-		h.observe(r[1:], err, h.at)
+		h.observe(r[1:], found{err: err}, h.at)
 	}
 }
 

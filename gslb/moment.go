@@ -40,6 +40,9 @@ func (m *moment) statusOf(f *Fleet, n *Name) []status {
 			away:     mode == Drain || mode == Down,
 			lastGood: slices.Contains(m.lastGood[n.Name], dc.Name),
 		}
+		if mode != Up {
+			all[i].dead = m.health[dc.Name].Dead
+		}
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -52,6 +54,9 @@ type Target struct {
 	URL        string         // of the edge or Harbor, or see KindOf
 	ServerName string         // the name that clients use: an edge's certificate must be for it, Harbor's challenge may name it
 	Roots      *x509.CertPool // nil: the system's
+	// Addresses are asked too, each for itself: what clients are answered with. None, or one,
+	// and a file: they are not, and count as what URL says.
+	Addresses []netip.Addr
 }
 
 const (
@@ -84,6 +89,8 @@ type prober struct {
 	timeout  time.Duration
 	interval time.Duration
 	client   *http.Client
+	at       string                   // host:port to connect to; "": as the URL says
+	ways     map[netip.Addr][]*prober // to each address that is asked too
 
 	// Of a file: the time that it had when it was looked at last, and when that was by a clock
 	// that does not jump.
@@ -100,6 +107,12 @@ func newProber(t Target, cfg ProbeConfig) *prober {
 		transport.TLSClientConfig.ServerName = t.ServerName
 	}
 	p.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if len(t.Addresses) > 1 && t.Kind != ProbeFile {
+		p.ways = map[netip.Addr][]*prober{}
+		for _, a := range t.Addresses {
+			p.ways[a] = t.waysTo(a, cfg)
+		}
+	}
 	return p
 }
 
@@ -214,7 +227,7 @@ func (p *prober) get(ctx context.Context, at string, good func(status int) bool)
 }
 
 func (p *prober) probeTCP(ctx context.Context) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(p.URL, "tcp://"))
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", cmp.Or(p.at, strings.TrimPrefix(p.URL, "tcp://")))
 	if err != nil {
 		return p.why(err)
 	}

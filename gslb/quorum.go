@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -103,41 +104,69 @@ type seen struct {
 	ill bool
 }
 
-// judge puts together what this node's probes say and what others' do: a datacenter is down
-// when most of those who say something of it say so. A node that is ill has no vote.
+// vote is what one name server says of a datacenter.
+type vote struct {
+	DatacenterHealth
+	node string
+}
+
+// judge puts together what this node's probes say and what others' do. A node that is ill has
+// no vote.
 func judge(s seen, others []heard) map[string]DatacenterHealth {
 	judged := maps.Clone(s.own)
 	for name, mine := range s.own {
-		down, all := 0, 0
+		var votes []vote
 		if !s.ill {
-			all++
+			votes = append(votes, vote{mine, ""})
 		}
-		if !s.ill && !mine.Up {
-			down++
-		}
-		var differs *DatacenterHealth
-		who := ""
 		for _, o := range others {
-			d, ok := o.Datacenters[name]
-			if !ok {
-				continue
-			}
-			all++
-			if !d.Up {
-				down++
-			}
-			if d.Up != mine.Up && differs == nil {
-				differs, who = &d, o.Node
+			if d, ok := o.Datacenters[name]; ok {
+				votes = append(votes, vote{d, o.Node})
 			}
 		}
-		if up := 2*down <= all; all > 0 && up != mine.Up {
-			judged[name] = DatacenterHealth{Up: up, Since: differs.Since}
-			if !up {
-				judged[name] = DatacenterHealth{Since: differs.Since, Why: fmt.Sprintf("%d of %d name servers say so; that of %s: %s", down, all, who, differs.Why)}
-			}
+		if len(votes) > 0 {
+			judged[name] = majority(mine, votes)
 		}
 	}
 	return judged
+}
+
+// majority is what most say of a datacenter: it is down, or an address of it is dead, when more
+// than half of them say so. Where that is what this node's probes say, mine, the words are theirs.
+func majority(mine DatacenterHealth, votes []vote) DatacenterHealth {
+	down, dead, why := 0, map[netip.Addr]int{}, map[netip.Addr]string{}
+	for _, v := range votes {
+		if !v.Up {
+			down++
+			continue
+		}
+		for a, says := range v.Dead {
+			dead[a]++
+			if why[a] == "" {
+				why[a] = says
+			}
+		}
+	}
+	d, up := mine, 2*down <= len(votes)
+	if up != mine.Up {
+		other := votes[slices.IndexFunc(votes, func(v vote) bool { return v.Up == up })]
+		d = DatacenterHealth{Up: up, Since: other.Since}
+		if !up {
+			d.Why = fmt.Sprintf("%d of %d name servers say so; that of %s: %s", down, len(votes), other.node, other.Why)
+		}
+	}
+	if up {
+		d.Dead = nil
+		for a, n := range dead {
+			if 2*n > len(votes)-down {
+				if d.Dead == nil {
+					d.Dead = map[netip.Addr]string{}
+				}
+				d.Dead[a] = why[a]
+			}
+		}
+	}
+	return d
 }
 
 // frozen is what an isolated node goes on with: what was judged before, and its own
@@ -215,7 +244,7 @@ func (s *Node) observation() Observation {
 func (s *Node) reconsider() {
 	s.mu.Lock()
 	judged, isolated := s.judged(time.Now())
-	same := !s.serving || isolated == s.isolated && maps.Equal(judged, s.state.Judged)
+	same := !s.serving || isolated == s.isolated && maps.EqualFunc(judged, s.state.Judged, DatacenterHealth.equal)
 	s.mu.Unlock()
 	if !same {
 		s.refresh()

@@ -3,6 +3,7 @@ package gslb
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func (c cutFleet) check(t *testing.T, f *Fleet, n *Name, groups [][]int) {
 			t.Fatalf("%s: %s is isolated and raises the backup", what, name)
 		}
 		if !cut { // who is on its side is up as its edge is, and nobody else is
-			if want := c.probed(i); !maps.Equal(judged, want) {
+			if want := c.probed(i); !maps.EqualFunc(judged, want, DatacenterHealth.equal) {
 				t.Fatalf("%s: %s judges %v, want %v", what, name, judged, want)
 			}
 			primaries := slices.ContainsFunc(c.names[:last], func(p string) bool { return c.probed(i)[p].Up })
@@ -115,7 +116,7 @@ func (c cutFleet) check(t *testing.T, f *Fleet, n *Name, groups [][]int) {
 			}
 		}
 		for j := range c.names { // nobody differs from who it hears
-			if other, _ := c.judged(j); c.side[i] == c.side[j] && i != j && !maps.Equal(judged, other) {
+			if other, _ := c.judged(j); c.side[i] == c.side[j] && i != j && !maps.EqualFunc(judged, other, DatacenterHealth.equal) {
 				t.Fatalf("%s: %s and %s differ: %v, %v", what, name, c.names[j], judged, other)
 			}
 		}
@@ -143,6 +144,39 @@ func TestTheMajorityOfThoseWhoAreHeardJudges(t *testing.T) {
 		got := judge(seen{own: map[string]DatacenterHealth{"par1": c.own}}, others)["par1"]
 		if got.Up != c.up || (got.Why == "") != c.up {
 			t.Errorf("own %v, others %v: %v", c.own.Up, c.others, got)
+		}
+	}
+}
+
+// An address is left out when most of those who reach the datacenter say that it is dead.
+func TestTheMajorityJudgesAddressesToo(t *testing.T) {
+	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	says := func(dead ...netip.Addr) DatacenterHealth {
+		d := DatacenterHealth{Up: true, Dead: map[netip.Addr]string{}}
+		for _, a := range dead {
+			d.Dead[a] = "refused"
+		}
+		return d
+	}
+	for _, c := range []struct {
+		votes []DatacenterHealth // the first is this node's own
+		dead  []netip.Addr
+	}{
+		{[]DatacenterHealth{says(one)}, []netip.Addr{one}},
+		{[]DatacenterHealth{says(one), says()}, nil},
+		{[]DatacenterHealth{says(one), says(), says(one)}, []netip.Addr{one}},
+		{[]DatacenterHealth{says(), says(one), says(one)}, []netip.Addr{one}},
+		{[]DatacenterHealth{says(one), says(two), says()}, nil},
+		{[]DatacenterHealth{says(one), {Why: "no route"}, says()}, nil},
+		{[]DatacenterHealth{{Why: "no route"}, says(two), says(two)}, []netip.Addr{two}},
+	} {
+		var others []heard
+		for i, d := range c.votes[1:] {
+			others = append(others, heard{Observation: Observation{Node: fmt.Sprint("n", i), Datacenters: map[string]DatacenterHealth{"par1": d}}})
+		}
+		got := judge(seen{own: map[string]DatacenterHealth{"par1": c.votes[0]}}, others)["par1"]
+		if dead := slices.SortedFunc(maps.Keys(got.Dead), netip.Addr.Compare); !got.Up || !slices.Equal(dead, c.dead) {
+			t.Errorf("%v: %v", c.votes, got)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package gslb
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -147,6 +148,11 @@ func (r *Report) faults(v *view) (all []string) {
 		d := r.Datacenters[name]
 		said := func(is func(Override) bool) bool {
 			return slices.ContainsFunc(r.Overrides, func(o Held) bool { return o.Datacenter == name && is(o.Override) })
+		}
+		for _, a := range slices.SortedFunc(maps.Keys(d.Dead), netip.Addr.Compare) {
+			if d.Up {
+				all = append(all, fmt.Sprintf("%s of %s is left out: %s", a, name, d.Dead[a]))
+			}
 		}
 		switch {
 		case d.Up:

@@ -1,0 +1,186 @@
+package gslb
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"example.org/breakwater/internal/trial"
+)
+
+// door is an address that takes connections, or refuses them.
+type door struct {
+	t        *testing.T
+	at       string
+	listener net.Listener
+}
+
+func (d *door) open() {
+	d.t.Helper()
+	l, err := net.Listen("tcp", d.at)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.at, d.listener = l.Addr().String(), l
+	d.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+}
+
+func (d *door) close() { d.listener.Close() }
+
+// Of a datacenter's addresses those that answer nobody are left out, and one without any is
+// down, whatever its own probe says. The others rotate: each client has its first one, which is
+// the same at all name servers.
+func TestTheHealthOfAddresses(t *testing.T) {
+	f := newFleetOfFiles(t)
+	own := &door{t: t, at: "127.0.0.1:0"}
+	own.open()
+	_, port, _ := net.SplitHostPort(own.at)
+	doors := []*door{{t: t, at: "127.77.4.1:" + port}, {t: t, at: "127.77.4.2:" + port}, {t: t, at: "127.77.4.3:" + port}}
+	addresses := addrs("127.77.4.1", "127.77.4.2", "127.77.4.3")
+	f.cfg.Fleet.Datacenters[0].Addresses = addresses
+	f.cfg.Targets[0] = Target{Datacenter: "par1", Kind: ProbeTCP, URL: "tcp://" + own.at, Addresses: addresses}
+	f.cfg.Probe.Timeout, f.cfg.Probe.Interval = 100*time.Millisecond, 150*time.Millisecond
+	r := f.run(t)
+	becomes := func(says string, want ...string) {
+		t.Helper()
+		trial.Until(t, func() error {
+			got := r.addresses("h.example.", "10.1.2.0/24")
+			if slices.Sort(got); !slices.Equal(got, want) {
+				return fmt.Errorf("%s: %v, want %v", says, got, want)
+			}
+			return nil
+		})
+	}
+	becomes("none answers", "192.0.2.2")
+	if d := r.Report().Datacenters["par1"]; d.Up || !strings.Contains(d.Why, "none of its addresses answers; 127.77.4.1: it refuses connections") {
+		t.Errorf("%+v", d)
+	}
+	doors[0].open()
+	becomes("one answers", "127.77.4.1")
+	doors[1].open()
+	doors[2].open()
+	becomes("all answer", "127.77.4.1", "127.77.4.2", "127.77.4.3")
+	first := map[string]int{}
+	for i := range 60 {
+		site := fmt.Sprintf("10.1.%d", i)
+		got := r.addresses("h.example.", site+".0/24")
+		first[got[0]]++
+		if again := r.addresses("h.example.", site+".77/32"); !slices.Equal(again, got) {
+			t.Errorf("%s: %v, and %v to one of it", site, got, again)
+		}
+		slices.Sort(got)
+		if len(slices.Compact(got)) != 3 {
+			t.Errorf("%s: %v", site, got)
+		}
+	}
+	for _, a := range addresses {
+		if n := first[a.String()]; n < 10 {
+			t.Errorf("%s is the first of %d of 60 sites", a, n)
+		}
+	}
+	doors[0].close()
+	becomes("one is dead", "127.77.4.2", "127.77.4.3")
+	e, err := r.Explain("", "10.1.2.3")
+	if err != nil || !slices.Equal(e.Addresses, addresses[1:]) || !slices.Contains(e.Sentences, "Its address 127.77.4.1 does not answer: it refuses connections.") {
+		t.Errorf("%+v %v", e, err)
+	}
+	if wrong := r.Report().Wrong; !slices.Equal(wrong, []string{"127.77.4.1 of par1 is left out: it refuses connections"}) {
+		t.Errorf("%q", wrong)
+	}
+	r.stop() // that outlasts a restart
+	r = f.run(t)
+	if becomes("after a restart", "127.77.4.2", "127.77.4.3"); len(r.Report().Datacenters["par1"].Dead) != 1 {
+		t.Errorf("%+v", r.Report())
+	}
+	r.steer(Up, "par1", nil)
+	becomes("an operator knows better", "127.77.4.1", "127.77.4.2", "127.77.4.3")
+	r.steer(Up, "par1", release)
+	own.close()
+	becomes("its own probe fails", "192.0.2.2")
+}
+
+// A family whose addresses are all dead is one that the datacenter lacks for now, and the other
+// goes on.
+func TestTheHealthOfAFamily(t *testing.T) {
+	f := newFleetOfFiles(t)
+	f.cfg.Fleet.Datacenters[1].Addresses = addrs("192.0.2.2", "2001:db8::2")
+	own := &door{t: t, at: "127.0.0.1:0"}
+	own.open()
+	_, port, _ := net.SplitHostPort(own.at)
+	four := &door{t: t, at: "127.77.5.1:" + port}
+	four.open()
+	addresses := addrs("127.77.5.1", "::1")
+	f.cfg.Fleet.Datacenters[0].Addresses = addresses
+	f.cfg.Targets[0] = Target{Datacenter: "par1", Kind: ProbeTCP, URL: "tcp://" + own.at, Addresses: addresses}
+	f.cfg.Probe.Timeout, f.cfg.Probe.Interval = 100*time.Millisecond, 150*time.Millisecond
+	if !reachable(netip.IPv6Loopback()) {
+		t.Skip("this machine has no IPv6")
+	}
+	r := f.run(t)
+	trial.Until(t, func() error {
+		if a := r.ask("h.example.", "10.1.2.0/24", dns.TypeAAAA); leadsTo(a) != "2001:db8::2" {
+			return fmt.Errorf("%v", a)
+		}
+		return nil
+	})
+	if got := r.addresses("h.example.", "10.1.2.0/24"); !slices.Equal(got, []string{"127.77.5.1"}) {
+		t.Errorf("%v", got)
+	}
+	e, err := r.Explain("", "10.1.2.3")
+	if err != nil || !slices.Contains(e.Sentences, "Who asks for IPv6 gets mad1, tier farther, and not par1: none of its IPv6 addresses answers.") {
+		t.Errorf("%+v %v", e, err)
+	}
+}
+
+// Where something stands before an edge or a Harbor, an address is asked there too, by the one
+// name; what was named to be probed is asked at its own port, or else only for a connection.
+func TestTheWaysToAnAddress(t *testing.T) {
+	for _, c := range []struct {
+		kind ProbeKind
+		url  string
+		want string
+	}{
+		{ProbeEdge, "https://edge.par1.example.net", "edge https://edge.par1.example.net 192.0.2.1:443"},
+		{ProbeEdge, "https://edge.par1.example.net:8443", "edge https://edge.par1.example.net:8443 192.0.2.1:8443, edge https://harbor.example.org 192.0.2.1:443"},
+		{ProbeEdge, "http://edge.par1.example.net", "edge http://edge.par1.example.net 192.0.2.1:80, edge https://harbor.example.org 192.0.2.1:443"},
+		{ProbeHarbor, "https://harbor.par1.example.net", "harbor https://harbor.par1.example.net 192.0.2.1:443, harbor https://harbor.example.org 192.0.2.1:443"},
+		{ProbeHTTP, "https://edge.par1.example.net/well", "http https://edge.par1.example.net/well 192.0.2.1:443"},
+		{ProbeHTTP, "http://edge.par1.example.net:8080/well", "http http://edge.par1.example.net:8080/well 192.0.2.1:8080, tcp http://edge.par1.example.net:8080/well 192.0.2.1:443"},
+		{ProbeTCP, "tcp://edge.par1.example.net:81", "tcp tcp://edge.par1.example.net:81 192.0.2.1:81, tcp tcp://edge.par1.example.net:81 192.0.2.1:443"},
+	} {
+		var got []string
+		for _, way := range (Target{Kind: c.kind, URL: c.url, ServerName: publicName}).waysTo(netip.MustParseAddr("192.0.2.1"), ProbeConfig{}) {
+			got = append(got, fmt.Sprintf("%s %s %s", way.Kind, way.URL, way.at))
+		}
+		if text := strings.Join(got, ", "); text != c.want {
+			t.Errorf("%s: %s, want %s", c.url, text, c.want)
+		}
+	}
+}
+
+// One address, and a file, are what the target says.
+func TestWhoseAddressesAreProbed(t *testing.T) {
+	for kind, want := range map[ProbeKind]int{ProbeTCP: 2, ProbeFile: 0} {
+		if p := newProber(Target{Kind: kind, URL: "tcp://192.0.2.9:81", Addresses: addrs("192.0.2.1", "192.0.2.2")}, ProbeConfig{}); len(p.ways) != want {
+			t.Errorf("%s: %d", kind, len(p.ways))
+		}
+		if p := newProber(Target{Kind: kind, URL: "tcp://192.0.2.9:81", Addresses: addrs("192.0.2.1")}, ProbeConfig{}); p.ways != nil {
+			t.Errorf("%s: one address is probed: %v", kind, p.ways)
+		}
+	}
+}

@@ -18,8 +18,17 @@ func TestTakeOver(t *testing.T) {
 	if !portsAreShared {
 		t.Skip("ports are not shared here")
 	}
-	old := begin(t, &server{responder: wireResponder(t)}, "127.0.0.1:0")
-	address := old.address
+	for _, address := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"} {
+		if c, err := net.ListenPacket("udp", address); err == nil { // a machine may have no IPv6
+			c.Close()
+			t.Run(address, func(t *testing.T) { takeOver(t, address) })
+		}
+	}
+}
+
+func takeOver(t *testing.T, address string) {
+	old := begin(t, &server{responder: wireResponder(t)}, address)
+	address = old.address
 	asked := make(chan int, 1)
 	stop, ended := make(chan bool), make(chan bool)
 	go func() {

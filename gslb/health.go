@@ -68,6 +68,16 @@ func (h *health) settle(datacenter string, d DatacenterHealth) {
 	h.changed()
 }
 
+// goesOn notes why a datacenter that is down is so by now.
+func (h *health) goesOn(datacenter string, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d, known := h.state[datacenter]; known && !d.Up {
+		d.Why = why.Error()
+		h.state[datacenter] = d
+	}
+}
+
 // snapshot is what is known now.
 func (h *health) snapshot() map[string]DatacenterHealth {
 	h.mu.Lock()
@@ -108,6 +118,8 @@ func (h *health) watch(ctx context.Context, p *prober, known DatacenterHealth, i
 			}
 			h.log.Info("datacenter health", "datacenter", p.Datacenter, "up", d.Up, "why", d.Why)
 			h.settle(p.Datacenter, d)
+		} else if err != nil {
+			h.goesOn(p.Datacenter, err)
 		}
 		// From begin to begin: a probe that times out delays none.
 		next := h.cfg.Interval - now.Sub(begun) - time.Duration(rand.Int64N(int64(h.cfg.Interval/10)+1))

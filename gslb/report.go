@@ -57,6 +57,9 @@ func (s *Node) Report() Report {
 		r.Overrides = append(r.Overrides, v.held(o, left))
 	}
 	r.Wrong = append(r.Wrong, r.faults(v)...)
+	if s.unwritten != nil {
+		r.Wrong = append(r.Wrong, fmt.Sprintf("the state cannot be written, and what operators said is forgotten at the next restart: %v", s.unwritten))
+	}
 	if s.lacks != nil {
 		r.Lacks = append(r.Lacks, s.lacks()...)
 	}

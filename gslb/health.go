@@ -20,8 +20,9 @@ type DatacenterHealth struct {
 	Dead map[netip.Addr]string `json:"dead,omitempty"`
 }
 
+// equal reports whether the same clients get the datacenter, whatever the words are.
 func (d DatacenterHealth) equal(e DatacenterHealth) bool {
-	return d.Up == e.Up && d.Since.Equal(e.Since) && d.Why == e.Why && maps.Equal(d.Dead, e.Dead)
+	return d.Up == e.Up && maps.EqualFunc(d.Dead, e.Dead, func(string, string) bool { return true })
 }
 
 // health runs the probes of one set of targets.
@@ -144,6 +145,10 @@ func (h *health) observe(datacenter string, f found, now time.Time) (soon bool) 
 		if f.err != nil {
 			d.Why = f.err.Error()
 		}
+	}
+	if !changed && f.err != nil && w.known && !d.Up {
+		d.Why = f.err.Error() // of now
+		h.state[datacenter] = d
 	}
 	moved := changed || w.known && !maps.Equal(before.Dead, dead)
 	if moved {

@@ -168,6 +168,18 @@ func set(g prometheus.Gauge, is bool) {
 	g.Set(value)
 }
 
+// forget drops what is of a datacenter that is gone.
+func (m *metrics) forget(datacenter string) {
+	if m == nil {
+		return
+	}
+	of := prometheus.Labels{"datacenter": datacenter}
+	m.up.DeletePartialMatch(of)
+	m.seconds.DeletePartialMatch(of)
+	m.failures.DeletePartialMatch(of)
+	m.decisions.DeletePartialMatch(of)
+}
+
 func (m *metrics) probed(datacenter string, took time.Duration, err error) {
 	if m == nil {
 		return

@@ -2,7 +2,6 @@ package gslb
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,6 +90,8 @@ type Node struct {
 	exchange  Exchange      // nil: there is none
 	exchanged chan struct{} // closed when the first exchange has ended
 	news      chan struct{} // the probes have changed their mind
+
+	unwritten error // why the state is not in its file; nil: it is
 }
 
 // fleetNow is a fleet as it was read last.
@@ -120,14 +121,7 @@ func (f *fleetNow) sum() string {
 	for i := range f.Zones {
 		fmt.Fprintln(h, f.serial(&f.Zones[i]))
 	}
-	fmt.Fprintf(h, "%+v%+v%+v%+v", f.probe, f.witnesses, f.Explain, f.Places.regions)
-	var interval [18]byte
-	for i, k := range f.Places.table.starts { // there may be millions
-		binary.BigEndian.PutUint64(interval[:], k.hi)
-		binary.BigEndian.PutUint64(interval[8:], k.lo)
-		binary.BigEndian.PutUint16(interval[16:], f.Places.table.values[i])
-		h.Write(interval[:]) //nolint:errcheck // a hash takes all
-	}
+	fmt.Fprintf(h, "%+v%+v%+v", f.probe, f.witnesses, f.Explain)
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
@@ -214,12 +208,12 @@ func (s *Node) keep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			s.write()
+			s.write() //nolint:errcheck // it is in the log
 			return
 		case <-s.changes:
 		case <-ticker.C:
 		}
-		s.write()
+		s.write() //nolint:errcheck // it is in the log
 	}
 }
 
@@ -237,7 +231,10 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 	s.health, s.witnesses = h, w
 	s.mu.Unlock()
 	s.observers.keepFor(2*cfg.Interval + 2*cfg.Timeout)
-	go h.run(ctx)
+	go func() {
+		h.run(ctx)
+		s.forget(h.targets)
+	}()
 	go w.watch(ctx, cfg, s.reconsider)
 	if s.exchange != nil {
 		go s.observe(ctx, cfg.Interval)
@@ -263,6 +260,18 @@ func (s *Node) changed() {
 	select {
 	case s.news <- struct{}{}:
 	default:
+	}
+}
+
+// forget drops the metrics of those that were probed, to their last probe, and are in the
+// fleet no longer.
+func (s *Node) forget(probed []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range probed {
+		if s.fleet.index(t.Datacenter) < 0 {
+			s.metrics.forget(t.Datacenter)
+		}
 	}
 }
 
@@ -334,9 +343,10 @@ func (s *Node) refresh() {
 	}
 }
 
-func (s *Node) write() {
+// write keeps the state over restarts. That it cannot be is in reports until it can.
+func (s *Node) write() error {
 	if s.file == "" {
-		return
+		return nil
 	}
 	s.mu.Lock()
 	s.state.At = time.Now()
@@ -346,6 +356,10 @@ func (s *Node) write() {
 	if err = errors.Join(err, replaceFile(s.file, data)); err != nil {
 		s.log.Warn("state not written", "err", err.Error())
 	}
+	s.mu.Lock()
+	s.unwritten = err
+	s.mu.Unlock()
+	return err
 }
 
 // answer implements answerer. respond is called only when there is a view.

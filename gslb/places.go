@@ -1,6 +1,7 @@
 package gslb
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
@@ -28,6 +30,7 @@ type Places struct {
 	datacenters []Datacenter
 	regions     []region
 	table       table
+	sum         uint64 // the same wherever all clients are in the same places
 
 	// For explain alone; answers come from the table.
 	topology string  // the file's name
@@ -77,10 +80,37 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 		p.listed[e.value]++
 	}
 	p.table = allAre(unroutable, nowhere).over(newTable(p.entries)).over(allAre(privateUse, nowhere).over(lower)).exact()
+	p.sum = p.digest()
 	if cfg.Topology != "" || cfg.GeoIP != "" {
 		debug.FreeOSMemory() // reading takes several times of what stays
 	}
 	return p, nil
+}
+
+// digest is of which clients have which order of datacenters, whatever the files look like.
+func (p *Places) digest() uint64 {
+	orders := make([]string, len(p.regions))
+	for i, r := range p.regions {
+		orders[i] = fmt.Sprint(r.groups)
+	}
+	h, before := xxhash.New(), ""
+	var start [16]byte
+	for i, k := range p.table.starts { // there may be millions
+		order := ""
+		if n := p.table.values[i]; n != none {
+			order = orders[n]
+		}
+		if order == before {
+			continue
+		}
+		before = order
+		binary.BigEndian.PutUint64(start[:], k.hi)
+		binary.BigEndian.PutUint64(start[8:], k.lo)
+		h.Write(start[:])     //nolint:errcheck // a hash takes all
+		h.WriteString(order)  //nolint:errcheck // see above
+		h.WriteString("\x00") //nolint:errcheck // see above
+	}
+	return h.Sum64()
 }
 
 // networks are those that the fleet file says are at home in a datacenter.

@@ -58,8 +58,8 @@ func (s *Node) Report() Report {
 			r.Wrong = append(r.Wrong, r.Ill)
 		}
 	}
-	if s.serving && s.state.Judged != nil {
-		r.Datacenters = maps.Clone(s.state.Judged)
+	if judged, _ := s.judged(time.Now()); s.serving && judged != nil {
+		r.Datacenters = judged
 	}
 	r.Isolated, r.Observers = s.isolated, s.observers.report(time.Now())
 	for name, good := range s.state.LastGood {
@@ -82,6 +82,9 @@ func (s *Node) Report() Report {
 		r.Wrong = append(r.Wrong, "this name server is cut off: it hears no other, and reaches no other datacenter and no witness; what it knew of the datacenters stays")
 	}
 	r.Wrong = append(r.Wrong, r.faults(v)...)
+	if s.unwritten != nil {
+		r.Wrong = append(r.Wrong, fmt.Sprintf("the state cannot be written, and what operators said is forgotten at the next restart: %v", s.unwritten))
+	}
 	if s.lacks != nil {
 		r.Lacks = append(r.Lacks, s.lacks()...)
 	}

@@ -50,6 +50,9 @@ func (s *Node) Steer(x Steering) (Steered, error) {
 	}
 	done := s.consequences(x, next, now)
 	if x.Dry || len(done.Troubles) > 0 && !x.Yes {
+		if s.unwritten != nil {
+			done.Notes = append(done.Notes, s.notKept(s.unwritten))
+		}
 		s.mu.Unlock()
 		return done, nil
 	}
@@ -62,13 +65,20 @@ func (s *Node) Steer(x Steering) (Steered, error) {
 	}
 	s.log.Info(what, "datacenter", x.Datacenter, "name", x.Name, "mode", string(done.Mode), "until", untilWhen(x.Until), "reason", x.Reason, "by", x.By, "troubles", strings.Join(done.Troubles, "; "))
 	s.refresh()
-	s.write()
+	if err := s.write(); err != nil {
+		done.Notes = append(done.Notes, s.notKept(err))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.find(x.Override); i >= 0 && !x.Release {
 		done.SafeAt = s.state.Overrides[i].SafeAt
 	}
 	return done, nil
+}
+
+// notKept says what comes of a state that cannot be written.
+func (s *Node) notKept(why error) string {
+	return fmt.Sprintf("it is not kept: %s forgets it at its next restart, for the state cannot be written (%v)", s.node, why)
 }
 
 // steered are the overrides after it. The lock is held.

@@ -78,11 +78,11 @@ func parent(name string) string {
 	return up
 }
 
-// serial is the same on all nodes that have the same fleet file: nothing transfers
-// the zone, so all it has to do is to differ where the files do.
+// serial is the same on all nodes that have the same fleet file, topology and geographic
+// database: nothing transfers the zone, so all it has to do is to differ where what they say does.
 func (f *Fleet) serial(z *Zone) uint32 {
 	h := xxhash.New()
-	fmt.Fprintf(h, "%+v", *z)
+	fmt.Fprintf(h, "%+v%x", *z, f.Places.sum)
 	for _, dc := range f.Datacenters {
 		location := Location{}
 		if dc.Location != nil {

@@ -82,7 +82,7 @@ func (o *steerFlags) steer(cmd *cobra.Command, datacenter string, mode gslb.Mode
 		return exitStatus(1)
 	}
 	if !done.Done {
-		return verb.nothing(done.Troubles)
+		return verb.nothing(append(done.Troubles, done.Notes...))
 	}
 	_, err = fmt.Fprint(cmd.OutOrStdout(), verb.outcome(done))
 	return err
@@ -130,10 +130,10 @@ type steered struct {
 }
 
 // nothing says what would come of it.
-func (s steered) nothing(troubles []string) error {
+func (s steered) nothing(lines []string) error {
 	text := fmt.Sprintf("%s: nothing is changed. What would come of it:\n", s.cmd)
-	for _, trouble := range troubles {
-		text += "  " + trouble + "\n"
+	for _, line := range lines {
+		text += "  " + line + "\n"
 	}
 	return errors.New(text + "To do it all the same, say it again with --yes.")
 }

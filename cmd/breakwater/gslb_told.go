@@ -32,7 +32,7 @@ func (s steered) printTold(out io.Writer, told []steer.Told, asJSON bool, again 
 		return err
 	}
 	if v.done == 0 && len(v.troubles) > 0 {
-		return s.nothing(v.troubles)
+		return s.nothing(append(v.troubles, v.notes...))
 	}
 	if v.done > 0 {
 		fmt.Fprint(out, s.everywhere(v))

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	up       *prometheus.GaugeVec
 	ill      prometheus.Gauge
+	dead     *prometheus.GaugeVec
 	seconds  *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 
@@ -33,6 +34,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
 		ill: prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_ill",
 			Help: "Whether all probes of this node failed at once and fail still: it is ill itself, and answers as before."}),
+		dead: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_addresses_dead",
+			Help: "Addresses of the datacenter that do not answer this node, and are left out."}, []string{"datacenter"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
 			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
@@ -50,7 +53,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_refused_total", Help: "TCP connections closed at once: there were too many."})
 	m.changes = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_changes_total",
 		Help: "Times that what is answered was made anew: health, overrides, a new configuration."})
-	r.MustRegister(m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
+	r.MustRegister(m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.refused, m.changes)
 	return m
 }
 
@@ -127,6 +130,12 @@ func (m *metrics) setUp(datacenter string, up bool) {
 func (m *metrics) setIll(ill bool) {
 	if m != nil {
 		set(m.ill, ill)
+	}
+}
+
+func (m *metrics) setDead(datacenter string, addresses int) {
+	if m != nil {
+		m.dead.WithLabelValues(datacenter).Set(float64(addresses))
 	}
 }
 

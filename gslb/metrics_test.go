@@ -19,6 +19,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := newMetrics(registry)
 	m.setUp("par1", true)
+	m.setDead("par1", 1)
 	m.probed("par1", time.Millisecond, fail("tls", "x"))
 	m.decided("par1", tierNearest, true)
 	h := m.hooks()
@@ -28,7 +29,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 11 {
+	if len(families) != 12 {
 		t.Errorf("%d metrics; one is not looked at here", len(families))
 	}
 	for _, f := range families {

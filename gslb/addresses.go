@@ -2,6 +2,7 @@ package gslb
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -53,20 +54,16 @@ func (p *prober) look(ctx context.Context) found {
 
 // nowhere is a failure where no address answers.
 func (f *found) nowhere() error {
-	for _, err := range f.addresses {
-		if err == nil {
-			return nil
-		}
+	asked := slices.SortedFunc(maps.Keys(f.addresses), netip.Addr.Compare)
+	if len(asked) == 0 || slices.ContainsFunc(asked, func(a netip.Addr) bool { return f.addresses[a] == nil }) {
+		return nil
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(f.addresses), netip.Addr.Compare) {
-		err := f.addresses[a]
-		reason := "connect"
-		if own, ok := err.(*failure); ok {
-			reason = own.reason
-		}
-		return fail(reason, "none of its addresses answers; %s: %v", a, err)
+	why, reason := f.addresses[asked[0]], "connect"
+	var own *failure
+	if errors.As(why, &own) {
+		reason = own.reason
 	}
-	return nil
+	return fail(reason, "none of its addresses answers; %s: %v", asked[0], why)
 }
 
 // anyWay asks all ways at once; nil: one of them led there. Else it is why the first did not.

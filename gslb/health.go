@@ -163,6 +163,7 @@ func (h *health) observe(datacenter string, f found, now time.Time) (soon bool) 
 		h.log.Info("a probe succeeds again: the others begin anew from what was known before all failed at once", "datacenter", datacenter)
 		h.metrics.setIll(false)
 	}
+	h.metrics.setDead(datacenter, len(dead))
 	for a, why := range dead {
 		if _, is := before.Dead[a]; !is && moved {
 			h.log.Warn("an address does not answer, and is left out", "datacenter", datacenter, "address", a.String(), "why", why)

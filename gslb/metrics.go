@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	up       *prometheus.GaugeVec
 	ill      prometheus.Gauge
+	dead     *prometheus.GaugeVec
 	seconds  *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 
@@ -36,6 +37,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Whether the probes of this node say that the datacenter serves."}, []string{"datacenter"}),
 		ill: prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_ill",
 			Help: "Whether all probes of this node failed at once and fail still: it is ill itself, and answers as before."}),
+		dead: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_addresses_dead",
+			Help: "Addresses of the datacenter that do not answer this node, and are left out."}, []string{"datacenter"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_gslb_probe_seconds",
 			Help: "Time of a probe.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3}}, []string{"datacenter"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_probe_failures_total",
@@ -60,7 +63,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
 	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
 		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
-	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.panics, m.changes)
+	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.panics, m.changes)
 	return m
 }
 
@@ -160,6 +163,12 @@ func (m *metrics) setIll(ill bool) {
 	}
 }
 
+func (m *metrics) setDead(datacenter string, addresses int) {
+	if m != nil {
+		m.dead.WithLabelValues(datacenter).Set(float64(addresses))
+	}
+}
+
 func set(g prometheus.Gauge, is bool) {
 	value := 0.0
 	if is {
@@ -174,10 +183,11 @@ func (m *metrics) forget(datacenter string) {
 		return
 	}
 	of := prometheus.Labels{"datacenter": datacenter}
-	m.up.DeletePartialMatch(of)
-	m.seconds.DeletePartialMatch(of)
-	m.failures.DeletePartialMatch(of)
-	m.decisions.DeletePartialMatch(of)
+	for _, v := range []interface {
+		DeletePartialMatch(prometheus.Labels) int
+	}{m.up, m.dead, m.observedUp, m.seconds, m.failures, m.decisions} {
+		v.DeletePartialMatch(of)
+	}
 }
 
 func (m *metrics) probed(datacenter string, took time.Duration, err error) {

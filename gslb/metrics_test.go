@@ -19,6 +19,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := newMetrics(registry)
 	m.setUp("par1", true)
+	m.setDead("par1", 1)
 	m.probed("par1", time.Millisecond, fail("tls", "x"))
 	m.decided("par1", tierNearest, true)
 	m.observed([]heard{{Observation: Observation{Node: "mad1", Datacenters: map[string]DatacenterHealth{"par1": {}}}}})
@@ -29,7 +30,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 14 {
+	if len(families) != 15 {
 		t.Errorf("%d metrics; one is not looked at here", len(families))
 	}
 	for _, f := range families {

@@ -118,6 +118,7 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Probe.Rise, 3)
 	or(&g.Probe.Confirm, Duration(200*time.Millisecond))
 	or(&g.Probe.Hold, Duration(5*time.Second))
+	orPointer(&g.Probe.Addresses, true)
 	or(&g.Panic, "last-good")
 	or(&g.MinPrimaries, 1)
 	or(&g.State, "/var/lib/breakwater/gslb.json")

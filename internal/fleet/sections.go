@@ -150,12 +150,13 @@ type GSLB struct {
 	State         string               `yaml:"state"`          // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
 	Explain       []Network            `yaml:"explain"`        // who may ask for the TXT records that say why; absent: loopback
 	Probe         struct {
-		Interval Duration `yaml:"interval"` // from one probe to the next, 100ms at least; default 1s
-		Timeout  Duration `yaml:"timeout"`  // less than the interval; default 500ms
-		Fall     int      `yaml:"fall"`     // failures in a row until it is down; default 2
-		Rise     int      `yaml:"rise"`     // successes in a row until it is up; default 3
-		Confirm  Duration `yaml:"confirm"`  // how soon a failure is probed again; default 200ms
-		Hold     Duration `yaml:"hold"`     // how long what went down stays down at least; default 5s
+		Interval  Duration `yaml:"interval"`  // from one probe to the next, 100ms at least; default 1s
+		Timeout   Duration `yaml:"timeout"`   // less than the interval; default 500ms
+		Fall      int      `yaml:"fall"`      // failures in a row until it is down; default 2
+		Rise      int      `yaml:"rise"`      // successes in a row until it is up; default 3
+		Confirm   Duration `yaml:"confirm"`   // how soon a failure is probed again; default 200ms
+		Hold      Duration `yaml:"hold"`      // how long what went down stays down at least; default 5s
+		Addresses *bool    `yaml:"addresses"` // each of a datacenter's addresses is asked, where it has several; false where name servers do not reach what clients do, as behind a NAT; default true
 	} `yaml:"probe"` // of all datacenters, by each name server
 	RateLimit     int `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
 	ProxyProtocol struct {

@@ -321,7 +321,10 @@ func plain(addresses []fleet.Addr) (all []netip.Addr) {
 // do; Harbor itself where there is none; or what the fleet file says instead.
 func target(f *fleet.Fleet, name string, roots *x509.CertPool) gslb.Target {
 	dc := f.Datacenters[name]
-	t := gslb.Target{Datacenter: name, Kind: gslb.ProbeHarbor, URL: string(dc.Harbor), ServerName: f.Domain, Roots: roots, Addresses: plain(dc.Addresses)}
+	t := gslb.Target{Datacenter: name, Kind: gslb.ProbeHarbor, URL: string(dc.Harbor), ServerName: f.Domain, Roots: roots}
+	if *f.GSLB.Probe.Addresses {
+		t.Addresses = plain(dc.Addresses)
+	}
 	if dc.Edge != "" {
 		t.Kind, t.URL = gslb.ProbeEdge, string(dc.Edge)
 	}

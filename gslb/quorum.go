@@ -169,11 +169,11 @@ func majority(mine DatacenterHealth, votes []vote) DatacenterHealth {
 	return d
 }
 
-// frozen is what an isolated node goes on with: what was judged before, and its own
-// datacenter as its own probes see it.
+// frozen is what an isolated node goes on with: what was judged before. Its own datacenter may
+// go down meanwhile, and nobody comes up.
 func frozen(node string, before, own map[string]DatacenterHealth) map[string]DatacenterHealth {
 	kept := maps.Clone(before)
-	if mine, ok := own[node]; ok && kept != nil {
+	if mine, ok := own[node]; ok && !mine.Up && kept != nil {
 		kept[node] = mine
 	}
 	return kept

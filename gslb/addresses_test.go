@@ -184,3 +184,28 @@ func TestWhoseAddressesAreProbed(t *testing.T) {
 		}
 	}
 }
+
+// An edge is asked at each of its addresses what it is asked at its own, over TLS and by the
+// fleet's name: what answers there with another certificate is not it.
+func TestTheAddressesOfAnEdge(t *testing.T) {
+	ours, theirs := newCompany(t), newCompany(t)
+	url := serveTLS(t, ours.certificate(t, publicName, time.Hour), says(200, serving))
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(url, "https://"))
+	other := &door{t: t, at: "127.77.6.1:" + port}
+	target := Target{Kind: ProbeEdge, URL: url, ServerName: publicName, Roots: ours.roots, Addresses: addrs("127.0.0.1", "127.77.6.1")}
+	look := func(target Target) found {
+		return newProber(target, ProbeConfig{Interval: time.Hour, Timeout: trial.Patience}).look(t.Context())
+	}
+	f := look(target)
+	if err := f.addresses[target.Addresses[1]]; f.err != nil || f.addresses[target.Addresses[0]] != nil || err == nil || err.Error() != "it refuses connections" {
+		t.Errorf("nobody is at one: %+v", f)
+	}
+	other.open() // something that is no edge
+	if f = look(target); f.err != nil || f.addresses[target.Addresses[1]] == nil {
+		t.Errorf("something else is at one: %+v", f)
+	}
+	target.Roots = theirs.roots
+	if f = look(target); f.err == nil || f.addresses[target.Addresses[0]] == nil {
+		t.Errorf("another's certificate: %+v", f)
+	}
+}

@@ -121,9 +121,6 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Panic, "last-good")
 	or(&g.MinPrimaries, 1)
 	or(&g.State, "/var/lib/breakwater/gslb.json")
-	if g.Explain == nil {
-		g.Explain = []Network{{netip.MustParsePrefix("127.0.0.0/8")}, {netip.MustParsePrefix("::1/128")}}
-	}
 	for _, n := range g.Names {
 		or(&n.Method, g.Method)
 		or(&n.Panic, g.Panic)

@@ -153,25 +153,6 @@ func (n *notes) idleFields() {
 	}
 }
 
-// idleWithoutBackups are fields that say what backups do, where there are none.
-func (n *notes) idleWithoutBackups(g *GSLB) {
-	if n.f.primaries() < len(n.f.Datacenters) {
-		return
-	}
-	const panics = "there is no datacenter with role: backup; it acts as last-good"
-	if g.Panic == "backup" {
-		n.idle("gslb.panic", panics)
-	}
-	for _, name := range sorted(g.Names) {
-		if g.Names[name].Panic == "backup" {
-			n.idle("gslb.names."+name+".panic", panics)
-		}
-	}
-	if g.MinPrimaries > 1 {
-		n.idle("gslb.min_primaries", "it does nothing: there is no datacenter with role: backup")
-	}
-}
-
 // ofNameServers are the fields of datacenters that name servers alone go by, as far as they are
 // written, in the order of their lines.
 func (n *notes) ofNameServers() (all []string) {
@@ -276,6 +257,8 @@ func (n *notes) gslb() {
 	}
 	if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Bits() == 0 }) {
 		n.add("gslb.explain", "everybody may ask who is answered with what, and why")
+	} else if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Addr().IsLoopback() }) {
+		n.add("gslb.explain", "everybody may ask who is answered with what, and why, where a forwarder on the same machine hands questions on")
 	}
 	if g.Probe.Hold > Duration(time.Hour) {
 		n.add("gslb.probe.hold", "a datacenter that is well again gets no clients for %s", g.Probe.Hold)

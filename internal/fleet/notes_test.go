@@ -73,6 +73,8 @@ var noted = []struct {
 	{"a relative path", []string{"key: /k", "key: tls.key"}, "edge.tls.key (line 10): tls.key is looked for in the directory that the edge is started in"},
 	{"a time-out that nobody keeps", []string{"ttl: 30s", "probe: { timeout: 1ms }"}, "gslb.probe.timeout (line 11): no answer"},
 	{"explanations for all", []string{"ttl: 30s", "explain: [0.0.0.0/0]"}, "gslb.explain (line 11): everybody may ask"},
+	{"explanations by way of a forwarder", []string{"ttl: 30s", "explain: [127.0.0.0/8]"}, "gslb.explain (line 11): everybody may ask who is answered with what, and why, where a forwarder"},
+	{"explanations for a network", []string{"ttl: 30s", "explain: [10.0.0.0/8]"}, ""},
 	{"Docker Hub elsewhere", []string{"endpoint: \"https://quay.io\"", "provider: docker-hub, endpoint: \"https://quay.io\""}, "projects.cache.quay.endpoint (line 9): Harbor goes to Docker Hub"},
 	{"redirects to everywhere", []string{"quay: {", "quay: { redirects: [\"::/0\"],"}, "projects.cache.quay.redirects (line 9): the upstream may have the edge ask whatever is inside"},
 	{"redirects to a storage", []string{"quay: {", "quay: { redirects: [minio.example.net, 10.0.0.0/8],"}, ""},

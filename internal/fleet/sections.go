@@ -148,7 +148,7 @@ type GSLB struct {
 	Topology      string               `yaml:"topology"`       // file: a network and its datacenters in order of preference on each line; read again when it changes
 	GeoIP         string               `yaml:"geoip"`          // a MaxMind database; networks and topology always win over it; read again when it changes
 	State         string               `yaml:"state"`          // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
-	Explain       []Network            `yaml:"explain"`        // who may ask for the TXT records that say why; absent: loopback
+	Explain       []Network            `yaml:"explain"`        // networks that may ask for the TXT records that say why; a forwarder asks for all of its clients; absent: nobody
 	Probe         struct {
 		Interval Duration `yaml:"interval"` // from one probe to the next, 100ms at least; default 1s
 		Timeout  Duration `yaml:"timeout"`  // less than the interval; default 500ms

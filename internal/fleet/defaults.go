@@ -111,6 +111,9 @@ func (g *GSLB) setDefaults(domain string) {
 	}
 	orPointer(&g.TTL, Duration(30*time.Second))
 	or(&g.SOA.Mbox, "hostmaster."+domain)
+	for _, ttl := range []**Duration{&g.SOA.TTL, &g.NS.TTL, &g.NS.Glue} {
+		orPointer(ttl, Duration(time.Hour))
+	}
 	or(&g.Method, "nearest")
 	or(&g.Probe.Interval, Duration(time.Second))
 	or(&g.Probe.Timeout, Duration(500*time.Millisecond))

@@ -260,6 +260,11 @@ func (n *notes) gslb() {
 	} else if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Addr().IsLoopback() }) {
 		n.add("gslb.explain", "everybody may ask who is answered with what, and why, where a forwarder on the same machine hands questions on")
 	}
+	for path, ttl := range map[string]*Duration{"gslb.ns.ttl": g.NS.TTL, "gslb.ns.glue": g.NS.Glue} {
+		if *ttl > Duration(day) {
+			n.add(path, "a name server that moves is looked for at its old place for up to %s; 1h is usual", *ttl)
+		}
+	}
 	if g.Probe.Hold > Duration(time.Hour) {
 		n.add("gslb.probe.hold", "a datacenter that is well again gets no clients for %s", g.Probe.Hold)
 	}

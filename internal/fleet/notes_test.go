@@ -75,6 +75,7 @@ var noted = []struct {
 	{"explanations for all", []string{"ttl: 30s", "explain: [0.0.0.0/0]"}, "gslb.explain (line 11): everybody may ask"},
 	{"explanations by way of a forwarder", []string{"ttl: 30s", "explain: [127.0.0.0/8]"}, "gslb.explain (line 11): everybody may ask who is answered with what, and why, where a forwarder"},
 	{"explanations for a network", []string{"ttl: 30s", "explain: [10.0.0.0/8]"}, ""},
+	{"name servers that never move", []string{"ttl: 30s", "ns: { glue: 2d }"}, "gslb.ns.glue (line 11): a name server that moves"},
 	{"Docker Hub elsewhere", []string{"endpoint: \"https://quay.io\"", "provider: docker-hub, endpoint: \"https://quay.io\""}, "projects.cache.quay.endpoint (line 9): Harbor goes to Docker Hub"},
 	{"redirects to everywhere", []string{"quay: {", "quay: { redirects: [\"::/0\"],"}, "projects.cache.quay.redirects (line 9): the upstream may have the edge ask whatever is inside"},
 	{"redirects to a storage", []string{"quay: {", "quay: { redirects: [minio.example.net, 10.0.0.0/8],"}, ""},

@@ -138,8 +138,13 @@ type GSLB struct {
 	Peers   *string   `yaml:"peers"`   // where it takes signed questions and steering of the fleet's, on the same port on every name server; served where there is a key; off: nowhere; default :9094
 	TTL     *Duration `yaml:"ttl"`     // of answers, 1s to 1d; default 30s
 	SOA     struct {
-		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
+		Mbox string    `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
+		TTL  *Duration `yaml:"ttl"`  // 1s to 1d; also the longest that resolvers remember that there is nothing; default 1h
 	} `yaml:"soa"` // the zone's own record
+	NS struct {
+		TTL  *Duration `yaml:"ttl"`  // of the list of name servers, 1m to 7d; default 1h
+		Glue *Duration `yaml:"glue"` // of their addresses, 1m to 7d; default 1h
+	} `yaml:"ns"` // how long resolvers keep to the name servers, which most of them believe more than the parent
 	ACMEChallenge string               `yaml:"acme_challenge"` // a name in another zone, where _acme-challenge.<name> leads: certificates by ACME's dns-01
 	Method        string               `yaml:"method"`         // nearest | twrr | failover | static, of which twrr is another word for nearest; default nearest
 	Order         []string             `yaml:"order"`          // datacenters, for failover and for clients of whom nothing is known; absent: for failover as they stand in the file, and such clients are equally near to all

@@ -82,7 +82,7 @@ func (z *zoneView) fixed(q *query, name string) answer {
 		a.answers, a.extra = z.ns, z.glue
 	case host:
 		for _, ip := range hosts {
-			rr := address(name, ip, fixedTTL)
+			rr := address(name, ip, seconds(z.GlueTTL))
 			if rr.Header().Rrtype == q.qtype {
 				a.answers = append(a.answers, rr)
 			}

@@ -146,15 +146,28 @@ func (c *chain) askAny(servers []netip.AddrPort, name string, qtype uint16) (m *
 	return nil, err
 }
 
-// ask sends one question, again over TCP when the answer is cut short. whatever: also
-// an answer that is an error is one.
+// ask sends one question. whatever: also an answer that is an error is one.
 func ask(ctx context.Context, network string, at netip.AddrPort, name string, qtype uint16, whatever bool) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupDeadline)
-	defer cancel()
+	answer, err := exchange(ctx, network, at, asking(name, qtype))
+	if err == nil && !whatever && answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError {
+		return nil, fmt.Errorf("it answers %s", dns.RcodeToString[answer.Rcode])
+	}
+	return answer, err
+}
+
+// asking is a question to who answers by himself.
+func asking(name string, qtype uint16) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
 	m.RecursionDesired = false
-	m.SetEdns0(1232, false)
+	m.SetEdns0(sizeUDP, false)
+	return m
+}
+
+// exchange asks, again over TCP when the answer is cut short.
+func exchange(ctx context.Context, network string, at netip.AddrPort, m *dns.Msg) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupDeadline)
+	defer cancel()
 	answer, _, err := (&dns.Client{Net: network}).ExchangeContext(ctx, m, at.String())
 	var timeout net.Error
 	switch {
@@ -163,9 +176,7 @@ func ask(ctx context.Context, network string, at netip.AddrPort, name string, qt
 	case err != nil:
 		return nil, err
 	case answer.Truncated && network == "udp":
-		return ask(ctx, "tcp", at, name, qtype, whatever)
-	case !whatever && answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("it answers %s", dns.RcodeToString[answer.Rcode])
+		return exchange(ctx, "tcp", at, m)
 	}
 	return answer, nil
 }

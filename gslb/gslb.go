@@ -35,6 +35,9 @@ type Zone struct {
 	// ACMEChallenge is where _acme-challenge.<name> leads for each of the names (a CNAME;
 	// RFC 8555, section 8.4): a name in another zone, with the final dot; "": nowhere.
 	ACMEChallenge string
+	// The TTLs of SOA, NS and the name servers' addresses, in whole seconds; 0: an hour. The
+	// SOA's bounds how long is remembered that there is nothing.
+	SOATTL, NSTTL, GlueTTL time.Duration
 }
 
 // Name is one name that is answered with a datacenter's addresses.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/internal/trial"
@@ -135,5 +136,32 @@ func TestTheReasonIsTheLatest(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// How long SOA, NS and glue are kept is for the fleet file to say, and the SOA's bounds how
+// long it is that there is nothing.
+func TestTheTTLsOfAZone(t *testing.T) {
+	f := newFleetOfFiles(t)
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	ttls := func() (all []uint32) {
+		soa, ns := r.ask("h.example.", "", dns.TypeSOA), r.ask("h.example.", "", dns.TypeNS)
+		for _, records := range [][]dns.RR{soa.Answer, ns.Answer[:1], ns.Extra[1:2], r.ask("ns-par1.h.example.", "", dns.TypeA).Answer, r.ask("no.h.example.", "", dns.TypeA).Ns} {
+			all = append(all, records[0].Header().Ttl)
+		}
+		return all
+	}
+	if got, want := ttls(), []uint32{3600, 3600, 3600, 3600, 10}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	z := f.cfg.Fleet.Zones[0]
+	z.SOATTL, z.NSTTL, z.GlueTTL = 5*time.Second, 2*time.Hour, 3*time.Hour
+	f.cfg.Fleet.Zones = []Zone{z}
+	if err := r.Reload(f.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := ttls(), []uint32{5, 7200, 10800, 10800, 5}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

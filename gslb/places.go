@@ -87,6 +87,10 @@ func NewPlaces(cfg PlacesConfig) (*Places, error) {
 	return p, nil
 }
 
+// Size is how many ranges of addresses there are, next to each other, and how many orders of
+// datacenters they have.
+func (p *Places) Size() (ranges, orders int) { return len(p.table.starts), len(p.regions) }
+
 // digest is of which clients have which order of datacenters, whatever the files look like.
 func (p *Places) digest() uint64 {
 	orders := make([]string, len(p.regions))

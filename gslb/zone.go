@@ -6,13 +6,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/miekg/dns"
 )
 
 const (
-	fixedTTL     = 3600 // seconds: of SOA, NS and glue
+	fixedTTL     = 3600 // seconds: of what says no other
 	soaRefresh   = 3600
 	soaRetry     = 600
 	soaExpire    = 7 * 24 * 3600
@@ -40,12 +41,12 @@ func newZoneView(f *Fleet, z *Zone, now func(n *Name) []status) zoneView {
 		}
 		host := "ns-" + dc.Name + "." + z.Origin
 		v.hosts[host] = dc.NameServers
-		v.ns = append(v.ns, &dns.NS{Hdr: header(z.Origin, dns.TypeNS, fixedTTL), Ns: host})
+		v.ns = append(v.ns, &dns.NS{Hdr: header(z.Origin, dns.TypeNS, seconds(z.NSTTL)), Ns: host})
 		for _, a := range dc.NameServers {
-			v.glue = append(v.glue, address(host, a, fixedTTL))
+			v.glue = append(v.glue, address(host, a, seconds(z.GlueTTL)))
 		}
 	}
-	least := uint32(fixedTTL)
+	least := seconds(z.SOATTL)
 	for i := range z.Names {
 		n := &z.Names[i]
 		v.names[n.Name] = newNameView(f, n, now(n))
@@ -58,12 +59,19 @@ func newZoneView(f *Fleet, z *Zone, now func(n *Name) []status) zoneView {
 			}
 		}
 	}
-	v.soa = &dns.SOA{Hdr: header(z.Origin, dns.TypeSOA, fixedTTL), Ns: z.Origin, Mbox: z.Mbox, Serial: f.serial(z),
+	v.soa = &dns.SOA{Hdr: header(z.Origin, dns.TypeSOA, seconds(z.SOATTL)), Ns: z.Origin, Mbox: z.Mbox, Serial: f.serial(z),
 		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: least}
 	if len(v.ns) > 0 {
 		v.soa.Ns = v.ns[0].(*dns.NS).Ns
 	}
 	return v
+}
+
+func seconds(ttl time.Duration) uint32 {
+	if ttl == 0 {
+		return fixedTTL
+	}
+	return uint32(ttl.Seconds())
 }
 
 func keys[V any](m map[string]V) (all []string) {

@@ -91,7 +91,6 @@ func (r *report) tryDNS() []trialLines {
 	return []trialLines{{
 		fmt.Sprintf("Who is sent where: clients of 10.1.0.0/16 to %s, of 10.2.0.0/16 to %s, all to the backup when neither serves.", first.Name, second.Name), []string{
 			dig + " " + r.Domain + " +subnet=10.2.3.0/24",
-			dig + " _why." + r.Domain + " TXT +short +subnet=10.2.3.0/24",
 			gslb("explain", "--client 10.2.3.4"),
 		}}, {
 		"Take a datacenter out: all name servers are told. Dig again, and take that back.", []string{

@@ -29,6 +29,9 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	if _, written := d.lines["gslb.soa.mbox"]; written && !mailbox(g.SOA.Mbox) {
 		d.report("gslb.soa.mbox", "%q is no mailbox; write sre.example.org for sre@example.org", g.SOA.Mbox)
 	}
+	checkTTL(d, "gslb.soa.ttl", *g.SOA.TTL, Duration(time.Second), Duration(day))
+	checkTTL(d, "gslb.ns.ttl", *g.NS.TTL, Duration(time.Minute), Duration(7*day))
+	checkTTL(d, "gslb.ns.glue", *g.NS.Glue, Duration(time.Minute), Duration(7*day))
 	f.checkACMEChallenge(d, g)
 	switch {
 	case g.Probe.Interval < Duration(100*time.Millisecond):
@@ -137,8 +140,12 @@ func (f *Fleet) primaries() (n int) {
 func (f *Fleet) checkAnswer(d *decoder, path string, n *GSLBName) {
 	oneOf(d, path+".method", n.Method, "nearest", "twrr", "failover", "static")
 	oneOf(d, path+".panic", n.Panic, "all", "last-good", "backup", "nodata")
-	if *n.TTL < Duration(time.Second) || *n.TTL > Duration(day) || *n.TTL%Duration(time.Second) != 0 {
-		d.report(path+".ttl", "%v is out of 1s to 1d, in whole seconds", *n.TTL)
+	checkTTL(d, path+".ttl", *n.TTL, Duration(time.Second), Duration(day))
+}
+
+func checkTTL(d *decoder, path string, ttl, least, most Duration) {
+	if ttl < least || ttl > most || ttl%Duration(time.Second) != 0 {
+		d.report(path, "%v is out of %v to %v, in whole seconds", ttl, least, most)
 	}
 }
 

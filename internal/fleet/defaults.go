@@ -111,6 +111,9 @@ func (g *GSLB) setDefaults(domain string) {
 	}
 	orPointer(&g.TTL, Duration(30*time.Second))
 	or(&g.SOA.Mbox, "hostmaster."+domain)
+	for _, ttl := range []**Duration{&g.SOA.TTL, &g.NS.TTL, &g.NS.Glue} {
+		orPointer(ttl, Duration(time.Hour))
+	}
 	or(&g.Method, "nearest")
 	or(&g.Probe.Interval, Duration(time.Second))
 	or(&g.Probe.Timeout, Duration(500*time.Millisecond))
@@ -122,9 +125,6 @@ func (g *GSLB) setDefaults(domain string) {
 	or(&g.Panic, "last-good")
 	or(&g.MinPrimaries, 1)
 	or(&g.State, "/var/lib/breakwater/gslb.json")
-	if g.Explain == nil {
-		g.Explain = []Network{{netip.MustParsePrefix("127.0.0.0/8")}, {netip.MustParsePrefix("::1/128")}}
-	}
 	for _, n := range g.Names {
 		or(&n.Method, g.Method)
 		or(&n.Panic, g.Panic)

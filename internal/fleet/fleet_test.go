@@ -176,3 +176,12 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A name server that is told of nobody says to nobody why it answers what: a forwarder on its
+// own machine would ask for all of its clients.
+func TestNobodyMayAskWhyByDefault(t *testing.T) {
+	f, err := Load("f", []byte("domain: h.example.org\ndatacenters: { par1: { harbor: \"https://a.example.org\", addresses: [192.0.2.1], gslb: [192.0.2.53] } }\ngslb: {}\n"))
+	if err != nil || len(f.GSLB.Explain) > 0 {
+		t.Errorf("%v may ask, %v", f.GSLB.Explain, err)
+	}
+}

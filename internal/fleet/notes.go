@@ -205,6 +205,13 @@ func (n *notes) gslb() {
 	}
 	if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Bits() == 0 }) {
 		n.add("gslb.explain", "everybody may ask who is answered with what, and why")
+	} else if slices.ContainsFunc(g.Explain, func(w Network) bool { return w.Addr().IsLoopback() }) {
+		n.add("gslb.explain", "everybody may ask who is answered with what, and why, where a forwarder on the same machine hands questions on")
+	}
+	for path, ttl := range map[string]*Duration{"gslb.ns.ttl": g.NS.TTL, "gslb.ns.glue": g.NS.Glue} {
+		if *ttl > Duration(day) {
+			n.add(path, "a name server that moves is looked for at its old place for up to %s; 1h is usual", *ttl)
+		}
 	}
 	if slices.ContainsFunc(g.ProxyProtocol.From, func(w Network) bool { return w.Bits() == 0 }) {
 		n.add("gslb.proxy_protocol.from", "everybody may say who asks, and nobody is answered who does not")

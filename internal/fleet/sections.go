@@ -138,8 +138,13 @@ type GSLB struct {
 	Peers   *string   `yaml:"peers"`   // where it takes signed questions and steering of the fleet's, on the same port on every name server; served where there is a key; off: nowhere; default :9094
 	TTL     *Duration `yaml:"ttl"`     // of answers, 1s to 1d; default 30s
 	SOA     struct {
-		Mbox string `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
+		Mbox string    `yaml:"mbox"` // who answers for the zone; default hostmaster.<domain>
+		TTL  *Duration `yaml:"ttl"`  // 1s to 1d; also the longest that resolvers remember that there is nothing; default 1h
 	} `yaml:"soa"` // the zone's own record
+	NS struct {
+		TTL  *Duration `yaml:"ttl"`  // of the list of name servers, 1m to 7d; default 1h
+		Glue *Duration `yaml:"glue"` // of their addresses, 1m to 7d; default 1h
+	} `yaml:"ns"` // how long resolvers keep to the name servers, which most of them believe more than the parent
 	ACMEChallenge string               `yaml:"acme_challenge"` // a name in another zone, where _acme-challenge.<name> leads: certificates by ACME's dns-01
 	Method        string               `yaml:"method"`         // nearest | twrr | failover | static, of which twrr is another word for nearest; default nearest
 	Order         []string             `yaml:"order"`          // datacenters, for failover and for clients of whom nothing is known; absent: for failover as they stand in the file, and such clients are equally near to all
@@ -148,7 +153,7 @@ type GSLB struct {
 	Topology      string               `yaml:"topology"`       // file: a network and its datacenters in order of preference on each line; read again when it changes
 	GeoIP         string               `yaml:"geoip"`          // a MaxMind database; networks and topology always win over it; read again when it changes
 	State         string               `yaml:"state"`          // file of what outlasts a restart; default /var/lib/breakwater/gslb.json
-	Explain       []Network            `yaml:"explain"`        // who may ask for the TXT records that say why; absent: loopback
+	Explain       []Network            `yaml:"explain"`        // networks that may ask for the TXT records that say why; a forwarder asks for all of its clients; absent: nobody
 	Probe         struct {
 		Interval  Duration `yaml:"interval"`  // from one probe to the next, 100ms at least; default 1s
 		Timeout   Duration `yaml:"timeout"`   // less than the interval; default 500ms

@@ -354,7 +354,7 @@ func zones(f *fleet.Fleet) (all []gslb.Zone) {
 		}
 		at := slices.IndexFunc(all, func(z gslb.Zone) bool { return z.Origin == origin+"." })
 		if at < 0 {
-			at, all = len(all), append(all, gslb.Zone{Origin: origin + ".", Mbox: g.SOA.Mbox + ".", ACMEChallenge: absolute(g.ACMEChallenge)})
+			at, all = len(all), append(all, gslb.Zone{Origin: origin + ".", Mbox: g.SOA.Mbox + ".", ACMEChallenge: absolute(g.ACMEChallenge), SOATTL: time.Duration(*g.SOA.TTL), NSTTL: time.Duration(*g.NS.TTL), GlueTTL: time.Duration(*g.NS.Glue)})
 		}
 		all[at].Names = append(all[at].Names, own)
 	}

@@ -18,6 +18,7 @@ type Observation struct {
 	ID          string                      `json:"id"`          // which of its datacenter's; another one after each start
 	Seq         uint64                      `json:"seq"`         // counts its observations
 	Datacenters map[string]DatacenterHealth `json:"datacenters"` // those that a verdict is in for
+	Asked       map[string]string           `json:"asked"`       // by datacenter: what is probed
 }
 
 // heard is the last observation of another name server.
@@ -51,11 +52,11 @@ func (o *observers) keepFor(d time.Duration) {
 }
 
 // next is the next observation of this node.
-func (o *observers) next(node string, own map[string]DatacenterHealth) Observation {
+func (o *observers) next(node string, own map[string]DatacenterHealth, asked map[string]string) Observation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own}
+	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked}
 }
 
 // hear takes another's observation. One that is this node's own, or older than the last one
@@ -100,8 +101,20 @@ func (o *observers) report(now time.Time) []Observer {
 
 // seen is what the probes of this node say, or when it is ill what they said before.
 type seen struct {
-	own map[string]DatacenterHealth
-	ill bool
+	own   map[string]DatacenterHealth
+	ill   bool
+	asked map[string]string // see Observation
+}
+
+// asked is what is probed, by datacenter. A file is each machine's own.
+func (f *fleetNow) asked() map[string]string {
+	all := map[string]string{}
+	for _, t := range f.targets {
+		if t.Kind != ProbeFile {
+			all[t.Datacenter] = string(t.Kind) + " " + t.URL
+		}
+	}
+	return all
 }
 
 // vote is what one name server says of a datacenter.
@@ -111,7 +124,7 @@ type vote struct {
 }
 
 // judge puts together what this node's probes say and what others' do. A node that is ill has
-// no vote.
+// no vote, nor has one whose fleet file has it probe something else.
 func judge(s seen, others []heard) map[string]DatacenterHealth {
 	judged := maps.Clone(s.own)
 	for name, mine := range s.own {
@@ -120,7 +133,7 @@ func judge(s seen, others []heard) map[string]DatacenterHealth {
 			votes = append(votes, vote{mine, ""})
 		}
 		for _, o := range others {
-			if d, ok := o.Datacenters[name]; ok {
+			if d, ok := o.Datacenters[name]; ok && o.Asked[name] == s.asked[name] {
 				votes = append(votes, vote{d, o.Node})
 			}
 		}
@@ -237,7 +250,7 @@ func (s *Node) observation() Observation {
 			own = said
 		}
 	}
-	return s.observers.next(s.node, own)
+	return s.observers.next(s.node, own, s.fleet.asked())
 }
 
 // reconsider makes the view anew where what others say, or their silence, changes it.
@@ -259,7 +272,7 @@ func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated 
 		return s.state.Judged, false
 	}
 	_, ill := s.health.probed()
-	return conclude(s.node, s.state.Judged, seen{s.health.snapshot(), !ill.IsZero()}, s.observers.fresh(now), s.witnesses.unreached())
+	return conclude(s.node, s.state.Judged, seen{s.health.snapshot(), !ill.IsZero(), s.fleet.asked()}, s.observers.fresh(now), s.witnesses.unreached())
 }
 
 // conclude is judged, of what was judged before, what the node's own probes and others say, and

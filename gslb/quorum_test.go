@@ -141,6 +141,9 @@ func TestTheMajorityOfThoseWhoAreHeardJudges(t *testing.T) {
 			others = append(others, heard{Observation: Observation{Node: fmt.Sprint("n", i), Datacenters: map[string]DatacenterHealth{"par1": d}}})
 		}
 		others = append(others, heard{Observation: Observation{Node: "new", Datacenters: map[string]DatacenterHealth{"other": down}}}) // says nothing of it
+		for range 4 {                                                                                                                  // they probe another address
+			others = append(others, heard{Observation: Observation{Node: "old", Asked: map[string]string{"par1": "edge https://old"}, Datacenters: map[string]DatacenterHealth{"par1": {Up: !c.up, Why: "old"}}}})
+		}
 		got := judge(seen{own: map[string]DatacenterHealth{"par1": c.own}}, others)["par1"]
 		if got.Up != c.up || (got.Why == "") != c.up {
 			t.Errorf("own %v, others %v: %v", c.own.Up, c.others, got)

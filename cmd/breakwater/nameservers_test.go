@@ -86,7 +86,9 @@ func newNameServers(t *testing.T, fields string) *nameServers {
 	s.key("key", keyOfNameServers)
 	for i, name := range places {
 		s.probes(name, "up")
-		trial.Fresh(t, filepath.Join(s.dir, name+".up"))
+		for j := range places {
+			trial.Fresh(t, s.found(j, name))
+		}
 		s.config[i] = filepath.Join(s.dir, name+".yaml")
 		s.write(i, "key", fields)
 	}

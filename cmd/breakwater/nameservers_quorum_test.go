@@ -25,13 +25,7 @@ func (s *nameServers) answered(i int, datacenter string) {
 // them say counts for all.
 func TestNameServersJudgeTogether(t *testing.T) {
 	t.Parallel()
-	s := newNameServers(t, "")
-	for i := range places {
-		s.start(i)
-	}
-	for i := range places {
-		s.settled(i)
-	}
+	s := startNameServers(t, "")
 	s.probesOf(2, "par1", "down its certificate is not trusted here") // drp1 is ill
 	s.probesOf(2, "mad1", "down its certificate is not trusted here")
 	trial.Until(t, func() error {
@@ -63,13 +57,7 @@ func TestNameServersJudgeTogether(t *testing.T) {
 // witness raises it.
 func TestANameServerThatIsCutOff(t *testing.T) {
 	t.Parallel()
-	s := newNameServers(t, "  witnesses: [255.255.255.255]")
-	for i := range places {
-		s.start(i)
-	}
-	for i := range places {
-		s.settled(i)
-	}
+	s := startNameServers(t, "  witnesses: [255.255.255.255]")
 	s.stop(0, s.processes[0])
 	s.stop(1, s.processes[1])
 	s.probesOf(2, "par1", "down no route")

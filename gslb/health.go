@@ -81,25 +81,22 @@ func (h *health) run(ctx context.Context) {
 	all.Wait()
 }
 
-// snapshot is what counts now: what the probes say, or when all failed at once what was known
-// before.
-func (h *health) snapshot() map[string]DatacenterHealth {
+// snapshot is what counts now: what the probes say, or what was known before all failed at once,
+// and since when they do; zero: they do not.
+func (h *health) snapshot() (all map[string]DatacenterHealth, ill time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.kept != nil {
-		return maps.Clone(h.kept)
+		return maps.Clone(h.kept), h.ill
 	}
-	return maps.Clone(h.state)
+	return maps.Clone(h.state), time.Time{}
 }
 
-// probed is what the probes say, and since when all fail that failed at once; zero: they do not.
-func (h *health) probed() (all map[string]DatacenterHealth, ill time.Time) {
+// probed is what the probes say, whatever counts.
+func (h *health) probed() map[string]DatacenterHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.kept != nil {
-		ill = h.ill
-	}
-	return maps.Clone(h.state), ill
+	return maps.Clone(h.state)
 }
 
 // watch probes one target.

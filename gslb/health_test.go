@@ -52,8 +52,9 @@ func (h *history) wants(t *testing.T, says, counts, found string, ill bool) {
 		}
 		return strings.TrimSpace(up)
 	}
-	all, since := h.probed()
-	if got := text(h.snapshot()); got != counts {
+	all := h.probed()
+	counted, since := h.snapshot()
+	if got := text(counted); got != counts {
 		t.Errorf("%s: %q count as up, want %q", says, got, counts)
 	}
 	if got := text(all); got != found || since.IsZero() == ill {

@@ -67,7 +67,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) isolatedNow(is bool) {
+func (m *metrics) setIsolated(is bool) {
 	if m != nil {
 		set(m.isolated, is)
 	}

@@ -289,7 +289,8 @@ func (s *Node) Reload(cfg Config) error {
 		s.mu.Unlock()
 		return nil
 	}
-	before, ctx := s.health.snapshot(), s.ctx
+	before, _ := s.health.snapshot()
+	ctx := s.ctx
 	s.mu.Unlock()
 	s.probe(ctx, before)
 	s.refresh()
@@ -310,14 +311,14 @@ func (s *Node) refresh() {
 		s.overrule = time.AfterFunc(next.Sub(now), s.refresh)
 	}
 	if s.health != nil {
-		s.state.Health = s.health.snapshot()
+		s.state.Health, _ = s.health.snapshot()
 	}
 	if !s.serving {
 		return
 	}
 	was := s.isolated
 	if s.state.Judged, s.isolated = s.judged(now); s.isolated != was {
-		s.metrics.isolatedNow(s.isolated)
+		s.metrics.setIsolated(s.isolated)
 		s.log.Warn("this name server is cut off, or is no longer: what it knew of the datacenters stays while it is", "isolated", s.isolated)
 	}
 	if s.state.Judged == nil { // it is cut off and knows nothing

@@ -246,8 +246,8 @@ func (s *Node) observation() Observation {
 	defer s.mu.Unlock()
 	var own map[string]DatacenterHealth
 	if s.health != nil {
-		if said, ill := s.health.probed(); ill.IsZero() { // else it says nothing of others
-			own = said
+		if all, ill := s.health.snapshot(); ill.IsZero() { // else it says nothing of others
+			own = all
 		}
 	}
 	return s.observers.next(s.node, own, s.fleet.asked())
@@ -271,8 +271,8 @@ func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated 
 	if s.health == nil {
 		return s.state.Judged, false
 	}
-	_, ill := s.health.probed()
-	return conclude(s.node, s.state.Judged, seen{s.health.snapshot(), !ill.IsZero(), s.fleet.asked()}, s.observers.fresh(now), s.witnesses.unreached())
+	own, ill := s.health.snapshot()
+	return conclude(s.node, s.state.Judged, seen{own, !ill.IsZero(), s.fleet.asked()}, s.observers.fresh(now), s.witnesses.unreached())
 }
 
 // conclude is judged, of what was judged before, what the node's own probes and others say, and

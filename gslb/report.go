@@ -52,8 +52,8 @@ func (s *Node) Report() Report {
 	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
 	if s.health != nil {
 		var ill time.Time
-		r.Datacenters = s.health.snapshot()
-		if r.Probes, ill = s.health.probed(); !ill.IsZero() {
+		r.Probes = s.health.probed()
+		if r.Datacenters, ill = s.health.snapshot(); !ill.IsZero() {
 			r.Ill = fmt.Sprintf("this name server is ill: all its probes failed at once at %s: %s", ill.Local().Format(time.DateTime), thisNodeIsIll)
 			r.Wrong = append(r.Wrong, r.Ill)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/peer"
 )
 
@@ -149,14 +150,14 @@ func TestAPushGoesToAPeer(t *testing.T) {
 	}
 }
 
-// A hundred robots pull and push, each with a new token every time, while the local
+// Robots pull and push, each with a new token every time, while the local
 // Harbor goes and comes back: all of it works, and what was pushed is whole.
 func TestRobotsAtWorkWhileHarborGoes(t *testing.T) {
 	r, _ := outageClock(t)
 	s := r.sites[0]
-	robots, rounds := 100, 2
-	if testing.Short() {
-		robots, rounds = 20, 2
+	robots, rounds := 20, 2
+	if trial.Full() {
+		robots = 100
 	}
 	base := image(t, 10<<10, 1)
 	for _, site := range r.sites {

@@ -29,8 +29,8 @@ func (w *Write) bring(ctx context.Context, t target, manifest []byte) error {
 		},
 		Blob: func(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 			blob, size := w.p.stored(ctx, d)
-			if blob == nil {
-				return nil, 0, nil
+			if blob == nil { // the repo has it elsewhere, so its client did push it
+				return nil, 0, fmt.Errorf("%s is not in this edge's store", d)
 			}
 			return blob, size, nil
 		},
@@ -77,7 +77,7 @@ func (p *Pusher) brings(ctx context.Context, t target, r registry.Request) (size
 	return size, true
 }
 
-// hasBlob asks a peer's Harbor, through its edge.
+// hasBlob asks a peer's Harbor, through its edge. An answer that is neither yes nor no is an error.
 func (w *Write) hasBlob(ctx context.Context, t target, d digest.Digest) (bool, error) {
 	s := source.Step{Source: t.Source, Repo: w.Parsed.Repo, Namespace: w.Namespace}
 	header := s.Header("")
@@ -88,6 +88,9 @@ func (w *Write) hasBlob(ctx context.Context, t target, d digest.Digest) (bool, e
 		return false, err
 	}
 	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+		return false, fmt.Errorf("%s answers %s", t.Name, resp.Status)
+	}
 	return resp.StatusCode == http.StatusOK, nil
 }
 

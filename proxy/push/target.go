@@ -114,6 +114,14 @@ func (p *Pusher) targetsOf(r *Request) ([]target, error) {
 	return all, nil
 }
 
+// stick notes that a part of a push is at a target, or is taken there with its manifest: where
+// that is a peer's, the push ends there.
+func (p *Pusher) stick(repo string, t target) {
+	if t.Kind == source.Peer && (!p.Harbor.Usable() || p.stuckTo(repo) != t.Source) { // else every push would prolong the stay
+		p.sticky.Add(repo, sticky{t.Source, p.Now().Add(stickyFor)})
+	}
+}
+
 // stuckTo is the peer that the repo's pushes go to for now, nil for none.
 func (p *Pusher) stuckTo(repo string) *source.Source {
 	if last, ok := p.sticky.Get(repo); ok && p.Now().Before(last.until) {
@@ -162,7 +170,7 @@ func takesNothing(resp *http.Response) *registry.Error {
 
 // Head tells a client that may push whether it can spare an upload: it can if the Harbor
 // that will take the push holds the blob, whatever this edge or others hold, or the edge takes
-// the blob there with the manifest. Who is seen to be down is not asked. size is the blob's
+// the blob there with the manifest. Who is seen to be down is not asked while another is up. size is the blob's
 // length in bytes, and from the name of the source that answered. Head also tells
 // whether a manifest is there when no source can say: clients ask before they push, and
 // the Harbor that takes the push knows. The error is an outcome.
@@ -172,9 +180,10 @@ func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 		return 0, "", err
 	}
 	kind := r.Parsed.Kind
+	up := slices.ContainsFunc(targets, func(t target) bool { return t.Usable() })
 	var all []error
 	for _, t := range targets {
-		if !t.Usable() { // nor does it take the push
+		if !t.Usable() && up { // nor does it take the push
 			all = append(all, fmt.Errorf("%s is seen to be down", t.Name))
 			continue
 		}
@@ -196,9 +205,11 @@ func (p *Pusher) Head(r Request) (size int64, from string, err error) {
 			if t.Kind == source.Harbor {
 				p.Access.Join(r.Parsed.Repo, r.Parsed.Digest)
 			}
+			p.stick(r.Parsed.Repo, t)
 			return resp.ContentLength, t.Name, nil
 		case kind == registry.KindBlob && resp.StatusCode == http.StatusNotFound:
 			if size, ok := p.brings(r.HTTP.Context(), t, r.Parsed); ok {
+				p.stick(r.Parsed.Repo, t)
 				return size, t.Name, nil
 			}
 			return 0, "", registry.Errorf(registry.CodeBlobUnknown, "there is no such blob in this repo")

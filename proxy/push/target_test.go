@@ -12,6 +12,7 @@ import (
 
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/source"
 )
 
 // Where a repo's blobs went to a peer, the local Harbor that lacks them says nothing of
@@ -45,6 +46,17 @@ func TestAManifestWhoseBlobsAreElsewhere(t *testing.T) {
 	}
 }
 
+// awaitUsable waits until probes say so of a source.
+func awaitUsable(t *testing.T, s *source.Source, usable bool) {
+	t.Helper()
+	trial.Until(t, func() error {
+		if s.Usable() != usable {
+			return fmt.Errorf("%s is usable: %v", s.Name, !usable)
+		}
+		return nil
+	})
+}
+
 // A Harbor that is known to be down is asked last, and one that breaks is looked at.
 func TestAHarborThatIsKnownToBeDownIsAskedLast(t *testing.T) {
 	w := newWorld(t)
@@ -56,12 +68,7 @@ func TestAHarborThatIsKnownToBeDownIsAskedLast(t *testing.T) {
 	if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated || w.pushed[0].By.Name != "peer-mad1" {
 		t.Errorf("%d by %q", rw.Code, w.all)
 	}
-	trial.Until(t, func() error { // the write that failed is what has it looked at
-		if w.Harbor.Usable() {
-			return errors.New("the breaker is closed")
-		}
-		return nil
-	})
+	awaitUsable(t, w.Harbor, false) // the write that failed is what has it looked at
 	r := request(http.MethodPut, "/v2/multi-dc-demo/other/manifests/v1", manifest)
 	targets, err := w.targetsOf(&r)
 	if err != nil || len(targets) != 3 || targets[2].Name != "harbor" {
@@ -257,4 +264,35 @@ func TestTwoPartsAtOnce(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A client that was told by a HEAD that a peer has its blob does not upload it: the manifest goes
+// there, though Harbor is back. Where all are seen to be down, all are asked.
+func TestAPushEndsWhereAHeadFoundItsBlob(t *testing.T) {
+	blob, at := "/v2/"+demo+"/blobs/"+layerDigest.String(), "/v2/"+demo+"/manifests/v1"
+	for _, all := range []bool{false, true} {
+		w := newWorld(t)
+		w.harbor.Say("/v2/", trial.Answer{Status: http.StatusBadGateway})
+		w.harbor.Say("HEAD "+blob, broken)
+		w.Harbor.Suspect()
+		awaitUsable(t, w.Harbor, false)
+		w.mad1.Say("HEAD "+peer.Path+blob, trial.Answer{Header: http.Header{"Content-Length": {fmt.Sprint(len(layer))}}})
+		w.mad1.Say("PUT "+peer.Path+at, created(at))
+		if all {
+			for i, s := range []*trial.Registry{w.mad1, w.drp1} {
+				s.Say("/v2/", trial.Answer{Status: http.StatusBadGateway})
+				w.Peers()[i].Suspect()
+				awaitUsable(t, w.Peers()[i], false)
+			}
+		}
+		if size, from, err := w.Head(request(http.MethodHead, blob, "")); err != nil || from != "peer-mad1" || size != int64(len(layer)) {
+			t.Fatalf("all down %v: %d of %q, %v", all, size, from, err)
+		}
+		w.harbor.Say("/v2/", trial.Answer{})
+		w.harbor.Say("PUT "+at, created(at))
+		awaitUsable(t, w.Harbor, true)
+		if rw := w.write(putManifest("v1")); rw.Code != http.StatusCreated || w.pushed[0].By.Name != "peer-mad1" {
+			t.Errorf("all down %v: the manifest: %d by %q", all, rw.Code, w.all)
+		}
+	}
 }

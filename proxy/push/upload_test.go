@@ -268,12 +268,7 @@ func TestAHeadAsksNobodyWhoIsSeenToBeDown(t *testing.T) {
 	w.harbor.Say("/v2/", trial.Answer{Status: http.StatusBadGateway})
 	w.harbor.Say(blob, trial.Answer{Never: true})
 	w.Harbor.Suspect()
-	trial.Until(t, func() error {
-		if w.Harbor.Usable() {
-			return errors.New("the breaker is closed")
-		}
-		return nil
-	})
+	awaitUsable(t, w.Harbor, false)
 	for _, s := range []*trial.Registry{w.mad1, w.drp1} {
 		s.Say(peer.Path+blob, broken)
 	}
@@ -343,22 +338,28 @@ func TestADeleteOfATag(t *testing.T) {
 // pushed here. What cannot be brought leaves no refusal of the client's push: 503.
 func TestWhatAManifestNamesIsBrought(t *testing.T) {
 	naming := `{"schemaVersion":2,"config":{"digest":"` + digest.FromString("nobody's").String() + `"},"layers":[{"digest":"` + layerDigest.String() + `"}]}`
-	at := "/v2/" + demo + "/manifests/v1"
+	at, missing := "/v2/"+demo+"/manifests/v1", trial.Answer{Status: http.StatusNotFound}
 	for name, c := range map[string]struct {
 		upload, manifest trial.Answer
-		member           bool
+		member, held     bool
 		status, uploads  int
+		head             trial.Answer
 	}{
-		"it is brought":             {opened(uploads + "9?state=y"), created(at), true, 201, 1},
-		"another repo's is not":     {opened(uploads + "9?state=y"), created(at), false, 201, 0},
-		"the peer takes no upload":  {broken, trial.Answer{Status: 400}, true, 503, 1},
-		"it takes the manifest yet": {broken, created(at), true, 201, 1},
-		"its own refusal":           {opened(uploads + "9?state=y"), trial.Answer{Status: 400}, true, 400, 1},
+		"it is brought":             {opened(uploads + "9?state=y"), created(at), true, true, 201, 1, missing},
+		"another repo's is not":     {opened(uploads + "9?state=y"), created(at), false, true, 201, 0, missing},
+		"the peer takes no upload":  {broken, trial.Answer{Status: 400}, true, true, 503, 1, missing},
+		"it takes the manifest yet": {broken, created(at), true, true, 201, 1, missing},
+		"its own refusal":           {opened(uploads + "9?state=y"), trial.Answer{Status: 400}, true, true, 400, 1, missing},
+		"it is not here either":     {broken, trial.Answer{Status: 400}, true, false, 503, 0, missing},
+		"the peer cannot say":       {broken, trial.Answer{Status: 400}, true, true, 503, 0, broken},
 	} {
 		w := newWorld(t)
-		if err := w.Store.Put(layerDigest, []byte(layer)); err != nil {
-			t.Fatal(err)
+		if c.held {
+			if err := w.Store.Put(layerDigest, []byte(layer)); err != nil {
+				t.Fatal(err)
+			}
 		}
+		w.mad1.Say("HEAD "+peer.Path+"/v2/"+demo+"/blobs/"+layerDigest.String(), c.head)
 		if c.member {
 			w.Access.Join(demo, layerDigest)
 		}

@@ -6,7 +6,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/namespace"
-	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
@@ -24,9 +23,7 @@ func (w *Write) written(t target, resp *http.Response, kept *keeping) {
 	if req.Kind == registry.KindManifest && req.Method == http.MethodDelete && req.Digest != "" {
 		w.p.Manifests.Deleted(w.Namespace, req.Repo, req.Digest, w.Begun.Version, resp.Header)
 	}
-	if t.Kind == source.Peer && (!w.p.Harbor.Usable() || w.p.stuckTo(req.Repo) != t.Source) { // else every push would prolong the stay
-		w.p.sticky.Add(req.Repo, sticky{t.Source, w.p.Now().Add(stickyFor)})
-	}
+	w.p.stick(req.Repo, t)
 	if w.Namespace.Kind == namespace.Plain {
 		return
 	}

@@ -88,8 +88,10 @@ type Node struct {
 	observers *observers
 	witnesses *witnesses
 	exchange  Exchange      // nil: there is none
-	exchanged chan struct{} // closed when the first exchange has ended
-	news      chan struct{} // the probes have changed their mind
+	exchanged chan struct{} // closed when the first exchange has ended, by hasExchanged
+	news      chan struct{} // see tell
+
+	hasExchanged func()
 
 	unwritten error // why the state is not in its file; nil: it is
 }
@@ -134,8 +136,9 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	s := &Node{node: cfg.Node, build: cfg.Build, lacks: cfg.Lacks, log: cfg.Log, metrics: newMetrics(cfg.Metrics), file: cfg.State, fleet: f, keys: keyIDs(cfg.Keys), changes: make(chan struct{}, 1), ready: make(chan struct{}),
 		observers: newObservers(), witnesses: newWitnesses(nil), exchange: cfg.Exchange, exchanged: make(chan struct{}), news: make(chan struct{}, 1)}
+	s.hasExchanged = sync.OnceFunc(func() { close(s.exchanged) })
 	if s.exchange == nil {
-		close(s.exchanged)
+		s.hasExchanged()
 	}
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
@@ -257,10 +260,7 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 // changed is called when the probes have changed their mind.
 func (s *Node) changed() {
 	s.refresh()
-	select {
-	case s.news <- struct{}{}:
-	default:
-	}
+	s.tell()
 }
 
 // forget drops the metrics of those that were probed, to their last probe, and are in the
@@ -303,7 +303,7 @@ func (s *Node) refresh() {
 	defer s.mu.Unlock()
 	now := time.Now()
 	var next time.Time
-	s.state.Overrides, next = living(s.state.Overrides, now)
+	s.state.said, next = s.state.living(now)
 	if s.overrule != nil {
 		s.overrule.Stop()
 	}

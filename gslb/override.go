@@ -88,29 +88,6 @@ func effective(all []Override, now time.Time, datacenter, name string) (mode Mod
 
 func (o Override) expired(now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
 
-// with puts the override in the place of what was said before of the same.
-func with(all []Override, o Override) []Override {
-	return append(without(all, o.Datacenter, o.Name), o)
-}
-
-func without(all []Override, datacenter, name string) []Override {
-	return slices.DeleteFunc(slices.Clone(all), func(o Override) bool { return o.Datacenter == datacenter && o.Name == name })
-}
-
-// living drops what has expired, and returns when the next one will; zero: none.
-func living(all []Override, now time.Time) (left []Override, next time.Time) {
-	for _, o := range all {
-		if o.expired(now) {
-			continue
-		}
-		left = append(left, o)
-		if !o.Until.IsZero() && (next.IsZero() || o.Until.Before(next)) {
-			next = o.Until
-		}
-	}
-	return left, next
-}
-
 // check says what is wrong with an override for this fleet.
 func (o Override) check(f *fleetNow, now time.Time) error {
 	switch {

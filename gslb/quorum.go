@@ -19,6 +19,7 @@ type Observation struct {
 	Seq         uint64                      `json:"seq"`         // counts its observations
 	Datacenters map[string]DatacenterHealth `json:"datacenters"` // those that a verdict is in for
 	Asked       map[string]string           `json:"asked"`       // by datacenter: what is probed
+	said
 }
 
 // heard is the last observation of another name server.
@@ -52,23 +53,24 @@ func (o *observers) keepFor(d time.Duration) {
 }
 
 // next is the next observation of this node.
-func (o *observers) next(node string, own map[string]DatacenterHealth, asked map[string]string) Observation {
+func (o *observers) next(node string, own map[string]DatacenterHealth, asked map[string]string, said said) Observation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked}
+	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked, said: said}
 }
 
 // hear takes another's observation. One that is this node's own, or older than the last one
-// of its node, is none.
-func (o *observers) hear(x Observation, now time.Time) {
+// of its node, is none: then it returns false.
+func (o *observers) hear(x Observation, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last, known := o.others[x.ID]
 	if x.ID == o.id || known && x.Seq <= last.Seq || !known && len(o.others) >= maxHeard {
-		return
+		return false
 	}
 	o.others[x.ID] = heard{x, now}
+	return true
 }
 
 // fresh are the observations of those who are heard now, by node.
@@ -215,13 +217,7 @@ func (s *Node) observe(ctx context.Context, interval time.Duration) {
 		round, cancel := context.WithTimeout(ctx, interval)
 		s.exchange(round, s.observation(), func(x Observation) { s.Hear(x) })
 		cancel()
-		s.mu.Lock()
-		select {
-		case <-s.exchanged:
-		default:
-			close(s.exchanged)
-		}
-		s.mu.Unlock()
+		s.hasExchanged()
 		s.reconsider()
 		s.metrics.observed(s.observers.fresh(time.Now()))
 		select {
@@ -235,8 +231,12 @@ func (s *Node) observe(ctx context.Context, interval time.Duration) {
 
 // Hear takes the observation of another name server, and returns this one's own.
 func (s *Node) Hear(x Observation) Observation {
-	s.observers.hear(x, time.Now())
-	s.reconsider()
+	if now := time.Now(); s.observers.hear(x, now) && s.adopt(x, now) {
+		s.refresh()
+		s.tell() // not all hear each other
+	} else {
+		s.reconsider()
+	}
 	return s.observation()
 }
 
@@ -250,7 +250,27 @@ func (s *Node) observation() Observation {
 			own = all
 		}
 	}
-	return s.observers.next(s.node, own, s.fleet.asked())
+	return s.observers.next(s.node, own, s.fleet.asked(), said{slices.Clone(s.state.Overrides), s.state.Released})
+}
+
+// adopt takes over what operators said to others, and reports whether any of it is news.
+func (s *Node) adopt(x Observation, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, changed := s.state.merge(x.said, func(o Override) error { return o.check(s.fleet, now) })
+	s.state.said = all
+	for _, o := range changed {
+		s.log.Info("override heard of", "from", x.Node, "datacenter", o.Datacenter, "name", o.Name, "mode", string(o.Mode), "until", untilWhen(o.Until), "reason", o.Reason, "by", o.By)
+	}
+	return len(changed) > 0
+}
+
+// tell has the other name servers told at once.
+func (s *Node) tell() {
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
 }
 
 // reconsider makes the view anew where what others say, or their silence, changes it.

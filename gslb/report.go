@@ -74,7 +74,8 @@ func (s *Node) Report() Report {
 			r.Serial[z.Origin] = z.soa.Serial
 		}
 	}
-	left, _ := living(s.state.Overrides, time.Now())
+	said, _ := s.state.living(time.Now())
+	left := said.Overrides
 	for _, o := range left {
 		r.Overrides = append(r.Overrides, v.held(o, left))
 	}

@@ -16,13 +16,13 @@ const stateVersion = 1
 
 // state is what outlasts a restart.
 type state struct {
-	Version   int                         `json:"version"`
-	At        time.Time                   `json:"at"`        // when it was written
-	Health    map[string]DatacenterHealth `json:"health"`    // as this node's probes say
-	Judged    map[string]DatacenterHealth `json:"judged"`    // as the nodes say together
-	LastGood  map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
-	Overrides []Override                  `json:"overrides"`
-	Kept      map[string]time.Time        `json:"kept"` // by datacenter: until when caches keep answers that name it and were given before it was written
+	Version  int                         `json:"version"`
+	At       time.Time                   `json:"at"`        // when it was written
+	Health   map[string]DatacenterHealth `json:"health"`    // as this node's probes say
+	Judged   map[string]DatacenterHealth `json:"judged"`    // as the nodes say together
+	LastGood map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
+	said
+	Kept map[string]time.Time `json:"kept"` // by datacenter: until when caches keep answers that name it and were given before it was written
 }
 
 // loadState reads the state file. One that is not there is empty, and so is one that
@@ -60,9 +60,11 @@ func (s *state) read(now time.Time, log *slog.Logger) {
 		log.Warn("the state file was written at a later time than it is: its clock or this one is wrong, and what it knows of datacenters is not believed", "written", s.At.Format(time.RFC3339))
 		s.At = time.Time{}
 	}
-	for name, d := range s.Health {
-		d.Since = past(d.Since, now)
-		s.Health[name] = d
+	for _, all := range []map[string]DatacenterHealth{s.Health, s.Judged} {
+		for name, d := range all {
+			d.Since = past(d.Since, now)
+			all[name] = d
+		}
 	}
 	// What was to last for some time after it was written lasts no longer than that from now on.
 	lasts := func(until time.Time) time.Time {

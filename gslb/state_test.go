@@ -17,8 +17,8 @@ func TestAStateFileOfTheFuture(t *testing.T) {
 	for says, ahead := range map[string]time.Duration{"a year ahead": 365 * 24 * time.Hour, "a machine that begins in 1970": 56 * 365 * 24 * time.Hour, "as it is": -time.Minute} {
 		at := now.Add(ahead)
 		s := state{At: at, Health: map[string]DatacenterHealth{"par1": {Since: at}},
-			Overrides: []Override{{Datacenter: "mad1", Mode: Drain, Since: at, SafeAt: at.Add(time.Hour), Until: at.Add(2 * time.Hour)}},
-			Kept:      map[string]time.Time{"h.example.": at.Add(time.Hour), "two.h.example.": at.Add(-time.Hour), "ever": at.Add(1e6 * time.Hour)}}
+			said: said{Overrides: []Override{{Datacenter: "mad1", Mode: Drain, Since: at, SafeAt: at.Add(time.Hour), Until: at.Add(2 * time.Hour)}}},
+			Kept: map[string]time.Time{"h.example.": at.Add(time.Hour), "two.h.example.": at.Add(-time.Hour), "ever": at.Add(1e6 * time.Hour)}}
 		s.read(now, silent)
 		o, want := s.Overrides[0], min(time.Hour, time.Hour+ahead)
 		if ahead > 0 {

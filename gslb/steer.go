@@ -25,6 +25,7 @@ type Steered struct {
 	Override            // as it was said, or what was taken back
 	Release  bool       `json:"release"`
 	Done     bool       `json:"done"`     // false: nothing is changed
+	Travels  bool       `json:"travels"`  // the other name servers hear of it, and keep it too
 	Troubles []string   `json:"troubles"` // what is not as who asks may think; without Yes nothing is done then
 	Notes    []string   `json:"notes"`    // what else is good to know
 	Answers  []Answered `json:"answers"`  // what is answered after it
@@ -41,14 +42,14 @@ func (s *Node) Steer(x Steering) (Steered, error) {
 	if x.Name != "" {
 		x.Name = dns.CanonicalName(x.Name)
 	}
-	x.Since, x.SafeAt = now, time.Time{}
 	s.mu.Lock()
+	x.Since, x.SafeAt = s.state.next(x.Datacenter, x.Name, now), time.Time{}
 	next, err := s.steered(&x, now)
 	if err != nil {
 		s.mu.Unlock()
 		return Steered{}, err
 	}
-	done := s.consequences(x, next, now)
+	done := s.consequences(x, next.Overrides, now)
 	if x.Dry || len(done.Troubles) > 0 && !x.Yes {
 		if s.unwritten != nil {
 			done.Notes = append(done.Notes, s.notKept(s.unwritten))
@@ -56,15 +57,17 @@ func (s *Node) Steer(x Steering) (Steered, error) {
 		s.mu.Unlock()
 		return done, nil
 	}
-	s.state.Overrides = next
+	s.state.said = next
+	done.Done, done.Travels = true, s.exchange != nil
+	done.Notes = append(done.Notes, s.unheard(now)...)
 	s.mu.Unlock()
-	done.Done = true
 	what := "override"
 	if x.Release {
 		what = "override taken back"
 	}
 	s.log.Info(what, "datacenter", x.Datacenter, "name", x.Name, "mode", string(done.Mode), "until", untilWhen(x.Until), "reason", x.Reason, "by", x.By, "troubles", strings.Join(done.Troubles, "; "))
 	s.refresh()
+	s.tell()
 	if err := s.write(); err != nil {
 		done.Notes = append(done.Notes, s.notKept(err))
 	}
@@ -81,27 +84,42 @@ func (s *Node) notKept(why error) string {
 	return fmt.Sprintf("it is not kept: %s forgets it at its next restart, for the state cannot be written (%v)", s.node, why)
 }
 
-// steered are the overrides after it. The lock is held.
-func (s *Node) steered(x *Steering, now time.Time) ([]Override, error) {
+// unheard says which other name servers are not heard now. The lock is held.
+func (s *Node) unheard(now time.Time) (all []string) {
+	if s.exchange == nil {
+		return nil
+	}
+	others := s.observers.fresh(now)
+	for _, dc := range s.fleet.Datacenters {
+		if dc.Name != s.node && len(dc.NameServers) > 0 && !slices.ContainsFunc(others, func(h heard) bool { return h.Node == dc.Name }) {
+			all = append(all, fmt.Sprintf("the name server of %s is not heard now: it takes this over when it is back, and answers as before until then if it runs", dc.Name))
+		}
+	}
+	return all
+}
+
+// steered is what was said, after it. The lock is held.
+func (s *Node) steered(x *Steering, now time.Time) (said, error) {
 	if x.Release {
 		i := s.find(x.Override)
 		if i < 0 {
-			return nil, fmt.Errorf("%w: datacenter %q%s", ErrNothingSaid, x.Datacenter, strings.TrimSuffix(" for "+plainName(x.Name), " for "))
+			return said{}, fmt.Errorf("%w: datacenter %q%s", ErrNothingSaid, x.Datacenter, strings.TrimSuffix(" for "+plainName(x.Name), " for "))
 		}
 		by, reason := x.By, x.Reason
 		if !printable(by) || !printable(reason) || len(by) > maxBy || len(reason) > maxReason {
 			by, reason = "", ""
 		}
+		over := s.state.over(Released{x.Datacenter, x.Name, x.Since})
 		x.Override = s.state.Overrides[i]
 		x.By, x.Reason = by, reason
-		return without(s.state.Overrides, x.Datacenter, x.Name), nil
+		return over, nil
 	}
 	if err := x.check(s.fleet, now); err != nil {
-		return nil, err
+		return said{}, err
 	}
-	next := with(s.state.Overrides, x.Override)
-	if len(next) > maxOverrides {
-		return nil, fmt.Errorf("there are %d overrides already: take some back", maxOverrides)
+	next := s.state.with(x.Override)
+	if len(next.Overrides) > maxOverrides {
+		return said{}, fmt.Errorf("there are %d overrides already: take some back", maxOverrides)
 	}
 	return next, nil
 }

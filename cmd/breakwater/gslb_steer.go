@@ -141,13 +141,17 @@ func (s steered) nothing(lines []string) error {
 // outcome says what has come of it, at one name server.
 func (s steered) outcome(done gslb.Steered) string {
 	var b strings.Builder
-	switch stop := "Safe to stop at " + done.SafeAt.Local().Format(time.DateTime) + ", when every answer that names it has run out"; {
+	stop, others := "Safe to stop at "+done.SafeAt.Local().Format(time.DateTime)+", when every answer that names it has run out", "; say the same to the other name servers first (--fleet)"
+	if done.Travels {
+		others = " here, once the others have heard of it too: breakwater gslb status --fleet"
+	}
+	switch {
 	case s.mode == "":
 		fmt.Fprintf(&b, "The probes decide of %s again.\n", s.datacenter)
 	case s.mode == gslb.Up:
 		fmt.Fprintf(&b, "%s counts as healthy here, whatever its probes say.\n", s.datacenter)
 	case !done.SafeAt.IsZero():
-		fmt.Fprintf(&b, "%s gets no new clients from this name server. %s; say the same to the other name servers first (--fleet).\n", s.datacenter, stop)
+		fmt.Fprintf(&b, "%s gets no new clients from this name server. %s%s.\n", s.datacenter, stop, others)
 	case len(done.Troubles) == 0:
 		fmt.Fprintf(&b, "%s gets no new clients of %s from this name server. It is not safe to stop.\n", s.datacenter, strings.TrimSuffix(done.Name, "."))
 	default:
@@ -171,7 +175,9 @@ func gslbDrainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drain --config fleet.yaml DATACENTER", Short: "Send no new clients to a datacenter", Args: cobra.ExactArgs(1),
 		Long: `Send no new clients to a datacenter, from the name server on this machine or, with
---fleet, from all of them. It takes effect at once, and survives restarts.
+--fleet, from all of them. It takes effect at once, and survives restarts. Name servers
+that have a gslb.key tell each other what was said to one of them, also later one that
+was away.
 
 What would be answered is worked out before. Where clients would go on coming, because
 nobody else serves, or would get nobody that serves, or no address of a family, or a

@@ -64,7 +64,12 @@ func (v verdict) left() string {
 	sure := slices.DeleteFunc(slices.Clone(v.untold), func(node string) bool { return slices.Contains(v.unsure, node) })
 	unsure := "it is not known whether the name server of " + strings.Join(v.unsure, ", nor that of ") + " has done it, or does it yet. "
 	then := "When it is there again, say it on its machine:"
-	if len(v.untold) > 1 {
+	switch one := len(v.untold) == 1; {
+	case v.travels && one:
+		then = "It does it when it hears of it from the others, or when it is said on its machine:"
+	case v.travels:
+		then = "They do it when they hear of it from the others, or when it is said on each one's machine:"
+	case !one:
 		then = "When they are there again, say it on each one's machine:"
 	}
 	text := ""
@@ -86,6 +91,7 @@ func (v verdict) left() string {
 // verdict is what has come of it in all.
 type verdict struct {
 	done            int
+	travels         bool     // those who have done it tell the others, as long as they do not have it
 	untold          []string // who has not done it
 	unsure          []string // who of them may have done it all the same, or do it yet
 	troubles, notes []string
@@ -122,6 +128,7 @@ func (s steered) verdict(told []steer.Told) (v verdict) {
 				continue
 			}
 			v.done++
+			v.travels = v.travels || d.Travels
 			v.until = d.Until
 			safe = safe && !d.SafeAt.IsZero()
 			if d.SafeAt.After(v.safeAt) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,4 +88,50 @@ func TestANameServerThatIsCutOff(t *testing.T) {
 	s.write(2, "key", "  witnesses: [127.0.0.1]")
 	s.sees(2, "drp1")
 	s.answered(2, "3")
+}
+
+// What is said to one name server is kept by all, also by one that was away when it was said, or
+// taken back, or when it ended: what that one has kept of before does not come back.
+func TestWhatIsSaidToOneIsKeptByAll(t *testing.T) {
+	t.Parallel()
+	s := startNameServers(t, "")
+	said := func(i int, want ...string) {
+		t.Helper()
+		trial.Until(t, func() error {
+			got := []string{}
+			for _, o := range s.report(i).Overrides {
+				got = append(got, fmt.Sprintf("%s %s (%s) %v", o.Mode, o.Datacenter, o.Reason, !o.SafeAt.IsZero()))
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				return fmt.Errorf("the name server of %s keeps %q, want %q", places[i], got, want)
+			}
+			return nil
+		})
+	}
+	s.says(0, 0, []string{"drain", "par1", "--reason", "switches"}, "Safe to stop at ", " here, once the others have heard of it too")
+	for i := range places {
+		said(i, "drain par1 (switches) true")
+		s.answered(i, "2")
+	}
+	s.says(1, 0, []string{"status", "--fleet"}, "drain par1")
+	s.stop(2, s.processes[2])
+	trial.Until(t, func() error {
+		if n := len(s.report(1).Observers); n != 1 {
+			return fmt.Errorf("that of mad1 hears %d others", n)
+		}
+		return nil
+	})
+	s.says(1, 0, []string{"release", "par1"}, "the name server of drp1 is not heard now")
+	s.says(1, 0, []string{"force", "mad1", "up", "--reason", "for a second", "--for", "1s"})
+	said(0)
+	said(1)
+	s.start(2)
+	said(2)
+	s.stop(2, s.processes[2])
+	s.says(0, 0, []string{"force", "drp1", "up", "--reason", "first"})
+	s.says(1, 0, []string{"force", "drp1", "up", "--reason", "then"})
+	s.start(2)
+	for i := range places {
+		said(i, "up drp1 (then) false")
+	}
 }

@@ -39,10 +39,15 @@ func (f *Fleet) Steer(ctx context.Context, x gslb.Steering) []Told {
 		return all
 	}
 	return each(f, func(n Node) Told {
-		if t := before[n.String()]; t.Steered == nil {
-			return t
+		was := before[n.String()]
+		if was.Steered == nil {
+			return was
 		}
-		return f.tell(ctx, n, x)
+		t := f.tell(ctx, n, x)
+		if t.Nothing { // one who was told has told it
+			t.Nothing, t.Steered, was.Steered.Done = false, was.Steered, true
+		}
+		return t
 	})
 }
 

@@ -238,7 +238,7 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 		h.run(ctx)
 		s.forget(h.targets)
 	}()
-	go w.watch(ctx, cfg, s.reconsider)
+	go w.watch(ctx, cfg, s.log, s.reconsider)
 	if s.exchange != nil {
 		go s.observe(ctx, cfg.Interval)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -37,7 +38,7 @@ func newWitnesses(addresses []netip.Addr) *witnesses {
 func (w *witnesses) unreached() bool { return len(w.addresses) > 0 && !w.reached.Load() }
 
 // watch asks the witnesses each interval until ctx ends.
-func (w *witnesses) watch(ctx context.Context, cfg ProbeConfig, changed func()) {
+func (w *witnesses) watch(ctx context.Context, cfg ProbeConfig, log *slog.Logger, changed func()) {
 	if len(w.addresses) == 0 {
 		return
 	}
@@ -52,6 +53,11 @@ func (w *witnesses) watch(ctx context.Context, cfg ProbeConfig, changed func()) 
 		}
 		was := w.reached.Swap(reached)
 		if first {
+			if reached {
+				log.Info("a witness is reached", "witnesses", w.addresses)
+			} else {
+				log.Warn("no witness is reached: without another node or datacenter this one counts as cut off", "witnesses", w.addresses)
+			}
 			close(w.first)
 		} else if was != reached {
 			changed()

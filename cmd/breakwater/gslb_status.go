@@ -85,11 +85,17 @@ func printStatus(out io.Writer, r gslb.Report) error {
 		return err
 	}
 	rows = nil
+	heads := "DATACENTER\tPROBES SAY\tFOR\tWHY"
 	for _, name := range slices.Sorted(maps.Keys(r.Datacenters)) {
-		d := r.Datacenters[name]
-		rows = append(rows, []string{name, map[bool]string{true: "up", false: "down"}[d.Up], time.Since(d.Since).Round(time.Second).String(), d.Why})
+		d, own := r.Datacenters[name], r.Probes[name]
+		row := []string{name, upOrDown(d.Up), time.Since(d.Since).Round(time.Second).String(), d.Why}
+		if own.Up != d.Up && !own.Since.IsZero() { // the others outvote it, or it is ill or cut off
+			heads = "DATACENTER\tPROBES SAY\tFOR\tWHY\tBUT ITS OWN SAY"
+			row = append(row, strings.TrimSuffix(upOrDown(own.Up)+": "+own.Why, ": "))
+		}
+		rows = append(rows, row)
 	}
-	if err := table(out, "DATACENTER\tPROBES SAY\tFOR\tWHY", rows); err != nil {
+	if err := table(out, heads, rows); err != nil {
 		return err
 	}
 	rows = nil
@@ -102,6 +108,8 @@ func printStatus(out io.Writer, r gslb.Report) error {
 	}
 	return table(out, "DATACENTER\tOPERATORS SAY\tFOR NAME\tUNTIL\tBY\tREASON\tHOLDS", rows)
 }
+
+func upOrDown(up bool) string { return map[bool]string{true: "up", false: "down"}[up] }
 
 // holds says whether an override does, and from when on its datacenter may stop.
 func holds(o gslb.Held) string {

@@ -37,6 +37,7 @@ func TestNameServersJudgeTogether(t *testing.T) {
 	})
 	s.settled(2)
 	s.answered(2, "1")
+	s.says(2, 0, []string{"status"}, "BUT ITS OWN SAY", "drp1", "mad1", "up", "down: ", "its certificate is not trusted here", "par1", "up", "down: ")
 	s.probesOf(0, "par1", "down it is really down")
 	for i := range places {
 		s.sees(i, "mad1", "drp1")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,10 +57,11 @@ func TestATokenIsKeptForAsLongAsItIsGood(t *testing.T) {
 				renewal <- struct{}{}
 				<-answer
 				w.Header().Set("Date", theirs.UTC().Format(http.TimeFormat))
-				if ago, ok := c.answer["issued_at"].(int); ok {
-					c.answer["issued_at"] = theirs.Add(time.Duration(ago) * time.Second).Format(time.RFC3339)
+				says := maps.Clone(c.answer)
+				if ago, ok := says["issued_at"].(int); ok {
+					says["issued_at"] = theirs.Add(time.Duration(ago) * time.Second).Format(time.RFC3339)
 				}
-				json.NewEncoder(w).Encode(c.answer)
+				json.NewEncoder(w).Encode(says)
 			}
 			t.Cleanup(func() { close(answer) })
 			var passed atomic.Int64

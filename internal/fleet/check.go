@@ -133,17 +133,20 @@ func checkLocation(d *decoder, path string, l *Location) {
 var nobodys = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("::/128"), netip.MustParsePrefix("100::/64")}
 
 // checkReachable reports addresses that nobody can be sent to. A whole fleet may be on one
-// machine; a part of it cannot. Each family is judged by itself: of IPv6 a machine has one
+// machine, as one whose name servers all are; a part of it cannot. Each family is judged by itself: of IPv6 a machine has one
 // loopback address, and so a fleet there has others beside it.
 func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []Addr) {
 	elsewhere := map[bool]bool{} // by whether it is IPv4: some are not on this machine
+	var servers []Addr
 	for _, dc := range f.Datacenters {
+		servers = append(servers, dc.GSLB...)
 		for _, a := range of(dc) {
 			if a.IsValid() && !a.Unmap().IsLoopback() {
 				elsewhere[a.Unmap().Is4()] = true
 			}
 		}
 	}
+	here := len(servers) > 0 && !slices.ContainsFunc(servers, func(a Addr) bool { return !a.Unmap().IsLoopback() })
 	for _, name := range sorted(f.Datacenters) {
 		for _, each := range of(f.Datacenters[name]) {
 			a, path := each.Unmap(), "datacenters."+name+"."+field
@@ -152,7 +155,7 @@ func (f *Fleet) checkReachable(d *decoder, field string, of func(*Datacenter) []
 				d.report(path, "%s is the address of no machine; write the one that is reached from outside", a)
 			case a.IsLinkLocalUnicast():
 				d.report(path, "%s is good on one network segment alone; write the address that is reached from outside", a)
-			case a.IsLoopback() && elsewhere[a.Is4()]:
+			case a.IsLoopback() && elsewhere[a.Is4()] && !here:
 				d.report(path, "%s is whichever machine asks; write the address that is reached from outside", a)
 			}
 		}

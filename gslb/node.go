@@ -144,7 +144,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	hooks := s.metrics.hooks()
-	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, log: cfg.Log}
+	r := &responder{answerer: s, identity: s.identity, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, log: cfg.Log}
 	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)

@@ -90,7 +90,7 @@ func oracleOptions(r *responder, o *dns.OPT, ecs *dns.EDNS0_SUBNET, a answer, tc
 				cookie = &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(made)}
 			}
 		case *dns.EDNS0_NSID:
-			nsid = &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: hex.EncodeToString([]byte(r.nsid))}
+			nsid = &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: hex.EncodeToString([]byte(strings.Join(r.identity(), " ")))}
 		case *dns.EDNS0_TCP_KEEPALIVE:
 			if tcp {
 				idle = &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: uint16(tcpIdle.Milliseconds() / 100)}

@@ -28,6 +28,7 @@ type Report struct {
 	Ill         string                      `json:"ill"` // in a sentence, when all its probes failed at once: it answers as before
 	LastGood    map[string][]string         `json:"last_good"`
 	Serial      map[string]uint32           `json:"serial"` // by zone
+	Epoch       string                      `json:"epoch"`  // the same on all nodes that answer alike now, also in NSID and id.server; "": nothing is answered
 	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
 }
 
@@ -69,7 +70,7 @@ func (s *Node) Report() Report {
 	if v == nil {
 		r.Wrong = append(r.Wrong, "nothing is answered yet: the first round of probes is not in")
 	} else {
-		r.Answering, r.Answers = true, v.answered()
+		r.Answering, r.Answers, r.Epoch = true, v.answered(), v.state
 		for _, z := range v.zones {
 			r.Serial[z.Origin] = z.soa.Serial
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,13 +38,13 @@ type answerer interface {
 // zones are.
 type responder struct {
 	answerer answerer
-	nsid     string       // who answers, to who asks for it (RFC 5001, and id.server); "": not said; at most 128 bytes
-	version  string       // version.bind and version.server; "": not said; at most 255 bytes
-	cookies  *cookies     // nil: cookies are ignored
-	limit    *limiter     // nil: as many responses as there are queries
-	hooks    *hooks       // nil: nobody is told
-	log      *slog.Logger // nil: nothing is logged
-	panics   atomic.Int64 // when one was logged last, in Unix seconds
+	identity func() []string // who answers, to who asks for it (RFC 5001, and id.server); nil: not said; at most 128 bytes
+	version  string          // version.bind and version.server; "": not said; at most 255 bytes
+	cookies  *cookies        // nil: cookies are ignored
+	limit    *limiter        // nil: as many responses as there are queries
+	hooks    *hooks          // nil: nobody is told
+	log      *slog.Logger    // nil: nothing is logged
+	panics   atomic.Int64    // when one was logged last, in Unix seconds
 
 	idle time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
 }
@@ -164,19 +165,23 @@ func (r *responder) any(q query, from netip.Addr) (a answer) {
 
 // chaos says who and what answers, if that is to be known.
 func (r *responder) chaos(q *query) answer {
-	text := ""
+	var text []string
 	switch presentation(q.name()) {
 	case "version.bind.", "version.server.":
-		text = r.version
+		if r.version != "" {
+			text = []string{r.version}
+		}
 	case "id.server.", "hostname.bind.":
-		text = r.nsid
+		if r.identity != nil {
+			text = r.identity()
+		}
 	}
-	if text == "" || q.qtype != dns.TypeTXT && q.qtype != dns.TypeANY {
+	if text == nil || q.qtype != dns.TypeTXT && q.qtype != dns.TypeANY {
 		return answer{rcode: dns.RcodeRefused}
 	}
 	return answer{auth: true, answers: []dns.RR{&dns.TXT{
 		Hdr: dns.RR_Header{Name: q.owner(), Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS},
-		Txt: []string{text},
+		Txt: text,
 	}}}
 }
 
@@ -230,8 +235,8 @@ func (r *responder) options(q *query, a *answer, cookie []byte) (options []dns.E
 	if cookie != nil {
 		add(dns.EDNS0COOKIE, cookie)
 	}
-	if q.opt.nsid && r.nsid != "" {
-		add(dns.EDNS0NSID, []byte(r.nsid))
+	if q.opt.nsid && r.identity != nil {
+		add(dns.EDNS0NSID, []byte(strings.Join(r.identity(), " ")))
 	}
 	if q.opt.idle && q.tcp {
 		add(dns.EDNS0TCPKEEPALIVE, binary.BigEndian.AppendUint16(nil, uint16(min(r.tcpIdle()/(100*time.Millisecond), math.MaxUint16))))

@@ -20,6 +20,7 @@ type view struct {
 	fleet   *Fleet
 	zones   []zoneView // the longest origin first
 	metrics *metrics
+	state   string // its epoch
 }
 
 // nameView is one name at one moment.

@@ -350,5 +350,5 @@ func checkAmplification(t *testing.T, test wireTest, response []byte) {
 }
 
 func wireResponder(t testing.TB) *responder {
-	return &responder{answerer: loadZone(t), nsid: "ns-par1", cookies: newCookies(at(1e9))}
+	return &responder{answerer: loadZone(t), identity: func() []string { return []string{"ns-par1"} }, cookies: newCookies(at(1e9))}
 }

@@ -129,5 +129,6 @@ func newView(f *Fleet, m *metrics, now func(n *Name) []status) *view {
 		v.zones = append(v.zones, newZoneView(f, &f.Zones[i], now))
 	}
 	slices.SortStableFunc(v.zones, func(a, b zoneView) int { return len(b.Origin) - len(a.Origin) })
+	v.state = v.epoch()
 	return v
 }

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/miekg/dns"
 
 	"example.org/breakwater/internal/trial"
 )
@@ -20,6 +25,38 @@ func (s *nameServers) answered(i int, datacenter string) {
 		}
 		return nil
 	})
+}
+
+// epoch is what all name servers say of the state that they answer by, over DNS.
+func (s *nameServers) epoch() (all string) {
+	s.t.Helper()
+	trial.Until(s.t, func() error {
+		all = ""
+		for i := range places {
+			m := new(dns.Msg)
+			m.SetQuestion("id.server.", dns.TypeTXT)
+			m.Question[0].Qclass = dns.ClassCHAOS
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+			answer, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, net.JoinHostPort(s.addresses[i], s.ports["listen"]))
+			if err != nil {
+				return err
+			}
+			says := answer.Answer[0].(*dns.TXT).Txt
+			nsid, _ := hex.DecodeString(answer.IsEdns0().Option[0].(*dns.EDNS0_NSID).Nsid)
+			if len(says) != 2 || says[0] != places[i] || string(nsid) != strings.Join(says, " ") || says[1] != "epoch "+s.report(i).Epoch {
+				return fmt.Errorf("the name server of %s is %q, by NSID %q, in its report %q", places[i], says, nsid, s.report(i).Epoch)
+			}
+			if all == "" {
+				all = says[1]
+			}
+			if all != says[1] {
+				return fmt.Errorf("the name server of %s is at %s, another at %s", places[i], says[1], all)
+			}
+		}
+		return nil
+	})
+	return all
 }
 
 // What the probes of one name server alone say is outvoted by the others, and what most of
@@ -109,12 +146,16 @@ func TestWhatIsSaidToOneIsKeptByAll(t *testing.T) {
 			return nil
 		})
 	}
+	before := s.epoch()
 	s.says(0, 0, []string{"drain", "par1", "--reason", "switches"}, "Safe to stop at ", " here, once the others have heard of it too")
 	for i := range places {
 		said(i, "drain par1 (switches) true")
 		s.answered(i, "2")
 	}
 	s.says(1, 0, []string{"status", "--fleet"}, "drain par1")
+	if after := s.epoch(); after == before {
+		t.Errorf("the epoch is %s, drained or not", after)
+	}
 	s.stop(2, s.processes[2])
 	trial.Until(t, func() error {
 		if n := len(s.report(1).Observers); n != 1 {

@@ -55,9 +55,9 @@ func ReadSigningKey(file string) (*SigningKey, error) {
 	data, err := readPrivate(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such file: make it with `breakwater gslb keygen` on one name server, and copy it to the others", file)
+		return nil, unreadable{file + ": no such file: make it with `breakwater gslb keygen` on one name server, and copy it to the others", err}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: this account may not read the file: let it", file)
+		return nil, unreadable{file + ": this account may not read the file: let it", err}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -68,14 +68,19 @@ func ReadSigningKey(file string) (*SigningKey, error) {
 	return key, nil
 }
 
+// unreadable is why a file cannot be read here; what it unwraps to tells the reasons apart.
+type unreadable struct {
+	text string
+	error
+}
+
+func (u unreadable) Error() string { return u.text }
+
+func (u unreadable) Unwrap() error { return u.error }
+
 // readPrivate reads a small file that nobody else can.
 func readPrivate(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	info, err := os.Stat(name) // before it is opened: who opens a pipe waits
 	var of *fs.PathError
 	switch {
 	case err != nil:
@@ -85,12 +90,17 @@ func readPrivate(name string) ([]byte, error) {
 	case info.Mode().Perm()&0o007 != 0:
 		return nil, fmt.Errorf("everybody on this machine can read or change it (%v): `chmod 600` it, and make a new key if others may have it", info.Mode().Perm())
 	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, largestKey+1))
 	switch {
 	case errors.As(err, &of):
 		return nil, of.Err
 	case len(data) > largestKey:
-		return nil, fmt.Errorf("it is larger than %d bytes, which no key is", largestKey)
+		return nil, fmt.Errorf("it is larger than %d bytes, which no key is: name the file of the key", largestKey)
 	}
 	return data, err
 }

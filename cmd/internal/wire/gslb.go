@@ -222,7 +222,7 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 	}
 	_, port, _ := net.SplitHostPort(f.GSLB.Listen)
 	for _, z := range zones(f) {
-		d := gslb.Delegation{Zone: z.Origin, Servers: map[string][]netip.Addr{}}
+		d := gslb.Delegation{Zone: z.Origin, Servers: map[string][]netip.Addr{}, Signed: f.GSLB.DNSSEC.Key != ""}
 		if d.Port, err = strconv.Atoi(port); err != nil {
 			return nil, fmt.Errorf("gslb.listen: %w", err)
 		}

@@ -17,6 +17,15 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 	if z == nil {
 		return answer{rcode: dns.RcodeRefused}
 	}
+	a := v.ofZone(z, name, q, from)
+	if q.opt.do && z.signed != nil {
+		z.withProof(&a, q)
+	}
+	return a
+}
+
+// ofZone is what the view says of a name in a zone.
+func (v *view) ofZone(z *zoneView, name string, q *query, from netip.Addr) answer {
 	c := client{resolver: from.Unmap(), subnet: q.opt.subnet}
 	if n := z.names[name]; n != nil {
 		if a, ok := z.ofName(v, n, q, c); ok {
@@ -28,7 +37,7 @@ func (v *view) answer(q *query, from netip.Addr) answer {
 	}
 	if of, ok := strings.CutPrefix(name, acmeLabel); ok && z.ACMEChallenge != "" && z.names[of] != nil {
 		// It is the answer to every type; where it leads is another zone's to say (RFC 1034, section 3.6.2).
-		return answer{auth: true, answers: []dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME, fixedTTL), Target: z.ACMEChallenge}}}
+		return answer{auth: true, answers: []dns.RR{z.challenge(name)}, signatures: z.signed.of(name, dns.TypeCNAME).signatures}
 	}
 	return z.fixed(q, name)
 }
@@ -55,6 +64,9 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 		for _, rr := range rotated(own.records[d.datacenter], d.client) {
 			a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
 		}
+		if z.signed != nil {
+			a.signatures = own.signatures[d.datacenter]
+		}
 	}
 	if len(a.answers) == 0 { // a negative answer, whose scope is 0 (RFC 7871, section 7.4)
 		return z.nothingFor(dns.RcodeSuccess, d.ttl), true
@@ -74,26 +86,41 @@ func withTTL(rr dns.RR, ttl uint32) dns.RR {
 // fixed answers what depends on nobody's health.
 func (z *zoneView) fixed(q *query, name string) answer {
 	a := answer{auth: true}
-	hosts, host := z.hosts[name]
+	_, host := z.hosts[name]
+	own := z.signed.of(name, q.qtype)
 	switch apex := name == z.Origin; {
 	case apex && q.qtype == dns.TypeSOA:
 		a.answers = []dns.RR{z.soa}
 	case apex && q.qtype == dns.TypeNS:
 		a.answers, a.extra = z.ns, z.glue
 	case host:
-		for _, ip := range hosts {
-			rr := address(name, ip, seconds(z.GlueTTL))
-			if rr.Header().Rrtype == q.qtype {
-				a.answers = append(a.answers, rr)
-			}
-		}
+		a.answers = z.ofHost(name, q.qtype)
 	case !apex && z.names[name] == nil && !z.inner[name]:
 		return z.nothing(dns.RcodeNameError)
 	}
 	if len(a.answers) == 0 {
+		a.answers = own.records // what is there because the zone is signed
+	}
+	if len(a.answers) == 0 {
 		return z.nothing(dns.RcodeSuccess)
 	}
+	a.signatures = own.signatures
 	return a
+}
+
+// ofHost are the addresses of one family of a name server.
+func (z *zoneView) ofHost(host string, qtype uint16) (all []dns.RR) {
+	for _, ip := range z.hosts[host] {
+		if rr := address(host, ip, seconds(z.GlueTTL)); rr.Header().Rrtype == qtype {
+			all = append(all, rr)
+		}
+	}
+	return all
+}
+
+// challenge is where an ACME server is led that wants a name's proof.
+func (z *zoneView) challenge(name string) dns.RR {
+	return &dns.CNAME{Hdr: header(name, dns.TypeCNAME, fixedTTL), Target: z.ACMEChallenge}
 }
 
 // nothing is a negative answer that holds as long as the zone's do.
@@ -117,7 +144,11 @@ func (z *zoneView) why(f *Fleet, n *nameView, q *query, c client) answer {
 	for _, line := range e.Sentences {
 		txt.Txt = append(txt.Txt, characterStrings(line)...)
 	}
-	return answer{auth: true, answers: []dns.RR{txt}, scope: uint8(e.Scope)}
+	a := answer{auth: true, answers: []dns.RR{txt}, scope: uint8(e.Scope)}
+	if q.opt.do && z.signed != nil {
+		a.signatures = z.signed.now(a.answers)
+	}
+	return a
 }
 
 // characterStrings cuts a sentence that one string cannot hold, behind a space where

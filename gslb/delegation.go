@@ -20,11 +20,12 @@ type Delegation struct {
 	Servers map[string][]netip.Addr // the fleet's name servers: host name as ns-par1.harbor.example.org, addresses
 	Port    int                     // of the fleet's name servers; 0: 53
 	Roots   []netip.AddrPort        // where the chain begins; none: the root servers
+	Signed  bool                    // the zone is, by the fleet file
 }
 
 // Finding is one fault of a delegation.
 type Finding struct {
-	Kind    string `json:"kind"`    // missing-glue, wrong-glue, lame, unreachable, no-tcp, wrong-ns, serials, parent-ttl, parent-silent, stale-ds, too-few, not-delegated
+	Kind    string `json:"kind"`    // missing-glue, wrong-glue, lame, unreachable, no-tcp, wrong-ns, serials, parent-ttl, parent-silent, too-few, not-delegated; of signatures unsigned, bad-signature, keys, no-ds, wrong-ds, old-ds, old-key, stale-ds
 	Where   string `json:"where"`   // the server that it was seen at
 	Message string `json:"message"` // what is wrong, and what to do
 }
@@ -37,6 +38,8 @@ type referral struct {
 	owner string
 	ns    []*dns.NS
 	glue  map[string][]netip.Addr
+	at    string // who said so
+	ds    []*dns.DS
 }
 
 // Check follows the chain from the root and returns what is wrong with the
@@ -51,17 +54,22 @@ func (d Delegation) Check(ctx context.Context) (found []Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r, found := d.ofParents(ctx, zone, parents)
+	r, referrals, found := d.ofParents(ctx, zone, parents)
 	if r.owner == zone {
-		found = append(found, d.ofServers(ctx, zone, r)...)
+		more, keys := d.ofServers(ctx, zone, r)
+		var ofKeys []Finding
+		for _, of := range referrals {
+			ofKeys = append(ofKeys, ofDS(zone, of.at, of.ds, keys)...)
+		}
+		found = slices.Concat(found, more, once(ofKeys))
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int { return strings.Compare(a.Kind+a.Where, b.Kind+b.Where) })
 	return found, nil
 }
 
 // ofParents asks every server of the parent zone: resolvers ask any of them. The referral is
-// what all of them say together.
-func (d Delegation) ofParents(ctx context.Context, zone string, parents []netip.AddrPort) (all referral, found []Finding) {
+// what all of them say together; each one's own are those of the servers that have one.
+func (d Delegation) ofParents(ctx context.Context, zone string, parents []netip.AddrPort) (all referral, own []referral, found []Finding) {
 	referrals, results := make([]referral, len(parents)), make([][]Finding, len(parents))
 	var group errgroup.Group
 	group.SetLimit(8)
@@ -75,20 +83,25 @@ func (d Delegation) ofParents(ctx context.Context, zone string, parents []netip.
 	all.glue = map[string][]netip.Addr{}
 	for _, r := range referrals {
 		if r.owner == zone {
-			all.owner = zone
+			all.owner, own = zone, append(own, r)
 			for host, addresses := range r.glue {
 				all.glue[host] = append(all.glue[host], addresses...)
 			}
 		}
 	}
-	for _, f := range slices.Concat(results...) { // what several servers say is said once
+	return all, own, once(slices.Concat(results...))
+}
+
+// once says once what several servers say.
+func once(all []Finding) (found []Finding) {
+	for _, f := range all {
 		if i := slices.IndexFunc(found, func(g Finding) bool { return g.Kind == f.Kind && g.Message == f.Message }); i >= 0 {
 			found[i].Where += ", " + f.Where
 		} else {
 			found = append(found, f)
 		}
 	}
-	return all, found
+	return found
 }
 
 // ofParent asks one server of the parent zone.
@@ -110,8 +123,14 @@ func (d Delegation) ofParent(ctx context.Context, zone string, at netip.AddrPort
 		return r, found
 	}
 	found = d.ofReferral(zone, who, r)
+	r.at = who
 	if answer, err = ask(ctx, "udp", at, zone, dns.TypeDS, false); err == nil {
-		if _, ok := first[*dns.DS](answer.Answer); ok {
+		for _, rr := range answer.Answer {
+			if ds, ok := rr.(*dns.DS); ok {
+				r.ds = append(r.ds, ds)
+			}
+		}
+		if len(r.ds) > 0 && !d.Signed {
 			add("stale-ds", "the parent has a DS record for %s, and answers here are not signed: resolvers that validate give SERVFAIL for it; take the DS records out of the parent", zone)
 		}
 	}
@@ -159,8 +178,9 @@ func sameAddresses(a, b []netip.Addr) bool {
 	return slices.Equal(a, b)
 }
 
-// ofServers asks every name server that the parent or the fleet names.
-func (d Delegation) ofServers(ctx context.Context, zone string, r referral) []Finding {
+// ofServers asks every name server that the parent or the fleet names. The keys are those
+// that all have of whom one is known to have some.
+func (d Delegation) ofServers(ctx context.Context, zone string, r referral) (found []Finding, keys []*dns.DNSKEY) {
 	at := map[netip.Addr]string{}
 	for _, hosts := range []map[string][]netip.Addr{r.glue, d.Servers} {
 		for host, addresses := range hosts {
@@ -175,6 +195,7 @@ func (d Delegation) ofServers(ctx context.Context, zone string, r referral) []Fi
 	}
 	type seen struct {
 		serial uint32
+		keys   []*dns.DNSKEY
 		found  []Finding
 	}
 	results := map[netip.Addr]*seen{}
@@ -184,15 +205,22 @@ func (d Delegation) ofServers(ctx context.Context, zone string, r referral) []Fi
 		s := &seen{}
 		results[a] = s
 		group.Go(func() error {
-			s.serial, s.found = d.ofServer(ctx, zone, fmt.Sprintf("%s (%s)", host, a), netip.AddrPortFrom(a, uint16(port)))
+			who, server := fmt.Sprintf("%s (%s)", host, a), netip.AddrPortFrom(a, uint16(port))
+			if s.serial, s.found = d.ofServer(ctx, zone, who, server); d.Signed && s.serial != 0 {
+				var more []Finding
+				s.keys, more = d.keysOf(ctx, zone, who, server)
+				s.found = append(s.found, more...)
+			}
 			return nil
 		})
 	}
 	group.Wait() //nolint:errcheck // none returns one
-	var found []Finding
-	serials := map[uint32][]string{}
+	serials, own := map[uint32][]string{}, map[string][]*dns.DNSKEY{}
 	for a, s := range results {
 		found = append(found, s.found...)
+		if len(s.keys) > 0 {
+			own[fmt.Sprintf("%s (%s)", at[a], a)] = s.keys
+		}
 		if s.serial != 0 {
 			serials[s.serial] = append(serials[s.serial], at[a])
 		}
@@ -206,7 +234,8 @@ func (d Delegation) ofServers(ctx context.Context, zone string, r referral) []Fi
 		slices.Sort(parts)
 		found = append(found, Finding{"serials", zone, "the name servers have different zones, as their SOA serials say (" + strings.Join(parts, "; ") + "): give all of them the same fleet file"})
 	}
-	return found
+	keys, more := common(zone, own)
+	return append(found, more...), keys
 }
 
 // ofServer asks one name server, over UDP and TCP. The serial is 0 where it has none.

@@ -49,7 +49,7 @@ func (tr *tree) serve(t *testing.T, ip, origin, zone string, tcp bool) {
 				m.Ns = append(m.Ns, rr)
 			case cut != "" && (h.Rrtype == dns.TypeA || h.Rrtype == dns.TypeAAAA):
 				m.Extra = append(m.Extra, rr)
-			case cut == "" && h.Name == name && h.Rrtype == q.Question[0].Qtype:
+			case cut == "" && h.Name == name && (h.Rrtype == q.Question[0].Qtype || q.IsEdns0().Do() && proves(rr, q.Question[0].Qtype)):
 				m.Answer = append(m.Answer, rr)
 			}
 		}
@@ -78,6 +78,11 @@ func (tr *tree) serve(t *testing.T, ip, origin, zone string, tcp bool) {
 	if origin == "." {
 		tr.roots = append(tr.roots, netip.AddrPortFrom(netip.MustParseAddr(ip), uint16(tr.port)))
 	}
+}
+
+func proves(rr dns.RR, qtype uint16) bool {
+	r, ok := rr.(*dns.RRSIG)
+	return ok && r.TypeCovered == qtype
 }
 
 // servers are what those of a chain have.

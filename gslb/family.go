@@ -27,6 +27,8 @@ type familyView struct {
 	choices []choice   // by region
 	shared  []bool     // by region: several share its clients when all serve
 	records [][]dns.RR // by datacenter, with the name's TTL
+
+	signatures [][]dns.RR // of records, in a signed zone
 }
 
 // newFamilyView returns nil where no member of the name has an address of the family.

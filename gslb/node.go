@@ -26,6 +26,7 @@ type FleetConfig struct {
 	Topology    string         // see PlacesConfig
 	GeoIP       string         // see PlacesConfig
 	Explain     []netip.Prefix // who may ask for the TXT records that say why
+	Keys        []*SigningKey  // that zones are signed with, the one in use first; none: they are not
 }
 
 // Config is what one name server needs.
@@ -49,6 +50,8 @@ type Config struct {
 	Exchange  Exchange // of observations with the other nodes; nil: each judges by its own probes alone
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer // nil: none
+
+	signedFor time.Duration // how long signatures are good; 0: see there
 }
 
 // rememberedHealth is how old a snapshot may be that answers are given from before
@@ -93,6 +96,7 @@ type Node struct {
 
 	hasExchanged func()
 
+	unsigned  error // why what should be answered now is not: it cannot be signed; nil: it is
 	unwritten error // why the state is not in its file; nil: it is
 }
 
@@ -103,6 +107,7 @@ type fleetNow struct {
 	probe     ProbeConfig
 	witnesses []netip.Addr
 	digest    string // see Report
+	signer    *signer
 }
 
 // readFleet reads what the configuration names.
@@ -112,7 +117,8 @@ func readFleet(cfg Config) (*fleetNow, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe, witnesses: cfg.Witnesses}
+	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain, Keys: f.Keys}, targets: cfg.Targets, probe: cfg.Probe, witnesses: cfg.Witnesses,
+		signer: newSigner(f.Keys, cfg.signedFor)}
 	now.digest = now.sum()
 	return now, nil
 }
@@ -206,13 +212,17 @@ func (s *Node) keep(ctx context.Context) {
 	before := s.state.Health
 	s.mu.Unlock()
 	s.probe(ctx, before)
-	ticker := time.NewTicker(writeEvery)
+	ticker, renewal := time.NewTicker(writeEvery), time.NewTicker(s.renewal())
 	defer ticker.Stop()
+	defer renewal.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			s.write() //nolint:errcheck // it is in the log
 			return
+		case <-renewal.C:
+			s.renew()
+			continue
 		case <-s.changes:
 		case <-ticker.C:
 		}
@@ -329,9 +339,13 @@ func (s *Node) refresh() {
 	}
 	known := s.known(now, s.state.Overrides)
 	s.noteGood(known)
+	v := known.view(s.fleet.Fleet, s.metrics)
+	if s.unsigned = s.fleet.signer.sign(v); s.unsigned != nil { // better what was answered before than what nobody believes
+		s.log.Error("what is answered cannot be signed, and stays as it was", "err", s.unsigned.Error())
+		return
+	}
 	s.metrics.changed()
 	first := s.view.Load() == nil
-	v := known.view(s.fleet.Fleet, s.metrics)
 	s.given(now) // by the view of before
 	s.view.Store(v)
 	s.promise(v, now)

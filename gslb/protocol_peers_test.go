@@ -113,7 +113,14 @@ func (p peer) start(t *testing.T) (server, version string) {
 		}
 	}
 	port := freePort(t)
-	cmd := exec.CommandContext(t.Context(), program, p.configure(t, t.TempDir(), port)...)
+	startUntil(t, p.started, program, p.configure(t, t.TempDir(), port)...)
+	return net.JoinHostPort("127.0.0.1", port), version
+}
+
+// startUntil runs a program until the test ends, and returns when it logs that it answers.
+func startUntil(t *testing.T, started, program string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -128,13 +135,12 @@ func (p peer) start(t *testing.T) (server, version string) {
 	var said []string
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
-		if said = append(said, lines.Text()); strings.Contains(lines.Text(), p.started) {
+		if said = append(said, lines.Text()); strings.Contains(lines.Text(), started) {
 			go io.Copy(io.Discard, log)
-			return net.JoinHostPort("127.0.0.1", port), version
+			return
 		}
 	}
-	t.Fatalf("%s does not start:\n%s", p.program, strings.Join(said, "\n"))
-	return "", ""
+	t.Fatalf("%s does not start:\n%s", program, strings.Join(said, "\n"))
 }
 
 func freePort(t *testing.T) string {

@@ -84,6 +84,9 @@ func (s *Node) Report() Report {
 		r.Wrong = append(r.Wrong, "this name server is cut off: it hears no other, and reaches no other datacenter and no witness; what it knew of the datacenters stays")
 	}
 	r.Wrong = append(r.Wrong, r.faults(v)...)
+	if s.unsigned != nil {
+		r.Wrong = append(r.Wrong, fmt.Sprintf("what is answered is that of before, for what should be cannot be signed: %v", s.unsigned))
+	}
 	if s.unwritten != nil {
 		r.Wrong = append(r.Wrong, fmt.Sprintf("the state cannot be written, and what operators said is forgotten at the next restart: %v", s.unwritten))
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,8 @@ type answer struct {
 	rcode              int
 	auth               bool
 	answers, ns, extra []dns.RR
-	scope              uint8 // of the client subnet, when the query had one
+	signatures         []dns.RR // of answers, where they are signed; the answerer adds them for who wants them
+	scope              uint8    // of the client subnet, when the query had one
 }
 
 // answerer decides: what a question of class IN and an ordinary type gets.
@@ -300,6 +302,9 @@ func pack(m *dns.Msg, room int, buf []byte) []byte {
 	case err != nil && m.Rcode != dns.RcodeServerFailure: // a record that the zone cannot have
 		m.Answer, m.Ns, m.Extra, m.Rcode = nil, nil, keepMeta(m.Extra), dns.RcodeServerFailure
 		return pack(m, room, buf)
+	case slices.ContainsFunc(m.Extra, isSignature): // of glue, before glue itself (RFC 4035, section 3.1.1)
+		m.Extra = slices.DeleteFunc(slices.Clone(m.Extra), isSignature)
+		return pack(m, room, buf)
 	case len(keepMeta(m.Extra)) < len(m.Extra):
 		m.Extra = keepMeta(m.Extra)
 		return pack(m, room, buf)
@@ -309,6 +314,8 @@ func pack(m *dns.Msg, room int, buf []byte) []byte {
 	}
 	return nil
 }
+
+func isSignature(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeRRSIG }
 
 // keepMeta leaves what belongs to the message, not to the zone.
 func keepMeta(extra []dns.RR) (meta []dns.RR) {

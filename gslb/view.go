@@ -12,6 +12,7 @@ type Fleet struct {
 	Zones       []Zone
 	Places      *Places
 	Explain     []netip.Prefix // who may ask why, by TXT; none: nobody
+	Keys        []*SigningKey  // that zones are signed with, all of them by each; none: they are not
 }
 
 // view is the fleet at one moment: what is answered until something changes.

@@ -31,6 +31,8 @@ type zoneView struct {
 	ns    []dns.RR
 	glue  []dns.RR
 	inner map[string]bool // empty non-terminals
+
+	signed *signedZone // nil: it is not
 }
 
 func newZoneView(f *Fleet, z *Zone, now func(n *Name) []status) zoneView {
@@ -91,6 +93,9 @@ func parent(name string) string {
 func (f *Fleet) serial(z *Zone) uint32 {
 	h := xxhash.New()
 	fmt.Fprintf(h, "%+v%x", *z, f.Places.sum)
+	for _, k := range f.Keys {
+		fmt.Fprint(h, k.public)
+	}
 	for _, dc := range f.Datacenters {
 		location := Location{}
 		if dc.Location != nil {

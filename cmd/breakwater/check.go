@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/preflight"
+	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/internal/secret"
@@ -31,7 +33,8 @@ func checkCommand() *cobra.Command {
 reported in one run, a line a fault, as "file:line: field: what is wrong; what to
 do", and the exit status is 1. The file is FILE or --config; "-" is standard input.
 Of secrets it reads only the keys that daemons share, where this machine has them in a file or in the
-environment: they must not be too short.
+environment: they must not be too short, and those that zones are signed with must be such keys, and
+nobody else's to read.
 
 With --datacenter it also looks at what the file says of this machine, without a
 network: files, the certificate, secrets in files and the environment, the store's disk,
@@ -117,6 +120,12 @@ func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
 		}
 		if err := keyring.Check(key); err != nil {
 			faults = append(faults, fleet.Fault{File: fileName(name), Line: f.Line(field), Field: field, Message: err.Error()})
+		}
+	}
+	_, signing := wire.SigningKeys(f)
+	for _, fault := range signing {
+		if !errors.Is(fault, fs.ErrNotExist) && !errors.Is(fault, fs.ErrPermission) { // it is on name servers alone
+			faults = append(faults, fleet.Fault{File: fileName(name), Line: f.Line(fault.Field), Field: fault.Field, Message: fault.Error()})
 		}
 	}
 	if len(faults) == 0 {

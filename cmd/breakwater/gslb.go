@@ -28,9 +28,9 @@ does. It asks the datacenters' edges for their health.
 
 It listens where the fleet file says: resolvers on gslb.listen (UDP and TCP),
 Prometheus on gslb.metrics, operators on gslb.admin and, where there is a gslb.key, the
-fleet's other name servers on gslb.peers. The fleet file, the topology and
-the geographic database are read again when they change and at SIGHUP; a broken one
-changes nothing.
+fleet's other name servers on gslb.peers. The fleet file, the topology, the keys that
+zones are signed with and the geographic database are read again when they change and at
+SIGHUP; a broken one changes nothing.
 
 With --take-over it may be started while another one runs on the same machine: it shares
 the port for DNS once it can answer, and no query is lost when the other one is stopped
@@ -72,7 +72,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
-	cmd.AddCommand(gslbExplainCommand(), gslbLookupCommand(), gslbCheckCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
+	cmd.AddCommand(gslbExplainCommand(), gslbLookupCommand(), gslbCheckCommand(), gslbKeygenCommand(), gslbDSCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
 		readyCommand(daemon.NameServer, gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd
 }

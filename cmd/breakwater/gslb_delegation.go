@@ -24,8 +24,9 @@ func checkDelegationCommand() *cobra.Command {
 		Long: `Follow the real chain from the root servers to the fleet's domain. Ask every server of
 the parent zone, and every name server that the parent or the fleet file names, over UDP
 and TCP. Found are: no delegation, missing or wrong glue, DS records of a zone that is
-not signed, lame and unreachable servers, NS sets and serials that differ, and parent
-TTLs longer than sensible. The exit code is 1 when something is.`,
+not signed, or of no key that the name servers have, or none of a zone that is signed,
+signatures that do not hold, lame and unreachable servers, NS sets, keys and serials that
+differ, and parent TTLs longer than sensible. The exit code is 1 when something is.`,
 		Example: `  breakwater gslb check-delegation --config fleet.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

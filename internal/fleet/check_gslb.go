@@ -33,6 +33,13 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	checkTTL(d, "gslb.ns.ttl", *g.NS.TTL, Duration(time.Minute), Duration(7*day))
 	checkTTL(d, "gslb.ns.glue", *g.NS.Glue, Duration(time.Minute), Duration(7*day))
 	f.checkACMEChallenge(d, g)
+	switch s := g.DNSSEC; {
+	case s.PreviousKey == "":
+	case s.Key == "":
+		d.report("gslb.dnssec.previous_key", "there is no key beside it; write the one in use as gslb.dnssec.key")
+	case s.Key == s.PreviousKey:
+		d.report("gslb.dnssec.previous_key", "it is the file of gslb.dnssec.key; write that of the key of before, or leave it out")
+	}
 	switch {
 	case g.Probe.Interval < Duration(100*time.Millisecond):
 		d.report("gslb.probe.interval", "%v is shorter than 100ms", g.Probe.Interval)

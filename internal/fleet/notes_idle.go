@@ -10,7 +10,6 @@ import (
 func (n *notes) idleFields() {
 	f := n.f
 	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
-	n.idle("gslb.dnssec.key", "it does nothing yet: answers are not signed; let the parent have no DS for the name")
 	if all := n.ofNameServers(); f.GSLB == nil && len(all) > 0 {
 		also := ""
 		if len(all) > 1 {

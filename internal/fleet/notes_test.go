@@ -32,7 +32,6 @@ var noted = []struct {
 	{"a regular expression of all", []string{"app: {", "app: { immutable_tags: [\".*\"],"}, "projects.multi-dc.app.immutable_tags (line 8): \".*\" matches nothing"},
 	{"a certificate as a reference", []string{"certificate: /c", "certificate: \"file:/c\""}, "edge.tls.certificate (line 10): this is a path and no reference; write /c"},
 	{"touch", []string{"listen: \":443\"", "touch: 1h"}, "edge.touch (line 10): it does nothing yet"},
-	{"dnssec", []string{"ttl: 30s", "dnssec: { key: /k }"}, "gslb.dnssec.key (line 11): it does nothing yet"},
 	{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers, nor do datacenters.par1.gslb, datacenters.mad1.addresses, datacenters.mad1.gslb;"},
 	{"a Vault that nothing is in", []string{"vault:a#b", "env:P"}, "secrets.vault (line 5): no vault: reference"},
 	{"replication to nobody", append([]string{"app: {", "app: { replication: { pull: 1h },"}, oneAlone...), "projects.multi-dc.app.replication (line 8): it does nothing"},

@@ -173,6 +173,7 @@ type GSLB struct {
 	Key         Ref    `yaml:"key"`          // shared by all name servers: their cookies, and what they ask each other; as edge.peers.key; read again with the file
 	PreviousKey Ref    `yaml:"previous_key"` // the key of before, while it is replaced: both are good
 	DNSSEC      struct {
-		Key string `yaml:"key"` // file, the same on every node; not in use yet
-	} `yaml:"dnssec"` // answers are not signed yet
+		Key         string `yaml:"key"`          // file of the key, the same on every name server, as breakwater gslb keygen makes it; for its owner and group alone; read again when it changes
+		PreviousKey string `yaml:"previous_key"` // file of the key of before, while it is replaced: the zones are signed with both
+	} `yaml:"dnssec"` // signed answers; absent: they are not
 }

@@ -23,7 +23,7 @@ func (m *machine) delegates() bool {
 }
 
 // lesser are the findings with which names are answered all the same.
-var lesser = []string{"parent-ttl", "parent-silent", "too-few", "serials"}
+var lesser = []string{"parent-ttl", "parent-silent", "too-few", "serials", "no-ds", "old-ds", "old-key"}
 
 // tryDelegation follows the chain from the root, and asks the name servers of all datacenters.
 func (m *machine) tryDelegation(ctx context.Context, r *results) {

@@ -45,6 +45,14 @@ func (m *machine) tryGSLB(_ context.Context, r *results) {
 		r.say("%s is read", file.path)
 	}
 	m.tryAge(r)
+	keys, faults := wire.SigningKeys(f)
+	for _, fault := range faults {
+		what, do := halves(oneLine(fault))
+		r.fault("dnssec", fault.Field, f.Where(fault.Field)+": "+what, do)
+	}
+	if len(keys) > 0 {
+		r.say("zones are signed with %d of its keys", len(keys))
+	}
 	r.say("state in %s", g.State)
 }
 

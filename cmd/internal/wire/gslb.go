@@ -113,7 +113,7 @@ func (g *GSLB) read() (*fleet.Fleet, error) {
 	}
 	names := []string{g.cfg.Fleet, f.Harbor.CA, f.Secrets.Vault.CA}
 	if own := f.GSLB; own != nil {
-		names = append(names, own.Topology, own.GeoIP)
+		names = append(names, own.Topology, own.GeoIP, own.DNSSEC.Key, own.DNSSEC.PreviousKey)
 		names = append(names, filesBehind(append(loginRefs(f), own.Key, own.PreviousKey)...)...)
 	}
 	g.reloads.Watch(named(names)...)
@@ -222,7 +222,7 @@ func Delegations(f *fleet.Fleet) (all []gslb.Delegation, err error) {
 	}
 	_, port, _ := net.SplitHostPort(f.GSLB.Listen)
 	for _, z := range zones(f) {
-		d := gslb.Delegation{Zone: z.Origin, Servers: map[string][]netip.Addr{}}
+		d := gslb.Delegation{Zone: z.Origin, Servers: map[string][]netip.Addr{}, Signed: f.GSLB.DNSSEC.Key != ""}
 		if d.Port, err = strconv.Atoi(port); err != nil {
 			return nil, fmt.Errorf("gslb.listen: %w", err)
 		}
@@ -248,7 +248,7 @@ func Places(f *fleet.Fleet) gslb.PlacesConfig {
 var errNoGSLB = errors.New("the fleet file has no gslb section; write gslb: {}, and the addresses of its name servers (datacenters.<name>.gslb)")
 
 // gslbConfig turns a fleet file into what the name server of one datacenter needs, but
-// for its keys.
+// for the keys that name servers know each other by.
 func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics prometheus.Registerer) (gslb.Config, error) {
 	g := f.GSLB
 	if g == nil {
@@ -257,6 +257,10 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 	if f.Datacenters[datacenter] == nil {
 		return gslb.Config{}, f.NoDatacenter(datacenter)
 	}
+	keys, err := zoneKeys(f)
+	if err != nil {
+		return gslb.Config{}, err
+	}
 	trusted, err := trust(f.Harbor.CA)
 	if err != nil {
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
@@ -264,7 +268,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 	cfg := gslb.Config{
 		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Witnesses: plain(g.Witnesses),
-		Fleet:     gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
+		Fleet:     gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP, Keys: keys},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,
 			Confirm: time.Duration(g.Probe.Confirm), Hold: time.Duration(g.Probe.Hold)},
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/trial"
 )
 
@@ -212,5 +214,64 @@ func TestAReportSaysWhichKeysAreUsed(t *testing.T) {
 	reload(t, &r.log)
 	if after := r.Report().Keys; len(before) != 1 || len(after) != 1 || before[0] == after[0] || strings.Contains(firstKey+secondKey, after[0]) {
 		t.Errorf("%q, and with another key %q", before, after)
+	}
+}
+
+// Zones are signed from the moment that the fleet file names a key, and with another one when
+// that is in the file; what is no key changes nothing, and the log says where it is named.
+func TestZonesAreSignedOnceThereIsAKey(t *testing.T) {
+	r := startRereading(t)
+	keys := func() (all []uint16) {
+		t.Helper()
+		m := new(dns.Msg)
+		m.SetQuestion("harbor.example.org.", dns.TypeDNSKEY)
+		a, _, err := (&dns.Client{Timeout: trial.Patience}).Exchange(m, r.Addresses()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rr := range a.Answer {
+			all = append(all, rr.(*dns.DNSKEY).KeyTag())
+		}
+		return all
+	}
+	r.is("at the start", "10.2.0.0/24", "192.0.2.2")
+	if got := keys(); len(got) > 0 {
+		t.Errorf("keys of a zone that is not signed: %v", got)
+	}
+	named := func(names string) {
+		t.Helper()
+		r.write("fleet.yaml", strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { listen", "gslb: { dnssec: { "+names+" }, listen", 1))
+		reload(t, &r.log)
+	}
+	made := map[string]uint16{}
+	for _, name := range []string{"old.key", "new.key"} {
+		k, err := gslb.NewSigningKey()
+		if err == nil {
+			err = k.WriteNew(filepath.Join(r.dir, name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[name] = k.DNSKEY("harbor.example.org").KeyTag()
+	}
+	serial := r.Report().Serial["harbor.example.org."]
+	for _, c := range []struct {
+		names string
+		want  []uint16
+	}{
+		{"key: " + r.dir + "/old.key", []uint16{made["old.key"]}},
+		{"key: " + r.dir + "/new.key, previous_key: " + r.dir + "/old.key", []uint16{made["new.key"], made["old.key"]}},
+		{"key: " + r.dir + "/up", []uint16{made["new.key"], made["old.key"]}}, // which is none
+		{"key: " + r.dir + "/new.key", []uint16{made["new.key"]}},
+	} {
+		named(c.names)
+		if got := keys(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v\n%s", c.names, got, c.want, &r.log)
+		}
+		r.is("signed", "10.2.0.0/24", "192.0.2.2")
+	}
+	r.says("fleet.yaml:5: gslb.dnssec.key: " + r.dir + "/up: there is no private key in it")
+	if r.Report().Serial["harbor.example.org."] == serial {
+		t.Error("name servers with other keys have the same serial")
 	}
 }

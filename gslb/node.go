@@ -40,6 +40,7 @@ type Config struct {
 	Keys     *keyring.Ring        // the name servers share them: for cookies; nil: each its own
 	Proxies  []netip.Prefix       // who says for whom it asks, by the PROXY protocol, and is not heard without; none: nobody
 	Rate     int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	QueryLog int                  // of how many answers one is logged; 0: none
 	Version  string               // what version.bind says; "": nothing
 	Build    string               // the program's version, for Report
 	Lacks    func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
@@ -69,6 +70,7 @@ type Node struct {
 	view    atomic.Pointer[view] // nil until answers can be given
 	ready   chan struct{}        // closed then
 	server  *server
+	watch   *watch
 	listen  string // see Config
 	sockets []*sockets
 
@@ -141,7 +143,8 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	hooks := s.metrics.hooks()
-	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, log: cfg.Log}
+	s.watch = &watch{log: newQueryLog(cfg.Log, cfg.QueryLog, s.metrics.notLogged)}
+	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, watch: s.watch, log: cfg.Log}
 	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
@@ -172,6 +175,10 @@ func (s *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		s.keep(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		s.watch.log.run(ctx)
 		return nil
 	})
 	group.Go(func() error {
@@ -283,6 +290,7 @@ func (s *Node) Reload(cfg Config) error {
 		return err
 	}
 	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
+	s.watch.log.oneIn.Store(uint32(cfg.QueryLog))
 	s.mu.Lock()
 	s.fleet, s.keys = f, keyIDs(cfg.Keys)
 	if s.health == nil { // it does not run yet

@@ -25,6 +25,7 @@ type answer struct {
 	auth               bool
 	answers, ns, extra []dns.RR
 	scope              uint8 // of the client subnet, when the query had one
+	decided            decided
 }
 
 // answerer decides: what a question of class IN and an ordinary type gets.
@@ -42,6 +43,7 @@ type responder struct {
 	cookies  *cookies     // nil: cookies are ignored
 	limit    *limiter     // nil: as many responses as there are queries
 	hooks    *hooks       // nil: nobody is told
+	watch    *watch       // nil: nobody watches
 	log      *slog.Logger // nil: nothing is logged
 	panics   atomic.Int64 // when one was logged last, in Unix seconds
 
@@ -85,17 +87,18 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	if v == proceed && q.asked == nil {
 		a = cookieAlone(q.opt.cookie, cookie, valid)
 	}
-	truncated := false
+	truncated, how := false, send
 	if !known && r.limit != nil {
-		switch r.limit.rule(from, a.kind()) {
+		switch how = r.limit.rule(from, a.kind()); how {
 		case discard:
 			r.hooks.limited(false)
+			r.watch.saw(&q, &a, from, how, 0)
 			return nil
 		case slip:
 			r.hooks.limited(true)
-			a = answer{rcode: a.rcode, auth: a.auth}
+			a = answer{rcode: a.rcode, auth: a.auth, decided: a.decided}
 			if truncated = cookie == nil; !truncated { // who has a client's cookie shall come back with the whole one
-				a = answer{rcode: dns.RcodeBadCookie}
+				a = answer{rcode: dns.RcodeBadCookie, decided: a.decided}
 			}
 		}
 	}
@@ -108,8 +111,9 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	}
 	response = pack(m, q.room(), buf)
 	if fault && len(response) > len(b) {
-		return nil // a fault is never worth more than it cost
+		response = nil // a fault is never worth more than it cost
 	}
+	r.watch.saw(&q, &a, from, how, len(response))
 	return response
 }
 

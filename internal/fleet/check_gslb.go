@@ -45,6 +45,9 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	if g.RateLimit < 0 {
 		d.report("gslb.rate_limit", "%d is negative", g.RateLimit)
 	}
+	if n := g.QueryLog.OneIn; n < 0 || n > 1_000_000 {
+		d.report("gslb.query_log.one_in", "%d is out of 0 to 1000000; write 100 for one answer in a hundred", n)
+	}
 	if len(g.Version) > 255 {
 		d.report("gslb.version", "it is longer than 255 bytes")
 	}

@@ -262,7 +262,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, QueryLog: g.QueryLog.OneIn, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Witnesses: plain(g.Witnesses),
 		Fleet:     gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,

@@ -143,7 +143,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	hooks := s.metrics.hooks()
-	s.watch = &watch{log: newQueryLog(cfg.Log, cfg.QueryLog, s.metrics.notLogged)}
+	s.watch = &watch{log: newQueryLog(cfg.Log, cfg.QueryLog, s.metrics.notLogged), top: newTalkers(time.Now)}
 	r := &responder{answerer: s, nsid: cfg.Node, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, watch: s.watch, log: cfg.Log}
 	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {

@@ -27,8 +27,9 @@ type Report struct {
 	Overrides   []Held                      `json:"overrides"`
 	Ill         string                      `json:"ill"` // in a sentence, when all its probes failed at once: it answers as before
 	LastGood    map[string][]string         `json:"last_good"`
-	Serial      map[string]uint32           `json:"serial"` // by zone
-	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
+	Serial      map[string]uint32           `json:"serial"`  // by zone
+	Talkers     Talkers                     `json:"talkers"` // who asks most, and what it gets
+	Lacks       []daemon.Lack               `json:"lacks"`   // their sentences are in wrong too, where they are faults
 }
 
 // Observer is another node that is heard now.
@@ -49,7 +50,7 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}, Talkers: s.watch.top.report()}
 	if s.health != nil {
 		var ill time.Time
 		r.Probes = s.health.probed()

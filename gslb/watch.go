@@ -17,9 +17,11 @@ type decided struct {
 	subnet           netip.Prefix // whose it is, a /24 or /56 at the most exact; invalid: the resolver's
 }
 
-// watch sees each answer. It keeps none waiting, and of clients it knows their networks alone.
+// watch sees each answer: the log of queries and the top talkers are fed by it. Neither
+// keeps an answer waiting, and of clients both know their networks alone.
 type watch struct {
 	log *queryLog
+	top *talkers
 }
 
 // saw takes what became of a query; how is what the rate limit said of it, and size the bytes
@@ -28,14 +30,20 @@ func (w *watch) saw(q *query, a *answer, from netip.Addr, how ruling, size int) 
 	if w == nil {
 		return
 	}
-	if !w.log.samples() {
+	logs, n := w.log.samples(), w.top.samples()
+	if !logs && n == 0 {
 		return
 	}
 	of := a.decided.subnet
 	if !of.IsValid() {
 		of = together(from)
 	}
-	w.log.write(queryLine{of, a.decided, q.owner(), q.qtype, a.rcode, q.tcp, how, size})
+	if n > 0 {
+		w.top.add(talk{of, a.decided.datacenter, a.decided.tier, a.rcode, how}, n)
+	}
+	if logs {
+		w.log.write(queryLine{of, a.decided, q.owner(), q.qtype, a.rcode, q.tcp, how, size})
+	}
 }
 
 const (

@@ -115,7 +115,7 @@ func logging(t testing.TB, oneIn int, to io.Writer) (r *responder, dropped *atom
 	t.Helper()
 	dropped = new(atomic.Int64)
 	r = wireResponder(t)
-	r.watch = &watch{newQueryLog(slog.New(slog.NewJSONHandler(to, nil)), oneIn, func() { dropped.Add(1) })}
+	r.watch = &watch{newQueryLog(slog.New(slog.NewJSONHandler(to, nil)), oneIn, func() { dropped.Add(1) }), newTalkers(time.Now)}
 	return r, dropped
 }
 

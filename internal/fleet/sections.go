@@ -167,6 +167,9 @@ type GSLB struct {
 	QueryLog  struct {
 		OneIn int `yaml:"one_in"` // of how many answers one is in the log, 1: all, up to 1,000 a second; 0: none; default 0
 	} `yaml:"query_log"` // samples of what is asked and answered, with clients' networks
+	DNSTap struct {
+		To string `yaml:"to"` // unix:/path, tcp://host:port or file:/path; absent: nowhere
+	} `yaml:"dnstap"` // every query and answer as dnstap, with clients' addresses, for a collector
 	ProxyProtocol struct {
 		From []Network `yaml:"from"` // who says for whom it asks: dnsdist, load balancers; what they send without saying it is dropped; absent: nobody
 	} `yaml:"proxy_protocol"` // version 2, over UDP and TCP: the client is who it says, for steering, rate_limit and explain

@@ -59,7 +59,7 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 		chosen = f.Datacenters[d.datacenter].Name
 	}
 	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
-	a = answer{auth: true, scope: uint8(d.scope)}
+	a = answer{auth: true, scope: uint8(d.scope), decided: decided{chosen, d.choice.tier, d.of(c)}}
 	if d.datacenter >= 0 {
 		for _, rr := range rotated(own.records[d.datacenter], d.client) {
 			a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
@@ -69,7 +69,9 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 		}
 	}
 	if len(a.answers) == 0 { // a negative answer, whose scope is 0 (RFC 7871, section 7.4)
-		return z.nothingFor(dns.RcodeSuccess, d.ttl), true
+		empty := z.nothingFor(dns.RcodeSuccess, d.ttl)
+		empty.decided = a.decided
+		return empty, true
 	}
 	return a, true
 }

@@ -20,6 +20,8 @@ type metrics struct {
 	decisions   *prometheus.CounterVec
 	subnets     prometheus.Counter
 	limited     *prometheus.CounterVec
+	unlogged    prometheus.Counter
+	untold      prometheus.Counter
 	connections prometheus.Gauge
 	evicted     prometheus.Counter
 	panics      prometheus.Counter
@@ -52,6 +54,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Decisions that were made by a client subnet."})
 	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_gslb_rate_limited_total",
 		Help: "Responses over the rate: slipped (cut short) or dropped."}, []string{"how"})
+	m.unlogged = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_query_log_dropped_total",
+		Help: "Queries that are not in the log although they were to be: there were too many."})
+	m.untold = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_dnstap_dropped_total",
+		Help: "Messages that dnstap's collector does not get: it is not there, or too slow."})
 	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{Name: "breakwater_gslb_tcp_connections", Help: "Open TCP connections."})
 	m.evicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_gslb_tcp_evicted_total",
 		Help: "TCP connections that were idle for the longest and gave way to a new one: there were too many."})
@@ -63,7 +69,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
 	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
 		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
-	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.connections, m.evicted, m.panics, m.changes)
+	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.unlogged, m.untold, m.connections, m.evicted, m.panics, m.changes)
 	return m
 }
 
@@ -94,11 +100,11 @@ func (m *metrics) hooks() *hooks {
 	return &hooks{
 		onAnswer: m.queriesBy(),
 		onLimit: func(slipped bool) {
-			how := "dropped"
+			how := discard
 			if slipped {
-				how = "slipped"
+				how = slip
 			}
-			m.limited.WithLabelValues(how).Inc()
+			m.limited.WithLabelValues(how.text()).Inc()
 		},
 		onConnection: func(change int) { m.connections.Add(float64(change)) },
 		onPanic:      m.panics.Inc,
@@ -142,6 +148,20 @@ func (m *metrics) decided(datacenter, tier string, bySubnet bool) {
 	m.decisions.WithLabelValues(datacenter, tier).Inc()
 	if bySubnet {
 		m.subnets.Inc()
+	}
+}
+
+// notLogged counts a query that was to be in the log.
+func (m *metrics) notLogged() {
+	if m != nil {
+		m.unlogged.Inc()
+	}
+}
+
+// untapped counts messages that the collector does not get.
+func (m *metrics) untapped(messages int) {
+	if m != nil {
+		m.untold.Add(float64(messages))
 	}
 }
 

@@ -41,6 +41,8 @@ type Config struct {
 	Keys     *keyring.Ring        // the name servers share them: for cookies; nil: each its own
 	Proxies  []netip.Prefix       // who says for whom it asks, by the PROXY protocol, and is not heard without; none: nobody
 	Rate     int                  // responses a second for a client network and kind, beyond which they are dropped or cut short; 0: no limit
+	QueryLog int                  // of how many answers one is logged; 0: none
+	DNSTap   string               // where queries and answers are told: unix:PATH, tcp://HOST:PORT or file:PATH; "": nowhere
 	Version  string               // what version.bind says; "": nothing
 	Build    string               // the program's version, for Report
 	Lacks    func() []daemon.Lack // what is wrong with what the name server needs, for Report; nil: nothing
@@ -72,6 +74,7 @@ type Node struct {
 	view    atomic.Pointer[view] // nil until answers can be given
 	ready   chan struct{}        // closed then
 	server  *server
+	watch   *watch
 	listen  string // see Config
 	sockets []*sockets
 
@@ -150,12 +153,13 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	hooks := s.metrics.hooks()
-	r := &responder{answerer: s, identity: s.identity, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, log: cfg.Log}
+	s.watch = &watch{log: newQueryLog(cfg.Log, cfg.QueryLog, s.metrics.notLogged), top: newTalkers(time.Now)}
+	r := &responder{answerer: s, identity: s.identity, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, watch: s.watch, log: cfg.Log}
 	r.cookies.set(cookieSecrets(cfg.Keys))
 	if cfg.Rate > 0 {
 		r.limit = newLimiter(cfg.Rate, time.Now)
 	}
-	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, takeOver: cfg.TakeOver, proxies: cfg.Proxies}, cfg.Listen
+	s.server, s.listen = &server{responder: r, log: cfg.Log, hooks: hooks, tap: newTap(cfg.DNSTap, cfg.Node, cfg.Build, cfg.Log, s.metrics.untapped), takeOver: cfg.TakeOver, proxies: cfg.Proxies}, cfg.Listen
 	if !cfg.TakeOver {
 		s.sockets, err = s.server.listen(ctx, s.listen)
 	}
@@ -179,11 +183,19 @@ func (s *Node) Close() { closeAll(s.sockets) }
 // Run probes and, when the first round is in, answers; until ctx ends.
 func (s *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	answering, answered := context.WithCancel(context.WithoutCancel(ctx)) // until what has arrived is answered
 	group.Go(func() error {
 		s.keep(ctx)
 		return nil
 	})
+	for _, run := range []func(context.Context){s.watch.log.run, s.server.tap.run} {
+		group.Go(func() error {
+			run(answering)
+			return nil
+		})
+	}
 	group.Go(func() error {
+		defer answered()
 		select {
 		case <-ctx.Done():
 			closeAll(s.sockets)
@@ -293,6 +305,7 @@ func (s *Node) Reload(cfg Config) error {
 		return err
 	}
 	s.server.responder.cookies.set(cookieSecrets(cfg.Keys))
+	s.watch.log.oneIn.Store(uint32(cfg.QueryLog))
 	s.mu.Lock()
 	s.fleet, s.keys = f, keyIDs(cfg.Keys)
 	if s.health == nil { // it does not run yet

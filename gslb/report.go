@@ -27,9 +27,10 @@ type Report struct {
 	Overrides   []Held                      `json:"overrides"`
 	Ill         string                      `json:"ill"` // in a sentence, when all its probes failed at once: it answers as before
 	LastGood    map[string][]string         `json:"last_good"`
-	Serial      map[string]uint32           `json:"serial"` // by zone
-	Epoch       string                      `json:"epoch"`  // the same on all nodes that answer alike now, also in NSID and id.server; "": nothing is answered
-	Lacks       []daemon.Lack               `json:"lacks"`  // their sentences are in wrong too, where they are faults
+	Serial      map[string]uint32           `json:"serial"`  // by zone
+	Epoch       string                      `json:"epoch"`   // the same on all nodes that answer alike now, also in NSID and id.server; "": nothing is answered
+	Lacks       []daemon.Lack               `json:"lacks"`   // their sentences are in wrong too, where they are faults
+	Talkers     Talkers                     `json:"talkers"` // who asks most, and what it gets
 }
 
 // Observer is another node that is heard now.
@@ -50,7 +51,7 @@ type Held struct {
 func (s *Node) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}}
+	r := Report{Node: s.node, Version: s.build, Config: s.fleet.digest, Keys: s.keys, Datacenters: map[string]DatacenterHealth{}, Probes: map[string]DatacenterHealth{}, LastGood: map[string][]string{}, Serial: map[string]uint32{}, Lacks: []daemon.Lack{}, Talkers: s.watch.top.report()}
 	if s.health != nil {
 		var ill time.Time
 		r.Probes = s.health.probed()

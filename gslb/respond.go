@@ -28,6 +28,7 @@ type answer struct {
 	answers, ns, extra []dns.RR
 	signatures         []dns.RR // of answers, where they are signed; the answerer adds them for who wants them
 	scope              uint8    // of the client subnet, when the query had one
+	decided            decided
 }
 
 // answerer decides: what a question of class IN and an ordinary type gets.
@@ -47,6 +48,7 @@ type responder struct {
 	hooks    *hooks          // nil: nobody is told
 	log      *slog.Logger    // nil: nothing is logged
 	panics   atomic.Int64    // when one was logged last, in Unix seconds
+	watch    *watch          // nil: nobody watches
 
 	idle time.Duration // for how long a TCP client may take for a query, or for receiving answers; 0: 10 s
 }
@@ -88,17 +90,18 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	if v == proceed && q.asked == nil {
 		a = cookieAlone(q.opt.cookie, cookie, valid)
 	}
-	truncated := false
+	truncated, how := false, send
 	if !known && r.limit != nil {
-		switch r.limit.rule(from, a.kind()) {
+		switch how = r.limit.rule(from, a.kind()); how {
 		case discard:
 			r.hooks.limited(false)
+			r.watch.saw(&q, &a, from, how, 0)
 			return nil
 		case slip:
 			r.hooks.limited(true)
-			a = answer{rcode: a.rcode, auth: a.auth}
+			a = answer{rcode: a.rcode, auth: a.auth, decided: a.decided}
 			if truncated = cookie == nil; !truncated { // who has a client's cookie shall come back with the whole one
-				a = answer{rcode: dns.RcodeBadCookie}
+				a = answer{rcode: dns.RcodeBadCookie, decided: a.decided}
 			}
 		}
 	}
@@ -111,8 +114,9 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	}
 	response = pack(m, q.room(), buf)
 	if fault && len(response) > len(b) {
-		return nil // a fault is never worth more than it cost
+		response = nil // a fault is never worth more than it cost
 	}
+	r.watch.saw(&q, &a, from, how, len(response))
 	return response
 }
 

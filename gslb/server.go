@@ -19,6 +19,7 @@ type server struct {
 	responder *responder
 	log       *slog.Logger // nil: nothing is logged
 	hooks     *hooks       // nil: nobody is told
+	tap       *tap         // nil: nobody is told
 
 	proxies       []netip.Prefix // who says for whom it asks, by the PROXY protocol; none: nobody may
 	takeOver      bool           // another one may have the same ports, which ends soon

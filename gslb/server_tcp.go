@@ -102,7 +102,9 @@ func (s *server) serveConn(ctx context.Context, c net.Conn, from netip.Addr, ans
 		if query, err = readQuery(in, query); err != nil {
 			return
 		}
+		began := s.tap.now()
 		response := s.responder.respond(query, from, true, buf)
+		s.tap.overTCP(c, from, tapped{query: query, response: response, asked: began})
 		if response == nil {
 			out.Flush() // of the answers before, under the last deadline
 			return

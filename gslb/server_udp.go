@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -29,6 +30,7 @@ type batchConn interface {
 // udpWorker has one socket and the memory for a batch.
 type udpWorker struct {
 	server    *server
+	local     netip.AddrPort
 	conn      batchConn
 	replyFrom func(oob []byte) []byte // what makes a reply leave from the address that was asked; nil: the socket has only one
 	in, out   []ipv4.Message
@@ -80,7 +82,7 @@ func (w *udpWorker) drain(c *net.UDPConn) {
 }
 
 func newWorker(s *server, c *net.UDPConn, wildcard bool) (*udpWorker, error) {
-	w := &udpWorker{server: s, in: messages(udpBatch), out: make([]ipv4.Message, udpBatch), buffers: make([][]byte, udpBatch)}
+	w := &udpWorker{server: s, local: addrPort(c.LocalAddr()), in: messages(udpBatch), out: make([]ipv4.Message, udpBatch), buffers: make([][]byte, udpBatch)}
 	for i := range w.buffers {
 		w.buffers[i] = make([]byte, udpBuffer)
 		w.out[i].Buffers = make([][]byte, 1)
@@ -122,16 +124,20 @@ func (w *udpWorker) answer(in []ipv4.Message) []ipv4.Message {
 		if !ok || from.Port == 0 || m.N == udpBuffer { // nobody receives there; or it was cut
 			continue
 		}
-		query, client := m.Buffers[0][:m.N], from.AddrPort().Addr().Unmap().WithZone("")
+		query, client, port := m.Buffers[0][:m.N], from.AddrPort().Addr().Unmap().WithZone(""), from.Port
 		if w.server.isProxy(client) {
 			var size int
 			var err error
 			if client, size, err = parseProxy(query, client); err != nil {
 				continue
 			}
-			query = query[size:]
+			query, port = query[size:], 0
 		}
+		began := w.server.tap.now()
 		response := w.server.responder.respond(query, client, false, w.buffers[n])
+		if tap := w.server.tap; tap != nil {
+			tap.exchanged(tapped{query: query, response: response, from: netip.AddrPortFrom(client, uint16(port)), to: w.asked(m.OOB[:m.NN]), asked: began})
+		}
 		if response == nil {
 			continue
 		}

@@ -42,6 +42,16 @@ type decision struct {
 	bySubnet   bool       // that is the subnet's, not the resolver's
 }
 
+// of is the network of the client subnet that decides, and no more of it than stays together;
+// invalid: it is the resolver's.
+func (d *decision) of(c client) netip.Prefix {
+	if !d.bySubnet {
+		return netip.Prefix{}
+	}
+	p, _ := d.client.Prefix(min(together(d.client).Bits(), c.subnet.Bits())) // fails for no subnet
+	return p
+}
+
 // lastResortTTL bounds how long an answer is kept that no primary serves: it may be that
 // of one node which sees less than the others.
 const lastResortTTL = 5 * time.Second

@@ -106,7 +106,33 @@ func printStatus(out io.Writer, r gslb.Report) error {
 		}
 		rows = append(rows, []string{o.Datacenter, string(o.Mode), cmp.Or(strings.TrimSuffix(o.Name, "."), "all"), until, cmp.Or(o.By, "-"), cmp.Or(o.Reason, "-"), holds(o)})
 	}
-	return table(out, "DATACENTER\tOPERATORS SAY\tFOR NAME\tUNTIL\tBY\tREASON\tHOLDS", rows)
+	if err := table(out, "DATACENTER\tOPERATORS SAY\tFOR NAME\tUNTIL\tBY\tREASON\tHOLDS", rows); err != nil {
+		return err
+	}
+	return printTalkers(out, r.Talkers)
+}
+
+// printTalkers says who asks most, and what it gets. A name server of another version says
+// nothing of it.
+func printTalkers(out io.Writer, top gslb.Talkers) error {
+	share := func(t gslb.Talker) string {
+		return fmt.Sprintf("%d (%d%%)", t.Queries, 100*t.Queries/max(1, top.Queries))
+	}
+	var rows [][]string
+	for _, t := range top.Networks {
+		rows = append(rows, []string{t.Network.String(), share(t)})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintf(out, "Who asks most, of about %d queries since %s:\n\n", top.Queries, top.Since.Local().Format(time.TimeOnly))
+	}
+	if err := table(out, "NETWORK\tQUERIES", rows); err != nil {
+		return err
+	}
+	rows = nil
+	for _, t := range top.Answers {
+		rows = append(rows, []string{t.Network.String(), cmp.Or(t.Datacenter, "-"), cmp.Or(t.Tier, "-"), t.Rcode, cmp.Or(t.Limited, "-"), share(t)})
+	}
+	return table(out, "NETWORK\tANSWERED\tAS\tRCODE\tRATE LIMIT\tQUERIES", rows)
 }
 
 func upOrDown(up bool) string { return map[bool]string{true: "up", false: "down"}[up] }

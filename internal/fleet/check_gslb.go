@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -52,6 +53,12 @@ func (f *Fleet) checkGSLB(d *decoder) {
 	if g.RateLimit < 0 {
 		d.report("gslb.rate_limit", "%d is negative", g.RateLimit)
 	}
+	if n := g.QueryLog.OneIn; n < 0 || n > 1_000_000 {
+		d.report("gslb.query_log.one_in", "%d is out of 0 to 1000000; write 100 for one answer in a hundred", n)
+	}
+	if to := g.DNSTap.To; to != "" && !tapped.MatchString(to) {
+		d.report("gslb.dnstap.to", "%q is nowhere to tell it; write unix:/run/dnstap.sock, tcp://192.0.2.9:6000 or file:/var/lib/breakwater/dns.fstrm", to)
+	}
 	if len(g.Version) > 255 {
 		d.report("gslb.version", "it is longer than 255 bytes")
 	}
@@ -67,6 +74,9 @@ func (f *Fleet) checkGSLB(d *decoder) {
 		}
 	}
 }
+
+// tapped is where dnstap goes.
+var tapped = regexp.MustCompile(`^((unix|file):/.+|tcp://(\[[0-9A-Fa-f:.]+\]|[^/?#@:\s]+):[0-9]{1,5})$`)
 
 // maxName is the longest name that DNS has, without the final dot (RFC 1035, section 2.3.4).
 const maxName = 253

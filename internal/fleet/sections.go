@@ -163,7 +163,13 @@ type GSLB struct {
 		Hold      Duration `yaml:"hold"`      // how long what went down stays down at least; default 5s
 		Addresses *bool    `yaml:"addresses"` // each of a datacenter's addresses is asked, where it has several; false where name servers do not reach what clients do, as behind a NAT; default true
 	} `yaml:"probe"` // of all datacenters, by each name server
-	RateLimit     int `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
+	RateLimit int `yaml:"rate_limit"` // responses a second for a client's /24 or /56 and kind of answer; over it every second one is cut short and the rest dropped, but for clients with a cookie or over TCP; 0: no limit; default 0
+	QueryLog  struct {
+		OneIn int `yaml:"one_in"` // of how many answers one is in the log, 1: all, up to 1,000 a second; 0: none; default 0
+	} `yaml:"query_log"` // samples of what is asked and answered, with clients' networks
+	DNSTap struct {
+		To string `yaml:"to"` // unix:/path, tcp://host:port or file:/path; absent: nowhere
+	} `yaml:"dnstap"` // every query and answer as dnstap, with clients' addresses, for a collector
 	ProxyProtocol struct {
 		From []Network `yaml:"from"` // who says for whom it asks: dnsdist, load balancers; what they send without saying it is dropped; absent: nobody
 	} `yaml:"proxy_protocol"` // version 2, over UDP and TCP: the client is who it says, for steering, rate_limit and explain

@@ -188,6 +188,7 @@ func (g *GSLB) reload(ctx context.Context) error {
 		{"gslb.peers", *was.Peers != *is.Peers},
 		{"gslb.state", was.State != is.State},
 		{"gslb.rate_limit", was.RateLimit != is.RateLimit},
+		{"gslb.dnstap", was.DNSTap != is.DNSTap},
 		{"gslb.proxy_protocol", !slices.Equal(was.ProxyProtocol.From, is.ProxyProtocol.From)},
 		{"gslb.version", was.Version != is.Version},
 		{"gslb.key", (g.keys == nil) != (keys == nil)},
@@ -266,7 +267,7 @@ func gslbConfig(f *fleet.Fleet, datacenter string, log *slog.Logger, metrics pro
 		return gslb.Config{}, fmt.Errorf("harbor.ca: %w", err)
 	}
 	cfg := gslb.Config{
-		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
+		Node: datacenter, Listen: g.Listen, State: g.State, Rate: g.RateLimit, QueryLog: g.QueryLog.OneIn, DNSTap: g.DNSTap.To, Version: g.Version, Build: daemon.Version(), Log: log, Metrics: metrics,
 		Witnesses: plain(g.Witnesses),
 		Fleet:     gslb.FleetConfig{Order: members(f, g.Order), Topology: g.Topology, GeoIP: g.GeoIP, Keys: keys},
 		Probe: gslb.ProbeConfig{Interval: time.Duration(g.Probe.Interval), Timeout: time.Duration(g.Probe.Timeout), Fall: g.Probe.Fall, Rise: g.Probe.Rise,

@@ -43,8 +43,8 @@ func startUnboundWith(t *testing.T, server, options string, keys ...*SigningKey)
 	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
 	believed := options
-	for _, k := range keys {
-		believed += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(k.DNSKEY("h.example.").String(), "\t", " "))
+	for _, k := range keys { // by what the parent is to have
+		believed += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(k.DS("h.example.").String(), "\t", " "))
 	}
 	config := filepath.Join(dir, "unbound.conf")
 	write(t, config, fmt.Sprintf(`server:

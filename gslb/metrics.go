@@ -28,6 +28,7 @@ type metrics struct {
 	changes     prometheus.Counter
 	isolated    prometheus.Gauge
 	observedUp  *prometheus.GaugeVec
+	signedUntil *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -69,7 +70,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Whether this node hears no other and reaches nothing outside its datacenter, and keeps what it knew."})
 	m.observedUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_observed_up",
 		Help: "Whether the probes of another node that is heard now say that the datacenter serves."}, []string{"observer", "datacenter"})
-	r.MustRegister(m.isolated, m.observedUp, m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.unlogged, m.untold, m.connections, m.evicted, m.panics, m.changes)
+	m.signedUntil = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "breakwater_gslb_signatures_expiry_timestamp_seconds",
+		Help: "When the first signature of the zone runs out that is answered now. Zones that are not signed have none."}, []string{"zone"})
+	r.MustRegister(m.isolated, m.observedUp, m.signedUntil, m.up, m.ill, m.dead, m.seconds, m.failures, m.queries, m.decisions, m.subnets, m.limited, m.unlogged, m.untold, m.connections, m.evicted, m.panics, m.changes)
 	return m
 }
 
@@ -165,9 +168,17 @@ func (m *metrics) untapped(messages int) {
 	}
 }
 
-func (m *metrics) changed() {
-	if m != nil {
-		m.changes.Inc()
+// changed is told what is answered from now on.
+func (m *metrics) changed(v *view) {
+	if m == nil {
+		return
+	}
+	m.changes.Inc()
+	m.signedUntil.Reset()
+	for _, z := range v.zones {
+		if z.signed != nil {
+			m.signedUntil.WithLabelValues(plainName(z.Origin)).Set(float64(z.signed.until.Unix()))
+		}
 	}
 }
 

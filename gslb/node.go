@@ -357,7 +357,7 @@ func (s *Node) refresh() {
 		s.log.Error("what is answered cannot be signed, and stays as it was", "err", s.unsigned.Error())
 		return
 	}
-	s.metrics.changed()
+	s.metrics.changed(v)
 	first := s.view.Load() == nil
 	s.given(now) // by the view of before
 	s.view.Store(v)

@@ -53,8 +53,10 @@ func (z *signedZone) of(name string, rtype uint16) *signedSet {
 			return set
 		}
 	}
-	return &signedSet{}
+	return nothingSigned
 }
+
+var nothingSigned = &signedSet{}
 
 func newSigner(keys []*SigningKey, lifetime time.Duration) *signer {
 	if lifetime == 0 {

@@ -36,10 +36,15 @@ type validator struct{ name, at string }
 
 func startUnbound(t *testing.T, server string, keys ...*SigningKey) validator {
 	t.Helper()
+	return startUnboundWith(t, server, "  cache-max-ttl: 1\n  cache-max-negative-ttl: 1\n", keys...)
+}
+
+func startUnboundWith(t *testing.T, server, options string, keys ...*SigningKey) validator {
+	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
-	believed := ""
-	for _, k := range keys {
-		believed += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(k.DNSKEY("h.example.").String(), "\t", " "))
+	believed := options
+	for _, k := range keys { // by what the parent is to have
+		believed += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(k.DS("h.example.").String(), "\t", " "))
 	}
 	config := filepath.Join(dir, "unbound.conf")
 	write(t, config, fmt.Sprintf(`server:
@@ -55,8 +60,6 @@ func startUnbound(t *testing.T, server string, keys ...*SigningKey) validator {
   verbosity: 1
   module-config: "validator iterator"
   aggressive-nsec: yes
-  cache-max-ttl: 1
-  cache-max-negative-ttl: 1
 %sstub-zone:
   name: "h.example."
   stub-addr: %s
@@ -262,4 +265,52 @@ func TestResolversValidateWhileSignaturesAreRenewed(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A key is replaced: who believes the old one validates until the parent has the new one's DS,
+// and who believes the new one from then on, also those who remember what was before each step.
+func TestResolversValidateWhileTheKeyIsReplaced(t *testing.T) {
+	before, key := newKey(t), newKey(t)
+	f := signedFleet(t, before)
+	r := f.run(t)
+	r.becomes("h.example.", "10.1.2.0/24", "192.0.2.1")
+	server := r.Addresses()[0]
+	signWith := func(keys ...*SigningKey) {
+		t.Helper()
+		f.cfg.Fleet.Keys = keys
+		if err := r.Reload(f.cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remembers := func(t *testing.T, v validator, name string) {
+		t.Helper()
+		if a, err := v.asked(name, dns.TypeA); err != nil || len(a.Answer) < 2 {
+			t.Errorf("%v, %v", a, err)
+		}
+	}
+	const days = "  cache-min-ttl: 3600\n"
+	old := []validator{startUnbound(t, server, before), startBIND(t, server, before)}
+	longOld := startUnboundWith(t, server, days, before)
+	validates(t, old...)
+	remembers(t, longOld, "h.example.")
+
+	signWith(key, before)
+	validates(t, old...)
+	remembers(t, longOld, "two.h.example.") // by the keys that it knows from before
+	fresh := []validator{startUnbound(t, server, key), startBIND(t, server, key)}
+	validates(t, fresh...)
+	longBoth := startUnboundWith(t, server, days, key, before)
+	remembers(t, longBoth, "h.example.")
+
+	signWith(key)
+	validates(t, fresh...)
+	remembers(t, longBoth, "two.h.example.")
+	for _, v := range old {
+		trial.Until(t, func() error { // once it has forgotten the key
+			if a, err := v.asked("ns-par1.h.example.", dns.TypeA); err == nil {
+				return fmt.Errorf("%s believes a key that is gone: %v", v.name, a)
+			}
+			return nil
+		})
+	}
 }

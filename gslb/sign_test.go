@@ -277,3 +277,30 @@ func TestSignaturesAreRenewedAtHalfOfTheirTime(t *testing.T) {
 		}
 	})
 }
+
+// What is signed as it is asked for keeps one processor busy at most: who comes meanwhile gets
+// the answer without a proof.
+func TestOneIsSignedForAtATime(t *testing.T) {
+	v := signedView(t, newKey(t))
+	signatures := func() (n int) {
+		m, _ := respondTo(t, v, "_why."+zoneOrigin, dns.TypeTXT, true, "192.0.2.200")
+		for _, rr := range m.Answer {
+			if isSignature(rr) {
+				n++
+			}
+		}
+		if len(m.Answer) != n+1 {
+			t.Errorf("%v", m)
+		}
+		return n
+	}
+	if got := signatures(); got != 1 {
+		t.Errorf("%d signatures", got)
+	}
+	one := &v.zoneOf(zoneOrigin).signed.signer.one
+	one.Lock()
+	if got := signatures(); got != 0 {
+		t.Errorf("%d signatures while another one is made", got)
+	}
+	one.Unlock()
+}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"example.org/breakwater/internal/trial"
 )
@@ -106,6 +109,41 @@ func TestFilesThatAreNoKeysToSignWith(t *testing.T) {
 			got := program(t, nil, command...)
 			if said := strings.Join(strings.Fields(got.stdout+got.stderr), " "); got.status != 1 || !strings.Contains(strings.ReplaceAll(said, `\"`, `"`), fmt.Sprint(filepath.Base(config), want)) || strings.Contains(said, "PRIVATE KEY-") {
 				t.Errorf("%v: status %d: %s\nwant %s", command, got.status, said, want)
+			}
+		}
+	}
+}
+
+// Three name servers with one key file are one signed zone: the DS that is printed is that of
+// what each of them answers, and delv believes each, and nobody else.
+func TestNameServersWithOneKey(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "dnssec.key")
+	config := signedFleetFile(t, "    key: "+key+"\n")
+	if made := program(t, nil, "gslb", "keygen", "--config", config); made.status != 0 {
+		t.Fatal(made)
+	}
+	s := startNameServers(t, "  dnssec: { key: "+key+" }")
+	records := s.says(0, 0, []string{"ds"}, "harbor.example.org. 3600 IN DS ")
+	s.says(1, 0, []string{"status", "--fleet"}, "All name servers answer, and alike.")
+	anchors := filepath.Join(t.TempDir(), "anchors")
+	for i := range places {
+		m := new(dns.Msg)
+		m.SetQuestion(name, dns.TypeDNSKEY)
+		a, _, err := (&dns.Client{Timeout: trial.Patience}).Exchange(m, net.JoinHostPort(s.addresses[i], s.ports["listen"]))
+		if err != nil || len(a.Answer) != 1 {
+			t.Fatalf("%v, %v", a, err)
+		}
+		k := a.Answer[0].(*dns.DNSKEY)
+		if ds := strings.ReplaceAll(k.ToDS(dns.SHA256).String(), "\t", " "); !strings.Contains(records, ds) {
+			t.Errorf("%s answers with a key of which the DS is %s, and printed is\n%s", places[i], ds, records)
+		}
+		if err := os.WriteFile(anchors, fmt.Appendf(nil, "trust-anchors { \"%s\" static-key 257 3 13 %q; };\n", name, k.PublicKey), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for asked, want := range map[string]string{name: "; fully validated", "nobody." + name: "; negative response, fully validated"} {
+			text, _ := exec.Command(trial.Client(t, "delv"), "@"+s.addresses[i], "-p", s.ports["listen"], "-a", anchors, "+root="+name, asked, "A").CombinedOutput()
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s: delv %s: %s", places[i], asked, text)
 			}
 		}
 	}

@@ -199,6 +199,9 @@ func applyDelegation(cmd *cobra.Command, server parent.Server, zones []parent.Zo
 			fmt.Fprintf(out, "%s is delegated.\n", strings.TrimSuffix(p.Zone, "."))
 		}
 	}
+	if len(failed) == 0 {
+		fmt.Fprintln(out, "When all name servers answer, look at it from outside: breakwater gslb check-delegation")
+	}
 	return errors.Join(failed...)
 }
 

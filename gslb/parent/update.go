@@ -31,7 +31,7 @@ type Plan struct {
 	message *dns.Msg
 }
 
-// Empty: the parent says all of it already.
+// Empty reports whether the parent says all of it already.
 func (p Plan) Empty() bool { return len(p.Remove)+len(p.Add) == 0 }
 
 // Plan asks the parent what it says of the zone, and says what is to be changed.

@@ -26,6 +26,7 @@ var imports = map[string][]string{
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
 	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
+	"gslb/parent":          {},                              // records and updates, whatever answers
 	"deploy":               {},                              // a test of files, no package
 	"deploy/helm":          {},                              // the same, of a module of its own
 	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
@@ -68,7 +69,7 @@ var imports = map[string][]string{
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab"},
 	"bench/mutate":        {}, // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater":      {"gslb", "gslb/parent", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -72,7 +72,7 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
-	cmd.AddCommand(gslbExplainCommand(), gslbLookupCommand(), gslbCheckCommand(), gslbKeygenCommand(), gslbDSCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(),
+	cmd.AddCommand(gslbExplainCommand(), gslbLookupCommand(), gslbCheckCommand(), gslbKeygenCommand(), gslbDSCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(), delegationCommand(),
 		readyCommand(daemon.NameServer, gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd
 }

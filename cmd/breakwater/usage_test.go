@@ -33,7 +33,7 @@ func TestACommandLineThatIsWrong(t *testing.T) {
 		"edge --config x drian":                  "do you mean drain?",
 		"gslb help":                              "for help say: breakwater help gslb",
 		"completion bsh":                         "do you mean bash?",
-		"gslb something":                         "it has check, check-delegation, drain",
+		"gslb something":                         "it has check, check-delegation, delegation, drain",
 		"--config x":                             "name the command first",
 		"edge --config - --datacenter par1":      "name the file",
 		"gslb --config - --datacenter par1":      "name the file",

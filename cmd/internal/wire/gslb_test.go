@@ -185,7 +185,8 @@ func TestAFleetFileIsReadAgain(t *testing.T) {
 func TestAReportSaysWhatNeedsARestart(t *testing.T) {
 	r := startRereading(t)
 	for file, want := range map[string]string{
-		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { ", "gslb: { rate_limit: 77, ", 1): "gslb.rate_limit",
+		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { ", "gslb: { rate_limit: 77, ", 1):                 "gslb.rate_limit",
+		strings.Replace(r.fleetOf("par1", "mad1"), "gslb: { ", "gslb: { dnstap: { to: \"unix:/none\" }, ", 1): "gslb.dnstap",
 		r.fleetOf("par1", "mad1"): "",
 	} {
 		r.write("fleet.yaml", file)

@@ -33,12 +33,14 @@ type delegated struct {
 	config string
 	zones  []string
 	ttl    time.Duration
+	ds     bool
 }
 
 func (o *delegated) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.config, "config", "", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.zones, "zone", nil, "only this one of the fleet's zones, where they have different parents (again for more)")
 	cmd.Flags().DurationVar(&o.ttl, "ttl", 5*time.Minute, "how long resolvers keep it, 1m to 24h")
+	cmd.Flags().BoolVar(&o.ds, "ds", false, "also the DS of the keys that zones are signed with: once all name servers sign, and not before")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 }
 
@@ -55,6 +57,15 @@ func (o *delegated) read(cmd *cobra.Command) (all []parent.Zone, err error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, faults := wire.SigningKeys(f)
+	switch {
+	case !o.ds:
+		keys = nil
+	case len(faults) > 0:
+		return nil, fmt.Errorf("--ds: %s: %w", f.Where(faults[0].Field), faults[0])
+	case len(keys) == 0:
+		return nil, errors.New("--ds: the fleet's zones are not signed; write gslb.dnssec.key, and make the key with `breakwater gslb keygen`")
+	}
 	wanted := map[string]bool{}
 	for _, name := range o.zones {
 		wanted[strings.TrimSuffix(name, ".")] = true
@@ -65,7 +76,11 @@ func (o *delegated) read(cmd *cobra.Command) (all []parent.Zone, err error) {
 		names = append(names, name)
 		if len(o.zones) == 0 || wanted[name] {
 			delete(wanted, name)
-			all = append(all, parent.Zone{Origin: d.Zone, Servers: d.Servers, TTL: o.ttl})
+			z := parent.Zone{Origin: d.Zone, Servers: d.Servers, TTL: o.ttl}
+			for _, key := range keys {
+				z.DS = append(z.DS, key.DS(d.Zone))
+			}
+			all = append(all, z)
 		}
 	}
 	for name := range wanted {
@@ -113,8 +128,8 @@ func delegationApplyCommand() *cobra.Command {
 		Use: "apply --config fleet.yaml --server ADDRESS --key FILE", Short: "Write it into a parent that takes updates (RFC 2136)", Args: cobra.NoArgs,
 		Long: `Ask the parent zone's primary server what it says of the fleet's zones, show what
 differs, ask, and write it by a signed dynamic update (RFC 2136, TSIG): NS records and
-glue of each zone, all of it or nothing. A second run changes nothing. A DS record is
-left as it is, and named. The key is a file as tsig-keygen writes it, mode 0600.
+glue of each zone, all of it or nothing. A second run changes nothing. DS records are
+left as they are, and named; with --ds they are set too. The key is a file as tsig-keygen writes it, mode 0600.
 
 Addresses of a name server that the parent does not name yet are set anew, too.
 Exit status: 0 the parent says all of it, 2 with --dry-run there is something to do, 1

@@ -274,3 +274,40 @@ func TestDelegationIsShownAsTheExampleHasIt(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// With --ds the parent has the DS of the keys that zones are signed with, and of no other.
+func TestDelegationWithDS(t *testing.T) {
+	b := startBIND(t, `allow-update { key "parent"; };`, "harbor DS 1 13 2 0123456789012345678901234567890123456789012345678901234567890123\nharbor NS ns-par1.harbor\n")
+	if text, status := b.apply("parent.key", "--ds", "--yes"); status != 1 || !strings.Contains(text, "--ds: the fleet's zones are not signed; write gslb.dnssec.key") {
+		t.Errorf("without a key: status %d\n%s", status, text)
+	}
+	signed := strings.Replace(readText(t, b.config), "gslb: {", "gslb: { dnssec: { key: "+filepath.Join(b.dir, "dnssec.key")+" },", 1)
+	b.write("fleet.yaml", signed, 0o600)
+	if text, status := b.apply("parent.key", "--ds", "--yes"); status != 1 || !strings.Contains(text, "fleet.yaml:") || !strings.Contains(text, "gslb keygen") {
+		t.Errorf("without its file: status %d\n%s", status, text)
+	}
+	made, err := exec.CommandContext(t.Context(), breakwater(t), "gslb", "keygen", "--config", b.config).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, made)
+	}
+	want := ""
+	for line := range strings.Lines(string(made)) {
+		if words := strings.Fields(line); len(words) > 4 && words[0] == "harbor.example.org." && words[3] == "DS" {
+			want = "harbor.example.org. 300 DS " + strings.ToUpper(strings.Join(words[4:], " "))
+		}
+	}
+	for _, changed := range []bool{true, false} {
+		text, status := b.apply("parent.key", "--ds", "--yes")
+		got := b.dig("harbor.example.org", "DS")
+		if at := strings.LastIndex(got, " "); strings.Count(got, " ") > 6 { // dig cuts the digest in two
+			got = got[:at] + got[at+1:]
+		}
+		if status != 0 || got != want || strings.Contains(text, "harbor.example.org is delegated.") != changed {
+			t.Errorf("status %d, DS\n%s\nwant\n%s\n%s", status, got, want, text)
+		}
+	}
+	shown, err := exec.CommandContext(t.Context(), breakwater(t), "gslb", "delegation", "show", "--config", b.config, "--ds").CombinedOutput()
+	if err != nil || !strings.Contains(strings.ToUpper(strings.ReplaceAll(string(shown), "\t", " ")), want[strings.Index(want, "DS"):]) {
+		t.Errorf("%v\n%s", err, shown)
+	}
+}

@@ -219,13 +219,19 @@ func mutated(b []byte, random *rand.Rand) []byte {
 	return b
 }
 
+// responders answer from the zone of the wire tests, and from one that is signed.
+func responders(t testing.TB) []*responder {
+	t.Helper()
+	signed := wireResponder(t)
+	signed.answerer = signedView(t, newKey(t), newKey(t))
+	return []*responder{wireResponder(t), signed}
+}
+
 // TestRespondAsTheOracle: whole queries, and queries with faults, are answered over both
 // transports as miekg/dns alone would.
 func TestRespondAsTheOracle(t *testing.T) {
-	signed := wireResponder(t)
-	signed.answerer = signedView(t, newKey(t), newKey(t))
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, r := range []*responder{wireResponder(t), signed} {
+	for _, r := range responders(t) {
 		for range 5000 {
 			b := generated(t, random)
 			if !asOracle(t, r, b) {
@@ -243,6 +249,10 @@ func FuzzRespondAsTheOracle(f *testing.F) {
 	for _, test := range readTests(f) {
 		f.Add(test.query)
 	}
-	r := wireResponder(f)
-	f.Fuzz(func(t *testing.T, b []byte) { asOracle(t, r, b) })
+	all := responders(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, r := range all {
+			asOracle(t, r, b)
+		}
+	})
 }

@@ -34,7 +34,7 @@ func signedConfig(keys ...*SigningKey) Config {
 			{Name: "mad1", Addresses: addrs("198.51.100.10", "2001:db8:2::10"), NameServers: addrs("198.51.100.1")},
 			{Name: "drp1", Backup: true, Addresses: addrs("203.0.113.10"), NameServers: addrs("203.0.113.1", "2001:db8:3::1")},
 		},
-		Explain: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Explain: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 		Zones: []Zone{{Origin: zoneOrigin, Mbox: "sre.example.org.", ACMEChallenge: "acme.example.net.", Names: []Name{
 			name("", Nearest, PanicLastGood, 0, 1, 2), name("two.", Failover, PanicAll, 1, 0), name("four.", Static, PanicAll, 2),
 			name("a.b.ent.", Nearest, PanicNodata, 0, 1), name("many.", Nearest, PanicNodata, 0, 1, 2),
@@ -105,7 +105,7 @@ func TestEveryAnswerIsProven(t *testing.T) {
 		plain, signed := viewOf(t, cfg, false, healthy...), viewOf(t, cfg, true, healthy...)
 		for _, name := range askedNames() {
 			for _, qtype := range askedTypes {
-				for _, from := range []string{"10.1.2.3", "192.0.2.200", "2001:db8::1"} {
+				for _, from := range []string{"10.1.2.3", "198.51.100.200", "2001:db8::1"} {
 					what := fmt.Sprintf("%v healthy, %s %s for %s", healthy, name, dns.TypeToString[qtype], from)
 					m, wire := respondTo(t, signed, name, qtype, true, from)
 					if len(wire) > sizeUDP || m.Truncated {
@@ -283,7 +283,7 @@ func TestSignaturesAreRenewedAtHalfOfTheirTime(t *testing.T) {
 func TestOneIsSignedForAtATime(t *testing.T) {
 	v := signedView(t, newKey(t))
 	signatures := func() (n int) {
-		m, _ := respondTo(t, v, "_why."+zoneOrigin, dns.TypeTXT, true, "192.0.2.200")
+		m, _ := respondTo(t, v, "_why."+zoneOrigin, dns.TypeTXT, true, "198.51.100.200")
 		for _, rr := range m.Answer {
 			if isSignature(rr) {
 				n++

@@ -318,6 +318,7 @@ func TestSafeToStopIsOfOneDatacenter(t *testing.T) {
 	r.steer(Drain, "par1", nil)
 	ended := time.Now()
 	n.TTL, n.Members = time.Second, []int{1, 2}
+	f.cfg.Fleet.Zones = slices.Clone(f.cfg.Fleet.Zones) // the node reads the old one
 	f.cfg.Fleet.Zones[0].Names = []Name{n, long}
 	if err := r.Reload(f.cfg); err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ type Node struct {
 	serving  bool             // the first round is in, or what was known is young enough
 	isolated bool             // see judged
 	changes  chan struct{}
-	overrule *time.Timer // when the next override ends
+	wake     *time.Timer // when what is answered is another by itself; see renew
 
 	observers *observers
 	witnesses *witnesses
@@ -100,7 +100,8 @@ type fleetNow struct {
 	targets   []Target
 	probe     ProbeConfig
 	witnesses []netip.Addr
-	digest    string // see Report
+	asks      map[string]string // see Observation.Asked
+	digest    string            // see Report
 }
 
 // readFleet reads what the configuration names.
@@ -111,7 +112,7 @@ func readFleet(cfg Config) (*fleetNow, error) {
 		return nil, err
 	}
 	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain}, targets: cfg.Targets, probe: cfg.Probe, witnesses: cfg.Witnesses}
-	now.digest = now.sum()
+	now.asks, now.digest = asked(cfg.Targets), now.sum()
 	return now, nil
 }
 
@@ -230,7 +231,7 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 	w.reached.Store(s.witnesses.reached.Load())
 	s.health, s.witnesses = h, w
 	s.mu.Unlock()
-	s.observers.keepFor(2*cfg.Interval + 2*cfg.Timeout)
+	s.observers.keepFor(cfg.silence())
 	go func() {
 		h.run(ctx)
 		s.forget(h.targets)
@@ -302,19 +303,24 @@ func (s *Node) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	var next time.Time
-	s.state.Overrides, next = living(s.state.Overrides, now)
-	if s.overrule != nil {
-		s.overrule.Stop()
+	next := s.renew(now)
+	if s.wake != nil {
+		s.wake.Stop()
 	}
 	if !next.IsZero() {
-		s.overrule = time.AfterFunc(next.Sub(now), s.refresh)
+		s.wake = time.AfterFunc(next.Sub(now), s.refresh)
 	}
+}
+
+// renew makes the view of now, and says when it is another by itself, as when an override
+// ends; zero: not. The lock is held.
+func (s *Node) renew(now time.Time) (next time.Time) {
+	s.state.Overrides, next = living(s.state.Overrides, now)
 	if s.health != nil {
 		s.state.Health, _ = s.health.snapshot()
 	}
 	if !s.serving {
-		return
+		return next
 	}
 	was := s.isolated
 	if s.state.Judged, s.isolated = s.judged(now); s.isolated != was {
@@ -322,13 +328,15 @@ func (s *Node) refresh() {
 		s.log.Warn("this name server is cut off, or is no longer: what it knew of the datacenters stays while it is", "isolated", s.isolated)
 	}
 	if s.state.Judged == nil { // it is cut off and knows nothing
-		return
+		return next
 	}
 	if s.state.LastGood == nil {
 		s.state.LastGood = map[string][]string{}
 	}
 	known := s.known(now, s.state.Overrides)
-	s.noteGood(known)
+	if good := s.noteGood(known); next.IsZero() || !good.IsZero() && good.Before(next) {
+		next = good
+	}
 	s.metrics.changed()
 	first := s.view.Load() == nil
 	v := known.view(s.fleet.Fleet, s.metrics)
@@ -342,6 +350,7 @@ func (s *Node) refresh() {
 	case s.changes <- struct{}{}:
 	default:
 	}
+	return next
 }
 
 // write keeps the state over restarts. That it cannot be is in reports until it can.

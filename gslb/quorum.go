@@ -59,16 +59,33 @@ func (o *observers) next(node string, own map[string]DatacenterHealth, asked map
 	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked}
 }
 
-// hear takes another's observation. One that is this node's own, or older than the last one
-// of its node, is none.
-func (o *observers) hear(x Observation, now time.Time) {
+// hear takes another's observation, and returns the datacenters of which it says something
+// else than the one before. One that is this node's own, or older than the last one of its
+// node, is none.
+func (o *observers) hear(x Observation, now time.Time) (news []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last, known := o.others[x.ID]
 	if x.ID == o.id || known && x.Seq <= last.Seq || !known && len(o.others) >= maxHeard {
-		return
+		return nil
 	}
 	o.others[x.ID] = heard{x, now}
+	return x.unlike(last.Observation)
+}
+
+// unlike are the datacenters of which the two say different things, or one nothing.
+func (x Observation) unlike(y Observation) (names []string) {
+	for name, d := range x.Datacenters {
+		if e, said := y.Datacenters[name]; !said || !d.equal(e) || x.Asked[name] != y.Asked[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range y.Datacenters {
+		if _, says := x.Datacenters[name]; !says {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // fresh are the observations of those who are heard now, by node.
@@ -107,9 +124,9 @@ type seen struct {
 }
 
 // asked is what is probed, by datacenter. A file is each machine's own.
-func (f *fleetNow) asked() map[string]string {
+func asked(targets []Target) map[string]string {
 	all := map[string]string{}
-	for _, t := range f.targets {
+	for _, t := range targets {
 		if t.Kind != ProbeFile {
 			all[t.Datacenter] = string(t.Kind) + " " + t.URL
 		}
@@ -235,9 +252,40 @@ func (s *Node) observe(ctx context.Context, interval time.Duration) {
 
 // Hear takes the observation of another name server, and returns this one's own.
 func (s *Node) Hear(x Observation) Observation {
-	s.observers.hear(x, time.Now())
-	s.reconsider()
+	if s.hear(x, time.Now()) {
+		s.refresh()
+	}
 	return s.observation()
+}
+
+// hear reports whether the observation makes what is judged another. Of most that come nothing
+// is new, and all others are heard each interval: only what is new is judged, for to judge all
+// of a fleet takes as long as it has datacenters times name servers.
+func (s *Node) hear(x Observation, now time.Time) bool {
+	news := s.observers.hear(x, now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.serving || s.health == nil:
+		return false
+	case s.isolated: // whoever is heard ends that
+		return s.differs(now)
+	case len(news) == 0:
+		return false
+	}
+	all, ill := s.health.snapshot()
+	own := map[string]DatacenterHealth{}
+	for _, name := range news {
+		if d, known := all[name]; known {
+			own[name] = d
+		}
+	}
+	for name, d := range judge(seen{own, !ill.IsZero(), s.fleet.asks}, s.observers.fresh(now)) {
+		if !d.equal(s.state.Judged[name]) {
+			return true
+		}
+	}
+	return false
 }
 
 // observation is what this node's probes say now.
@@ -250,18 +298,23 @@ func (s *Node) observation() Observation {
 			own = all
 		}
 	}
-	return s.observers.next(s.node, own, s.fleet.asked())
+	return s.observers.next(s.node, own, s.fleet.asks)
 }
 
 // reconsider makes the view anew where what others say, or their silence, changes it.
 func (s *Node) reconsider() {
 	s.mu.Lock()
-	judged, isolated := s.judged(time.Now())
-	same := !s.serving || isolated == s.isolated && maps.EqualFunc(judged, s.state.Judged, DatacenterHealth.equal)
+	differs := s.differs(time.Now())
 	s.mu.Unlock()
-	if !same {
+	if differs {
 		s.refresh()
 	}
+}
+
+// differs reports whether what is judged now is not what is answered by. The lock is held.
+func (s *Node) differs(now time.Time) bool {
+	judged, isolated := s.judged(now)
+	return s.serving && (isolated != s.isolated || !maps.EqualFunc(judged, s.state.Judged, DatacenterHealth.equal))
 }
 
 // judged is what counts of the datacenters' health now, nil where nothing is known. isolated
@@ -272,7 +325,7 @@ func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated 
 		return s.state.Judged, false
 	}
 	own, ill := s.health.snapshot()
-	return conclude(s.node, s.state.Judged, seen{own, !ill.IsZero(), s.fleet.asked()}, s.observers.fresh(now), s.witnesses.unreached())
+	return conclude(s.node, s.state.Judged, seen{own, !ill.IsZero(), s.fleet.asks}, s.observers.fresh(now), s.witnesses.unreached())
 }
 
 // conclude is judged, of what was judged before, what the node's own probes and others say, and

@@ -55,9 +55,19 @@ func (d *Drill) Finds(datacenter string) (up bool) {
 // Observation is what it tells the others now.
 func (d *Drill) Observation() Observation { return d.node.observation() }
 
-// Hear takes another's observation. It reports whether that makes what is judged another;
-// what is answered does not change before Refresh.
-func (d *Drill) Hear(x Observation, now time.Time) (differs bool) { return d.node.hear(x, now) }
+// Hear takes another's observation, and returns the datacenters of which it says something new.
+// What is answered does not change before Refresh.
+func (d *Drill) Hear(x Observation, now time.Time) (news []string) {
+	return d.node.observers.hear(x, now)
+}
+
+// Differs reports whether what is judged now of those datacenters, of which something new was
+// heard, is not what is answered by.
+func (d *Drill) Differs(news []string, now time.Time) bool {
+	d.node.mu.Lock()
+	defer d.node.mu.Unlock()
+	return d.node.differsIn(news, now)
+}
 
 // HearAgain has those of the other name servers that are heard and chosen say again what they
 // said last: what comes each interval while nothing changes.

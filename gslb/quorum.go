@@ -144,13 +144,15 @@ type vote struct {
 // no vote, nor has one whose fleet file has it probe something else.
 func judge(s seen, others []heard) map[string]DatacenterHealth {
 	judged := maps.Clone(s.own)
+	votes := make([]vote, 0, len(others)+1)
 	for name, mine := range s.own {
-		var votes []vote
+		votes = votes[:0]
+		asked := s.asked[name]
 		if !s.ill {
 			votes = append(votes, vote{mine, ""})
 		}
 		for _, o := range others {
-			if d, ok := o.Datacenters[name]; ok && o.Asked[name] == s.asked[name] {
+			if d, ok := o.Datacenters[name]; ok && o.Asked[name] == asked {
 				votes = append(votes, vote{d, o.Node})
 			}
 		}
@@ -265,6 +267,11 @@ func (s *Node) hear(x Observation, now time.Time) bool {
 	news := s.observers.hear(x, now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.differsIn(news, now)
+}
+
+// differsIn is differs where that can be so of those datacenters alone. The lock is held.
+func (s *Node) differsIn(news []string, now time.Time) bool {
 	switch {
 	case !s.serving || s.health == nil:
 		return false

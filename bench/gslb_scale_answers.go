@@ -52,7 +52,8 @@ type scaleAnswers struct {
 	up       []bool           // by datacenter, as it judges
 	lastLoss []string         // by datacenter: why it was lost
 
-	cuts    int
+	cuts    int           // that last
+	splits  int           // of these, more than one link
 	cutEnd  time.Duration // when the last one ended
 	isEver  bool          // there was one
 	wrongs  map[string][]wrongTime
@@ -148,8 +149,10 @@ func (a *scaleAnswers) happened() {
 }
 
 // cut is called when name servers are cut from others, or no longer.
-func (a *scaleAnswers) cut(_ string, by int) {
-	a.cuts += by
+func (a *scaleAnswers) cut(kind string, by int) {
+	if a.cuts += by; kind != faultLink {
+		a.splits += by
+	}
 	a.isEver, a.cutEnd = true, a.clock
 }
 
@@ -271,8 +274,11 @@ func (a *scaleAnswers) compare(k, m int) {
 		if j := slices.IndexFunc(w.wrong[m], now[i].same); j >= 0 {
 			now[i].since, now[i].cause = w.wrong[m][j].since, w.wrong[m][j].cause
 		}
-		if w.isolated { // it keeps what it knew
+		switch {
+		case w.isolated: // it keeps what it knew
 			now[i].cause = faultIsolated
+		case a.splits > 0:
+			now[i].cause = causeCut
 		}
 	}
 	for _, x := range w.wrong[m] {

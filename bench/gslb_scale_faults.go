@@ -29,10 +29,10 @@ func (s *scaleSim) faults() {
 		lasts  time.Duration
 		begin  func(lasts time.Duration)
 	}{
-		{faultEdge, 1.5 * n, 15 * time.Minute, func(d time.Duration) { s.outage(faultEdge, s.chance.IntN(s.n), d) }},
-		{faultSite, 0.5 * n, 30 * time.Minute, func(d time.Duration) { s.outage(faultSite, s.unwatched(), d) }},
-		{faultFlapping, 0.2 * n, 3 * time.Minute, func(d time.Duration) { s.flap(s.chance.IntN(s.n), d) }},
-		{faultLink, 5 * n, 5 * time.Minute, func(d time.Duration) { s.link(d) }},
+		{faultEdge, 1 * n, 15 * time.Minute, func(d time.Duration) { s.outage(faultEdge, s.chance.IntN(s.n), d) }},
+		{faultSite, 0.3 * n, 30 * time.Minute, func(d time.Duration) { s.outage(faultSite, s.unwatched(), d) }},
+		{faultFlapping, 0.05 * n, 3 * time.Minute, func(d time.Duration) { s.flap(s.chance.IntN(s.n), d) }},
+		{faultLink, 3 * n, 5 * time.Minute, func(d time.Duration) { s.link(d) }},
 		{faultSplit, 6, 10 * time.Minute, func(d time.Duration) { s.split(faultSplit, 1+s.chance.IntN(max(1, s.n/4)), d) }},
 		{faultIsolated, 12, 10 * time.Minute, func(d time.Duration) { s.split(faultIsolated, 1, d) }},
 	} {

@@ -15,6 +15,7 @@ type scaleResult struct {
 	Plan     scalePlan      `json:"plan"`
 	Failures map[string]int `json:"failures"`
 	Events   int            `json:"events"`
+	Played   float64        `json:"days_played"` // fewer than planned where it was interrupted
 	Moves    []moveRow      `json:"moves"`
 	Wrong    []wrongRow     `json:"wrong"`
 	Share    float64        `json:"wrong_share"`  // of all clients' time that they were named somebody wrong, caches not counted
@@ -64,6 +65,7 @@ func weighted(sorted []wrongTime, share float64) (at wrongTime) {
 func (s *scaleSim) report(r *scaleResult) {
 	a := s.answers
 	r.Failures, r.Events, r.Samples = s.kinds, s.events, a.samples
+	r.Played = s.end.Hours() / 24
 	all := s.end.Seconds() * float64(s.plan.Clients) * float64(len(s.watched))
 	for _, why := range slices.Sorted(maps.Keys(a.moves)) {
 		of := a.moves[why]
@@ -108,7 +110,7 @@ func (r *scaleResult) writeText(out io.Writer) {
 		fmt.Fprintln(out, line)
 	}
 	p := r.Plan
-	fmt.Fprintln(out, head("fleet", fmt.Sprintf("%d datacenters, a name server in each; %d client networks; %d days, seed %d, %d events", p.Datacenters, p.Clients, p.Days, p.Seed, r.Events)))
+	fmt.Fprintln(out, head("fleet", fmt.Sprintf("%d datacenters, a name server in each; %d client networks; %.0f days, seed %d, %d events", p.Datacenters, p.Clients, r.Played, p.Seed, r.Events)))
 	fmt.Fprintln(out, head("probes", fmt.Sprintf("every %s, timeout %s, fall %d, rise %d, confirm %s, hold %s; TTL %s", scaleProbe.Interval, scaleProbe.Timeout, scaleProbe.Fall, scaleProbe.Rise, scaleProbe.Confirm, scaleProbe.Hold, scaleTTL)))
 	failed := ""
 	for _, kind := range faultKinds {
@@ -125,9 +127,9 @@ func (r *scaleResult) writeText(out io.Writer) {
 	}
 	fmt.Fprintf(out, "\nof the clients' time %.3g was wrong, %.3g with caches\n", r.Share, r.Cached)
 	fmt.Fprintf(out, "asked while nothing failed: %d; wrong %d, other than the first name server's %d; isolated %d times, a backup raised then %d\n", r.Samples.Asked, r.Samples.Wrong, r.Samples.Differ, r.Samples.Isolated, r.Samples.Raised)
-	fmt.Fprintf(out, "\n%-6s%10s%10s%9s%9s%10s%9s%10s%10s%8s%11s%10s%10s%9s\n", "dcs", "probes/s", "kbit/s", "told/s", "bytes", "sent Mb/s", "read us", "heard us", "news us", "cpu %", "rebuild ms", "alloc MiB", "topology s", "MiB")
+	fmt.Fprintf(out, "\n%-6s%10s%10s%9s%9s%10s%9s%10s%10s%8s%11s%10s%12s%9s\n", "dcs", "probes/s", "kbit/s", "told/s", "bytes", "sent Mb/s", "read us", "heard us", "news us", "cpu %", "rebuild ms", "alloc MiB", "topology s", "MiB")
 	for _, c := range r.Costs {
-		fmt.Fprintf(out, "%-6d%10.0f%10.0f%9.0f%9d%10.1f%9.0f%10.1f%10.1f%8.1f%11.2f%10.2f%10.2f%9.0f\n", c.Datacenters, c.Probes, c.ProbeBytes*8/1e3, c.Told, c.Observation, c.Sent*8/1e6, c.Reading*1e6, c.Hearing*1e6,
+		fmt.Fprintf(out, "%-6d%10.0f%10.0f%9.0f%9d%10.1f%9.0f%10.1f%10.1f%8.1f%11.2f%10.2f%12.2f%9.0f\n", c.Datacenters, c.Probes, c.ProbeBytes*8/1e3, c.Told, c.Observation, c.Sent*8/1e6, c.Reading*1e6, c.Hearing*1e6,
 			c.News*1e6, c.Busy*100, c.Rebuild*1e3, c.Allocated/mib, c.Topology, c.Resident/mib)
 	}
 }

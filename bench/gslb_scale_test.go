@@ -10,7 +10,7 @@ import (
 // smallScale is a small fleet to which much happens.
 func smallScale(t *testing.T) scalePlan {
 	small(t) // skips where there is no /proc
-	return scalePlan{Seed: 3, Days: 5, Datacenters: 5, Clients: 2000, Failures: 250, Sizes: []int{3}, Dir: t.TempDir()}
+	return scalePlan{Seed: 6, Days: 10, Datacenters: 5, Clients: 2000, Failures: 250, Sizes: []int{3}, Dir: t.TempDir()}
 }
 
 func play(t *testing.T, p scalePlan) *scaleResult {
@@ -49,6 +49,11 @@ func TestScaleHoldsWhatIsPromised(t *testing.T) {
 		}
 		if seen = true; w.Max > most || w.CachedM > most+scaleTTL.Seconds() {
 			t.Errorf("a dead datacenter was named for %.2f s, want %.2f at most", w.Max, most)
+		}
+	}
+	for _, w := range r.Wrong {
+		if strings.HasPrefix(w.Why, wrongBackup) && w.Why != "backup/cut" && w.Why != "backup/isolated" {
+			t.Errorf("a backup was named while primaries served: %s, %.2f s", w.Why, w.Max)
 		}
 	}
 	moved := 0

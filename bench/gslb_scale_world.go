@@ -29,7 +29,6 @@ var scaleProbe = gslb.ProbeConfig{Interval: time.Second, Timeout: 500 * time.Mil
 
 // metro is where clients live who have the same order of datacenters.
 type metro struct {
-	at      gslb.Location
 	near    [][]int // datacenters, nearest first: those of a city are equally near
 	clients []int32 // networks
 }
@@ -64,16 +63,22 @@ func newScaleWorld(p scalePlan, n int) (*scaleWorld, error) {
 	}
 	cfg := gslb.Config{Probe: scaleProbe, Log: slog.New(slog.DiscardHandler), Witnesses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}}
 	var members []int
+	in := make([][]int, len(cities))
 	for i := range n {
+		city := i % len(cities)
+		if i%4 >= 2 { // some cities are large
+			city = i % max(1, len(cities)/10)
+		}
+		in[city] = append(in[city], i)
 		name := fmt.Sprintf("dc%03d", i)
-		dc := gslb.Datacenter{Name: name, Backup: i >= n-max(1, n/20), Weight: 1 + i%3, Location: &cities[i%len(cities)],
+		dc := gslb.Datacenter{Name: name, Backup: i >= n-max(1, n/20), Weight: 1 + i%3, Location: &cities[city],
 			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}, NameServers: []netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})}}
 		w.datacenters, w.names, members = append(w.datacenters, dc), append(w.names, name), append(members, i)
 		w.index[name] = i
 		cfg.Targets = append(cfg.Targets, gslb.Target{Datacenter: name, Kind: gslb.ProbeEdge, URL: "https://edge." + name + ".example.net", ServerName: "h.example"})
 	}
 	for range min(600, 4*len(cities)) {
-		w.metros = append(w.metros, metroAt(place(), cities, n))
+		w.metros = append(w.metros, metroAt(place(), cities, in))
 	}
 	for i := 0; i < p.Clients; {
 		m := &w.metros[int(float64(len(w.metros))*math.Pow(chance.Float64(), 1.5))]
@@ -101,19 +106,16 @@ func newScaleWorld(p scalePlan, n int) (*scaleWorld, error) {
 }
 
 // metroAt is a place, and the cities around it.
-func metroAt(at gslb.Location, cities []gslb.Location, n int) metro {
+func metroAt(at gslb.Location, cities []gslb.Location, in [][]int) metro {
 	order := make([]int, len(cities))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(at.Kilometres(cities[a]), at.Kilometres(cities[b])) })
-	m := metro{at: at}
+	order = slices.DeleteFunc(order, func(city int) bool { return len(in[city]) == 0 })
+	m := metro{}
 	for _, city := range order[:min(len(order), scaleNear)] {
-		var group []int
-		for dc := city; dc < n; dc += len(cities) {
-			group = append(group, dc)
-		}
-		m.near = append(m.near, group)
+		m.near = append(m.near, in[city])
 	}
 	return m
 }

@@ -14,9 +14,9 @@ type fewer struct {
 
 // noteGood notes who serves each name: they are the last good once nobody does. A set that has
 // lost somebody is good only when it has held for as long as a verdict takes: where all fall
-// within seconds, who fell last was no better than the others. The lock is held,
-// and there is a map to note it in.
-func (s *Node) noteGood(m *moment) {
+// within seconds, who fell last was no better than the others. It returns when the next one
+// will have; zero: there is none. The lock is held, and there is a map to note it in.
+func (s *Node) noteGood(m *moment) (next time.Time) {
 	pending := map[string]fewer{}
 	for z := range s.fleet.Zones {
 		for i := range s.fleet.Zones[z].Names {
@@ -34,11 +34,16 @@ func (s *Node) noteGood(m *moment) {
 				pending[n.Name] = before
 			default:
 				pending[n.Name] = fewer{serving, m.at}
-				time.AfterFunc(s.fleet.probe.verdict(), s.refresh)
+			}
+			if p, ok := pending[n.Name]; ok {
+				if at := p.since.Add(s.fleet.probe.verdict()); next.IsZero() || at.Before(next) {
+					next = at
+				}
 			}
 		}
 	}
 	s.fewer = pending
+	return next
 }
 
 // healthy are the members of a name that are healthy and that no operator has taken out.

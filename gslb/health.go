@@ -116,12 +116,8 @@ func (h *health) watch(ctx context.Context, p *prober) {
 		}
 		now := time.Now()
 		h.metrics.probed(p.Datacenter, f.took, f.err)
-		// From begin to begin: a probe that times out delays none.
-		next := h.cfg.Interval - now.Sub(begun) - time.Duration(rand.Int64N(int64(h.cfg.Interval/10)+1))
-		if h.observe(p.Datacenter, f, now) {
-			next = h.cfg.Confirm
-		}
-		timer.Reset(max(0, next))
+		soon := h.observe(p.Datacenter, f, now)
+		timer.Reset(h.cfg.pause(now.Sub(begun), soon, rand.Int64N))
 	}
 }
 

@@ -18,6 +18,19 @@ func (c *ProbeConfig) verdict() time.Duration {
 	return c.Interval + c.Timeout + time.Duration(c.Fall-1)*(c.Confirm+c.Timeout)
 }
 
+// silence is how long one who is silent is heard still.
+func (c *ProbeConfig) silence() time.Duration { return 2*c.Interval + 2*c.Timeout }
+
+// pause is how long the next probe waits after one that took so long. chance is a number
+// below another.
+func (c *ProbeConfig) pause(took time.Duration, soon bool, chance func(below int64) int64) time.Duration {
+	if soon {
+		return c.Confirm
+	}
+	// From begin to begin: a probe that times out delays none.
+	return max(0, c.Interval-took-time.Duration(chance(int64(c.Interval/10)+1)))
+}
+
 // hysteresis turns the results of probes into up and down, so that neither one lost
 // probe nor a target that comes and goes moves anybody.
 type hysteresis struct {

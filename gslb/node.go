@@ -89,7 +89,7 @@ type Node struct {
 	serving  bool             // the first round is in, or what was known is young enough
 	isolated bool             // see judged
 	changes  chan struct{}
-	overrule *time.Timer // when the next override ends
+	wake     *time.Timer // when what is answered is another by itself; see remake
 
 	observers *observers
 	witnesses *witnesses
@@ -109,7 +109,8 @@ type fleetNow struct {
 	targets   []Target
 	probe     ProbeConfig
 	witnesses []netip.Addr
-	digest    string // see Report
+	asks      map[string]string // see Observation.Asked
+	digest    string            // see Report
 	signer    *signer
 }
 
@@ -122,7 +123,7 @@ func readFleet(cfg Config) (*fleetNow, error) {
 	}
 	now := &fleetNow{Fleet: &Fleet{Datacenters: f.Datacenters, Zones: f.Zones, Places: places, Explain: f.Explain, Keys: f.Keys}, targets: cfg.Targets, probe: cfg.Probe, witnesses: cfg.Witnesses,
 		signer: newSigner(f.Keys, cfg.signedFor)}
-	now.digest = now.sum()
+	now.asks, now.digest = asked(cfg.Targets), now.sum()
 	return now, nil
 }
 
@@ -255,7 +256,7 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 	w.reached.Store(s.witnesses.reached.Load())
 	s.health, s.witnesses = h, w
 	s.mu.Unlock()
-	s.observers.keepFor(2*cfg.Interval + 2*cfg.Timeout)
+	s.observers.keepFor(cfg.silence())
 	go func() {
 		h.run(ctx)
 		s.forget(h.targets)
@@ -318,57 +319,6 @@ func (s *Node) Reload(cfg Config) error {
 	s.probe(ctx, before)
 	s.refresh()
 	return nil
-}
-
-// refresh makes the view anew: what is answered changes from one query to the next.
-func (s *Node) refresh() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	var next time.Time
-	s.state.said, next = s.state.living(now)
-	if s.overrule != nil {
-		s.overrule.Stop()
-	}
-	if !next.IsZero() {
-		s.overrule = time.AfterFunc(next.Sub(now), s.refresh)
-	}
-	if s.health != nil {
-		s.state.Health, _ = s.health.snapshot()
-	}
-	if !s.serving {
-		return
-	}
-	was := s.isolated
-	if s.state.Judged, s.isolated = s.judged(now); s.isolated != was {
-		s.metrics.setIsolated(s.isolated)
-		s.log.Warn("this name server is cut off, or is no longer: what it knew of the datacenters stays while it is", "isolated", s.isolated)
-	}
-	if s.state.Judged == nil { // it is cut off and knows nothing
-		return
-	}
-	if s.state.LastGood == nil {
-		s.state.LastGood = map[string][]string{}
-	}
-	known := s.known(now, s.state.Overrides)
-	s.noteGood(known)
-	v := known.view(s.fleet.Fleet, s.metrics)
-	if s.unsigned = s.fleet.signer.sign(v); s.unsigned != nil { // better what was answered before than what nobody believes
-		s.log.Error("what is answered cannot be signed, and stays as it was", "err", s.unsigned.Error())
-		return
-	}
-	s.metrics.changed(v)
-	first := s.view.Load() == nil
-	s.given(now) // by the view of before
-	s.view.Store(v)
-	s.promise(v, now)
-	if first {
-		close(s.ready)
-	}
-	select {
-	case s.changes <- struct{}{}:
-	default:
-	}
 }
 
 // write keeps the state over restarts. That it cannot be is in reports until it can.

@@ -60,17 +60,33 @@ func (o *observers) next(node string, own map[string]DatacenterHealth, asked map
 	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked, said: said}
 }
 
-// hear takes another's observation. One that is this node's own, or older than the last one
-// of its node, is none: then it returns false.
-func (o *observers) hear(x Observation, now time.Time) bool {
+// hear takes another's observation, and returns the datacenters of which it says something
+// else than the one before. One that is this node's own, or older than the last one of its
+// node, is none: then it is not taken.
+func (o *observers) hear(x Observation, now time.Time) (news []string, taken bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last, known := o.others[x.ID]
 	if x.ID == o.id || known && x.Seq <= last.Seq || !known && len(o.others) >= maxHeard {
-		return false
+		return nil, false
 	}
 	o.others[x.ID] = heard{x, now}
-	return true
+	return x.unlike(last.Observation), true
+}
+
+// unlike are the datacenters of which the two say different things, or one nothing.
+func (x Observation) unlike(y Observation) (names []string) {
+	for name, d := range x.Datacenters {
+		if e, said := y.Datacenters[name]; !said || !d.equal(e) || x.Asked[name] != y.Asked[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range y.Datacenters {
+		if _, says := x.Datacenters[name]; !says {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // fresh are the observations of those who are heard now, by node.
@@ -109,9 +125,9 @@ type seen struct {
 }
 
 // asked is what is probed, by datacenter. A file is each machine's own.
-func (f *fleetNow) asked() map[string]string {
+func asked(targets []Target) map[string]string {
 	all := map[string]string{}
-	for _, t := range f.targets {
+	for _, t := range targets {
 		if t.Kind != ProbeFile {
 			all[t.Datacenter] = string(t.Kind) + " " + t.URL
 		}
@@ -129,13 +145,15 @@ type vote struct {
 // no vote, nor has one whose fleet file has it probe something else.
 func judge(s seen, others []heard) map[string]DatacenterHealth {
 	judged := maps.Clone(s.own)
+	votes := make([]vote, 0, len(others)+1)
 	for name, mine := range s.own {
-		var votes []vote
+		votes = votes[:0]
+		asked := s.asked[name]
 		if !s.ill {
 			votes = append(votes, vote{mine, ""})
 		}
 		for _, o := range others {
-			if d, ok := o.Datacenters[name]; ok && o.Asked[name] == s.asked[name] {
+			if d, ok := o.Datacenters[name]; ok && o.Asked[name] == asked {
 				votes = append(votes, vote{d, o.Node})
 			}
 		}
@@ -231,13 +249,47 @@ func (s *Node) observe(ctx context.Context, interval time.Duration) {
 
 // Hear takes the observation of another name server, and returns this one's own.
 func (s *Node) Hear(x Observation) Observation {
-	if now := time.Now(); s.observers.hear(x, now) && s.adopt(x, now) {
+	now := time.Now()
+	news, taken := s.observers.hear(x, now)
+	if taken && s.adopt(x, now) {
 		s.refresh()
 		s.tell() // not all hear each other
 	} else {
-		s.reconsider()
+		s.mu.Lock()
+		differs := s.differsIn(news, now)
+		s.mu.Unlock()
+		if differs {
+			s.refresh()
+		}
 	}
 	return s.observation()
+}
+
+// differsIn is differs where that can be so of those datacenters alone. Of most observations
+// nothing is new, and all others are heard each interval: only what is new is judged, for to judge
+// all of a fleet takes as long as it has datacenters times name servers. The lock is held.
+func (s *Node) differsIn(news []string, now time.Time) bool {
+	switch {
+	case !s.serving || s.health == nil:
+		return false
+	case s.isolated: // whoever is heard ends that
+		return s.differs(now)
+	case len(news) == 0:
+		return false
+	}
+	all, ill := s.health.snapshot()
+	own := map[string]DatacenterHealth{}
+	for _, name := range news {
+		if d, known := all[name]; known {
+			own[name] = d
+		}
+	}
+	for name, d := range judge(seen{own, !ill.IsZero(), s.fleet.asks}, s.observers.fresh(now)) {
+		if !d.equal(s.state.Judged[name]) {
+			return true
+		}
+	}
+	return false
 }
 
 // observation is what this node's probes say now.
@@ -250,7 +302,7 @@ func (s *Node) observation() Observation {
 			own = all
 		}
 	}
-	return s.observers.next(s.node, own, s.fleet.asked(), said{slices.Clone(s.state.Overrides), s.state.Released})
+	return s.observers.next(s.node, own, s.fleet.asks, said{slices.Clone(s.state.Overrides), s.state.Released})
 }
 
 // adopt takes over what operators said to others, and reports whether any of it is news.
@@ -276,12 +328,17 @@ func (s *Node) tell() {
 // reconsider makes the view anew where what others say, or their silence, changes it.
 func (s *Node) reconsider() {
 	s.mu.Lock()
-	judged, isolated := s.judged(time.Now())
-	same := !s.serving || isolated == s.isolated && maps.EqualFunc(judged, s.state.Judged, DatacenterHealth.equal)
+	differs := s.differs(time.Now())
 	s.mu.Unlock()
-	if !same {
+	if differs {
 		s.refresh()
 	}
+}
+
+// differs reports whether what is judged now is not what is answered by. The lock is held.
+func (s *Node) differs(now time.Time) bool {
+	judged, isolated := s.judged(now)
+	return s.serving && (isolated != s.isolated || !maps.EqualFunc(judged, s.state.Judged, DatacenterHealth.equal))
 }
 
 // judged is what counts of the datacenters' health now, nil where nothing is known. isolated
@@ -292,7 +349,7 @@ func (s *Node) judged(now time.Time) (all map[string]DatacenterHealth, isolated 
 		return s.state.Judged, false
 	}
 	own, ill := s.health.snapshot()
-	return conclude(s.node, s.state.Judged, seen{own, !ill.IsZero(), s.fleet.asked()}, s.observers.fresh(now), s.witnesses.unreached())
+	return conclude(s.node, s.state.Judged, seen{own, !ill.IsZero(), s.fleet.asks}, s.observers.fresh(now), s.witnesses.unreached())
 }
 
 // conclude is judged, of what was judged before, what the node's own probes and others say, and

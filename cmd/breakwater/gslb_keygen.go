@@ -23,8 +23,8 @@ func gslbKeygenCommand() *cobra.Command {
 		Long: `Make a key for DNSSEC (ECDSA P-256 with SHA-256, one key for all zones), in FILE or where
 gslb.dnssec.key says, readable for its owner alone, and print the DS and DNSKEY records
 that the parent zones are to have. A file that is there stays as it is. Copy it to all
-name servers: they sign with the same key. Give the records to the parents when all of
-them do ("breakwater gslb check-delegation").`,
+name servers: they sign with the same key. Give the records to the parents an hour after
+the last of them does ("breakwater gslb check-delegation").`,
 		Example: `  breakwater gslb keygen --config /etc/breakwater/fleet.yaml
   breakwater gslb keygen --config fleet.yaml ./dnssec-2027.key`,
 		Args: cobra.MaximumNArgs(1),

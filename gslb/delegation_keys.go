@@ -89,7 +89,7 @@ func common(zone string, of map[string][]*dns.DNSKEY) (keys []*dns.DNSKEY, found
 		})
 	}
 	if differ {
-		found = append(found, Finding{"keys", zone, "the name servers sign with different keys, by their tags (" + strings.Join(said, "; ") + "): give all of them the same key files and fleet file"})
+		found = append(found, Finding{"keys", zone, "the name servers sign with different keys, by their tags (" + strings.Join(said, "; ") + "); give all of them the same key files and fleet file"})
 	}
 	return keys, found
 }

@@ -302,7 +302,7 @@ func (s *scaleSim) silence(concerned func(i int) bool) {
 		if !concerned(w) {
 			continue
 		}
-		s.after(2*(scaleProbe.Interval+scaleProbe.Timeout)+s.upTo(scaleProbe.Interval), func() { s.reconsider(w) })
+		s.after(3*scaleProbe.Interval+2*scaleProbe.Timeout+s.upTo(scaleProbe.Interval), func() { s.reconsider(w) })
 	}
 }
 

@@ -178,9 +178,14 @@ func (s *scaleSim) split(kind string, size int, lasts time.Duration) {
 	s.between(kind, pairs, lasts)
 }
 
-// witnesses has a name server lose them, or reach them again, as it sees in its next round.
+// witnesses has a name server lose them, as it sees in its next round, or reach them again, which
+// counts when the others can have been heard.
 func (s *scaleSim) witnesses(i, by int) {
-	s.after(s.upTo(scaleProbe.Interval), func() {
+	seen := s.upTo(scaleProbe.Interval)
+	if by < 0 {
+		seen += scaleProbe.Silence()
+	}
+	s.after(seen, func() {
 		s.alone[i] += by
 		s.drills[i].Reach(s.alone[i] == 0)
 		s.reconsider(i)

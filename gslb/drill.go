@@ -28,7 +28,7 @@ func NewDrills(cfg Config, nodes []string) ([]*Drill, error) {
 	for _, node := range nodes {
 		d := &Drill{node: &Node{node: node, log: cfg.Log, fleet: f, changes: make(chan struct{}, 1), ready: make(chan struct{}), observers: newObservers(), witnesses: newWitnesses(cfg.Witnesses)}}
 		d.node.health = newHealth(cfg.Probe, cfg.Targets, nil, cfg.Log, nil, func() { d.said = true })
-		d.node.observers.keepFor(cfg.Probe.silence())
+		d.node.observers.keepFor(cfg.Probe.Silence())
 		d.node.witnesses.reached.Store(true)
 		all = append(all, d)
 	}

@@ -18,10 +18,10 @@ func (c *ProbeConfig) verdict() time.Duration {
 	return c.Interval + c.Timeout + time.Duration(c.Fall-1)*(c.Confirm+c.Timeout)
 }
 
-// silence is how long one who is silent is heard still: until the probes of a node that is cut
+// Silence is how long one who is silent is heard still: until the probes of a node that is cut
 // off have all failed, of which the others were heard last an interval before. One that is alone
 // while some of its own verdicts are still to come would take what it judges then for good.
-func (c *ProbeConfig) silence() time.Duration {
+func (c *ProbeConfig) Silence() time.Duration {
 	return max(2*c.Interval+2*c.Timeout, c.Interval+c.Timeout+c.verdict())
 }
 

@@ -256,7 +256,7 @@ func (s *Node) probe(ctx context.Context, before map[string]DatacenterHealth) {
 	w.reached.Store(s.witnesses.reached.Load())
 	s.health, s.witnesses = h, w
 	s.mu.Unlock()
-	s.observers.keepFor(cfg.silence())
+	s.observers.keepFor(cfg.Silence())
 	go func() {
 		h.run(ctx)
 		s.forget(h.targets)

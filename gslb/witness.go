@@ -22,12 +22,13 @@ import (
 // from one that is the last.
 type witnesses struct {
 	addresses []netip.Addr
-	reached   atomic.Bool   // one of them, in the last round
+	reached   atomic.Bool   // one of them: in the last round, or where none was before, for as long as it takes to hear the others
+	asks      func(context.Context, []netip.Addr) bool
 	first     chan struct{} // closed when the first round is in
 }
 
 func newWitnesses(addresses []netip.Addr) *witnesses {
-	w := &witnesses{addresses: addresses, first: make(chan struct{})}
+	w := &witnesses{addresses: addresses, asks: anyReached, first: make(chan struct{})}
 	if len(addresses) == 0 {
 		close(w.first)
 	}
@@ -44,14 +45,25 @@ func (w *witnesses) watch(ctx context.Context, cfg ProbeConfig, log *slog.Logger
 	}
 	ticker := time.NewTicker(cfg.Interval)
 	defer ticker.Stop()
+	var since time.Time // when one was reached first, of the rounds in a row in which one was
 	for first := true; ; first = false {
 		round, cancel := context.WithTimeout(ctx, cfg.Timeout)
-		reached := anyReached(round, w.addresses)
+		reached := w.asks(round, w.addresses)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		was := w.reached.Swap(reached)
+		was := w.reached.Load()
+		switch {
+		case !reached:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		}
+		// Where the way out is whole again, a witness answers before the others are heard and the
+		// datacenters probed: until then it is no sign that this node is the last.
+		reached = reached && (first || was || time.Since(since) >= cfg.Silence())
+		w.reached.Store(reached)
 		if first {
 			if reached {
 				log.Info("a witness is reached", "witnesses", w.addresses)

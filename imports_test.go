@@ -68,7 +68,7 @@ var imports = map[string][]string{
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	"bench":               {"registry", "internal/lab", "gslb"}, // a year of name servers is played through by their own code
-	"bench/mutate":        {}, // it reads programs, and knows none
+	"bench/mutate":        {},                                   // it reads programs, and knows none
 	"cmd/breakwater":      {"gslb", "gslb/parent", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }

@@ -22,7 +22,7 @@ import (
 // from one that is the last.
 type witnesses struct {
 	addresses []netip.Addr
-	reached   atomic.Bool   // one of them: in the last round, or where none was before, for as long as it takes to hear the others
+	reached   atomic.Bool // one of them: in the last round, or where none was before, for as long as it takes to hear the others
 	asks      func(context.Context, []netip.Addr) bool
 	first     chan struct{} // closed when the first round is in
 }

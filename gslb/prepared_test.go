@@ -1,0 +1,56 @@
+package gslb
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"testing"
+)
+
+// TestQuickAsInFull: an answer that was made before says byte for byte what the same one says
+// that is packed for the query, or, behind longer names, the same in other bytes.
+func TestQuickAsInFull(t *testing.T) {
+	rounds := 20_000
+	if os.Getenv("BREAKWATER_TESTS") == "full" {
+		rounds = 1_000_000
+	}
+	random, quick := rand.New(rand.NewPCG(3, 4)), 0
+	signed := signedConfig(newKey(t), newKey(t))
+	for _, v := range []*view{viewOf(t, signedConfig(), false, "par1", "mad1", "drp1"), viewOf(t, signed, true, "par1", "mad1", "drp1"), viewOf(t, signed, true, "drp1"), viewOf(t, signed, true)} {
+		r := wireResponder(t)
+		r.answerer = v
+		for range rounds / 4 {
+			b := generated(t, random)
+			from := netip.AddrFrom4([4]byte{192, 0, byte(random.IntN(4)), byte(random.IntN(256))})
+			got, want, ok := bothWays(r, b, from)
+			if !ok {
+				continue
+			}
+			quick++
+			if !bytes.Equal(got, want) && readable(b, got) != readable(b, want) {
+				t.Fatalf("%x from %s\nwas made before %s\nin full %s", b, from, readable(b, got), readable(b, want))
+			}
+		}
+	}
+	if quick < rounds/4 {
+		t.Errorf("%d of %d answers were made before", quick, rounds)
+	}
+}
+
+// bothWays is the response made of what was packed before, and the one made in full; ok is
+// false where there is only that.
+func bothWays(r *responder, b []byte, from netip.Addr) (quick, full []byte, ok bool) {
+	q, v := parseQuery(b)
+	if v != proceed || q.asked == nil {
+		return nil, nil, false
+	}
+	var cookie []byte
+	if q.opt.cookie != nil {
+		cookie, _ = r.cookies.reply(nil, q.opt.cookie, from)
+	}
+	a := r.decide(&q, v, from)
+	quick = r.quick(&q, &a, cookie, nil)
+	full = pack(r.message(&q, &a, true, cookie), q.room(), nil)
+	return quick, full, quick != nil
+}

@@ -38,6 +38,26 @@ func TestQuickAsInFull(t *testing.T) {
 	}
 }
 
+// TestPreparedForAnotherClient: what was made for one client is answered to another one only
+// where a view that nobody has asked yet says the same.
+func TestPreparedForAnotherClient(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for _, healthy := range [][]string{{"par1", "mad1", "drp1"}, {"mad1"}, {}} {
+		fresh := func() *view { return viewOf(t, signedConfig(), false, healthy...) }
+		warm := wireResponder(t)
+		warm.answerer = fresh()
+		for range 700 {
+			b := generated(t, random)
+			from := netip.AddrFrom4([4]byte{byte(random.IntN(224)), 0, byte(random.IntN(4)), 1})
+			cold := &responder{answerer: fresh(), identity: warm.identity, cookies: warm.cookies}
+			got, want := warm.respond(b, from, false, nil), cold.respond(b, from, false, nil)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%x from %s\nafter others %s\nat first %s", b, from, readable(b, got), readable(b, want))
+			}
+		}
+	}
+}
+
 // bothWays is the response made of what was packed before, and the one made in full; ok is
 // false where there is only that.
 func bothWays(r *responder, b []byte, from netip.Addr) (quick, full []byte, ok bool) {

@@ -15,7 +15,7 @@ import (
 // batch receives and sends many datagrams with one system call each, and allocates nothing for
 // them. It waits as all connections do, by way of the runtime's poller: a thread that waits in
 // recvmmsg itself was measured to cost twice as much under load, for the runtime takes its
-// processor away meanwhile and has to give it back.
+// processor away meanwhile and has to give it back (bench/results/gslb-load.txt).
 type batch struct {
 	conn    *net.UDPConn
 	raw     syscall.RawConn

@@ -61,11 +61,9 @@ var refusal = answer{rcode: dns.RcodeRefused, body: &body{}}
 func (v *view) ready(q *query, c client) (a answer, ok bool) {
 	wire, proof := q.name(), 0
 	n := v.known[string(wire)]
-	below := n == nil
-	if below {
-		if label := wire[:1+int(wire[0])]; string(label) == "\x04_why" || string(label) == "\x0f_acme-challenge" {
-			return a, false
-		}
+	below, address := n == nil, q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA // ANY is asked for as one of these
+	if label := wire[:1+int(wire[0])]; (below || !address) && (string(label) == "\x04_why" || string(label) == "\x0f_acme-challenge") {
+		return a, false
 	}
 	for rest := wire; n == nil; n = v.known[string(rest)] { // until a name that a zone has: all that is below it is not there
 		if rest[0] == 0 {
@@ -84,7 +82,7 @@ func (v *view) ready(q *query, c client) (a answer, ok bool) {
 		return z.unknown.get(func() *prepared {
 			return z.prepare(z.nothing(dns.RcodeNameError), q, wireName(z.Origin))
 		}).answer, true
-	case n.name != nil && (q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA): // ANY is asked for as one of these
+	case n.name != nil && address:
 		return z.ofName(v, n.name, q, c), true
 	}
 	for i, t := range fixedTypes {
@@ -175,7 +173,7 @@ func (r *responder) quick(q *query, a *answer, cookie []byte, buf []byte) []byte
 	if at := p.lower + farther; !bytes.Equal(q.asked[at:], q.lower[at:len(q.asked)]) {
 		return nil
 	}
-	b := append(buf[:0], byte(q.id>>8), byte(q.id), 0x80, byte(a.rcode), 0, 1, 0, byte(p.answers), 0, byte(p.ns), 0, 0)
+	b := append(buf[:0], byte(q.id>>8), byte(q.id), 0x80, byte(a.rcode), 0, 1, byte(p.answers>>8), byte(p.answers), byte(p.ns>>8), byte(p.ns), 0, 0)
 	if q.rd {
 		b[2] |= 1
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // TestQuickAsInFull: an answer that was made before says byte for byte what the same one says
@@ -55,6 +57,20 @@ func TestPreparedForAnotherClient(t *testing.T) {
 				t.Fatalf("%x from %s\nafter others %s\nat first %s", b, from, readable(b, got), readable(b, want))
 			}
 		}
+	}
+}
+
+// TestPreparedForMany: over TCP, an answer may have more records than a byte can count.
+func TestPreparedForMany(t *testing.T) {
+	cfg := signedConfig()
+	for i := range 300 {
+		cfg.Fleet.Datacenters[0].Addresses = append(cfg.Fleet.Datacenters[0].Addresses, netip.AddrFrom4([4]byte{192, 0, 3 + byte(i>>8), byte(i)}))
+	}
+	r := &responder{answerer: viewOf(t, cfg, false, "par1")}
+	b := packed(t, zoneOrigin, dns.TypeA)
+	var m dns.Msg
+	if err := m.Unpack(r.respond(b, someone(), true, nil)); err != nil || len(m.Answer) != 302 {
+		t.Errorf("%d records, want 302: %v", len(m.Answer), err)
 	}
 }
 

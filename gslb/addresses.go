@@ -165,9 +165,17 @@ func (w *watched) takeAddresses(dead map[netip.Addr]string) {
 // rotated is a list that begins elsewhere for other clients: each stays with its first address,
 // and all name servers say the same.
 func rotated[T any](list []T, client netip.Addr) []T {
-	if len(list) < 2 {
+	at := rotation(len(list), client)
+	if at == 0 {
 		return list
 	}
-	at := int(clientHash(client) % uint64(len(list)))
 	return append(append(make([]T, 0, len(list)), list[at:]...), list[:at]...)
+}
+
+// rotation is which of so many addresses the client gets first.
+func rotation(n int, client netip.Addr) int {
+	if n < 2 {
+		return 0
+	}
+	return int(clientHash(client) % uint64(n))
 }

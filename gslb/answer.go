@@ -12,27 +12,25 @@ import (
 // answer is what the view says to a question of class IN. README.md has the rules in
 // this order.
 func (v *view) answer(q *query, from netip.Addr) answer {
+	c := client{resolver: from.Unmap(), subnet: q.opt.subnet}
+	if a, ok := v.ready(q, c); ok {
+		return a
+	}
 	name := presentation(q.name())
 	z := v.zoneOf(name)
 	if z == nil {
 		return answer{rcode: dns.RcodeRefused}
 	}
-	a := v.ofZone(z, name, q, from)
+	a := v.ofZone(z, name, q, c)
 	if q.opt.do && z.signed != nil {
 		z.withProof(&a, q)
 	}
 	return a
 }
 
-// ofZone is what the view says of a name in a zone.
-func (v *view) ofZone(z *zoneView, name string, q *query, from netip.Addr) answer {
-	c := client{resolver: from.Unmap(), subnet: q.opt.subnet}
-	if n := z.names[name]; n != nil {
-		if a, ok := z.ofName(v, n, q, c); ok {
-			return a
-		}
-	}
-	if why, ok := strings.CutPrefix(name, explainLabel); ok && z.names[why] != nil && allowed(v.fleet.Explain, from) {
+// ofZone is what the view says of a name in a zone, but for addresses of the zone's names.
+func (v *view) ofZone(z *zoneView, name string, q *query, c client) answer {
+	if why, ok := strings.CutPrefix(name, explainLabel); ok && z.names[why] != nil && allowed(v.fleet.Explain, c.resolver) {
 		return z.why(v.fleet, z.names[why], q, c)
 	}
 	if of, ok := strings.CutPrefix(name, acmeLabel); ok && z.ACMEChallenge != "" && z.names[of] != nil {
@@ -42,25 +40,34 @@ func (v *view) ofZone(z *zoneView, name string, q *query, from netip.Addr) answe
 	return z.fixed(q, name)
 }
 
-// ofName answers with a datacenter's addresses; ok is false for the types that do
-// not depend on who asks.
-func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, ok bool) {
-	if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA { // ANY is asked for as one of these
-		return a, false
-	}
+// ofName answers with a datacenter's addresses.
+func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) answer {
 	own := n.of(q.qtype)
 	if own == nil {
-		return z.nothing(dns.RcodeSuccess), true
+		return z.prepare(z.nothing(dns.RcodeSuccess), q, q.name()).answer
 	}
 	f := v.fleet
 	d := own.decide(f, c)
-	chosen := ""
-	if d.datacenter >= 0 {
-		chosen = f.Datacenters[d.datacenter].Name
+	p := own.slot(&d, q.opt.do).get(func() *prepared {
+		a := z.decided(f, own, &d)
+		p := z.prepare(a, q, q.name())
+		p.count = v.metrics.decision(p.decided.datacenter, p.decided.tier)
+		return p
+	})
+	v.metrics.decided(p.count, d.bySubnet)
+	a := p.answer
+	a.decided.subnet = d.of(c)
+	if len(a.answers) > 0 { // a negative answer has the scope 0 (RFC 7871, section 7.4)
+		a.scope = uint8(d.scope)
 	}
-	v.metrics.decided(chosen, d.choice.tier, d.bySubnet)
-	a = answer{auth: true, scope: uint8(d.scope), decided: decided{chosen, d.choice.tier, d.of(c)}}
+	return a
+}
+
+// decided is what a decision says, for all whose it is.
+func (z *zoneView) decided(f *Fleet, own *familyView, d *decision) answer {
+	a := answer{auth: true, decided: decided{tier: d.choice.tier}}
 	if d.datacenter >= 0 {
+		a.decided.datacenter = f.Datacenters[d.datacenter].Name
 		for _, rr := range rotated(own.records[d.datacenter], d.client) {
 			a.answers = append(a.answers, withTTL(rr, uint32(d.ttl.Seconds())))
 		}
@@ -68,12 +75,12 @@ func (z *zoneView) ofName(v *view, n *nameView, q *query, c client) (a answer, o
 			a.signatures = own.signatures[d.datacenter]
 		}
 	}
-	if len(a.answers) == 0 { // a negative answer, whose scope is 0 (RFC 7871, section 7.4)
-		empty := z.nothingFor(dns.RcodeSuccess, d.ttl)
-		empty.decided = a.decided
-		return empty, true
+	if len(a.answers) == 0 {
+		of := a.decided
+		a = z.nothingFor(dns.RcodeSuccess, d.ttl)
+		a.decided = of
 	}
-	return a, true
+	return a
 }
 
 // withTTL is the record with that TTL, itself if it has it.

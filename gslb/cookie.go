@@ -35,6 +35,13 @@ type cookies struct {
 	now     func() time.Time
 	secrets atomic.Pointer[[]secret] // the first makes cookies, all are accepted
 	random  secret                   // what secrets come from while none are configured
+	daily   atomic.Pointer[daily]    // those of today
+}
+
+// daily are the secrets that come from random on one day.
+type daily struct {
+	day     uint64
+	secrets []secret
 }
 
 // newCookies has secrets of its own until set is called.
@@ -49,12 +56,17 @@ func newCookies(now func() time.Time) *cookies {
 // server has its own, changed every day.
 func (c *cookies) set(secrets []secret) { c.secrets.Store(&secrets) }
 
-func (c *cookies) current() []secret {
+func (c *cookies) current(now int64) []secret {
 	if s := c.secrets.Load(); s != nil && len(*s) > 0 {
 		return *s
 	}
-	day := uint64(c.now().Unix()) / uint64(secretRotate/time.Second)
-	return []secret{c.derive(day), c.derive(day - 1)}
+	day := uint64(now) / uint64(secretRotate/time.Second)
+	today := c.daily.Load()
+	if today == nil || today.day != day {
+		today = &daily{day, []secret{c.derive(day), c.derive(day - 1)}}
+		c.daily.Store(today)
+	}
+	return today.secrets
 }
 
 func (c *cookies) derive(day uint64) (s secret) {
@@ -71,12 +83,13 @@ func (s *secret) halves() (uint64, uint64) {
 	return binary.LittleEndian.Uint64(s[:]), binary.LittleEndian.Uint64(s[8:])
 }
 
-// reply is the cookie to answer one with, and whether the one that came proves
+// reply is the cookie to answer one with, in buf if it is large enough, and whether the one that came proves
 // that the client receives what is sent to its address.
-func (c *cookies) reply(cookie []byte, from netip.Addr) (reply []byte, valid bool) {
-	secrets := c.current()
+func (c *cookies) reply(buf, cookie []byte, from netip.Addr) (reply []byte, valid bool) {
+	now := c.now().Unix()
+	secrets := c.current(now)
 	for i, s := range secrets {
-		if age, ok := c.check(cookie, from, s); ok {
+		if age, ok := check(cookie, from, s, now); ok {
 			if i == 0 && age < cookieFresh {
 				return cookie, true
 			}
@@ -84,26 +97,25 @@ func (c *cookies) reply(cookie []byte, from netip.Addr) (reply []byte, valid boo
 			break
 		}
 	}
-	reply = make([]byte, clientCookie+serverCookie)
-	copy(reply, cookie[:clientCookie])
-	reply[clientCookie] = 1
-	binary.BigEndian.PutUint32(reply[clientCookie+4:], uint32(c.now().Unix()))
-	return appendHash(reply[:len(reply)-cookieHash], from, secrets[0]), valid
+	reply = append(append(buf[:0], cookie[:clientCookie]...), 1, 0, 0, 0)
+	reply = binary.BigEndian.AppendUint32(reply, uint32(now))
+	return appendHash(reply, from, secrets[0]), valid
 }
 
-// check says how old a cookie is that s made.
-func (c *cookies) check(cookie []byte, from netip.Addr, s secret) (age time.Duration, ok bool) {
+// check says how old a cookie is that s made; now is in Unix seconds.
+func check(cookie []byte, from netip.Addr, s secret, now int64) (age time.Duration, ok bool) {
 	if len(cookie) != clientCookie+serverCookie || cookie[clientCookie] != 1 {
 		return 0, false
 	}
 	made := binary.BigEndian.Uint32(cookie[clientCookie+4:])
 	// Seconds are compared as serial numbers, so that they may wrap (RFC 1982).
-	age = time.Duration(int32(uint32(c.now().Unix())-made)) * time.Second
+	age = time.Duration(int32(uint32(now)-made)) * time.Second
 	if age > cookieLife || age < -cookieAhead {
 		return 0, false
 	}
 	signed := len(cookie) - cookieHash
-	return age, bytes.Equal(cookie, appendHash(cookie[:signed:signed], from, s))
+	var want [clientCookie + serverCookie]byte
+	return age, bytes.Equal(cookie, appendHash(append(want[:0], cookie[:signed]...), from, s))
 }
 
 // appendHash appends the hash to what is hashed. A client can tell nothing from
@@ -112,6 +124,12 @@ func appendHash(cookie []byte, from netip.Addr, s secret) []byte {
 	k0, k1 := s.halves()
 	var of [clientCookie + serverCookie - cookieHash + 16]byte
 	n := copy(of[:], cookie)
-	n += copy(of[n:], from.AsSlice())
+	if from.Is4() {
+		four := from.As4()
+		n += copy(of[n:], four[:])
+	} else {
+		six := from.As16()
+		n += copy(of[n:], six[:])
+	}
 	return binary.LittleEndian.AppendUint64(cookie, siphash.Hash(k0, k1, of[:n]))
 }

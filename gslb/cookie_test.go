@@ -43,7 +43,7 @@ func TestCookiesOfTheRFC(t *testing.T) {
 			secrets = append(secrets, secret(unhex(t, s)))
 		}
 		jar.set(secrets)
-		got, valid := jar.reply(unhex(t, c.cookie), netip.MustParseAddr(c.from))
+		got, valid := jar.reply(nil, unhex(t, c.cookie), netip.MustParseAddr(c.from))
 		if hex.EncodeToString(got) != c.want || valid != c.valid {
 			t.Errorf("%s: reply %x (valid %t), want %s (valid %t)", c.name, got, valid, c.want, c.valid)
 		}
@@ -54,7 +54,7 @@ func TestCookiesAge(t *testing.T) {
 	now := time.Unix(1<<32-60, 0) // the seconds wrap
 	jar := newCookies(func() time.Time { return now })
 	from := netip.MustParseAddr("192.0.2.1")
-	first, valid := jar.reply(unhex(t, "0102030405060708"), from)
+	first, valid := jar.reply(nil, unhex(t, "0102030405060708"), from)
 	if valid {
 		t.Fatal("a client's cookie alone proves nothing")
 	}
@@ -73,7 +73,7 @@ func TestCookiesAge(t *testing.T) {
 		{"more than an hour old", time.Hour + time.Second, false, true},
 	} {
 		now = start.Add(c.after)
-		got, valid := jar.reply(first, from)
+		got, valid := jar.reply(nil, first, from)
 		if valid != c.valid || bytes.Equal(got, first) == c.renew {
 			t.Errorf("%s: valid %t, reply %x for %x", c.name, valid, got, first)
 		}
@@ -83,22 +83,22 @@ func TestCookiesAge(t *testing.T) {
 func TestCookiesOfOthers(t *testing.T) {
 	jar := newCookies(at(1e9))
 	from := netip.MustParseAddr("192.0.2.1")
-	good, _ := jar.reply(unhex(t, "0102030405060708"), from)
-	if _, valid := jar.reply(good, netip.MustParseAddr("192.0.2.2")); valid {
+	good, _ := jar.reply(nil, unhex(t, "0102030405060708"), from)
+	if _, valid := jar.reply(nil, good, netip.MustParseAddr("192.0.2.2")); valid {
 		t.Error("valid from another address")
 	}
 	for i := range good {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
-		if _, valid := jar.reply(bad, from); valid && i != 15 { // a second later is as good, if the hash were
+		if _, valid := jar.reply(nil, bad, from); valid && i != 15 { // a second later is as good, if the hash were
 			t.Errorf("valid with byte %d changed: %s", i, hex.EncodeToString(bad))
 		}
 	}
-	if _, valid := newCookies(at(1e9)).reply(good, from); valid {
+	if _, valid := newCookies(at(1e9)).reply(nil, good, from); valid {
 		t.Error("two servers that nobody configured have the same secret")
 	}
 	for _, n := range []int{16, 23, 25, 40} {
-		if _, valid := jar.reply(append(bytes.Clone(good), make([]byte, 16)...)[:n], from); valid {
+		if _, valid := jar.reply(nil, append(bytes.Clone(good), make([]byte, 16)...)[:n], from); valid {
 			t.Errorf("valid with %d bytes", n)
 		}
 	}
@@ -107,15 +107,15 @@ func TestCookiesOfOthers(t *testing.T) {
 func TestOwnSecretsRotate(t *testing.T) {
 	now := time.Unix(86400*20000-1, 0)
 	jar := newCookies(func() time.Time { return now })
-	before := jar.current()
+	before := jar.current(jar.now().Unix())
 	from := netip.MustParseAddr("192.0.2.1")
-	cookie, _ := jar.reply(unhex(t, "0102030405060708"), from)
+	cookie, _ := jar.reply(nil, unhex(t, "0102030405060708"), from)
 	now = now.Add(time.Second)
-	after := jar.current()
+	after := jar.current(jar.now().Unix())
 	if after[0] == before[0] || after[1] != before[0] {
 		t.Error("a day's secret is not the next day's old one")
 	}
-	if _, valid := jar.reply(cookie, from); !valid {
+	if _, valid := jar.reply(nil, cookie, from); !valid {
 		t.Error("a cookie is refused because the day ended")
 	}
 }

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	dnstap "github.com/dnstap/golang-dnstap"
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -266,27 +264,4 @@ func port(a netip.AddrPort) *uint32 {
 		return nil
 	}
 	return proto.Uint32(uint32(a.Port()))
-}
-
-// asked is the address that a datagram was sent to: the socket's, or with a socket for all
-// addresses what came beside it.
-func (w *udpWorker) asked(oob []byte) netip.AddrPort {
-	var dst net.IP
-	switch {
-	case w.replyFrom == nil:
-	case w.local.Addr().Is4():
-		var cm ipv4.ControlMessage
-		if cm.Parse(oob) == nil {
-			dst = cm.Dst
-		}
-	default:
-		var cm ipv6.ControlMessage
-		if cm.Parse(oob) == nil {
-			dst = cm.Dst
-		}
-	}
-	if a, ok := netip.AddrFromSlice(dst); ok {
-		return netip.AddrPortFrom(a.Unmap(), w.local.Port())
-	}
-	return w.local
 }

@@ -29,6 +29,23 @@ type familyView struct {
 	records [][]dns.RR // by datacenter, with the name's TTL
 
 	signatures [][]dns.RR // of records, in a signed zone
+
+	slots [][]slot // by datacenter, and last for nobody; see slot
+}
+
+// slot is the place of the answer that a decision gets, without or with proof: by tier, which
+// says for how long it holds, and by which address comes first.
+func (v *familyView) slot(d *decision, proof bool) *slot {
+	of, first := v.slots[len(v.slots)-1], 0
+	if d.datacenter >= 0 {
+		of = v.slots[d.datacenter]
+		first = rotation(len(v.records[d.datacenter]), d.client)
+	}
+	at := (first*(len(tiers)+1) + 1 + slices.Index(tiers, d.choice.tier)) * 2
+	if proof {
+		at++
+	}
+	return &of[at]
 }
 
 // newFamilyView returns nil where no member of the name has an address of the family.
@@ -48,6 +65,9 @@ func newFamilyView(f *Fleet, n *Name, now []status, of family) *familyView {
 	slices.SortFunc(own.Members, func(a, b int) int { return slices.Index(n.Members, a) - slices.Index(n.Members, b) })
 	if len(own.Members) == 0 {
 		return nil
+	}
+	for _, all := range append(v.records, nil) {
+		v.slots = append(v.slots, make([]slot, max(1, len(all))*(len(tiers)+1)*2))
 	}
 	serves := slices.ContainsFunc(n.Members, n.serving(now))
 	for i := range f.Places.regions {

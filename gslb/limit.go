@@ -97,8 +97,9 @@ func (s *limitSet) find(key uint64) *flow {
 }
 
 func (l *limiter) key(from netip.Addr, k kind) uint64 {
-	of := network(from).As16()
-	return maphash.Bytes(l.seed, append(of[:], byte(k)))
+	of, key := network(from).As16(), [17]byte{16: byte(k)}
+	copy(key[:], of[:])
+	return maphash.Bytes(l.seed, key[:])
 }
 
 // network is what stands for a client: its /24 or /56.

@@ -2,6 +2,8 @@ package gslb
 
 import (
 	"errors"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -115,40 +117,58 @@ func (m *metrics) hooks() *hooks {
 	}
 }
 
-// queriesBy counts queries. What counts those that are asked most is looked up once.
+// queriesBy counts queries. What counts those that are alike is looked up once.
 func (m *metrics) queriesBy() func(qtype uint16, rcode int, tcp bool) {
-	types := map[uint16]string{dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeSOA: "SOA", dns.TypeNS: "NS", dns.TypeTXT: "TXT", dns.TypeANY: "ANY"}
+	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSOA, dns.TypeNS, dns.TypeTXT, dns.TypeANY, 0} // 0: others
 	counter := func(qtype uint16, rcode int, tcp bool) prometheus.Counter {
-		name, transport := types[qtype], "udp"
-		if name == "" {
-			name = "other"
+		name, transport := "other", "udp"
+		if qtype != 0 {
+			name = dns.TypeToString[qtype]
 		}
 		if tcp {
 			transport = "tcp"
 		}
 		return m.queries.WithLabelValues(name, dns.RcodeToString[rcode], transport)
 	}
-	four, six := counter(dns.TypeA, dns.RcodeSuccess, false), counter(dns.TypeAAAA, dns.RcodeSuccess, false)
+	var known [7][16][2]atomic.Pointer[prometheus.Counter]
 	return func(qtype uint16, rcode int, tcp bool) {
-		switch {
-		case tcp || rcode != dns.RcodeSuccess:
-			counter(qtype, rcode, tcp).Inc()
-		case qtype == dns.TypeA:
-			four.Inc()
-		case qtype == dns.TypeAAAA:
-			six.Inc()
-		default:
-			counter(qtype, rcode, tcp).Inc()
+		at := slices.Index(types, qtype)
+		if at < 0 {
+			at = len(types) - 1
 		}
+		if rcode >= len(known[at]) {
+			counter(types[at], rcode, tcp).Inc()
+			return
+		}
+		over := 0
+		if tcp {
+			over = 1
+		}
+		place := &known[at][rcode][over]
+		c := place.Load()
+		if c == nil {
+			made := counter(types[at], rcode, tcp)
+			c = &made
+			place.Store(c)
+		}
+		(*c).Inc()
 	}
 }
 
-// decided counts a decision; datacenter "" is nobody.
-func (m *metrics) decided(datacenter, tier string, bySubnet bool) {
+// decision counts what was decided so; datacenter "" is nobody.
+func (m *metrics) decision(datacenter, tier string) prometheus.Counter {
+	if m == nil {
+		return nil
+	}
+	return m.decisions.WithLabelValues(datacenter, tier)
+}
+
+// decided counts a decision, with what counts those that are like it.
+func (m *metrics) decided(alike prometheus.Counter, bySubnet bool) {
 	if m == nil {
 		return
 	}
-	m.decisions.WithLabelValues(datacenter, tier).Inc()
+	alike.Inc()
 	if bySubnet {
 		m.subnets.Inc()
 	}

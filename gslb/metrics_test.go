@@ -21,7 +21,7 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 	m.setUp("par1", true)
 	m.setDead("par1", 1)
 	m.probed("par1", time.Millisecond, fail("tls", "x"))
-	m.decided("par1", tierNearest, true)
+	m.decided(m.decision("par1", tierNearest), true)
 	m.observed([]heard{{Observation: Observation{Node: "mad1", Datacenters: map[string]DatacenterHealth{"par1": {}}}}})
 	m.changed(signedView(t, newKey(t)))
 	h := m.hooks()

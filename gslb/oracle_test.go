@@ -91,7 +91,7 @@ func oracleOptions(r *responder, o *dns.OPT, ecs *dns.EDNS0_SUBNET, a answer, tc
 		case *dns.EDNS0_COOKIE:
 			if cookie == nil {
 				given, _ := hex.DecodeString(e.Cookie)
-				made, _ := r.cookies.reply(given, someone())
+				made, _ := r.cookies.reply(nil, given, someone())
 				cookie = &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(made)}
 			}
 		case *dns.EDNS0_NSID:

@@ -168,7 +168,7 @@ func TestProxiedClientsAreLimited(t *testing.T) {
 	if ask("c0000201", query) == nil {
 		t.Error("another client pays for it")
 	}
-	cookie, _ := r.cookies.reply([]byte("12345678"), netip.MustParseAddr("198.51.100.1"))
+	cookie, _ := r.cookies.reply(nil, []byte("12345678"), netip.MustParseAddr("198.51.100.1"))
 	proven, err := buildQuery([]string{"four.harbor.example.org.", "A", "cookie=" + hex.EncodeToString(cookie)})
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,8 @@ type query struct {
 	opt    opt
 	tsig   int // where the TSIG record begins; 0: there is none
 
-	lower [maxName]byte
+	lower  [maxName]byte
+	cookie [clientCookie + serverCookie]byte // room for the one that it is answered with
 }
 
 // opt is the query's OPT record (RFC 6891).

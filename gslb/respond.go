@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type answer struct {
 	signatures         []dns.RR // of answers, where they are signed; the answerer adds them for who wants them
 	scope              uint8    // of the client subnet, when the query had one
 	decided            decided
+	body               *body // the records as they stand in a message; nil: nobody has packed them
 }
 
 // answerer decides: what a question of class IN and an ordinary type gets.
@@ -62,15 +64,20 @@ func (r *responder) tcpIdle() time.Duration {
 	return r.idle
 }
 
+// queries are those that are not in use.
+var queries = sync.Pool{New: func() any { return new(query) }}
+
 // respond is the response to a message, in buf if it is large enough; nil: none.
 // README.md lists the rules. A panic is the fault of one query, and ends nothing else.
 func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (response []byte) {
-	var q query
+	q := queries.Get().(*query)
+	*q = query{}
 	defer func() {
 		if why := recover(); why != nil {
 			r.panicked(why, b)
-			response = serverFailure(b, &q)
+			response = serverFailure(b, q)
 		}
+		queries.Put(q)
 	}()
 	v := q.parse(b)
 	if v == drop {
@@ -78,15 +85,13 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	}
 	q.tcp = tcp
 	from = from.Unmap().WithZone("")
-	// Here is the place for answers that are made before they are asked for: the
-	// query is read, and nothing has been allocated.
 	var cookie []byte
 	valid := false
 	if v == proceed && q.opt.cookie != nil && r.cookies != nil {
-		cookie, valid = r.cookies.reply(q.opt.cookie, from)
+		cookie, valid = r.cookies.reply(q.cookie[:0], q.opt.cookie, from)
 	}
 	known := tcp || valid
-	a := r.decide(&q, v, from)
+	a := r.decide(q, v, from)
 	if v == proceed && q.asked == nil {
 		a = cookieAlone(q.opt.cookie, cookie, valid)
 	}
@@ -95,7 +100,7 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 		switch how = r.limit.rule(from, a.kind()); how {
 		case discard:
 			r.hooks.limited(false)
-			r.watch.saw(&q, &a, from, how, 0)
+			r.watch.saw(q, &a, from, how, 0)
 			return nil
 		case slip:
 			r.hooks.limited(true)
@@ -107,7 +112,13 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	}
 	r.hooks.answered(q.qtype, a.rcode, tcp)
 	fault := v != proceed || a.rcode == dns.RcodeFormatError
-	m := r.message(&q, &a, !fault, cookie)
+	if !truncated && !fault {
+		if response = r.quick(q, &a, cookie, buf); response != nil {
+			r.watch.saw(q, &a, from, how, len(response))
+			return response
+		}
+	}
+	m := r.message(q, &a, !fault, cookie)
 	m.Truncated = truncated
 	if v == dns.RcodeNotAuth && !appendBadKey(m, b, q.tsig) {
 		m.Rcode = dns.RcodeFormatError
@@ -116,7 +127,7 @@ func (r *responder) respond(b []byte, from netip.Addr, tcp bool, buf []byte) (re
 	if fault && len(response) > len(b) {
 		response = nil // a fault is never worth more than it cost
 	}
-	r.watch.saw(&q, &a, from, how, len(response))
+	r.watch.saw(q, &a, from, how, len(response))
 	return response
 }
 
@@ -234,7 +245,7 @@ func (r *responder) options(q *query, a *answer, cookie []byte) (options []dns.E
 	if q.opt.ecs != nil {
 		ecs := bytes.Clone(q.opt.ecs) // as it came, but for the scope
 		if q.opt.subnet.Bits() > 0 {
-			ecs[3] = min(a.scope, uint8(q.opt.subnet.Addr().BitLen()))
+			ecs[3] = q.scope(a)
 		}
 		add(dns.EDNS0SUBNET, ecs)
 	}

@@ -128,7 +128,7 @@ func TestRespondLimited(t *testing.T) {
 			t.Fatalf("below the rate: %s", got)
 		}
 	}
-	learned, _ := r.cookies.reply([]byte("12345678"), someone())
+	learned, _ := r.cookies.reply(nil, []byte("12345678"), someone())
 	for _, c := range []struct {
 		name, ask string
 		tcp       bool

@@ -6,9 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 )
 
 const (
@@ -21,47 +18,46 @@ const (
 	drainBatches = 1000                  // of which the kernel keeps far fewer
 )
 
-// batchConn is an ipv4.PacketConn or ipv6.PacketConn.
-type batchConn interface {
-	ReadBatch([]ipv4.Message, int) (int, error)
-	WriteBatch([]ipv4.Message, int) (int, error)
-}
-
 // udpWorker has one socket and the memory for a batch.
 type udpWorker struct {
+	*batch
 	server    *server
-	local     netip.AddrPort
-	conn      batchConn
-	replyFrom func(oob []byte) []byte // what makes a reply leave from the address that was asked; nil: the socket has only one
-	in, out   []ipv4.Message
-	buffers   [][]byte
+	responses [][]byte
 }
 
 func (s *server) serveUDP(ctx context.Context, c *net.UDPConn, wildcard bool) error {
-	// The socket is not closed before what it was asked has been answered.
-	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
 	c.SetReadBuffer(udpQueue)
-	w, err := newWorker(s, c, wildcard)
+	b, err := newBatch(c, wildcard)
 	if err != nil {
 		return err
 	}
+	w := &udpWorker{batch: b, server: s, responses: make([][]byte, udpBatch)}
+	for i := range w.responses {
+		w.responses[i] = make([]byte, udpBuffer)
+	}
+	// The socket is not closed before what it was asked has been answered.
+	stop := context.AfterFunc(ctx, b.wake)
+	defer stop()
+	return w.serve(ctx, c)
+}
+
+func (w *udpWorker) serve(ctx context.Context, c *net.UDPConn) error {
 	for {
-		n, err := w.conn.ReadBatch(w.in, 0)
+		n, err := w.receive()
 		switch {
-		case err != nil && ctx.Err() != nil:
+		case err == nil:
+			w.answer(n)
+		case ctx.Err() != nil:
 			w.drain(c)
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
-		case err != nil:
-			s.logger().Warn("queries not received", "err", err.Error())
+		default:
+			w.server.logger().Warn("queries not received", "err", err.Error())
 			if !pause(ctx) {
 				return nil
 			}
-			continue
 		}
-		w.write(w.answer(w.in[:n]))
 	}
 }
 
@@ -72,59 +68,22 @@ func (w *udpWorker) drain(c *net.UDPConn) {
 		w.server.logger().Debug("a socket goes on receiving until it is closed", "err", err.Error())
 	}
 	for range drainBatches {
-		c.SetReadDeadline(time.Now().Add(drainPause))
-		n, err := w.conn.ReadBatch(w.in, 0)
+		n, err := w.rest()
 		if err != nil {
 			return
 		}
-		w.write(w.answer(w.in[:n]))
+		w.answer(n)
 	}
 }
 
-func newWorker(s *server, c *net.UDPConn, wildcard bool) (*udpWorker, error) {
-	w := &udpWorker{server: s, local: addrPort(c.LocalAddr()), in: messages(udpBatch), out: make([]ipv4.Message, udpBatch), buffers: make([][]byte, udpBatch)}
-	for i := range w.buffers {
-		w.buffers[i] = make([]byte, udpBuffer)
-		w.out[i].Buffers = make([][]byte, 1)
-	}
-	var err error
-	if c.LocalAddr().(*net.UDPAddr).IP.To4() != nil {
-		p := ipv4.NewPacketConn(c)
-		w.conn = p
-		if wildcard {
-			w.replyFrom = replyFrom4
-			err = p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
-		}
-	} else {
-		p := ipv6.NewPacketConn(c)
-		w.conn = p
-		if wildcard {
-			w.replyFrom = replyFrom6
-			err = p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
-		}
-	}
-	return w, err
-}
-
-func messages(n int) []ipv4.Message {
-	list := make([]ipv4.Message, n)
-	for i := range list {
-		list[i].Buffers = [][]byte{make([]byte, udpBuffer)}
-		list[i].OOB = make([]byte, oobBuffer)
-	}
-	return list
-}
-
-// answer fills the outgoing batch.
-func (w *udpWorker) answer(in []ipv4.Message) []ipv4.Message {
-	n := 0
-	for i := range in {
-		m := &in[i]
-		from, ok := m.Addr.(*net.UDPAddr)
-		if !ok || from.Port == 0 || m.N == udpBuffer { // nobody receives there; or it was cut
+// answer answers the first n datagrams that were received.
+func (w *udpWorker) answer(n int) {
+	for i := range n {
+		query, from := w.datagram(i)
+		if from.Port() == 0 { // nobody receives there; or it was cut
 			continue
 		}
-		query, client, port := m.Buffers[0][:m.N], from.AddrPort().Addr().Unmap().WithZone(""), from.Port
+		client, port := from.Addr().Unmap().WithZone(""), from.Port()
 		if w.server.isProxy(client) {
 			var size int
 			var err error
@@ -134,54 +93,13 @@ func (w *udpWorker) answer(in []ipv4.Message) []ipv4.Message {
 			query, port = query[size:], 0
 		}
 		began := w.server.tap.now()
-		response := w.server.responder.respond(query, client, false, w.buffers[n])
+		response := w.server.responder.respond(query, client, false, w.responses[i])
 		if tap := w.server.tap; tap != nil {
-			tap.exchanged(tapped{query: query, response: response, from: netip.AddrPortFrom(client, uint16(port)), to: w.asked(m.OOB[:m.NN]), asked: began})
+			tap.exchanged(tapped{query: query, response: response, from: netip.AddrPortFrom(client, port), to: w.asked(i), asked: began})
 		}
-		if response == nil {
-			continue
+		if response != nil {
+			w.reply(i, response)
 		}
-		out := &w.out[n]
-		out.Buffers[0], out.Addr, out.OOB = response, m.Addr, nil
-		if w.replyFrom != nil {
-			out.OOB = w.replyFrom(m.OOB[:m.NN])
-		}
-		n++
 	}
-	return w.out[:n]
-}
-
-// write sends a batch. An answer that cannot be sent (nobody is there any more, a
-// firewall) does not hold up the next one.
-func (w *udpWorker) write(out []ipv4.Message) {
-	for len(out) > 0 {
-		n, err := w.conn.WriteBatch(out, 0)
-		if err != nil || n == 0 {
-			w.server.logger().Debug("answer not sent", "err", err)
-			n = max(n, 0) + 1
-		}
-		out = out[min(n, len(out)):]
-	}
-}
-
-// replyFrom4 makes the control message that sends from where it was received.
-func replyFrom4(oob []byte) []byte {
-	var cm ipv4.ControlMessage
-	if cm.Parse(oob) != nil || cm.Dst == nil {
-		return nil
-	}
-	// Without the interface: the way back may be another one.
-	return (&ipv4.ControlMessage{Src: cm.Dst}).Marshal()
-}
-
-func replyFrom6(oob []byte) []byte {
-	var cm ipv6.ControlMessage
-	if cm.Parse(oob) != nil || cm.Dst == nil {
-		return nil
-	}
-	reply := ipv6.ControlMessage{Src: cm.Dst}
-	if cm.Dst.IsLinkLocalUnicast() { // which means nothing without its interface
-		reply.IfIndex = cm.IfIndex
-	}
-	return reply.Marshal()
+	w.send(func(err error) { w.server.logger().Debug("answer not sent", "err", err) })
 }

@@ -72,8 +72,8 @@ func (s *signer) sign(v *view) error {
 		return nil
 	}
 	b := &signing{signer: s, now: time.Now(), made: map[string][]*dns.RRSIG{}}
-	for i := range v.zones {
-		b.zone(&v.zones[i])
+	for _, z := range v.zones {
+		b.zone(z)
 	}
 	if b.err != nil {
 		return fmt.Errorf("sign: %w", b.err)

@@ -19,7 +19,8 @@ type Fleet struct {
 // Immutable, so that any number of queries read it without a lock.
 type view struct {
 	fleet   *Fleet
-	zones   []zoneView // the longest origin first
+	zones   []*zoneView // the longest origin first
+	known   map[string]*known
 	metrics *metrics
 	state   string // its epoch
 }

@@ -32,11 +32,12 @@ type zoneView struct {
 	glue  []dns.RR
 	inner map[string]bool // empty non-terminals
 
-	signed *signedZone // nil: it is not
+	signed  *signedZone // nil: it is not
+	unknown slot        // of names that are not there, without proof
 }
 
-func newZoneView(f *Fleet, z *Zone, now func(n *Name) []status) zoneView {
-	v := zoneView{Zone: z, names: map[string]*nameView{}, hosts: map[string][]netip.Addr{}, inner: map[string]bool{}}
+func newZoneView(f *Fleet, z *Zone, now func(n *Name) []status) *zoneView {
+	v := &zoneView{Zone: z, names: map[string]*nameView{}, hosts: map[string][]netip.Addr{}, inner: map[string]bool{}}
 	for _, dc := range f.Datacenters {
 		if len(dc.NameServers) == 0 {
 			continue
@@ -120,9 +121,9 @@ func address(name string, a netip.Addr, ttl uint32) dns.RR {
 
 // zoneOf is the zone that the name is in, the most specific one.
 func (v *view) zoneOf(name string) *zoneView {
-	for i := range v.zones {
-		if z := v.zones[i].Origin; z == name || dns.IsSubDomain(z, name) { // most ask for the apex
-			return &v.zones[i]
+	for _, z := range v.zones {
+		if z.Origin == name || dns.IsSubDomain(z.Origin, name) {
+			return z
 		}
 	}
 	return nil
@@ -133,7 +134,8 @@ func newView(f *Fleet, m *metrics, now func(n *Name) []status) *view {
 	for i := range f.Zones {
 		v.zones = append(v.zones, newZoneView(f, &f.Zones[i], now))
 	}
-	slices.SortStableFunc(v.zones, func(a, b zoneView) int { return len(b.Origin) - len(a.Origin) })
+	slices.SortStableFunc(v.zones, func(a, b *zoneView) int { return len(b.Origin) - len(a.Origin) })
+	v.index()
 	v.state = v.epoch()
 	return v
 }

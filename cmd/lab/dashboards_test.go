@@ -18,6 +18,7 @@ var rare = map[string]string{
 	"breakwater_edge_certificate_expiry_timestamp_seconds": "with edge.tls alone",
 	"breakwater_edge_upstream_rate_remaining":              "an upstream says it; the lab's does not",
 	"breakwater_gslb_rate_limited_total":                   "with gslb.rate_limit alone",
+	"breakwater_gslb_signatures_expiry_timestamp_seconds":  "with gslb.dnssec.key alone",
 }
 
 var (

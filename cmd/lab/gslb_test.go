@@ -53,11 +53,11 @@ func TestGSLB(t *testing.T) {
 			}
 		}
 	}
-	say := func(t *testing.T, args ...string) {
+	said := 0
+	say := func(t *testing.T, args ...string) { // to one of them, another one each time
 		t.Helper()
-		for _, d := range f.Datacenters {
-			output(t, exec.Command(program, append([]string{"gslb", args[0], "--admin", d.Steer}, args[1:]...)...))
-		}
+		said++
+		output(t, exec.Command(program, append([]string{"gslb", args[0], "--admin", f.Datacenters[said%len(f.Datacenters)].Steer}, args[1:]...)...))
 	}
 	want(t, "par1", "mad1")
 	say(t, "drain", "par1", "--for", "1h", "--reason", "new switches")

@@ -131,25 +131,13 @@ func (t *tap) run(ctx context.Context) {
 			t.unreached = true
 			t.log.Warn("dnstap does not reach its collector, and tries again each second: what does not fit in the queue is lost", "to", t.to, "err", err.Error())
 		}
-		if !t.wait(ctx) {
+		if !pause(ctx, tapRetry) {
 			for len(t.queue) > 0 {
 				x := <-t.queue
 				t.lose(&x)
 			}
 			return
 		}
-	}
-}
-
-// wait waits until the collector is to be tried again; false: ctx ended.
-func (t *tap) wait(ctx context.Context) bool {
-	timer := time.NewTimer(tapRetry)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -20,6 +20,14 @@ type DatacenterHealth struct {
 	Dead map[netip.Addr]string `json:"dead,omitempty"`
 }
 
+// State is "up" or "down".
+func (d DatacenterHealth) State() string {
+	if d.Up {
+		return "up"
+	}
+	return "down"
+}
+
 // equal reports whether the same clients get the datacenter, whatever the words are.
 func (d DatacenterHealth) equal(e DatacenterHealth) bool {
 	return d.Up == e.Up && maps.EqualFunc(d.Dead, e.Dead, func(string, string) bool { return true })

@@ -167,10 +167,13 @@ func (s *server) logger() *slog.Logger {
 	return s.log
 }
 
+// faultPause is how long is waited after a fault of a socket.
+const faultPause = 50 * time.Millisecond
+
 // pause waits after a fault that may pass, so that one that stays costs nothing;
 // false: ctx ended.
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(50 * time.Millisecond)
+func pause(ctx context.Context, long time.Duration) bool {
+	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -43,7 +43,7 @@ func (s *server) serveTCP(ctx context.Context, l tcpListener, conns *conns) erro
 			fallthrough
 		case err != nil: // the client has left already
 			s.logger().Warn("TCP client not accepted", "err", err.Error())
-			if !pause(ctx) {
+			if !pause(ctx, faultPause) {
 				return nil
 			}
 			continue

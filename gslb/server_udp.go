@@ -54,7 +54,7 @@ func (w *udpWorker) serve(ctx context.Context, c *net.UDPConn) error {
 			return err
 		default:
 			w.server.logger().Warn("queries not received", "err", err.Error())
-			if !pause(ctx) {
+			if !pause(ctx, faultPause) {
 				return nil
 			}
 		}

@@ -88,10 +88,10 @@ func printStatus(out io.Writer, r gslb.Report) error {
 	heads := "DATACENTER\tPROBES SAY\tFOR\tWHY"
 	for _, name := range slices.Sorted(maps.Keys(r.Datacenters)) {
 		d, own := r.Datacenters[name], r.Probes[name]
-		row := []string{name, upOrDown(d.Up), time.Since(d.Since).Round(time.Second).String(), d.Why}
+		row := []string{name, d.State(), time.Since(d.Since).Round(time.Second).String(), d.Why}
 		if own.Up != d.Up && !own.Since.IsZero() { // the others outvote it, or it is ill or cut off
 			heads = "DATACENTER\tPROBES SAY\tFOR\tWHY\tBUT ITS OWN SAY"
-			row = append(row, strings.TrimSuffix(upOrDown(own.Up)+": "+own.Why, ": "))
+			row = append(row, strings.TrimSuffix(own.State()+": "+own.Why, ": "))
 		}
 		rows = append(rows, row)
 	}
@@ -134,8 +134,6 @@ func printTalkers(out io.Writer, top gslb.Talkers) error {
 	}
 	return table(out, "NETWORK\tANSWERED\tAS\tRCODE\tRATE LIMIT\tQUERIES", rows)
 }
-
-func upOrDown(up bool) string { return map[bool]string{true: "up", false: "down"}[up] }
 
 // holds says whether an override does, and from when on its datacenter may stop.
 func holds(o gslb.Held) string {

@@ -43,10 +43,10 @@ func facts(r *gslb.Report) (all [][2]string) {
 		add("answers", "nothing yet")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Datacenters)) {
-		add("health of "+name, upOrDown(r.Datacenters[name].Up))
+		add("health of "+name, r.Datacenters[name].State())
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Probes)) {
-		add("probes of "+name, upOrDown(r.Probes[name].Up))
+		add("probes of "+name, r.Probes[name].State())
 	}
 	var overrides []string
 	for _, o := range r.Overrides {
@@ -73,13 +73,6 @@ func facts(r *gslb.Report) (all [][2]string) {
 	add("version", r.Version)
 	add("config", r.Config)
 	return all
-}
-
-func upOrDown(up bool) string {
-	if up {
-		return "up"
-	}
-	return "down"
 }
 
 // Differences says in sentences what is not the same on all nodes, and who could not be asked.

@@ -118,6 +118,9 @@ func (s said) merge(other said, wrong func(Override) error) (all said, changed [
 			continue
 		}
 		theirs.SafeAt = time.Time{} // each node's answers run out by themselves
+		if o >= 0 && theirs.takesOut() && all.Overrides[o].takesOut() { // and do so already
+			theirs.SafeAt = all.Overrides[o].SafeAt
+		}
 		all, changed = all.with(theirs), append(changed, theirs)
 	}
 	return all, changed

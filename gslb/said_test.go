@@ -183,3 +183,30 @@ func TestWhatWasSaidBeforeDoesNotComeBack(t *testing.T) {
 		t.Errorf("%s here, %s at the one that was away", here.keeps(at), away.keeps(at))
 	}
 }
+
+// When a datacenter that takes no clients is safe to stop is each node's own to say. That a drain
+// is said again, to another node, takes back nothing of that; that it serves in between does.
+func TestWhenItIsSafeOutlivesThatItIsSaidAgain(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0).UTC()
+	safe := at.Add(time.Minute)
+	for name, c := range map[string]struct {
+		own, theirs Mode
+		want        time.Time
+	}{
+		"a drain, again":             {Drain, Drain, safe},
+		"forced down after a drain":  {Drain, Down, safe},
+		"a drain of what was forced": {Up, Drain, time.Time{}},
+		"forced up after a drain":    {Drain, Up, time.Time{}},
+		"the first drain":            {"", Drain, time.Time{}},
+	} {
+		var own, theirs said
+		if c.own != "" {
+			own = own.with(Override{Datacenter: "par1", Mode: c.own, Since: at, SafeAt: safe})
+		}
+		theirs = theirs.with(Override{Datacenter: "par1", Mode: c.theirs, Since: at.Add(time.Second), SafeAt: at.Add(time.Hour)})
+		all, changed := own.merge(theirs, func(Override) error { return nil })
+		if len(changed) != 1 || len(all.Overrides) != 1 || all.Overrides[0].Mode != c.theirs || !all.Overrides[0].SafeAt.Equal(c.want) {
+			t.Errorf("%s: %+v, want it safe at %v", name, all.Overrides, c.want)
+		}
+	}
+}

@@ -82,7 +82,9 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	case r.ns.Kind == namespace.MultiDC && h.versions.Gone(r.Repo, found.Entry.Digest): // something has brought it back
 		return w.writeGone()
 	}
-	h.answered(w, r, found.Entry.Digest)
+	if h.answered(w, r, want, found.Entry.Digest) {
+		return h.serveManifest(w, r)
+	}
 	if e.Digest != found.Entry.Digest || !held {
 		body = nil
 	}

@@ -1,10 +1,14 @@
 package proxy_test
 
 import (
+	"errors"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/registry"
@@ -29,4 +33,32 @@ func TestWhatALateReplicationBringsBackIsNotShown(t *testing.T) {
 	}
 	ahead.Store(int64(time.Hour)) // nobody has told of a version: Harbor was changed so
 	s.shows(t, "what stays", "v1", "two")
+}
+
+// A pull that began before its tag had a version shows nothing that a later pull would take
+// back: what a peer's Harbor had under the tag then nobody has ordered.
+func TestAPullThatBeganBeforeTheFirstVersion(t *testing.T) {
+	r := newRegion(t)
+	par1, mad1 := r.sites[0], r.sites[1]
+	mad1.putPast(t, "v1", "two")
+	if err := mad1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "(GET|HEAD) .*/manifests/v1", Times: 1, Late: true}); err != nil {
+		t.Fatal(err)
+	}
+	mad1.harbor.ResetRequests()
+	pulled := make(chan answer)
+	go func() { pulled <- par1.pullNote(t, "v1") }()
+	trial.Until(t, func() error {
+		if n := count(mad1.harbor.Requests(), "GET "+app+"v1"); n == 0 {
+			return errors.New("mad1's Harbor is not asked")
+		}
+		return nil
+	})
+	if a := par1.pushNote(t, "v1", "one"); a.status != http.StatusCreated {
+		t.Fatal(a.status)
+	}
+	mad1.harbor.ClearFaults()
+	if a := <-pulled; string(a.body) != note("one") {
+		t.Errorf("the pull that waited: %d %s", a.status, a.body)
+	}
+	par1.shows(t, "the next", "v1", "one")
 }

@@ -61,7 +61,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 		Served: func(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
 			return h.fetch.Served(ctx, s, key, h.namespaceOf(key.Repo))
 		}})
-	h.fetch.Heard = h.learn
+	h.fetch.Heard = h.announcer.Told
 	h.fetch.Accepts = func(key version.Key, has digest.Digest) bool {
 		if h.accepts(key, has) {
 			return true
@@ -142,11 +142,6 @@ func (h *Handler) begin(r *request) version.Begun {
 	return version.Begun{Version: shown.Version, Knew: shown.Knew, After: shown.After}
 }
 
-// learn takes over a version that another datacenter's edge serves.
-func (h *Handler) learn(by string, key version.Key, r version.Record) {
-	h.versions.Learn(by, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: r}}, false, nil)
-}
-
 // acknowledge waits for the peers to hear of what was written, and says which have.
 func (h *Handler) acknowledge(answer http.Header) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackPatience)
@@ -209,13 +204,18 @@ func (h *Handler) mark(w *response, r *request, key version.Key, told version.Re
 	}
 }
 
-// answered takes note of what a client or peer is shown under a tag.
-func (h *Handler) answered(w *response, r *request, d digest.Digest) {
+// answered takes note of what a client or peer is about to be shown under a tag, which had
+// the version want when it was asked for. moved: it is not to be shown, because the tag has
+// got its first version since: which of the two is newer nobody has said.
+func (h *Handler) answered(w *response, r *request, want version.Record, d digest.Digest) (moved bool) {
 	if r.ns.Kind != namespace.MultiDC || r.Tag == "" {
-		return
+		return false
 	}
 	key := version.Key{Repo: r.Repo, Reference: r.Tag}
 	now := h.versions.Get(key)
+	if now.Known() && !want.Known() && now.Digest != d {
+		return true
+	}
 	if !now.Known() && !h.accepts(key, d) {
 		h.versions.Shown(key, d)
 	}
@@ -223,6 +223,7 @@ func (h *Handler) answered(w *response, r *request, d digest.Digest) {
 		now = version.Record{}
 	}
 	h.mark(w, r, key, now)
+	return false
 }
 
 // shown takes note of what clients are shown under a tag that has no version: what is

@@ -1,6 +1,7 @@
 package announce_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -107,6 +108,43 @@ func TestWhoIsAskedAboutAClaim(t *testing.T) {
 			f.set("mad1", "par1", link{})
 			if pass(time.Minute); c.down && mad1.ledger.Claimed(tag("v1")) {
 				t.Errorf("%s: it is there again, and is not asked", name)
+			}
+		})
+	}
+}
+
+// What a peer answers with and has only heard of is a claim of the edge that made it: that one
+// is asked. Where nobody could be asked it is not taken.
+func TestAPeersAnswerThatIsAClaim(t *testing.T) {
+	for made, want := range map[string]struct {
+		serves       bool
+		known, asked bool
+	}{
+		"drp1": {serves: true, known: true, asked: true},
+		"mad1": {serves: true}, // its own, which it has forgotten
+		"zrh1": {serves: true},
+		"":     {asked: true}, // drp1's, that it does not serve
+	} {
+		in(t, func(t *testing.T) {
+			f := newFleet(t, "par1", "mad1", "drp1")
+			mad1, drp1 := f.edges["mad1"], f.edges["drp1"]
+			pass(time.Second)
+			r := record(tag("v1"), "one", cmp.Or(made, "drp1")).Record
+			if want.serves {
+				drp1.serve(tag("v1"), r, 0)
+			}
+			told, begun := r, time.Now()
+			told.Claimed = true
+			mad1.announcer.Told("par1", tag("v1"), told)
+			if claimed := mad1.ledger.Claimed(tag("v1")); claimed != want.asked {
+				t.Errorf("%q: claimed: %v", made, claimed)
+			}
+			pass(time.Minute)
+			if got := mad1.get("v1"); got.Known() != want.known || got.Claimed || mad1.ledger.Claimed(tag("v1")) {
+				t.Errorf("%q: it has %v", made, got)
+			}
+			if asked := len(drp1.questions(tag("v1"), begun)) > 0; asked != want.asked || len(f.edges["par1"].questions(tag("v1"), begun)) > 0 {
+				t.Errorf("%q: its edge is asked: %v", made, asked)
 			}
 		})
 	}

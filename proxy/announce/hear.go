@@ -104,6 +104,21 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	return position, true
 }
 
+// Told takes over the version that the edge of a datacenter said it answers with. Where that
+// one has only heard of it, the edge that made it is asked whether it serves it.
+func (a *Announcer) Told(by string, key version.Key, r version.Record) {
+	claimed := r.Claimed
+	if r.Claimed = false; claimed {
+		if by = r.Version.Datacenter; a.edge(claim{by: by}) == nil { // nobody could ever say
+			return
+		}
+	}
+	if taken := a.cfg.Ledger.Learn(by, []version.Announced{{Repo: key.Repo, Reference: key.Reference, Record: r}}, claimed, nil); claimed && len(taken) > 0 {
+		a.expect(key)
+		poke(a.wake)
+	}
+}
+
 // noteHeard takes note of who speaks: it can be reached again.
 func (a *Announcer) noteHeard(from string) {
 	for _, s := range *a.senders.Load() {

@@ -118,7 +118,7 @@ func (f *Fetcher) hear(q Question, s source.Step, e tags.Entry, resp *http.Respo
 	if s.Kind != source.Peer || q.Request.Tag == "" || q.Namespace.Kind != namespace.MultiDC || f.Heard == nil {
 		return
 	}
-	if r, err := version.ParseMark(resp.Header.Get(peer.RecordHeader)); err == nil && !r.Claimed {
+	if r, err := version.ParseMark(resp.Header.Get(peer.RecordHeader)); err == nil {
 		r.Digest, r.MediaType = e.Digest, e.MediaType
 		f.Heard(s.Datacenter, version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, r)
 	}

@@ -234,7 +234,7 @@ func TestWhatAPeerSays(t *testing.T) {
 		"what it remembers":                {[]string{"Cache-Status", "breakwater; hit; fwd=stale; detail=nobody-can-say"}, demo, true, ""},
 		"what it found still to be right":  {[]string{"Cache-Status", "breakwater; fwd=stale; detail=harbor"}, demo, false, ""},
 		"its version":                      {[]string{peer.RecordHeader, mark.Mark()}, demo, false, d},
-		"a version that it has heard of":   {[]string{peer.RecordHeader, claimed.Mark()}, demo, false, ""},
+		"a version that it has heard of":   {[]string{peer.RecordHeader, claimed.Mark()}, demo, false, d},
 		"a version that cannot be read":    {[]string{peer.RecordHeader, "x"}, demo, false, ""},
 		"a version of what has none there": {[]string{peer.RecordHeader, mark.Mark()}, core, false, ""},
 	} {

@@ -118,14 +118,20 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 func provisionVerifyCommand() *cobra.Command {
 	var o provision.VerifyOptions
 	var config string
-	var asJSON bool
+	var asJSON, lag bool
 	cmd := &cobra.Command{
 		Use:   "verify --config fleet.yaml",
 		Short: "Prove that what apply made works",
 		Long: `Every robot logs in, every registry is reached with the credentials that it holds, an
 artifact is pushed into each replicated project at each datacenter and seen to come to
 all others, and the last execution of each replication is looked at. The artifacts are
-removed. Exit status 1 if anything does not work.`,
+removed. Exit status 1 if anything does not work.
+
+--lag tries nothing: it compares the tags of multi-dc projects between all Harbors, and
+says for each direction how many one has that the other lacks, or has as another digest
+from before. Exit status 1 where one of them is older than --patience (15m with --lag).`,
+		Example: `  breakwater provision verify --config fleet.yaml
+  breakwater provision verify --lag --project repo1 --config fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := readFleet(cmd.InOrStdin(), config)
@@ -137,6 +143,9 @@ removed. Exit status 1 if anything does not work.`,
 				return err
 			}
 			defer p.Close()
+			if lag {
+				return printLag(cmd, p, o, asJSON)
+			}
 			out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
 			if !asJSON {
 				o.Progress = func(c provision.Check) {
@@ -179,6 +188,7 @@ removed. Exit status 1 if anything does not work.`,
 	cmd.Flags().BoolVar(&o.NoCanary, "no-canary", false, "push nothing: logins and executions alone")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")
+	cmd.Flags().BoolVar(&lag, "lag", false, "compare the tags of all Harbors, and try nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
 }

@@ -91,6 +91,33 @@ func slowCommand() *cobra.Command {
 	})
 }
 
+func wipeCommand() *cobra.Command {
+	return actingCommand("wipe", 1, 1, &cobra.Command{
+		Use:     "wipe DATACENTER",
+		Short:   "Make a Harbor a fresh one: no projects, robots or images",
+		Long:    `Make the Harbor of a datacenter one that was just installed: it has no projects, robots or images.` + whatIsShown,
+		Example: `  go run ./cmd/lab wipe par1`,
+	})
+}
+
+func backupCommand() *cobra.Command {
+	return actingCommand("backup", 1, 1, &cobra.Command{
+		Use:     "backup DATACENTER",
+		Short:   "Make a backup of a Harbor, for restore",
+		Long:    `Make a backup of the Harbor of a datacenter, in the place of the one before, for lab restore.`,
+		Example: `  go run ./cmd/lab backup par1 --for 0s`,
+	})
+}
+
+func restoreCommand() *cobra.Command {
+	return actingCommand("restore", 1, 1, &cobra.Command{
+		Use:     "restore DATACENTER",
+		Short:   "Make a Harbor what it was at its backup",
+		Long:    `Make the Harbor of a datacenter what it was when lab backup was said last.` + whatIsShown,
+		Example: `  go run ./cmd/lab restore par1`,
+	})
+}
+
 func healCommand() *cobra.Command {
 	return actingCommand("heal", 0, 2, &cobra.Command{
 		Use:   "heal [harbor|edge] [DATACENTER [DATACENTER]]",

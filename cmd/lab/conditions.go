@@ -78,10 +78,33 @@ func (l *running) do(words []string) error {
 		return l.partition(rest[0], rest[1])
 	case verb == "slow" && len(rest) == 2:
 		return l.slow(rest[0], rest[1])
+	case verb == "wipe" && len(rest) == 1:
+		return l.harborOf(rest[0], (*lab.Harbor).Wipe)
+	case verb == "backup" && len(rest) == 1:
+		return l.harborOf(rest[0], func(h *lab.Harbor) (err error) {
+			l.backups[rest[0]], err = h.Snapshot()
+			return err
+		})
+	case verb == "restore" && len(rest) == 1:
+		return l.harborOf(rest[0], func(h *lab.Harbor) error {
+			if l.backups[rest[0]] == nil {
+				return fmt.Errorf("there is no backup of the Harbor of %s: make one with lab backup %s", rest[0], rest[0])
+			}
+			return h.Restore(l.backups[rest[0]])
+		})
 	case verb == "heal":
 		return l.heal(rest)
 	}
 	return fmt.Errorf("there is no %q", strings.Join(words, " "))
+}
+
+// harborOf does something to a datacenter's Harbor.
+func (l *running) harborOf(name string, do func(*lab.Harbor) error) error {
+	i, err := of(name)
+	if err != nil {
+		return err
+	}
+	return do(l.harbors[i])
 }
 
 func (l *running) breakDown(d down) error {

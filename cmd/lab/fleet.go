@@ -74,11 +74,12 @@ type running struct {
 	edges      []*edgeRun // nil: it is down
 	links      links
 	conditions conditions
+	backups    map[string]*lab.Snapshot // of Harbors, by datacenter: the last one of each
 }
 
 // start brings everything up. What it returns is to be closed also after an error.
 func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
-	l := &running{options: o, ctx: ctx, lines: lines, edges: make([]*edgeRun, len(places)), conditions: allWell()}
+	l := &running{options: o, ctx: ctx, lines: lines, edges: make([]*edgeRun, len(places)), conditions: allWell(), backups: map[string]*lab.Snapshot{}}
 	var err error
 	if l.dir, err = os.MkdirTemp("", dirPattern); err != nil {
 		return l, err

@@ -69,7 +69,7 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 	cmd.Flags().BoolVar(&o.quiet, "quiet-harbors", false, "Harbors replicate and send webhooks at once; else as those do that have much to do: 1 to 15 s, and 1.2 s")
 	cmd.Flags().BoolVar(&tour, "tour", false, "play ten steps through, from a first pull to a datacenter that dies: each is shown and checked; then end")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
-	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), healCommand(), statusCommand())
+	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), wipeCommand(), backupCommand(), restoreCommand(), healCommand(), statusCommand())
 	return cmd
 }
 

@@ -61,6 +61,7 @@ func TestRunbooks(t *testing.T) {
 		t.Fatalf("%d runbooks, %v", len(pages), err)
 	}
 	program, ran := bin(t, "breakwater"), 0
+	bin(t, "lab") // beside it
 	for _, page := range pages {
 		blocks := fences(t, page)
 		if !slices.ContainsFunc(blocks, func(b fence) bool { return b.what == "sh lab" }) {
@@ -134,6 +135,7 @@ func (f *fleetUnderTest) runbookEnv(program string) []string {
 		"EDGE=" + f.edge(0), "HARBOR=" + here.Harbor, "METRICS=" + here.Metrics, "HTTP=http", "CRANE=crane --insecure",
 		"DNS=@" + host + " -p " + port, "DOMAIN=" + f.Domain, "CLIENT=10.1.2.3",
 		"HARBOR_PASSWORD=" + f.Admin.Password, "HARBORS=" + f.harbors(), "SECRETS=" + filepath.Dir(filepath.Dir(here.Fleet)),
+		"LAB=" + f.Dir,
 		"WRITER=" + f.Robots[1].Name, "WRITER_SECRET=" + f.Robots[1].Secret,
 	}
 }

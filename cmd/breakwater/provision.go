@@ -39,7 +39,7 @@ quotas and retention, robots, registries, replications, proxy caches. There is n
 state file: objects are found by their names, compared field by field, and changed
 where they differ. Secrets are proven, not believed.`,
 	}
-	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand())
+	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRefillCommand(), provisionRefillCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand())
 	return cmd
 }
 

@@ -78,6 +78,45 @@ from before. Exit status 1 where one of them is older than --patience (15m with 
 	return cmd
 }
 
+func provisionRefillCommand() *cobra.Command {
+	var o provision.RefillOptions
+	var config string
+	cmd := &cobra.Command{
+		Use:   "refill DATACENTER --from DATACENTER --config fleet.yaml",
+		Short: "Fill a Harbor that was rebuilt or restored from another one",
+		Long: `Have the Harbor of a datacenter take all multi-dc images that it lacks from another
+datacenter's, with their tags, once: after it was rebuilt, or restored from a backup, and
+"provision apply" has made its projects again. Edges bring back what was pushed through
+them; this is for what is older. A tag that is there stays as it is. Harbor's own
+replication does it, by policies that are removed in the end.`,
+		Example: `  breakwater provision refill par1 --from mad1 --config fleet.yaml
+  breakwater provision refill par1 --from mad1 --project repo1 --config fleet.yaml`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := readFleet(cmd.InOrStdin(), config)
+			if err != nil {
+				return err
+			}
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			o.Datacenter = args[0]
+			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
+			if err := p.Refill(cmd.Context(), o); err != nil {
+				return fmt.Errorf("refill %s: %w", o.Datacenter, err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
+	cmd.Flags().StringVar(&o.From, "from", "", "the datacenter whose Harbor has it all")
+	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only this multi-dc project, as the fleet file names it (again for more)")
+	cmd.MarkFlagRequired("from") //nolint:errcheck // the flag is there
+	return cmd
+}
+
 func printCheck(out io.Writer, colour paint, c provision.Check) {
 	text := colour.as("ok    ", "32")
 	if !c.OK {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func newTouched(t *testing.T, options ...option) *touched {
 	t.Helper()
 	r := &touched{metrics: map[string]*prometheus.Registry{}}
 	dir := t.TempDir()
-	r.region = newRegionOf(t, func(int) lab.HarborConfig { return lab.HarborConfig{Now: r.now} },
+	r.region = newRegionOf(t, func(int) lab.HarborConfig { return lab.HarborConfig{Now: r.now, PullLag: 20 * time.Millisecond} },
 		append([]option{r.option(t, func(datacenter string) string { return dir + "/" + datacenter })}, options...)...)
 	return r
 }
@@ -61,12 +62,18 @@ func newTouched(t *testing.T, options ...option) *touched {
 func (r *touched) holds(t *testing.T, repo, tag, text string, sites ...int) digest.Digest {
 	t.Helper()
 	for _, i := range sites {
-		s := r.sites[i]
-		username, password := s.harbor.Admin()
-		a := s.request(t, http.MethodPut, s.harbor.URL()+"/v2/"+repo+"/manifests/"+tag, basicHeader(username, password), "application/vnd.oci.image.index.v1+json", note(text))
-		if a.status != http.StatusCreated {
-			t.Fatalf("%d %s", a.status, a.body)
-		}
+		r.sites[i].noted(t, repo, tag, text)
+	}
+	return digest.FromString(note(text))
+}
+
+// noted puts a note into a site's Harbor, past the edges.
+func (s *site) noted(t *testing.T, repo, tag, text string) digest.Digest {
+	t.Helper()
+	username, password := s.harbor.Admin()
+	a := s.request(t, http.MethodPut, s.harbor.URL()+"/v2/"+repo+"/manifests/"+tag, basicHeader(username, password), "application/vnd.oci.image.index.v1+json", note(text))
+	if a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.body)
 	}
 	return digest.FromString(note(text))
 }
@@ -114,8 +121,13 @@ func (s *site) since(t *testing.T, repo string, d digest.Digest, tag string, aft
 
 // gets is how many GETs of the repo's manifests a site's Harbor has had.
 func (s *site) gets(repo string) (n int) {
-	for what, times := range s.harbor.Requests() {
-		if len(what) > len("GET /v2/"+repo+"/manifests/") && what[:len("GET /v2/"+repo+"/manifests/")] == "GET /v2/"+repo+"/manifests/" {
+	return starting(s.harbor.Requests(), "GET /v2/"+repo+"/manifests/")
+}
+
+// starting counts the requests that begin so.
+func starting(requests map[string]int, with string) (n int) {
+	for what, times := range requests {
+		if strings.HasPrefix(what, with) {
 			n += times
 		}
 	}

@@ -72,9 +72,11 @@ func newEdge(t *testing.T, state *memory, peers ...string) *edge {
 	return e
 }
 
+var asked = httptest.NewRequest(http.MethodGet, "/", nil)
+
 // pull is a client's.
 func (e *edge) pull(repo, tag string, d digest.Digest) {
-	e.Served(touch.Answer{To: httptest.NewRequest(http.MethodGet, "/", nil), Status: http.StatusOK, Header: http.Header{"Docker-Content-Digest": {d.String()}}}, repo, tag)
+	e.Served(touch.Answer{To: asked, Status: http.StatusOK, Header: http.Header{"Docker-Content-Digest": {d.String()}}}, repo, tag)
 }
 
 func (e *edge) metric(t *testing.T, name string) (n float64) {

@@ -3,7 +3,6 @@ package touch
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -81,21 +80,30 @@ func (t *Toucher) forget(p Pull) {
 	}
 }
 
-// sweep forgets what Harbor and all peers have been shown, once the interval is over.
-func (t *Toucher) sweep() {
+// sweep forgets what Harbor and all peers have been shown, once the interval is over. It reports
+// whether there is more: clients wait for it.
+func (t *Toucher) sweep() (more bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, every, off, level := t.cfg.Now(), t.cfg.Every(), t.off(), t.level()
+	now, every, off, level, forgot := t.cfg.Now(), t.cfg.Every(), t.off(), t.level(), 0
 	for p, e := range t.entries {
-		if off || !e.Owed && e.Position <= level && now.Sub(e.at()) >= every {
+		if forgot == maxSwept {
+			return true
+		}
+		if off || !t.isOpen(e, level) && now.Sub(e.at()) >= every {
 			t.forget(p)
+			forgot++
 		}
 	}
 	t.log = slices.DeleteFunc(t.log, func(l told) bool {
 		e := t.entries[l.pull]
 		return l.position <= level || e == nil || e.Position != l.position
 	})
+	return false
 }
+
+// isOpen reports whether Harbor, or a peer, has not been shown a pull; t.mu is held.
+func (t *Toucher) isOpen(e *entry, level uint64) bool { return e.Owed || e.Position > level }
 
 // makeRoom drops the oldest tenth where there are too many entries, those first that
 // everybody has been shown; t.mu is held.
@@ -103,19 +111,27 @@ func (t *Toucher) makeRoom() {
 	if len(t.entries) < maxEntries {
 		return
 	}
-	level := t.level()
-	open := func(e *entry) int { // 1: somebody has not been shown it
-		if e.Owed || e.Position > level {
-			return 1
+	level, lost := t.level(), 0
+	rank := func(e *entry) int64 {
+		if t.isOpen(e, level) {
+			return e.At
 		}
-		return 0
+		return e.At - 1<<62
 	}
-	lost := 0
-	for _, p := range slices.SortedFunc(maps.Keys(t.entries), func(a, b Pull) int {
-		a1, b1 := t.entries[a], t.entries[b]
-		return cmp.Or(cmp.Compare(open(a1), open(b1)), cmp.Compare(a1.At, b1.At))
-	})[:maxEntries/10] {
-		lost += open(t.entries[p])
+	ranks := make([]int64, 0, len(t.entries))
+	for _, e := range t.entries {
+		ranks = append(ranks, rank(e))
+	}
+	slices.Sort(ranks)
+	goes, newest := len(ranks)/10, ranks[len(ranks)/10]
+	for p, e := range t.entries {
+		if rank(e) > newest || goes == 0 {
+			continue
+		}
+		goes--
+		if t.isOpen(e, level) {
+			lost++
+		}
 		t.forget(p)
 	}
 	if lost > 0 {

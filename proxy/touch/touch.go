@@ -62,7 +62,8 @@ const (
 	touches     = 20  // begun in each cfg.Pace, at most
 	sweepEvery  = 300 // times cfg.Pace, between two looks for what is settled
 	maxEntries  = 1 << 17
-	maxTold     = 500 // pulls that a peer is told at once
+	maxSwept    = 1 << 12 // pulls that are forgotten at once
+	maxTold     = 500     // pulls that a peer is told at once
 	attemptFor  = time.Minute
 	lastFailed  = 600   // times cfg.Pace, between two tries of one artifact at most
 	lastRefused = 21600 // the same, where Harbor does not let the edge
@@ -195,8 +196,9 @@ func (t *Toucher) Run(ctx context.Context) {
 	swept, failed := time.Now(), 0
 	for ctx.Err() == nil {
 		if time.Since(swept) > sweepEvery*t.cfg.Pace {
-			t.sweep()
-			swept = time.Now()
+			if !t.sweep() {
+				swept = time.Now()
+			}
 		}
 		p, wait, ok := t.next()
 		if !ok {

@@ -56,11 +56,22 @@ type edge struct {
 
 func newEdge(t *testing.T, state *memory, peers ...string) *edge {
 	t.Helper()
-	harbor, err := registry.NewSource(registry.SourceConfig{URL: "http://harbor", Username: "robot$edge", Password: "secret"})
+	e := newEdgeAt(t, state, http.DefaultTransport, nil, peers...)
+	e.now = time.Now()
+	return e
+}
+
+// newEdgeAt makes one before a Harbor, with a clock; nil: its own.
+func newEdgeAt(t *testing.T, state *memory, at http.RoundTripper, clock func() time.Time, peers ...string) *edge {
+	t.Helper()
+	harbor, err := registry.NewSource(registry.SourceConfig{URL: "http://harbor", Username: "robot$edge", Password: "secret", Wrap: func(http.RoundTripper) http.RoundTripper { return at }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{metrics: prometheus.NewRegistry(), state: state, now: time.Now(), every: 6 * time.Hour}
+	e := &edge{metrics: prometheus.NewRegistry(), state: state, every: 6 * time.Hour}
+	if clock == nil {
+		clock = func() time.Time { return e.now }
+	}
 	table := namespace.NewTable(nil)
 	var others []*source.Source
 	for _, name := range peers {
@@ -68,7 +79,7 @@ func newEdge(t *testing.T, state *memory, peers ...string) *edge {
 	}
 	e.Toucher = touch.New(touch.Config{Harbor: source.New(t.Context(), source.Config{Registry: harbor}), Every: func() time.Duration { return e.every },
 		Namespace: func(repo string) namespace.Namespace { return table.Of(strings.Split(repo, "/")[0]) },
-		Peers:     func() []*source.Source { return others }, Machine: func(string) bool { return false }, Plain: func() bool { return false }, State: state, Log: slog.New(slog.DiscardHandler), Metrics: e.metrics, Now: func() time.Time { return e.now }})
+		Peers:     func() []*source.Source { return others }, Machine: func(string) bool { return false }, Plain: func() bool { return false }, State: state, Log: slog.New(slog.DiscardHandler), Metrics: e.metrics, Now: clock})
 	return e
 }
 

@@ -66,6 +66,7 @@ type sender struct {
 	moved   chan struct{} // closed when heard or failing changes
 
 	telling atomic.Bool // of pulls: one batch at a time has them
+	more    atomic.Bool // pulls are left to be told
 }
 
 func newSender(a *Announcer, to *source.Source) *sender {
@@ -179,7 +180,7 @@ func (s *sender) tellAll(ctx context.Context) error {
 			since = time.Now()
 		}
 		switch {
-		case waiting == 0 && sent > 0 && s.asked && b.After == last:
+		case waiting == 0 && sent > 0 && s.asked && b.After == last && !s.more.Swap(false):
 			return nil
 		case waiting == 0 || s.answers() && waiting < maxBeside && b.Until > until && time.Since(since) < answersIn:
 			sent, waiting, until = sent+1, waiting+1, b.Until
@@ -296,8 +297,8 @@ func (s *sender) tell(ctx context.Context, b Batch) (answer Position, err error)
 	}
 	s.a.cfg.Ledger.Hear(answer.Clock)
 	s.a.metrics.sentRecords(s.to.Datacenter, len(b.Records))
-	if s.a.cfg.Touches.Told(s.to.Datacenter, answer.Pulls) {
-		poke(s.wake)
+	if len(b.Pulls) > 0 {
+		s.more.Store(s.a.cfg.Touches.Told(s.to.Datacenter, answer.Pulls))
 	}
 	return answer, nil
 }

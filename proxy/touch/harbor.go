@@ -17,9 +17,8 @@ import (
 )
 
 var (
-	errGone    = errors.New("Harbor does not hold it")
-	errRefused = errors.New("Harbor does not let the edge's robot")
-	errFresh   = errors.New("Harbor has counted a pull already")
+	errGone    = errors.New("it is not held by Harbor")
+	errRefused = errors.New("the edge's robot is not let by Harbor")
 )
 
 const (
@@ -40,7 +39,7 @@ type artifact struct {
 type fresh struct{ at time.Time }
 
 // Error implements error.
-func (f fresh) Error() string { return errFresh.Error() }
+func (f fresh) Error() string { return "a pull was counted " + f.at.Format(time.RFC3339) }
 
 // attempt shows Harbor a pull: nil where it has counted it. A Harbor is never asked for what
 // it does not hold: its proxy caches would fetch it.
@@ -92,7 +91,7 @@ func (t *Toucher) reference(ctx context.Context, p Pull, ns namespace.Namespace)
 			req.Tag, req.Digest, pulled = p.Tag, "", tag.Pulled
 		}
 	}
-	if t.cfg.Now().Sub(pulled) < t.cfg.Every() { // by a client of its own, or another replica of this edge
+	if t.cfg.Now().Sub(pulled).Abs() < t.cfg.Every() { // by a client of its own, or another replica of this edge
 		return req, fresh{pulled}
 	}
 	return req, nil

@@ -90,7 +90,7 @@ func (t *Toucher) sweep() (more bool) {
 		if forgot == maxSwept {
 			return true
 		}
-		if off || !t.isOpen(e, level) && now.Sub(e.at()) >= every {
+		if off || !t.isOpen(e, level) && now.Sub(e.at()).Abs() >= every {
 			t.forget(p)
 			forgot++
 		}

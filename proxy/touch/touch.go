@@ -171,7 +171,7 @@ func (t *Toucher) owe(p Pull, tell bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entries[p]
-	if e != nil && now.Sub(e.at()) < t.cfg.Every() {
+	if e != nil && now.Sub(e.at()).Abs() < t.cfg.Every() { // a clock may have been far ahead
 		return
 	}
 	if e == nil {

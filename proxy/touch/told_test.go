@@ -57,7 +57,7 @@ func TestPeersHearOfEachPullOnce(t *testing.T) {
 	again := e.pulls(0, 10)
 	restart()
 	if got := e.tell("mad1"); !slices.Equal(got, again) {
-		t.Errorf("after the interval mad1 hears of %v", got)
+		t.Errorf("after the interval mad1 hears of %d pulls", len(got))
 	}
 	if got, want := e.tell("drp1"), append(first[10:len(first):len(first)], append(second, again...)...); !slices.Equal(got, want) {
 		t.Errorf("drp1 hears of %d pulls, want %d", len(got), len(want))

@@ -49,7 +49,7 @@ func gslbCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&p.Rounds, "rounds", p.Rounds, "how often each work is done by each name server")
 	flags.StringSliceVar(&p.Servers, "servers", nil, "which name servers: breakwater, gdnsd, knot, pdns, coredns, echo; default all")
-	flags.StringSliceVar(&p.Work, "work", nil, "which work: full, paced, failover; default all")
+	flags.StringSliceVar(&p.Work, "work", nil, "which work: full, paced, 70%, signed, paced signed, failover; default all")
 	flags.DurationVar(&p.Time, "time", p.Time, "of a round of load")
 	flags.StringVar(&p.Dir, "dir", "", "where configurations are kept; default the system's temporary directory")
 	flags.StringVar(&p.Binary, "breakwater", "", "this repository's binary; default it is built")
@@ -60,11 +60,15 @@ func gslbCommand() *cobra.Command {
 
 // nameWork is one kind of load.
 type nameWork struct {
-	name string
-	rate int // queries a second; 0: as many as are answered
+	name   string
+	rate   int     // queries a second; 0: as many as are answered
+	part   float64 // of what the slowest that knows clients answered in full; 0: all
+	signed bool    // each query wants the proof (DO), of a zone that is signed
 }
 
-func nameWorks() []nameWork { return []nameWork{{"full", 0}, {"paced", 20_000}} }
+func nameWorks() []nameWork {
+	return []nameWork{{name: "full"}, {name: "paced", rate: 20_000}, {name: "70%", part: 0.7}, {name: "signed", signed: true}, {name: "paced signed", rate: 20_000, signed: true}}
+}
 
 const failover = "failover"
 
@@ -79,6 +83,9 @@ func (p *namePlan) check() error {
 			return fmt.Errorf("--work: there is no work %q", name)
 		}
 	}
+	if p.works("70%") && !p.works("full") {
+		return errors.New("--work 70% is of what is answered in full: name full too")
+	}
 	return nil
 }
 
@@ -91,6 +98,7 @@ type nameEnvironment struct {
 	health    *siteHealth
 	networks  []network
 	questions []question
+	signed    []question // the same, each of which wants the proof
 	dnsperf   string
 	binaries  map[string]string
 	absent    []string
@@ -127,8 +135,10 @@ func measureNames(ctx context.Context, p namePlan, progress io.Writer) (*nameRes
 		return nil, err
 	}
 	defer os.RemoveAll(e.dir) //nolint:errcheck // a temporary directory
-	if e.questions, err = questions(); err != nil {
-		return nil, err
+	for of, asked := range map[bool]*[]question{false: &e.questions, true: &e.signed} {
+		if *asked, err = questions(of); err != nil {
+			return nil, err
+		}
 	}
 	if e.health, err = newSiteHealth(); err != nil {
 		return nil, err
@@ -138,8 +148,8 @@ func measureNames(ctx context.Context, p namePlan, progress io.Writer) (*nameRes
 		return nil, err
 	}
 	r := &nameResult{Machine: e.describe()}
-	if e.dnsperf != "" && (p.works("full") || p.works("paced")) {
-		if err := e.runLoad(ctx, r); err != nil {
+	for _, signed := range []bool{false, true} {
+		if err := e.runLoad(ctx, r, signed); err != nil {
 			return nil, err
 		}
 	}
@@ -163,7 +173,7 @@ func (e *nameEnvironment) find(ctx context.Context) (err error) {
 		e.dnsperf = ""
 		e.absent = append(e.absent, "There is no load: dnsperf is missing; apt-get install -y --no-install-recommends dnsperf")
 	}
-	for _, k := range slices.Concat(nameKinds(), failoverKinds()) {
+	for _, k := range slices.Concat(nameKinds(), signedKinds(), failoverKinds()) {
 		// pdns's binary serves two kinds, and a kind without load goes with its program
 		if _, found := e.binaries[k.name]; found || !e.wants(strings.Fields(k.name)[0]) {
 			continue
@@ -270,33 +280,41 @@ func (e *nameEnvironment) startNames(ctx context.Context, kinds []nameKind) (ser
 }
 
 // runLoad verifies once that each server gives the right answers, then has them
-// work in rounds, in another order each round.
-func (e *nameEnvironment) runLoad(ctx context.Context, r *nameResult) error {
-	servers, stop, err := e.startNames(ctx, nameKinds())
+// work in rounds, in another order each round: that of signed zones, or all else.
+func (e *nameEnvironment) runLoad(ctx context.Context, r *nameResult, signed bool) error {
+	works := slices.DeleteFunc(nameWorks(), func(w nameWork) bool { return w.signed != signed || !e.plan.works(w.name) })
+	if len(works) == 0 || e.dnsperf == "" {
+		return nil
+	}
+	kinds, asked := nameKinds(), e.questions
+	if signed {
+		kinds, asked = signedKinds(), e.signed
+	}
+	servers, stop, err := e.startNames(ctx, kinds)
 	defer stop()
 	if err != nil {
 		return err
 	}
 	var faults []error
 	for _, s := range servers {
-		e.say("verify %d answers of %s", len(e.questions), s.name)
-		faults = append(faults, s.verify(e.questions))
+		e.say("verify %d answers of %s", len(asked), s.name)
+		faults = append(faults, s.verify(asked))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	if err := e.writeLoad(); err != nil {
+	if err := e.writeLoad(asked); err != nil {
 		return err
 	}
-	for _, w := range nameWorks() {
-		if !e.plan.works(w.name) {
-			continue
+	for _, w := range works {
+		if w.part > 0 {
+			w.rate = int(w.part * r.slowest())
 		}
 		samples := map[string][]nameSample{}
 		for round := range e.plan.Rounds {
 			rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
 			for _, s := range servers {
-				o, err := e.measureName(ctx, s, w)
+				o, err := e.measureName(ctx, s, w, asked)
 				if err != nil {
 					return fmt.Errorf("%s by %s: %w", w.name, s.name, err)
 				}

@@ -34,9 +34,9 @@ func (e *nameEnvironment) loadFile() string { return filepath.Join(e.dir, "queri
 
 // writeLoad writes the questions as dnsperf reads whole messages: each behind its
 // length. As lines of text they could not have a client subnet each.
-func (e *nameEnvironment) writeLoad() error {
+func (e *nameEnvironment) writeLoad(asked []question) error {
 	var b []byte
-	for _, q := range e.questions {
+	for _, q := range asked {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(q.wire)))
 		b = append(b, q.wire...)
 	}
@@ -44,7 +44,7 @@ func (e *nameEnvironment) writeLoad() error {
 }
 
 // measureName loads one server for a round, while one client beside checks answers.
-func (e *nameEnvironment) measureName(ctx context.Context, s *nameServer, w nameWork) (o nameSample, err error) {
+func (e *nameEnvironment) measureName(ctx context.Context, s *nameServer, w nameWork, asked []question) (o nameSample, err error) {
 	host, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
 		return o, err
@@ -63,7 +63,7 @@ func (e *nameEnvironment) measureName(ctx context.Context, s *nameServer, w name
 	seen := make(chan error, 1)
 	go func() {
 		var fault error
-		o.observed, fault = s.observe(watched, e.questions)
+		o.observed, fault = s.observe(watched, asked)
 		seen <- fault
 	}()
 	out, err := exec.CommandContext(ctx, e.dnsperf, args...).CombinedOutput()
@@ -81,7 +81,7 @@ func (e *nameEnvironment) measureName(ctx context.Context, s *nameServer, w name
 	}
 	o.rate = report.rate
 	o.lost += report.sent - report.completed
-	o.wrong += report.wrong(e.questions)
+	o.wrong += report.wrong(asked)
 	o.cpu = (after - before).Seconds() / float64(report.completed+len(o.latency))
 	o.resident, err = s.process.memory("VmRSS")
 	return o, err

@@ -57,7 +57,7 @@ func middle(all []float64) float64 {
 // add makes rows of the samples of one work, by server.
 func (r *nameResult) add(w nameWork, samples map[string][]nameSample) {
 	var rows []nameRow
-	for _, k := range nameKinds() {
+	for _, k := range slices.Concat(nameKinds(), signedKinds()) {
 		of := samples[k.name]
 		if len(of) == 0 {
 			continue
@@ -94,6 +94,16 @@ func (r *nameResult) add(w nameWork, samples map[string][]nameSample) {
 	r.Rows = append(r.Rows, rows...)
 }
 
+// slowest is the least rate in full of those that know clients; 0: that was not measured.
+func (r *nameResult) slowest() (rate float64) {
+	for _, row := range r.Rows {
+		if static := slices.ContainsFunc(nameKinds(), func(k nameKind) bool { return k.name == row.Server && k.static }); row.Work == "full" && !static && (rate == 0 || row.Rate < rate) {
+			rate = row.Rate
+		}
+	}
+	return rate
+}
+
 func (r *nameResult) writeJSON(out io.Writer) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
@@ -114,10 +124,10 @@ func (r *nameResult) writeText(out io.Writer) {
 	}
 	for i, o := range r.Rows {
 		if i == 0 || o.Work != r.Rows[i-1].Work {
-			fmt.Fprintf(out, "\n%-8s%-12s%10s%9s%9s%8s%9s%8s%8s%9s%9s%9s%9s%6s%6s\n", "work", "server", "cpu us/q", "/echo", "/gdnsd", "spread",
+			fmt.Fprintf(out, "\n%-14s%-18s%10s%9s%9s%8s%9s%8s%8s%9s%9s%9s%9s%6s%6s\n", "work", "server", "cpu us/q", "/echo", "/gdnsd", "spread",
 				"q/s", "/echo", "/gdnsd", "p50 ms", "p99 ms", "rss MiB", "checked", "lost", "wrong")
 		}
-		fmt.Fprintf(out, "%-8s%-12s%10.1f%9s%9s%8.2f%9.0f%8s%8s%9.2f%9.2f%9.0f%9d%6d%6d\n", o.Work, o.Server, o.CPU*1e6, ratio(o.OfEcho), ratio(o.OfGdnsd), o.Spread,
+		fmt.Fprintf(out, "%-14s%-18s%10.1f%9s%9s%8.2f%9.0f%8s%8s%9.2f%9.2f%9.0f%9d%6d%6d\n", o.Work, o.Server, o.CPU*1e6, ratio(o.OfEcho), ratio(o.OfGdnsd), o.Spread,
 			o.Rate, ratio(o.RateEcho), ratio(o.RateGd), o.P50*1000, o.P99*1000, o.Resident/mib, o.Checked, o.Lost, o.Wrong)
 	}
 	for i, o := range r.Failover {

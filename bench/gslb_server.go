@@ -25,8 +25,10 @@ type nameKind struct {
 	program string // what is looked for; "": built here
 	apt     string // the packages that have it
 	command func(binary string, s *nameSettings) []string
+	keys    func(binary string, s *nameSettings) []string // the command that makes its keys; nil: it does not sign
 	version func(binary string) string
 	static  bool // it sends everybody to the first site
+	signed  bool // its zone is signed
 
 	watch             bool // it asks for the sites' health as fast as it can, or:
 	interval, timeout time.Duration
@@ -40,6 +42,9 @@ func nameKinds() []nameKind {
 		{name: "knot", files: "knot", program: "knotd", apt: "knot knot-module-geoip",
 			command: func(binary string, s *nameSettings) []string {
 				return []string{binary, "-c", filepath.Join(s.Dir, "knot.conf"), "-s", filepath.Join(s.Dir, "socket")}
+			},
+			keys: func(binary string, s *nameSettings) []string {
+				return []string{filepath.Join(filepath.Dir(binary), "keymgr"), "-c", filepath.Join(s.Dir, "knot.conf"), s.Zone, "generate", "algorithm=ECDSAP256SHA256", "ksk=yes", "zsk=yes"}
 			},
 			version: func(binary string) string { return firstLine(binary, "--version") + ", mod-geoip by subnet" }},
 		pdnsKind("pdns", "pdns", "pdns-backend-geoip", "geoip backend"),
@@ -56,10 +61,24 @@ func nameKinds() []nameKind {
 	}
 }
 
+// signedKinds are those that sign what they answer a client with, by ECDSA P-256.
+func signedKinds() (kinds []nameKind) {
+	for _, k := range nameKinds() {
+		if k.keys != nil {
+			k.name, k.signed = k.name+" signed", true
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
 func breakwaterKind() nameKind {
 	return nameKind{name: "breakwater", files: "breakwater",
 		command: func(binary string, s *nameSettings) []string {
 			return []string{binary, "gslb", "--config", filepath.Join(s.Dir, "fleet.yaml"), "--datacenter", "par1"}
+		},
+		keys: func(binary string, s *nameSettings) []string {
+			return []string{binary, "gslb", "keygen", "--config", filepath.Join(s.Dir, "fleet.yaml")}
 		},
 		version: func(binary string) string { return firstLine(binary, "version") + revision(binary) }}
 }
@@ -109,6 +128,7 @@ type nameSettings struct {
 	Sites                                   []site
 	Networks                                []network
 	Threads                                 int
+	Signed                                  bool
 	Watch                                   bool
 	Interval, Timeout                       time.Duration
 }
@@ -130,11 +150,17 @@ func (e *nameEnvironment) newNameServer(ctx context.Context, k nameKind, n int) 
 	_, port, _ := net.SplitHostPort(ports[0])
 	s := &nameServer{nameKind: k, nameSettings: nameSettings{
 		Dir: filepath.Join(e.dir, "of", strings.NewReplacer(" ", "-", "/", "-").Replace(k.name)), Listen: ports[0], Host: host, Port: port, At: host + "@" + port, Metrics: ports[1], Admin: ports[2],
-		Zone: geoZone, Health: strconv.Itoa(e.health.port), Sites: sites(), Networks: e.networks, Threads: runtime.NumCPU(),
+		Zone: geoZone, Health: strconv.Itoa(e.health.port), Sites: sites(), Networks: e.networks, Threads: runtime.NumCPU(), Signed: k.signed,
 		Watch: k.watch || k.interval > 0, Interval: k.interval, Timeout: k.timeout,
 	}}
 	if err := s.configure(); err != nil {
 		return nil, fmt.Errorf("configure %s: %w", k.name, err)
+	}
+	if k.signed {
+		args := k.keys(e.binaries[k.name], &s.nameSettings)
+		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("make a key for %s: %w: %s", k.name, err, out)
+		}
 	}
 	log := filepath.Join(s.Dir, "log")
 	if s.process, err = startProcess(log, k.command(e.binaries[k.name], &s.nameSettings)...); err != nil {

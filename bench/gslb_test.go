@@ -37,7 +37,7 @@ func TestEveryNameServerIsInTheTable(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	names := map[string]bool{}
-	for _, k := range append(nameKinds(), failoverKinds()...) {
+	for _, k := range slices.Concat(nameKinds(), signedKinds(), failoverKinds()) {
 		if slices.Contains(p.Servers, strings.Fields(k.name)[0]) {
 			names[k.name] = true
 		}
@@ -56,6 +56,7 @@ func TestNameServersThatThereAreNot(t *testing.T) {
 	for says, p := range map[string]namePlan{
 		`no name server "bind"`: {Servers: []string{"bind"}},
 		`no work "half"`:        {Work: []string{"half"}},
+		`name full too`:         {Work: []string{"70%"}},
 	} {
 		if err := runNames(t.Context(), p, nil, nil); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("want %q, got %v", says, err)
@@ -65,7 +66,7 @@ func TestNameServersThatThereAreNot(t *testing.T) {
 
 // Without the oracle a server that sends everybody to one place would look quick.
 func TestAWrongAnswerIsSeen(t *testing.T) {
-	list, err := questions()
+	list, err := questions(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func TestTheGeographyIsShared(t *testing.T) {
 			t.Errorf("%s has %d of 4096 networks of clients", s.Name, share[s.Name])
 		}
 	}
-	asked, err := questions()
+	asked, err := questions(false)
 	if err != nil {
 		t.Fatal(err)
 	}

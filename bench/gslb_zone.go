@@ -97,18 +97,21 @@ type question struct {
 	net   netip.Prefix // of the client
 	rcode int
 	near  site // who is answered, where an address is
+
+	signed bool // the proof is wanted (DO)
 }
 
 // questionsEach is how many questions each network of clients asks.
 const questionsEach = 5
 
 // questions are what is asked, in the same order on every run: of 20, 16 A, two AAAA,
-// one of a type that is not there and one of a name that is not there.
-func questions() (list []question, err error) {
+// one of a type that is not there and one of a name that is not there. signed: each wants the
+// proof.
+func questions(signed bool) (list []question, err error) {
 	networks := geography()
 	r := rand.New(rand.NewPCG(4096, 5))
 	for i := range 1 << (24 - clientNetworks.Bits()) * questionsEach {
-		q := question{net: subnet(clientNetworks, 24, i/questionsEach), name: geoZone + ".", qtype: dns.TypeA}
+		q := question{signed: signed, net: subnet(clientNetworks, 24, i/questionsEach), name: geoZone + ".", qtype: dns.TypeA}
 		switch (i + i/20*questionsEach) % 20 { // other questions from one network to the next
 		case 3, 9:
 			q.qtype = dns.TypeAAAA
@@ -132,7 +135,7 @@ func (q *question) pack() ([]byte, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(q.name, q.qtype)
 	m.RecursionDesired = false
-	m.SetEdns0(1232, false)
+	m.SetEdns0(1232, q.signed)
 	o := m.IsEdns0()
 	o.Option = append(o.Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: uint8(q.net.Bits()), Address: q.net.Addr().AsSlice()})
 	return m.Pack()
@@ -157,9 +160,12 @@ func (q *question) check(b []byte, static bool) error {
 	case q.qtype == dns.TypeAAAA:
 		want = near.Six.String()
 	}
-	got, ok := "", len(m.Answer) < 2
-	for _, rr := range m.Answer {
+	got, ok, signatures := "", len(m.Answer) < 2 || q.signed && len(m.Answer) == 2, 0
+	for _, rr := range slices.Concat(m.Answer, m.Ns) {
 		switch rr := rr.(type) {
+		case *dns.RRSIG:
+			signatures++
+		case *dns.SOA, *dns.NSEC:
 		case *dns.A:
 			got = rr.A.String()
 		case *dns.AAAA:
@@ -171,6 +177,9 @@ func (q *question) check(b []byte, static bool) error {
 	if !ok || got != want || m.Rcode != q.rcode || !m.Authoritative {
 		return fmt.Errorf("%s %s for a client in %s: want %s %q, got %s (authoritative: %t), %q of %d records", q.name, dns.TypeToString[q.qtype], q.net,
 			dns.RcodeToString[q.rcode], want, dns.RcodeToString[m.Rcode], m.Authoritative, got, len(m.Answer))
+	}
+	if q.signed && signatures == 0 {
+		return fmt.Errorf("%s %s for a client in %s: nothing is signed", q.name, dns.TypeToString[q.qtype], q.net)
 	}
 	if !static && want != "" && !subnetEchoed(m, q.net) {
 		return fmt.Errorf("%s %s for a client in %s: the subnet is not in the answer", q.name, dns.TypeToString[q.qtype], q.net)

@@ -125,17 +125,35 @@ func reachable(a netip.Addr) bool {
 // addressWatched is what the probes of one address have found.
 type addressWatched struct {
 	hysteresis
-	why string // when it is down
+	why     string // when it is down
+	leftOut bool   // because it is
 }
 
+// heardOf is what is known of a family of addresses in all datacenters.
+type heardOf struct {
+	probed   int       // how many there are
+	answered time.Time // when one of them last did
+}
+
+// mayBeDead reports whether an address that fell then is dead rather than this node cut off from
+// its family, so that clients would get whichever address falls last: another one has answered
+// since, or there is none.
+func (o *heardOf) mayBeDead(fell time.Time) bool { return o.probed < 2 || o.answered.After(fell) }
+
 // observeAddresses takes a round's results, and returns the addresses that do not answer, with
-// why, and whether the next round is to come soon.
-func (w *watched) observeAddresses(results map[netip.Addr]error, now time.Time) (dead map[netip.Addr]string, soon bool) {
+// why, and whether the next round is to come soon. The families are by whether they are IPv4.
+func (w *watched) observeAddresses(results map[netip.Addr]error, families map[bool]*heardOf, now time.Time) (dead map[netip.Addr]string, soon bool) {
 	for a, err := range results {
+		if err == nil {
+			families[a.Is4()].answered = now
+		}
 		x := w.addresses[a]
 		if x == nil {
 			x = &addressWatched{hysteresis: hysteresis{cfg: w.cfg}}
 			w.addresses[a] = x
+		}
+		if err == nil && !x.leftOut && !x.up {
+			x.hysteresis = hysteresis{cfg: w.cfg} // this node had lost the family
 		}
 		changed, again := x.observe(err == nil, now)
 		soon = soon || again
@@ -144,11 +162,15 @@ func (w *watched) observeAddresses(results map[netip.Addr]error, now time.Time) 
 		}
 	}
 	for a, x := range w.addresses {
-		if x.known && !x.up {
+		switch x.leftOut = x.leftOut && !x.up; {
+		case !x.known || x.up:
+		case !families[a.Is4()].mayBeDead(x.fell):
+			soon = soon || now.Sub(x.fell) < w.cfg.verdict()
+		default:
 			if dead == nil {
 				dead = map[netip.Addr]string{}
 			}
-			dead[a] = x.why
+			dead[a], x.leftOut = x.why, true
 		}
 	}
 	return dead, soon
@@ -158,7 +180,7 @@ func (w *watched) observeAddresses(results map[netip.Addr]error, now time.Time) 
 func (w *watched) takeAddresses(dead map[netip.Addr]string) {
 	w.addresses = map[netip.Addr]*addressWatched{}
 	for a, why := range dead {
-		w.addresses[a] = &addressWatched{hysteresis{cfg: w.cfg, known: true}, why}
+		w.addresses[a] = &addressWatched{hysteresis{cfg: w.cfg, known: true}, why, true}
 	}
 }
 

@@ -1,7 +1,9 @@
 package gslb
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -144,6 +146,64 @@ func TestTheHealthOfAFamily(t *testing.T) {
 	e, err := r.Explain("", "10.1.2.3")
 	if err != nil || !slices.Contains(e.Sentences, "Who asks for IPv6 gets mad1, tier farther, and not par1: none of its IPv6 addresses answers.") {
 		t.Errorf("%+v %v", e, err)
+	}
+}
+
+// That the addresses of a family fall says nothing of any of them until another one of the
+// family answers: this node may have lost the family, and they fall one by one.
+func TestAFamilyThatThisNodeHasLost(t *testing.T) {
+	four, six := addrs("192.0.2.1", "192.0.2.2"), addrs("2001:db8::1", "2001:db8::2")
+	names := []string{"par1", "mad1"}
+	h := newHistory(nil)
+	var targets []Target
+	for i, name := range names {
+		targets = append(targets, Target{Datacenter: name, Kind: ProbeTCP, Addresses: []netip.Addr{four[i], six[i]}})
+	}
+	h.health = newHealth(h.cfg, targets, nil, silent, h.metrics, func() {})
+	round := func(after time.Duration, of int, fours, sixes bool) (soon bool) {
+		h.at = h.at.Add(after)
+		f := found{addresses: map[netip.Addr]error{four[of]: nil, six[of]: nil}}
+		if !fours {
+			f.addresses[four[of]] = errors.New("no answer")
+		}
+		if !sixes {
+			f.addresses[six[of]] = errors.New("no answer")
+		}
+		return h.observe(names[of], f, h.at)
+	}
+	dead := func(says string, want ...netip.Addr) {
+		t.Helper()
+		var got []netip.Addr
+		for _, name := range names {
+			got = slices.AppendSeq(got, maps.Keys(h.probed()[name].Dead))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v are dead, want %v", says, got, want)
+		}
+	}
+	round(0, 0, true, true)
+	round(0, 1, true, true)
+	round(time.Second, 0, true, false)
+	if soon := round(200*time.Millisecond, 0, true, false); !soon {
+		t.Error("who waits for what others say is asked again soon")
+	}
+	dead("one fell, and nothing is known of the other since")
+	round(time.Second, 1, true, false)
+	round(200*time.Millisecond, 1, true, false)
+	dead("both fell")
+	if soon := round(time.Hour, 0, true, false); soon {
+		t.Error("it is asked at a hurry for ever")
+	}
+	dead("an hour later")
+	round(time.Second, 1, true, true)
+	round(0, 0, true, false)
+	dead("the other one answers", six[0])
+	round(time.Second, 0, false, false)
+	round(200*time.Millisecond, 0, false, false)
+	round(time.Second, 1, true, true)
+	round(0, 0, false, false)
+	if got := len(h.probed()["par1"].Dead); got != 2 {
+		t.Errorf("of par1 %d of 2 are dead", got)
 	}
 }
 

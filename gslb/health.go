@@ -42,12 +42,13 @@ type health struct {
 
 	targets []Target
 
-	mu      sync.Mutex
-	watched map[string]*watched         // by datacenter
-	state   map[string]DatacenterHealth // by datacenter: those that a verdict is in for
-	first   chan struct{}               // closed when it is in for all
-	kept    map[string]DatacenterHealth // what was known before all probes failed at once; nil: they did not
-	ill     time.Time                   // when they did
+	mu       sync.Mutex
+	watched  map[string]*watched         // by datacenter
+	state    map[string]DatacenterHealth // by datacenter: those that a verdict is in for
+	first    chan struct{}               // closed when it is in for all
+	families map[bool]*heardOf           // of addresses; IPv4: true
+	kept     map[string]DatacenterHealth // what was known before all probes failed at once; nil: they did not
+	ill      time.Time                   // when they did
 }
 
 // watched is what the probes of one datacenter have found.
@@ -59,12 +60,15 @@ type watched struct {
 
 // newHealth begins with what was known of datacenters before.
 func newHealth(cfg ProbeConfig, targets []Target, before map[string]DatacenterHealth, log *slog.Logger, m *metrics, changed func()) *health {
-	h := &health{cfg: cfg, log: log, metrics: m, changed: changed, targets: targets, watched: map[string]*watched{}, state: map[string]DatacenterHealth{}, first: make(chan struct{})}
+	h := &health{cfg: cfg, log: log, metrics: m, changed: changed, targets: targets, watched: map[string]*watched{}, state: map[string]DatacenterHealth{}, first: make(chan struct{}), families: map[bool]*heardOf{true: {}, false: {}}}
 	for _, t := range targets {
 		known, ok := before[t.Datacenter]
 		w := &watched{hysteresis: hysteresis{cfg: &h.cfg, known: ok, up: known.Up}}
 		w.takeAddresses(known.Dead)
 		h.watched[t.Datacenter] = w
+		for _, a := range t.asked() {
+			h.families[a.Is4()].probed++
+		}
 		if ok {
 			h.state[t.Datacenter] = known
 			m.setUp(t.Datacenter, known.Up)
@@ -137,7 +141,7 @@ func (h *health) observe(datacenter string, f found, now time.Time) (soon bool) 
 		h.recover()
 	}
 	w, known := h.watched[datacenter], len(h.state)
-	dead, soon := w.observeAddresses(f.addresses, now)
+	dead, soon := w.observeAddresses(f.addresses, h.families, now)
 	changed, again := w.observe(f.err == nil, now)
 	before := h.state[datacenter]
 	d := before

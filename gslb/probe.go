@@ -97,6 +97,14 @@ type prober struct {
 	written, fresh time.Time
 }
 
+// asked are the addresses that are asked too.
+func (t Target) asked() []netip.Addr {
+	if len(t.Addresses) < 2 || t.Kind == ProbeFile {
+		return nil
+	}
+	return t.Addresses
+}
+
 func newProber(t Target, cfg ProbeConfig) *prober {
 	p := &prober{Target: t, timeout: cfg.Timeout, interval: cfg.Interval}
 	transport := &http.Transport{
@@ -107,9 +115,9 @@ func newProber(t Target, cfg ProbeConfig) *prober {
 		transport.TLSClientConfig.ServerName = t.ServerName
 	}
 	p.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	if len(t.Addresses) > 1 && t.Kind != ProbeFile {
+	if asked := t.asked(); len(asked) > 0 {
 		p.ways = map[netip.Addr][]*prober{}
-		for _, a := range t.Addresses {
+		for _, a := range asked {
 			p.ways[a] = t.waysTo(a, cfg)
 		}
 	}

@@ -118,8 +118,8 @@ func (s said) merge(other said, wrong func(Override) error) (all said, changed [
 			continue
 		}
 		theirs.SafeAt = time.Time{} // each node's answers run out by themselves
-		if o >= 0 && theirs.takesOut() && all.Overrides[o].takesOut() { // and do so already
-			theirs.SafeAt = all.Overrides[o].SafeAt
+		if o >= 0 && theirs.takesOut() && all.Overrides[o].takesOut() {
+			theirs.SafeAt = all.Overrides[o].SafeAt // and do so already
 		}
 		all, changed = all.with(theirs), append(changed, theirs)
 	}

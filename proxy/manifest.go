@@ -77,8 +77,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return found.Err
 	case r.ns.Kind == namespace.MultiDC && h.versions.Gone(r.Repo, found.Entry.Digest): // something has brought it back
 		return w.writeGone()
-	}
-	if h.answered(w, r, want, found.Entry.Digest) {
+	case h.answered(w, r, want, found.Entry.Digest):
 		return h.serveManifest(w, r)
 	}
 	if e.Digest != found.Entry.Digest || !held {

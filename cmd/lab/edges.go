@@ -83,8 +83,9 @@ func (l *running) startEdge(i int) error {
 	return nil
 }
 
-// serve runs the edges and name servers until the lab's context ends, and takes commands.
-func (l *running) serve() error {
+// serve runs the edges and name servers until the lab's context ends, and takes commands. begun
+// is called when all have begun.
+func (l *running) serve(begun func()) error {
 	l.group, l.ctx = errgroup.WithContext(l.ctx)
 	for _, e := range l.edges {
 		context.AfterFunc(l.ctx, e.end) // it began before the group did
@@ -94,6 +95,7 @@ func (l *running) serve() error {
 		l.group.Go(func() error { return g.Run(l.ctx) })
 	}
 	l.group.Go(func() error { return l.serveControl(l.ctx) })
+	begun()
 	return l.group.Wait()
 }
 

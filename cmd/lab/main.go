@@ -29,7 +29,7 @@ func main() {
 
 func command() *cobra.Command {
 	var o options
-	var asJSON bool
+	var asJSON, tour bool
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "Run a fleet of three datacenters on this machine",
@@ -39,6 +39,7 @@ own, and a registry that plays Docker Hub. It prints where everything is and wha
 then a line for each request that an edge served. Ctrl-C ends it and leaves
 nothing behind. The commands below act on a lab that runs in another terminal.`,
 		Example: `  go run ./cmd/lab
+  go run ./cmd/lab --tour
   go run ./cmd/lab --json | jq .
   go run ./cmd/lab break harbor par1
   go run ./cmd/lab heal`,
@@ -47,6 +48,9 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.port < 0 || o.port > 65000 {
 				return fmt.Errorf("--port %d: want 0 (any free ports) or a port up to 65000", o.port)
+			}
+			if tour {
+				return runTour(cmd.Context(), o, cmd.OutOrStdout(), asJSON)
 			}
 			lines := cmd.OutOrStdout()
 			if asJSON {
@@ -63,6 +67,7 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.Flags().IntVar(&o.port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +93; 0: any free ports")
 	cmd.Flags().BoolVar(&o.quiet, "quiet-harbors", false, "Harbors replicate and send webhooks at once; else as those do that have much to do: 1 to 15 s, and 1.2 s")
+	cmd.Flags().BoolVar(&tour, "tour", false, "play ten steps through, from a first pull to a datacenter that dies: each is shown and checked; then end")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
 	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), healCommand(), statusCommand())
 	return cmd
@@ -80,5 +85,5 @@ func run(ctx context.Context, o options, lines io.Writer, show func(*report) err
 	if err := show(&l.report); err != nil {
 		return err
 	}
-	return l.serve()
+	return l.serve(func() {})
 }

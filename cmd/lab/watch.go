@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // observation is what a client saw once.
@@ -166,26 +166,30 @@ func (w *watcher) pull(ctx context.Context, repo string) (string, error) {
 }
 
 // push pushes an image of next to nothing.
-func (w *watcher) push(ctx context.Context, repo string) (string, error) {
-	config := fmt.Appendf(nil, `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Labels":{"repo":%q}}}`, repo)
-	sum := sha256.Sum256(config)
-	digest := "sha256:" + hex.EncodeToString(sum[:])
+func (w *watcher) push(ctx context.Context, repo string) (from string, err error) {
+	_, from, err = w.pushText(ctx, repo, repo)
+	return from, err
+}
+
+// pushText pushes an image of next to nothing under v1, another one for each text.
+func (w *watcher) pushText(ctx context.Context, repo, text string) (d digest.Digest, by string, err error) {
+	config := fmt.Appendf(nil, `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Labels":{"text":%q}}}`, text)
 	s, err := w.login(ctx, repo, "pull,push")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	header, err := s.ask(ctx, http.MethodPost, "/v2/"+repo+"/blobs/uploads/", "", nil, http.StatusAccepted)
 	if err != nil {
-		return from(header), err
+		return "", from(header), err
 	}
 	location := strings.TrimPrefix(header.Get("Location"), w.edge)
-	if header, err = s.ask(ctx, http.MethodPut, location+"&digest="+digest, "application/octet-stream", config, http.StatusCreated); err != nil {
-		return from(header), err
+	if header, err = s.ask(ctx, http.MethodPut, location+"&digest="+digest.FromBytes(config).String(), "application/octet-stream", config, http.StatusCreated); err != nil {
+		return "", from(header), err
 	}
 	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`,
-		ociManifest, digest, len(config))
+		ociManifest, digest.FromBytes(config), len(config))
 	header, err = s.ask(ctx, http.MethodPut, "/v2/"+repo+"/manifests/v1", ociManifest, manifest, http.StatusCreated)
-	return from(header), err
+	return digest.FromBytes(manifest), from(header), err
 }
 
 const ociManifest = "application/vnd.oci.image.manifest.v1+json"

@@ -33,6 +33,9 @@ func ReadKey(file string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("read the TSIG key: %w", err)
 	}
+	if !info.Mode().IsRegular() { // who opens a pipe waits
+		return Key{}, fmt.Errorf("%s is no TSIG key: it is no file; name the file that tsig-keygen wrote", file)
+	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return Key{}, fmt.Errorf("the TSIG key %s can be read by others (%04o): chmod 600 %s", file, info.Mode().Perm(), file)
 	}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/breakwater/provision"
+)
+
+func provisionVerifyCommand() *cobra.Command {
+	var o provision.VerifyOptions
+	var config string
+	var asJSON, lag bool
+	cmd := &cobra.Command{
+		Use:   "verify --config fleet.yaml",
+		Short: "Prove that what apply made works",
+		Long: `Every robot logs in, every registry is reached with the credentials that it holds, an
+artifact is pushed into each replicated project at each datacenter and seen to come to
+all others, and the last execution of each replication is looked at. The artifacts are
+removed. Exit status 1 if anything does not work.
+
+--lag tries nothing: it compares the tags of multi-dc projects between all Harbors, and
+says for each direction how many one has that the other lacks, or has as another digest
+from before. Exit status 1 where one of them is older than --patience (15m with --lag).`,
+		Example: `  breakwater provision verify --config fleet.yaml
+  breakwater provision verify --lag --project repo1 --config fleet.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := readFleet(cmd.InOrStdin(), config)
+			if err != nil {
+				return err
+			}
+			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			if lag {
+				return printLag(cmd, p, o, asJSON)
+			}
+			out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
+			if !asJSON {
+				o.Progress = func(c provision.Check) { printCheck(out, colour, c) }
+			}
+			checks, err := p.Verify(cmd.Context(), o)
+			if err != nil {
+				return fmt.Errorf("verify: %w", err)
+			}
+			failed := 0
+			for _, c := range checks {
+				if !c.OK {
+					failed++
+				}
+			}
+			if asJSON {
+				err = writeIndented(out, checks)
+			} else {
+				_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", provision.Counted(len(checks), "check"), failed)
+			}
+			if err == nil && failed > 0 {
+				return exitStatus(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
+	cmd.Flags().BoolVar(&o.NoCanary, "no-canary", false, "push nothing: logins and executions alone")
+	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
+	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")
+	cmd.Flags().BoolVar(&lag, "lag", false, "compare the tags of all Harbors, and try nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func printCheck(out io.Writer, colour paint, c provision.Check) {
+	text := colour.as("ok    ", "32")
+	if !c.OK {
+		text = colour.as("failed", "31")
+	}
+	text += " " + c.Datacenter + ": " + c.What
+	if c.Seconds > 0 && c.OK {
+		text += fmt.Sprintf(" (%.1f s)", c.Seconds)
+	}
+	if c.Detail != "" {
+		text += ": " + c.Detail
+	}
+	fmt.Fprintln(out, text)
+}
+
+// lateAfter is when a Harbor should have what another one has: its scheduled pulls come that often
+// where the fleet file does not say otherwise.
+const lateAfter = 15 * time.Minute
+
+// printLag shows what Harbors lack of each other's tags, the directions alone in which there is something.
+func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOptions, asJSON bool) error {
+	all, faults, err := p.Lag(cmd.Context(), o.Projects)
+	if err != nil {
+		return fmt.Errorf("verify --lag: %w", err)
+	}
+	out, late, shown := cmd.OutOrStdout(), 0, 0
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, l := range all {
+		oldest := time.Duration(l.Oldest * float64(time.Second))
+		if l.Missing+l.Differ == 0 {
+			continue
+		}
+		if oldest > cmp.Or(o.Patience, lateAfter) {
+			late++
+		}
+		if shown++; shown == 1 {
+			fmt.Fprintln(w, "PROJECT\tFROM\tTO\tTAGS\tMISSING\tDIFFER\tOLDEST\tAS")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", l.Project, l.From, l.To, l.Tags, l.Missing, l.Differ, oldest.Round(time.Second), strings.Join(l.Examples, " "))
+	}
+	if asJSON {
+		err = writeIndented(out, all)
+	} else if err = w.Flush(); err == nil && shown == 0 && len(faults) == 0 {
+		_, err = fmt.Fprintln(out, "All Harbors have the same tags.")
+	}
+	for _, f := range faults {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is not compared: %s\n", f.Datacenter, f.Message)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(faults) > 0:
+		return exitStatus(3)
+	case late > 0:
+		return exitStatus(1)
+	}
+	return nil
+}

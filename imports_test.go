@@ -47,7 +47,8 @@ var imports = map[string][]string{
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
 	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
-	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/version"},
+	"proxy/touch":          {"registry", "proxy/namespace", "proxy/outcome", "proxy/source"}, // pulls that Harbor has not seen
+	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/touch", "proxy/version"},
 	"proxy/carry":          {"registry"}, // content to a Harbor, for push and follow
 	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
@@ -58,7 +59,7 @@ var imports = map[string][]string{
 	"proxy/operator":       {"internal/daemon", "internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/share", "proxy/source", "proxy/store", "proxy/token"},
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/version", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/version", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.

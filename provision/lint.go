@@ -110,12 +110,12 @@ func lintMultiDC(f *fleet.Fleet, name string, add func(bool, string, string, ...
 		}
 		lintHarborsTags(f, path, p, writers, say)
 	}
-	if r := p.Retention; r != nil && peers > 0 && !p.Robots.Sync.IsZero() && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && f.Edge.Robot.Secret.IsZero() {
+	if r := p.Retention; r != nil && peers > 0 && !p.Robots.Sync.IsZero() && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && (f.Edge.Robot.Secret.IsZero() || *f.Edge.Touch == 0) {
 		say := assume
 		if chosen(f, name, ".retention") {
 			say = func(field, format string, args ...any) { add(false, field, format, args...) }
 		}
-		say(path+".retention", "what is pulled in one datacenter does not count in the others, so theirs delete it and the scheduled pull brings it back; with edge.robot the edges make pulls count")
+		say(path+".retention", "what is pulled in one datacenter does not count in the others, so theirs delete it and the scheduled pull brings it back; with edge.robot and edge.touch the edges make pulls count")
 	}
 }
 

@@ -50,6 +50,7 @@ func TestTraps(t *testing.T) {
 		{"a nested claim", nil, []string{"groups_claim: roles", "groups_claim: realm_access.roles"}, `error: harbor.oidc.groups_claim: "realm_access.roles" is a nested claim`},
 		{"unequal quotas", nil, []string{"repo1: {}", "repo1: { datacenters: { drp: { quota: 1GiB } } }"}, "projects.multi-dc.repo1.quota: it is not the same in all datacenters"},
 		{"nothing replicates", nil, []string{`        sync: "vault:secret/harbor#robot-password/replication/{name}"`, ""}, "projects.multi-dc.repo1.robots.sync: there is no secret"},
+		{"pulls that are not touched", nil, []string{"#peer-key\" }", "#peer-key\" }\n  touch: 0s"}, "what is pulled in one datacenter does not count in the others"},
 		{"pulls that do not count", nil, []string{`, secret: "vault:secret/harbor#robot-password/edge"`, ""}, "what is pulled in one datacenter does not count in the others"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -120,7 +120,7 @@ func TestTagsGoOverToEdgesInPlace(t *testing.T) {
 
 // The edge's robot writes and deletes in multi-dc projects, whoever owns their tags, and in no other.
 func TestTheEdgesRobot(t *testing.T) {
-	const pull, owns = "repository:pull", "artifact:delete artifact:list artifact:read repository:list repository:pull repository:push tag:delete tag:list"
+	const pull, owns = "artifact:read repository:pull", "artifact:delete artifact:list artifact:read repository:list repository:pull repository:push tag:delete tag:list"
 	for _, c := range []struct {
 		replace  []string
 		of, want string

@@ -126,9 +126,13 @@ func (w *wanting) wantWebhook(d *wanted, datacenter, full string, m *fleet.Multi
 	d.secrets[k] = "Bearer " + secret.Webhook(ring.For(keyring.Webhooks)[0], datacenter, full)
 }
 
+// edgePulls is what an edge does in every managed project: it pulls, and it looks what Harbor
+// holds before it shows its retention a pull. A cache that is asked for something else fetches it.
+const edgePulls = "repository:pull artifact:read"
+
 // ownsTags is what an edge does in multi-dc projects beside pulling: it puts what moved
 // elsewhere, and deletes what was deleted elsewhere.
-const ownsTags = "repository:push repository:list artifact:list artifact:read artifact:delete tag:list tag:delete"
+const ownsTags = "repository:push repository:list artifact:list artifact:delete tag:list tag:delete"
 
 // wantEdgeRobot wants the robot with which the edge pulls: of the system, in every
 // managed project.
@@ -141,7 +145,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	var needs []Key
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {
-			actions := "repository:pull"
+			actions := edgePulls
 			if strings.HasPrefix(key.Name, naming.MultiDC) { // also where Harbors replicate tags: what they move back is put right
 				actions += " " + ownsTags
 			}

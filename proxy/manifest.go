@@ -32,11 +32,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		w.cacheStatus("hit")
 		return w.writeManifest(r, e, body)
 	}
-	stale := func() error {
-		w.outcome = outcomeStale
-		w.cacheStatus("hit", "fwd=stale", "detail=nobody-can-say")
-		return w.writeManifest(r, e, body)
-	}
+	stale := func() error { return w.writeStale(r, e, body) }
 	switch err := h.tags.Negative(asked); {
 	case err != nil && held && outcome.IsDontKnow(err):
 		return stale()
@@ -88,6 +84,13 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		body = nil
 	}
 	return h.writeFound(w, r, found.Found, joined, body)
+}
+
+// writeStale serves the copy: nobody can say whether it is still right.
+func (w *response) writeStale(r *request, e tags.Entry, body []byte) error {
+	w.outcome = outcomeStale
+	w.cacheStatus("hit", "fwd=stale", "detail=nobody-can-say")
+	return w.writeManifest(r, e, body)
 }
 
 // remembered returns what is known to be under a reference, and its manifest where that is

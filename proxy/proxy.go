@@ -38,6 +38,7 @@ import (
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/token"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/proxy/writer"
 	"example.org/breakwater/registry"
@@ -71,6 +72,7 @@ type Settings struct {
 	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
 	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Touch      time.Duration                      // how often Harbor's retention is shown that an artifact is pulled, at most; 0: never
 
 	WebhookSecrets func(project string) []string // what the local Harbor shows with the webhooks of a project: one of them. nil, or none: no webhooks are taken
 	Machine        func(account string) bool     // whether a Harbor's account is a replication's or an edge's: what it pushes is no news. nil: Harbor's own alone
@@ -95,6 +97,7 @@ type Handler struct {
 	underway   *push.Underway
 	announcer  *announce.Announcer
 	follower   *follow.Follower
+	touches    *touch.Toucher
 	fetch      *fetch.Fetcher
 	lists      *lists.Lists
 	pass       *pass.Proxy
@@ -330,7 +333,11 @@ func (h *Handler) serveUnlisted(w *response, r *request) error {
 func (h *Handler) serveListed(w *response, r *request) error {
 	switch r.Kind {
 	case registry.KindManifest:
-		return h.serveManifest(w, r)
+		err := h.serveManifest(w, r)
+		if err == nil && r.peer == "" {
+			h.touches.Served(touch.Answer{To: r.http, Who: w.who, Status: w.Status, Header: w.Header()}, r.Repo, r.Tag)
+		}
+		return err
 	case registry.KindTags:
 		return h.serveTags(w, r)
 	case registry.KindReferrers:

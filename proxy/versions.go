@@ -21,6 +21,7 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
@@ -38,6 +39,7 @@ const (
 
 // newVersions makes the ledger, and what tells and hears of it.
 func (h *Handler) newVersions(ctx context.Context) {
+	h.touches = h.newTouches()
 	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged,
 		Seen: h.seen, Since: h.cfg.Access.Since}
 	if h.cfg.State != nil {
@@ -50,7 +52,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.Confirms, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: func() bool { return len(h.routes.Peers()) > 0 }, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers(), Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
-		Takes: h.versioned, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
+		Takes: h.versioned, Touches: h.touches, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
 		Manifest: func(d digest.Digest) []byte {
 			body, err := h.fetch.Read(d)
 			if err != nil {
@@ -70,7 +72,20 @@ func (h *Handler) newVersions(ctx context.Context) {
 		return false
 	}
 	go h.follower.Run(ctx)
+	go h.touches.Run(ctx)
 	go h.announcer.Run(ctx)
+}
+
+// newTouches makes what shows Harbor's retention the pulls that do not reach it.
+func (h *Handler) newTouches() *touch.Toucher {
+	cfg := touch.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Namespace: h.namespaceOf, Accept: fetch.ManifestTypes,
+		Every:   func() time.Duration { return h.live.Load().Touch },
+		Machine: func(account string) bool { is := h.live.Load().Machine; return is != nil && is(account) },
+		Plain:   h.cfg.Access.KnownPlain, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now}
+	if h.cfg.State != nil {
+		cfg.State = h.cfg.State
+	}
+	return touch.New(cfg)
 }
 
 var _ version.State = (*state.DB)(nil)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // ErrNoCredentials is of a source that is asked anonymously.
@@ -48,6 +49,13 @@ func (s *Source) TryLogin(ctx context.Context) error {
 // Basic: the answer as it is, its body still to be closed.
 func (s *Source) API(ctx context.Context, path string, query url.Values) (*http.Response, error) {
 	return s.Call(ctx, Call{Method: http.MethodGet, Path: path, Query: query})
+}
+
+// ArtifactsPath is where a Harbor's API has the artifacts of a repo; slashes in its name below
+// the project are escaped twice.
+func ArtifactsPath(repo string) string {
+	project, name, _ := strings.Cut(repo, "/")
+	return "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(name)) + "/artifacts"
 }
 
 // Call is a request to a Harbor that is no read of content.

@@ -9,7 +9,9 @@ import (
 // idleFields are those that are written and that nobody reads, as the file is.
 func (n *notes) idleFields() {
 	f := n.f
-	n.idle("edge.touch", "it does nothing yet: what edges serve from their stores does not count as a pull for Harbor's retention; give retention a pushed_within too")
+	if f.Edge.Robot.Secret.IsZero() {
+		n.idle("edge.touch", "it does nothing without edge.robot.secret: edges show retention with an account of their own what was pulled")
+	}
 	if all := n.ofNameServers(); f.GSLB == nil && len(all) > 0 {
 		also := ""
 		if len(all) > 1 {

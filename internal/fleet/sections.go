@@ -118,7 +118,7 @@ type Edge struct {
 		Repl    *Duration `yaml:"repl"`     // of images that are always held; default 60s
 		MultiDC *Duration `yaml:"multi-dc"` // of projects that datacenters share; default 0s: always asked
 	} `yaml:"freshness"` // how long a tag is believed without asking
-	Touch       *Duration `yaml:"touch"`        // how often a pulled artifact is shown to Harbor's retention; not in use yet; default 6h
+	Touch       *Duration `yaml:"touch"`        // how often a pulled artifact is shown to Harbor's retention, which counts no pull that the edge serves; 0s: never; default 6h
 	OutageGrace *Duration `yaml:"outage_grace"` // how long remembered pull access holds while no Harbor answers, 0s: not at all; default 1h
 }
 

@@ -279,6 +279,25 @@ func (d *database) repositories() []string {
 	return all
 }
 
+// noteLater writes down when an artifact was pulled, and the tag by which, nil for none, once
+// the lag is over; the database is locked.
+func (h *Harbor) noteLater(a *artifact, of *tagRecord, at time.Time) {
+	note := func() {
+		if a.pulled = at; of != nil {
+			of.pulled = at
+		}
+	}
+	if h.cfg.PullLag == 0 {
+		note()
+		return
+	}
+	time.AfterFunc(h.cfg.PullLag, func() {
+		h.db.mu.Lock()
+		defer h.db.mu.Unlock()
+		note()
+	})
+}
+
 // pulled notes the pull of a manifest: whoever GETs one counts, but replications
 // and proxy caches. A pull by digest is not one of any tag.
 func (h *Harbor) pulled(c *call, a *artifact) {
@@ -289,11 +308,11 @@ func (h *Harbor) pulled(c *call, a *artifact) {
 	var tags []string
 	if rec := c.project.repos[c.repo]; rec != nil {
 		rec.pulls++
-		a.pulled = h.db.now()
-		if tag := rec.tags[c.reference]; tag != nil {
-			tag.pulled = a.pulled
+		of := rec.tags[c.reference]
+		if of != nil {
 			tags = []string{c.reference}
 		}
+		h.noteLater(a, of, h.db.now())
 	}
 	h.db.mu.Unlock()
 	h.happened(event{kind: pulled, project: c.project, repo: c.repo, digest: a.Digest, tags: tags, operator: c.who.name})

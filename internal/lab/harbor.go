@@ -49,6 +49,10 @@ type HarborConfig struct {
 	Delivering   func(ctx context.Context, d WebhookDelivery) error
 	WebhookRetry time.Duration // between a webhook's three attempts; 0: 30 s, where 16 to 101 were seen
 
+	// PullLag is the time from a pull to the API's and retention's knowing of it; 0: none, where
+	// up to 10 s were seen.
+	PullLag time.Duration
+
 	// Cost is how long an API call takes; nil: no longer than it does. RecordedCost is
 	// what was measured.
 	Cost func(r *http.Request) time.Duration

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 )
 
@@ -33,7 +34,8 @@ type Config struct {
 	// edge sent, if it is what its digest says.
 	Manifest func(digest.Digest) []byte
 	Keep     func(d digest.Digest, manifest []byte) error
-	Settled  time.Duration // the age from which on versions are told without their manifests
+	Touches  *touch.Toucher // what else is told and heard: pulls; nil: nothing
+	Settled  time.Duration  // the age from which on versions are told without their manifests
 	Now      func() time.Time
 	Pace     time.Duration // before the first retry, and a part of all other times; 0: 1 s
 	Log      *slog.Logger

@@ -59,7 +59,8 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	late := a.cfg.Ledger.Late(b.Clock)
 	a.cfg.Ledger.Hear(b.Clock)
 	a.noteHeard(from)
-	position.Clock, position.Unheard = a.cfg.Ledger.Clock(), a.silent()
+	a.cfg.Touches.Hear(b.Pulls)
+	position.Clock, position.Unheard, position.Pulls = a.cfg.Ledger.Clock(), a.silent(), b.PullsUntil
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch || heard.Run != b.Run.Run && heard.Position > b.Start { // another log, or one that was put back to what it was once
 		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}

@@ -20,6 +20,7 @@ import (
 	"example.org/breakwater/proxy/announce"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
@@ -53,6 +54,7 @@ type edge struct {
 	ledger    *version.Ledger
 	announcer *announce.Announcer
 	metrics   *prometheus.Registry
+	touches   *touch.Toucher
 	peers     map[string]*source.Source
 	stop      context.CancelFunc
 
@@ -106,7 +108,8 @@ func (e *edge) make(t *testing.T, s version.State) (run func()) {
 		peers = append(peers, source.New(ctx, source.Config{Name: "peer-" + name, Kind: source.Peer, Datacenter: name, Registry: r}))
 		e.peers[name] = peers[len(peers)-1]
 	}
-	e.announcer = announce.New(announce.Config{Ledger: e.ledger, Peers: peers, Settled: time.Hour, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: e.metrics,
+	e.touches = e.newTouches(t, ctx, peers)
+	e.announcer = announce.New(announce.Config{Ledger: e.ledger, Touches: e.touches, Peers: peers, Settled: time.Hour, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: e.metrics,
 		Takes:  func(key version.Key) bool { return strings.HasPrefix(key.Repo, "multi-dc-") },
 		Served: e.servedBy, Manifest: e.manifest, Keep: e.keep})
 	announcer := e.announcer

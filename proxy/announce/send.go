@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 )
 
@@ -24,6 +26,10 @@ type Batch struct {
 	After   uint64              `json:"after"` // the position up to which the peer has heard, as far as the sender knows
 	Until   uint64              `json:"until"` // the position that this batch ends at
 	Records []version.Announced `json:"records"`
+	// Pulls are what clients were given by the sender, and PullsUntil is where that ends in a
+	// log of its own (package touch).
+	Pulls      []touch.Pull `json:"pulls,omitempty"`
+	PullsUntil uint64       `json:"pulls_until,omitempty"`
 }
 
 // Position is a peer's answer: 200 where it has heard the batch, 409 where the batch begins
@@ -34,6 +40,8 @@ type Position struct {
 	// Unheard are the datacenters whose edges it has not heard of for a while: it is told
 	// their versions too, as far as they are known.
 	Unheard []string `json:"unheard,omitempty"`
+	// Pulls is up to where it has heard of pulls: the batch's PullsUntil.
+	Pulls uint64 `json:"pulls,omitempty"`
 }
 
 const maxAnswer = 4 << 10
@@ -56,6 +64,9 @@ type sender struct {
 	unheard []string      // datacenters whose versions it is told too
 	failing bool          // the last try failed
 	moved   chan struct{} // closed when heard or failing changes
+
+	telling atomic.Bool // of pulls: one batch at a time has them
+	more    atomic.Bool // pulls are left to be told
 }
 
 func newSender(a *Announcer, to *source.Source) *sender {
@@ -169,7 +180,7 @@ func (s *sender) tellAll(ctx context.Context) error {
 			since = time.Now()
 		}
 		switch {
-		case waiting == 0 && sent > 0 && s.asked && b.After == last:
+		case waiting == 0 && sent > 0 && s.asked && b.After == last && !s.more.Swap(false):
 			return nil
 		case waiting == 0 || s.answers() && waiting < maxBeside && b.Until > until && time.Since(since) < answersIn:
 			sent, waiting, until = sent+1, waiting+1, b.Until
@@ -262,6 +273,10 @@ func (s *sender) tell(ctx context.Context, b Batch) (answer Position, err error)
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	b.Clock = s.a.cfg.Ledger.Clock()
+	if s.telling.CompareAndSwap(false, true) {
+		defer s.telling.Store(false)
+		b.Pulls, b.PullsUntil = s.a.cfg.Touches.Untold(s.to.Datacenter)
+	}
 	text, err := json.Marshal(b)
 	if err != nil {
 		return answer, err
@@ -282,5 +297,8 @@ func (s *sender) tell(ctx context.Context, b Batch) (answer Position, err error)
 	}
 	s.a.cfg.Ledger.Hear(answer.Clock)
 	s.a.metrics.sentRecords(s.to.Datacenter, len(b.Records))
+	if len(b.Pulls) > 0 {
+		s.more.Store(s.a.cfg.Touches.Told(s.to.Datacenter, answer.Pulls))
+	}
 	return answer, nil
 }

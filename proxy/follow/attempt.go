@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -246,8 +245,7 @@ func (f *Follower) delete(ctx context.Context, key version.Key, has digest.Diges
 	if t.restored >= maxRestored {
 		return errPutBack
 	}
-	project, repo, _ := strings.Cut(key.Repo, "/")
-	path := artifactsPath(project, repo) + "/" + has.String()
+	path := registry.ArtifactsPath(key.Repo) + "/" + has.String()
 	if key.IsTag() {
 		path += "/tags/" + key.Reference
 	}

@@ -136,8 +136,7 @@ func (f *Follower) Tags(ctx context.Context, repo, reference string) (d digest.D
 
 // Digests returns all artifacts of a repo, as far as Harbor says.
 func (f *Follower) Digests(ctx context.Context, repo string) (all []digest.Digest) {
-	project, name, _ := strings.Cut(repo, "/")
-	err := pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
+	err := pages(ctx, f, registry.ArtifactsPath(repo), nil, func(a artifact) error {
 		if d, err := registry.ParseDigest(a.Digest); err == nil {
 			all = append(all, d)
 		}
@@ -153,8 +152,7 @@ func (f *Follower) Digests(ctx context.Context, repo string) (all []digest.Diges
 // again or not yet deleted. It returns none where one does that nobody has deleted, or where
 // Harbor does not say.
 func (f *Follower) NamedBy(ctx context.Context, repo string, d digest.Digest) (gone []digest.Digest) {
-	project, name, _ := strings.Cut(repo, "/")
-	err := pages(ctx, f, artifactsPath(project, name), nil, func(a artifact) error {
+	err := pages(ctx, f, registry.ArtifactsPath(repo), nil, func(a artifact) error {
 		parent, err := registry.ParseDigest(a.Digest)
 		if err != nil || slices.Contains(gone, parent) || !slices.ContainsFunc(a.Parts, func(p part) bool { return p.Digest == d }) {
 			return nil
@@ -201,8 +199,7 @@ func (f *Follower) peek(ctx context.Context, path string) (*http.Response, error
 // artifact asks for one, with its tags (GET /api/v2.0/projects/{project}/repositories/
 // {repository}/artifacts/{reference}).
 func (f *Follower) artifact(ctx context.Context, repo, reference string) (a artifact, err error) {
-	project, name, _ := strings.Cut(repo, "/")
-	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: artifactsPath(project, name) + "/" + reference, Query: url.Values{"with_tag": {"true"}}})
+	resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: registry.ArtifactsPath(repo) + "/" + reference, Query: url.Values{"with_tag": {"true"}}})
 	if err != nil {
 		return a, err
 	}
@@ -213,21 +210,15 @@ func (f *Follower) artifact(ctx context.Context, repo, reference string) (a arti
 	return a, json.NewDecoder(io.LimitReader(resp.Body, maxListPage)).Decode(&a)
 }
 
-// artifactsPath is where a repo's artifacts are; slashes in its name are escaped twice.
-func artifactsPath(project, repo string) string {
-	return "/api/v2.0/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(repo)) + "/artifacts"
-}
-
 // look lists all tags of a project (GET /api/v2.0/projects/{project}/repositories, and
 // …/artifacts of each).
 func (f *Follower) look(ctx context.Context, project string, do func(listed)) error {
 	base := "/api/v2.0/projects/" + project + "/repositories"
 	return pages(ctx, f, base, nil, func(repo struct{ Name string }) error {
-		name, ok := strings.CutPrefix(repo.Name, project+"/")
-		if !ok || !registry.ValidRepo(repo.Name) {
+		if !strings.HasPrefix(repo.Name, project+"/") || !registry.ValidRepo(repo.Name) {
 			return nil
 		}
-		return pages(ctx, f, artifactsPath(project, name), url.Values{"with_tag": {"true"}}, func(a artifact) error {
+		return pages(ctx, f, registry.ArtifactsPath(repo.Name), url.Values{"with_tag": {"true"}}, func(a artifact) error {
 			d, err := registry.ParseDigest(a.Digest)
 			if err != nil {
 				return nil

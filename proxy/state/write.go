@@ -18,6 +18,7 @@ const (
 	grantBucket   = "grants"   // a keyed hash → when Harbor last granted it, in s
 	listBucket    = "lists"    // repo NUL → its tags; repo NUL digest → the manifest's referrers
 	projectBucket = "projects" // a project's name → its id, and when Harbor last said it, in s
+	touchBucket   = "touches"  // a pull → what package touch knows of it
 
 	flushEvery  = time.Second
 	forgetAfter = 90 * 24 * time.Hour // what nobody has asked about for so long
@@ -25,7 +26,7 @@ const (
 
 // most is how many bytes of keys and values a bucket may have on disk. Beyond that the
 // oldest tenth goes: clients choose what is remembered.
-var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20, projectBucket: 2 << 20}
+var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20, projectBucket: 2 << 20, touchBucket: 64 << 20}
 
 const (
 	maxRecord  = 1 << 20  // bytes of one value; a larger one is not remembered
@@ -35,7 +36,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{tagBucket, memberBucket, grantBucket, listBucket, projectBucket}
+	return []string{tagBucket, memberBucket, grantBucket, listBucket, projectBucket, touchBucket}
 }
 
 // record is a value on disk, as JSON.
@@ -50,6 +51,7 @@ type record struct {
 	Since     int64             `json:"n,omitempty"` // of projectBucket: when it was made again, in ms
 	Tags      []string          `json:"l,omitempty"` // of listBucket: the repo's
 	Referrers []json.RawMessage `json:"r,omitempty"` // of listBucket: the manifest's
+	Touch     json.RawMessage   `json:"u,omitempty"` // of touchBucket
 }
 
 // write saves what has changed, once a second at most.

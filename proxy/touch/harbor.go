@@ -122,21 +122,26 @@ func (t *Toucher) pull(ctx context.Context, req registry.Request, ns namespace.N
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		e := registry.ReadError(resp)
-		err := source.Step{Source: t.cfg.Harbor, Repo: req.Repo, Namespace: ns}.Meaning(e)
-		switch {
-		case outcome.IsNo(err), outcome.IsPolicy(err): // what its policy forbids nobody can pull from it
-			return errGone
-		case (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) && e.Code != "" && resp.Header.Get("Www-Authenticate") != "":
-			return errRefused
-		}
-		return outcome.DontKnow(err)
+		return t.meaning(req.Repo, ns, resp)
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, registry.MaxManifest)); err != nil {
 		return outcome.DontKnow(err)
 	}
 	return nil
+}
+
+// meaning is what an answer means that is not 200.
+func (t *Toucher) meaning(repo string, ns namespace.Namespace, resp *http.Response) error {
+	e := registry.ReadError(resp)
+	err := source.Step{Source: t.cfg.Harbor, Repo: repo, Namespace: ns}.Meaning(e)
+	switch {
+	case outcome.IsNo(err), outcome.IsPolicy(err): // what its policy forbids nobody can pull from it
+		return errGone
+	case (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) && e.Code != "" && resp.Header.Get("Www-Authenticate") != "":
+		return errRefused
+	}
+	return outcome.DontKnow(err)
 }
 
 func (t *Toucher) manifest(ctx context.Context, req registry.Request, ns namespace.Namespace) (*http.Response, error) {
@@ -174,16 +179,24 @@ func (t *Toucher) finish(p Pull, err error) (answered bool) {
 		e.tries++
 		t.schedule(p, e, settle*t.cfg.Pace<<e.tries)
 		return true
+	case errors.Is(err, errGone) && e.Past:
+		t.heals(p)
+		return true
 	case errors.Is(err, errGone):
 		result, now = resultAbsent, e.at()
 	case err != nil:
 		return t.again(p, e, errors.Is(err, errRefused))
 	}
-	t.metrics.touched.WithLabelValues(result).Inc()
-	e.Owed, e.Since, e.tries = false, 0, 0
-	e.At = min(now.UnixMilli(), t.cfg.Now().UnixMilli())
-	t.save(p, e)
+	t.settle(p, e, result, now)
 	return true
+}
+
+// settle ends what is owed of a pull, which was shown then; t.mu is held.
+func (t *Toucher) settle(p Pull, e *entry, result string, at time.Time) {
+	t.metrics.touched.WithLabelValues(result).Inc()
+	e.Owed, e.Past, e.Since, e.tries = false, false, 0, 0
+	e.At = min(at.UnixMilli(), t.cfg.Now().UnixMilli())
+	t.save(p, e)
 }
 
 // again has a pull that Harbor was not shown tried later, and later; t.mu is held. It reports

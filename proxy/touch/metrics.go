@@ -7,6 +7,7 @@ const (
 	resultTouched = "touched"
 	resultKnown   = "known"   // Harbor had counted a pull already
 	resultAbsent  = "absent"  // Harbor does not hold it
+	resultHealed  = "healed"  // it did not, clients got it past it, and it was pulled through it
 	resultRefused = "refused" // it does not let the edge: tried again
 	resultFailed  = "failed"  // it cannot say: tried again
 	resultDropped = "dropped" // there was too much

@@ -76,6 +76,7 @@ type entry struct {
 	At       int64  `json:"a"`           // when it was last pulled or touched, in ms since 1970
 	Since    int64  `json:"s,omitempty"` // the first pull that Harbor has not been shown, the same
 	Owed     bool   `json:"o,omitempty"` // Harbor has not been shown it
+	Past     bool   `json:"f,omitempty"` // clients of a cache got it past Harbor
 	Position uint64 `json:"p,omitempty"` // in the log that peers are told from; 0: they are not told
 
 	tries int
@@ -97,6 +98,8 @@ type Toucher struct {
 	heard   map[string]uint64 // by datacenter: the position up to which its edge has heard
 	wake    chan struct{}
 	warned  bool // that Harbor refuses
+	healing []Pull
+	ill     chan struct{} // something is in healing
 }
 
 // New returns a Toucher. It touches while it Runs.
@@ -104,7 +107,7 @@ func New(cfg Config) *Toucher {
 	if cfg.Pace == 0 {
 		cfg.Pace = time.Second
 	}
-	t := &Toucher{cfg: cfg, entries: map[Pull]*entry{}, heard: map[string]uint64{}, wake: make(chan struct{}, 1)}
+	t := &Toucher{cfg: cfg, entries: map[Pull]*entry{}, heard: map[string]uint64{}, wake: make(chan struct{}, 1), ill: make(chan struct{}, 1)}
 	t.load()
 	t.metrics = newMetrics(cfg.Metrics, t)
 	return t
@@ -142,9 +145,9 @@ func (t *Toucher) Served(a Answer, repo, tag string) {
 	switch kind := t.cfg.Namespace(repo).Kind; kind {
 	case namespace.Plain: // Harbor has answered itself
 	case namespace.Cache: // by its tag Harbor would ask the upstream, and fetch what it has there now
-		t.owe(Pull{repo, "", d}, false)
+		t.owe(Pull{repo, "", d}, false, t.isPast(a.Header))
 	default:
-		t.owe(Pull{repo, tag, d}, true)
+		t.owe(Pull{repo, tag, d}, true, false)
 	}
 }
 
@@ -159,19 +162,19 @@ func (t *Toucher) Hear(all []Pull) {
 			continue
 		}
 		if kind := t.cfg.Namespace(p.Repo).Kind; kind == namespace.MultiDC || kind == namespace.Repl {
-			t.owe(p, false)
+			t.owe(p, false, false)
 		}
 	}
 }
 
 // owe notes that Harbor is to be shown a pull, and with tell the peers, unless that was
-// noted within the interval.
-func (t *Toucher) owe(p Pull, tell bool) {
+// noted within the interval; past: it was one past Harbor, which counts each time.
+func (t *Toucher) owe(p Pull, tell, past bool) {
 	now := t.cfg.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entries[p]
-	if e != nil && now.Sub(e.at()).Abs() < t.cfg.Every() { // a clock may have been far ahead
+	if e != nil && now.Sub(e.at()).Abs() < t.cfg.Every() && (!past || e.Past) { // a clock may have been far ahead
 		return
 	}
 	if e == nil {
@@ -179,6 +182,7 @@ func (t *Toucher) owe(p Pull, tell bool) {
 		e = &entry{}
 		t.entries[p] = e
 	}
+	e.Past = e.Past || past
 	if e.At = now.UnixMilli(); !e.Owed {
 		e.Owed, e.Since, e.tries = true, e.At, 0
 		t.schedule(p, e, settle*t.cfg.Pace)
@@ -193,6 +197,7 @@ func (t *Toucher) owe(p Pull, tell bool) {
 
 // Run shows Harbor what it is owed, until ctx ends.
 func (t *Toucher) Run(ctx context.Context) {
+	go t.heal(ctx)
 	swept, failed := time.Now(), 0
 	for ctx.Err() == nil {
 		if time.Since(swept) > sweepEvery*t.cfg.Pace {

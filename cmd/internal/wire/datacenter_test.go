@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/registry"
@@ -54,6 +55,9 @@ edge: { plain_http: true, listen: "127.0.0.1:0", metrics: "127.0.0.1:0", admin: 
 		if !strings.Contains(log.String(), `"field":"`+field+`"`) {
 			t.Errorf("nothing is said of %s:\n%s", field, log.String())
 		}
+	}
+	if e.now.Touch != time.Hour {
+		t.Errorf("pulls are shown to Harbor every %v, want 1h", e.now.Touch)
 	}
 	for _, ns := range namespaces(f, "par1") {
 		for _, rule := range ns.Rules {

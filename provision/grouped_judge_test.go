@@ -50,6 +50,7 @@ type judge struct {
 	t       *testing.T
 	harbors map[string]*lab.Harbor
 	address map[string]string // by datacenter, that of this judge
+	secrets string            // a directory
 
 	one sync.Mutex // is held while a write is done and judged
 
@@ -70,6 +71,7 @@ func newGroupable(t *testing.T, datacenters []string, projects ...string) (*test
 	f := &testFleet{harbors: map[string]*lab.Harbor{}}
 	j := &judge{t: t, harbors: f.harbors, address: map[string]string{}}
 	secrets := t.TempDir()
+	j.secrets = secrets
 	write := func(name, secret string) {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret), 0o600); err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ type pushed struct {
 // push pushes into all projects at a Harbor, one after the other, until ctx ends.
 func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacenter string, projects ...string) {
 	h := f.harbors[datacenter]
-	beat := time.NewTicker(500 * time.Millisecond)
+	beat := time.NewTicker(time.Second)
 	defer beat.Stop()
 	for n := 0; ; n++ {
 		select {
@@ -139,9 +139,9 @@ func TestGroupsAndBackUnderLoad(t *testing.T) {
 	}
 	stop()
 	load.Wait()
-	all.everywhere(t, f)
 	for _, wrong := range j.verdict() {
 		t.Error(wrong)
 	}
+	all.everywhere(t, f)
 	t.Logf("%d artifacts and %d writes", len(all.all), j.writes)
 }

@@ -114,8 +114,9 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 			p.compare(k, h, rewrite)
 		}
 	}
-	p.keep()
-	p.replaced(have)
+	after := want.successors()
+	p.keep(after)
+	p.replaced(have, after)
 	p.moved()
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]

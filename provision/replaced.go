@@ -51,9 +51,9 @@ func (d *wanted) successors() successors {
 // first, then the registries that they had, then the robots at the peers. It goes without
 // --prune: the fleet file has its projects, and says how they are replicated. The plan has
 // changes for all of it that may go.
-func (p *Plan) replaced(have map[string]*having) {
-	after := p.want.successors()
+func (p *Plan) replaced(have map[string]*having, after successors) {
 	going := map[Key]bool{}
+	users, logins := uses(have)
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
 		for _, k := range sortedBy(h.entries) {
@@ -63,14 +63,14 @@ func (p *Plan) replaced(have map[string]*having) {
 		}
 		for _, k := range sortedBy(h.entries) {
 			if o, ok := h.entries[k].object.(*registry); ok && p.leftOver(k, o.description) {
-				p.replaceRegistry(after, k, h, going)
+				p.replaceRegistry(after, k, h, users[k], going)
 			}
 		}
 	}
 	for _, datacenter := range sortedKeys(have) {
 		for _, k := range sortedBy(have[datacenter].entries) {
 			if o, ok := have[datacenter].entries[k].object.(*robot); ok && p.leftOver(k, o.description) {
-				p.replaceRobot(after, k, o, going)
+				p.replaceRobot(after, k, o, logins, going)
 			}
 		}
 	}
@@ -132,12 +132,12 @@ func (p *Plan) replacePolicy(after successors, k Key, o *policy, e *entry, going
 }
 
 // replaceRegistry has a registry go that no replication has any more.
-func (p *Plan) replaceRegistry(after successors, k Key, h *having, going map[Key]bool) {
-	of := direction{k.Datacenter, wordFrom, p.peerOf(k, h)}
+func (p *Plan) replaceRegistry(after successors, k Key, h *having, users []Key, going map[Key]bool) {
+	of := direction{k.Datacenter, wordFrom, p.peerOf(k)}
 	if len(after[of]) == 0 || h.caches(k.Name) {
 		return
 	}
-	c := Change{Key: k, Action: Delete, have: h.entries[k], replaced: true, Why: "no replication needs it any more", needs: p.users(h, k)}
+	c := Change{Key: k, Action: Delete, have: h.entries[k], replaced: true, Why: "no replication needs it any more", needs: users}
 	for _, user := range c.needs {
 		if !going[user] {
 			return
@@ -149,12 +149,13 @@ func (p *Plan) replaceRegistry(after successors, k Key, h *having, going map[Key
 
 // peerOf is the datacenter that a registry of ours leads to; "": it is no registry between
 // datacenters, or of a project that the fleet file does not have any more.
-func (p *Plan) peerOf(k Key, h *having) string {
+func (p *Plan) peerOf(k Key) string {
 	if peer, ok := strings.CutPrefix(k.Name, groups+"."); ok {
 		return peer
 	}
-	for project := range p.want.objectsOf(k.Datacenter, kindProject) {
-		if peer, ok := strings.CutPrefix(k.Name, project+"-"); ok && p.want.fleet.Datacenters[peer] != nil && strings.HasPrefix(project, naming.MultiDC) {
+	for peer := range p.want.fleet.Datacenters {
+		project, ok := strings.CutSuffix(k.Name, "-"+peer)
+		if ok && strings.HasPrefix(project, naming.MultiDC) && p.want.objects[Key{k.Datacenter, kindProject, project}] != nil {
 			return peer
 		}
 	}
@@ -163,14 +164,15 @@ func (p *Plan) peerOf(k Key, h *having) string {
 
 // replaceRobot has a robot go as which nobody replicates any more: the last of all, as
 // whoever holds its secret is refused then.
-func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bool) {
+func (p *Plan) replaceRobot(after successors, k Key, rb *robot, logins map[login][]Key, going map[Key]bool) {
 	base := Key{k.Datacenter, kindRobot, strings.TrimSuffix(k.Name, nextSuffix)}
 	ofGroups, ofProject := rb.project == "" && rb.description == marked(groupsOwn), base.Name == rb.project+"+"+syncRobot && p.want.objects[Key{k.Datacenter, kindProject, rb.project}] != nil
 	if !ofGroups && !ofProject || p.want.objects[base] != nil { // the latter is a rotation's
 		return
 	}
 	c := Change{Key: k, Action: Delete, have: p.have[k.Datacenter].entries[k], replaced: true, Why: "nobody replicates as it any more"}
-	for peer := range p.want.fleet.Datacenters {
+	here := login{p.have[k.Datacenter].prefix + k.Name, strings.TrimRight(string(p.want.fleet.Datacenters[k.Datacenter].Harbor), "/"), ""}
+	for _, peer := range sortedKeys(p.want.fleet.Datacenters) {
 		if peer == k.Datacenter {
 			continue
 		}
@@ -178,12 +180,12 @@ func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bo
 		if len(replicated) == 0 || rb.project != "" && replicated[rb.project] == (Key{}) {
 			return // it is not replicated any more at all
 		}
-		h := p.have[peer]
-		if h == nil {
+		if p.have[peer] == nil {
 			p.note(k, "nobody is to replicate as it any more; it stays until %s is read, too", peer)
 			return
 		}
-		for _, at := range p.loggingIn(h, k) {
+		here.from = peer
+		for _, at := range logins[here] {
 			if !going[at] && p.want.objects[at] == nil {
 				p.note(k, "nobody is to replicate as it any more, and %s logs in as it", at)
 				return
@@ -195,22 +197,31 @@ func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bo
 	p.Changes = append(p.Changes, c)
 }
 
-// loggingIn are the registries of a Harbor that log in as a robot at another one.
-func (p *Plan) loggingIn(h *having, robot Key) (all []Key) {
-	user, there := p.have[robot.Datacenter].prefix+robot.Name, p.want.fleet.Datacenters[robot.Datacenter].Harbor
-	for _, k := range sortedBy(h.entries) {
-		if r, ok := h.entries[k].object.(*registry); ok && r.user == user && strings.TrimRight(r.url, "/") == strings.TrimRight(string(there), "/") {
-			all = append(all, k)
+// login is as whom registries of a datacenter log in where.
+type login struct{ user, address, from string }
+
+// uses are the replications that have a registry, and the registries that log in as somebody.
+func uses(have map[string]*having) (users map[Key][]Key, logins map[login][]Key) {
+	users, logins = map[Key][]Key{}, map[login][]Key{}
+	for datacenter, h := range have {
+		for _, k := range sortedBy(h.entries) {
+			switch o := h.entries[k].object.(type) {
+			case *policy:
+				at := Key{datacenter, kindRegistry, o.from + o.to}
+				users[at] = append(users[at], k)
+			case *registry:
+				as := login{o.user, strings.TrimRight(o.url, "/"), datacenter}
+				logins[as] = append(logins[as], k)
+			}
 		}
 	}
-	return all
+	return users, logins
 }
 
 // keep has a replication keep a project until the one is there that it goes to, as where
 // the project is to be pulled more seldom than the others. Of two that exchange projects
 // neither can wait for the other.
-func (p *Plan) keep() {
-	after := p.want.successors()
+func (p *Plan) keep(after successors) {
 	goes := func(c *Change) (to []Key) {
 		of, ok := directionOf(c.Key)
 		if !ok || c.Action != Update {

@@ -190,3 +190,25 @@ func TestPlanOfAMove(t *testing.T) {
 		t.Log(plan.ShortNotes())
 	}
 }
+
+// A person reads of what goes in a line what took its place, and a machine all of it.
+func TestAMoveIsShort(t *testing.T) {
+	plan := compareAll(many(t, 3, 20, fleet.Grouped).wants(), complete(many(t, 3, 20, fleet.PerProject).wants(), []string{"dc00", "dc01", "dc02"}), false, false)
+	var lines []string
+	for _, c := range plan.ShortChanges() {
+		if c.Datacenter == "dc00" && c.Action == Delete {
+			lines = append(lines, c.Kind+" "+c.Name+": "+c.Why)
+		}
+	}
+	want := []string{
+		"replication multi-dc-team000 from dc01, multi-dc-team001 from dc01, multi-dc-team002 from dc01 and 17 more: multi-dc from dc01 takes its place",
+		"replication multi-dc-team000 from dc02, multi-dc-team001 from dc02, multi-dc-team002 from dc02 and 17 more: multi-dc from dc02 takes its place",
+		"replication multi-dc-team000 to dc01, multi-dc-team001 to dc01, multi-dc-team002 to dc01 and 17 more: multi-dc to dc01 takes its place",
+		"replication multi-dc-team000 to dc02, multi-dc-team001 to dc02, multi-dc-team002 to dc02 and 17 more: multi-dc to dc02 takes its place",
+		"registry multi-dc-team000-dc01, multi-dc-team000-dc02, multi-dc-team001-dc01 and 37 more: no replication needs it any more",
+		"robot multi-dc-team000+sync, multi-dc-team001+sync, multi-dc-team002+sync and 17 more: nobody replicates as it any more",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%s", strings.Join(lines, "\n"))
+	}
+}

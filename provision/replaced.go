@@ -99,6 +99,8 @@ func (p *Plan) replacePolicy(after successors, k Key, o *policy, e *entry, going
 		return
 	}
 	c := Change{Key: k, Action: Delete, have: e, replaced: true}
+	var names []string
+	needed := map[Key]bool{}
 	for _, project := range o.projects() {
 		if p.want.objects[Key{k.Datacenter, kindProject, project}] == nil {
 			continue // it is not in the fleet file any more
@@ -110,23 +112,25 @@ func (p *Plan) replacePolicy(after successors, k Key, o *policy, e *entry, going
 		rule := p.want.objects[by].(*policy)
 		at := Key{k.Datacenter, kindRegistry, rule.from + rule.to}
 		for _, need := range append([]Key{by, at}, p.want.needs[at]...) {
-			if !slices.Contains(c.needs, need) {
-				c.needs = append(c.needs, need)
+			if !needed[need] {
+				needed[need], c.needs = true, append(c.needs, need)
 			}
 		}
 		c.proves = append(c.proves, covering{p.want.needs[at][0], project})
-		if !strings.Contains(c.Why, by.Name) {
-			c.Why = strings.TrimPrefix(c.Why+", "+by.Name, ", ")
+		if !slices.Contains(names, by.Name) {
+			names = append(names, by.Name)
 		}
 	}
 	if c.proves == nil {
 		return
 	}
 	if p.have[of.peer] == nil {
-		p.note(k, "%s takes its place; it stays until %s is read, too", c.Why, of.peer)
+		p.note(k, "it has a successor; it stays until %s is read, too", of.peer)
 		return
 	}
-	c.Why += " takes its place"
+	if c.Why = few(names) + " take its place"; len(names) == 1 {
+		c.Why = names[0] + " takes its place"
+	}
 	going[k] = true
 	p.Changes = append(p.Changes, c)
 }
@@ -251,6 +255,23 @@ func (p *Plan) keep(after successors) {
 type covering struct {
 	robot   Key
 	project string
+}
+
+// ShortChanges are the changes for a person to read: of what goes because the same took its
+// place it is said once.
+func (p *Plan) ShortChanges() (all []Change) {
+	type same struct{ datacenter, kind, why string }
+	at, names := map[same]int{}, map[same][]string{}
+	for _, c := range p.Changes {
+		s := same{c.Datacenter, c.Kind, c.Why}
+		if names[s] = append(names[s], c.Name); !c.replaced || len(names[s]) == 1 {
+			at[s] = len(all)
+			all = append(all, c)
+			continue
+		}
+		all[at[s]].Name = few(names[s])
+	}
+	return all
 }
 
 // moved says what goes because something took its place.

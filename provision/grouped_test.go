@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/trial"
 )
 
@@ -23,17 +24,10 @@ type pushed struct {
 	all []string // repo@digest
 }
 
-// push pushes into all projects at a Harbor, one after the other, until ctx ends.
+// push pushes into all projects at a Harbor, one after the other, until ctx ends: each once
+// the one before has come to the other Harbors.
 func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacenter string, projects ...string) {
-	h := f.harbors[datacenter]
-	beat := time.NewTicker(time.Second)
-	defer beat.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-beat.C:
-		}
+	for n := 0; ctx.Err() == nil; n++ {
 		project := "multi-dc-" + projects[n%len(projects)]
 		img, err := random.Image(64, 1)
 		if err != nil {
@@ -46,7 +40,7 @@ func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacente
 			return
 		}
 		what := project + "/team/app@" + digest.String()
-		ref, err := name.NewDigest(strings.TrimPrefix(h.URL(), "http://")+"/"+what, name.Insecure)
+		ref, err := name.NewDigest(strings.TrimPrefix(f.harbors[datacenter].URL(), "http://")+"/"+what, name.Insecure)
 		if err == nil {
 			err = remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: "robot$" + project + "+readwrite", Password: "ReadWrite1x"}))
 		}
@@ -57,7 +51,24 @@ func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacente
 		p.mu.Lock()
 		p.all = append(p.all, what)
 		p.mu.Unlock()
+		beat := time.NewTicker(50 * time.Millisecond)
+		for dc, h := range f.harbors {
+			for ctx.Err() == nil && !isThere(t, h, what) {
+				select {
+				case <-beat.C:
+				case <-ctx.Done():
+					t.Logf("%s was not at %s when the last push ended", what, dc)
+				}
+			}
+		}
+		beat.Stop()
 	}
+}
+
+func isThere(t *testing.T, h *lab.Harbor, what string) bool {
+	repo, digest, _ := strings.Cut(what, "@")
+	user, password := h.Admin()
+	return answered(t, http.MethodGet, h.URL()+"/v2/"+repo+"/manifests/"+digest, user, password, "") == http.StatusOK
 }
 
 // everywhere waits until all is at all Harbors.
@@ -65,11 +76,9 @@ func (p *pushed) everywhere(t *testing.T, f *testFleet) {
 	t.Helper()
 	for dc, h := range f.harbors {
 		for _, what := range p.all {
-			repo, digest, _ := strings.Cut(what, "@")
-			user, password := h.Admin()
 			trial.Until(t, func() error {
-				if status := answered(t, http.MethodGet, h.URL()+"/v2/"+repo+"/manifests/"+digest, user, password, ""); status != http.StatusOK {
-					return fmt.Errorf("%s is not at %s: %d", what, dc, status)
+				if !isThere(t, h, what) {
+					return fmt.Errorf("%s is not at %s", what, dc)
 				}
 				return nil
 			})
@@ -99,6 +108,9 @@ func move(t *testing.T, f *testFleet, replace ...string) *Plan {
 	t.Helper()
 	p := f.open(t, Options{}, replace...)
 	p.settling = 200 * time.Millisecond
+	for _, h := range p.harbors { // a judge takes its time
+		h.timeout, h.patience = 5*time.Minute, 5*time.Minute
+	}
 	plan := f.plan(t, p)
 	for _, r := range p.Apply(t.Context(), plan, nil) {
 		if r.Outcome != Done {

@@ -212,3 +212,19 @@ func TestAMoveIsShort(t *testing.T) {
 		t.Errorf("%s", strings.Join(lines, "\n"))
 	}
 }
+
+// On the way back a project without a robot is replicated no more, as the file says, and
+// keeps nobody: what the others have takes the group's place.
+func TestAProjectStaysBehind(t *testing.T) {
+	back := many(t, 2, 2, fleet.PerProject)
+	back.fleet.Projects.MultiDC.Items["team001"].Robots.Sync = fleet.Ref{}
+	plan := compareAll(back.wants(), complete(many(t, 2, 2, fleet.Grouped).wants(), []string{"dc00", "dc01"}), false, true)
+	for _, c := range plan.Changes {
+		if c.Action == Delete && (!c.replaced || len(c.needs) == 0) {
+			t.Errorf("%s is deleted before anything: %s", c.Key, c.Why)
+		}
+	}
+	if n := plan.Count(Delete); n != 2*(2+1+1) {
+		t.Errorf("%d are deleted", n)
+	}
+}

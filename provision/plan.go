@@ -90,10 +90,11 @@ type Plan struct {
 	Proven  int      `json:"proven"`           // secrets that are the fleet file's
 	Unsure  int      `json:"unproven"`         // secrets of which that could not be found out: the notes say why
 
-	want  *wanted
-	have  map[string]*having
-	notes []note       // those of Notes that are of objects, in their order
-	going map[Key]bool // what something took the place of
+	want   *wanted
+	have   map[string]*having
+	notes  []note          // those of Notes that are of objects, in their order
+	going  map[Key]bool    // what something took the place of
+	logins map[login][]Key // the registries that log in as somebody
 }
 
 // note is what a person should know of an object.
@@ -302,8 +303,15 @@ func (h *having) caches(registry string) bool {
 	return false
 }
 
-// users are the policies that hold a registry, which go first.
+// users are the policies that hold a registry, or the registries that log in as a robot,
+// which go first.
 func (p *Plan) users(h *having, k Key) (all []Key) {
+	if k.Kind == kindRobot {
+		for _, from := range sortedKeys(p.have) {
+			all = append(all, p.loggingIn(k, from)...)
+		}
+		return all
+	}
 	for user, e := range h.entries {
 		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
 			all = append(all, user)

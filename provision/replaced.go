@@ -53,7 +53,8 @@ func (d *wanted) successors() successors {
 // changes for all of it that may go.
 func (p *Plan) replaced(have map[string]*having, after successors) {
 	going := map[Key]bool{}
-	users, logins := uses(have)
+	var users map[Key][]Key
+	users, p.logins = p.uses(have)
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
 		for _, k := range sortedBy(h.entries) {
@@ -70,7 +71,7 @@ func (p *Plan) replaced(have map[string]*having, after successors) {
 	for _, datacenter := range sortedKeys(have) {
 		for _, k := range sortedBy(have[datacenter].entries) {
 			if o, ok := have[datacenter].entries[k].object.(*robot); ok && p.leftOver(k, o.description) {
-				p.replaceRobot(after, k, o, logins, going)
+				p.replaceRobot(after, k, o, going)
 			}
 		}
 	}
@@ -107,7 +108,7 @@ func (p *Plan) replacePolicy(after successors, k Key, o *policy, e *entry, going
 		}
 		by, ok := after[of][project]
 		if !ok {
-			return // it is not to be replicated so any more
+			continue // it is not to be replicated so any more
 		}
 		rule := p.want.objects[by].(*policy)
 		at := Key{k.Datacenter, kindRegistry, rule.from + rule.to}
@@ -168,14 +169,13 @@ func (p *Plan) peerOf(k Key) string {
 
 // replaceRobot has a robot go as which nobody replicates any more: the last of all, as
 // whoever holds its secret is refused then.
-func (p *Plan) replaceRobot(after successors, k Key, rb *robot, logins map[login][]Key, going map[Key]bool) {
+func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bool) {
 	base := Key{k.Datacenter, kindRobot, strings.TrimSuffix(k.Name, nextSuffix)}
 	ofGroups, ofProject := rb.project == "" && rb.description == marked(groupsOwn), base.Name == rb.project+"+"+syncRobot && p.want.objects[Key{k.Datacenter, kindProject, rb.project}] != nil
 	if !ofGroups && !ofProject || p.want.objects[base] != nil { // the latter is a rotation's
 		return
 	}
 	c := Change{Key: k, Action: Delete, have: p.have[k.Datacenter].entries[k], replaced: true, Why: "nobody replicates as it any more"}
-	here := login{p.have[k.Datacenter].prefix + k.Name, strings.TrimRight(string(p.want.fleet.Datacenters[k.Datacenter].Harbor), "/"), ""}
 	for _, peer := range sortedKeys(p.want.fleet.Datacenters) {
 		if peer == k.Datacenter {
 			continue
@@ -188,8 +188,7 @@ func (p *Plan) replaceRobot(after successors, k Key, rb *robot, logins map[login
 			p.note(k, "nobody is to replicate as it any more; it stays until %s is read, too", peer)
 			return
 		}
-		here.from = peer
-		for _, at := range logins[here] {
+		for _, at := range p.loggingIn(k, peer) {
 			if !going[at] && p.want.objects[at] == nil {
 				p.note(k, "nobody is to replicate as it any more, and %s logs in as it", at)
 				return
@@ -201,11 +200,16 @@ func (p *Plan) replaceRobot(after successors, k Key, rb *robot, logins map[login
 	p.Changes = append(p.Changes, c)
 }
 
-// login is as whom registries of a datacenter log in where.
+// login is as whom registries of a datacenter log in where; nowhere in particular where the
+// address is no Harbor's of the fleet as it is now.
 type login struct{ user, address, from string }
 
 // uses are the replications that have a registry, and the registries that log in as somebody.
-func uses(have map[string]*having) (users map[Key][]Key, logins map[login][]Key) {
+func (p *Plan) uses(have map[string]*having) (users map[Key][]Key, logins map[login][]Key) {
+	known := map[string]bool{}
+	for name := range p.want.fleet.Datacenters {
+		known[p.harborOf(name)] = true
+	}
 	users, logins = map[Key][]Key{}, map[login][]Key{}
 	for datacenter, h := range have {
 		for _, k := range sortedBy(h.entries) {
@@ -215,11 +219,24 @@ func uses(have map[string]*having) (users map[Key][]Key, logins map[login][]Key)
 				users[at] = append(users[at], k)
 			case *registry:
 				as := login{o.user, strings.TrimRight(o.url, "/"), datacenter}
+				if !known[as.address] {
+					as.address = ""
+				}
 				logins[as] = append(logins[as], k)
 			}
 		}
 	}
 	return users, logins
+}
+
+func (p *Plan) harborOf(datacenter string) string {
+	return strings.TrimRight(string(p.want.fleet.Datacenters[datacenter].Harbor), "/")
+}
+
+// loggingIn are the registries of a datacenter that log in as a robot of another one, or may.
+func (p *Plan) loggingIn(robot Key, from string) []Key {
+	user := p.have[robot.Datacenter].prefix + robot.Name
+	return slices.Concat(p.logins[login{user, p.harborOf(robot.Datacenter), from}], p.logins[login{user, "", from}])
 }
 
 // keep has a replication keep a project until the one is there that it goes to, as where

@@ -51,9 +51,9 @@ func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacente
 		p.mu.Lock()
 		p.all = append(p.all, what)
 		p.mu.Unlock()
-		beat := time.NewTicker(50 * time.Millisecond)
+		beat := time.NewTicker(250 * time.Millisecond)
 		for dc, h := range f.harbors {
-			for ctx.Err() == nil && !isThere(t, h, what) {
+			for done := false; !done && ctx.Err() == nil; done = isThere(t, h, what) {
 				select {
 				case <-beat.C:
 				case <-ctx.Done():

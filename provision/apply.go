@@ -46,10 +46,12 @@ type run struct {
 	results map[Key]*Result
 	ended   map[Key]chan struct{}
 	ids     map[Key]int64
+	covered map[covering]func() error
+	last    time.Time // when the last replication went that something took the place of
 }
 
 func (p *Provisioner) run(ctx context.Context, plan *Plan, barred map[string]error, progress func(Result)) []Result {
-	r := &run{Provisioner: p, plan: plan, barred: barred, progress: progress, begun: map[string]chan struct{}{}, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}}
+	r := &run{Provisioner: p, plan: plan, barred: barred, progress: progress, begun: map[string]chan struct{}{}, results: map[Key]*Result{}, ended: map[Key]chan struct{}{}, ids: map[Key]int64{}, covered: map[covering]func() error{}}
 	for _, h := range plan.have {
 		r.begun[h.datacenter] = make(chan struct{}, atOnce)
 		for k, e := range h.entries {

@@ -141,6 +141,9 @@ func (x *exporter) write() {
 	if prefix := x.have[x.names[0]].prefix; prefix != "robot$" {
 		x.line(1, "robot_prefix: %q", prefix)
 	}
+	if name := x.groupsRobot(); name != "" {
+		x.line(1, "sync_robot: { name: %q, secret: %s }", name, x.secret("robot-password/sync"))
+	}
 	x.writeOIDC()
 	x.writeSystem()
 	x.line(0, "projects:")
@@ -291,6 +294,7 @@ func (x *exporter) writeMultiDCs() {
 		return
 	}
 	x.line(1, "multi-dc:")
+	x.writeGroups()
 	for _, name := range names {
 		full := naming.MultiDC + name
 		if x.public(full) {

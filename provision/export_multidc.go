@@ -70,12 +70,12 @@ func (x *exporter) replication(datacenter, full string) string {
 			continue
 		}
 		switch {
-		case strings.HasPrefix(k.Name, full+" to "):
-			push, found = pushOnEvents, true
-		case strings.HasPrefix(k.Name, full+" from "):
-			pull, found, how = interval(p.cron), true, p
-		default:
+		case !p.replicates(k, full):
 			continue
+		case p.from == "":
+			push, found = pushOnEvents, true
+		default:
+			pull, found, how = interval(p.cron), true, p
 		}
 		if !slices.ContainsFunc(p.filters, contentAlone.same) {
 			owner = fleet.TagsHarbor
@@ -97,6 +97,47 @@ func (x *exporter) replication(datacenter, full string) string {
 		all = append(all, "push: "+push, "tags: "+owner)
 	}
 	return strings.Join(all, ", ")
+}
+
+// replicates reports whether a replication is one of ours between datacenters, of a project
+// or of a group that it is in.
+func (p *policy) replicates(k Key, full string) bool {
+	if strings.HasPrefix(k.Name, full+" to ") || strings.HasPrefix(k.Name, full+" from ") {
+		return true
+	}
+	_, ok := directionOf(k)
+	return ok && strings.HasPrefix(k.Name, groups+" ") && slices.Contains(p.projects(), full)
+}
+
+// groupsRobot is the name of the robot as which Harbors replicate in groups; "": they do not.
+func (x *exporter) groupsRobot() string {
+	for _, name := range x.all(kindRobot) {
+		if rb := x.first(kindRobot, name).object.(*robot); rb.project == "" && rb.description == marked(groupsOwn) && !strings.HasSuffix(rb.name, nextSuffix) {
+			return rb.name
+		}
+	}
+	return ""
+}
+
+// writeGroups writes that projects are replicated in groups, and how those are that do not
+// say it themselves: replications whose names say nothing more are of them.
+func (x *exporter) writeGroups() {
+	if x.groupsRobot() == "" {
+		return
+	}
+	x.line(2, "replication: grouped")
+	for _, datacenter := range x.names {
+		for _, k := range sortedBy(x.have[datacenter].entries) {
+			p, ok := x.have[datacenter].entries[k].object.(*policy)
+			if of, between := directionOf(k); !ok || !between || of.word != wordFrom || !strings.HasPrefix(k.Name, groups+" ") || strings.Contains(k.Name, "(") || len(p.projects()) == 0 {
+				continue
+			}
+			if text := x.replication(datacenter, p.projects()[0]); text != "" {
+				x.line(2, "defaults: { replication: { %s } }", text)
+				return
+			}
+		}
+	}
 }
 
 // choices are the fields of how a replication runs, as far as they are not the defaults.

@@ -3,6 +3,7 @@ package provision
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,11 +19,17 @@ func TestExportPlansToNothing(t *testing.T) {
 		"Harbors":                  {"repo1: {}", "repo1: { replication: { tags: harbor } }"},
 		"pulls that overlap":       {"replication: { pull", "replication: { single_active: false, copy_by_chunk: true, pull", "every: 15m, flatten", "single_active: false, every: 15m, flatten"},
 		"one writes":               {ownedByEdges, "push: none, tags: harbor }", "repo1: {}", "repo1: { datacenters: { dc2: { replication: { push: event } } } }"},
+		"groups":                   slices.Concat(articleInGroups, []string{"pull: 15m", "pull: 30m"}),
+		"groups of several ways":   slices.Concat(articleInGroups, []string{"repo1: {}", "repo1: { replication: { pull: 1h, push: none }, datacenters: { drp: { replication: { pull: 6h } } } }"}),
+		"groups of Harbors' tags":  slices.Concat(articleInGroups, []string{ownedByEdges, ownedByHarbors}),
 		"no edges":                 {`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"},
 	} {
 		t.Run(name, func(t *testing.T) { exportsToNothing(t, replace...) })
 	}
 }
+
+// articleInGroups has the article's projects replicated in groups.
+var articleInGroups = []string{"  multi-dc:\n", "  multi-dc:\n    replication: grouped\n", "  oidc:\n", "  sync_robot: { secret: \"vault:secret/harbor#robot-password/sync\" }\n  oidc:\n"}
 
 func exportsToNothing(t *testing.T, replace ...string) {
 	f := newTestFleet(t)

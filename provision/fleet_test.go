@@ -35,7 +35,7 @@ type testFleet struct {
 
 // testSecrets are what the Vault holds at secret/harbor; others are in secret/artifactory.
 var testSecrets = map[string]string{
-	"admin-user": "admin", "admin-password": "Harbor12345", "oidc-client-id": "harbor", "oidc-client-secret": "s3cretOidc", "robot-password/edge": "EdgeSecret1",
+	"admin-user": "admin", "admin-password": "Harbor12345", "oidc-client-id": "harbor", "oidc-client-secret": "s3cretOidc", "robot-password/edge": "EdgeSecret1", "robot-password/sync": "Group1Secret",
 	"robot-password/readonly/repo1": "ReadOnly1repo1", "robot-password/readwrite/repo1": "ReadWrite1repo1", "robot-password/replication/repo1": "Replication1repo1",
 	"robot-password/readonly/repo2": "ReadOnly1repo2", "robot-password/readwrite/repo2": "ReadWrite1repo2", "robot-password/replication/repo2": "Replication1repo2",
 }

@@ -98,9 +98,9 @@ edge: { plain_http: true, robot: { secret: "file:SECRETS/edge" }, peers: { key: 
 `
 
 // contents is what the fleet's Harbors hold, as far as anybody wants it.
-func (f *testFleet) contents(t *testing.T) map[Key]string {
+func (f *testFleet) contents(t *testing.T, replace ...string) map[Key]string {
 	t.Helper()
-	p := f.open(t, Options{})
+	p := f.open(t, Options{}, replace...)
 	want := p.wanting.wants()
 	all := map[Key]string{}
 	for name, h := range p.harbors {

@@ -96,21 +96,21 @@ func lintMultiDC(f *fleet.Fleet, name string, add func(bool, string, string, ...
 	if len(quotas) > 1 {
 		add(false, path+".quota", "it is not the same in all datacenters: where it is smaller, replication fails once it is full")
 	}
-	if peers > 0 && p.Robots.Sync.IsZero() {
+	if peers > 0 && !f.Replicated(name) {
 		add(false, path+".robots.sync", "there is no secret for the robot that replicates, so nothing is: write one, or make it a project of one datacenter")
 	}
 	switch {
 	case peers == 0:
 	case p.Replication.Tags == fleet.TagsEdges:
 		lintEdgesTags(f, path, p, add)
-	case !p.Robots.Sync.IsZero() && !p.AllImmutable():
+	case f.Replicated(name) && !p.AllImmutable():
 		say := assume
 		if chosen(f, name, ".replication.push") || chosen(f, name, ".replication.tags") || halfOfEdges(f) {
 			say = func(field, format string, args ...any) { add(false, field, format, args...) }
 		}
 		lintHarborsTags(f, path, p, writers, say)
 	}
-	if r := p.Retention; r != nil && peers > 0 && !p.Robots.Sync.IsZero() && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && (f.Edge.Robot.Secret.IsZero() || *f.Edge.Touch == 0) {
+	if r := p.Retention; r != nil && f.Replicated(name) && (r.PulledWithin > 0 || r.MostRecentlyPulled > 0) && (f.Edge.Robot.Secret.IsZero() || *f.Edge.Touch == 0) {
 		say := assume
 		if chosen(f, name, ".retention") {
 			say = func(field, format string, args ...any) { add(false, field, format, args...) }

@@ -43,6 +43,10 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 		return "harbor.gc", "", ""
 	case k.Kind == kindUser:
 		return "projects.artifactory.username", "", ""
+	case k.Kind == kindRobot && k.Name == f.Harbor.SyncRobot.Name && f.Grouped():
+		return "harbor.sync_robot", "", ".secret"
+	case k.Kind == kindRegistry && strings.HasPrefix(k.Name, groups+"."), k.Kind == kindPolicy && strings.HasPrefix(k.Name, groups+" "):
+		return "projects.multi-dc.replication", "", ""
 	case k.Kind == kindRobot && projectOfKey(k) == "":
 		return "edge.robot", "", ""
 	case k.Kind == kindWebhook:

@@ -63,6 +63,9 @@ type Change struct {
 	secret string
 	needs  []Key
 	resets bool // the secret is written again
+
+	replaced bool       // it goes because something took its place
+	proves   []covering // what is seen before it goes
 }
 
 // Fault is something that keeps a part of the fleet from being planned or done.
@@ -87,9 +90,11 @@ type Plan struct {
 	Proven  int      `json:"proven"`           // secrets that are the fleet file's
 	Unsure  int      `json:"unproven"`         // secrets of which that could not be found out: the notes say why
 
-	want  *wanted
-	have  map[string]*having
-	notes []note // those of Notes that are of objects, in their order
+	want   *wanted
+	have   map[string]*having
+	notes  []note          // those of Notes that are of objects, in their order
+	going  map[Key]bool    // what something took the place of
+	logins map[login][]Key // the registries that log in as somebody
 }
 
 // note is what a person should know of an object.
@@ -110,6 +115,10 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 			p.compare(k, h, rewrite)
 		}
 	}
+	after := want.successors()
+	p.keep(after)
+	p.replaced(have, after)
+	p.moved()
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
 		if h.silent && slices.ContainsFunc(slices.Collect(maps.Keys(want.objects)), func(k Key) bool { return k.Datacenter == datacenter && k.Kind == kindWebhook }) {
@@ -120,6 +129,7 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 			p.note(Key{Datacenter: datacenter}, "more than %d projects are managed: what others have put into them is seen only where the fleet file wants something of the kind", lookedInto)
 		}
 	}
+	slices.SortStableFunc(p.Changes, func(a, b Change) int { return strings.Compare(a.Datacenter, b.Datacenter) })
 	return p
 }
 
@@ -160,6 +170,11 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	}
 	if c.have.broken {
 		c.Why = "the project names one that is gone"
+	}
+	if rb, ok := want.(*robot); ok {
+		if lost := rb.lost(c.have.object.(*robot)); len(lost) > 0 {
+			c.Why = "it does not cover " + few(lost) + ": Harbor skips in pulls what it does not, and says Succeed"
+		}
 	}
 	p.compareSecret(&c, rewrite)
 	if len(c.Fields) > 0 {
@@ -209,7 +224,7 @@ var managed = []string{"multi-dc-", "cache-", "repl-"}
 func (p *Plan) extra(h *having, prune bool) {
 	for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 		e := h.entries[k]
-		if p.want.objects[k] != nil {
+		if p.want.objects[k] != nil || p.going[k] {
 			continue
 		}
 		ours := false
@@ -263,7 +278,7 @@ func (p *Plan) needed(k Key, rb *robot) string {
 		return ""
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(p.want.objects), Key.compare) {
-		if at.Kind != kindRegistry || at.Name != rb.project+"-"+k.Datacenter { // as peers know this Harbor
+		if at.Kind != kindRegistry || at.Name != peersRegistry(rb, k.Datacenter) { // as peers know this Harbor
 			continue
 		}
 		h := p.have[at.Datacenter]
@@ -288,8 +303,15 @@ func (h *having) caches(registry string) bool {
 	return false
 }
 
-// users are the policies that hold a registry, which go first.
+// users are the policies that hold a registry, or the registries that log in as a robot,
+// which go first.
 func (p *Plan) users(h *having, k Key) (all []Key) {
+	if k.Kind == kindRobot {
+		for _, from := range sortedKeys(p.have) {
+			all = append(all, p.loggingIn(k, from)...)
+		}
+		return all
+	}
 	for user, e := range h.entries {
 		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
 			all = append(all, user)
@@ -344,6 +366,16 @@ func Together(faults []Fault) (all []Fault) {
 		}
 	}
 	return all
+}
+
+// pruned is how many objects are deleted that nothing takes the place of.
+func (p *Plan) pruned() (n int) {
+	for _, c := range p.Changes {
+		if c.Action == Delete && !c.replaced {
+			n++
+		}
+	}
+	return n
 }
 
 // Count is how many changes are of the action.

@@ -37,6 +37,7 @@ type Provisioner struct {
 
 	artifactory *artifactory // nil: nothing is written there
 	leases      leases
+	settling    time.Duration // how long robots outlive the replications that went; 0: 5 seconds
 	grace       time.Duration // how long what has begun goes on after the run was ended; 0: 8 seconds
 }
 
@@ -159,7 +160,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	for _, h := range p.harbors {
 		plan.Calls, plan.Proofs = plan.Calls+h.calls.Load(), plan.Proofs+h.proofs.Load()
 	}
-	if n := plan.Count(Delete); n > cmp.Or(p.options.PruneMax, 10) {
+	if n := plan.pruned(); n > cmp.Or(p.options.PruneMax, 10) {
 		return nil, fmt.Errorf("--prune would delete %s, which is more than --prune-max allows: is the fleet file whole?", Counted(n, "object"))
 	}
 	return plan, nil

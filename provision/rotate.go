@@ -56,7 +56,7 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 	}
 	defer release()
 	switch {
-	case o.Robot == "sync":
+	case p.isSync(o.Robot):
 		return p.rotateSync(ctx, o, robots)
 	case o.Finish:
 		o.Progress("the old secrets end")
@@ -82,12 +82,23 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 func (p *Provisioner) rotated(want *wanted, o RotateOptions) (all []Key) {
 	for k, object := range want.objects {
 		rb, ok := object.(*robot)
+		if ok && rb.project == "" && rb.description == marked(groupsOwn) && p.isSync(o.Robot) && p.harbors[k.Datacenter] != nil {
+			all = append(all, k) // it is of all projects
+			continue
+		}
 		if ok && rb.name == o.Robot && (len(o.Projects) == 0 || slices.Contains(o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC))) && p.harbors[k.Datacenter] != nil {
 			all = append(all, k)
 		}
 	}
 	slices.SortFunc(all, Key.compare)
 	return all
+}
+
+// isSync reports whether a robot is one as which Harbors replicate: all of one name are, or
+// the one of groups by its own.
+func (p *Provisioner) isSync(robot string) bool {
+	f := p.options.Fleet
+	return robot == syncRobot || f.Grouped() && robot == f.Harbor.SyncRobot.Name
 }
 
 // only is the part of what is wanted that has these keys, without what it needs.
@@ -201,7 +212,7 @@ func (p *Provisioner) syncAs(full *wanted, robots []Key, suffix string) *wanted 
 		out.add(at, &rb)
 		out.secrets[at] = full.secrets[k]
 		for peer := range p.harbors {
-			registryAt := Key{peer, kindRegistry, rb.project + "-" + k.Datacenter}
+			registryAt := Key{peer, kindRegistry, peersRegistry(&rb, k.Datacenter)}
 			if r, ok := full.objects[registryAt].(*registry); ok {
 				next := *r
 				next.user = p.wanting.prefixes[k.Datacenter] + at.Name
@@ -225,8 +236,14 @@ func (p *Provisioner) quiet(ctx context.Context, o RotateOptions, robots []Key) 
 	defer cancel()
 	projects := map[string]bool{}
 	for _, k := range robots {
-		project, _, _ := strings.Cut(k.Name, "+")
+		project, _, ofProject := strings.Cut(k.Name, "+")
+		if !ofProject { // all replications of groups log in as it
+			project = ""
+		}
 		projects[project] = true
+	}
+	replicates := func(k Key, rule *policy) bool {
+		return projects[rule.namespace] && (rule.namespace != "" || strings.HasPrefix(k.Name, groups+" "))
 	}
 	have, faults := p.readAll(ctx)
 	if len(faults) > 0 {
@@ -234,7 +251,7 @@ func (p *Provisioner) quiet(ctx context.Context, o RotateOptions, robots []Key) 
 	}
 	faults = p.each(func(name string, h *harbor) error {
 		for k, e := range have[name].entries {
-			if rule, ok := e.object.(*policy); ok && projects[rule.namespace] {
+			if rule, ok := e.object.(*policy); ok && replicates(k, rule) {
 				waiting := sync.OnceFunc(func() { o.Progress(fmt.Sprintf("%s is running; it is waited for, up to %v", k, patience)) })
 				if err := h.idle(ctx, e.id, began, waiting); err != nil {
 					return fmt.Errorf("%s still runs: %w", k, err)

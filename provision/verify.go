@@ -40,8 +40,11 @@ type verifier struct {
 	want *wanted
 	have map[string]*having
 
+	after successors // the wanted replications between datacenters
+
 	mu     sync.Mutex
 	checks []Check
+	runs   map[Key]func() error // scheduled pulls, each of which runs once
 }
 
 // Verify proves that what apply made works: robots log in, registries can be reached
@@ -53,13 +56,14 @@ func (p *Provisioner) Verify(ctx context.Context, o VerifyOptions) ([]Check, err
 			return nil, fmt.Errorf("the fleet file has no multi-dc project %q", name)
 		}
 	}
-	v := &verifier{Provisioner: p, o: o}
+	v := &verifier{Provisioner: p, o: o, runs: map[Key]func() error{}}
 	v.o.Patience = cmp.Or(o.Patience, 2*time.Minute)
 	have, faults := p.readAll(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	v.have, v.want = have, p.wanting.wants()
+	v.after = v.want.successors()
 	for _, f := range faults {
 		v.say(Check{Datacenter: f.Datacenter, What: "reach Harbor", Detail: f.Message})
 	}
@@ -122,6 +126,34 @@ func (v *verifier) verifyOne(ctx context.Context, datacenter string, h *harbor) 
 		}
 	}
 	g.Wait() //nolint:errcheck // none returns one
+	v.coverage(ctx, datacenter, h)
+}
+
+// coverage says which projects a Harbor does not show to the robot as which others
+// replicate in groups: their pulls skip those and say Succeed.
+func (v *verifier) coverage(ctx context.Context, datacenter string, h *harbor) {
+	k, rb := v.wanting.groupsRobot(datacenter)
+	have, want := v.have[datacenter].get(k.Kind, k.Name), v.want.objects[k]
+	if have == nil || want == nil {
+		return
+	}
+	c := Check{Datacenter: datacenter, What: k.Kind + " " + rb.name + " covers the projects that are replicated as it"}
+	seen, err := h.projectsOf(ctx, v.have[datacenter].prefix+k.Name, v.want.secrets[k])
+	lost := want.(*robot).lost(have.object.(*robot))
+	for _, g := range want.(*robot).grants {
+		if err == nil && !slices.Contains(seen, g.namespace) && !slices.Contains(lost, g.namespace) {
+			lost = append(lost, g.namespace)
+		}
+	}
+	switch slices.Sort(lost); {
+	case err != nil:
+		c.Detail = "list them as it: " + plain(err).Error()
+	case len(lost) > 0:
+		c.Detail = few(lost) + ": others pull nothing of it, and their executions say Succeed; apply grants the robot what it lacks"
+	default:
+		c.OK = true
+	}
+	v.say(c)
 }
 
 // lastExecution says how a replication ended last.

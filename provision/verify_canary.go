@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -26,23 +25,40 @@ import (
 	"example.org/breakwater/internal/naming"
 )
 
+// crossing is a canary on its way from one datacenter to another.
+type crossing struct {
+	from, to, project, reference string
+	pushed                       time.Time
+	check                        Check
+	err                          error
+}
+
 // canaries pushes an artifact into each replicated project at each datacenter, and
-// sees it come to all others.
+// sees it come to all others: by events first, and once all are there by pulls, of which
+// one may be of many projects.
 func (v *verifier) canaries(ctx context.Context) {
-	var g errgroup.Group
-	g.SetLimit(atOnce)
 	projects := v.canaryProjects()
-	for _, k := range slices.SortedFunc(maps.Keys(v.want.objects), Key.compare) {
-		rb, ok := v.want.objects[k].(*robot)
-		if !ok || rb.name != "sync" || !slices.Contains(projects, rb.project) || v.have[k.Datacenter] == nil || v.have[k.Datacenter].get(k.Kind, k.Name) == nil {
-			continue
+	var mu sync.Mutex
+	var crossings []*crossing
+	v.inTurn(func(each func(func())) {
+		for _, datacenter := range sortedKeys(v.harbors) {
+			for _, project := range projects {
+				if robot := v.syncRobot(datacenter, project); v.have[datacenter] != nil && v.have[datacenter].get(robot.Kind, robot.Name) != nil {
+					each(func() {
+						all := v.canary(ctx, datacenter, project)
+						mu.Lock()
+						defer mu.Unlock()
+						crossings = append(crossings, all...)
+					})
+				}
+			}
 		}
-		g.Go(func() error {
-			v.canary(ctx, k.Datacenter, rb.project)
-			return nil
-		})
-	}
-	g.Wait()                        //nolint:errcheck // none returns one
+	})
+	v.inTurn(func(each func(func())) {
+		for _, c := range crossings {
+			each(func() { v.pulled(ctx, c) })
+		}
+	})
 	ctx, cancel := v.finishing(ctx) // what was pushed goes
 	defer cancel()
 	for _, project := range projects {
@@ -56,26 +72,52 @@ func (v *verifier) canaries(ctx context.Context) {
 	}
 }
 
+// inTurn does what it is told to, a few things at a time.
+func (v *verifier) inTurn(tell func(each func(func()))) {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	tell(func(do func()) {
+		g.Go(func() error {
+			do()
+			return nil
+		})
+	})
+	g.Wait() //nolint:errcheck // none returns one
+}
+
 // canaryProjects are those whose replications are tried, and whose canaries go in the end.
 func (v *verifier) canaryProjects() (all []string) {
-	for _, o := range v.want.objects {
-		rb, ok := o.(*robot)
-		if !ok || rb.name != "sync" || slices.Contains(all, rb.project) {
-			continue
-		}
-		if len(v.o.Projects) == 0 || slices.Contains(v.o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC)) {
-			all = append(all, rb.project)
+	for _, name := range sortedKeys(v.wanting.fleet.Projects.MultiDC.Items) {
+		if v.wanting.fleet.Replicated(name) && (len(v.o.Projects) == 0 || slices.Contains(v.o.Projects, name)) {
+			all = append(all, naming.MultiDC+name)
 		}
 	}
 	return all
 }
 
-// canary pushes at one datacenter and waits at the others.
-func (v *verifier) canary(ctx context.Context, datacenter, project string) {
+// syncRobot is the robot as which a project at a datacenter is replicated.
+func (v *verifier) syncRobot(datacenter, project string) Key {
+	if v.wanting.fleet.Grouped() {
+		return Key{datacenter, kindRobot, v.wanting.fleet.Harbor.SyncRobot.Name}
+	}
+	return Key{datacenter, kindRobot, project + "+" + syncRobot}
+}
+
+// between is the replication of a project at a datacenter, from or to a peer: how it is
+// called, whether it is wanted, and what there is.
+func (v *verifier) between(datacenter, word, peer, project string) (k Key, wanted bool, have *entry) {
+	if k, wanted = v.after[direction{datacenter, word, peer}][project]; wanted && v.have[datacenter] != nil {
+		have = v.have[datacenter].get(k.Kind, k.Name)
+	}
+	return k, wanted, have
+}
+
+// canary pushes at one datacenter and waits at the others for what events bring.
+func (v *verifier) canary(ctx context.Context, datacenter, project string) (all []*crossing) {
 	what := "push to " + project
 	before := map[string]int64{} // the last executions of the pushes, by peer
 	for peer := range v.harbors {
-		if rule := v.have[datacenter].get(kindPolicy, project+" to "+peer); rule != nil {
+		if _, _, rule := v.between(datacenter, wordTo, peer, project); rule != nil {
 			before[peer], _ = v.harbors[datacenter].lastID(ctx, rule.id) //nolint:errcheck // it is asked again
 		}
 	}
@@ -100,27 +142,28 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) {
 	}
 	if err != nil {
 		v.say(Check{Datacenter: datacenter, What: what, Detail: err.Error()})
-		return
+		return nil
 	}
 	pushed := time.Now()
 	v.say(Check{Datacenter: datacenter, What: what, OK: true})
-	var all sync.WaitGroup
-	for peer, h := range v.harbors {
+	var waits sync.WaitGroup
+	for _, peer := range sortedKeys(v.harbors) {
 		if peer == datacenter || v.have[peer] == nil {
 			continue
 		}
-		all.Go(func() {
-			c := Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
+		c := &crossing{from: datacenter, to: peer, project: project, reference: reference, pushed: pushed}
+		all = append(all, c)
+		c.check = Check{Datacenter: datacenter, What: fmt.Sprintf("%s comes to %s", project, peer)}
+		waits.Go(func() {
 			defer v.watch("waiting for %s: what was pushed into %s at %s is to come there, within %v", peer, project, datacenter, v.o.Patience)()
-			err := v.arrives(ctx, datacenter, peer, h, project, reference, before[peer])
-			c.Seconds = time.Since(pushed).Seconds()
-			if c.OK = err == nil; err != nil {
-				c.Detail = err.Error()
+			if _, wanted, rule := v.between(datacenter, wordTo, peer, project); wanted {
+				c.err = v.arrives(ctx, c, rule, before[peer])
+				c.check.Seconds = time.Since(pushed).Seconds()
 			}
-			v.say(c)
 		})
 	}
-	all.Wait()
+	waits.Wait()
+	return all
 }
 
 // contentAlone reports whether the project is replicated without its tags, so that a
@@ -130,32 +173,57 @@ func (v *verifier) contentAlone(project string) bool {
 	return m != nil && m.Replication.Tags == fleet.TagsEdges
 }
 
-// arrives waits for the canary at the peer: by an event where there is such a replication,
-// and by the peer's scheduled pull, which is told to run, too.
-func (v *verifier) arrives(ctx context.Context, datacenter, peer string, h *harbor, project, reference string, before int64) error {
+// arrives waits for the canary at the peer, by an event.
+func (v *verifier) arrives(ctx context.Context, c *crossing, rule *entry, before int64) error {
+	if rule == nil {
+		return errors.New("the push on events is not there; apply makes it")
+	}
 	ctx, cancel := context.WithTimeout(ctx, v.o.Patience)
 	defer cancel()
-	if push := (Key{datacenter, kindPolicy, project + " to " + peer}); v.want.objects[push] != nil {
-		rule := v.have[datacenter].get(push.Kind, push.Name)
-		if rule == nil {
-			return errors.New("the push on events is not there; apply makes it")
-		}
-		// It may come by way of a third datacenter: that this one pushed is seen by its execution.
-		if err := v.harbors[datacenter].executed(ctx, rule.id, before); err != nil {
-			return fmt.Errorf("the push on events does not run: %w", err)
-		}
-		if err := v.waitFor(ctx, peer, project, reference); err != nil {
-			return fmt.Errorf("the push on events does not bring it: %w", err)
-		}
+	// It may come by way of a third datacenter: that this one pushed is seen by its execution.
+	if err := v.harbors[c.from].executed(ctx, rule.id, before); err != nil {
+		return fmt.Errorf("the push on events does not run: %w", err)
 	}
-	rule := v.have[peer].get(kindPolicy, project+" from "+datacenter)
+	if err := v.waitFor(ctx, c.to, c.project, c.reference); err != nil {
+		return fmt.Errorf("the push on events does not bring it: %w", err)
+	}
+	return nil
+}
+
+// pulled has the peer's scheduled pull run, too, and says how the canary came.
+func (v *verifier) pulled(ctx context.Context, c *crossing) {
+	if c.err == nil {
+		ctx, cancel := context.WithTimeout(ctx, v.o.Patience)
+		defer cancel()
+		done := v.watch("waiting for %s: it is to pull %s from %s, within %v", c.to, c.project, c.from, v.o.Patience)
+		c.err = v.pull(ctx, c)
+		done()
+	}
+	if c.check.Seconds == 0 {
+		c.check.Seconds = time.Since(c.pushed).Seconds()
+	}
+	if c.check.OK = c.err == nil; c.err != nil {
+		c.check.Detail = c.err.Error()
+	}
+	v.say(c.check)
+}
+
+func (v *verifier) pull(ctx context.Context, c *crossing) error {
+	k, _, rule := v.between(c.to, wordFrom, c.from, c.project)
 	if rule == nil {
 		return errors.New("the scheduled pull is not there; apply makes it")
 	}
-	if err := h.runPolicy(ctx, rule.id); err != nil {
+	v.mu.Lock()
+	run := v.runs[k]
+	if run == nil { // of all its projects, whose canaries are there
+		run = sync.OnceValue(func() error { return v.harbors[c.to].runPolicy(ctx, rule.id) })
+		v.runs[k] = run
+	}
+	v.mu.Unlock()
+	if err := run(); err != nil {
 		return fmt.Errorf("the scheduled pull: %w", err)
 	}
-	return v.waitFor(ctx, peer, project, reference)
+	return v.waitFor(ctx, c.to, c.project, c.reference)
 }
 
 // lastID is the id of a replication's last execution; 0: there was none.
@@ -216,8 +284,8 @@ func (v *verifier) registryOf(datacenter, project, reference string, do func(nam
 	if err != nil {
 		return err
 	}
-	robot := project + "+sync"
-	auth := &authn.Basic{Username: v.have[datacenter].prefix + robot, Password: v.want.secrets[Key{datacenter, kindRobot, robot}]}
+	robot := v.syncRobot(datacenter, project)
+	auth := &authn.Basic{Username: v.have[datacenter].prefix + robot.Name, Password: v.want.secrets[robot]}
 	return do(ref, remote.WithAuth(auth), remote.WithTransport(h.host))
 }
 

@@ -58,27 +58,36 @@ func (w *wanting) wants() *wanted {
 		d.secrets[reads[0]] = w.secret(a.Password, "")
 	}
 	for name := range f.Datacenters {
-		if f.Harbor.OIDC != nil {
-			w.wantOIDC(d, name)
-		}
-		w.wantSystem(d, name)
-		for _, x := range sortedKeys(f.Projects.Cache.Items) {
-			w.wantCache(d, name, x, f.Projects.Cache.Items[x].In(name))
-		}
-		if a := f.Projects.Artifactory; a != nil {
-			for _, key := range w.keys {
-				w.wantCache(d, name, key, artifactoryCache(a, key), reads...)
-			}
-		}
-		for _, x := range sortedKeys(f.Projects.Repl.Items) {
-			w.wantRepl(d, name, x, f.Projects.Repl.Items[x].In(name))
-		}
-		for _, x := range sortedKeys(f.Projects.MultiDC.Items) {
-			w.wantMultiDC(d, name, x, f.Projects.MultiDC.Items[x].In(name))
-		}
-		w.wantEdgeRobot(d, name)
+		w.wantAt(d, name, reads)
 	}
 	return d
+}
+
+// wantAt wants what is to be at one datacenter.
+func (w *wanting) wantAt(d *wanted, name string, reads []Key) {
+	f := w.fleet
+	if f.Harbor.OIDC != nil {
+		w.wantOIDC(d, name)
+	}
+	w.wantSystem(d, name)
+	for _, x := range sortedKeys(f.Projects.Cache.Items) {
+		w.wantCache(d, name, x, f.Projects.Cache.Items[x].In(name))
+	}
+	if a := f.Projects.Artifactory; a != nil {
+		for _, key := range w.keys {
+			w.wantCache(d, name, key, artifactoryCache(a, key), reads...)
+		}
+	}
+	for _, x := range sortedKeys(f.Projects.Repl.Items) {
+		w.wantRepl(d, name, x, f.Projects.Repl.Items[x].In(name))
+	}
+	for _, x := range sortedKeys(f.Projects.MultiDC.Items) {
+		w.wantMultiDC(d, name, x, f.Projects.MultiDC.Items[x].In(name))
+	}
+	if f.Grouped() {
+		w.wantGroups(d, name)
+	}
+	w.wantEdgeRobot(d, name)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

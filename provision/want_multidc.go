@@ -11,8 +11,11 @@ import (
 	"example.org/breakwater/internal/secret"
 )
 
+// syncRobot is the robot of a project as which other Harbors replicate it.
+const syncRobot = "sync"
+
 // wantMultiDC wants the project, its robots, and between it and each other
-// datacenter's a registry and the two replications.
+// datacenter's a registry and the two replications, unless these are of groups.
 func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.MultiDC) {
 	full := naming.MultiDC + name
 	project := w.wantProject(d, datacenter, common{project: projectOf(full, nil, m.Quota), retention: m.Retention, members: m.Members, immutable: m.Immutable}, m.AutoScan)
@@ -22,7 +25,10 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 	}{
 		{"readonly", "repository:pull", m.Robots.ReadOnly},
 		{"readwrite", "repository:push repository:pull", m.Robots.ReadWrite},
-		{"sync", "repository:push repository:pull repository:list artifact:list", m.Robots.Sync},
+		{syncRobot, replicates, m.Robots.Sync},
+	}
+	if w.fleet.Grouped() {
+		robots = robots[:2]
 	}
 	for _, r := range robots {
 		if r.secret.IsZero() {
@@ -36,7 +42,7 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 		w.checkSecret(d, k)
 	}
 	w.wantWebhook(d, datacenter, full, m, project)
-	if !m.Robots.Sync.IsZero() {
+	if !m.Robots.Sync.IsZero() && !w.fleet.Grouped() {
 		for _, peer := range sortedKeys(w.fleet.Datacenters) {
 			if peer != datacenter {
 				w.wantPeer(d, datacenter, peer, name, m)
@@ -47,7 +53,7 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 
 func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC) {
 	full := naming.MultiDC + name
-	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+sync"}
+	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+" + syncRobot}
 	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
 	at := Key{datacenter, kindRegistry, full + "-" + peer}
 	if len(at.Name) > maxRegistryName {
@@ -64,7 +70,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}, byChunk: saidBool(m.Replication.ByChunk)}
 	from := p
 	from.single = saidBool(m.Replication.Single) // of events Harbor takes none with it
-	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", w.moves(name, peer)
+	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", moves(w.fleet.Projects.MultiDC.Items[name], peer)
 	k := Key{datacenter, kindPolicy, from.name}
 	var err error
 	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
@@ -73,7 +79,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	d.add(k, &from, at, project)
 	if m.Replication.Push == pushOnEvents {
 		to := p
-		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, w.moves(name, datacenter)
+		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, moves(w.fleet.Projects.MultiDC.Items[name], datacenter)
 		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
 	}
 }
@@ -85,8 +91,7 @@ var contentAlone = filter{kind: filterTag, value: "?*", decoration: excludes}
 // moves reports whether replication from a datacenter moves tags that are there already:
 // from those that write. One that does not write has nothing newer, and what it still has
 // of old would be put over what was pushed elsewhere a moment ago.
-func (w *wanting) moves(name, source string) bool {
-	m := w.fleet.Projects.MultiDC.Items[name]
+func moves(m *fleet.MultiDC, source string) bool {
 	if m.Replication.Tags == fleet.TagsEdges {
 		return false
 	}

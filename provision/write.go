@@ -152,11 +152,20 @@ func (w *writer) delete(ctx context.Context) error {
 	var err error
 	switch w.change.have.object.(type) {
 	case *robot:
+		if w.change.replaced {
+			if err := w.run.settle(ctx); err != nil {
+				return err
+			}
+		}
 		_, err = w.api.Robot.DeleteRobot(ctx, clientrobot.NewDeleteRobotParams().WithRobotID(id))
 	case *registry:
 		_, err = w.api.Registry.DeleteRegistry(ctx, clientregistry.NewDeleteRegistryParams().WithID(id))
 	case *policy:
-		err = w.deletePolicy(ctx, id)
+		if w.change.replaced {
+			err = w.replacePolicy(ctx, id)
+		} else {
+			err = w.deletePolicy(ctx, id)
+		}
 	case *webhook:
 		_, err = w.api.Webhook.DeleteWebhookPolicyOfProject(ctx, clientwebhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(id))
 	default:

@@ -41,7 +41,7 @@ var signs = map[string][2]string{
 // printPlan prints a line an object and a line a field, by datacenter.
 func printPlan(w io.Writer, p *provision.Plan) error {
 	colour, datacenter := painter(w), ""
-	for _, c := range p.Changes {
+	for _, c := range p.ShortChanges() {
 		if c.Datacenter != datacenter {
 			datacenter = c.Datacenter
 			fmt.Fprintf(w, "\n%s\n", datacenter)

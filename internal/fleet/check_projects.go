@@ -19,6 +19,7 @@ func (f *Fleet) checkProjects(d *decoder) {
 			}
 		}
 	}
+	f.checkGrouped(d)
 	for _, name := range sorted(p.MultiDC.Items) {
 		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
 		checkName(d, path, naming.MultiDC+name)
@@ -152,6 +153,21 @@ func (f *Fleet) checkTags(d *decoder, path, owner string) {
 	oneOf(d, path, owner, TagsEdges, TagsHarbor)
 	if lack := f.EdgesLack(); owner == TagsEdges && len(lack) > 0 {
 		d.report(path, "edges cannot own tags without %s; write what is missing, or tags: harbor", strings.Join(lack, ", "))
+	}
+}
+
+// checkGrouped reports who cannot replicate in groups.
+func (f *Fleet) checkGrouped(d *decoder) {
+	const path = "projects.multi-dc.replication"
+	oneOf(d, path, f.Projects.MultiDC.Replication, PerProject, Grouped)
+	if !f.Grouped() {
+		return
+	}
+	if f.Harbor.SyncRobot.Secret.IsZero() {
+		d.report(path, "it needs a robot of the system, as which Harbors replicate all projects; write harbor.sync_robot.secret")
+	}
+	if !f.Edge.Robot.Secret.IsZero() && f.Harbor.SyncRobot.Name == f.Edge.Robot.Name {
+		d.report("harbor.sync_robot.name", "the edge's robot has that name (edge.robot.name); write another")
 	}
 }
 

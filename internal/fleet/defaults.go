@@ -30,6 +30,7 @@ func (f *Fleet) setDefaults() {
 		orPointer(&dc.Weight, 1)
 	}
 	or(&f.Harbor.RobotPrefix, "robot$")
+	or(&f.Harbor.SyncRobot.Name, "breakwater-sync")
 	if o := f.Harbor.OIDC; o != nil {
 		or(&o.Scope, "openid")
 		or(&o.UserClaim, "preferred_username")
@@ -142,6 +143,7 @@ func (p *Projects) setDefaults() {
 }
 
 func (m *MultiDCs) setDefaults(tags string, datacenters int) {
+	or(&m.Replication, PerProject)
 	d := &m.Defaults
 	or(&d.Quota, 10<<30)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(180 * day), MostRecentlyPulled: 10, PushedWithin: Duration(180 * day)})

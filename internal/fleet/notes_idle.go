@@ -23,6 +23,7 @@ func (n *notes) idleFields() {
 		n.idle("secrets.vault", "no vault: reference in the file needs it")
 	}
 	if len(f.Datacenters) == 1 {
+		n.idle("projects.multi-dc.replication", "it does nothing: there is one datacenter, and nothing to replicate to")
 		for _, name := range append([]string{"defaults"}, sorted(f.Projects.MultiDC.Items)...) {
 			for _, field := range []string{"replication", "robots.sync"} {
 				n.idle("projects.multi-dc."+name+"."+field, "it does nothing: there is one datacenter, and nothing to replicate to")

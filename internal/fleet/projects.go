@@ -16,9 +16,16 @@ type Projects struct {
 
 // MultiDCs are private projects that all datacenters share: multi-dc-<name>.
 type MultiDCs struct {
-	Defaults MultiDC             `yaml:"defaults"` // for what a project does not say itself
-	Items    map[string]*MultiDC `yaml:"*"`
+	Replication string              `yaml:"replication"` // per-project | grouped: whether each project has its own registries, rules and robot, or all that are replicated alike share theirs, which is far less for Harbors of many projects; grouped needs harbor.sync_robot; default per-project
+	Defaults    MultiDC             `yaml:"defaults"`    // for what a project does not say itself
+	Items       map[string]*MultiDC `yaml:"*"`
 }
+
+// How projects that datacenters share are replicated.
+const (
+	PerProject = "per-project" // each by registries, rules and a robot of its own
+	Grouped    = "grouped"     // those of one kind by one registry and two rules a peer, as one robot
+)
 
 // Caches are proxy caches of upstreams: cache-<name>.
 type Caches struct {
@@ -60,7 +67,7 @@ type MultiDC struct {
 	Robots      struct {
 		ReadOnly  Ref `yaml:"readonly"`  // the secret of one that pulls; {name} is the project's name here
 		ReadWrite Ref `yaml:"readwrite"` // the secret of one that pulls and pushes
-		Sync      Ref `yaml:"sync"`      // the secret of the one that replicates; absent: nothing is replicated
+		Sync      Ref `yaml:"sync"`      // the secret of the one that replicates; absent: nothing is replicated; not used with replication: grouped, which takes every project
 	} `yaml:"robots"` // multi-dc-<name>+readonly and so on; absent ones are not made
 	Replication struct {
 		Pull    Duration `yaml:"pull"`          // how often each Harbor takes what it lacks from the others; default 15m
@@ -77,6 +84,17 @@ const (
 	TagsEdges  = "edges"  // an edge gives its Harbor the newest version of a tag; replication brings content
 	TagsHarbor = "harbor" // replication brings tags too
 )
+
+// Grouped reports whether projects that datacenters share are replicated in groups.
+func (f *Fleet) Grouped() bool {
+	return f.Projects.MultiDC.Replication == Grouped && len(f.Datacenters) > 1
+}
+
+// Replicated reports whether a multi-dc project is replicated between datacenters.
+func (f *Fleet) Replicated(name string) bool {
+	m := f.Projects.MultiDC.Items[name]
+	return m != nil && len(f.Datacenters) > 1 && (f.Grouped() || !m.Robots.Sync.IsZero())
+}
 
 // AllImmutable reports whether no tag can be moved, in any datacenter.
 func (m *MultiDC) AllImmutable() bool {

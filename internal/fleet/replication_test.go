@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,33 @@ func TestWhoOwnsTags(t *testing.T) {
 				if got := app.In(name).Replication.Push; got != want {
 					t.Errorf("%s pushes %q, want %q", name, got, want)
 				}
+			}
+		})
+	}
+}
+
+// Groups need a robot of their own, and each mistake is named with its line.
+func TestReplicationInGroups(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		replace []string
+		fault   string
+		grouped bool
+	}{
+		{"by default", nil, "", false},
+		{"per project", []string{"app: {}", "replication: per-project, app: {}"}, "", false},
+		{"grouped", []string{"app: {}", "replication: grouped, app: {}", "projects:", "harbor: { sync_robot: { secret: \"env:SYNC\" } }\nprojects:"}, "", true},
+		{"without a robot", []string{"app: {}", "replication: grouped, app: {}"}, "f:7: projects.multi-dc.replication: it needs a robot of the system, as which Harbors replicate all projects; write harbor.sync_robot.secret", true},
+		{"as the edge's robot", []string{"app: {}", "replication: grouped, app: {}", "projects:", "harbor: { sync_robot: { name: breakwater-edge, secret: \"env:SYNC\" } }\nprojects:"}, "f:7: harbor.sync_robot.name: the edge's robot has that name (edge.robot.name); write another", true},
+		{"mistyped", []string{"app: {}", "replication: groups, app: {}"}, `f:7: projects.multi-dc.replication: "groups" is none of per-project, grouped; do you mean grouped?`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := Load("f", []byte(strings.NewReplacer(c.replace...).Replace(edged)))
+			if said := strings.TrimSpace(fmt.Sprint(err)); c.fault != "" && said != c.fault || c.fault == "" && err != nil {
+				t.Errorf("%v, want %s", err, c.fault)
+			}
+			if err == nil && f.Grouped() != c.grouped {
+				t.Errorf("grouped: %t", f.Grouped())
 			}
 		})
 	}

@@ -64,7 +64,11 @@ type Harbor struct {
 	CA                string `yaml:"ca"`                 // file of the CA that signs the Harbors' certificates; absent: the system's
 	OIDC              *OIDC  `yaml:"oidc"`               // login by OpenID Connect; absent: left alone, as logins by LDAP or Harbor's own users are
 	GC                *GC    `yaml:"gc"`                 // when Harbor removes what no tag and no manifest needs any more; absent: left alone
-	Settings          struct {
+	SyncRobot         struct {
+		Name   string `yaml:"name"`   // without Harbor's prefix; default breakwater-sync
+		Secret Ref    `yaml:"secret"` // needed with grouped
+	} `yaml:"sync_robot"` // of the system, as which Harbors replicate with projects.multi-dc.replication: grouped; provision makes it
+	Settings struct {
 		ProjectCreation string   `yaml:"project_creation"` // everyone | adminonly: who may make projects
 		TokenLifetime   Duration `yaml:"token_lifetime"`   // of the tokens that registry clients get; whole minutes
 		SessionTimeout  Duration `yaml:"session_timeout"`  // of the portal; whole minutes

@@ -132,17 +132,15 @@ func (c *apiCall) readProject() (body projectBody, err error) {
 }
 
 func (h *Harbor) postProject(c *apiCall) error {
-	if c.who.robot != nil && (c.who.robot.Level != "system" || !c.who.inSystem("project", "create")) {
-		if c.who.robot.Level != "system" {
-			return refusal(http.StatusForbidden, "Only system level robot can create project")
-		}
-		return refusal(http.StatusForbidden, "%s", c.who.name)
+	if c.who.robot != nil && c.who.robot.Level != "system" {
+		return refusal(http.StatusForbidden, "Only system level robot can create project")
 	}
 	body, err := c.readProject()
 	if err != nil {
 		return err
 	}
-	if !c.who.admin && h.db.config["project_creation_restriction"] == "adminonly" && c.who.robot == nil {
+	// Where everybody may, a robot of the system may whatever it was given.
+	if !c.who.admin && h.db.config["project_creation_restriction"] == "adminonly" && !c.who.inSystem("project", "create") {
 		return refusal(http.StatusForbidden, "Only system admin can create project")
 	}
 	if len(body.Name) == 0 {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -161,6 +162,9 @@ func (h *Harbor) checkPolicy(p *policy) error {
 			return err
 		}
 	}
+	if kept, err := json.Marshal(p.Filters); err != nil || len(kept) > maxFilters {
+		return broken()
+	}
 	switch p.Trigger {
 	case "manual", "event_based":
 	case "scheduled":
@@ -178,6 +182,10 @@ func (h *Harbor) checkPolicy(p *policy) error {
 	}
 	return nil
 }
+
+// maxFilters is how many characters Harbor's database keeps of a policy's filters
+// (replication_policy.filters, varchar(1024)); what is longer it says 500 to.
+const maxFilters = 1024
 
 func (f policyFilter) check() error {
 	switch f.Type {

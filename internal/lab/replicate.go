@@ -89,6 +89,9 @@ func (h *Harbor) startExecution(p *policy, trigger, operator string, delay time.
 	run.cancel = cancel
 	r := &replication{h: h, policy: *p, execution: run, event: e}
 	begin := func() { // with the registries as they are then, not at the event
+		if id := p.Source + p.Destination; h.db.registry(id) == nil {
+			run.failure = fmt.Sprintf("registry %d not found", id)
+		}
 		r.from, r.to = h.endpoint(p.Source), h.endpoint(p.Destination)
 		run.ID, run.start = h.db.id("executions"), h.db.now()
 		h.db.executions = append(h.db.executions, run)
@@ -109,7 +112,10 @@ func (h *Harbor) startExecution(p *policy, trigger, operator string, delay time.
 			begin()
 			h.db.mu.Unlock()
 		}
-		err := r.queue(ctx)
+		var err error
+		if run.failure == "" {
+			err = r.queue(ctx)
+		}
 		h.db.mu.Lock()
 		defer h.db.mu.Unlock()
 		if err != nil {

@@ -185,3 +185,54 @@ func TestReplicationPulls(t *testing.T) {
 		t.Errorf("%v, and here are %v", e, a.db.tags(a.db.project("repl"), "repl/app"))
 	}
 }
+
+// One pull takes several projects whose names are spelled out in braces, and keeps their
+// paths where the destination has no namespace. Of a project that the robot does not cover
+// nothing is taken, and the execution says Succeed.
+func TestReplicationPullsGroups(t *testing.T) {
+	a, b := twoHarbors(t)
+	for _, project := range []string{"multi-dc-x", "multi-dc-y", "multi-dc-z", "multi-dc-xy"} {
+		b.CreateProject(project, false)
+		b.push(t, project+"/team/app", "v1", "layer of "+project)
+	}
+	a.CreateProject("multi-dc-x", false)
+	const access = `"access":[{"resource":"repository","action":"pull"},{"resource":"repository","action":"list"},{"resource":"artifact","action":"list"}]`
+	var made struct{ Name, Secret string }
+	b.call(t, 201, "POST", "/api/v2.0/robots", `{"name":"groups","level":"system","duration":-1,"permissions":[{"kind":"project","namespace":"multi-dc-x",`+access+`},
+		{"kind":"project","namespace":"multi-dc-y",`+access+`},{"kind":"project","namespace":"multi-dc-xy",`+access+`}]}`, &made)
+	replicates(t, a, b, made.Name, made.Secret, `{"name":"groups","src_registry":{"id":1},"dest_namespace":"","dest_namespace_replace_count":0,
+		"trigger":{"type":"scheduled","trigger_settings":{"cron":"0 0/15 * * * *"}},"filters":[{"type":"name","value":"multi-dc-{x,y,z}/**"}],"enabled":true}`)
+	if err := a.Replicate("groups"); err != nil {
+		t.Fatal(err)
+	}
+	a.Idle()
+	if e := a.lastExecution(t); e["status"] != "Succeed" || e["total"] != 2.0 {
+		t.Errorf("%v", e)
+	}
+	for project, want := range map[string]bool{"multi-dc-x": true, "multi-dc-y": true, "multi-dc-z": false, "multi-dc-xy": false} {
+		if got := a.db.project(project) != nil && a.has(t, project+"/team/app", "v1"); got != want {
+			t.Errorf("%s is here: %v", project, got)
+		}
+	}
+	long := `{"name":"long","src_registry":{"id":1},"trigger":{"type":"manual"},"filters":[{"type":"name","value":"multi-dc-{` + strings.Repeat("a,", 500) + `b}/**"}]}`
+	a.call(t, 500, "POST", "/api/v2.0/replication/policies", long, nil)
+}
+
+// A robot of the system pushes to all projects that it covers, and has others made where
+// everybody may make projects, whatever it was given.
+func TestReplicationPushesAsARobotOfTheSystem(t *testing.T) {
+	a, b := twoHarbors(t)
+	const access = `"access":[{"resource":"repository","action":"pull"},{"resource":"repository","action":"push"}]`
+	b.CreateProject("multi-dc-x", false)
+	var made struct{ Name, Secret string }
+	b.call(t, 201, "POST", "/api/v2.0/robots", `{"name":"groups","level":"system","duration":-1,"permissions":[{"kind":"project","namespace":"multi-dc-x",`+access+`}]}`, &made)
+	replicates(t, a, b, made.Name, made.Secret, `{"name":"groups","dest_registry":{"id":1},"trigger":{"type":"event_based"},"filters":[{"type":"name","value":"multi-dc-{x,y}/**"}],"enabled":true}`)
+	for project, want := range map[string]string{"multi-dc-x": "Succeed", "multi-dc-y": "Failed"} {
+		a.CreateProject(project, false)
+		a.push(t, project+"/team/app", "v1", "layer of "+project)
+		a.Idle()
+		if e := a.lastExecution(t); e["status"] != want || b.db.project(project) == nil || b.has(t, project+"/team/app", "v1") != (want == "Succeed") {
+			t.Errorf("%s: %v", project, e)
+		}
+	}
+}

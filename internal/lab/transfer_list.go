@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -30,15 +31,8 @@ func (e *endpoint) repos(ctx context.Context, p *policy) ([]string, error) {
 
 // harborRepos asks another Harbor: its projects, and their repositories.
 func (e *endpoint) harborRepos(ctx context.Context, p *policy) (all []string, err error) {
-	query := url.Values{"page_size": {"100"}}
-	for _, f := range p.Filters {
-		name, _ := f.Value.(string)
-		if first, _, ok := strings.Cut(name, "/"); ok && f.Type == "name" && !strings.ContainsAny(first, "*?[{") {
-			query = url.Values{"name": {first}}
-		}
-	}
-	var projects []struct{ Name string }
-	if err := e.json(ctx, "/api/v2.0/projects?"+query.Encode(), &projects); err != nil {
+	projects, err := e.harborProjects(ctx, p)
+	if err != nil {
 		return nil, err
 	}
 	for _, project := range projects {
@@ -56,6 +50,69 @@ func (e *endpoint) harborRepos(ctx context.Context, p *policy) (all []string, er
 		}
 	}
 	return all, nil
+}
+
+// listedProject is a project as lists have it.
+type listedProject struct{ Name string }
+
+// harborProjects are the projects that the first name filter spells out, each asked for by
+// its name: those that are not shown are left out without a word, whether they are not
+// there or the login may not see them. Where none is shown, or the filter spells none out,
+// it is all that are (Harbor's src/pkg/reg/adapter/harbor/base, ListProjects).
+func (e *endpoint) harborProjects(ctx context.Context, p *policy) (all []listedProject, err error) {
+	for _, f := range p.Filters {
+		pattern, _ := f.Value.(string)
+		if f.Type != "name" || pattern == "" {
+			continue
+		}
+		first, _, _ := strings.Cut(pattern, "/")
+		for _, name := range spelledOut(first) {
+			found, err := e.projectsNamed(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if slices.Contains(found, listedProject{name}) {
+				all = append(all, listedProject{name})
+			}
+		}
+		break
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	return e.projectsNamed(ctx, "")
+}
+
+// projectsNamed lists the projects whose names have something in them, page by page.
+func (e *endpoint) projectsNamed(ctx context.Context, name string) (all []listedProject, err error) {
+	for page := 1; ; page++ {
+		var found []listedProject
+		if err := e.json(ctx, fmt.Sprintf("/api/v2.0/projects?name=%s&page=%d&page_size=100", url.QueryEscape(name), page), &found); err != nil {
+			return nil, err
+		}
+		if all = append(all, found...); len(found) < 100 {
+			return all, nil
+		}
+	}
+}
+
+// spelledOut are the names that an element of a pattern stands for, as {a,b}; none where it
+// has wildcards or more than one pair of braces (Harbor's IsSpecificPathComponent).
+func spelledOut(element string) (names []string) {
+	if element == "" || strings.ContainsAny(element, "*?[\\]^/") || strings.Count(element, "{") > 1 {
+		return nil
+	}
+	if !strings.ContainsAny(element, "{},") {
+		return []string{element}
+	}
+	from, to := strings.Index(element, "{"), strings.LastIndex(element, "}")
+	if from < 0 || to < from {
+		return nil
+	}
+	for _, name := range strings.Split(element[from+1:to], ",") {
+		names = append(names, strings.TrimSpace(element[:from]+name+element[to+1:]))
+	}
+	return names
 }
 
 // references lists a repo's tags, and the digests of those artifacts that have none and

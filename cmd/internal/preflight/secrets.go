@@ -43,6 +43,9 @@ func (m *machine) references() (all []reference) {
 		add(provision, "harbor.oidc.client_id", o.ClientID.Ref)
 		add(provision, "harbor.oidc.client_secret", o.ClientSecret)
 	}
+	if f.Grouped() {
+		add(provision, "harbor.sync_robot.secret", f.Harbor.SyncRobot.Secret)
+	}
 	for _, name := range sorted(f.Projects.Cache.Items) {
 		c, path := f.Projects.Cache.Items[name].In(m.Datacenter), "projects.cache."+name
 		add(both, path+".username", c.Username.Ref)
@@ -52,7 +55,9 @@ func (m *machine) references() (all []reference) {
 		p, path := f.Projects.MultiDC.Items[name].In(m.Datacenter), "projects.multi-dc."+name+".robots"
 		add(provision, path+".readonly", named(p.Robots.ReadOnly, name))
 		add(provision, path+".readwrite", named(p.Robots.ReadWrite, name))
-		add(provision, path+".sync", named(p.Robots.Sync, name))
+		if !f.Grouped() {
+			add(provision, path+".sync", named(p.Robots.Sync, name))
+		}
 	}
 	if a := f.Projects.Artifactory; a != nil {
 		add(provision, "projects.artifactory.username", a.Username.Ref)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -24,12 +25,12 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	if gone {
 		return w.writeGone()
 	}
+	r, stays := h.freeze(r)
 	freshness := h.live.Load().Freshness(r.ns.Kind)
 	asked := tags.Question{Key: tags.Key{Repo: r.Repo, Reference: r.Reference()}, OwnOnly: r.peer != ""}
 	e, body, held, fresh := h.remembered(r, asked.Key, want, freshness)
 	if held && fresh {
-		w.outcome = outcomeHit
-		w.cacheStatus("hit")
+		w.hit()
 		return w.writeManifest(r, e, body)
 	}
 	stale := func() error {
@@ -41,8 +42,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	case err != nil && held && outcome.IsDontKnow(err):
 		return stale()
 	case err != nil:
-		w.outcome = outcomeHit
-		w.cacheStatus("hit", "detail=negative")
+		w.hit("detail=negative")
 		return err
 	}
 	q := r.question()
@@ -50,7 +50,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	}
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {
-		return h.ask(ctx, q, old)
+		return h.ask(ctx, q, cmp.Or(old, stays))
 	})
 	defer found.Leave()
 	var slow, vain <-chan time.Time
@@ -98,7 +98,7 @@ func (h *Handler) remembered(r *request, key tags.Key, want version.Record, fres
 	if want.Digest != "" && e.Digest != want.Digest {
 		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refused.Contains(version.Buried(key.Repo, want.Digest))}, h.cfg.Access.Has(key.Repo), false
 	}
-	if held { // what is remembered may have been evicted
+	if held = held && !e.Outlived(r.ns.Keep, h.cfg.Now()); held { // what is remembered may have been evicted
 		var err error
 		body, err = h.fetch.Read(e.Digest)
 		held = err == nil
@@ -111,8 +111,7 @@ func (h *Handler) remembered(r *request, key tags.Key, want version.Record, fres
 
 // writeGone answers that a reference was deleted, whoever still has it.
 func (w *response) writeGone() error {
-	w.outcome = outcomeHit
-	w.cacheStatus("hit", "detail=tombstone")
+	w.hit("detail=tombstone")
 	return errDeleted()
 }
 
@@ -149,6 +148,7 @@ func (w *response) writeManifest(r *request, e tags.Entry, body []byte) error {
 		return err
 	}
 	header := w.Header()
+	w.noteKept(r, e)
 	header.Set("Content-Type", e.MediaType)
 	header.Set("X-Content-Type-Options", "nosniff")
 	setDigest(header, e.Digest)

@@ -135,7 +135,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
-	h.tags.Project = cfg.Access.Project
+	h.tags.Project, h.tags.Stays = cfg.Access.Project, h.stays
 	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}

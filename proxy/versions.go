@@ -244,6 +244,9 @@ func (h *Handler) seen(key version.Key) digest.Digest {
 // it begins: a write after that ends the revalidation that this is for.
 func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
 	key := version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}
+	if q.Namespace.Kind == namespace.Cache {
+		return h.fetch.Kept(ctx, q, old)
+	}
 	if q.Namespace.Kind != namespace.MultiDC || q.Request.Tag == "" {
 		return h.fetch.Manifest(ctx, q, old)
 	}

@@ -2,6 +2,7 @@ package tags
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.org/breakwater/proxy/outcome"
@@ -168,13 +169,15 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	case r.begun.Before(newest.Checked): // a later one has answered already
 	case r.Err == nil:
 		c.keep(q.Key, r.Entry, r.project)
-		c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry, r.project) // the client asks for it next
+		if r.Entry.Gone.IsZero() { // a tag that was deleted says nothing of its digest
+			c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry, r.project) // the client asks for it next
+		}
 	case outcome.IsPolicy(r.Err):
 		if newest.Refused = true; newest.Digest != "" && newest.project == r.project {
 			c.entries.Add(q.Key, newest)
 		}
 	case outcome.IsNo(r.Err):
-		if !q.OwnOnly && outcome.IsFirmNo(r.Err) {
+		if !q.OwnOnly && outcome.IsFirmNo(r.Err) && !errors.Is(r.Err, outcome.ErrOutlived) {
 			c.forget(q.Key)
 		}
 		if noFor > 0 {

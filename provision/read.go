@@ -107,10 +107,8 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 		have.unsaid[p.Name] = unsaid(p)
 		o := projectRead(p, have.quotas[p.Name].hard, registries)
 		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: o})
-		if want != nil {
-			if w, ok := want.objects[Key{datacenter, kindProject, p.Name}].(*project); ok && w.keeps != "" {
-				g.Go(func() error { return h.readKeeps(all, have.version, int64(p.ProjectID), o) })
-			}
+		if want.keeps(datacenter, p.Name) {
+			g.Go(func() error { return h.readKeeps(all, have.version, int64(p.ProjectID), o) })
 		}
 		switch part := parts[p.Name]; {
 		case want == nil:
@@ -172,6 +170,15 @@ func projectRead(p *models.Project, quota int64, registries map[int64]string) *p
 		out.registry = cmp.Or(registries[p.RegistryID], "a registry that is gone")
 	}
 	return out
+}
+
+// keeps reports whether the fleet file says of a cache whether it serves what its upstream has deleted.
+func (d *wanted) keeps(datacenter, name string) bool {
+	if d == nil {
+		return false
+	}
+	p, ok := d.objects[Key{datacenter, kindProject, name}].(*project)
+	return ok && p.keeps != ""
 }
 
 // readKeeps reads whether a proxy cache serves what its upstream has deleted, which go-client's

@@ -18,7 +18,7 @@ func (h *Handler) stays(key tags.Key) bool {
 
 // freeze returns the request for a tag that stays as it was first seen as one for that
 // digest: no upstream is asked for the tag, and Harbor's policy counts.
-func (h *Handler) freeze(r *request) (at *request, stays tags.Entry) {
+func (h *Handler) freeze(r *request) (*request, tags.Entry) {
 	if r.Tag == "" || !r.ns.Freezes(r.Repo, r.Tag) {
 		return r, tags.Entry{}
 	}
@@ -28,12 +28,12 @@ func (h *Handler) freeze(r *request) (at *request, stays tags.Entry) {
 		return r, tags.Entry{}
 	}
 	h.tags.Pin(key)
-	frozen := *r
-	frozen.Tag, frozen.Digest, frozen.ns.Keep, frozen.frozen = "", e.Digest, namespace.Forever, true
-	return &frozen, e
+	at := *r
+	at.Tag, at.Digest, at.ns.Keep, at.frozen = "", e.Digest, namespace.Forever, true
+	return &at, e
 }
 
-// noteKept says how the edge came by a copy that its upstream has deleted, or whose tag is frozen.
+// noteKept says that the upstream has deleted the copy that is served, or that its tag is frozen.
 func (w *response) noteKept(r *request, e tags.Entry) {
 	if !e.Gone.IsZero() {
 		w.outcome = outcomeKept
@@ -48,17 +48,15 @@ func (w *response) noteKept(r *request, e tags.Entry) {
 // deletedHeader says since when the upstream is known to have deleted what is served.
 const deletedHeader = "Breakwater-Deleted-Upstream"
 
-// withKept adds to a list the tags that the upstream has deleted and that are served all the
-// same. err is why there is no list.
+// withKept adds to a list the tags that are kept. err is why there is none.
 func (h *Handler) withKept(r *request, list lists.List[string], err error) (lists.List[string], error) {
 	if r.ns.Keep == 0 || err != nil && !outcome.IsDeleted(err) {
 		return list, err
 	}
 	all := slices.Concat(list.All, h.fetch.KeptTags(h.tags, r.Repo, r.ns.Keep))
-	if err != nil && len(all) == 0 {
+	if slices.Sort(all); err != nil && len(all) == 0 {
 		return list, err
 	}
-	slices.Sort(all)
 	list.All, list.Stale = slices.Compact(all), list.Stale || err != nil
 	return list, nil
 }

@@ -160,6 +160,7 @@ func (h *Handler) Reload(s Settings) {
 	h.routes.Use(h.others(s))
 	h.namespaces.Use(s.Namespaces, s.Names...)
 	h.announcer.Use(h.routes.Peers())
+	h.tags.Others()
 	h.neighbors.Use(h.trusted(s))
 }
 

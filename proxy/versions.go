@@ -260,7 +260,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 		if h.versions.Deleted(key.Repo, q.Want) {
 			return tags.Found{}, errDeleted()
 		}
-		found, err := h.fetch.Manifest(ctx, q, old)
+		found, err := h.askAround(ctx, q, old)
 		if err == nil && !q.Want.Known() && len(h.routes.Peers()) > 0 {
 			if d := h.versions.Instead(key, found.Entry.Digest); d != "" {
 				if shown, err := h.fetch.Manifest(ctx, q.By(d), tags.Entry{}); err == nil {
@@ -284,6 +284,19 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 }
 
 const maxWithdrawn = 5
+
+// askAround asks for a tag, and not elsewhere where all have said before that they do not have it.
+func (h *Handler) askAround(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
+	key, begun := tags.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, h.cfg.Now()
+	remembers := !q.OwnOnly && !q.Want.Known() && h.announcer.Level()
+	nowhere := remembers && h.tags.Nowhere(key)
+	q.OwnOnly = q.OwnOnly || nowhere
+	found, err := h.fetch.Manifest(ctx, q, old)
+	if remembers && !nowhere && outcome.IsFirmNo(err) {
+		h.tags.NotElsewhere(key, begun)
+	}
+	return found, err
+}
 
 // noteRefusal remembers that Harbor's policy forbids to pull a version: a slow Harbor is no
 // way around it.

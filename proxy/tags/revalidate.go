@@ -66,12 +66,16 @@ func (c *Cache) Negative(q Question) error {
 }
 
 func (c *Cache) negative(q Question) error {
-	no, ok := c.negatives.Get(q)
-	written, _ := c.writes.Get(q.Repo)
-	if !ok || !c.now().Before(no.until) || !no.begun.After(written) || no.project == 0 || no.project != c.Project(q.Repo) {
-		return nil
+	if no, ok := c.negatives.Get(q); ok && c.stands(no, q.Repo) {
+		return no.err
 	}
-	return no.err
+	return nil
+}
+
+// stands: no write to the repo has come since, nor another project in its place; c.mu is held.
+func (c *Cache) stands(no negative, repo string) bool {
+	written, _ := c.writes.Get(repo)
+	return c.now().Before(no.until) && no.begun.After(written) && no.project != 0 && no.project == c.Project(repo)
 }
 
 // Revalidate joins the revalidation of q that is under way, or starts one. One that

@@ -97,6 +97,7 @@ type Cache struct {
 	left          int                        // of the revalidations that are under way, those that nobody waits for
 	writes        *lru.Cache[string, time.Time]
 	negatives     *lru.Cache[Question, negative]
+	elsewhere     *lru.Cache[Key, negative] // tags that no other datacenter has
 }
 
 const (
@@ -119,9 +120,10 @@ func New(ctx context.Context, now func() time.Time, state State) *Cache {
 	}
 	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}, Project: func(string) int64 { return noneApart },
 		Stays: func(Key) bool { return false }}
-	c.entries, _ = lru.New[Key, Entry](maxEntries) // the sizes are positive: no error
-	c.writes, _ = lru.New[string, time.Time](maxWrites)
+	c.entries, _ = lru.New[Key, Entry](maxEntries)                                             // the sizes are positive: no error
+	c.writes, _ = lru.NewWithEvict(maxWrites, func(string, time.Time) { c.elsewhere.Purge() }) // what was written is not known any more
 	c.negatives, _ = lru.New[Question, negative](maxNegatives)
+	c.elsewhere, _ = lru.New[Key, negative](maxNegatives)
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/registry"
 )
@@ -38,15 +39,12 @@ func (w *response) noteKept(r *request, e tags.Entry) {
 	if !e.Gone.IsZero() {
 		w.outcome = outcomeKept
 		w.cacheStatus("hit", "fwd=stale", "detail=deleted-upstream")
-		w.Header().Set(deletedHeader, e.Gone.UTC().Format(time.RFC3339))
+		w.Header().Set(peer.DeletedHeader, e.Gone.UTC().Format(time.RFC3339))
 	}
 	if r.frozen {
 		w.Header().Set("Cache-Status", w.Header().Get("Cache-Status")+"; frozen")
 	}
 }
-
-// deletedHeader says since when the upstream is known to have deleted what is served.
-const deletedHeader = "Breakwater-Deleted-Upstream"
 
 // withKept adds to a list the tags that are kept. err is why there is none.
 func (h *Handler) withKept(r *request, list lists.List[string], err error) (lists.List[string], error) {

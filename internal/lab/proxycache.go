@@ -87,9 +87,9 @@ func (h *Harbor) proxyManifest(c *call) {
 
 // keepsDeleted reports whether a proxy cache serves what its upstream has deleted (since
 // 2.15.1; not recorded, but that projects have the setting).
-func (db *database) keepsDeleted(p *project) bool {
-	db.mu.Lock()
-	defer db.mu.Unlock()
+func (d *database) keepsDeleted(p *project) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return p.Metadata["proxy_cache_local_on_not_found"] == "true"
 }
 

@@ -2,9 +2,11 @@ package fetch
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"example.org/breakwater/proxy/outcome"
+	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/registry"
@@ -19,16 +21,52 @@ const lookEvery = time.Hour
 func (f *Fetcher) Kept(ctx context.Context, q Question, old tags.Entry) (tags.Found, error) {
 	found, err := f.Manifest(ctx, q, old)
 	switch {
-	case q.Namespace.Keep == 0 || q.OwnOnly || old.Digest == "":
-		found.Entry.Gone, found.Entry.Looked = time.Time{}, f.Now()
-	case err == nil && found.Entry.Digest == old.Digest:
-		return f.look(ctx, q, old, found)
-	case err == nil:
-		found.Entry.Looked = f.Now()
-	case outcome.IsDeleted(err):
+	case q.Namespace.Keep == 0:
+		found.Entry.Gone = time.Time{}
+	case outcome.IsDeleted(err) && old.Digest != "":
 		return f.outlive(ctx, q, old, err)
+	case outcome.IsDeleted(err) && !q.OwnOnly:
+		return f.keptElsewhere(ctx, q, err)
+	case err != nil:
+	case q.OwnOnly: // its upstream is not asked for a peer
+		found.Entry.Gone = old.Gone
+	case old.Digest != "" && found.Entry.Digest == old.Digest:
+		return f.look(ctx, q, old, found)
+	default:
+		found.Entry.Looked = f.Now()
 	}
 	return found, err
+}
+
+// nearest is how many peers are asked whether they have kept what is not held here.
+const nearest = 3
+
+// keptElsewhere asks the nearest peers for what the upstream, as no says, does not have.
+func (f *Fetcher) keptElsewhere(ctx context.Context, q Question, no error) (tags.Found, error) {
+	peers := q.Route(f.Routes)[1:]
+	if last := len(peers) - 1; last >= 0 && peers[last].Kind != source.Peer {
+		peers = peers[:last]
+	}
+	if len(peers) == 0 {
+		return tags.Found{}, no
+	}
+	question := source.Question{Namespace: q.Namespace, Route: peers[:min(nearest, len(peers))], Tag: q.Request.Tag != "", Deadline: f.Deadline}
+	found, err := source.Ask(q.InTrace(ctx), question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
+		found, err := f.askManifest(ctx, q, s, tags.Entry{})
+		return found, found.Stale, err
+	})
+	if err != nil || found.Entry.Gone.IsZero() || found.Entry.Outlived(q.Namespace.Keep, f.Now()) {
+		return tags.Found{}, no
+	}
+	return found, nil
+}
+
+// goneAt is since when a peer says that the upstream has deleted what it gives.
+func goneAt(s source.Step, resp *http.Response) (since time.Time) {
+	if s.Kind == source.Peer {
+		since, _ = time.Parse(time.RFC3339, resp.Header.Get(peer.DeletedHeader)) // zero where it says nothing
+	}
+	return since
 }
 
 // look asks the upstream itself, now and then, for a tag that somebody else has as before.
@@ -81,15 +119,13 @@ func (f *Fetcher) outlive(ctx context.Context, q Question, old tags.Entry, no er
 		return tags.Found{}, no
 	case f.Holds(old.Digest):
 		return found, nil
-	case q.Request.Digest != "": // everybody was asked for it
-		return tags.Found{}, no
+	case q.Request.Digest == "":
+		if again, err := f.Manifest(ctx, q.By(old.Digest), tags.Entry{}); err == nil {
+			found.Body = again.Body
+			return found, nil
+		}
 	}
-	again, err := f.Manifest(ctx, q.By(old.Digest), tags.Entry{})
-	if err != nil {
-		return tags.Found{}, no
-	}
-	found.Body = again.Body
-	return found, nil
+	return f.keptElsewhere(ctx, q, no)
 }
 
 // KeptTags are the tags of a repo that its upstream has deleted, and that are held and served

@@ -23,7 +23,7 @@ var ErrRefused = errors.New("the upstream refuses to say")
 var (
 	// ErrNoProject is the cause of a no of Harbor's to all of a project: it says nothing of
 	// what the project was a cache of.
-	ErrNoProject = errors.New("Harbor has no such project")
+	ErrNoProject = errors.New("no such project is in Harbor")
 	// ErrOutlived is the cause of a no to what its upstream has deleted, and what was kept
 	// for as long as it was to be. That it was deleted is not forgotten.
 	ErrOutlived = errors.New("its upstream has deleted it, and it is kept no longer")

@@ -81,12 +81,16 @@ type project struct {
 	autoScan bool
 	quota    int64  // bytes; -1: unlimited
 	registry string // the registry's name; of a proxy cache
+	keeps    string // of a proxy cache, whether it serves what its upstream has deleted: true or false; "": Harbor does not know, or the fleet file does not say
 }
 
 func (p *project) fields() []field {
 	all := []field{{"public", strconv.FormatBool(p.public)}, {"auto_scan", strconv.FormatBool(p.autoScan)}, {"quota", bytesText(p.quota)}}
 	if p.registry != "" {
 		all = append(all, field{fieldRegistry, p.registry})
+	}
+	if p.keeps != "" {
+		all = append(all, field{fieldKeeps, p.keeps})
 	}
 	return all
 }
@@ -265,9 +269,10 @@ func (p *policy) fields() []field {
 	return all
 }
 
-// Fields of replications that Harbors of some versions do not have: those say nothing of
-// them, and keep nothing of what is written.
+// Fields that Harbors of some versions do not have: those say nothing of them, and keep
+// nothing of what is written.
 const (
+	fieldKeeps   = "proxy_cache_local_on_not_found" // since 2.15.1
 	fieldSingle  = "single_active_replication"
 	fieldByChunk = "copy_by_chunk"
 )

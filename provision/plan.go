@@ -158,7 +158,7 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 		had[f.name] = f.value
 	}
 	for _, f := range want.fields() {
-		if _, said := had[f.name]; !said && (f.name == fieldSingle || f.name == fieldByChunk) {
+		if _, said := had[f.name]; !said && (f.name == fieldSingle || f.name == fieldByChunk || f.name == fieldKeeps) {
 			continue
 		}
 		if had[f.name] != f.value {

@@ -105,7 +105,11 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	have.shallow = len(parts) > lookedInto
 	for _, p := range projects {
 		have.unsaid[p.Name] = unsaid(p)
-		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: projectRead(p, have.quotas[p.Name].hard, registries)})
+		o := projectRead(p, have.quotas[p.Name].hard, registries)
+		have.put(kindProject, p.Name, &entry{id: int64(p.ProjectID), object: o})
+		if want.keeps(datacenter, p.Name) {
+			g.Go(func() error { return h.readKeeps(all, have.version, int64(p.ProjectID), o) })
+		}
 		switch part := parts[p.Name]; {
 		case want == nil:
 			h.readProject(all, g, have, parted{true, true, true, true}, true, p)
@@ -166,6 +170,30 @@ func projectRead(p *models.Project, quota int64, registries map[int64]string) *p
 		out.registry = cmp.Or(registries[p.RegistryID], "a registry that is gone")
 	}
 	return out
+}
+
+// keeps reports whether the fleet file says of a cache whether it serves what its upstream has deleted.
+func (d *wanted) keeps(datacenter, name string) bool {
+	if d == nil {
+		return false
+	}
+	p, ok := d.objects[Key{datacenter, kindProject, name}].(*project)
+	return ok && p.keeps != ""
+}
+
+// readKeeps reads whether a proxy cache serves what its upstream has deleted, which go-client's
+// models do not say. A project that was never told either does not.
+func (h *harbor) readKeeps(ctx context.Context, version string, id int64, o *project) error {
+	var metadata map[string]string
+	if _, err := h.call(ctx, http.MethodGet, fmt.Sprintf("/projects/%d/metadatas/", id), nil, &metadata); err != nil {
+		return fmt.Errorf("read the metadata of project %s: %w", o.name, err)
+	}
+	var major, minor, patch int
+	o.keeps = metadata[fieldKeeps]
+	if n, _ := fmt.Sscanf(version, "v%d.%d.%d", &major, &minor, &patch); o.keeps == "" && n == 3 && (major > 2 || major == 2 && (minor > 15 || minor == 15 && patch >= 1)) {
+		o.keeps = "false"
+	}
+	return nil
 }
 
 // unsaid are the settings of a project that the fleet file does not have, where they are

@@ -217,9 +217,20 @@ func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache, 
 		d.fault(at, "the name is longer than %d characters", maxRegistryName)
 	}
 	w.wantProject(d, datacenter, common{
-		project:   project{name: naming.Cache + name, public: isTrue(c.Public), quota: int64(c.Quota), registry: name},
+		project:   project{name: naming.Cache + name, public: isTrue(c.Public), quota: int64(c.Quota), registry: name, keeps: w.keeps(datacenter, name, c)},
 		retention: c.Retention, members: c.Members,
 	}, c.AutoScan, at)
+}
+
+// keeps is whether Harbor is to serve what the upstream has deleted, where the fleet file says so.
+func (w *wanting) keeps(datacenter, name string, c *fleet.Cache) string {
+	at := "projects.cache." + name
+	for _, path := range []string{at, at + ".datacenters." + datacenter, "projects.cache.defaults"} {
+		if w.fleet.Written(path + ".keep_deleted") {
+			return strconv.FormatBool(*c.Keep != 0)
+		}
+	}
+	return ""
 }
 
 const maxRegistryName = 64 // of Harbor, registries' names

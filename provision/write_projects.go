@@ -24,7 +24,17 @@ func (w *writer) makeProject(ctx context.Context, o *project) error {
 	if err != nil {
 		return err
 	}
-	return w.located(made.Location)
+	if err := w.located(made.Location); err != nil || o.keeps == "" {
+		return err
+	}
+	return w.putKeeps(ctx, w.projectID(o.name), o.keeps)
+}
+
+// putKeeps has a proxy cache serve what its upstream has deleted, or not. go-client's model of
+// a project has no such field; a Harbor that has none drops it.
+func (w *writer) putKeeps(ctx context.Context, id, keeps string) error {
+	_, err := w.call(ctx, http.MethodPut, "/projects/"+id, map[string]any{"metadata": map[string]string{fieldKeeps: keeps}}, nil)
+	return err
 }
 
 func (p *project) metadata() *models.ProjectMetadata {
@@ -39,6 +49,11 @@ func (w *writer) putProject(ctx context.Context, o *project) error {
 	}
 	if have.public != o.public || have.autoScan != o.autoScan {
 		if _, err := w.api.Project.UpdateProject(ctx, clientproject.NewUpdateProjectParams().WithProjectNameOrID(id).WithProject(&models.ProjectReq{Metadata: o.metadata()})); err != nil {
+			return err
+		}
+	}
+	if o.keeps != "" && have.keeps != "" && have.keeps != o.keeps {
+		if err := w.putKeeps(ctx, id, o.keeps); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/registry"
 )
 
@@ -29,7 +30,7 @@ func (h *Handler) Admin(mux *http.ServeMux) {
 			return
 		}
 		if r.URL.Query().Get("fleet") == "true" {
-			answer.Peers = h.purgePeers(r.Context(), d)
+			answer.Peers = operator.PurgePeers(r.Context(), h.routes.Peers(), d, h.cfg.Deadline)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the operator is gone

@@ -45,6 +45,8 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 	e, known, fresh := h.tags.Get(key, freshness)
 	if known {
 		x.Known(e, h.fetch.Holds(e.Digest), h.cfg.Now())
+		x.Kept(e, ns.Keep, namespace.Forever, h.cfg.Now())
+		x.Frozen = h.stays(key)
 	}
 	if r, deleted := h.newestOf(version.Key(key)); r.Known() {
 		x.Newest(r, h.cfg.Datacenter, deleted, h.fetch.Holds(r.Digest))

@@ -17,8 +17,11 @@ import (
 // serveTags answers tags/list (OCI distribution specification, "Listing Tags").
 func (h *Handler) serveTags(w *response, r *request) error {
 	list, err := h.lists.Tags(r.http.Context(), r.question())
-	if r.ns.Kind == namespace.MultiDC {
+	switch r.ns.Kind {
+	case namespace.MultiDC:
 		list, err = h.withVersions(r.Repo, list, err)
+	case namespace.Cache:
+		list, err = h.withKept(r, list, err)
 	}
 	if err != nil {
 		return err

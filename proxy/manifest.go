@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -24,12 +25,12 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	if gone {
 		return w.writeGone()
 	}
+	r, stays := h.freeze(r)
 	freshness := h.live.Load().Freshness(r.ns.Kind)
 	asked := tags.Question{Key: tags.Key{Repo: r.Repo, Reference: r.Reference()}, OwnOnly: r.peer != ""}
 	e, body, held, fresh := h.remembered(r, asked.Key, want, freshness)
 	if held && fresh {
-		w.outcome = outcomeHit
-		w.cacheStatus("hit")
+		w.hit()
 		return w.writeManifest(r, e, body)
 	}
 	stale := func() error { return w.writeStale(r, e, body) }
@@ -37,8 +38,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 	case err != nil && held && outcome.IsDontKnow(err):
 		return stale()
 	case err != nil:
-		w.outcome = outcomeHit
-		w.cacheStatus("hit", "detail=negative")
+		w.hit("detail=negative")
 		return err
 	}
 	q := r.question()
@@ -46,7 +46,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	}
 	found, joined := h.tags.Revalidate(asked, e, freshness, func(ctx context.Context, old tags.Entry) (tags.Found, error) {
-		return h.ask(ctx, q, old)
+		return h.ask(ctx, q, cmp.Or(old, stays))
 	})
 	defer found.Leave()
 	var slow, vain <-chan time.Time
@@ -98,9 +98,9 @@ func (w *response) writeStale(r *request, e tags.Entry, body []byte) error {
 func (h *Handler) remembered(r *request, key tags.Key, want version.Record, freshness time.Duration) (e tags.Entry, body []byte, held, fresh bool) {
 	e, held, fresh = h.tags.Get(key, freshness)
 	if want.Digest != "" && e.Digest != want.Digest {
-		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refused.Contains(version.Buried(key.Repo, want.Digest))}, h.cfg.Access.Has(key.Repo), false
+		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refusals.Has(key.Repo, want.Digest)}, h.cfg.Access.Has(key.Repo), false
 	}
-	if held { // what is remembered may have been evicted
+	if held = held && !e.Outlived(r.ns.Keep, h.cfg.Now()); held { // what is remembered may have been evicted
 		var err error
 		body, err = h.fetch.Read(e.Digest)
 		held = err == nil
@@ -113,8 +113,7 @@ func (h *Handler) remembered(r *request, key tags.Key, want version.Record, fres
 
 // writeGone answers that a reference was deleted, whoever still has it.
 func (w *response) writeGone() error {
-	w.outcome = outcomeHit
-	w.cacheStatus("hit", "detail=tombstone")
+	w.hit("detail=tombstone")
 	return errDeleted()
 }
 
@@ -151,6 +150,7 @@ func (w *response) writeManifest(r *request, e tags.Entry, body []byte) error {
 		return err
 	}
 	header := w.Header()
+	w.noteKept(r, e)
 	header.Set("Content-Type", e.MediaType)
 	header.Set("X-Content-Type-Options", "nosniff")
 	setDigest(header, e.Digest)

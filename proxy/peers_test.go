@@ -41,7 +41,8 @@ func TestPeersAreAskedOnceEach(t *testing.T) {
 	if err := r.sites[2].harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
 		t.Fatal(err)
 	}
-	if a := s.do(t, http.MethodGet, manifests("multi-dc-demo/nothing"), h); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+	// That nobody has the tag is remembered; of another one nobody has said so.
+	if a := s.do(t, http.MethodGet, "/v2/multi-dc-demo/nothing/manifests/v2", h); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("one cannot say: %d %s", a.status, a.body)
 	}
 }

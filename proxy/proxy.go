@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
@@ -92,8 +91,8 @@ type Handler struct {
 	health     *source.Health
 	tags       *tags.Cache
 	versions   *version.Ledger
-	refused    *lru.Cache[version.Key, bool] // by digest, by Harbor's policy
-	doubted    *lru.Cache[pushed, doubted]
+	refusals   *fetch.Refusals
+	doubts     *push.Doubts
 	underway   *push.Underway
 	announcer  *announce.Announcer
 	follower   *follow.Follower
@@ -138,7 +137,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
-	h.tags.Project = cfg.Access.Project
+	h.tags.Project, h.tags.Stays = cfg.Access.Project, h.stays
 	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
@@ -163,6 +162,7 @@ func (h *Handler) Reload(s Settings) {
 	h.routes.Use(h.others(s))
 	h.namespaces.Use(s.Namespaces, s.Names...)
 	h.announcer.Use(h.routes.Peers())
+	h.tags.Others()
 	h.neighbors.Use(h.trusted(s))
 }
 

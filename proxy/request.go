@@ -42,6 +42,7 @@ type request struct {
 	query            access.Query // what a client has to be allowed
 	peer             string       // the datacenter of the edge that asks; "" for clients
 	mayPush          bool         // of a peer's HEAD: its client may
+	frozen           bool         // it is by a tag that stays as it was first seen: Digest is that
 	otherwise        *request     // of a plain project, where a mirror's client may mean that too; nil: nothing else
 }
 

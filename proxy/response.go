@@ -35,6 +35,7 @@ const (
 	outcomeOwn         = "own"         // the edge's own answer
 	outcomeHit         = "hit"         // from the store, believed without asking; or a no that is remembered
 	outcomeStale       = "stale"       // the copy: nobody could say
+	outcomeKept        = "kept"        // the copy: its upstream has deleted it
 	outcomeRevalidated = "revalidated" // from the store, after a source said that it is still right
 	outcomeFill        = "fill"        // from a source
 	outcomeJoin        = "join"        // from a transfer that another request began
@@ -43,7 +44,7 @@ const (
 )
 
 // fromStore are the outcomes that the hit ratio is of, and whether the edge had the content.
-var fromStore = map[string]bool{outcomeHit: true, outcomeStale: true, outcomeRevalidated: true, outcomeFill: false, outcomeJoin: false}
+var fromStore = map[string]bool{outcomeHit: true, outcomeStale: true, outcomeKept: true, outcomeRevalidated: true, outcomeFill: false, outcomeJoin: false}
 
 func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *response {
 	return &response{
@@ -56,6 +57,12 @@ func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *respons
 // answer.
 func (w *response) cacheStatus(params ...string) {
 	w.Header().Set("Cache-Status", "breakwater; "+strings.Join(params, "; "))
+}
+
+// hit says that nobody was asked.
+func (w *response) hit(params ...string) {
+	w.outcome = outcomeHit
+	w.cacheStatus(append([]string{"hit"}, params...)...)
 }
 
 func (w *response) writeJSON(r *request, contentType string, value any) error {

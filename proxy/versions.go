@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/announce"
@@ -46,9 +45,9 @@ func (h *Handler) newVersions(ctx context.Context) {
 		ledger.State = h.cfg.State
 	}
 	h.versions = version.New(ledger)
-	h.refused, _ = lru.New[version.Key, bool](maxDoubted)
+	h.refusals = fetch.NewRefusals()
 	h.underway = push.NewUnderway(h.cfg.Now)
-	h.doubted, _ = lru.New[pushed, doubted](maxDoubted) // the size is positive: no error
+	h.doubts = push.NewDoubts(h.cfg.Now)
 	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.Confirms, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: func() bool { return len(h.routes.Peers()) > 0 }, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers(), Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
@@ -259,6 +258,9 @@ func (h *Handler) seen(key version.Key) digest.Digest {
 // it begins: a write after that ends the revalidation that this is for.
 func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
 	key := version.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}
+	if q.Namespace.Kind == namespace.Cache {
+		return h.fetch.Kept(ctx, q, old)
+	}
 	if q.Namespace.Kind != namespace.MultiDC || q.Request.Tag == "" {
 		return h.fetch.Manifest(ctx, q, old)
 	}
@@ -272,7 +274,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 		if h.versions.Deleted(key.Repo, q.Want) {
 			return tags.Found{}, errDeleted()
 		}
-		found, err := h.fetch.Manifest(ctx, q, old)
+		found, err := h.askAround(ctx, q, old)
 		if err == nil && !q.Want.Known() && len(h.routes.Peers()) > 0 {
 			if d := h.versions.Instead(key, found.Entry.Digest); d != "" {
 				if shown, err := h.fetch.Manifest(ctx, q.By(d), tags.Entry{}); err == nil {
@@ -280,7 +282,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 				}
 			}
 		}
-		h.noteRefusal(key.Repo, q.Want.Digest, err)
+		h.refusals.Note(key.Repo, q.Want.Digest, err)
 		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly {
 			return found, err
 		}
@@ -297,46 +299,29 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 
 const maxWithdrawn = 5
 
-// noteRefusal remembers that Harbor's policy forbids to pull a version: a slow Harbor is no
-// way around it.
-func (h *Handler) noteRefusal(repo string, d digest.Digest, err error) {
-	switch of := version.Buried(repo, d); {
-	case d == "":
-	case outcome.IsPolicy(err):
-		h.refused.Add(of, true)
-	case err == nil:
-		h.refused.Remove(of)
+// askAround asks for a tag, and not elsewhere where all have said before that they do not have it.
+func (h *Handler) askAround(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
+	key, begun := tags.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, h.cfg.Now()
+	remembers := !q.OwnOnly && !q.Want.Known() && h.announcer.Level()
+	nowhere := remembers && h.tags.Nowhere(key)
+	q.OwnOnly = q.OwnOnly || nowhere
+	found, err := h.fetch.Manifest(ctx, q, old)
+	if remembers && !nowhere && outcome.IsFirmNo(err) {
+		h.tags.NotElsewhere(key, begun)
 	}
+	return found, err
 }
 
 func errDeleted() *registry.Error {
 	return registry.Errorf(registry.CodeManifestUnknown, "it was deleted")
 }
 
-// pushed is a push to a tag.
-type pushed struct {
-	version.Key
-	digest digest.Digest
-}
-
-// doubted is a push of which nobody knows whether Harbor took it.
-type doubted struct {
-	mediaType string
-	begun     version.Begun
-	until     time.Time
-}
-
-const (
-	maxDoubted = 1 << 12
-	doubtedFor = 10 * time.Minute
-)
-
 // accepts reports whether what the local Harbor has under a tag, another digest than the
 // newest version's, is newer: Harbor has taken a push whose answer was lost. All else
 // is what a replication, a restart or a backup has brought back, and Harbor is set right.
 func (h *Handler) accepts(key version.Key, has digest.Digest) bool {
-	if d, ok := h.doubted.Get(pushed{key, has}); ok && h.cfg.Now().Before(d.until) {
-		_, newest := h.versions.Write(key.Repo, key.Reference, has, d.mediaType, d.begun)
+	if mediaType, begun, ok := h.doubts.Of(key, has); ok {
+		_, newest := h.versions.Write(key.Repo, key.Reference, has, mediaType, begun)
 		return newest
 	}
 	return false

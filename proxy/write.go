@@ -88,7 +88,7 @@ func (m manifests) Doubted(p push.Pushed) {
 			m.h.cfg.Log.Warn("a manifest that Harbor may have taken is not kept", "repo", p.Repo, "digest", p.Digest.String(), "err", err.Error())
 		}
 		mediaType, _ := registry.ManifestType(p.ContentType, p.Manifest) // "" of what Harbor takes for no manifest either
-		m.h.doubted.Add(pushed{version.Key{Repo: p.Repo, Reference: p.Reference}, p.Digest}, doubted{mediaType, p.Begun, m.h.cfg.Now().Add(doubtedFor)})
+		m.h.doubts.Note(p, mediaType)
 	}
 }
 

@@ -21,7 +21,8 @@ func purgeCommand() *cobra.Command {
 		Long: `Remove a blob or manifest from the store of the edge that runs on this machine
 or, with --fleet, from those of all edges of the fleet. The next pull fetches it
 again. What is being pulled now is pulled to its end, and not kept. Nothing is
-removed from Harbor.
+removed from Harbor. Tags of caches that are frozen at the digest, or kept though
+their upstream has deleted it, are let go.
 
 The edge is asked on its admin listener: edge.admin of the fleet file, or --admin.
 The exit code is 1 when an edge could not be asked; the others have purged.`,

@@ -33,6 +33,7 @@ func (f *Fleet) checkProjects(d *decoder) {
 	}
 	checkCommon(d, "projects.cache.defaults", p.Cache.Defaults.Quota, p.Cache.Defaults.Retention, p.Cache.Defaults.Members)
 	checkProvider(d, "projects.cache.defaults.provider", p.Cache.Defaults.Provider)
+	checkKept(d, "projects.cache.defaults", &p.Cache.Defaults)
 	for _, name := range sorted(p.Repl.Items) {
 		path, project := "projects.repl."+name, p.Repl.Items[name]
 		checkName(d, path, naming.Repl+name)
@@ -219,7 +220,33 @@ func (f *Fleet) checkCache(d *decoder, path string, p *Cache) {
 		}
 	}
 	checkCommon(d, path, p.Quota, p.Retention, p.Members)
+	checkKept(d, path, p)
 	checkOverrides(f, d, path, p.Datacenters, func(d *decoder, at, name string) { f.checkCache(d, at, p.In(name)) })
+}
+
+// checkKept checks what outlives the upstream's own, where it is written.
+func checkKept(d *decoder, path string, p *Cache) {
+	if at := path + ".keep_deleted"; d.written(at) && p.Keep != nil && *p.Keep < 0 {
+		d.report(at, "%v is negative; write 30d, forever or 0", *p.Keep)
+	}
+	if !d.written(path + ".freeze") {
+		return
+	}
+	for i, pattern := range p.Freeze {
+		image, tag := CutTag(pattern)
+		if naming.CheckPattern(image) != nil || naming.CheckPattern(tag) != nil {
+			d.report(fmt.Sprintf("%s.freeze[%d]", path, i), "%q is no pattern of tags; write image:tag, both globs, as library/nginx:1.{28,29}*", pattern)
+		}
+	}
+}
+
+// CutTag cuts a pattern of tags, image:tag, in its two globs.
+func CutTag(pattern string) (image, tag string) {
+	at := strings.LastIndexByte(pattern, ':')
+	if at < 0 {
+		return pattern, ""
+	}
+	return pattern[:at], pattern[at+1:]
 }
 
 var providers = []string{DockerHub, "docker-registry", "harbor", AWS, "azure-acr", "google-gcr", "github-ghcr", "jfrog-artifactory"}

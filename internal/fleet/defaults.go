@@ -190,6 +190,7 @@ func (c *Caches) setDefaults() {
 	d := &c.Defaults
 	or(&d.Provider, "docker-registry")
 	orPointer(&d.Public, false)
+	orPointer(&d.Keep, 0)
 	or(&d.Quota, 1<<40)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(30 * day), PushedWithin: Duration(30 * day)})
 	for _, p := range c.Items {
@@ -206,6 +207,8 @@ func (c *Caches) setDefaults() {
 		or(&p.CA, d.CA)
 		orList(&p.Realms, d.Realms)
 		orList(&p.Redirects, d.Redirects)
+		orShared(&p.Keep, d.Keep)
+		orList(&p.Freeze, d.Freeze)
 		orShared(&p.Public, d.Public)
 	}
 }

@@ -47,7 +47,7 @@ var idleAt = map[string][]string{
 	"projects.multi-dc.defaults":    {"datacenters"},
 	"projects.cache.defaults":       {"endpoint", "username", "password", "datacenters"},
 	"projects.repl.defaults":        {"images", "datacenters"},
-	"projects.artifactory.defaults": {"provider", "endpoint", "username", "password", "proxy", "ca", "redirects", "datacenters"},
+	"projects.artifactory.defaults": {"provider", "endpoint", "username", "password", "proxy", "ca", "redirects", "keep_deleted", "freeze", "datacenters"},
 }
 
 // comments are what stands beside the fields in the source.

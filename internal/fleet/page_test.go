@@ -182,7 +182,7 @@ func upper(text string) string {
 }
 
 var typeNames = map[reflect.Type]string{
-	reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Size](): "size", reflect.TypeFor[Ref](): "reference", reflect.TypeFor[Text](): "text or reference",
+	reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Keeping](): "duration, or `forever`", reflect.TypeFor[Size](): "size", reflect.TypeFor[Ref](): "reference", reflect.TypeFor[Text](): "text or reference",
 	reflect.TypeFor[URL](): "address", reflect.TypeFor[Endpoint](): "address, with a path", reflect.TypeFor[Issuer](): "address, with a path", reflect.TypeFor[Probed](): "what is probed",
 	reflect.TypeFor[Destination](): "host or network", reflect.TypeFor[Network](): "network", reflect.TypeFor[Addr](): "IP address", reflect.TypeFor[Flatten](): "`all`, `none` or a number",
 }

@@ -110,21 +110,23 @@ func (m *MultiDC) AllImmutable() bool {
 // Cache is a proxy cache of one upstream. Defaults: 1TiB, kept when pulled or
 // pushed within 30d, private.
 type Cache struct {
-	Provider    string            `yaml:"provider"`    // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
-	Endpoint    Endpoint          `yaml:"endpoint"`    // of the upstream; for docker-hub it may be left out; a path, below which the registry is, only for docker-registry and jfrog-artifactory; docs/upstreams.md has what to write for whom
-	Description string            `yaml:"description"` // for people
-	Username    Text              `yaml:"username"`    // at the upstream; absent: anonymous
-	Password    Ref               `yaml:"password"`    // at the upstream; {name} is the cache's name here
-	Realms      []string          `yaml:"realms"`      // hosts of token services of another domain than the upstream's that the edge may show its login, wherever they are; others are asked anonymously, and not at private addresses
-	Quota       Size              `yaml:"quota"`       // or unlimited
-	Retention   *Retention        `yaml:"retention"`   // an artifact is kept when any of these rules does so
-	Public      *bool             `yaml:"public"`      // pulled without login: what mirrors of nodes without credentials need; default false
-	AutoScan    *bool             `yaml:"auto_scan"`   // scan what is fetched; absent: as the datacenter's project_defaults
-	Members     []Member          `yaml:"members"`     // groups of the OpenID provider
-	Proxy       URL               `yaml:"proxy"`       // HTTP proxy for the edge's own way to the upstream
-	CA          string            `yaml:"ca"`          // file of the CA that signs the upstream's certificate; absent: the system's
-	Redirects   []Destination     `yaml:"redirects"`   // where inside your networks the upstream may send the edge for blobs, as to a storage of your own: hosts, *.domain, addresses, networks; absent: to private addresses, if the upstream is at one itself; public ones need no word
-	Datacenters map[string]*Cache `yaml:"datacenters"` // what differs in one datacenter
+	Provider    string            `yaml:"provider"`     // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
+	Endpoint    Endpoint          `yaml:"endpoint"`     // of the upstream; for docker-hub it may be left out; a path, below which the registry is, only for docker-registry and jfrog-artifactory; docs/upstreams.md has what to write for whom
+	Description string            `yaml:"description"`  // for people
+	Username    Text              `yaml:"username"`     // at the upstream; absent: anonymous
+	Password    Ref               `yaml:"password"`     // at the upstream; {name} is the cache's name here
+	Realms      []string          `yaml:"realms"`       // hosts of token services of another domain than the upstream's that the edge may show its login, wherever they are; others are asked anonymously, and not at private addresses
+	Quota       Size              `yaml:"quota"`        // or unlimited
+	Retention   *Retention        `yaml:"retention"`    // an artifact is kept when any of these rules does so
+	Public      *bool             `yaml:"public"`       // pulled without login: what mirrors of nodes without credentials need; default false
+	AutoScan    *bool             `yaml:"auto_scan"`    // scan what is fetched; absent: as the datacenter's project_defaults
+	Members     []Member          `yaml:"members"`      // groups of the OpenID provider
+	Proxy       URL               `yaml:"proxy"`        // HTTP proxy for the edge's own way to the upstream
+	CA          string            `yaml:"ca"`           // file of the CA that signs the upstream's certificate; absent: the system's
+	Redirects   []Destination     `yaml:"redirects"`    // where inside your networks the upstream may send the edge for blobs, as to a storage of your own: hosts, *.domain, addresses, networks; absent: to private addresses, if the upstream is at one itself; public ones need no word
+	Keep        *Keeping          `yaml:"keep_deleted"` // how long the edge serves on what the upstream has deleted, from when it first hears so, as long as the store has it: 30d, forever, or 0 for not at all; Harbors from 2.15.1 are told not to lose theirs; default 0
+	Freeze      []string          `yaml:"freeze"`       // tags that stay as this datacenter's edge first sees them: image:tag, globs of the image's name at the upstream and of its tag, as library/nginx:1.29*; breakwater purge lets one go
+	Datacenters map[string]*Cache `yaml:"datacenters"`  // what differs in one datacenter
 }
 
 // Host is the registry that the cache is of, as clients name it: docker.io for

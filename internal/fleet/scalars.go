@@ -32,6 +32,33 @@ func (d *Duration) parse(text string) error {
 	return nil
 }
 
+// Keeping is how long something is kept: a Duration, or Forever.
+type Keeping time.Duration
+
+// Forever is a Keeping without end.
+const Forever Keeping = math.MaxInt64
+
+func (k *Keeping) parse(text string) error {
+	if text == "forever" {
+		*k = Forever
+		return nil
+	}
+	var d Duration
+	if err := d.parse(text); err != nil {
+		return fmt.Errorf("%q is no time to keep something for; write 30d, forever or 0", text)
+	}
+	*k = Keeping(d)
+	return nil
+}
+
+// String is as it is written.
+func (k Keeping) String() string {
+	if k == Forever {
+		return "forever"
+	}
+	return Duration(k).String()
+}
+
 // String is the duration as it is written.
 func (d Duration) String() string {
 	if d != 0 && time.Duration(d)%day == 0 {

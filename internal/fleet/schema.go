@@ -30,6 +30,7 @@ type object = map[string]any
 // words are the types that are written as one word.
 var words = map[reflect.Type]object{
 	reflect.TypeFor[Duration]():    oneWord(`^([0-9]{1,5}d|0|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|ns))+)$`, "2s", "15m", "6h", "30d"),
+	reflect.TypeFor[Keeping]():     oneWord(`^(forever|[0-9]{1,5}d|0|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|ns))+)$`, "30d", "forever", "0"),
 	reflect.TypeFor[Size]():        oneWord(sizes.String(), "10GiB", "2TiB"),
 	reflect.TypeFor[Ref]():         oneWord(`^(vault:[^#]+#.+|(file|env):.+)$`, "file:/etc/breakwater/secret", "env:SECRET", "vault:secret/harbor#admin-password"),
 	reflect.TypeFor[Text]():        {"type": plain},
@@ -47,7 +48,7 @@ var words = map[reflect.Type]object{
 var plain = []string{"string", "number", "boolean", "null"}
 
 // numeric may be written as a number, too.
-var numeric = map[reflect.Type]bool{reflect.TypeFor[Duration](): true, reflect.TypeFor[Size](): true, reflect.TypeFor[Flatten](): true}
+var numeric = map[reflect.Type]bool{reflect.TypeFor[Duration](): true, reflect.TypeFor[Size](): true, reflect.TypeFor[Flatten](): true, reflect.TypeFor[Keeping](): true}
 
 func oneWord(pattern string, examples ...string) object {
 	return object{"type": []string{"string", "null"}, "pattern": pattern, "examples": examples}

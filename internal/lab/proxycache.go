@@ -62,6 +62,8 @@ func (h *Harbor) proxyManifest(c *call) {
 		head.Body.Close()
 	}
 	switch {
+	case err == nil && head.StatusCode == http.StatusNotFound && local != nil && h.db.keepsDeleted(c.project):
+		h.localManifest(c)
 	case err == nil && head.StatusCode == http.StatusNotFound:
 		tag := c.reference
 		if byDigest {
@@ -81,6 +83,14 @@ func (h *Harbor) proxyManifest(c *call) {
 	default:
 		h.pullManifest(c, byDigest)
 	}
+}
+
+// keepsDeleted reports whether a proxy cache serves what its upstream has deleted (since
+// 2.15.1; not recorded, but that projects have the setting).
+func (d *database) keepsDeleted(p *project) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return p.Metadata["proxy_cache_local_on_not_found"] == "true"
 }
 
 // rootLimited reports whether the upstream wants no requests at all.

@@ -54,6 +54,7 @@ type Announcer struct {
 	ctx     context.Context       // of Run, while it runs
 	pending map[version.Key]claim // announced here, and not yet known to be served
 	spoke   map[string]time.Time  // when a datacenter's edge spoke last
+	level   map[string]time.Time  // when it had told everything
 	wake    chan struct{}
 	hearing map[string]*sync.Mutex // by datacenter: one batch of each at a time
 }
@@ -63,7 +64,8 @@ const (
 	maxManifest = 64 << 10 // bytes of one that is told with its version
 	maxTold     = 4 << 20  // bytes of all manifests of a batch
 	maxPace     = 5        // times cfg.Pace, between two tries
-	idle        = 10       // times cfg.Pace, between two batches when there is nothing to say
+	idle        = 6        // times cfg.Pace, between two batches when there is nothing to say
+	levelFor    = 9        // times cfg.Pace, in which an edge that has told everything has told everything
 	silentAfter = 30       // times cfg.Pace, after which an edge that does not speak is not heard of
 	deadline    = 5 * time.Second
 	maxBeside   = 8           // batches on their way to a peer at once
@@ -75,7 +77,7 @@ func New(cfg Config) *Announcer {
 	if cfg.Pace == 0 {
 		cfg.Pace = time.Second
 	}
-	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, hearing: map[string]*sync.Mutex{}, wake: make(chan struct{}, 1)}
+	a := &Announcer{cfg: cfg, pending: map[version.Key]claim{}, spoke: map[string]time.Time{}, level: map[string]time.Time{}, hearing: map[string]*sync.Mutex{}, wake: make(chan struct{}, 1)}
 	a.senders.Store(&[]*sender{})
 	a.Use(cfg.Peers)
 	a.metrics = newMetrics(cfg.Metrics, a)

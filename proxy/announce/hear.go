@@ -73,6 +73,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	}
 	if b.Until == b.After { // a question
 		a.cfg.Ledger.Learn(from, nil, true, &heard)
+		a.noteLevel(from, heard.Position, b)
 		return position, b.After <= heard.Position
 	}
 	if b.After > heard.Position || b.Until < b.After { // what was heard already may come again
@@ -102,7 +103,32 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 		poke(a.wake)
 	}
 	position.Position = heard.Position
+	a.noteLevel(from, heard.Position, b)
 	return position, true
+}
+
+// noteLevel takes note that an edge had nothing more to tell when it sent the batch.
+func (a *Announcer) noteLevel(from string, heard uint64, b Batch) {
+	if b.Until > b.Last || heard < b.Last {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.level[from] = time.Now()
+}
+
+// Level reports whether all other edges had told everything some seconds ago: what they have
+// taken before that is known here.
+func (a *Announcer) Level() bool {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range *a.senders.Load() {
+		if now.Sub(a.level[s.to.Datacenter]) > levelFor*a.cfg.Pace {
+			return false
+		}
+	}
+	return true
 }
 
 // Told takes over the version that the edge of a datacenter said it answers with. Where that

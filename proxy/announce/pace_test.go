@@ -32,7 +32,7 @@ func TestAPeerThatFailsIsTriedNowAndThen(t *testing.T) {
 			f := newFleet(t, "par1", "mad1")
 			par1 := f.edges["par1"]
 			par1.push("before", "one")
-			pass(5 * time.Second) // all is well, and nothing to be said for ten
+			pass(3 * time.Second) // all is well, and nothing to be said for six
 			f.batches("par1", "mad1")
 			f.set("par1", "mad1", c.link)
 			begun := time.Now()
@@ -61,7 +61,7 @@ func TestAPeerThatFailsIsTriedNowAndThen(t *testing.T) {
 			}
 			begun = time.Now()
 			pass(25 * time.Second)
-			if got := f.tries("par1", "mad1", begun); len(got) < 2 || len(got) > 3 || got[1]-got[0] != 10 {
+			if got := f.tries("par1", "mad1", begun); len(got) < 4 || len(got) > 5 || got[1]-got[0] != 6 {
 				t.Errorf("%s: with nothing to say it speaks after %v", name, got)
 			}
 		})

@@ -25,6 +25,7 @@ type Batch struct {
 	Clock   int64               `json:"clock"` // of the sender, as in version.Version
 	After   uint64              `json:"after"` // the position up to which the peer has heard, as far as the sender knows
 	Until   uint64              `json:"until"` // the position that this batch ends at
+	Last    uint64              `json:"last"`  // the position of the log then; below Until: of an edge that does not say it
 	Records []version.Announced `json:"records"`
 	// Pulls are what clients were given by the sender, and PullsUntil is where that ends in a
 	// log of its own (package touch).
@@ -244,7 +245,7 @@ func (s *sender) batch() (b Batch, last uint64) {
 	s.mu.Lock()
 	s.last = last
 	s.mu.Unlock()
-	if !s.asked {
+	if b.Last = last; !s.asked {
 		b.Until = b.After
 		return b, last
 	}

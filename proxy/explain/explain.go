@@ -25,6 +25,8 @@ type Explanation struct {
 	Age       float64  `json:"age_seconds"`       // since then; 0 where it is not known
 	Freshness float64  `json:"freshness_seconds"` // how long an answer of a source is believed
 	Version   *Newest  `json:"version,omitempty"` // the newest that is known; only multi-dc projects have some
+	Deleted   *Deleted `json:"deleted_upstream,omitempty"`
+	Frozen    bool     `json:"frozen,omitempty"` // the tag stays at the digest, whatever its upstream makes of it
 	Refused   string   `json:"refused,omitempty"`
 	Answer    string   `json:"answer"` // a sentence: what a client would get now
 	Route     []Step   `json:"route"`  // in the order in which they would be asked
@@ -50,6 +52,13 @@ type Newest struct {
 	Here       bool      `json:"here"`       // it was this edge
 	Past       bool      `json:"past_edges"` // it went past the edges: that one found it at its Harbor
 	Heard      time.Time `json:"heard"`      // when this edge wrote it down
+}
+
+// Deleted is when an upstream is known to have deleted what a cache has of it.
+type Deleted struct {
+	Since time.Time  `json:"since"`           // it was first heard
+	Until *time.Time `json:"until,omitempty"` // the copy is served; absent: without end
+	Over  bool       `json:"over,omitempty"`  // that has passed
 }
 
 // Step is one source of a route.
@@ -102,6 +111,33 @@ func (x *Explanation) Newest(r version.Record, here string, deleted, held bool) 
 	}
 }
 
+// Kept takes over that the upstream has deleted what is remembered, and how long that is
+// served all the same; forever is without end.
+func (x *Explanation) Kept(e tags.Entry, keep, forever time.Duration, now time.Time) {
+	if e.Gone.IsZero() {
+		return
+	}
+	x.Deleted = &Deleted{Since: e.Gone}
+	if keep != forever {
+		until := e.Gone.Add(keep)
+		x.Deleted.Until, x.Deleted.Over = &until, !now.Before(until)
+	}
+}
+
+// deleted says what a client gets of what the upstream has deleted.
+func (x *Explanation) deleted() string {
+	since := x.Deleted.Since.UTC().Format(time.RFC3339)
+	switch {
+	case x.Deleted.Over:
+		return fmt.Sprintf("404: its upstream is known to have deleted it since %s, and keep_deleted has passed.", since)
+	case !x.Held:
+		return fmt.Sprintf("Its upstream is known to have deleted it since %s, and the store has lost it: whoever has it by its digest is asked, else 404.", since)
+	case x.Deleted.Until == nil:
+		return fmt.Sprintf("The copy in the store is served: its upstream is known to have deleted it since %s, and keep_deleted is forever.", since)
+	}
+	return fmt.Sprintf("The copy in the store is served: its upstream is known to have deleted it since %s, and keep_deleted lasts until %s.", since, x.Deleted.Until.UTC().Format(time.RFC3339))
+}
+
 // Conclude says what a client would get now. fresh: what is remembered is believed.
 func (x *Explanation) Conclude(fresh bool) {
 	first := "nobody"
@@ -114,6 +150,12 @@ func (x *Explanation) Conclude(fresh bool) {
 	switch {
 	case x.Version != nil && x.Version.Deleted:
 		x.Answer = fmt.Sprintf("404: it was deleted in %s, whoever still has it.", x.Version.Datacenter)
+	case x.Deleted != nil:
+		x.Answer = x.deleted()
+	case x.Frozen && x.Held:
+		x.Answer = "The copy in the store is served: the tag is frozen at this digest, and no upstream is asked for it (breakwater purge lets it go)."
+	case x.Frozen:
+		x.Answer = fmt.Sprintf("The tag is frozen at this digest, which the store has lost: %s is asked for the digest first, then the others in order.", first)
 	case x.Held && fresh:
 		x.Answer = fmt.Sprintf("Served from the store: %s said so %s ago, which is believed for %s.", x.Source, seconds(x.Age), seconds(x.Freshness))
 	case x.Refused != "":

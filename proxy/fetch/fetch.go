@@ -58,6 +58,8 @@ type Fetcher struct {
 	// has a project's upstream in hand gets no more memory than that.
 	Bodies *share.Shares
 
+	started time.Time
+
 	hot   *lru.Cache[digest.Digest, []byte]
 	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name
 }
@@ -73,7 +75,7 @@ const (
 
 // New returns a Fetcher.
 func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, deadline time.Duration, now func() time.Time) *Fetcher {
-	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now, Bodies: share.New(maxBodies, maxBodiesOne)}
+	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now, started: now(), Bodies: share.New(maxBodies, maxBodiesOne)}
 	f.hot, _ = lru.New[digest.Digest, []byte](maxHot) // the sizes are positive: no error
 	f.sizes, _ = lru.New[named, int64](maxSizes)
 	return f

@@ -92,7 +92,8 @@ func (f *Fetcher) askManifest(ctx context.Context, q Question, s source.Step, ol
 	}
 	defer resp.Body.Close()
 	e, body, err := f.keepManifest(q.Request, resp)
-	if e.Source = s.Name; err == nil {
+	e.Source, e.Gone = s.Name, goneAt(s, resp)
+	if err == nil {
 		f.Routes.Gave(q.Request.Repo, s.Source)
 		f.hear(q, s, e, resp)
 	}

@@ -112,14 +112,18 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	return body, nil
 }
 
-// decided returns the last word, if it has been spoken: no other source is asked then.
+// decided returns the last word, if it has been spoken: no other source is asked then. What an
+// upstream does not have any more a peer may have kept.
 func (t *transfer) decided() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.from != "" {
 		return nil
 	}
-	return source.LastWord(t.q.Namespace, t.refusals)
+	if last := source.LastWord(t.q.Namespace, t.refusals); t.q.Namespace.Keep == 0 || outcome.IsPolicy(last) {
+		return last
+	}
+	return nil
 }
 
 // source is the name of the source that answered; "" where another request began

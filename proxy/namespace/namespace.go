@@ -4,7 +4,10 @@
 package namespace
 
 import (
+	"math"
+	"slices"
 	"strings"
+	"time"
 
 	"example.org/breakwater/internal/naming"
 )
@@ -33,6 +36,23 @@ type Namespace struct {
 	DockerHub bool   // a cache of Docker Hub: its official images live in library/
 	Host      string // the registry that a cache is of, as clients name it: docker.io, quay.io
 	Rules     []Rule // of a repl- project
+
+	Keep   time.Duration // of a cache: how long what its upstream has deleted outlives that; 0: not at all
+	Freeze []Frozen      // of a cache: tags that stay as they were first seen
+}
+
+// Forever is a Keep without end.
+const Forever time.Duration = math.MaxInt64
+
+// Frozen are tags that stay as they were first seen, by globs.
+type Frozen struct{ Image, Tag string }
+
+// Freezes reports whether a tag of a repo stays as it was first seen.
+func (n Namespace) Freezes(repo, tag string) bool {
+	image, short := n.Image(repo), n.Image(n.ShortRepo(repo))
+	return slices.ContainsFunc(n.Freeze, func(f Frozen) bool {
+		return naming.Match(f.Tag, tag) && (naming.Match(f.Image, image) || naming.Match(f.Image, short))
+	})
 }
 
 // Rule is one line of a repl- project: which tags of which image Harbor holds,

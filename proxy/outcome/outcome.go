@@ -20,6 +20,15 @@ const RetryAfter = 5 * time.Second
 // Such a no is good enough where nothing is held, and no reason to forget what is.
 var ErrRefused = errors.New("the upstream refuses to say")
 
+var (
+	// ErrNoProject is the cause of a no of Harbor's to all of a project: it says nothing of
+	// what the project was a cache of.
+	ErrNoProject = errors.New("no such project is in Harbor")
+	// ErrOutlived is the cause of a no to what its upstream has deleted, and what was kept
+	// for as long as it was to be. That it was deleted is not forgotten.
+	ErrOutlived = errors.New("its upstream has deleted it, and it is kept no longer")
+)
+
 // DontKnow is the outcome when cause kept everybody from saying yes or no (503
 // UNAVAILABLE with Retry-After).
 func DontKnow(cause error) *registry.Error {
@@ -42,6 +51,9 @@ func IsNo(err error) bool { return has(err, http.StatusNotFound) }
 // IsFirmNo reports whether err is a no that takes away what is held.
 func IsFirmNo(err error) bool { return IsNo(err) && !errors.Is(err, ErrRefused) }
 
+// IsDeleted reports whether err, of a cache, says that its upstream does not have the content.
+func IsDeleted(err error) bool { return IsFirmNo(err) && !errors.Is(err, ErrNoProject) }
+
 // IsPolicy reports whether err is Harbor's refusal of content that it has.
 func IsPolicy(err error) bool { return has(err, http.StatusPreconditionFailed) }
 
@@ -62,7 +74,9 @@ func has(err error, status int) bool {
 // every other failure to answer is UNAVAILABLE.
 func MissingProject(e *registry.Error) *registry.Error {
 	if e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Message, "project ") && strings.HasSuffix(e.Message, " not found") {
-		return registry.Errorf(registry.CodeNameUnknown, "there is no such project")
+		no := registry.Errorf(registry.CodeNameUnknown, "there is no such project")
+		no.Cause = ErrNoProject
+		return no
 	}
 	unavailable := registry.Errorf(registry.CodeUnavailable, "Harbor cannot say now; try again")
 	unavailable.RetryAfter = max(e.RetryAfter, RetryAfter)

@@ -35,6 +35,9 @@ const (
 	// RecordHeader, of answers: the newest version of the reference; of writes: what is known
 	// of it where the write comes from (version.Record.Mark).
 	RecordHeader = "Breakwater-Record"
+	// DeletedHeader, of answers, to clients too: since when the upstream of a cache is known to
+	// have deleted what is served (RFC 3339).
+	DeletedHeader = "Breakwater-Deleted-Upstream"
 )
 
 // Peer is another datacenter's edge.

@@ -28,7 +28,7 @@ var (
 	errRemembers = errors.New("it only remembers: its own Harbor cannot say")
 )
 
-// Ask finds an answer: the local Harbor is asked first, then all peers at once,
+// Ask finds an answer: the local Harbor is asked first, then the peers, three at a time,
 // then the upstreams in turn. Sources that are known to be down are skipped where a
 // copy is held, and asked last where there is none. A slow source is not given up as long
 // as its probes are answered (Vigil): the next are asked beside it (a hedge). ask asks one
@@ -45,7 +45,9 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 		found    T
 		refusals []Refusal
 		ok       bool
+		stale    bool // a peer only remembers it
 	}
+	remembered, peers := result{}, ofPeers(stages) // of these, those that have not ended
 	results := make(chan result, len(stages))
 	started, begun := 0, time.Now()
 	var late <-chan time.Time // when the stage that was asked last has had its time for itself
@@ -56,8 +58,9 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 			late = time.After(q.hedgeAfter(stages, started))
 		}
 		go func() {
-			found, refusals, ok := askAll(ctx, q, vigil, stages[at-1], ask)
-			results <- result{at, found, refusals, ok}
+			r := result{stage: at}
+			r.found, r.refusals, r.ok, r.stale = askAll(ctx, q, vigil, stages[at-1], ask)
+			results <- r
 		}()
 	}
 	next()
@@ -75,16 +78,24 @@ func Ask[T any](ctx context.Context, q Question, ask func(context.Context, Step)
 			next()
 		case r := <-results:
 			ended++
-			if r.ok {
-				return r.found, nil
+			if r.stale { // the peers after it may know
+				remembered = r
 			}
-			if err := LastWord(q.Namespace, r.refusals); err != nil {
+			if stages[r.stage-1][0].Kind == Peer {
+				peers--
+			}
+			switch err := LastWord(q.Namespace, r.refusals); {
+			case r.ok && !r.stale:
+				return r.found, nil
+			case remembered.ok && peers <= 0:
+				return remembered.found, nil
+			case err != nil && !remembered.ok:
 				return none, err
 			}
 			all = append(all, r.refusals...)
 			switch {
 			case started == len(stages):
-			case ended == started:
+			case ended == started, r.stage == started && stages[started][0].Kind == Peer:
 				next()
 			case r.stage == started: // a hedge of peers may come early: who is asked first has its time all the same
 				late = time.After(q.Deadline - time.Since(begun))
@@ -105,14 +116,22 @@ func (q Question) hedgeAfter(stages [][]Step, started int) time.Duration {
 	if !slices.ContainsFunc(last, func(s Step) bool { silent, _ := s.silence(registry.KindManifest, s.Repo); return !silent }) {
 		return Shortened(q.Deadline)
 	}
-	if started < len(stages) && stages[started][0].Kind == Peer && (kind == namespace.Repl || kind == namespace.MultiDC && !q.Tag) {
-		return min(q.Deadline, max(hedgeLeast, 2*last[0].Usual()))
+	if started < len(stages) && stages[started][0].Kind == Peer && (kind == namespace.Repl || kind == namespace.MultiDC && (!q.Tag || last[0].Kind == Peer)) {
+		usual := time.Duration(0)
+		for _, s := range last {
+			usual = max(usual, s.Usual())
+		}
+		return min(q.Deadline, max(hedgeLeast, 2*usual))
 	}
 	return q.Deadline
 }
 
-// Stages splits a route into the sources that are asked at once, in order: all
-// peers are one stage, every other source is one of its own. Sources that are known
+// beside is how many peers are asked at once: most questions end at the nearest of those who
+// have it, and a fleet may have many.
+const beside = 3
+
+// Stages splits a route into the sources that are asked at once, in order: peers
+// are asked three at a time, nearest first, every other source by itself. Sources that are known
 // to be down come last with lastResort, or where nobody else is left; else they are
 // skipped.
 func Stages(route []Step, lastResort bool) (stages [][]Step, skipped []Step) {
@@ -125,14 +144,11 @@ func Stages(route []Step, lastResort bool) (stages [][]Step, skipped []Step) {
 		case s.Kind == Peer:
 			peers = append(peers, s)
 			continue
-		case len(peers) > 0:
-			stages, peers = append(stages, peers), nil
 		}
+		stages, peers = append(stages, few(peers)...), nil
 		stages = append(stages, []Step{s})
 	}
-	if len(peers) > 0 {
-		stages = append(stages, peers)
-	}
+	stages = append(stages, few(peers)...)
 	if lastResort || len(stages) == 0 {
 		for _, s := range skipped {
 			stages = append(stages, []Step{s})
@@ -142,10 +158,22 @@ func Stages(route []Step, lastResort bool) (stages [][]Step, skipped []Step) {
 	return stages, skipped
 }
 
-// askAll asks the sources of a stage at once. The first that has it wins. A source
+// ofPeers counts the stages of peers that are not known to be down.
+func ofPeers(stages [][]Step) (n int) {
+	for _, stage := range stages {
+		if stage[0].Kind == Peer && stage[0].Usable() {
+			n++
+		}
+	}
+	return n
+}
+
+func few(peers []Step) [][]Step { return slices.Collect(slices.Chunk(peers, beside)) }
+
+// askAll asks the sources of a stage at once. The first that has it wins. stale: a source
 // that only remembers it wins when no other has it, and not over a copy that is
 // held here: nobody can say which of the two is older.
-func askAll[T any](ctx context.Context, q Question, vigil *Vigil, stage []Step, ask func(context.Context, Step) (T, bool, error)) (found T, refusals []Refusal, ok bool) {
+func askAll[T any](ctx context.Context, q Question, vigil *Vigil, stage []Step, ask func(context.Context, Step) (T, bool, error)) (found T, refusals []Refusal, ok, stale bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -169,12 +197,12 @@ func askAll[T any](ctx context.Context, q Question, vigil *Vigil, stage []Step, 
 		case a.err != nil:
 			refusals = append(refusals, Refusal{a.step, a.err})
 		case !a.stale:
-			return a.found, nil, true
+			return a.found, nil, true, false
 		case q.Held:
 			refusals = append(refusals, Refusal{a.step, outcome.DontKnow(errRemembers)})
 		default:
 			found, ok = a.found, true
 		}
 	}
-	return found, refusals, ok
+	return found, refusals, ok, ok
 }

@@ -133,6 +133,9 @@ func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
 	return steps
 }
 
+// Upstream is the upstream that a project is a cache of; nil: this edge has no way there.
+func (r *Routes) Upstream(project string) *Source { return r.others.Load().upstreams[project] }
+
 // Own is the route of a peer's request, which goes no further than this
 // datacenter's own Harbor: the peer asks the others itself.
 func (r *Routes) Own(ns namespace.Namespace, repo string) []Step {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	bolt "go.etcd.io/bbolt"
 
 	"example.org/breakwater/registry"
 )
@@ -129,7 +128,9 @@ func (s *DB) Member(repo string, d digest.Digest) (project int64, ok bool) {
 // DropDigest forgets every reference of the repo that was last seen to be the digest.
 func (s *DB) DropDigest(repo string, d digest.Digest) {
 	if s != nil {
-		s.drop(tagBucket, key(repo, ""), func(r record) bool { return r.Digest == d.String() })
+		for _, bucket := range []string{tagBucket, keptBucket} {
+			s.drop(bucket, key(repo, ""), func(r record) bool { return r.Digest == d.String() })
+		}
 	}
 }
 
@@ -148,32 +149,10 @@ func (s *DB) Leave(repo string) {
 // drop removes the records whose key begins with the prefix and that goes takes, by what
 // was last put under the key.
 func (s *DB) drop(bucket, prefix string, goes func(record) bool) {
-	keys := map[string]bool{}
-	s.mu.Lock() // first what waits: by the time that the disk is read it may be there
-	for _, waits := range []changes{s.pending, s.writing} {
-		for key := range waits.values[bucket] {
-			if strings.HasPrefix(key, prefix) {
-				keys[key] = true
-			}
-		}
-	}
-	s.mu.Unlock()
-	saved, ok := view(s, putPatience, func(tx *bolt.Tx) (saved []string) {
-		c := tx.Bucket([]byte(bucket)).Cursor()
-		for key, _ := c.Seek([]byte(prefix)); strings.HasPrefix(string(key), prefix); key, _ = c.Next() {
-			saved = append(saved, string(key))
-		}
-		return saved
-	})
+	keys, ok := s.keys(bucket, prefix)
 	if !ok { // the disk does not say what there is to forget
-		s.mu.Lock()
-		s.pending.lose(bucket)
-		s.mu.Unlock()
-		s.poke()
+		s.losesAll(bucket)
 		return
-	}
-	for _, key := range saved {
-		keys[key] = true
 	}
 	for key := range keys {
 		if r, ok := s.get(bucket, key); ok && goes(r) {

@@ -17,6 +17,7 @@ const (
 	memberBucket  = "members"  // repo NUL digest → when it was last seen, in s, and in which project
 	grantBucket   = "grants"   // a keyed hash → when Harbor last granted it, in s
 	listBucket    = "lists"    // repo NUL → its tags; repo NUL digest → the manifest's referrers
+	keptBucket    = "kept"     // repo NUL reference → record of what stays, whatever its age
 	projectBucket = "projects" // a project's name → its id, and when Harbor last said it, in s
 	touchBucket   = "touches"  // a pull → what package touch knows of it
 
@@ -26,7 +27,7 @@ const (
 
 // most is how many bytes of keys and values a bucket may have on disk. Beyond that the
 // oldest tenth goes: clients choose what is remembered.
-var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20, projectBucket: 2 << 20, touchBucket: 64 << 20}
+var most = map[string]int64{tagBucket: 64 << 20, memberBucket: 256 << 20, grantBucket: 8 << 20, listBucket: 64 << 20, projectBucket: 2 << 20, touchBucket: 64 << 20, keptBucket: 16 << 20}
 
 const (
 	maxRecord  = 1 << 20  // bytes of one value; a larger one is not remembered
@@ -36,7 +37,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{tagBucket, memberBucket, grantBucket, listBucket, projectBucket, touchBucket}
+	return []string{tagBucket, memberBucket, grantBucket, listBucket, projectBucket, touchBucket, keptBucket}
 }
 
 // record is a value on disk, as JSON.
@@ -49,6 +50,7 @@ type record struct {
 	Project   int64             `json:"p,omitempty"` // the id of the repo's; of projectBucket, the project's
 	Created   int64             `json:"m,omitempty"` // of projectBucket: when it was made, in ms
 	Since     int64             `json:"n,omitempty"` // of projectBucket: when it was made again, in ms
+	Gone      int64             `json:"g,omitempty"` // of keptBucket: when its upstream was first heard to have deleted it, in ms
 	Tags      []string          `json:"l,omitempty"` // of listBucket: the repo's
 	Referrers []json.RawMessage `json:"r,omitempty"` // of listBucket: the manifest's
 	Touch     json.RawMessage   `json:"u,omitempty"` // of touchBucket
@@ -79,7 +81,11 @@ func (s *DB) write(ctx context.Context) {
 func (s *DB) forget() {
 	oldest := time.Now().Add(-forgetAfter).Unix()
 	for _, name := range buckets() {
-		if err := s.forgetBefore(name, oldest); err != nil {
+		before := oldest
+		if name == keptBucket {
+			before = math.MinInt64
+		}
+		if err := s.forgetBefore(name, before); err != nil {
 			s.log.Warn("old records could not be removed from the state file", "err", err.Error())
 			return
 		}

@@ -2,6 +2,7 @@ package tags
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.org/breakwater/proxy/outcome"
@@ -65,12 +66,16 @@ func (c *Cache) Negative(q Question) error {
 }
 
 func (c *Cache) negative(q Question) error {
-	no, ok := c.negatives.Get(q)
-	written, _ := c.writes.Get(q.Repo)
-	if !ok || !c.now().Before(no.until) || !no.begun.After(written) || no.project == 0 || no.project != c.Project(q.Repo) {
-		return nil
+	if no, ok := c.negatives.Get(q); ok && c.stands(no, q.Repo) {
+		return no.err
 	}
-	return no.err
+	return nil
+}
+
+// stands: no write to the repo has come since, nor another project in its place; c.mu is held.
+func (c *Cache) stands(no negative, repo string) bool {
+	written, _ := c.writes.Get(repo)
+	return c.now().Before(no.until) && no.begun.After(written) && no.project != 0 && no.project == c.Project(repo)
 }
 
 // Revalidate joins the revalidation of q that is under way, or starts one. One that
@@ -168,13 +173,15 @@ func (c *Cache) finish(q Question, r *Revalidation, noFor time.Duration) {
 	case r.begun.Before(newest.Checked): // a later one has answered already
 	case r.Err == nil:
 		c.keep(q.Key, r.Entry, r.project)
-		c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry, r.project) // the client asks for it next
+		if r.Entry.Gone.IsZero() { // a tag that was deleted says nothing of its digest
+			c.keep(Key{q.Repo, r.Entry.Digest.String()}, r.Entry, r.project) // the client asks for it next
+		}
 	case outcome.IsPolicy(r.Err):
 		if newest.Refused = true; newest.Digest != "" && newest.project == r.project {
 			c.entries.Add(q.Key, newest)
 		}
 	case outcome.IsNo(r.Err):
-		if !q.OwnOnly && outcome.IsFirmNo(r.Err) {
+		if !q.OwnOnly && outcome.IsFirmNo(r.Err) && !errors.Is(r.Err, outcome.ErrOutlived) {
 			c.forget(q.Key)
 		}
 		if noFor > 0 {

@@ -25,9 +25,18 @@ type Entry struct {
 	Checked   time.Time // when the revalidation that found it began; zero: before this edge started, or never
 	Pushed    time.Time // when a client pushed it through this edge; zero: it was found by asking, or before this edge started
 	Refused   bool      // by Harbor's policy, when it was last asked
+	Gone      time.Time // when its upstream was first heard to have deleted it; zero: it has not, as far as is known
+	Looked    time.Time // when that upstream itself was last asked; zero: before this edge started, or never
 
+	kept    bool      // the State keeps it as what stays
 	saved   time.Time // when it was last given to the State
 	project int64     // the id of the project that it was seen in
+}
+
+// Outlived reports whether what its upstream has deleted has been kept for as long as it was
+// to be.
+func (e Entry) Outlived(keep time.Duration, now time.Time) bool {
+	return !e.Gone.IsZero() && now.Sub(e.Gone) >= keep
 }
 
 // State keeps entries across restarts, and returns none that was put while the name of the
@@ -42,6 +51,16 @@ type State interface {
 	DropTag(repo, reference string)
 	// DropDigest forgets every reference of the repo that was seen to be the digest.
 	DropDigest(repo string, d digest.Digest)
+	// Kept returns what stays under a reference, and when its upstream has deleted it.
+	Kept(repo, reference string) (d digest.Digest, mediaType string, gone time.Time, ok bool)
+	// PutKept keeps what stays under a reference, of whatever age it becomes.
+	PutKept(repo, reference string, d digest.Digest, mediaType string, gone time.Time)
+	// Gone returns the references of a repo that its upstream has deleted, and since when.
+	Gone(repo string) map[string]time.Time
+	// DropKept lets a reference go.
+	DropKept(repo, reference string)
+	// LetGo forgets every reference of every repo that stays at the digest.
+	LetGo(d digest.Digest)
 }
 
 // noState keeps nothing.
@@ -51,12 +70,22 @@ func (noState) Tag(string, string) (digest.Digest, string, string, bool)        
 func (noState) PutTag(string, string, digest.Digest, string, string, time.Time) {}
 func (noState) DropDigest(string, digest.Digest)                                {}
 func (noState) DropTag(string, string)                                          {}
+func (noState) Kept(string, string) (_ digest.Digest, _ string, _ time.Time, _ bool) {
+	return "", "", time.Time{}, false
+}
+func (noState) PutKept(string, string, digest.Digest, string, time.Time) {}
+func (noState) DropKept(string, string)                                  {}
+func (noState) Gone(string) map[string]time.Time                         { return nil }
+func (noState) LetGo(digest.Digest)                                      {}
 
 // Cache remembers manifests by repo and reference. Safe for concurrent use.
 type Cache struct {
 	// Project returns the id of the repo's project, 0 where that is not known: nothing is
 	// remembered then, nor what was learned of another id. As New makes it, all repos are of one.
 	Project func(repo string) int64
+	// Stays reports whether a tag stays as it was first seen: it is remembered however long
+	// nobody asks for it. As New makes it, none does.
+	Stays func(Key) bool
 
 	ctx   context.Context // of every revalidation, which no single request owns
 	now   func() time.Time
@@ -68,6 +97,7 @@ type Cache struct {
 	left          int                        // of the revalidations that are under way, those that nobody waits for
 	writes        *lru.Cache[string, time.Time]
 	negatives     *lru.Cache[Question, negative]
+	elsewhere     *lru.Cache[Key, negative] // tags that no other datacenter has
 }
 
 const (
@@ -88,10 +118,12 @@ func New(ctx context.Context, now func() time.Time, state State) *Cache {
 	if state == nil {
 		state = noState{}
 	}
-	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}, Project: func(string) int64 { return noneApart }}
-	c.entries, _ = lru.New[Key, Entry](maxEntries) // the sizes are positive: no error
-	c.writes, _ = lru.New[string, time.Time](maxWrites)
+	c := &Cache{ctx: ctx, now: now, state: state, revalidations: map[Question]*Revalidation{}, Project: func(string) int64 { return noneApart },
+		Stays: func(Key) bool { return false }}
+	c.entries, _ = lru.New[Key, Entry](maxEntries)                                             // the sizes are positive: no error
+	c.writes, _ = lru.NewWithEvict(maxWrites, func(string, time.Time) { c.elsewhere.Purge() }) // what was written is not known any more
 	c.negatives, _ = lru.New[Question, negative](maxNegatives)
+	c.elsewhere, _ = lru.New[Key, negative](maxNegatives)
 	return c
 }
 
@@ -121,10 +153,16 @@ func (c *Cache) recall(key Key) (Entry, bool) {
 		return e, true
 	}
 	d, mediaType, source, ok := c.state.Tag(key.Repo, key.Reference)
-	if !ok {
+	stays, keptType, gone, kept := c.state.Kept(key.Repo, key.Reference)
+	switch {
+	case !ok && !kept:
 		return Entry{}, false
+	case !ok: // nobody has asked for long
+		d, mediaType = stays, keptType
+	case d != stays:
+		gone = time.Time{}
 	}
-	e := Entry{Digest: d, MediaType: mediaType, Source: source, project: project}
+	e := Entry{Digest: d, MediaType: mediaType, Source: source, Gone: gone, kept: kept, project: project}
 	c.entries.Add(key, e)
 	return e, true
 }
@@ -140,13 +178,57 @@ func (c *Cache) keep(key Key, e Entry, project int64) {
 		e.saved = e.Checked
 		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
 	}
+	if !ok {
+		_, _, _, old.kept = c.state.Kept(key.Repo, key.Reference)
+	}
+	switch e.kept = !e.Gone.IsZero() || c.Stays(key); {
+	case e.kept && (!old.kept || old.Digest != e.Digest || old.MediaType != e.MediaType || !old.Gone.Equal(e.Gone)):
+		c.state.PutKept(key.Repo, key.Reference, e.Digest, e.MediaType, e.Gone)
+	case !e.kept && old.kept:
+		c.state.DropKept(key.Repo, key.Reference)
+	}
 	c.entries.Add(key, e)
+}
+
+// Pin has what is remembered of a reference stay in the State, of whatever age it becomes.
+func (c *Cache) Pin(key Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, known := c.recall(key); known && !e.kept {
+		e.kept = true
+		c.state.PutKept(key.Repo, key.Reference, e.Digest, e.MediaType, e.Gone)
+		c.entries.Add(key, e)
+	}
+}
+
+// Gone returns the references of a repo that its upstream has deleted, and that are kept.
+func (c *Cache) Gone(repo string, keep time.Duration) (all []string) {
+	for reference, since := range c.state.Gone(repo) {
+		e, known, _ := c.Get(Key{repo, reference}, 0)
+		if known && e.Gone.Equal(since) && !e.Outlived(keep, c.now()) {
+			all = append(all, reference)
+		}
+	}
+	return all
+}
+
+// LetGo forgets what stays at a digest, in every repo: it is asked for anew.
+func (c *Cache) LetGo(d digest.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range c.entries.Keys() {
+		if e, ok := c.entries.Peek(key); ok && e.kept && e.Digest == d {
+			c.entries.Remove(key)
+		}
+	}
+	c.state.LetGo(d)
 }
 
 // forget drops what is remembered of a reference; c.mu is held.
 func (c *Cache) forget(key Key) {
 	c.entries.Remove(key)
 	c.state.DropTag(key.Repo, key.Reference)
+	c.state.DropKept(key.Repo, key.Reference)
 }
 
 // Written notes that a client changed the repo through this edge. What was learned

@@ -46,6 +46,14 @@ func (m saved) PutTag(repo, reference string, d digest.Digest, _, _ string, _ ti
 	m[tags.Key{Repo: repo, Reference: reference}] = d
 }
 
+func (m saved) Kept(string, string) (_ digest.Digest, _ string, _ time.Time, _ bool) {
+	return "", "", time.Time{}, false
+}
+func (m saved) PutKept(string, string, digest.Digest, string, time.Time) {}
+func (m saved) DropKept(string, string)                                  {}
+func (m saved) Gone(string) map[string]time.Time                         { return nil }
+func (m saved) LetGo(digest.Digest)                                      {}
+
 func (m saved) DropTag(repo, reference string) {
 	delete(m, tags.Key{Repo: repo, Reference: reference})
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"time"
 
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/ecr"
@@ -246,7 +247,15 @@ func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	}
 	for _, name := range f.Projects.Cache.Names() {
 		cache := f.Projects.Cache.Items[name].In(datacenter)
-		all = append(all, namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()})
+		ns := namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
+		if ns.Keep = time.Duration(*cache.Keep); *cache.Keep == fleet.Forever {
+			ns.Keep = namespace.Forever
+		}
+		for _, pattern := range cache.Freeze {
+			image, tag := fleet.CutTag(pattern)
+			ns.Freeze = append(ns.Freeze, namespace.Frozen{Image: image, Tag: tag})
+		}
+		all = append(all, ns)
 	}
 	for name, repl := range f.Projects.Repl.Items {
 		ns := namespace.Namespace{Project: naming.Repl + name, Kind: namespace.Repl}

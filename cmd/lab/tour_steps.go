@@ -68,7 +68,7 @@ func (t *tour) pullTogether(ctx context.Context) error {
 	}
 	t.see("mad1  20 times %s, %.0f MiB each, %s; Docker Hub was asked for a layer %d times at most", tourImage, float64(size)/(1<<20), ms(took), most)
 	if most > 1 {
-		return fmt.Errorf("Docker Hub was asked for a layer %d times", most)
+		return fmt.Errorf("a layer was asked of Docker Hub %d times", most)
 	}
 	return nil
 }

@@ -125,6 +125,9 @@ func move(t *testing.T, f *testFleet, replace ...string) *Plan {
 // was pushed comes everywhere on events alone, nobody is refused, and after no write is
 // there a project that one Harbor does not replicate from and to each other.
 func TestGroupsAndBackUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pushes go on through two moves")
+	}
 	f, j := newGroupable(t, []string{"dc1", "dc2", "dc3"}, "app: {}", "web: {}", "seldom: { replication: { pull: 1h } }")
 	f.apply(t, Options{})
 	j.expect(2 * 6 * 3) // both directions of six pairs, of three projects

@@ -130,8 +130,9 @@ func TestAPeersAnswerThatIsAClaim(t *testing.T) {
 			mad1, drp1 := f.edges["mad1"], f.edges["drp1"]
 			pass(time.Second)
 			r := record(tag("v1"), "one", cmp.Or(made, "drp1")).Record
+			drp1.serve(tag("other"), r, time.Second) // it takes that long to say anything
 			if want.serves {
-				drp1.serve(tag("v1"), r, 0)
+				drp1.serve(tag("v1"), r, time.Second)
 			}
 			told, begun := r, time.Now()
 			told.Claimed = true

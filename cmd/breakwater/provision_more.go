@@ -32,11 +32,7 @@ secret, and "provision apply --prune" removes the successor.`,
   breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := readFleet(cmd.InOrStdin(), config)
-			if err != nil {
-				return err
-			}
-			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
+			p, err := (&provisioning{config: config}).open(cmd)
 			if err != nil {
 				return err
 			}

@@ -32,11 +32,7 @@ from before. Exit status 1 where one of them is older than --patience (15m with 
   breakwater provision verify --lag --project repo1 --config fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := readFleet(cmd.InOrStdin(), config)
-			if err != nil {
-				return err
-			}
-			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
+			p, err := (&provisioning{config: config}).open(cmd)
 			if err != nil {
 				return err
 			}
@@ -93,11 +89,7 @@ replication does it, by policies that are removed in the end.`,
   breakwater provision refill par1 --from mad1 --project repo1 --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := readFleet(cmd.InOrStdin(), config)
-			if err != nil {
-				return err
-			}
-			p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Waiting: waitingOn(cmd)})
+			p, err := (&provisioning{config: config}).open(cmd)
 			if err != nil {
 				return err
 			}

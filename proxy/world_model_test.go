@@ -20,7 +20,7 @@ import (
 func TestModel(t *testing.T) {
 	seeds, steps := 4, 800
 	if trial.Full() {
-		seeds, steps = 12, 5000
+		seeds, steps = 8, 5000
 	}
 	first, after := seedsOf(t, seeds)
 	for seed := first; seed < after; seed++ {

@@ -157,7 +157,7 @@ func TestRobotsAtWorkWhileHarborGoes(t *testing.T) {
 	s := r.sites[0]
 	robots, rounds := 20, 2
 	if trial.Full() {
-		robots = 100
+		robots = 50
 	}
 	base := image(t, 10<<10, 1)
 	for _, site := range r.sites {

@@ -51,10 +51,7 @@ func (f *Fetcher) keptElsewhere(ctx context.Context, q Question, no error) (tags
 		return tags.Found{}, no
 	}
 	question := source.Question{Namespace: q.Namespace, Route: peers[:min(nearest, len(peers))], Tag: q.Request.Tag != "", Deadline: f.Deadline}
-	found, err := source.Ask(q.InTrace(ctx), question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
-		found, err := f.askManifest(ctx, q, s, tags.Entry{})
-		return found, found.Stale, err
-	})
+	found, err := f.askAll(q.InTrace(ctx), question, q, tags.Entry{})
 	if err != nil || found.Entry.Gone.IsZero() || found.Entry.Outlived(q.Namespace.Keep, f.Now()) {
 		return tags.Found{}, no
 	}

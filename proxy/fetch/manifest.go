@@ -43,7 +43,12 @@ func (f *Fetcher) Manifest(ctx context.Context, q Question, old tags.Entry) (tag
 		return f.wanted(ctx, q)
 	}
 	question := source.Question{Namespace: q.Namespace, Route: q.Route(f.Routes), Tag: q.Request.Tag != "", Held: old.Digest != "", Deadline: f.Deadline}
-	return source.Ask(q.InTrace(ctx), question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
+	return f.askAll(q.InTrace(ctx), question, q, old)
+}
+
+// askAll asks the sources of a question for a manifest.
+func (f *Fetcher) askAll(ctx context.Context, question source.Question, q Question, old tags.Entry) (tags.Found, error) {
+	return source.Ask(ctx, question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
 		found, err := f.askManifest(ctx, q, s, old)
 		return found, found.Stale, err
 	})

@@ -101,10 +101,7 @@ func (f *Fetcher) Elsewhere(ctx context.Context, q Question) (tags.Found, error)
 	if len(question.Route) == 0 {
 		return tags.Found{}, registry.Errorf(registry.CodeManifestUnknown, "there is no other datacenter")
 	}
-	return source.Ask(ctx, question, func(ctx context.Context, s source.Step) (tags.Found, bool, error) {
-		found, err := f.askManifest(ctx, q, s, tags.Entry{})
-		return found, found.Stale, err
-	})
+	return f.askAll(ctx, question, q, tags.Entry{})
 }
 
 // KeepTold stores a manifest that another edge sends with a version. That the repo holds

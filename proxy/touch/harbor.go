@@ -57,7 +57,7 @@ func (t *Toucher) attempt(ctx context.Context, p Pull) error {
 	if err != nil {
 		return err
 	}
-	return t.pull(ctx, reference, ns)
+	return t.pull(ctx, reference, ns, io.Discard, registry.MaxManifest)
 }
 
 // reference asks Harbor whether it holds the artifact, and returns by what it is to be pulled:
@@ -104,7 +104,7 @@ func (t *Toucher) underTag(ctx context.Context, p Pull, ns namespace.Namespace) 
 	if p.Tag == "" {
 		return req, nil
 	}
-	resp, err := t.manifest(ctx, registry.Request{Method: http.MethodHead, Kind: registry.KindManifest, Repo: p.Repo, Tag: p.Tag}, ns)
+	resp, err := t.content(ctx, registry.Request{Method: http.MethodHead, Kind: registry.KindManifest, Repo: p.Repo, Tag: p.Tag}, ns)
 	if err != nil {
 		return req, err
 	}
@@ -115,9 +115,10 @@ func (t *Toucher) underTag(ctx context.Context, p Pull, ns namespace.Namespace) 
 	return req, nil
 }
 
-// pull is what Harbor counts: GET of a manifest, answered 200.
-func (t *Toucher) pull(ctx context.Context, req registry.Request, ns namespace.Namespace) error {
-	resp, err := t.manifest(ctx, req, ns)
+// pull reads content from Harbor, so many bytes at most. A GET of a manifest that is answered 200
+// is what Harbor counts.
+func (t *Toucher) pull(ctx context.Context, req registry.Request, ns namespace.Namespace, to io.Writer, most int64) error {
+	resp, err := t.content(ctx, req, ns)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (t *Toucher) pull(ctx context.Context, req registry.Request, ns namespace.N
 		return t.meaning(req.Repo, ns, resp)
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, registry.MaxManifest)); err != nil {
+	if _, err := io.Copy(to, io.LimitReader(resp.Body, most)); err != nil {
 		return outcome.DontKnow(err)
 	}
 	return nil
@@ -144,7 +145,7 @@ func (t *Toucher) meaning(repo string, ns namespace.Namespace, resp *http.Respon
 	return outcome.DontKnow(err)
 }
 
-func (t *Toucher) manifest(ctx context.Context, req registry.Request, ns namespace.Namespace) (*http.Response, error) {
+func (t *Toucher) content(ctx context.Context, req registry.Request, ns namespace.Namespace) (*http.Response, error) {
 	return t.ask(ctx, ns, func(ctx context.Context) (*http.Response, error) {
 		return t.cfg.Harbor.Registry.Do(ctx, req, http.Header{"Accept": {t.cfg.Accept}})
 	})

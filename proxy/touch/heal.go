@@ -1,11 +1,12 @@
 package touch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/registry"
 )
 
@@ -48,13 +48,8 @@ func (t *Toucher) heals(p Pull) {
 // heal pulls images through Harbor's caches, one after the other, until ctx ends.
 func (t *Toucher) heal(ctx context.Context) {
 	for {
-		t.mu.Lock()
-		var p Pull
-		if some := len(t.healing) > 0; some {
-			p, t.healing = t.healing[0], t.healing[1:]
-		}
-		t.mu.Unlock()
-		if p == (Pull{}) {
+		p, ok := t.nextHeal()
+		if !ok {
 			select {
 			case <-t.ill:
 				continue
@@ -71,19 +66,30 @@ func (t *Toucher) heal(ctx context.Context) {
 	}
 }
 
+// nextHeal takes the image that waits longest.
+func (t *Toucher) nextHeal() (p Pull, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.healing) == 0 {
+		return p, false
+	}
+	p, t.healing = t.healing[0], t.healing[1:]
+	return p, true
+}
+
 // through pulls an image through Harbor, as a client does: its manifest, and what that names.
 func (t *Toucher) through(ctx context.Context, p Pull) error {
 	ctx, cancel := context.WithTimeout(ctx, healFor)
 	defer cancel()
-	body, err := t.content(ctx, p, registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: p.Repo, Digest: p.Digest}, registry.MaxManifest)
-	if err != nil {
+	ns, body := t.cfg.Namespace(p.Repo), new(bytes.Buffer)
+	if err := t.pull(ctx, registry.Request{Method: http.MethodGet, Kind: registry.KindManifest, Repo: p.Repo, Digest: p.Digest}, ns, body, registry.MaxManifest); err != nil {
 		return err
 	}
 	var m struct {
 		Config struct{ Digest digest.Digest }
 		Layers []struct{ Digest digest.Digest }
 	}
-	if json.Unmarshal(body, &m) != nil || len(m.Layers) > maxParts {
+	if json.Unmarshal(body.Bytes(), &m) != nil || len(m.Layers) > maxParts {
 		return nil // of which kind it is, its next client finds out
 	}
 	parts := []digest.Digest{m.Config.Digest}
@@ -94,33 +100,11 @@ func (t *Toucher) through(ctx context.Context, p Pull) error {
 		if d.Validate() != nil { // an index names manifests, which are pulled by themselves
 			continue
 		}
-		if _, err := t.content(ctx, p, registry.Request{Method: http.MethodGet, Kind: registry.KindBlob, Repo: p.Repo, Digest: d}, 0); err != nil {
+		if err := t.pull(ctx, registry.Request{Method: http.MethodGet, Kind: registry.KindBlob, Repo: p.Repo, Digest: d}, ns, io.Discard, math.MaxInt64); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// content reads one part of an image from Harbor, and returns so much of it.
-func (t *Toucher) content(ctx context.Context, p Pull, req registry.Request, most int64) (body []byte, err error) {
-	ns := t.cfg.Namespace(p.Repo)
-	resp, err := t.ask(ctx, ns, func(ctx context.Context) (*http.Response, error) {
-		return t.cfg.Harbor.Registry.Do(ctx, req, http.Header{"Accept": {t.cfg.Accept}})
-	})
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, t.meaning(req.Repo, ns, resp)
-	}
-	defer resp.Body.Close()
-	if body, err = io.ReadAll(io.LimitReader(resp.Body, most)); err == nil {
-		_, err = io.Copy(io.Discard, resp.Body)
-	}
-	if err != nil {
-		return nil, outcome.DontKnow(fmt.Errorf("read %s: %w", req.Digest, err))
-	}
-	return body, nil
 }
 
 // healed notes how a heal ended.

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,7 +128,7 @@ func (x *exporter) writeGroups() {
 	}
 	x.line(2, "replication: grouped")
 	for _, datacenter := range x.names {
-		for _, k := range sortedBy(x.have[datacenter].entries) {
+		for _, k := range slices.SortedFunc(maps.Keys(x.have[datacenter].entries), Key.compare) {
 			p, ok := x.have[datacenter].entries[k].object.(*policy)
 			if of, between := directionOf(k); !ok || !between || of.word != wordFrom || !strings.HasPrefix(k.Name, groups+" ") || strings.Contains(k.Name, "(") || len(p.projects()) == 0 {
 				continue

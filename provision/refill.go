@@ -77,11 +77,15 @@ func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 	for _, k := range keys {
 		plan.compare(k, have[k.Datacenter], false)
 	}
-	said := RotateOptions{Progress: o.Progress}
-	if err := p.finished(ctx, said, plan); err != nil {
+	if err := p.finished(ctx, o.Progress, plan); err != nil {
 		return err
 	}
-	return errors.Join(p.fill(ctx, o, keys), p.unmake(context.WithoutCancel(ctx), said, keys))
+	filled, err := p.harbors[o.Datacenter].read(context.WithoutCancel(ctx), o.Datacenter, nil) // with what was made, which goes also after Ctrl-C
+	if err != nil {
+		return fmt.Errorf("%s cannot be read again: %w; the next run goes on", o.Datacenter, plain(err))
+	}
+	have[o.Datacenter] = filled
+	return errors.Join(p.fill(ctx, o, filled, keys), p.removed(context.WithoutCancel(ctx), o.Progress, have, keys))
 }
 
 // refills are what a replication of the fleet file does once, with tags: nothing where it is not
@@ -122,11 +126,10 @@ func (p *Provisioner) refills(full *wanted, k Key, o RefillOptions) (all []*poli
 }
 
 // fill runs the replications, one after the other.
-func (p *Provisioner) fill(ctx context.Context, o RefillOptions, keys []Key) error {
-	have, _ := p.readAll(ctx)
+func (p *Provisioner) fill(ctx context.Context, o RefillOptions, have *having, keys []Key) error {
 	var errs []error
 	for _, k := range keys {
-		e := have[k.Datacenter].get(k.Kind, k.Name)
+		e := have.get(k.Kind, k.Name)
 		if e == nil {
 			errs = append(errs, fmt.Errorf("%s is gone: somebody has removed it", k))
 			continue
@@ -139,16 +142,4 @@ func (p *Provisioner) fill(ctx context.Context, o RefillOptions, keys []Key) err
 		o.Progress(fmt.Sprintf("%s ran: all that %s has is at %s", k, o.From, o.Datacenter))
 	}
 	return errors.Join(errs...)
-}
-
-// unmake removes the replications.
-func (p *Provisioner) unmake(ctx context.Context, o RotateOptions, keys []Key) error {
-	have, _ := p.readAll(ctx)
-	plan := &Plan{want: &wanted{}, have: have}
-	for _, k := range keys {
-		if e := have[k.Datacenter].get(k.Kind, k.Name); e != nil {
-			plan.Changes = append(plan.Changes, Change{Key: k, Action: Delete, have: e})
-		}
-	}
-	return p.finished(ctx, o, plan)
 }

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,34 +58,25 @@ func (p *Plan) replaced(have map[string]*having, after successors) {
 	users, p.logins = p.uses(have)
 	for _, datacenter := range sortedKeys(have) {
 		h := have[datacenter]
-		for _, k := range sortedBy(h.entries) {
+		for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 			if o, ok := h.entries[k].object.(*policy); ok && p.leftOver(k, o.description) {
 				p.replacePolicy(after, k, o, h.entries[k], going)
 			}
 		}
-		for _, k := range sortedBy(h.entries) {
+		for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 			if o, ok := h.entries[k].object.(*registry); ok && p.leftOver(k, o.description) {
 				p.replaceRegistry(after, k, h, users[k], going)
 			}
 		}
 	}
 	for _, datacenter := range sortedKeys(have) {
-		for _, k := range sortedBy(have[datacenter].entries) {
+		for _, k := range slices.SortedFunc(maps.Keys(have[datacenter].entries), Key.compare) {
 			if o, ok := have[datacenter].entries[k].object.(*robot); ok && p.leftOver(k, o.description) {
 				p.replaceRobot(after, k, o, going)
 			}
 		}
 	}
 	p.going = going
-}
-
-func sortedBy(entries map[Key]*entry) []Key {
-	all := make([]Key, 0, len(entries))
-	for k := range entries {
-		all = append(all, k)
-	}
-	slices.SortFunc(all, Key.compare)
-	return all
 }
 
 // leftOver reports whether something carries our mark and is wanted no more.
@@ -212,7 +204,7 @@ func (p *Plan) uses(have map[string]*having) (users map[Key][]Key, logins map[lo
 	}
 	users, logins = map[Key][]Key{}, map[login][]Key{}
 	for datacenter, h := range have {
-		for _, k := range sortedBy(h.entries) {
+		for _, k := range slices.SortedFunc(maps.Keys(h.entries), Key.compare) {
 			switch o := h.entries[k].object.(type) {
 			case *policy:
 				at := Key{datacenter, kindRegistry, o.from + o.to}

@@ -133,11 +133,23 @@ func (p *Provisioner) phase(ctx context.Context, o RotateOptions, rewrite bool, 
 	for _, k := range slices.SortedFunc(maps.Keys(want.objects), Key.compare) {
 		plan.compare(k, have[k.Datacenter], rewrite)
 	}
-	return p.finished(ctx, o, plan)
+	return p.finished(ctx, o.Progress, plan)
 }
 
-func (p *Provisioner) finished(ctx context.Context, o RotateOptions, plan *Plan) error {
-	results := p.Apply(ctx, plan, func(r Result) { o.Progress(fmt.Sprintf("%s %s: %s", r.Action, r.Key, r.Outcome)) })
+// removed deletes what is there of these.
+func (p *Provisioner) removed(ctx context.Context, progress func(string), have map[string]*having, keys []Key) error {
+	plan := &Plan{want: &wanted{}, have: have}
+	for _, k := range keys {
+		if e := have[k.Datacenter].get(k.Kind, k.Name); e != nil {
+			plan.Changes = append(plan.Changes, Change{Key: k, Action: Delete, have: e})
+		}
+	}
+	return p.finished(ctx, progress, plan)
+}
+
+// finished applies a plan, every change of which must be done.
+func (p *Provisioner) finished(ctx context.Context, progress func(string), plan *Plan) error {
+	results := p.Apply(ctx, plan, func(r Result) { progress(fmt.Sprintf("%s %s: %s", r.Action, r.Key, r.Outcome)) })
 	for _, r := range results {
 		if r.Outcome != Done {
 			if r.Place != "" {
@@ -191,14 +203,11 @@ func (p *Provisioner) rotateSync(ctx context.Context, o RotateOptions, robots []
 	if len(faults) > 0 {
 		return fmt.Errorf("%s: %s", faults[0].Datacenter, faults[0].Message)
 	}
-	plan := &Plan{want: &wanted{}, have: have}
-	for _, k := range robots {
-		k.Name += nextSuffix
-		if e := have[k.Datacenter].get(k.Kind, k.Name); e != nil {
-			plan.Changes = append(plan.Changes, Change{Key: k, Action: Delete, have: e})
-		}
+	second := slices.Clone(robots)
+	for i := range second {
+		second[i].Name += nextSuffix
 	}
-	return p.finished(ctx, o, plan)
+	return p.removed(ctx, o.Progress, have, second)
 }
 
 // syncAs wants the sync robots, with the suffix behind their names, and every peer's

@@ -168,12 +168,10 @@ func (t *tour) pullWhole(ctx context.Context, datacenter, repo, tag string) (p p
 		return p, err
 	}
 	body := func(path string) (http.Header, io.ReadCloser, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.edge+"/v2/"+repo+path, nil)
+		req, err := s.request(ctx, http.MethodGet, "/v2/"+repo+path, nil)
 		if err != nil {
 			return nil, nil, err
 		}
-		req.Header.Set("Authorization", "Bearer "+s.token)
-		req.Header.Set("Accept", ociManifest+", application/vnd.docker.distribution.manifest.v2+json")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return nil, nil, err

@@ -213,13 +213,22 @@ func (w *watcher) login(ctx context.Context, repo, actions string) (*session, er
 	return &session{w.edge, answer.Token}, err
 }
 
-func (s *session) ask(ctx context.Context, method, path, contentType string, body []byte, want int) (http.Header, error) {
+// request is one of the session's, yet to be sent.
+func (s *session) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.edge+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token)
 	req.Header.Set("Accept", ociManifest)
+	return req, nil
+}
+
+func (s *session) ask(ctx context.Context, method, path, contentType string, body []byte, want int) (http.Header, error) {
+	req, err := s.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}

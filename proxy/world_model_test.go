@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +23,13 @@ func TestModel(t *testing.T) {
 	if trial.Full() {
 		seeds, steps = 8, 5000
 	}
+	ev := newEvents(t)
 	first, after := seedsOf(t, seeds)
 	for seed := first; seed < after; seed++ {
 		cfg := worldConfig{seed: uint64(seed), steps: steps, content: seed%4 == 1, certificates: seed%2 == 1, webhooks: seed%4 >= 1, jumps: os.Getenv("BREAKWATER_CLOCKS") == "jump"}
 		t.Run(cfg.String(), func(t *testing.T) {
 			t.Parallel()
-			hold(t, cfg)
+			ev.hold(t, cfg)
 		})
 	}
 }
@@ -50,8 +52,16 @@ func seedsOf(t *testing.T, seeds int) (first, after int) {
 	return first, last + 1
 }
 
-// hold holds one run against the model, and sees to it that enough has happened.
-func hold(t *testing.T, cfg worldConfig) {
+// events is what happened in the runs of a test, all together: where one run has no edge
+// killed, another has.
+type events struct {
+	mu     sync.Mutex
+	counts map[string]int
+	must   map[string]bool // or the test shows nothing
+}
+
+// hold holds one run against the model.
+func (ev *events) hold(t *testing.T, cfg worldConfig) {
 	t.Helper()
 	began := time.Now()
 	w, steps, err := run(t, cfg)
@@ -67,11 +77,27 @@ func hold(t *testing.T, cfg worldConfig) {
 	if !cfg.content {
 		must = append(must, "rollbacks by replication")
 	}
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
 	for _, what := range must {
-		if w.counts[what] == 0 {
-			t.Errorf("%v: %s: 0; the test shows nothing", cfg, what)
-		}
+		ev.must[what] = true
 	}
+	for what, n := range w.counts {
+		ev.counts[what] += n
+	}
+}
+
+// newEvents counts what happens in the test's runs, and sees to it that it is enough.
+func newEvents(t *testing.T) *events {
+	ev := &events{counts: map[string]int{}, must: map[string]bool{}}
+	t.Cleanup(func() {
+		for what := range ev.must {
+			if ev.counts[what] == 0 {
+				t.Errorf("%s: 0; the test shows nothing", what)
+			}
+		}
+	})
+	return ev
 }
 
 // The model accepts edges that keep its rules, and finds out those that do not.
@@ -80,11 +106,12 @@ func TestTheModelTellsGoodFromBad(t *testing.T) {
 	if trial.Full() {
 		seeds = 20
 	}
+	ev := newEvents(t)
 	for seed := range seeds {
 		cfg := worldConfig{seed: uint64(seed), steps: 800, content: seed%4 == 1, certificates: true, small: true}
 		t.Run("good, "+cfg.String(), func(t *testing.T) {
 			t.Parallel()
-			hold(t, cfg)
+			ev.hold(t, cfg)
 		})
 	}
 	for _, flaw := range []string{flawClock, flawForgets, flawHarbor, flawIdle, flawNoCatchUp, flawDelete, flawAllHeard, flawOwnNo} {

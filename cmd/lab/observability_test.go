@@ -189,7 +189,11 @@ func (w *watched) allIsDown(t *testing.T) {
 	if w.token(t, d, private, reader.Name, reader.Secret) == "" {
 		t.Fatal("Harbor gives the robot no token")
 	}
-	hello := w.token(t, d, "cache-dockerhub/library/hello", "", "")
+	const public = "cache-dockerhub/library/hello"
+	hello := map[string]string{}
+	for _, d := range w.Datacenters {
+		hello[d.Edge] = w.token(t, d, public, "", "")
+	}
 	fault(t, w.Upstreams[0].Faults, `[{"name":"down"}]`)
 	for _, d := range w.Datacenters {
 		fault(t, d.Faults, `[{"name":"down"}]`)
@@ -201,12 +205,17 @@ func (w *watched) allIsDown(t *testing.T) {
 	}
 	w.clients = append(w.clients, func() {
 		w.ask(t, d.Edge+"/api/v2.0/ping", "")
-		w.ask(t, d.Edge+"/v2/cache-dockerhub/library/hello/manifests/other", hello)
+		for edge, token := range hello {
+			w.ask(t, edge+"/v2/"+public+"/manifests/other", token)
+		}
 		w.token(t, d, private, reader.Name, reader.Secret)
 		w.token(t, d, private, reader.Name, "wrong")
 	})
-	w.fires(t, briefly, "HarborDown par1", "HarborDown mad1", "HarborDown drp1", "UpstreamDown par1 upstream-dockerhub",
-		"ErrorsFast par1", "ErrorsSlow par1", "OutageTokens par1", "TokensRefused par1", "BackupAnswered drp1", "NobodyServes")
+	want := []string{"OutageTokens par1", "TokensRefused par1", "BackupAnswered drp1", "NobodyServes"}
+	for _, d := range w.Datacenters {
+		want = append(want, "HarborDown "+d.Name, "UpstreamDown "+d.Name+" upstream-dockerhub", "ErrorsFast "+d.Name, "ErrorsSlow "+d.Name)
+	}
+	w.fires(t, briefly, want...)
 	if w.token(t, d, private, reader.Name, reader.Secret) == "" {
 		t.Error("the edge gives no token of its own")
 	}

@@ -173,7 +173,7 @@ func TestTwoPushesAtOnceEndOnOne(t *testing.T) {
 	const pace, atOnce = 50 * time.Millisecond, 8
 	times := 24
 	if trial.Full() {
-		times = 150
+		times = 60
 	}
 	c := newRace(t, pace)
 	var tags []string

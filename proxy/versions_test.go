@@ -161,7 +161,7 @@ func TestReplicationUndoesNoPush(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			moves, tags := 12, 10
 			if trial.Full() {
-				moves, tags = 8, 60
+				moves, tags = 8, 30
 			}
 			r := newRegionOf(t, func(i int) lab.HarborConfig {
 				return lab.HarborConfig{Workers: 8, ReplicationDelay: time.Nanosecond, Replicating: lab.Busy(uint64(i), pace/4, 10*pace)}

@@ -21,7 +21,7 @@ import (
 func TestModel(t *testing.T) {
 	seeds, steps := 4, 800
 	if trial.Full() {
-		seeds, steps = 8, 5000
+		seeds, steps = 8, 2500
 	}
 	ev := newEvents(t)
 	first, after := seedsOf(t, seeds)
@@ -104,7 +104,7 @@ func newEvents(t *testing.T) *events {
 func TestTheModelTellsGoodFromBad(t *testing.T) {
 	seeds := 2
 	if trial.Full() {
-		seeds = 20
+		seeds = 8
 	}
 	ev := newEvents(t)
 	for seed := range seeds {

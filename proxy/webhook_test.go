@@ -97,9 +97,12 @@ func (s *site) asAdmin() string {
 // putPast pushes a note past the edge, and deletePast deletes one.
 func (s *site) putPast(t *testing.T, tag, text string) {
 	t.Helper()
-	if a := s.request(t, http.MethodPut, s.harbor.URL()+app+tag, s.asAdmin(), indexType, note(text)); a.status != http.StatusCreated {
-		t.Fatalf("%d %s", a.status, a.body)
-	}
+	trial.Until(t, func() error { // like a replication: a registry on a disk fails where a tag is deleted at the same moment
+		if a := s.request(t, http.MethodPut, s.harbor.URL()+app+tag, s.asAdmin(), indexType, note(text)); a.status != http.StatusCreated {
+			return fmt.Errorf("%d %s", a.status, a.body)
+		}
+		return nil
+	})
 }
 
 func (s *site) deletePast(t *testing.T, text string) {

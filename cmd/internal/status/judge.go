@@ -214,12 +214,8 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 		}
 	}
 	for _, a := range r.Announce {
-		since := a.Level
-		if since.Before(r.Started) {
-			since = r.Started
-		}
-		if a.Pending > 0 && r.Time.Sub(since) > backlogOf {
-			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, ago(r.Time, since))
+		if wait := waits(r, a); a.Pending > 0 && wait > backlogOf {
+			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, short(wait))
 		}
 	}
 }

@@ -283,6 +283,10 @@ func TestACertificateThatHasEnded(t *testing.T) {
 func TestTheScreenAndTheNames(t *testing.T) {
 	a := of(t, func(p, m *operator.Report) {
 		p.Certificate, m.Store.Degraded = nil, true
+		deletes := 12
+		p.Touches = &operator.Touches{Pending: 41, Oldest: 3 * 3600}
+		p.Follow = operator.Follow{Pending: 3, Oldest: 240, Projects: map[string]int{"multi-dc-demo": 3}, Tombstones: &deletes}
+		p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 2, Level: p.Time.Add(-40 * time.Second)}, {Datacenter: "y"}}
 		m.Peers = append(m.Peers, operator.Peer{Datacenter: "y", State: hello.Unreachable, Says: "the edge of y does not answer: no route; see the network"})
 	})
 	f := a.Ask(t.Context())

@@ -1,0 +1,82 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"example.org/breakwater/proxy/operator"
+)
+
+// lag is the table of what is not yet the same everywhere, a line an instance that says so.
+func (f *Fleet) lag(out *strings.Builder, paint Paint) {
+	rows := []row{{cells: []string{"LAG", "INSTANCE", "PULLS UNCOUNTED", "TAGS NOT AT HARBOR", "TOMBSTONES"}, rest: "NOT TOLD"}}
+	for _, d := range f.Datacenters {
+		for _, e := range d.Edges {
+			if r := e.Report; r != nil {
+				rows = append(rows, row{[]string{d.Name, tail(r.Instance, 17), touchesCell(r), followCell(r), tombstonesCell(r)}, toldCell(r)})
+			}
+		}
+	}
+	if len(rows) > 1 {
+		out.WriteString("\n")
+		table(out, paint, []int{12, 17, 20, 24, 10}, rows)
+	}
+}
+
+// since is so many, and for how long where the edge says that.
+func since(n int, d time.Duration) string {
+	if n == 0 || d == 0 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d for %s", n, short(d))
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func touchesCell(r *operator.Report) string {
+	if r.Touches == nil {
+		return "-"
+	}
+	return since(r.Touches.Pending, seconds(r.Touches.Oldest))
+}
+
+func followCell(r *operator.Report) string {
+	cell := since(r.Follow.Pending, seconds(r.Follow.Oldest))
+	if r.Follow.GivenUp > 0 {
+		cell += fmt.Sprintf(", %d given up", r.Follow.GivenUp)
+	}
+	return cell
+}
+
+func tombstonesCell(r *operator.Report) string {
+	if r.Follow.Tombstones == nil {
+		return "-"
+	}
+	return fmt.Sprint(*r.Follow.Tombstones)
+}
+
+// toldCell is what peers have not heard.
+func toldCell(r *operator.Report) string {
+	if len(r.Announce) == 0 {
+		return "-"
+	}
+	var parts []string
+	for _, a := range r.Announce {
+		if a.Pending > 0 {
+			parts = append(parts, fmt.Sprintf("%s lacks %s", a.Datacenter, since(int(a.Pending), waits(r, a))))
+		}
+	}
+	if len(parts) == 0 {
+		return "0"
+	}
+	return fit(strings.Join(parts, ", "), 60)
+}
+
+// waits is for how long a peer has not heard everything, as far as this start of the edge knows.
+func waits(r *operator.Report, a operator.Announced) time.Duration {
+	if a.Level.Before(r.Started) {
+		return r.Time.Sub(r.Started)
+	}
+	return r.Time.Sub(a.Level)
+}

@@ -91,7 +91,7 @@ func New(cfg Config) *Follower {
 	if cfg.Complete == nil {
 		f.cfg.Complete = func() bool { return true }
 	}
-	f.metrics = newMetrics(cfg.Metrics)
+	f.metrics = newMetrics(cfg.Metrics, f)
 	return f
 }
 

@@ -30,6 +30,9 @@ func TestWhatHarborLacksCanBeSeen(t *testing.T) {
 			if left.Pending != 2 || left.Oldest < 15*time.Minute || left.Oldest > 16*time.Minute || left.Tombstones != 1 || !maps.Equal(left.Projects, map[string]int{name: 2}) {
 				t.Errorf("%+v is left", left)
 			}
+			if n, age := s.value(t, "breakwater_edge_harbor_pending", name), s.value(t, "breakwater_edge_harbor_pending_oldest_seconds", ""); n != 2 || age != left.Oldest.Seconds() {
+				t.Errorf("the metrics say %v for %v s", n, age)
+			}
 			s.harbor.do(func() { s.harbor.down = false })
 			pass(10 * time.Minute)
 			if left := s.follower.Left(); left.Pending != 0 || left.Oldest != 0 || left.Tombstones != 1 {

@@ -149,9 +149,7 @@ func (j judge) edge(d *Datacenter, e Edge, who string) {
 	if last := r.Outage.Last; last != nil && r.Time.Sub(*last) < lately {
 		j.say("outage tokens", d.Name, "%s gives tokens itself, because no Harbor can: %d, the last %s ago.", who, r.Outage.Tokens, ago(r.Time, *last))
 	}
-	if r.Follow.GivenUp > 0 {
-		j.say("harbor not following", d.Name, "its Harbor does not keep the newest version of %d tags.", r.Follow.GivenUp)
-	}
+	j.lag(d, r)
 	j.others(d, r, who)
 }
 

@@ -8,6 +8,11 @@ import (
 	"example.org/breakwater/proxy/operator"
 )
 
+const (
+	behindFor    = time.Hour
+	uncountedFor = 24 * time.Hour
+)
+
 // lag is the table of what is not yet the same everywhere, a line an instance that says so.
 func (f *Fleet) lag(out *strings.Builder, paint Paint) {
 	rows := []row{{cells: []string{"LAG", "INSTANCE", "PULLS UNCOUNTED", "TAGS NOT AT HARBOR", "TOMBSTONES"}, rest: "NOT TOLD"}}
@@ -71,6 +76,22 @@ func toldCell(r *operator.Report) string {
 		return "0"
 	}
 	return fit(strings.Join(parts, ", "), 60)
+}
+
+// lag looks at what a Harbor that is up has not been given for long, by the times of the alerts.
+func (j judge) lag(d *Datacenter, r *operator.Report) {
+	if r.Follow.GivenUp > 0 {
+		j.say("harbor not following", d.Name, "its Harbor does not keep the newest version of %d tags.", r.Follow.GivenUp)
+	}
+	if !r.Harbor.Up {
+		return
+	}
+	if late := seconds(r.Follow.Oldest); late > behindFor {
+		j.say("harbor behind", d.Name, "its Harbor lacks the newest version of %d tags, of one for %s.", r.Follow.Pending, short(late))
+	}
+	if r.Touches != nil && seconds(r.Touches.Oldest) > uncountedFor {
+		j.say("pulls not counted", d.Name, "its Harbor has not been shown %d pulls, one of them for %s: its retention may delete what is pulled.", r.Touches.Pending, short(seconds(r.Touches.Oldest)))
+	}
 }
 
 // waits is for how long a peer has not heard everything, as far as this start of the edge knows.

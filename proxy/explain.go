@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/source"
@@ -51,6 +53,9 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 	if r, deleted := h.newestOf(version.Key(key)); r.Known() {
 		x.Newest(r, h.cfg.Datacenter, deleted, h.fetch.Holds(r.Digest))
 		fresh = fresh && x.Digest == e.Digest.String()
+	}
+	if x.Digest != "" {
+		x.Touch = h.touches.Shown(ref.Repo, ref.Tag, digest.Digest(x.Digest))
 	}
 	if err := h.tags.Negative(tags.Question{Key: key}); err != nil {
 		x.Refused = err.Error()

@@ -27,6 +27,7 @@ func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
 		Reference, Kind, Digest, Source, Answer string
 		Held                                    bool
 		Route                                   []struct{ Source, Repo, State string }
+		Touch                                   *struct{ State, Says string }
 	}) {
 		t.Helper()
 		resp, err := http.Get(admin.URL + "/explain?ref=" + url.QueryEscape(ref))
@@ -44,7 +45,7 @@ func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 	r.warm(t, s, cell{repo: "cache-dockerhub/library/app", image: img})
-	if _, x := explain("harbor.example.org/cache-dockerhub/library/app:v1"); !x.Held || x.Digest != d.String() || x.Source != "harbor" || !strings.HasPrefix(x.Answer, "Served from the store") {
+	if _, x := explain("harbor.example.org/cache-dockerhub/library/app:v1"); !x.Held || x.Digest != d.String() || x.Source != "harbor" || !strings.HasPrefix(x.Answer, "Served from the store") || x.Touch == nil || x.Touch.State != "off" || x.Touch.Says == "" {
 		t.Errorf("%+v", x)
 	}
 	h := s.header(t, "cache-dockerhub/library/other")
@@ -63,7 +64,7 @@ func TestExplainSaysWhereAReferenceWouldComeFrom(t *testing.T) {
 	if _, x := explain("repl-core/app:latest"); len(x.Route) != 3 {
 		t.Errorf("%+v", x)
 	}
-	if _, x := explain("library/app@" + d.String()); x.Kind != "plain" || len(x.Route) != 1 {
+	if _, x := explain("library/app@" + d.String()); x.Kind != "plain" || len(x.Route) != 1 || x.Touch != nil {
 		t.Errorf("%+v", x)
 	}
 	for _, ref := range []string{"", "UPPER/case:v1", "a:b:c", "repo@sha256:x", "repo:" + strings.Repeat("x", 129)} {

@@ -150,7 +150,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
 		Sources: h.routes.All, Neighbors: h.neighbors, Store: cfg.Store, Hanging: cfg.State.Hanging,
-		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
+		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Touches: h.touches, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
 	return h
 }
 

@@ -74,6 +74,9 @@ func printExplanation(out io.Writer, body []byte) error {
 	if x.Version != nil {
 		fmt.Fprintf(w, "newest\t%s\n", newest(x.Version, time.Now()))
 	}
+	if x.Touch != nil {
+		fmt.Fprintf(w, "pulls\t%s\n", x.Touch.Says)
+	}
 	fmt.Fprintln(w, "\nasked, in order\tstate\tusually within\tthere called")
 	for _, s := range x.Route {
 		usual := "not known yet"

@@ -329,15 +329,24 @@ func pass(d time.Duration) {
 
 func gauge(t *testing.T, g prometheus.Gatherer, name string) float64 {
 	t.Helper()
+	return ofPeer(t, g, name, "")
+}
+
+func ofPeer(t *testing.T, g prometheus.Gatherer, name, peer string) float64 {
+	t.Helper()
 	families, err := g.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range families {
 		if family.GetName() == name {
-			return family.GetMetric()[0].GetGauge().GetValue()
+			for _, m := range family.GetMetric() {
+				if peer == "" || m.GetLabel()[0].GetValue() == peer {
+					return m.GetGauge().GetValue()
+				}
+			}
 		}
 	}
-	t.Fatalf("there is no %s", name)
+	t.Fatalf("there is no %s of %s", name, peer)
 	return 0
 }

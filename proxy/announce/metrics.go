@@ -14,8 +14,7 @@ func newMetrics(r prometheus.Registerer, a *Announcer) *metrics {
 		hearing: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_announcements_heard_total", Help: "Versions of tags that other edges announced, by what became of them."}, []string{"result"}),
 	}
 	if r != nil {
-		r.MustRegister(m.told, m.hearing, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_announcements_pending",
-			Help: "Positions of this edge's log that the edge which is behind most has not heard."}, a.behind))
+		r.MustRegister(m.told, m.hearing, backlog{a})
 	}
 	return m
 }
@@ -32,13 +31,33 @@ func (m *metrics) heardRecords(result string, n int) {
 	m.hearing.WithLabelValues(result).Add(float64(n))
 }
 
-// behind is how much the peer that is behind most has not heard.
-func (a *Announcer) behind() (most float64) {
-	_, _, last := a.cfg.Ledger.Since(0, 0)
-	for _, s := range *a.senders.Load() {
+// backlog shows what each peer has not heard.
+type backlog struct{ a *Announcer }
+
+var (
+	pendingDesc = prometheus.NewDesc("breakwater_edge_announcements_pending", "Positions of this edge's log that a peer has not heard.", []string{"peer"}, nil)
+	waitingDesc = prometheus.NewDesc("breakwater_edge_announcements_waiting_seconds", "How long a peer has not heard everything; 0: it has.", []string{"peer"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (b backlog) Describe(to chan<- *prometheus.Desc) { to <- pendingDesc; to <- waitingDesc }
+
+// Collect implements prometheus.Collector.
+func (b backlog) Collect(to chan<- prometheus.Metric) {
+	_, _, last := b.a.cfg.Ledger.Since(0, 0)
+	now := b.a.cfg.Now()
+	for _, s := range *b.a.senders.Load() {
 		s.mu.Lock()
-		most = max(most, float64(last-min(last, s.heard)))
+		pending, since := last-min(last, s.heard), s.level
 		s.mu.Unlock()
+		if since.Before(s.begun) {
+			since = s.begun
+		}
+		waiting := 0.0
+		if pending > 0 {
+			waiting = max(0, now.Sub(since).Seconds())
+		}
+		to <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(pending), s.to.Datacenter)
+		to <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, waiting, s.to.Datacenter)
 	}
-	return most
 }

@@ -170,17 +170,22 @@ func TestWhatASilentEdgeWroteIsToldByOthers(t *testing.T) {
 	})
 }
 
-// What nobody has heard yet can be seen: of the peer that is behind most.
+// What a peer has not heard yet can be seen, and for how long.
 func TestHowFarPeersAreBehindCanBeSeen(t *testing.T) {
 	in(t, func(t *testing.T) {
 		f := newFleet(t, "par1", "mad1", "drp1")
 		par1 := f.edges["par1"]
-		pending := func() float64 { return gauge(t, par1.metrics, "breakwater_edge_announcements_pending") }
+		behind := func(when, peer string, want float64, longest, shortest time.Duration) {
+			t.Helper()
+			pending, waiting := ofPeer(t, par1.metrics, "breakwater_edge_announcements_pending", peer), ofPeer(t, par1.metrics, "breakwater_edge_announcements_waiting_seconds", peer)
+			if pending != want || waiting > longest.Seconds() || waiting < shortest.Seconds() {
+				t.Errorf("%s: %s lacks %v for %v s; want %v", when, peer, pending, waiting, want)
+			}
+		}
 		pass(time.Second)
 		par1.push("v0", "one")
-		if pass(0); pending() != 0 {
-			t.Errorf("all have heard, and %v are pending", pending())
-		}
+		pass(0)
+		behind("all have heard", "mad1", 0, 0, 0)
 		f.set("par1", "mad1", link{down: true})
 		for i := range 4 {
 			if i == 1 {
@@ -189,17 +194,16 @@ func TestHowFarPeersAreBehindCanBeSeen(t *testing.T) {
 			par1.push(fmt.Sprint("v", i+1), "one")
 			pass(0)
 		}
-		if pending() != 4 {
-			t.Errorf("of four %v are pending", pending())
-		}
+		pass(time.Minute)
+		behind("both are away", "mad1", 4, 70*time.Second, time.Minute)
+		behind("both are away", "drp1", 3, 70*time.Second, time.Minute)
 		f.set("par1", "mad1", link{})
-		if pass(10 * time.Second); pending() != 3 {
-			t.Errorf("of three %v are pending", pending())
-		}
+		pass(10 * time.Second)
+		behind("one is back", "mad1", 0, 0, 0)
+		behind("one is back", "drp1", 3, 80*time.Second, 70*time.Second)
 		f.set("par1", "drp1", link{})
-		if pass(10 * time.Second); pending() != 0 {
-			t.Errorf("all have heard, and %v are pending", pending())
-		}
+		pass(10 * time.Second)
+		behind("both are back", "drp1", 0, 0, 0)
 	})
 }
 

@@ -49,8 +49,9 @@ const maxAnswer = 4 << 10
 
 // sender tells one peer.
 type sender struct {
-	a  *Announcer
-	to *source.Source
+	a     *Announcer
+	to    *source.Source
+	begun time.Time
 
 	cancel context.CancelFunc // of run; nil: it has not begun
 	wake   chan struct{}
@@ -71,7 +72,7 @@ type sender struct {
 }
 
 func newSender(a *Announcer, to *source.Source) *sender {
-	return &sender{a: a, to: to, wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
+	return &sender{a: a, to: to, begun: a.cfg.Now(), wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
 }
 
 // end tells the peer no more. Nobody waits for it.

@@ -8,28 +8,30 @@ import (
 
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
 
 // Explanation says where an edge would take a reference from, and why.
 type Explanation struct {
-	Reference string   `json:"reference"` // in full
-	Project   string   `json:"project"`
-	Kind      string   `json:"kind"`            // cache, repl, multi-dc or plain
-	Notes     []string `json:"notes,omitempty"` // what the reference was taken for, and what may be wrong with it
-	Digest    string   `json:"digest,omitempty"`
-	Held      bool     `json:"held"`              // the manifest is in the store
-	Source    string   `json:"source,omitempty"`  // the name of the source that said which digest it is
-	Said      Said     `json:"said,omitempty"`    // how it came to be known
-	Age       float64  `json:"age_seconds"`       // since then; 0 where it is not known
-	Freshness float64  `json:"freshness_seconds"` // how long an answer of a source is believed
-	Version   *Newest  `json:"version,omitempty"` // the newest that is known; only multi-dc projects have some
-	Deleted   *Deleted `json:"deleted_upstream,omitempty"`
-	Frozen    bool     `json:"frozen,omitempty"` // the tag stays at the digest, whatever its upstream makes of it
-	Refused   string   `json:"refused,omitempty"`
-	Answer    string   `json:"answer"` // a sentence: what a client would get now
-	Route     []Step   `json:"route"`  // in the order in which they would be asked
+	Reference string       `json:"reference"` // in full
+	Project   string       `json:"project"`
+	Kind      string       `json:"kind"`            // cache, repl, multi-dc or plain
+	Notes     []string     `json:"notes,omitempty"` // what the reference was taken for, and what may be wrong with it
+	Digest    string       `json:"digest,omitempty"`
+	Held      bool         `json:"held"`              // the manifest is in the store
+	Source    string       `json:"source,omitempty"`  // the name of the source that said which digest it is
+	Said      Said         `json:"said,omitempty"`    // how it came to be known
+	Age       float64      `json:"age_seconds"`       // since then; 0 where it is not known
+	Freshness float64      `json:"freshness_seconds"` // how long an answer of a source is believed
+	Version   *Newest      `json:"version,omitempty"` // the newest that is known; only multi-dc projects have some
+	Deleted   *Deleted     `json:"deleted_upstream,omitempty"`
+	Frozen    bool         `json:"frozen,omitempty"` // the tag stays at the digest, whatever its upstream makes of it
+	Refused   string       `json:"refused,omitempty"`
+	Touch     *touch.Shown `json:"touch,omitempty"` // whether Harbor's retention was shown the last pull
+	Answer    string       `json:"answer"`          // a sentence: what a client would get now
+	Route     []Step       `json:"route"`           // in the order in which they would be asked
 }
 
 // Said is how a digest came to be known.

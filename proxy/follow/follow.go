@@ -91,7 +91,7 @@ func New(cfg Config) *Follower {
 	if cfg.Complete == nil {
 		f.cfg.Complete = func() bool { return true }
 	}
-	f.metrics = newMetrics(cfg.Metrics)
+	f.metrics = newMetrics(cfg.Metrics, f)
 	return f
 }
 
@@ -100,14 +100,18 @@ func New(cfg Config) *Follower {
 func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t := f.tasks[key]; t != nil && t.givenUp {
+	before := f.tasks[key]
+	if before != nil && before.givenUp {
 		f.metrics.givenUp.Dec()
 	}
 	if !r.Known() {
 		delete(f.tasks, key)
 		return
 	}
-	t := &task{version: r.Version, publish: own && f.cfg.Publish() && !r.Deleted()}
+	t := &task{version: r.Version, publish: own && f.cfg.Publish() && !r.Deleted(), deleted: r.Deleted()}
+	if before != nil && !before.givenUp && !before.retained { // a tag that moves on is not brought by that
+		t.lags = before.lags
+	}
 	wait := time.Duration(0)
 	if t.publish { // what is deleted at once, as by tests, goes nowhere
 		wait = f.cfg.Pace
@@ -139,7 +143,7 @@ func (f *Follower) Removed(key version.Key) {
 	if t.givenUp {
 		f.metrics.givenUp.Dec()
 	}
-	f.schedule(key, &task{version: t.version, retained: true}, f.cfg.Pace)
+	f.schedule(key, &task{version: t.version, retained: true, deleted: t.deleted}, f.cfg.Pace)
 }
 
 // Run does what is due, until ctx ends.
@@ -148,7 +152,7 @@ func (f *Follower) Run(ctx context.Context) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.tasks[key] == nil {
-			f.schedule(key, &task{version: r.Version}, 0)
+			f.schedule(key, &task{version: r.Version, deleted: r.Deleted()}, 0)
 		}
 	})
 	go f.watch(ctx)
@@ -232,20 +236,4 @@ func grow(pace time.Duration, n int) time.Duration {
 		pace += pace / 2
 	}
 	return pace
-}
-
-// Left is how many tags Harbor is yet to be given, and how many it was given in vain: the
-// follower has given up.
-func (f *Follower) Left() (pending, givenUp int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, t := range f.tasks {
-		switch {
-		case t.givenUp:
-			givenUp++
-		case !t.settled && !t.retained:
-			pending++
-		}
-	}
-	return pending, givenUp
 }

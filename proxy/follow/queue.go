@@ -25,6 +25,8 @@ type task struct {
 	strange  digest.Digest // what Harbor has and nobody knows, since
 	since    time.Time
 	due      time.Time
+	deleted  bool      // the version is a tombstone
+	lags     time.Time // since when Harbor is to be given it; zero: it has it
 }
 
 // item is a place in the queue; one whose time is not its task's any more is skipped.
@@ -54,6 +56,12 @@ func (q *queue) Pop() any {
 // schedule puts a task into the queue; f.mu is held.
 func (f *Follower) schedule(key version.Key, t *task, wait time.Duration) {
 	f.tasks[key], t.due = t, time.Now().Add(wait)
+	switch {
+	case t.settled:
+		t.lags = time.Time{}
+	case t.lags.IsZero():
+		t.lags = time.Now()
+	}
 	heap.Push(&f.queue, item{key, t, t.due})
 	select {
 	case f.wake <- struct{}{}:

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"math"
 	"time"
 
 	"example.org/breakwater/internal/daemon"
@@ -54,6 +55,9 @@ func (h *Handler) Report() Report {
 	for _, b := range e.Announcer.Backlogs() {
 		r.Announce = append(r.Announce, Announced{b.Datacenter, b.Positions, b.Level.UTC()})
 	}
-	r.Follow.Pending, r.Follow.GivenUp = e.Follower.Left()
+	left := e.Follower.Left()
+	r.Follow = Follow{left.Pending, math.Round(left.Oldest.Seconds()), left.Projects, left.GivenUp, &left.Tombstones}
+	pending, oldest := e.Touches.Owed()
+	r.Touches = &Touches{pending, math.Round(oldest)}
 	return r
 }

@@ -22,6 +22,7 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/token"
+	"example.org/breakwater/proxy/touch"
 )
 
 // Path is where the end points are.
@@ -59,6 +60,7 @@ type Edge struct {
 	Requests   *share.Shares
 	Announcer  *announce.Announcer
 	Follower   *follow.Follower
+	Touches    *touch.Toucher
 	Tokens     *token.Service
 	Log        *slog.Logger
 	Now        func() time.Time

@@ -31,6 +31,7 @@ type Report struct {
 	Outage      Outage        `json:"outage"`
 	Announce    []Announced   `json:"announce"`
 	Follow      Follow        `json:"follow"`
+	Touches     *Touches      `json:"touches,omitempty"` // absent: of an edge that does not say it
 	Lacks       []daemon.Lack `json:"lacks"`
 }
 
@@ -98,8 +99,17 @@ type Announced struct {
 	Level      time.Time `json:"level"` // when it had last heard everything; zero: not since the start
 }
 
-// Follow is what the local Harbor is yet to be given.
+// Follow is what the local Harbor is yet to be given. An edge of before does not say all of it.
 type Follow struct {
-	Pending int `json:"pending"`
-	GivenUp int `json:"given_up"`
+	Pending    int            `json:"pending"`
+	Oldest     float64        `json:"oldest_seconds"` // that one is pending
+	Projects   map[string]int `json:"projects,omitempty"`
+	GivenUp    int            `json:"given_up"`
+	Tombstones *int           `json:"tombstones,omitempty"` // deletes that are remembered
+}
+
+// Touches are pulls that the local Harbor's retention has not been shown.
+type Touches struct {
+	Pending int     `json:"pending"`
+	Oldest  float64 `json:"oldest_seconds"`
 }

@@ -195,7 +195,7 @@ func (t *Toucher) finish(p Pull, err error) (answered bool) {
 // settle ends what is owed of a pull, which was shown then; t.mu is held.
 func (t *Toucher) settle(p Pull, e *entry, result string, at time.Time) {
 	t.metrics.touched.WithLabelValues(result).Inc()
-	e.Owed, e.Past, e.Since, e.tries = false, false, 0, 0
+	e.Owed, e.Past, e.Since, e.tries, e.result = false, false, 0, 0, result
 	e.At = min(at.UnixMilli(), t.cfg.Now().UnixMilli())
 	t.save(p, e)
 }
@@ -206,10 +206,12 @@ func (t *Toucher) again(p Pull, e *entry, refused bool) (answered bool) {
 	e.tries++
 	wait := t.cfg.Pace << min(e.tries, 20)
 	if !refused {
+		e.result = resultFailed
 		t.metrics.touched.WithLabelValues(resultFailed).Inc()
 		t.schedule(p, e, min(wait, lastFailed*t.cfg.Pace))
 		return false
 	}
+	e.result = resultRefused
 	t.metrics.touched.WithLabelValues(resultRefused).Inc()
 	t.schedule(p, e, min(wait, lastRefused*t.cfg.Pace))
 	if !t.warned {

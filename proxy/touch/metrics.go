@@ -22,17 +22,20 @@ func newMetrics(r prometheus.Registerer, t *Toucher) *metrics {
 	if r != nil {
 		r.MustRegister(m.touched,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_touches_pending", Help: "Artifacts whose pulls Harbor's retention has not been shown."},
-				func() float64 { pending, _ := t.owed(); return float64(pending) }),
+				func() float64 { pending, _ := t.Owed(); return float64(pending) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_touches_untold", Help: "Artifacts of whose pulls the edge that is behind most has not heard."},
 				func() float64 { return float64(t.untold()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_touches_oldest_seconds", Help: "Age of the oldest pull that Harbor's retention has not been shown; 0: there is none."},
-				func() float64 { _, age := t.owed(); return age }))
+				func() float64 { _, age := t.Owed(); return age }))
 	}
 	return m
 }
 
-// owed is how many artifacts Harbor has not been shown, and for how long, in s.
-func (t *Toucher) owed() (n int, age float64) {
+// Owed is how many artifacts Harbor has not been shown, and for how long, in s.
+func (t *Toucher) Owed() (n int, age float64) {
+	if t == nil {
+		return 0, 0
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.cfg.Now().UnixMilli()

@@ -79,8 +79,9 @@ type entry struct {
 	Past     bool   `json:"f,omitempty"` // clients of a cache got it past Harbor
 	Position uint64 `json:"p,omitempty"` // in the log that peers are told from; 0: they are not told
 
-	tries int
-	due   time.Time
+	tries  int
+	due    time.Time
+	result string // of the last attempt since the start; "": none
 }
 
 func (e *entry) at() time.Time { return time.UnixMilli(e.At) }
@@ -184,7 +185,7 @@ func (t *Toucher) owe(p Pull, tell, past bool) {
 	}
 	e.Past = e.Past || past
 	if e.At = now.UnixMilli(); !e.Owed {
-		e.Owed, e.Since, e.tries = true, e.At, 0
+		e.Owed, e.Since, e.tries, e.result = true, e.At, 0, ""
 		t.schedule(p, e, settle*t.cfg.Pace)
 	}
 	if tell && len(t.cfg.Peers()) > 0 {

@@ -149,9 +149,7 @@ func (j judge) edge(d *Datacenter, e Edge, who string) {
 	if last := r.Outage.Last; last != nil && r.Time.Sub(*last) < lately {
 		j.say("outage tokens", d.Name, "%s gives tokens itself, because no Harbor can: %d, the last %s ago.", who, r.Outage.Tokens, ago(r.Time, *last))
 	}
-	if r.Follow.GivenUp > 0 {
-		j.say("harbor not following", d.Name, "its Harbor does not keep the newest version of %d tags.", r.Follow.GivenUp)
-	}
+	j.lag(d, r)
 	j.others(d, r, who)
 }
 
@@ -214,12 +212,8 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 		}
 	}
 	for _, a := range r.Announce {
-		since := a.Level
-		if since.Before(r.Started) {
-			since = r.Started
-		}
-		if a.Pending > 0 && r.Time.Sub(since) > backlogOf {
-			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, ago(r.Time, since))
+		if wait := waits(r, a); a.Pending > 0 && wait > backlogOf {
+			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, short(wait))
 		}
 	}
 }

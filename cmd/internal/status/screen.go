@@ -75,6 +75,7 @@ func (f *Fleet) Print(out io.Writer, paint Paint) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s, %s\n\n", paint("head", f.Domain), f.Time.Local().Format(time.DateTime))
 	f.edges(&text, paint)
+	f.lag(&text, paint)
 	if len(f.NameServers) > 0 {
 		text.WriteString("\n")
 		f.servers(&text, paint)

@@ -111,6 +111,9 @@ func TestWhatEdgesReport(t *testing.T) {
 		"a file that was not taken":    {func(p, _ *operator.Report) { p.Config.Fault = "fleet.yaml:3: no." }, "fleet file not taken", "fleet.yaml:3: no", status.Warning},
 		"outage tokens":                {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Minute)} }, "outage tokens", "no Harbor can: 7, the last", status.Warning},
 		"a follower that gave up":      {func(p, _ *operator.Report) { p.Follow.GivenUp = 2 }, "harbor not following", "of 2 tags", status.Warning},
+		"a Harbor that is behind":      {func(p, _ *operator.Report) { p.Follow.Pending, p.Follow.Oldest = 2, 7300 }, "harbor behind", "of 2 tags, of one for 2 h", status.Warning},
+		"one for a moment":             {func(p, _ *operator.Report) { p.Follow.Pending, p.Follow.Oldest = 2, 600 }, "", "", status.Well},
+		"pulls that are not counted":   {func(p, _ *operator.Report) { p.Touches = &operator.Touches{Pending: 5, Oldest: 25 * 3600} }, "pulls not counted", "5 pulls, one of them for 25 h", status.Warning},
 		"a peer that has not heard": {func(p, _ *operator.Report) {
 			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-3 * time.Minute)}}
 		}, "announcements wait", "mad1 has not heard", status.Warning},
@@ -283,6 +286,10 @@ func TestACertificateThatHasEnded(t *testing.T) {
 func TestTheScreenAndTheNames(t *testing.T) {
 	a := of(t, func(p, m *operator.Report) {
 		p.Certificate, m.Store.Degraded = nil, true
+		deletes := 12
+		p.Touches = &operator.Touches{Pending: 41, Oldest: 3 * 3600}
+		p.Follow = operator.Follow{Pending: 3, Oldest: 240, Projects: map[string]int{"multi-dc-demo": 3}, Tombstones: &deletes}
+		p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 2, Level: p.Time.Add(-40 * time.Second)}, {Datacenter: "y"}}
 		m.Peers = append(m.Peers, operator.Peer{Datacenter: "y", State: hello.Unreachable, Says: "the edge of y does not answer: no route; see the network"})
 	})
 	f := a.Ask(t.Context())

@@ -150,6 +150,7 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	want = p.wanting.wants() // again, with the prefixes that the Harbors have
 	p.wanting.keepUnlisted(want, have)
 	plan := compareAll(want, have, p.options.Rewrite, p.options.Prune)
+	p.wanting.starts(plan)
 	plan.Faults = faults
 	plan.Notes = append(plan.Notes, p.notes...)
 	for _, name := range sortedKeys(have) {

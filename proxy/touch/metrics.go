@@ -19,6 +19,9 @@ type metrics struct{ touched *prometheus.CounterVec }
 func newMetrics(r prometheus.Registerer, t *Toucher) *metrics {
 	m := &metrics{prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_touches_total",
 		Help: "Pulls that Harbor's retention was shown because clients were not served by Harbor, by what became of them."}, []string{"result"})}
+	for _, result := range []string{resultTouched, resultKnown, resultAbsent, resultHealed, resultRefused, resultFailed, resultDropped} {
+		m.touched.WithLabelValues(result) // an increase from nothing is none to Prometheus
+	}
 	if r != nil {
 		r.MustRegister(m.touched,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "breakwater_edge_touches_pending", Help: "Artifacts whose pulls Harbor's retention has not been shown."},

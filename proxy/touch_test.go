@@ -110,6 +110,7 @@ func (s *site) api(t *testing.T, method, path string) answer {
 // since waits until a site's Harbor believes that an artifact was pulled after a time.
 func (s *site) since(t *testing.T, repo string, d digest.Digest, tag string, after time.Time) {
 	t.Helper()
+	after = after.Truncate(time.Millisecond) // as Harbor says it
 	trial.Until(t, func() error {
 		artifact, ofTag := s.pulledAt(t, repo, d, tag)
 		if artifact.Before(after) || tag != "" && ofTag.Before(after) {

@@ -67,10 +67,13 @@ type Config struct {
 	Store     *store.Store
 	Access    *access.Checker
 	Manifests Manifests
-	Deadline  time.Duration // for an answer of a Harbor where there is another one to ask
-	Stalled   time.Duration // for the body of a manifest
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Bring gives the local Harbor a manifest of a multi-dc- repo that it lacks and another
+	// datacenter has, with all that it names, and reports whether it did; nil: nothing is brought.
+	Bring    func(ctx context.Context, repo string, d digest.Digest) bool
+	Deadline time.Duration // for an answer of a Harbor where there is another one to ask
+	Stalled  time.Duration // for the body of a manifest
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Pusher takes writes. Safe for concurrent use.
@@ -125,6 +128,7 @@ type Write struct {
 	buffered int64    // bytes that it takes of p.buffers
 	named    bool     // Harbor has refused to delete it, and is asked a second time
 	unnamed  bool     // what names it was deleted before
+	brought  bool     // Harbor lacked it, and is asked a second time
 	partial  bool     // what the manifest names may not be at the Harbor that is asked: it is elsewhere, and could not be brought
 }
 
@@ -134,6 +138,9 @@ var errTryNext = errors.New("this Harbor takes nothing now")
 
 // errNamed ends a delete that Harbor refuses, maybe because of what has come back.
 var errNamed = errors.New("something names it still")
+
+// errBrought ends a write of what Harbor has lacked and has now.
+var errBrought = errors.New("it was brought")
 
 // Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
 // the client hears of it, the edge forgets what the write may have changed, and keeps
@@ -171,6 +178,12 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 			w.named, w.unnamed = true, w.Unnamed(w.HTTP.Context())
 			err = w.serveAt(rw, t, more)
 		}
+		if errors.Is(err, errBrought) {
+			if w.manifest != nil {
+				w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
+			}
+			err = w.serveAt(rw, t, more)
+		}
 		if !more || !errors.Is(err, errTryNext) {
 			break
 		}
@@ -190,6 +203,10 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	answered := func(resp *http.Response) error {
 		came(nil)
 		unwell = takesNothing(resp)
+		if w.lacks(t, resp) && w.p.Bring(w.HTTP.Context(), w.Parsed.Repo, w.Digest()) {
+			w.brought = true
+			return errBrought
+		}
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && unwell != nil || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
@@ -208,8 +225,8 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
 	came(err)
-	if errors.Is(err, errNamed) {
-		return errNamed
+	if errors.Is(err, errNamed) || errors.Is(err, errBrought) {
+		return err
 	}
 	if unwell != nil && !errors.Is(err, errTryNext) {
 		return unwell

@@ -148,6 +148,15 @@ func missesParts(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound
 }
 
+// lacks reports whether the local Harbor lacks what the write is of, or names: it may have been
+// pushed to another datacenter a moment ago. That is asked once.
+func (w *Write) lacks(t target, resp *http.Response) bool {
+	if w.p.Bring == nil || w.brought || t.Kind != source.Harbor || w.Namespace.Kind != namespace.MultiDC || w.Digest() == "" || !registry.IsJSON(resp) {
+		return false
+	}
+	return w.manifest != nil && missesParts(resp) || w.Parsed.Method == http.MethodDelete && w.Parsed.Kind == registry.KindManifest && resp.StatusCode == http.StatusNotFound
+}
+
 // takesNothing returns what the client hears of an answer that says that the Harbor is down,
 // its database, or its registry; nil for one that is about this write. Harbor answers 500 to a
 // manifest that is none: that does not pass, and is not to be tried again for it.

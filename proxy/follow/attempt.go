@@ -155,12 +155,9 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	if err != nil {
 		return err
 	}
-	body, err := from.Manifest(ctx, r.Digest)
+	body, err := manifest(ctx, from, r.Digest)
 	if err != nil {
 		return err
-	}
-	if body == nil {
-		return errors.New("its manifest is not to be had")
 	}
 	if !there {
 		if r.Version.Datacenter != f.cfg.Ledger.Datacenter() && t.tries < patience {

@@ -8,7 +8,6 @@ import (
 
 	"example.org/breakwater/proxy/carry"
 	"example.org/breakwater/proxy/version"
-	"example.org/breakwater/registry"
 )
 
 // Bring gives Harbor, under its digest, a manifest of the repo that was pushed elsewhere, with
@@ -47,16 +46,21 @@ func (f *Follower) pushed(repo string, d digest.Digest) bool {
 
 func (f *Follower) bring(ctx context.Context, repo string, d digest.Digest) error {
 	from, to := f.cfg.Content(repo), f.to(repo)
-	body, err := from.Manifest(ctx, d)
+	body, err := manifest(ctx, from, d)
 	if err != nil {
 		return err
-	}
-	if body == nil {
-		return errors.New("its manifest is not to be had")
 	}
 	if err := carry.Parts(ctx, from, to, body); err != nil {
 		return err
 	}
-	mediaType, _ := registry.ManifestType("", body) // "" of what is none: Harbor says so
-	return carry.Manifest(ctx, to, d.String(), mediaType, body)
+	return carry.Manifest(ctx, to, d.String(), "", body)
+}
+
+// manifest is what a source has under the digest; that it has nothing is an error.
+func manifest(ctx context.Context, from carry.From, d digest.Digest) ([]byte, error) {
+	body, err := from.Manifest(ctx, d)
+	if err == nil && body == nil {
+		err = errors.New("its manifest is not to be had")
+	}
+	return body, err
 }

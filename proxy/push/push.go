@@ -136,11 +136,9 @@ type Write struct {
 // has heard nothing yet.
 var errTryNext = errors.New("this Harbor takes nothing now")
 
-// errNamed ends a delete that Harbor refuses, maybe because of what has come back.
-var errNamed = errors.New("something names it still")
-
-// errBrought ends a write of what Harbor has lacked and has now.
-var errBrought = errors.New("it was brought")
+// errAgain ends a try at a write that Harbor has refused for what is otherwise now: it is asked
+// once more.
+var errAgain = errors.New("it is to be asked once more")
 
 // Serve hands the write to the first Harbor that takes it, and its answer to rw. Before
 // the client hears of it, the edge forgets what the write may have changed, and keeps
@@ -163,7 +161,6 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 	for i, t := range w.targets {
 		more := i < len(w.targets)-1 && repeatable
 		if w.manifest != nil {
-			w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
 			to := w.p.stuckTo(w.Parsed.Repo)
 			w.partial = to != nil && to != t.Source && !w.FromPeer // its blobs went elsewhere
 			if t.Kind == source.Peer {
@@ -174,14 +171,7 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 			}
 		}
 		err = w.serveAt(rw, t, more)
-		if errors.Is(err, errNamed) {
-			w.named, w.unnamed = true, w.Unnamed(w.HTTP.Context())
-			err = w.serveAt(rw, t, more)
-		}
-		if errors.Is(err, errBrought) {
-			if w.manifest != nil {
-				w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
-			}
+		for errors.Is(err, errAgain) {
 			err = w.serveAt(rw, t, more)
 		}
 		if !more || !errors.Is(err, errTryNext) {
@@ -194,6 +184,9 @@ func (w *Write) Serve(rw http.ResponseWriter) (err error) {
 // serveAt hands the write to one Harbor. With more to ask, the error for a Harbor that
 // cannot take anything now is errTryNext.
 func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
+	if w.manifest != nil { // an earlier try may have read it
+		w.HTTP.Body = io.NopCloser(bytes.NewReader(w.manifest))
+	}
 	r, kept := w.beside(t)
 	ctx, came := r.Context(), func(error) {}
 	if more || w.HTTP.ContentLength == 0 && !t.Usable() {
@@ -205,7 +198,7 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		unwell = takesNothing(resp)
 		if w.lacks(t, resp) && w.p.Bring(w.HTTP.Context(), w.Parsed.Repo, w.Digest()) {
 			w.brought = true
-			return errBrought
+			return errAgain
 		}
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && unwell != nil || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
@@ -213,7 +206,8 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 		switch {
 		case resp.StatusCode != http.StatusPreconditionFailed || w.Unnamed == nil:
 		case !w.named:
-			return errNamed
+			w.named, w.unnamed = true, w.Unnamed(w.HTTP.Context())
+			return errAgain
 		case w.unnamed:
 			accept(resp)
 		}
@@ -225,8 +219,8 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	}
 	err := t.pass.Serve(rw, r.WithContext(ctx), pass.Call{Path: w.Parsed.Path(), Answered: answered})
 	came(err)
-	if errors.Is(err, errNamed) || errors.Is(err, errBrought) {
-		return err
+	if errors.Is(err, errAgain) {
+		return errAgain
 	}
 	if unwell != nil && !errors.Is(err, errTryNext) {
 		return unwell

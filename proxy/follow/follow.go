@@ -101,9 +101,6 @@ func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.tasks[key]
-	if before != nil && before.givenUp {
-		f.metrics.givenUp.Dec()
-	}
 	if !r.Known() {
 		delete(f.tasks, key)
 		return
@@ -139,9 +136,6 @@ func (f *Follower) Removed(key version.Key) {
 	t := f.tasks[key]
 	if t == nil || !t.running && !t.settled && !t.put && !t.givenUp {
 		return
-	}
-	if t.givenUp {
-		f.metrics.givenUp.Dec()
 	}
 	f.schedule(key, &task{version: t.version, retained: true, deleted: t.deleted}, f.cfg.Pace)
 }
@@ -215,7 +209,6 @@ func (f *Follower) finish(key version.Key, t *task, result result) {
 		return
 	case abandoned:
 		t.givenUp = true
-		f.metrics.givenUp.Inc()
 		return
 	case asItShould:
 		if !t.settled {

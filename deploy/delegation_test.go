@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/trial"
 )
 
 // Tests of delegation/: what the examples say is what the example's fleet file says,
@@ -110,12 +111,7 @@ func (s nameServer) install(t *testing.T, more ...string) (dir, address string) 
 	if err := os.Chmod(dir, 0o755); err != nil { // for servers that give up root
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = free.Addr().String()
-	free.Close()
+	address = trial.Free(t, "127.0.0.1")
 	listen := s.listen(address)
 	changes := slices.Concat([]string{s.home, dir}, listen[:], s.tested, more)
 	files, err := filepath.Glob("delegation/" + s.dir + "/*")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/breakwater/internal/ports"
 	"example.org/breakwater/internal/trial"
 )
 
@@ -75,23 +75,26 @@ func TestUnitsAllowWhatIsCalled(t *testing.T) {
 	allowed["prlimit64"] = true
 	dir := t.TempDir()
 	file := filepath.Join(dir, "fleet.yaml")
-	ports := freePorts(t, 6)
+	free, err := ports.Free("127.0.0.1", 6)
+	if err != nil {
+		t.Fatal(err)
+	}
 	text := fmt.Sprintf(`domain: harbor.example.org
 datacenters: { par1: { harbor: "http://127.0.0.1:1", addresses: [192.0.2.1], gslb: [192.0.2.1] } }
 harbor: { username: admin, password: "file:%[1]s/fleet.yaml" }
-edge: { plain_http: true, listen: "127.0.0.1:%[2]d", metrics: "127.0.0.1:%[3]d", admin: "127.0.0.1:%[4]d", store: { path: "%[1]s/store" } }
-gslb: { listen: "127.0.0.1:%[5]d", metrics: "127.0.0.1:%[6]d", admin: "127.0.0.1:%[7]d", state: "%[1]s/gslb.json" }
-`, dir, ports[0], ports[1], ports[2], ports[3], ports[4], ports[5])
+edge: { plain_http: true, listen: %[2]q, metrics: %[3]q, admin: %[4]q, store: { path: "%[1]s/store" } }
+gslb: { listen: %[5]q, metrics: %[6]q, admin: %[7]q, state: "%[1]s/gslb.json" }
+`, dir, free[0], free[1], free[2], free[3], free[4], free[5])
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
 		args    []string
-		metrics int // 0: it ends by itself
+		metrics string // "": it ends by itself
 	}{
-		"edge":      {[]string{"edge", "--config", file, "--datacenter", "par1", "--drain", "0s"}, ports[1]},
-		"gslb":      {[]string{"gslb", "--config", file, "--datacenter", "par1"}, ports[4]},
-		"provision": {[]string{"provision", "plan", "--config", file}, 0},
+		"edge":      {[]string{"edge", "--config", file, "--datacenter", "par1", "--drain", "0s"}, free[1]},
+		"gslb":      {[]string{"gslb", "--config", file, "--datacenter", "par1"}, free[4]},
+		"provision": {[]string{"provision", "plan", "--config", file}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "calls")
@@ -102,8 +105,8 @@ gslb: { listen: "127.0.0.1:%[5]d", metrics: "127.0.0.1:%[6]d", admin: "127.0.0.1
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if c.metrics != 0 {
-				until(t, &says, fmt.Sprintf("http://127.0.0.1:%d/metrics", c.metrics))
+			if c.metrics != "" {
+				until(t, &says, "http://"+c.metrics+"/metrics")
 				syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) //nolint:errcheck // Wait says what became of it
 			}
 			cmd.Wait() //nolint:errcheck // a plan without Harbors fails
@@ -140,19 +143,6 @@ func until(t *testing.T, says *strings.Builder, url string) {
 			t.Fatalf("%v\n%s", err, says)
 		}
 	}
-}
-
-func freePorts(t *testing.T, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 // syscalls are the system calls of one of systemd's sets.

@@ -112,9 +112,10 @@ func (p peer) start(t *testing.T) (server, version string) {
 			break
 		}
 	}
-	port := freePort(t)
+	server = trial.Free(t, "127.0.0.1")
+	_, port, _ := net.SplitHostPort(server)
 	startUntil(t, p.started, program, p.configure(t, t.TempDir(), port)...)
-	return net.JoinHostPort("127.0.0.1", port), version
+	return server, version
 }
 
 // startUntil runs a program until the test ends, and returns when it logs that it answers.
@@ -141,17 +142,6 @@ func startUntil(t *testing.T, started, program string, args ...string) {
 		}
 	}
 	t.Fatalf("%s does not start:\n%s", program, strings.Join(said, "\n"))
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // TestProtocolPeers asks the peers what we are asked, and holds README.md's table

@@ -41,7 +41,8 @@ func startUnbound(t *testing.T, server string, keys ...*SigningKey) validator {
 
 func startUnboundWith(t *testing.T, server, options string, keys ...*SigningKey) validator {
 	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
+	dir, at := t.TempDir(), trial.Free(t, "127.0.0.1")
+	_, port, _ := net.SplitHostPort(at)
 	believed := options
 	for _, k := range keys { // by what the parent is to have
 		believed += fmt.Sprintf("  trust-anchor: %q\n", strings.ReplaceAll(k.DS("h.example.").String(), "\t", " "))
@@ -67,12 +68,13 @@ remote-control:
   control-enable: no
 `, port, dir, believed, strings.Replace(server, ":", "@", 1)))
 	startUntil(t, "start of service", trial.Client(t, "unbound"), "-d", "-c", config)
-	return validator{"unbound", net.JoinHostPort("127.0.0.1", port)}
+	return validator{"unbound", at}
 }
 
 func startBIND(t *testing.T, server string, keys ...*SigningKey) validator {
 	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
+	dir, at := t.TempDir(), trial.Free(t, "127.0.0.1")
+	_, port, _ := net.SplitHostPort(at)
 	if err := os.Chmod(dir, 0o777); err != nil { // it gives up root
 		t.Fatal(err)
 	}
@@ -88,7 +90,7 @@ controls { };
 %szone "h.example" { type forward; forward only; forwarders { %s; }; };
 `, dir, port, believed, strings.Replace(server, ":", " port ", 1)))
 	startUntil(t, "all zones loaded", trial.Client(t, "named"), "-g", "-n", "1", "-c", config)
-	return validator{"BIND", net.JoinHostPort("127.0.0.1", port)}
+	return validator{"BIND", at}
 }
 
 // asked is what the validator answers; an error where it has not validated it.

@@ -101,12 +101,7 @@ func tokenAuth(realm, certificate string) configuration.Auth {
 func nginxBefore(t *testing.T, registry, location string) string {
 	t.Helper()
 	nginx, home := trial.Client(t, "nginx"), t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close() //nolint:errcheck // its port is nginx's now
+	address := trial.Free(t, "127.0.0.1")
 	var temporary strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temporary, "%s_temp_path %s/%s; ", kind, home, kind)

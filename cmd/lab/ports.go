@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"syscall"
 
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/ports"
 )
 
 // addresses are where one edge listens, and its datacenter's name server.
@@ -23,7 +23,7 @@ func listen(what, host string, port, offset, place int) (net.Listener, error) {
 	at := 0
 	if port != 0 {
 		at = port + offset
-	} else if l := listenBelow(what, host); l != nil {
+	} else if l, err := ports.Listen(host); err == nil {
 		return l, nil
 	}
 	l, err := daemon.Listen(what, fmt.Sprintf("%s:%d", host, at))
@@ -37,17 +37,6 @@ func listen(what, host string, port, offset, place int) (net.Listener, error) {
 		return nil, fmt.Errorf("%w; go run ./cmd/lab --port 0 takes free ones", err)
 	}
 	return l, err
-}
-
-// listenBelow opens one of the ports that no system gives to who connects somewhere: what is
-// chosen before it is opened again stays free. It is nil where there is no such address.
-func listenBelow(what, host string) net.Listener {
-	for range 20 {
-		if l, err := daemon.Listen(what, fmt.Sprintf("%s:%d", host, 10240+rand.IntN(20000))); !errors.Is(err, syscall.EADDRINUSE) {
-			return l
-		}
-	}
-	return nil
 }
 
 func closeAll(listeners []net.Listener) (err error) {

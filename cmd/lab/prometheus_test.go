@@ -102,12 +102,7 @@ func (w *watched) startPrometheus(t *testing.T, scraped []string) {
 		}
 		return fmt.Sprintf("for: %ds", int(patience.Minutes()*minute.Seconds()))
 	}))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := trial.Free(t, "127.0.0.1")
 	w.prometheus = "http://" + address
 	w.start(t, "prometheus", "--config.file", filepath.Join(w.home, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(w.home, "tsdb"), "--web.listen-address", address, "--log.level", "warn")
 	trial.Until(t, func() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 )
 
 // rereadFleet is two datacenters, and a registry outside: the files of par1's edge change.
@@ -45,7 +46,7 @@ func newRereadFleet(t *testing.T) *rereadFleet {
 		t.Cleanup(func() { h.Close() })
 		return h
 	}
-	f := &rereadFleet{par1: start(), mad1: start(), hub: start(), edges: map[string]string{"par1": freeAddress(t), "mad1": freeAddress(t)}}
+	f := &rereadFleet{par1: start(), mad1: start(), hub: start(), edges: map[string]string{"par1": trial.Free(t, "127.0.0.1"), "mad1": trial.Free(t, "127.0.0.1")}}
 	for _, h := range []*lab.Harbor{f.par1, f.mad1} {
 		h.CreateProject("multi-dc-demo", false)
 		h.CreateRobot("*", "edge", "Edge1Secret", "pull", "push", "repository:list", "artifact:list", "artifact:read", "tag:list", "tag:delete", "artifact:delete")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -251,14 +250,4 @@ func giveSecret(t *testing.T, h *lab.Harbor, robot, secret string) {
 		t.Fatalf("there is no robot %s among %v", robot, robots)
 	}
 	call(http.MethodPatch, fmt.Sprintf("/robots/%d", robots[at].ID), map[string]string{"secret": secret}, &struct{}{})
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

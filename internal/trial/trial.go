@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"example.org/breakwater/internal/ports"
 )
 
 // Patience is how long a test waits for what takes a moment on an idle machine. It
@@ -29,6 +31,16 @@ func Until(t testing.TB, check func() error) {
 		}
 		time.Sleep(pause) // nothing tells when to look again
 	}
+}
+
+// Free is a host:port of that IP address at which nobody listens, for a server that the test starts.
+func Free(t testing.TB, host string) string {
+	t.Helper()
+	addresses, err := ports.Free(host, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addresses[0]
 }
 
 // Full reports whether campaigns run as a whole: BREAKWATER_TESTS=full asks for it, as

@@ -43,7 +43,7 @@ func newNodes(t *testing.T, cfg lab.HarborConfig, names ...string) *nodes {
 	n := &nodes{ca: newAuthority(t)}
 	for i, name := range names {
 		ip := fmt.Sprintf("127.0.0.%d", i+2)
-		d := &node{name: name, address: freeAddress(t, ip), metrics: freeAddress(t, ip), admin: freeAddress(t, ip), dir: t.TempDir(), stop: func() {}}
+		d := &node{name: name, address: trial.Free(t, ip), metrics: trial.Free(t, ip), admin: trial.Free(t, ip), dir: t.TempDir(), stop: func() {}}
 		cfg.Dir = t.TempDir()
 		var err error
 		if d.harbor, err = lab.StartHarbor(cfg); err != nil {

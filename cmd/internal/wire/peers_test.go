@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +30,7 @@ import (
 
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy/peer"
 )
 
@@ -90,23 +90,6 @@ func (a *authority) forAddress(t *testing.T, name, address string, change func(*
 	a.sign(t, name, c)
 }
 
-// given are the addresses that freeAddress has returned: the system gives a port again at once.
-var given sync.Map
-
-func freeAddress(t *testing.T, ip string) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", ip+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Close()
-		if _, was := given.LoadOrStore(l.Addr().String(), true); !was {
-			return l.Addr().String()
-		}
-	}
-}
-
 func TestEdgesKnowEachOtherByTheirCertificates(t *testing.T) {
 	const secret = "Some1Secret"
 	t.Setenv("BREAKWATER_TEST_ROBOT", secret)
@@ -119,7 +102,7 @@ func TestEdgesKnowEachOtherByTheirCertificates(t *testing.T) {
 		t.Cleanup(func() { h.Close() })
 		h.CreateProject("multi-dc-demo", false)
 		h.CreateRobot("*", "edge", secret, "pull")
-		harbors[datacenter], addresses[datacenter] = h, freeAddress(t, ip)
+		harbors[datacenter], addresses[datacenter] = h, trial.Free(t, ip)
 		ca.forAddress(t, datacenter, ip, nil)
 	}
 	ca.forAddress(t, "public", "127.0.0.1", nil)

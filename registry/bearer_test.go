@@ -172,18 +172,20 @@ func TestATokenIsForWhatTheRegistryNames(t *testing.T) {
 // not looked at, they stand for ones outside; but those of hosts whose names begin with inside.
 func elsewhere(hosts map[string]*httptest.Server) func(http.RoundTripper) http.RoundTripper {
 	return func(rt http.RoundTripper) http.RoundTripper {
-		t := rt.(located).inner.(*http.Transport)
-		dial := t.DialContext
-		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, _ := net.SplitHostPort(address)
-			if srv := hosts[host]; srv != nil && strings.HasPrefix(host, "inside") {
-				return dial(ctx, network, srv.Listener.Addr().String())
-			} else if srv != nil {
-				return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
+		pools := rt.(located).inner.(lanes)
+		for _, pool := range []*http.Transport{pools.questions, pools.bulk} {
+			dial := pool.DialContext
+			pool.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				host, _, _ := net.SplitHostPort(address)
+				if srv := hosts[host]; srv != nil && strings.HasPrefix(host, "inside") {
+					return dial(ctx, network, srv.Listener.Addr().String())
+				} else if srv != nil {
+					return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
+				}
+				return dial(ctx, network, address)
 			}
-			return dial(ctx, network, address)
 		}
-		return t
+		return pools
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -312,23 +311,10 @@ func (l *login) begin(ctx context.Context, key string, do func(context.Context) 
 		default:
 			return nil, errors.New("too many repos are asked for at once")
 		}
-		ctx, cancel := context.WithTimeout(untraced{context.WithoutCancel(ctx)}, tokenDeadline)
+		ctx, cancel := context.WithTimeout(beside{context.WithoutCancel(ctx)}, tokenDeadline)
 		defer cancel()
 		return do(ctx)
 	})
-}
-
-// untraced is a context for requests beside the one that it is of: who looks at that one's
-// connection is not to see theirs.
-type untraced struct{ context.Context }
-
-// Value implements context.Context.
-func (u untraced) Value(key any) any {
-	v := u.Context.Value(key)
-	if _, ok := v.(*httptrace.ClientTrace); ok {
-		return nil
-	}
-	return v
 }
 
 // wantsOther reports whether an answer may be another one for who shows something else.

@@ -136,6 +136,18 @@ type at struct {
 
 func (c at) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.address) }
 
+// seenAt has a source's own connections, for questions and for what is long, seem to lead to
+// an address.
+func (s *Source) seenAt(address string) {
+	for _, pool := range s.client.Load().pools[:2] {
+		dial := pool.DialContext
+		pool.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
+			conn, err := dial(ctx, network, to)
+			return at{conn, netip.MustParseAddrPort(address)}, err
+		}
+	}
+}
+
 // Whether a source is inside is seen from the address that answered, whatever its name is,
 // and each redirect counts by who sent it: one that came from outside leads nowhere inside.
 func TestAnUpstreamIsInsideByTheAddressThatAnswers(t *testing.T) {
@@ -196,12 +208,7 @@ func TestARedirectIsRefusedBeforeItIsDialled(t *testing.T) {
 		cfg.Redirects = destinations(t, c.named)
 		before := asked.Load()
 		s := newSource(t, cfg)
-		pool := s.client.Load().pools[0]
-		dial := pool.DialContext
-		pool.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) { // as if the registry were in the same datacenter
-			conn, err := dial(ctx, network, address)
-			return at{conn, netip.MustParseAddrPort("10.9.0.1:80")}, err
-		}
+		s.seenAt("10.9.0.1:80") // as if the registry were in the same datacenter
 		resp, err := s.Do(t.Context(), blobRequest(), nil)
 		if (err == nil) != c.good || (asked.Load() > before) != c.good || err != nil && !strings.Contains(err.Error(), "the cache's redirects") {
 			t.Errorf("where %v is named: %v, asked %d times", c.named, err, asked.Load()-before)
@@ -220,12 +227,7 @@ func TestWhoRedirectsIsSeenOnTheConnection(t *testing.T) {
 	})
 	for address, refused := range map[string]bool{"203.0.113.10:80": true, "10.9.0.1:80": false, "[fd12::1]:80": false, "127.0.0.1:80": true} {
 		s := newSource(t, SourceConfig{URL: srv.URL, Username: "robot", Password: "secret"})
-		pool := s.client.Load().pools[0]
-		dial := pool.DialContext
-		pool.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
-			conn, err := dial(ctx, network, to)
-			return at{conn, netip.MustParseAddrPort(address)}, err
-		}
+		s.seenAt(address)
 		patience := 300 * time.Millisecond // with whom nobody is
 		if refused {
 			patience = trial.Patience

@@ -84,7 +84,9 @@ func newClient(cfg SourceConfig) (*client, error) {
 		}
 		api.Proxy = http.ProxyURL(proxy)
 	}
-	wrap := func(pool *http.Transport) http.RoundTripper {
+	wrap := func(t *http.Transport) http.RoundTripper {
+		pool := newLanes(t)
+		s.pools = append(s.pools, pool.questions, pool.bulk)
 		if cfg.Wrap == nil {
 			return located{pool}
 		}
@@ -101,7 +103,6 @@ func newClient(cfg SourceConfig) (*client, error) {
 		s.keep(inside, true)
 	}
 	s.outside, s.inside, s.proxyOf = behindProxy{wrap(outside), api.Proxy}, behindProxy{wrap(inside), api.Proxy}, api.Proxy
-	s.pools = []*http.Transport{api, outside, inside}
 	s.login.home, s.login.named, s.login.outside, s.login.inside = s.base, own, s.outside, s.inside
 	return s, nil
 }
@@ -141,6 +142,9 @@ func newTransport() *http.Transport {
 
 // do is Source.Do.
 func (s *client) do(ctx context.Context, r Request, header http.Header) (*http.Response, error) {
+	if r.Kind == KindBlob && r.Method == http.MethodGet {
+		ctx = inBulk(ctx)
+	}
 	u := *s.url
 	u.Path = s.prefix + r.Path()
 	u.RawQuery = r.Query.Encode()

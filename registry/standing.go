@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"time"
@@ -111,7 +112,7 @@ func (l *login) hides(resp *http.Response) bool {
 // nobody knows.
 func (l *login) check(ctx context.Context, w way) error {
 	_, err, _ := l.joined.Do("check", func() (any, error) {
-		ctx, cancel := context.WithTimeout(untraced{context.WithoutCancel(ctx)}, tokenDeadline)
+		ctx, cancel := context.WithTimeout(beside{context.WithoutCancel(ctx)}, tokenDeadline)
 		defer cancel()
 		err := l.ask(ctx, w)
 		l.standing.mu.Lock()
@@ -167,4 +168,20 @@ func saysExpired(resp *http.Response) bool {
 	head, whole, err := Peek(resp.Body, maxErrorBody)
 	resp.Body = whole
 	return err == nil && strings.Contains(strings.ToLower(string(head)), "expired")
+}
+
+// beside is a context for requests beside the one that it is of: who looks at that one's
+// connection is not to see theirs, and their answers are short.
+type beside struct{ context.Context }
+
+// Value implements context.Context.
+func (b beside) Value(key any) any {
+	if key == (bulkKey{}) {
+		return nil
+	}
+	v := b.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return v
 }

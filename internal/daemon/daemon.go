@@ -104,10 +104,10 @@ func (d *Daemon) Run(ctx context.Context, servers ...Server) error {
 
 func serve(server *http.Server, s Server) error {
 	var err error
-	if s.TLS != nil {
-		err = server.ServeTLS(s.Listener, "", "")
-	} else {
+	if s.TLS == nil {
 		err = server.Serve(s.Listener)
+	} else if err = newAhead(maxAhead).speakHTTP2(server); err == nil {
+		err = server.ServeTLS(s.Listener, "", "")
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

@@ -79,7 +79,7 @@ func (h *Harbor) getSystemInfo(c *apiCall) error {
 	}
 	if loggedIn(c) == nil {
 		more := map[string]any{
-			"current_time": stamp(h.db.now()), "external_url": h.cfg.Scheme + "://" + cmp.Or(h.cfg.ExternalHost, c.r.Host), "harbor_version": "v2.15.2-080b0220",
+			"current_time": stamp(h.db.now()), "external_url": h.scheme(c.r) + "://" + cmp.Or(h.cfg.ExternalHost, c.r.Host), "harbor_version": "v2.15.2-080b0220",
 			"has_ca_root": false, "notification_enable": config["notification_enable"], "project_creation_restriction": config["project_creation_restriction"],
 			"read_only": config["read_only"], "registry_storage_provider_name": "filesystem", "registry_url": c.r.Host,
 		}

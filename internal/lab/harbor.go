@@ -25,7 +25,7 @@ type HarborConfig struct {
 	Dir           string          // where content is kept; "" is a temporary directory, removed by Close
 	Key           *rsa.PrivateKey // signs tokens; nil: one of its own, as Harbors have unless they are told to share
 	AdminPassword string          // of "admin"; "" is Harbor12345
-	Scheme        string          // of the external URL, which the token realm carries; "" is http
+	Scheme        string          // of the external URL, which the token realm carries; "" is http, AsAsked that of each request
 	ExternalHost  string          // of the external URL; "": the host that is asked
 	NginxPort     string          // that its nginx believes to listen on, and names in its redirects; "" is 8080, as in its container
 

@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +20,12 @@ type Link struct {
 	Refused bool
 	// Delay is how much later each byte arrives, in either direction.
 	Delay time.Duration
+	// Rate is the bytes a second of each connection, in each direction; 0: as fast as it goes.
+	Rate int64
+	// Window is how many bytes of a connection are on their way at most, in each direction, for
+	// connections that are made from now on; 0: 4 MiB. A link that is to limit nothing needs as
+	// many as the ends send in Delay.
+	Window int
 }
 
 // Relay carries TCP connections from its own address to another one, over a link that can
@@ -32,6 +40,8 @@ type Relay struct {
 	changed chan struct{} // closed when the link changes
 	conns   map[net.Conn]bool
 	closed  bool
+
+	there, back atomic.Int64 // bytes
 }
 
 const acceptAgain = 5 * time.Millisecond
@@ -83,6 +93,9 @@ func (r *Relay) Link() Link {
 	defer r.mu.Unlock()
 	return r.link
 }
+
+// Carried is how many bytes have come over all connections: to the target, and back.
+func (r *Relay) Carried() (there, back int64) { return r.there.Load(), r.back.Load() }
 
 // Close ends the relay and all its connections.
 func (r *Relay) Close() error {
@@ -174,8 +187,8 @@ func (r *Relay) carry(client net.Conn) {
 	}
 	defer r.letGo(server)
 	var both sync.WaitGroup
-	both.Go(func() { r.pipe(server, client) })
-	both.Go(func() { r.pipe(client, server) })
+	both.Go(func() { r.pipe(server, client, &r.there) })
+	both.Go(func() { r.pipe(client, server, &r.back) })
 	both.Wait()
 }
 
@@ -186,21 +199,21 @@ type parcel struct {
 	err   error // io.EOF: it has sent all; else the connection broke
 }
 
-// underWay is how many parcels of up to parcelSize a connection has on its way, each direction.
 const (
-	underWay   = 256
-	parcelSize = 16 << 10
+	usualWindow = 4 << 20
+	parcelSize  = 16 << 10 // at most
 )
 
-// pipe carries one direction.
-func (r *Relay) pipe(to, from net.Conn) {
-	way, gone := make(chan parcel, underWay), make(chan struct{})
+// pipe carries one direction, and counts what came.
+func (r *Relay) pipe(to, from net.Conn, arrived *atomic.Int64) {
+	way, gone := make(chan parcel, cmp.Or(r.Link().Window, usualWindow)/parcelSize), make(chan struct{})
 	defer close(gone)
-	r.ended.Go(func() { load(way, from, gone) })
+	r.ended.Go(func() { r.load(way, from, gone) })
 	for p := range way {
 		if !r.arrive(p.sent, 1) {
 			p.err = net.ErrClosed
 		} else if len(p.bytes) > 0 {
+			arrived.Add(int64(len(p.bytes)))
 			if _, err := to.Write(p.bytes); err != nil {
 				p.err = err
 			}
@@ -218,18 +231,38 @@ func (r *Relay) pipe(to, from net.Conn) {
 	}
 }
 
+// queued is how long what was read may wait for its turn on a link with a rate, before its
+// sender is kept waiting.
+const queued = 5 * time.Millisecond
+
 // load puts what a connection sends on its way.
-func load(way chan<- parcel, from net.Conn, gone <-chan struct{}) {
+func (r *Relay) load(way chan<- parcel, from net.Conn, gone <-chan struct{}) {
+	var free time.Time // when all that was read has left, on a link with a rate
 	for {
 		buf := make([]byte, parcelSize)
 		n, err := from.Read(buf)
+		sent := time.Now()
+		if rate := r.Link().Rate; rate > 0 {
+			if free.Before(sent) {
+				free = sent
+			}
+			free = free.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+			sent = free
+		}
 		select {
-		case way <- parcel{buf[:n], time.Now(), err}:
+		case way <- parcel{buf[:n], sent, err}:
 		case <-gone:
 			return
 		}
 		if err != nil {
 			return
+		}
+		if ahead := time.Until(sent) - queued; ahead > 0 {
+			select {
+			case <-time.After(ahead):
+			case <-gone:
+				return
+			}
 		}
 	}
 }

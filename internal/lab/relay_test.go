@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -165,6 +166,38 @@ func TestASlowRelay(t *testing.T) {
 	echoes(t, dial(t, r), "slow")
 	if took := time.Since(begun); took < 4*delay {
 		t.Errorf("a new connection's answer took %v, less than %v", took, 4*delay)
+	}
+}
+
+// What has not left yet keeps its sender waiting; all of it is counted.
+func TestARelayWithARate(t *testing.T) {
+	const rate, size = 20 << 20, 2 << 20
+	r := startRelay(t, startEcho(t))
+	r.Set(Link{Rate: rate})
+	conn := dial(t, r)
+	sent := strings.Repeat("slow", size/4)
+	begun := time.Now()
+	go io.WriteString(conn, sent) //nolint:errcheck // what comes back is compared
+	hears(t, conn, sent)
+	if took, least := time.Since(begun), time.Second*size/rate; took < least {
+		t.Errorf("%d bytes took %v, less than %v", size, took, least)
+	}
+	if there, back := r.Carried(); there != size || back != size {
+		t.Errorf("%d bytes there and %d back are counted, not %d", there, back, size)
+	}
+}
+
+// A link that is as long as the window takes all that is sent before any of it arrives.
+func TestARelayWithAWindow(t *testing.T) {
+	const window = 128 << 20 // more than a system buffers by itself
+	r := startRelay(t, startEcho(t))
+	r.Set(Link{Window: window})
+	conn := dial(t, r)
+	echoes(t, conn, "well")
+	r.Set(Link{Silent: true})
+	conn.SetWriteDeadline(time.Now().Add(20 * time.Second)) //nolint:errcheck // it is open
+	if n, err := conn.Write(make([]byte, window/4)); err != nil {
+		t.Errorf("%d of %d bytes were taken: %v", n, window/4, err)
 	}
 }
 

@@ -107,7 +107,20 @@ func unauthorized(w http.ResponseWriter, challenge, message string) {
 }
 
 func (h *Harbor) realm(r *http.Request) string {
-	return fmt.Sprintf(`Bearer realm="%s://%s/service/token",service="%s"`, h.cfg.Scheme, r.Host, tokenService)
+	return fmt.Sprintf(`Bearer realm="%s://%s/service/token",service="%s"`, h.scheme(r), r.Host, tokenService)
+}
+
+// AsAsked is the Scheme of a Harbor that is reached with TLS and without.
+const AsAsked = "*"
+
+func (h *Harbor) scheme(r *http.Request) string {
+	switch {
+	case h.cfg.Scheme != AsAsked:
+		return h.cfg.Scheme
+	case r.TLS != nil:
+		return "https"
+	}
+	return "http"
 }
 
 func (h *Harbor) serveRoot(w http.ResponseWriter, r *http.Request, who identity, sent bool) {

@@ -66,6 +66,15 @@ func (h *Harbor) putManifest(c *call) {
 	if !h.mayPutManifest(c, a, tag) {
 		return
 	}
+	h.db.mu.Lock()
+	for _, part := range a.children { // core makes sure that the children of an index exist
+		if there, _ := c.project.find(c.repo, part.Digest); there == nil {
+			h.db.mu.Unlock()
+			coreError(c.w, http.StatusNotFound, "NOT_FOUND", "artifact "+c.repo+"@"+part.Digest+" not found")
+			return
+		}
+	}
+	h.db.mu.Unlock()
 	h.serveDistribution(&createdWriter{ResponseWriter: c.w, created: func() {
 		h.db.record(c.project, c.repo, tag, a)
 		h.happened(event{kind: pushed, project: c.project, repo: c.repo, digest: a.Digest, tags: named(tag), operator: c.who.name})

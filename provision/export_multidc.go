@@ -2,6 +2,7 @@ package provision
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/naming"
 )
 
 // edge is the address of a datacenter's edge, as its Harbor's webhooks have it; "" where
@@ -54,10 +56,39 @@ func (x *exporter) multiDC(datacenter, full string) (all []string) {
 	if slices.ContainsFunc(x.names, func(name string) bool { return !told(name) && x.edge(name) != "" }) { // else it is the default
 		all = append(all, "webhooks: "+strconv.FormatBool(told(datacenter)))
 	}
-	if text := x.replication(datacenter, full); text != "" {
+	homes := x.homes(full)
+	if homes != nil && !slices.Contains(homes, datacenter) {
+		datacenter = homes[0] // others have some of the replications alone
+	}
+	text := x.replication(datacenter, full)
+	if text != "" {
 		all = append(all, "replication: { "+text+" }")
 	}
+	if homes != nil && strings.HasSuffix(text, "tags: "+fleet.TagsEdges) {
+		all = append(all, fmt.Sprintf("copies: %d", len(homes)))
+	}
 	return all
+}
+
+// homes are the datacenters that pull a project from others, where not all do: those that so
+// many copies have. nil: all do, or it is replicated in a way of its own.
+func (x *exporter) homes(full string) (pulling []string) {
+	name := strings.TrimPrefix(full, naming.MultiDC)
+	f := &fleet.Fleet{Datacenters: map[string]*fleet.Datacenter{}}
+	for _, datacenter := range x.names {
+		f.Datacenters[datacenter] = nil
+		for k, e := range x.have[datacenter].entries {
+			if p, ok := e.object.(*policy); ok && p.from != "" && p.replicates(k, full) {
+				pulling = append(pulling, datacenter)
+				break
+			}
+		}
+	}
+	f.Projects.MultiDC = fleet.MultiDCs{Replication: fleet.Grouped, Items: map[string]*fleet.MultiDC{name: {Copies: fleet.Copies(len(pulling))}}}
+	if len(pulling) < 2 || !slices.Equal(f.Homes(name), pulling) {
+		return nil
+	}
+	return pulling
 }
 
 // replication is how a project's replications are in a datacenter.

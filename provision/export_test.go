@@ -22,6 +22,8 @@ func TestExportPlansToNothing(t *testing.T) {
 		"groups":                   slices.Concat(articleInGroups, []string{"pull: 15m", "pull: 30m"}),
 		"groups of several ways":   slices.Concat(articleInGroups, []string{"repo1: {}", "repo1: { replication: { pull: 1h, push: none }, datacenters: { drp: { replication: { pull: 6h } } } }"}),
 		"groups of Harbors' tags":  slices.Concat(articleInGroups, []string{ownedByEdges, ownedByHarbors}),
+		"copies":                   {"  multi-dc:\n", "  multi-dc:" + inSome, "repo2: {}", "repo2: { replication: { push: none, pull: 6h } }"},
+		"copies in groups":         slices.Concat([]string{"  multi-dc:\n", "  multi-dc:\n    replication: grouped" + inSome, "repo2: {}", "repo2: { replication: { push: none, pull: 6h } }"}, articleInGroups[2:]),
 		"no edges":                 {`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"},
 	} {
 		t.Run(name, func(t *testing.T) { exportsToNothing(t, replace...) })

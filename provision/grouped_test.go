@@ -22,38 +22,22 @@ import (
 type pushed struct {
 	mu  sync.Mutex
 	all []string // repo@digest
+
+	homes map[string][]string // by project, of those that are in some Harbors alone
 }
 
 // push pushes into all projects at a Harbor, one after the other, until ctx ends: each once
-// the one before has come to the other Harbors.
+// the one before has come to the other Harbors that hold it.
 func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacenter string, projects ...string) {
 	for n := 0; ctx.Err() == nil; n++ {
 		project := "multi-dc-" + projects[n%len(projects)]
-		img, err := random.Image(64, 1)
-		if err != nil {
-			t.Error(err)
+		what, ok := p.one(t, f, datacenter, project)
+		if !ok {
 			return
 		}
-		digest, err := img.Digest()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		what := project + "/team/app@" + digest.String()
-		ref, err := name.NewDigest(strings.TrimPrefix(f.harbors[datacenter].URL(), "http://")+"/"+what, name.Insecure)
-		if err == nil {
-			err = remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: "robot$" + project + "+readwrite", Password: "ReadWrite1x"}))
-		}
-		if err != nil {
-			t.Errorf("%s takes no push: %v", datacenter, err)
-			return
-		}
-		p.mu.Lock()
-		p.all = append(p.all, what)
-		p.mu.Unlock()
 		beat := time.NewTicker(250 * time.Millisecond)
 		for dc, h := range f.harbors {
-			for done := false; !done && ctx.Err() == nil; done = isThere(t, h, what) {
+			for done := !holds(p.homes[project], dc); !done && ctx.Err() == nil; done = isThere(t, h, what) {
 				select {
 				case <-beat.C:
 				case <-ctx.Done():
@@ -65,17 +49,47 @@ func (p *pushed) push(ctx context.Context, t *testing.T, f *testFleet, datacente
 	}
 }
 
+// one pushes an artifact, by its digest.
+func (p *pushed) one(t *testing.T, f *testFleet, datacenter, project string) (what string, ok bool) {
+	img, err := random.Image(64, 1)
+	if err != nil {
+		t.Error(err)
+		return "", false
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Error(err)
+		return "", false
+	}
+	what = project + "/team/app@" + digest.String()
+	ref, err := name.NewDigest(strings.TrimPrefix(f.harbors[datacenter].URL(), "http://")+"/"+what, name.Insecure)
+	if err == nil {
+		err = remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: "robot$" + project + "+readwrite", Password: "ReadWrite1x"}))
+	}
+	if err != nil {
+		t.Errorf("%s takes no push: %v", datacenter, err)
+		return "", false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = append(p.all, what)
+	return what, true
+}
+
 func isThere(t *testing.T, h *lab.Harbor, what string) bool {
 	repo, digest, _ := strings.Cut(what, "@")
 	user, password := h.Admin()
 	return answered(t, http.MethodGet, h.URL()+"/v2/"+repo+"/manifests/"+digest, user, password, "") == http.StatusOK
 }
 
-// everywhere waits until all is at all Harbors.
+// everywhere waits until all is at all Harbors that hold it.
 func (p *pushed) everywhere(t *testing.T, f *testFleet) {
 	t.Helper()
 	for dc, h := range f.harbors {
 		for _, what := range p.all {
+			if project, _, _ := strings.Cut(what, "/"); !holds(p.homes[project], dc) {
+				continue
+			}
 			trial.Until(t, func() error {
 				if !isThere(t, h, what) {
 					return fmt.Errorf("%s is not at %s", what, dc)

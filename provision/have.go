@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -135,11 +134,15 @@ func configurationOf(c *models.ConfigurationsResponse, keys []string) (configura
 func (h *harbor) prove(ctx context.Context, have *having, want *wanted) error {
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)
-	for _, k := range slices.SortedFunc(maps.Keys(want.secrets), Key.compare) {
-		e := have.get(k.Kind, k.Name)
-		if k.Datacenter != have.datacenter || e == nil {
-			continue
+	var here []Key // the secrets of a large fleet are many, and each Harbor has its own few
+	for k := range want.secrets {
+		if k.Datacenter == have.datacenter && have.get(k.Kind, k.Name) != nil {
+			here = append(here, k)
 		}
+	}
+	slices.SortFunc(here, Key.compare)
+	for _, k := range here {
+		e := have.get(k.Kind, k.Name)
 		switch k.Kind {
 		case kindRobot:
 			if e.object.(*robot).disabled {

@@ -38,7 +38,7 @@ type tagged struct {
 	pushed time.Time
 }
 
-// Lag compares the tags of multi-dc projects between all Harbors, of all projects or of those
+// Lag compares the tags of multi-dc projects between the Harbors that hold them, of all projects or of those
 // that are named as the fleet file does. Faults are Harbors that cannot say; there is no row of them.
 // It reads /api/v2.0/projects/…/repositories/…/artifacts, a hundred artifacts a request.
 func (p *Provisioner) Lag(ctx context.Context, projects []string) ([]Lag, []Fault, error) {
@@ -53,9 +53,13 @@ func (p *Provisioner) Lag(ctx context.Context, projects []string) ([]Lag, []Faul
 	}
 	var mu sync.Mutex
 	has := map[string]map[string]map[string]tagged{} // by datacenter, project, and repo:tag
+	homes := homesByProject(p.options.Fleet, projects)
 	faults := p.each(func(datacenter string, h *harbor) error {
 		all := map[string]map[string]tagged{}
 		for _, name := range projects {
+			if !holds(homes[name], datacenter) {
+				continue
+			}
 			tags, err := h.tags(ctx, naming.MultiDC+name)
 			if err != nil {
 				return err
@@ -70,10 +74,10 @@ func (p *Provisioner) Lag(ctx context.Context, projects []string) ([]Lag, []Faul
 	now := time.Now()
 	all := []Lag{}
 	for _, name := range projects {
+		project := naming.MultiDC + name
 		for _, from := range sortedKeys(has) {
 			for _, to := range sortedKeys(has) {
-				if from != to {
-					project := naming.MultiDC + name
+				if from != to && holds(homes[name], from) && holds(homes[name], to) {
 					all = append(all, lagOf(Lag{Project: project, From: from, To: to}, has[from][project], has[to][project], now))
 				}
 			}

@@ -250,9 +250,9 @@ func (p *Plan) extra(h *having, prune bool) {
 		case needed != "":
 			p.note(k, "%s", needed)
 		case ours && prune:
-			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: "it is not in the fleet file any more", needs: p.users(h, k)})
+			p.Changes = append(p.Changes, Change{Key: k, Action: Delete, have: e, Why: p.whyExtra(k, e.object), needs: p.users(h, k)})
 		case ours:
-			p.note(k, "it is not in the fleet file any more; --prune deletes it")
+			p.note(k, "%s; --prune deletes it", p.whyExtra(k, e.object))
 		default:
 			if note := p.foreign(h, k, e.object); note != "" {
 				p.note(k, "%s", note)

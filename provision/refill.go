@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bmatcuk/doublestar/v4"
-
 	"example.org/breakwater/internal/naming"
 )
 
@@ -27,7 +25,8 @@ const refillName = "breakwater refill of "
 // Refill has a Harbor take all that it lacks from another one, with its tags, once: after it was
 // rebuilt, or restored from a backup. What edges know the versions of they bring back themselves;
 // this is for what is older. A tag that is there stays as it is. Harbor's own replication does it,
-// by policies beside those of apply, which are removed in the end.
+// by policies beside those of apply, which are removed in the end. Projects that one of the two is
+// not to hold are left out, and it is said where what the Harbor lacks of them is to be had.
 func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 	for _, name := range []string{o.Datacenter, o.From} {
 		if p.harbors[name] == nil {
@@ -40,6 +39,9 @@ func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 	for _, name := range o.Projects {
 		if p.options.Fleet.Projects.MultiDC.Items[name] == nil {
 			return fmt.Errorf("the fleet file has no multi-dc project %q", name)
+		}
+		if homes := p.options.Fleet.Homes(name); !holds(homes, o.Datacenter) {
+			return fmt.Errorf("%s's Harbor is to hold no copy of %s: those at %s do", o.Datacenter, name, strings.Join(homes, ", "))
 		}
 	}
 	if o.Progress == nil {
@@ -69,8 +71,12 @@ func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 			want.add(Key{k.Datacenter, kindPolicy, filled.name}, filled)
 		}
 	}
-	if len(want.objects) == 0 {
-		return fmt.Errorf("nothing is replicated from %s to %s: the projects have no sync robot", o.From, o.Datacenter)
+	others := p.elsewhere(o)
+	switch {
+	case len(want.objects) == 0 && others != "":
+		return errors.New(others)
+	case len(want.objects) == 0:
+		return fmt.Errorf("nothing is replicated from %s to %s: the projects have no sync robot, or other homes", o.From, o.Datacenter)
 	}
 	plan := &Plan{want: want, have: have}
 	keys := slices.SortedFunc(maps.Keys(want.objects), Key.compare)
@@ -85,7 +91,11 @@ func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 		return fmt.Errorf("%s cannot be read again: %w; the next run goes on", o.Datacenter, plain(err))
 	}
 	have[o.Datacenter] = filled
-	return errors.Join(p.fill(ctx, o, filled, keys), p.removed(context.WithoutCancel(ctx), o.Progress, have, keys))
+	err = errors.Join(p.fill(ctx, o, filled, keys), p.removed(context.WithoutCancel(ctx), o.Progress, have, keys))
+	if others != "" {
+		o.Progress(others)
+	}
+	return err
 }
 
 // refills are what a replication of the fleet file does once, with tags: nothing where it is not
@@ -99,30 +109,47 @@ func (p *Provisioner) refills(full *wanted, k Key, o RefillOptions) (all []*poli
 	if !ok || at.url != string(p.options.Fleet.Datacenters[o.From].Harbor) {
 		return nil
 	}
-	repos := ""
-	for _, f := range of.filters {
-		if value, ok := f.value.(string); ok && f.kind == filterName && strings.HasPrefix(value, naming.MultiDC) {
-			repos = value
-		}
-	}
-	if repos == "" {
-		return nil
-	}
-	once := func(suffix, repos string) {
+	once := func(suffix string, projects ...string) {
 		p := *of
 		p.name, p.trigger, p.cron, p.single, p.override = refillName+of.name+suffix, "manual", "", "", false
-		p.filters = []filter{{kind: filterName, value: repos}, {kind: filterTag, value: "**"}}
+		p.filters = []filter{{kind: filterName, value: patternOf(projects)}, {kind: filterTag, value: "**"}}
 		all = append(all, &p)
 	}
-	if len(o.Projects) == 0 {
-		once("", repos)
+	there := slices.DeleteFunc(of.projects(), func(full string) bool {
+		name, ours := strings.CutPrefix(full, naming.MultiDC)
+		return !ours || !holds(p.options.Fleet.Homes(name), o.From)
+	})
+	if len(o.Projects) == 0 && len(there) > 0 {
+		once("", there...)
 	}
 	for _, name := range o.Projects {
-		if in, err := doublestar.Match(repos, naming.MultiDC+name+"/x"); err == nil && in {
-			once(", "+name, naming.MultiDC+name+"/**")
+		if full := naming.MultiDC + name; slices.Contains(there, full) {
+			once(", "+name, full)
 		}
 	}
 	return all
+}
+
+// elsewhere says of which projects a Harbor is a home and the one that it is filled from is not,
+// and from where those are to be had; "": of none.
+func (p *Provisioner) elsewhere(o RefillOptions) string {
+	f, others := p.options.Fleet, map[string][]string{}
+	for _, name := range sortedKeys(f.Projects.MultiDC.Items) {
+		homes := f.Homes(name)
+		if len(o.Projects) > 0 && !slices.Contains(o.Projects, name) || !holds(homes, o.Datacenter) || holds(homes, o.From) {
+			continue
+		}
+		from := homes[slices.IndexFunc(homes, func(home string) bool { return home != o.Datacenter })]
+		others[from] = append(others[from], name)
+	}
+	var all []string
+	for _, from := range sortedKeys(others) {
+		all = append(all, fmt.Sprintf("--from %s (%s)", from, few(others[from])))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s does not hold all projects of %s; the others come with %s", o.From, o.Datacenter, strings.Join(all, ", "))
 }
 
 // fill runs the replications, one after the other.

@@ -130,8 +130,8 @@ func (p *Plan) replacePolicy(after successors, k Key, o *policy, e *entry, going
 
 // replaceRegistry has a registry go that no replication has any more.
 func (p *Plan) replaceRegistry(after successors, k Key, h *having, users []Key, going map[Key]bool) {
-	of := direction{k.Datacenter, wordFrom, p.peerOf(k)}
-	if len(after[of]) == 0 || h.caches(k.Name) {
+	from, to := direction{k.Datacenter, wordFrom, p.peerOf(k)}, direction{k.Datacenter, wordTo, p.peerOf(k)}
+	if len(after[from])+len(after[to]) == 0 || h.caches(k.Name) {
 		return
 	}
 	c := Change{Key: k, Action: Delete, have: h.entries[k], replaced: true, Why: "no replication needs it any more", needs: users}
@@ -159,6 +159,26 @@ func (p *Plan) peerOf(k Key) string {
 	return ""
 }
 
+// whyExtra says why something of ours is not wanted any more.
+func (p *Plan) whyExtra(k Key, o object) string {
+	f := p.want.fleet
+	elsewhere := func(full string) bool { return f.Homes(strings.TrimPrefix(full, naming.MultiDC)) != nil }
+	apart := false
+	switch o := o.(type) {
+	case *policy:
+		of, ok := directionOf(k)
+		apart = ok && f.Datacenters[of.peer] != nil && slices.ContainsFunc(o.projects(), elsewhere)
+	case *registry:
+		if peer := p.peerOf(k); f.Datacenters[peer] != nil {
+			apart = k.Name == groupedRegistry(peer) && slices.ContainsFunc(sortedKeys(f.Projects.MultiDC.Items), elsewhere) || elsewhere(strings.TrimSuffix(k.Name, "-"+peer))
+		}
+	}
+	if apart {
+		return "what it replicates has other homes (copies)"
+	}
+	return "it is not in the fleet file any more"
+}
+
 // replaceRobot has a robot go as which nobody replicates any more: the last of all, as
 // whoever holds its secret is refused then.
 func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bool) {
@@ -167,15 +187,15 @@ func (p *Plan) replaceRobot(after successors, k Key, rb *robot, going map[Key]bo
 	if !ofGroups && !ofProject || p.want.objects[base] != nil { // the latter is a rotation's
 		return
 	}
+	peers := slices.DeleteFunc(sortedKeys(p.want.fleet.Datacenters), func(peer string) bool { return peer == k.Datacenter })
+	if !slices.ContainsFunc(peers, func(peer string) bool {
+		from := after[direction{peer, wordFrom, k.Datacenter}]
+		return len(from) > 0 && (rb.project == "" || from[rb.project] != Key{})
+	}) {
+		return // it is not replicated any more at all
+	}
 	c := Change{Key: k, Action: Delete, have: p.have[k.Datacenter].entries[k], replaced: true, Why: "nobody replicates as it any more"}
-	for _, peer := range sortedKeys(p.want.fleet.Datacenters) {
-		if peer == k.Datacenter {
-			continue
-		}
-		replicated := after[direction{peer, wordFrom, k.Datacenter}]
-		if len(replicated) == 0 || rb.project != "" && replicated[rb.project] == (Key{}) {
-			return // it is not replicated any more at all
-		}
+	for _, peer := range peers {
 		if p.have[peer] == nil {
 			p.note(k, "nobody is to replicate as it any more; it stays until %s is read, too", peer)
 			return

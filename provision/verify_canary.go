@@ -34,7 +34,7 @@ type crossing struct {
 }
 
 // canaries pushes an artifact into each replicated project at each datacenter, and
-// sees it come to all others: by events first, and once all are there by pulls, of which
+// sees it come to all others that hold the project: by events first, and once all are there by pulls, of which
 // one may be of many projects.
 func (v *verifier) canaries(ctx context.Context) {
 	projects := v.canaryProjects()
@@ -147,8 +147,9 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) (all 
 	pushed := time.Now()
 	v.say(Check{Datacenter: datacenter, What: what, OK: true})
 	var waits sync.WaitGroup
+	homes := v.wanting.fleet.Homes(strings.TrimPrefix(project, naming.MultiDC))
 	for _, peer := range sortedKeys(v.harbors) {
-		if peer == datacenter || v.have[peer] == nil {
+		if peer == datacenter || v.have[peer] == nil || !holds(homes, peer) {
 			continue
 		}
 		c := &crossing{from: datacenter, to: peer, project: project, reference: reference, pushed: pushed}

@@ -81,7 +81,7 @@ func (a way) except(usual way) string {
 }
 
 // wantGroups wants the robot as which the others replicate, and for each other datacenter a
-// registry and the replications of all projects.
+// registry and the replications of all projects that go between the two.
 func (w *wanting) wantGroups(d *wanted, datacenter string) {
 	names := sortedKeys(w.fleet.Projects.MultiDC.Items)
 	if len(names) == 0 {
@@ -96,10 +96,9 @@ func (w *wanting) wantGroups(d *wanted, datacenter string) {
 	d.add(k, rb, projects...)
 	d.secrets[k] = w.secret(w.fleet.Harbor.SyncRobot.Secret, "")
 	w.checkSecret(d, k)
+	homes := homesByProject(w.fleet, names)
 	for _, peer := range sortedKeys(w.fleet.Datacenters) {
-		if peer != datacenter {
-			w.wantGroupsOf(d, datacenter, peer, names)
-		}
+		w.wantGroupsOf(d, datacenter, peer, homes)
 	}
 }
 
@@ -109,7 +108,24 @@ func (w *wanting) groupsRobot(datacenter string) (Key, *robot) {
 	return Key{datacenter, kindRobot, name}, &robot{name: name, duration: -1, description: marked(groupsOwn)}
 }
 
-func (w *wanting) wantGroupsOf(d *wanted, datacenter, peer string, names []string) {
+// wantGroupsOf wants what goes between a datacenter and a peer, of projects by their homes.
+func (w *wanting) wantGroupsOf(d *wanted, datacenter, peer string, homes map[string][]string) {
+	all := w.fleet.Projects.MultiDC.Items
+	froms, tos := map[way][]string{}, map[way][]string{}
+	for _, name := range sortedKeys(homes) {
+		pulls, pushes := goes(all[name].In(datacenter), homes[name], datacenter, peer)
+		if pulls {
+			from := w.wayOf(all[name], datacenter, peer, true)
+			froms[from] = append(froms[from], naming.MultiDC+name)
+		}
+		if pushes {
+			to := w.wayOf(all[name], datacenter, peer, false)
+			tos[to] = append(tos[to], naming.MultiDC+name)
+		}
+	}
+	if len(froms)+len(tos) == 0 {
+		return
+	}
 	at, sync := Key{datacenter, kindRegistry, groupedRegistry(peer)}, Key{peer, kindRobot, w.fleet.Harbor.SyncRobot.Name}
 	if len(at.Name) > maxRegistryName {
 		d.fault(at, "the name is longer than %d characters: shorten the datacenter's", maxRegistryName)
@@ -119,22 +135,12 @@ func (w *wanting) wantGroupsOf(d *wanted, datacenter, peer string, names []strin
 	}
 	d.add(at, &registry{name: at.Name, kind: "harbor", url: string(w.fleet.Datacenters[peer].Harbor), description: marked("All projects of " + peer), user: w.prefixes[peer] + sync.Name}, sync)
 	d.secrets[at] = w.secret(w.fleet.Harbor.SyncRobot.Secret, "")
-	all := w.fleet.Projects.MultiDC.Items
-	pulls, pushes := map[way][]string{}, map[way][]string{}
-	for _, name := range names {
-		from := w.wayOf(all[name], datacenter, peer, true)
-		pulls[from] = append(pulls[from], naming.MultiDC+name)
-		if all[name].In(datacenter).Replication.Push == pushOnEvents {
-			to := w.wayOf(all[name], datacenter, peer, false)
-			pushes[to] = append(pushes[to], naming.MultiDC+name)
-		}
-	}
 	usual := &w.fleet.Projects.MultiDC.Defaults
-	for from, projects := range pulls {
+	for from, projects := range froms {
 		name := groups + " from " + peer + from.except(w.wayOf(usual, datacenter, peer, true))
 		w.wantGroup(d, datacenter, peer, policy{name: name, from: at.Name, trigger: "scheduled"}, from, projects)
 	}
-	for to, projects := range pushes {
+	for to, projects := range tos {
 		name := groups + " to " + peer + to.except(w.wayOf(usual, datacenter, peer, false))
 		w.wantGroup(d, datacenter, peer, policy{name: name, to: at.Name, trigger: eventBased}, to, projects)
 	}

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,15 +44,41 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 	}
 	w.wantWebhook(d, datacenter, full, m, project)
 	if !m.Robots.Sync.IsZero() && !w.fleet.Grouped() {
+		homes := w.fleet.Homes(name)
 		for _, peer := range sortedKeys(w.fleet.Datacenters) {
-			if peer != datacenter {
-				w.wantPeer(d, datacenter, peer, name, m)
+			if pulls, pushes := goes(m, homes, datacenter, peer); pulls || pushes {
+				w.wantPeer(d, datacenter, peer, name, m, pulls, pushes)
 			}
 		}
 	}
 }
 
-func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC) {
+// goes is what a datacenter's Harbor does for a project that has these homes: it pulls from a
+// peer where it is one of them, also what was pushed at one that is none, and it pushes to a
+// peer that is one. m is the project as the datacenter has it.
+func goes(m *fleet.MultiDC, homes []string, datacenter, peer string) (pulls, pushes bool) {
+	if datacenter == peer {
+		return false, false
+	}
+	return holds(homes, datacenter), holds(homes, peer) && m.Replication.Push == pushOnEvents
+}
+
+// homesByProject are the homes of projects, by name.
+func homesByProject(f *fleet.Fleet, projects []string) map[string][]string {
+	homes := map[string][]string{}
+	for _, name := range projects {
+		homes[name] = f.Homes(name)
+	}
+	return homes
+}
+
+// holds reports whether a datacenter is one of the homes of a project, as all are of nil.
+func holds(homes []string, datacenter string) bool {
+	return homes == nil || slices.Contains(homes, datacenter)
+}
+
+// wantPeer wants the registry of a peer and the replications of one project from it and to it.
+func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC, pulls, pushes bool) {
 	full := naming.MultiDC + name
 	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+" + syncRobot}
 	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
@@ -76,8 +103,10 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
 		d.fault(k, "%w", err)
 	}
-	d.add(k, &from, at, project)
-	if m.Replication.Push == pushOnEvents {
+	if pulls {
+		d.add(k, &from, at, project)
+	}
+	if pushes {
 		to := p
 		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, moves(w.fleet.Projects.MultiDC.Items[name], datacenter)
 		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})

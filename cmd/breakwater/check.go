@@ -135,8 +135,9 @@ func checkKeys(ctx context.Context, f *fleet.Fleet, name string) error {
 }
 
 type project struct {
-	Name   string `json:"name"`
-	Source string `json:"source,omitempty"`
+	Name   string   `json:"name"`
+	Source string   `json:"source,omitempty"`
+	Homes  []string `json:"homes,omitempty"` // the datacenters whose Harbors hold it, where not all do
 }
 
 type datacenter struct {
@@ -152,13 +153,17 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 	}
 	slices.SortFunc(datacenters, func(a, b datacenter) int { return strings.Compare(a.Name, b.Name) })
 	for name := range f.Projects.MultiDC.Items {
-		projects = append(projects, project{"multi-dc-" + name, "replicated between all datacenters"})
+		where, homes := "all datacenters", f.Homes(name)
+		if homes != nil {
+			where = strings.Join(homes, ", ")
+		}
+		projects = append(projects, project{"multi-dc-" + name, "replicated between " + where, homes})
 	}
 	for name, c := range f.Projects.Cache.Items {
-		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint)})
+		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint), nil})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern"})
+		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern", nil})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,6 +80,23 @@ func TestCheckSaysWhatAFleetDoesWithout(t *testing.T) {
 		if err != nil || want == "" && strings.Contains(out, "note:") || !strings.Contains(out, want) {
 			t.Errorf("want %q: %v\n%s", want, err, out)
 		}
+	}
+}
+
+// Who reads a fleet file sees in which Harbors a project is.
+func TestCheckSaysWhereProjectsAre(t *testing.T) {
+	const three = "domain: h.example.org\ndatacenters:\n  a: { harbor: \"https://a.example.org\", edge: \"https://e.a.example.org\" }\n  b: { harbor: \"https://b.example.org\", edge: \"https://e.b.example.org\" }\n  c: { harbor: \"https://c.example.org\", edge: \"https://e.c.example.org\" }\n" +
+		"projects: { multi-dc: { copies: 2, defaults: { robots: { sync: \"env:{name}\" } }, app: {}, wide: { copies: all } } }\nedge: { plain_http: true, peers: { key: env:K }, robot: { secret: env:S } }\n"
+	out, err := check(t, three, "-")
+	for _, want := range []string{"multi-dc-app   replicated between a, b\n", "multi-dc-wide  replicated between all datacenters\n"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("want %q: %v\n%s", want, err, out)
+		}
+	}
+	var report struct{ Projects []project }
+	out, err = check(t, three, "--json", "-")
+	if json.Unmarshal([]byte(out), &report) != nil || err != nil || len(report.Projects) != 2 || !slices.Equal(report.Projects[0].Homes, []string{"a", "b"}) || report.Projects[1].Homes != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

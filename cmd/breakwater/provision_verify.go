@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -27,7 +28,8 @@ removed. Exit status 1 if anything does not work.
 
 --lag tries nothing: it compares the tags of multi-dc projects between all Harbors, and
 says for each direction how many one has that the other lacks, or has as another digest
-from before. Exit status 1 where one of them is older than --patience (15m with --lag).`,
+from before. Exit status 1 where one of them is older than --patience (15m with --lag).
+Replications that have not ended for longer than their schedule's interval are named too.`,
 		Example: `  breakwater provision verify --config fleet.yaml
   breakwater provision verify --lag --project repo1 --config fleet.yaml`,
 		Args: cobra.NoArgs,
@@ -157,6 +159,9 @@ func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOp
 	for _, f := range faults {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s is not compared: %s\n", f.Datacenter, f.Message)
 	}
+	if err == nil {
+		faults, err = printQueued(cmd, p, faults)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -166,4 +171,24 @@ func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOp
 		return exitStatus(1)
 	}
 	return nil
+}
+
+// printQueued says on stderr, as what is queued is no tag that differs, which replications do not
+// get to their end. It returns the faults with those of Harbors that do not say that alone.
+func printQueued(cmd *cobra.Command, p *provision.Provisioner, faults []provision.Fault) ([]provision.Fault, error) {
+	all, mute, err := p.Queued(cmd.Context())
+	if err != nil {
+		return faults, fmt.Errorf("verify --lag: %w", err)
+	}
+	out := cmd.ErrOrStderr()
+	for _, q := range all {
+		fmt.Fprintf(out, "%s: the replication %s may take %v, and its execution %d is queued since %s, or has run since then\n", q.Datacenter, q.Replication, q.Every, q.Execution, q.Since.Format(time.RFC3339))
+	}
+	for _, f := range mute {
+		if !slices.ContainsFunc(faults, func(said provision.Fault) bool { return said.Datacenter == f.Datacenter }) {
+			fmt.Fprintf(out, "%s does not say what is queued: %s\n", f.Datacenter, f.Message)
+			faults = append(faults, f)
+		}
+	}
+	return faults, nil
 }

@@ -12,6 +12,7 @@ import (
 
 func (f *Fleet) checkProjects(d *decoder) {
 	p := &f.Projects
+	f.checkCopies(d) // it says better what is idle than that it is
 	for path, fields := range idleAt {
 		for _, field := range fields {
 			if d.written(path + "." + field) {

@@ -144,6 +144,7 @@ func (p *Projects) setDefaults() {
 
 func (m *MultiDCs) setDefaults(tags string, datacenters int) {
 	or(&m.Replication, PerProject)
+	or(&m.Copies, Everywhere)
 	d := &m.Defaults
 	or(&d.Quota, 10<<30)
 	orPointer(&d.Retention, Retention{PulledWithin: Duration(180 * day), MostRecentlyPulled: 10, PushedWithin: Duration(180 * day)})
@@ -168,6 +169,7 @@ func (m *MultiDCs) setDefaults(tags string, datacenters int) {
 		or(&p.Replication.Tags, d.Replication.Tags)
 		or(&p.Replication.Push, d.Replication.Push)
 		or(&p.Replication.Push, p.defaultPush(datacenters))
+		or(&p.Copies, m.Copies)
 	}
 }
 

@@ -44,7 +44,7 @@ func (f *field) required() bool {
 
 // idleAt are fields that a type has and that nothing reads where it stands: they are refused there.
 var idleAt = map[string][]string{
-	"projects.multi-dc.defaults":    {"datacenters"},
+	"projects.multi-dc.defaults":    {"copies", "datacenters"},
 	"projects.cache.defaults":       {"endpoint", "username", "password", "datacenters"},
 	"projects.repl.defaults":        {"images", "datacenters"},
 	"projects.artifactory.defaults": {"provider", "endpoint", "username", "password", "proxy", "ca", "redirects", "keep_deleted", "freeze", "datacenters"},
@@ -120,7 +120,7 @@ func manual() (*field, error) {
 }
 
 // build fills in what is below a field. within are the types that it stands in: what a
-// datacenter says of a project has no datacenters of its own.
+// datacenter says of a project has no datacenters of its own, nor a number of copies.
 func (c *comments) build(f *field, text *ast.StructType, within []reflect.Type) *field {
 	for f.kind.Kind() == reflect.Pointer {
 		f.kind = f.kind.Elem()
@@ -138,7 +138,7 @@ func (c *comments) build(f *field, text *ast.StructType, within []reflect.Type) 
 		for i := range f.kind.NumField() {
 			own := f.kind.Field(i)
 			key := own.Tag.Get("yaml")
-			again := slices.Contains(within, f.kind) && key == "datacenters"
+			again := slices.Contains(within, f.kind) && (key == "datacenters" || key == "copies")
 			if key == "" || again || slices.Contains(idleAt[f.path], key) {
 				continue
 			}

@@ -30,6 +30,7 @@ func (n *notes) idleFields() {
 			}
 		}
 	}
+	n.idleCopies()
 	for path, r := range f.retentions() {
 		if r != nil && r.Always && (*r != Retention{Always: true}) {
 			n.idle(path+".always", "with it everything is kept, and the rules beside it do nothing")

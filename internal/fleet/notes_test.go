@@ -36,6 +36,8 @@ var noted = []struct {
 	{"addresses without name servers", []string{"gslb: {", "# gslb: {"}, "datacenters.par1.addresses (line 3): it does nothing without name servers, nor do datacenters.par1.gslb, datacenters.mad1.addresses, datacenters.mad1.gslb;"},
 	{"a Vault that nothing is in", []string{"vault:a#b", "env:P"}, "secrets.vault (line 5): no vault: reference"},
 	{"replication to nobody", append([]string{"app: {", "app: { replication: { pull: 1h },"}, oneAlone...), "projects.multi-dc.app.replication (line 8): it does nothing"},
+	{"as many copies as datacenters", []string{"multi-dc: {", "multi-dc: { copies: 2,"}, "projects.multi-dc.copies (line 8): it does nothing: there are no more datacenters"},
+	{"copies of a project in one place", append([]string{"app: {", "app: { copies: 2,"}, oneAlone...), "projects.multi-dc.app.copies (line 8): it does nothing"},
 	{"always, and more", []string{"quay: {", "quay: { retention: { always: true, pulled_within: 1d },"}, "projects.cache.quay.retention.always (line 9): with it everything is kept"},
 	{"no backup to panic for", []string{"ttl: 30s", "panic: backup"}, "gslb.panic (line 11): there is no datacenter with role: backup"},
 	{"a database of places, and no place", []string{", location: { latitude: 1, longitude: 2 }", "", "ttl: 30s", "geoip: /g"}, "gslb.geoip (line 11): it does nothing"},

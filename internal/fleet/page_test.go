@@ -105,6 +105,11 @@ func fieldsPage(t *testing.T) string {
 				}
 				section(kind.each, fmt.Sprintf("`%s.defaults` takes the same fields, for what a project does not say itself%s; `%s.datacenters.<name>` takes them too, for what differs in one datacenter.",
 					kind.path, but(idleAt[kind.path+".defaults"]), kind.each.path))
+				for _, beside := range kind.fields {
+					if beside.fields == nil { // of all projects of the kind
+						row(&out, beside, doc.Content[0])
+					}
+				}
 			}
 		case f.fields != nil:
 			section(f, "")
@@ -185,6 +190,7 @@ var typeNames = map[reflect.Type]string{
 	reflect.TypeFor[Duration](): "duration", reflect.TypeFor[Keeping](): "duration, or `forever`", reflect.TypeFor[Size](): "size", reflect.TypeFor[Ref](): "reference", reflect.TypeFor[Text](): "text or reference",
 	reflect.TypeFor[URL](): "address", reflect.TypeFor[Endpoint](): "address, with a path", reflect.TypeFor[Issuer](): "address, with a path", reflect.TypeFor[Probed](): "what is probed",
 	reflect.TypeFor[Destination](): "host or network", reflect.TypeFor[Network](): "network", reflect.TypeFor[Addr](): "IP address", reflect.TypeFor[Flatten](): "`all`, `none` or a number",
+	reflect.TypeFor[Copies](): "a number or `all`",
 }
 
 func typeName(f *field) string {

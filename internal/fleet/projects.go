@@ -17,6 +17,7 @@ type Projects struct {
 // MultiDCs are private projects that all datacenters share: multi-dc-<name>.
 type MultiDCs struct {
 	Replication string              `yaml:"replication"` // per-project | grouped: whether each project has its own registries, rules and robot, or all that are replicated alike share theirs, which is far less for Harbors of many projects; grouped needs harbor.sync_robot; default per-project
+	Copies      Copies              `yaml:"copies"`      // in how many Harbors each project is: 2 or more, or all; edges elsewhere fetch from those, and it takes tags: edges; default all
 	Defaults    MultiDC             `yaml:"defaults"`    // for what a project does not say itself
 	Items       map[string]*MultiDC `yaml:"*"`
 }
@@ -54,7 +55,7 @@ type Member struct {
 	Role  string `yaml:"role"`  // admin | maintainer | developer | guest | limited-guest; required
 }
 
-// MultiDC is a private project replicated between all datacenters. Defaults:
+// MultiDC is a private project replicated between datacenters, all or some (copies). Defaults:
 // 10GiB, kept when pulled or pushed within 180d or among the 10 most recently pulled.
 type MultiDC struct {
 	Description string     `yaml:"description"`    // for people
@@ -75,7 +76,8 @@ type MultiDC struct {
 		Single  *bool    `yaml:"single_active"` // a pull does not begin while its last one runs; default true
 		ByChunk *bool    `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
 		Tags    string   `yaml:"tags"`          // edges | harbor: who moves tags; with edges Harbors replicate content alone; absent: edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
-	} `yaml:"replication"` // between all Harbors of the fleet
+	} `yaml:"replication"` // between the Harbors of the fleet
+	Copies      Copies              `yaml:"copies"`      // in how many Harbors it is: 2 or more, or all; absent: as projects.multi-dc.copies; the same in all datacenters
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
 }
 

@@ -41,6 +41,7 @@ var words = map[reflect.Type]object{
 	reflect.TypeFor[Destination](): oneWord(`^(\*\.)?[^/?#@*:\s]+$|^\[?[0-9A-Fa-f:.]+\]?(/[0-9]{1,3})?$`, "storage.example.net", "*.example.net", "10.0.0.0/8"),
 	reflect.TypeFor[Network]():     oneWord(`^[0-9A-Fa-f:.]+/[0-9]{1,3}$`, "10.1.0.0/16", "2001:db8:1::/48"),
 	reflect.TypeFor[Addr]():        oneWord(`^[0-9A-Fa-f:.]+$`, "192.0.2.10", "2001:db8::10"),
+	reflect.TypeFor[Copies]():      oneWord(copies.String(), "3", "all"),
 	reflect.TypeFor[Flatten]():     oneWord(`^(all|none|[0-9]|1[0-6])$`, "all", "none"),
 }
 
@@ -48,7 +49,7 @@ var words = map[reflect.Type]object{
 var plain = []string{"string", "number", "boolean", "null"}
 
 // numeric may be written as a number, too.
-var numeric = map[reflect.Type]bool{reflect.TypeFor[Duration](): true, reflect.TypeFor[Size](): true, reflect.TypeFor[Flatten](): true, reflect.TypeFor[Keeping](): true}
+var numeric = map[reflect.Type]bool{reflect.TypeFor[Duration](): true, reflect.TypeFor[Size](): true, reflect.TypeFor[Flatten](): true, reflect.TypeFor[Keeping](): true, reflect.TypeFor[Copies](): true}
 
 func oneWord(pattern string, examples ...string) object {
 	return object{"type": []string{"string", "null"}, "pattern": pattern, "examples": examples}

@@ -249,6 +249,9 @@ func alsoDecoded(fields, path []string) []string {
 	all := append(fields, idleAt[strings.Join(path, ".")]...)
 	if n := len(path); n > 2 && path[n-2] == "datacenters" && path[0] == "projects" {
 		all = append(all, "datacenters")
+		if path[1] == "multi-dc" {
+			all = append(all, "copies")
+		}
 	}
 	slices.Sort(all)
 	return all

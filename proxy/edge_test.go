@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,6 +42,24 @@ type site struct {
 	edge   *httptest.Server
 	tokens sync.Map // by repo
 	dir    string
+}
+
+// stops has nobody answer at the address of the site's edge any more.
+func (s *site) stops() {
+	s.edge.CloseClientConnections()
+	s.edge.Close()
+}
+
+// answers has a server answer where the site's edge did.
+func (s *site) answers(t *testing.T, handler http.Handler) {
+	t.Helper()
+	listener, err := net.Listen("tcp", s.edge.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
+	again.Start()
+	t.Cleanup(again.Close)
 }
 
 type option func(*access.Config, *proxy.Config, *registry.SourceConfig)

@@ -19,10 +19,10 @@ import (
 
 const signature = "/v2/multi-dc-demo/app/manifests/sha256-0123456789abcdef.sig"
 
-// asked counts what a Harbor was asked about the signature.
-func asked(h *lab.Harbor) (n int) {
+// asked counts what a Harbor was asked about a path.
+func asked(h *lab.Harbor, path string) (n int) {
 	for what, times := range h.Requests() {
-		if strings.HasSuffix(what, signature) {
+		if strings.HasSuffix(what, path) {
 			n += times
 		}
 	}
@@ -34,7 +34,7 @@ func TestANoOfPeersIsRemembered(t *testing.T) {
 	r := newRegion(t, func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) { p.Pace = 200 * time.Millisecond })
 	s, mad1, drp1 := r.sites[0], r.sites[1], r.sites[2]
 	h := s.as(t, reader, "multi-dc-demo/app")
-	others := func() int { return asked(mad1.harbor) + asked(drp1.harbor) }
+	others := func() int { return asked(mad1.harbor, signature) + asked(drp1.harbor, signature) }
 	missing := func() error {
 		before := others()
 		if a := s.do(t, http.MethodGet, signature, h); a.status != http.StatusNotFound {
@@ -49,8 +49,8 @@ func TestANoOfPeersIsRemembered(t *testing.T) {
 		t.Error("nobody else was asked at all")
 	}
 	trial.Until(t, missing) // as soon as they have said that they have nothing to tell
-	own := asked(s.harbor)
-	if missing(); asked(s.harbor) == own {
+	own := asked(s.harbor, signature)
+	if missing(); asked(s.harbor, signature) == own {
 		t.Error("the local Harbor is not asked")
 	}
 	mustPush(t, mad1.edge.URL, "multi-dc-demo/app:sha256-0123456789abcdef.sig", image(t, 1000, 1), basic(writer, secret))
@@ -104,7 +104,7 @@ func TestWhatNobodyHasCostsFewQuestions(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
-	if all := questions.Load() + int64(asked(s.harbor)); all > pulls*most || questions.Load() != fleet-1 {
+	if all := questions.Load() + int64(asked(s.harbor, signature)); all > pulls*most || questions.Load() != fleet-1 {
 		t.Errorf("%d questions for %d answers, %d of them to other datacenters", all, pulls, questions.Load())
 	}
 }

@@ -25,7 +25,7 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 	if ref.Digest != "" {
 		separator = "@"
 	}
-	x := explain.Explanation{Reference: ref.Repo + separator + ref.Reference(), Project: ns.Project, Kind: ns.Kind.String(), Notes: ref.Notes, Freshness: freshness.Seconds()}
+	x := explain.Explanation{Reference: ref.Repo + separator + ref.Reference(), Project: ns.Project, Kind: ns.Kind.String(), Homes: ns.Homes, Notes: ref.Notes, Freshness: freshness.Seconds()}
 	switch {
 	case ref.Nowhere != "":
 		x.Reference, x.Project, x.Kind = ref.Nowhere+"/"+x.Reference, "", "none"

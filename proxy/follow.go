@@ -4,13 +4,11 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/carry"
 	"example.org/breakwater/proxy/fetch"
-	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/registry"
@@ -43,13 +41,7 @@ func (h *Handler) contentOf(repo string) carry.From {
 
 // questionOf is the edge's own question for content of a repo.
 func (h *Handler) questionOf(kind registry.Kind, repo string, d digest.Digest) fetch.Question {
-	return fetch.Question{Request: registry.Request{Method: http.MethodGet, Kind: kind, Repo: repo, Digest: d}, Namespace: h.namespaceOf(repo)}
-}
-
-// namespaceOf is the namespace of a repo's project.
-func (h *Handler) namespaceOf(repo string) namespace.Namespace {
-	project, _, _ := strings.Cut(repo, "/")
-	return h.namespaces.Of(project)
+	return fetch.Question{Request: registry.Request{Method: http.MethodGet, Kind: kind, Repo: repo, Digest: d}, Namespace: h.namespaces.OfRepo(repo)}
 }
 
 // elsewhere reports whether another datacenter's Harbor has a manifest.

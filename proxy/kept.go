@@ -14,7 +14,7 @@ import (
 
 // stays reports whether a tag is frozen by its cache's rules.
 func (h *Handler) stays(key tags.Key) bool {
-	return registry.ValidTag(key.Reference) && h.namespaceOf(key.Repo).Freezes(key.Repo, key.Reference)
+	return registry.ValidTag(key.Reference) && h.namespaces.OfRepo(key.Repo).Freezes(key.Repo, key.Reference)
 }
 
 // freeze returns the request for a tag that stays as it was first seen as one for that

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 
@@ -44,10 +43,7 @@ func (h *Handler) serveReferrers(w *response, r *request) error {
 		return nil
 	}
 	if r.ns.Kind == namespace.MultiDC {
-		list.All = slices.DeleteFunc(list.All, func(raw json.RawMessage) bool {
-			var of struct{ Digest digest.Digest }
-			return json.Unmarshal(raw, &of) == nil && h.versions.Gone(r.Repo, of.Digest)
-		})
+		list.All = lists.Without(list.All, func(d digest.Digest) bool { return h.versions.Gone(r.Repo, d) })
 	}
 	noteList(w, list)
 	w.Header().Set("X-Total-Count", strconv.Itoa(len(list.All))) // before the filter, as Harbor counts

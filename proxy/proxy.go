@@ -145,7 +145,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pass.Challenged = cfg.Access.Challenged
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,
-		Manifests: manifests{h}, Bring: h.follower.Bring, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
+		Manifests: manifests{h}, Bring: h.follower.Bring, Elsewhere: h.elsewhere, Deadline: cfg.Deadline, Stalled: cfg.Stalled, Log: cfg.Log, Now: cfg.Now})
 	h.tokens = token.New(ctx, token.Config{Harbor: h.routes.Harbor, Health: h.health, Peers: h.routes.Peers, Pass: h.pass, Access: cfg.Access,
 		Deadline: cfg.Deadline, Log: cfg.Log, Metrics: cfg.Metrics, Now: cfg.Now})
 	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
@@ -163,6 +163,7 @@ func (h *Handler) Reload(s Settings) {
 	h.namespaces.Use(s.Namespaces, s.Names...)
 	h.announcer.Use(h.routes.Peers())
 	h.tags.Others()
+	go h.follower.Keep()
 	h.neighbors.Use(h.trusted(s))
 }
 

@@ -3,10 +3,7 @@ package proxy_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -51,50 +48,69 @@ func (s *site) holds(t *testing.T, repo string, d digest.Digest) bool {
 }
 
 // What is pulled in one datacenter alone stays in all of them, by a retention of seven days since
-// the last pull, for weeks; what nobody pulls goes. Where edges do not touch it goes everywhere.
+// the last pull, for weeks, and though one Harbor is down for a day; what nobody pulls goes. Where
+// edges do not touch it goes everywhere.
 func TestWhatIsPulledAnywhereStaysEverywhere(t *testing.T) {
+	const days, outage, pullsADay = 16, 9, 3
 	for _, touches := range []bool{true, false} {
 		r := newTouched(t, freshFor(time.Hour), func(_ *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
 			if !touches {
 				p.Touch = 0
 			}
 		})
-		held := map[string]digest.Digest{} // by repo
+		held, pulledAt := map[string]digest.Digest{}, map[string]*site{} // by repo
 		for _, project := range []string{"multi-dc-demo", "repl-core"} {
-			held[project+"/used"] = r.holds(t, project+"/used", "v1", "used", 0, 1, 2)
-			held[project+"/idle"] = r.holds(t, project+"/idle", "v1", "idle", 0, 1, 2)
+			for i, name := range []string{"here", "there", "nowhere"} {
+				repo := project + "/" + name
+				if held[repo] = r.holds(t, repo, "v1", name, 0, 1, 2); name != "nowhere" {
+					pulledAt[repo] = r.sites[i]
+				}
+			}
 		}
-		mad1 := r.sites[1]
 		for repo := range held { // the last pull that the Harbors see
 			for _, s := range r.sites {
 				s.api(t, http.MethodGet, "/v2/"+repo+"/manifests/v1")
 			}
 		}
-		for day := range 16 {
-			for range 3 {
-				for repo := range held {
-					if strings.HasSuffix(repo, "/used") {
-						if a := mad1.do(t, http.MethodGet, "/v2/"+repo+"/manifests/v1", mad1.as(t, reader, repo)); a.status != http.StatusOK {
-							t.Fatalf("day %d: %d %s", day, a.status, a.body)
-						}
+		for day := range days {
+			if day == outage {
+				r.sites[2].fails(t, lab.Fault{Name: "down"})
+			}
+			for range pullsADay {
+				for repo, s := range pulledAt {
+					if a := s.do(t, http.MethodGet, "/v2/"+repo+"/manifests/v1", s.as(t, reader, repo)); a.status != http.StatusOK {
+						t.Fatalf("day %d: %d %s", day, a.status, a.body)
 					}
 				}
 			}
-			if touches {
+			if r.sites[2].fails(t); touches {
 				r.idle(t)
 			}
 			r.pass(24 * time.Hour)
 		}
+		shown := 0.0
+		for _, metrics := range r.metrics {
+			shown += metric(t, metrics, "breakwater_edge_touches_total", "touched")
+		}
+		pulls := days * pullsADay * len(pulledAt)
+		t.Logf("touches %v: %d pulls, %.0f pulls by edges from %d Harbors, %.2f for each", touches, pulls, shown, len(r.sites), shown/float64(pulls))
 		for i, s := range r.sites {
 			s.retain(t, "multi-dc-demo")
 			s.retain(t, "repl-core")
 			for repo, d := range held {
-				used := strings.HasSuffix(repo, "/used")
-				if got, want := s.holds(t, repo, d), used && touches; got != want {
+				if got, want := s.holds(t, repo, d), pulledAt[repo] != nil && touches; got != want {
 					t.Errorf("touches %v: Harbor %d holds %s: %v, want %v", touches, i, repo, got, want)
 				}
 			}
 		}
+	}
+}
+
+// fails has a site's Harbor fail so, or no more.
+func (s *site) fails(t *testing.T, faults ...lab.Fault) {
+	t.Helper()
+	if err := s.harbor.SetFaults(faults...); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -111,9 +127,7 @@ func TestAWeeksOutageLosesNoPull(t *testing.T) {
 	if err := mad1.harbor.SetFaults(lab.Fault{Name: "down"}); err != nil {
 		t.Fatal(err)
 	}
-	address, handler := drp1.edge.Listener.Addr().String(), drp1.edge.Config.Handler
-	drp1.edge.CloseClientConnections()
-	drp1.edge.Close()
+	drp1.stops()
 	begun := r.now()
 	for day := range held {
 		if a := par1.pullNote(t, fmt.Sprint("v", day)); a.status != http.StatusOK {
@@ -129,13 +143,7 @@ func TestAWeeksOutageLosesNoPull(t *testing.T) {
 	if err := mad1.harbor.SetFaults(); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
-	again.Start()
-	t.Cleanup(again.Close)
+	drp1.answers(t, drp1.edge.Config.Handler)
 	for day, d := range held {
 		for _, s := range []*site{mad1, drp1} {
 			s.since(t, repo, d, fmt.Sprint("v", day), back)

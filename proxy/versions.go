@@ -48,7 +48,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 	h.refusals = fetch.NewRefusals()
 	h.underway = push.NewUnderway(h.cfg.Now)
 	h.doubts = push.NewDoubts(h.cfg.Now)
-	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.Confirms, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
+	h.follower = follow.New(follow.Config{Ledger: h.versions, Harbor: h.routes.Harbor, Look: h.cfg.Access.Confirms, Content: h.contentOf, Elsewhere: h.elsewhere, Accepts: h.accepts, Adopt: h.adopt, Keeps: func(repo string) bool { return !h.namespaces.OfRepo(repo).Away }, Pushing: func(repo string, d digest.Digest) bool { return h.underway.Has(repo, "", d) }, Projects: func() []string { return h.namespaces.Projects(namespace.MultiDC) }, OwnsTags: func(project string) bool { owns := h.live.Load().OwnsTags; return owns != nil && owns(project) }, Complete: func() bool { return h.announcer.Complete() },
 		Settled: fetch.Settled, Publish: func() bool { return len(h.routes.Peers()) > 0 }, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
 	h.announcer = announce.New(announce.Config{Ledger: h.versions, Peers: h.routes.Peers(), Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics,
 		Takes: h.versioned, Touches: h.touches, Settled: fetch.Settled, Now: h.cfg.Now, Keep: h.fetch.KeepTold,
@@ -60,14 +60,14 @@ func (h *Handler) newVersions(ctx context.Context) {
 			return body
 		},
 		Served: func(ctx context.Context, s *source.Source, key version.Key) (version.Record, error) {
-			return h.fetch.Served(ctx, s, key, h.namespaceOf(key.Repo))
+			return h.fetch.Served(ctx, s, key, h.namespaces.OfRepo(key.Repo))
 		}})
 	h.fetch.Heard = h.announcer.Told
 	h.fetch.Accepts = func(key version.Key, has digest.Digest) bool {
 		if h.accepts(key, has) {
 			return true
 		}
-		h.follower.Lagging(key)
+		h.follower.Lagging(key, has)
 		return false
 	}
 	go h.follower.Run(ctx)
@@ -77,7 +77,7 @@ func (h *Handler) newVersions(ctx context.Context) {
 
 // newTouches makes what shows Harbor's retention the pulls that do not reach it.
 func (h *Handler) newTouches() *touch.Toucher {
-	cfg := touch.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Namespace: h.namespaceOf, Accept: fetch.ManifestTypes,
+	cfg := touch.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Namespace: h.namespaces.OfRepo, Accept: fetch.ManifestTypes,
 		Every:   func() time.Duration { return h.live.Load().Touch },
 		Machine: func(account string) bool { is := h.live.Load().Machine; return is != nil && is(account) },
 		Plain:   h.cfg.Access.KnownPlain, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now}
@@ -94,7 +94,7 @@ func (h *Handler) versioned(key version.Key) bool {
 	if key.IsTag() && !registry.ValidTag(key.Reference) {
 		return false
 	}
-	return registry.ValidRepo(key.Repo) && h.namespaceOf(key.Repo).Kind == namespace.MultiDC
+	return registry.ValidRepo(key.Repo) && h.namespaces.OfRepo(key.Repo).Kind == namespace.MultiDC
 }
 
 // versionChanged drops what was learned of a reference before its record changed.
@@ -300,12 +300,17 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 const maxWithdrawn = 5
 
 // askAround asks for a tag, and not elsewhere where all have said before that they do not have it.
+// Where all that others have taken is known, those say so who are to hold it.
 func (h *Handler) askAround(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
 	key, begun := tags.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, h.cfg.Now()
 	remembers := !q.OwnOnly && !q.Want.Known() && h.announcer.Level()
 	nowhere := remembers && h.tags.Nowhere(key)
-	q.OwnOnly = q.OwnOnly || nowhere
+	q.OwnOnly, q.HomesOnly = q.OwnOnly || nowhere, remembers && len(q.Namespace.Homes) > 0
 	found, err := h.fetch.Manifest(ctx, q, old)
+	if q.HomesOnly && err != nil && outcome.IsDontKnow(err) {
+		q.HomesOnly = false
+		found, err = h.fetch.Manifest(ctx, q, old)
+	}
 	if remembers && !nowhere && outcome.IsFirmNo(err) {
 		h.tags.NotElsewhere(key, begun)
 	}

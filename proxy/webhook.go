@@ -156,7 +156,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 		}
 		return webhookMachine, nil
 	case h.isMachine(e.operator):
-		h.follower.Lagging(e.Key)
+		h.follower.Lagging(e.Key, d)
 		return webhookMachine, nil
 	case e.deleted:
 		has, err := h.follower.Has(ctx, e.Repo, e.digest)

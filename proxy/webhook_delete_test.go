@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
@@ -86,9 +87,17 @@ func TestWhatRetentionRemovesIsNoTombstone(t *testing.T) {
 	par1.pushNote(t, "v1", "one")
 	par1.pushNote(t, "v2", "two")
 	r.agree(t, map[string]string{"v1": "one", "v2": "two"})
+	waitFor(t, "Harbor is known to have both", func() bool { return metric(t, c["par1"], "breakwater_edge_harbor_pending", "") == 0 })
+	// The edge does not learn of the delete before Harbor tells it.
+	if err := par1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "(GET|HEAD) .*/manifests/v1"}); err != nil {
+		t.Fatal(err)
+	}
 	par1.deletePast(t, "one") // by retention
 	if a := par1.hook(t, hook("DELETE_ARTIFACT", "harbor-jobservice", "v1", "one", time.Now().Add(4*time.Second))); a.status != http.StatusNoContent || c.webhooks(t, "machine") != 1 {
 		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if err := par1.harbor.SetFaults(); err != nil {
+		t.Fatal(err)
 	}
 	par1.deletePast(t, "two") // nobody says anything: it was lost
 	for _, s := range r.sites {

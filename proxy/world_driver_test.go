@@ -261,7 +261,7 @@ func (d *driver) settle() {
 }
 
 // says is what each edge and each Harbor says of a tag, "" for nothing. A Harbor whose
-// retention has removed what the others have is not to have it again.
+// retention has removed what the others have is not to have it again, nor one that is not to hold it.
 func (d *driver) says(tag string) map[string]digest.Digest {
 	says := map[string]digest.Digest{}
 	repo, name, _ := strings.Cut(tag, ":")
@@ -281,8 +281,8 @@ func (d *driver) says(tag string) map[string]digest.Digest {
 		h.mu.Lock()
 		if _, ok := h.repo(repo).tags[name]; !ok {
 			at = ""
-			if d := h.retained[tag]; d != "" && d == says[h.name] {
-				at = d
+			if kept := h.retained[tag]; kept != "" && kept == says[h.name] || d.cfg.away(h.name) {
+				at = says[h.name]
 			}
 		}
 		h.mu.Unlock()

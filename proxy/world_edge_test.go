@@ -123,7 +123,7 @@ func (e *memEdge) assemble(t *testing.T, l *edgeLife, now func() time.Time) {
 		t.Fatal(err)
 	}
 	c := proxy.Config{Datacenter: e.name, State: l.state, Store: l.store, Log: log, Deadline: 1500 * time.Millisecond,
-		Settings: proxy.Settings{Namespaces: []namespace.Namespace{{Project: worldProject, Kind: namespace.MultiDC}},
+		Settings: proxy.Settings{Namespaces: []namespace.Namespace{w.cfg.namespace(e.name)},
 			WebhookSecrets: func(string) []string { return []string{worldWebhookSecret} },
 			Machine:        func(account string) bool { return account == syncRobot || account == "robot$edge" }},
 		Now: now}

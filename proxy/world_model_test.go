@@ -26,7 +26,7 @@ func TestModel(t *testing.T) {
 	ev := newEvents(t)
 	first, after := seedsOf(t, seeds)
 	for seed := first; seed < after; seed++ {
-		cfg := worldConfig{seed: uint64(seed), steps: steps, content: seed%4 == 1, certificates: seed%2 == 1, webhooks: seed%4 >= 1, jumps: os.Getenv("BREAKWATER_CLOCKS") == "jump"}
+		cfg := worldConfig{seed: uint64(seed), steps: steps, content: seed%4 == 1, copies: seed%8 == 5, certificates: seed%2 == 1, webhooks: seed%4 >= 1, jumps: os.Getenv("BREAKWATER_CLOCKS") == "jump"}
 		t.Run(cfg.String(), func(t *testing.T) {
 			t.Parallel()
 			ev.hold(t, cfg)

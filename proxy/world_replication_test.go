@@ -67,7 +67,7 @@ func (w *world) pushed(h *memHarbor, repo, reference string, d digest.Digest, op
 	if !w.cfg.content || byDigest {
 		for _, other := range w.harbors {
 			switch {
-			case other == h:
+			case other == h, w.cfg.away(other.name):
 			case other.is() != "": // the execution fails at once, and is not repeated
 				w.count("replications lost", 1)
 			default:
@@ -112,6 +112,9 @@ func (w *world) lookUp(from, to *memHarbor, repo, reference, operator string) {
 
 // pullAll is a scheduled pull of everything that another Harbor has, older or newer.
 func (w *world) pullAll(to, from *memHarbor) {
+	if w.cfg.away(to.name) {
+		return
+	}
 	w.count("scheduled pulls", 1)
 	for _, repo := range worldRepos {
 		tags, digests := from.list(repo)

@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/registry"
 )
 
@@ -60,6 +61,7 @@ type worldConfig struct {
 	seed         uint64
 	steps        int
 	content      bool // Harbors' replication brings content, and never writes a tag
+	copies       bool // the last datacenter's Harbor is not to hold what is pushed elsewhere
 	certificates bool // edges know each other by certificates, and their clocks differ by minutes; else by a key, and by seconds
 	webhooks     bool
 	jumps        bool   // each start of an edge finds another clock
@@ -68,8 +70,24 @@ type worldConfig struct {
 }
 
 func (c worldConfig) String() string {
-	return fmt.Sprintf("seed=%d content=%v certificates=%v webhooks=%v", c.seed, c.content, c.certificates, c.webhooks)
+	return fmt.Sprintf("seed=%d content=%v copies=%v certificates=%v webhooks=%v", c.seed, c.content, c.copies, c.certificates, c.webhooks)
 }
+
+// homes are the datacenters whose Harbors are to hold all.
+func (c worldConfig) homes() []string {
+	if c.copies {
+		return worldDatacenters[:len(worldDatacenters)-1]
+	}
+	return nil
+}
+
+// namespace is the project of all repos, as the edge of a datacenter has it.
+func (c worldConfig) namespace(datacenter string) namespace.Namespace {
+	return namespace.Namespace{Project: worldProject, Kind: namespace.MultiDC}.HeldAt(c.homes(), datacenter)
+}
+
+// away reports whether a datacenter's Harbor is not to hold what is pushed elsewhere.
+func (c worldConfig) away(datacenter string) bool { return c.namespace(datacenter).Away }
 
 const keptLines = 4000
 

@@ -25,7 +25,7 @@ func (h *Handler) serveWrite(w *response, r *request) error {
 	if r.ns.Kind == namespace.MultiDC && r.Tag != "" {
 		h.shown(version.Key{Repo: r.Repo, Reference: r.Tag})
 	}
-	request.Refused = request.IsManifest() && h.refuses(r)
+	request.Refused = (request.IsManifest() || r.ns.Away && r.Method == http.MethodDelete) && h.refuses(r)
 	write, err := h.pusher.Begin(w, request)
 	if request.Refused || err != nil {
 		w.Header().Set("Connection", "close") // the answer is not to wait for a body that nobody reads

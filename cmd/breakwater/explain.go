@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -73,6 +74,9 @@ func printExplanation(out io.Writer, body []byte) error {
 	}
 	if x.Version != nil {
 		fmt.Fprintf(w, "newest\t%s\n", newest(x.Version, time.Now()))
+	}
+	if len(x.Homes) > 0 {
+		fmt.Fprintf(w, "homes\t%s\n", strings.Join(x.Homes, ", "))
 	}
 	if x.Touch != nil {
 		fmt.Fprintf(w, "pulls\t%s\n", x.Touch.Says)

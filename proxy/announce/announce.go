@@ -163,16 +163,16 @@ func (a *Announcer) Acknowledged(ctx context.Context) []string {
 // Backlog is what a peer has not heard yet.
 type Backlog struct {
 	Datacenter string
-	Positions  uint64    // of this edge's log
-	Level      time.Time // when the peer had last heard everything; zero: not since this edge started
+	Positions  uint64        // of this edge's log
+	Waiting    time.Duration // since the peer had heard everything, or this edge began to tell it; 0: it has
 }
 
-// Backlogs are those of all peers. Neither they nor the disk are asked.
+// Backlogs are those of all peers, by what this edge had written down when it last turned to
+// each: some seconds ago, where one fails. Neither they nor the disk are asked.
 func (a *Announcer) Backlogs() (all []Backlog) {
+	now := a.cfg.Now()
 	for _, s := range *a.senders.Load() {
-		s.mu.Lock()
-		all = append(all, Backlog{s.to.Datacenter, s.last - min(s.last, s.heard), s.level})
-		s.mu.Unlock()
+		all = append(all, s.backlog(now))
 	}
 	return all
 }

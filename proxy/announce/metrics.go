@@ -44,20 +44,8 @@ func (b backlog) Describe(to chan<- *prometheus.Desc) { to <- pendingDesc; to <-
 
 // Collect implements prometheus.Collector.
 func (b backlog) Collect(to chan<- prometheus.Metric) {
-	_, _, last := b.a.cfg.Ledger.Since(0, 0)
-	now := b.a.cfg.Now()
-	for _, s := range *b.a.senders.Load() {
-		s.mu.Lock()
-		pending, since := last-min(last, s.heard), s.level
-		s.mu.Unlock()
-		if since.Before(s.begun) {
-			since = s.begun
-		}
-		waiting := 0.0
-		if pending > 0 {
-			waiting = max(0, now.Sub(since).Seconds())
-		}
-		to <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(pending), s.to.Datacenter)
-		to <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, waiting, s.to.Datacenter)
+	for _, l := range b.a.Backlogs() {
+		to <- prometheus.MustNewConstMetric(pendingDesc, prometheus.GaugeValue, float64(l.Positions), l.Datacenter)
+		to <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, l.Waiting.Seconds(), l.Datacenter)
 	}
 }

@@ -181,6 +181,11 @@ func TestHowFarPeersAreBehindCanBeSeen(t *testing.T) {
 			if pending != want || waiting > longest.Seconds() || waiting < shortest.Seconds() {
 				t.Errorf("%s: %s lacks %v for %v s; want %v", when, peer, pending, waiting, want)
 			}
+			for _, b := range par1.announcer.Backlogs() { // what an operator is told is the same
+				if b.Datacenter == peer && (float64(b.Positions) != pending || b.Waiting.Seconds() != waiting) {
+					t.Errorf("%s: %+v, and the metrics say %v for %v s", when, b, pending, waiting)
+				}
+			}
 		}
 		pass(time.Second)
 		par1.push("v0", "one")

@@ -75,6 +75,21 @@ func newSender(a *Announcer, to *source.Source) *sender {
 	return &sender{a: a, to: to, begun: a.cfg.Now(), wake: make(chan struct{}, 1), back: make(chan struct{}, 1), moved: make(chan struct{}), failing: true}
 }
 
+// backlog is what the peer has not heard.
+func (s *sender) backlog(now time.Time) Backlog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := Backlog{Datacenter: s.to.Datacenter, Positions: s.last - min(s.last, s.heard)}
+	since := s.begun
+	if s.level.After(since) {
+		since = s.level
+	}
+	if b.Positions > 0 {
+		b.Waiting = max(0, now.Sub(since))
+	}
+	return b
+}
+
 // end tells the peer no more. Nobody waits for it.
 func (s *sender) end() {
 	if s.cancel != nil {
@@ -242,7 +257,11 @@ func (s *sender) batch() (b Batch, last uint64) {
 	b = Batch{Run: s.a.cfg.Ledger.Run(), After: s.heard, Records: []version.Announced{}}
 	whole, unheard := s.whole, s.unheard
 	s.mu.Unlock()
-	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
+	after := b.After
+	if after >= whole && len(unheard) == 0 {
+		after = s.a.cfg.Ledger.Onward(after)
+	}
+	all, until, last := s.a.cfg.Ledger.Since(after, maxBatch)
 	s.mu.Lock()
 	s.last = last
 	s.mu.Unlock()
@@ -251,7 +270,7 @@ func (s *sender) batch() (b Batch, last uint64) {
 		return b, last
 	}
 	b.Until = until
-	if len(all) == 0 && until == b.After {
+	if len(all) == 0 && until == after {
 		b.Until = last // nothing stands between
 	}
 	left := maxTold

@@ -18,6 +18,7 @@ type Explanation struct {
 	Reference string       `json:"reference"` // in full
 	Project   string       `json:"project"`
 	Kind      string       `json:"kind"`            // cache, repl, multi-dc or plain
+	Homes     []string     `json:"homes,omitempty"` // the datacenters whose Harbors are to hold the project; absent: all are
 	Notes     []string     `json:"notes,omitempty"` // what the reference was taken for, and what may be wrong with it
 	Digest    string       `json:"digest,omitempty"`
 	Held      bool         `json:"held"`              // the manifest is in the store

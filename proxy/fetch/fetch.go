@@ -26,6 +26,7 @@ type Question struct {
 	Request       registry.Request
 	Namespace     namespace.Namespace
 	OwnOnly       bool              // a peer's: no other datacenter is asked for it
+	HomesOnly     bool              // of the others only those are asked whose Harbors are to hold the project
 	Authorization string            // the client's, for a source that relays it
 	Span          trace.SpanContext // of the request: what is done for it belongs to its trace
 	// Want is the newest version of the tag that this edge knows of: no other digest is an
@@ -38,7 +39,11 @@ func (q Question) Route(routes *source.Routes) []source.Step {
 	if q.OwnOnly {
 		return routes.Own(q.Namespace, q.Request.Repo)
 	}
-	return routes.Of(q.Namespace, q.Request.Repo, q.Request.Tag)
+	route := routes.Of(q.Namespace, q.Request.Repo, q.Request.Tag)
+	if q.HomesOnly {
+		return source.Homes(route)
+	}
+	return route
 }
 
 // Fetcher brings content into one store. Safe for concurrent use.

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -235,6 +236,8 @@ func TestAnHTTP2StreamThatBreaksIsResumed(t *testing.T) {
 					}
 					panic(http.ErrAbortHandler)
 				}))
+				srv.TLS = &tls.Config{}
+				trial.Speak(srv.TLS, "h2")
 				srv.EnableHTTP2 = true
 				srv.StartTLS()
 				t.Cleanup(srv.Close)

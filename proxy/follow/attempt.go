@@ -37,7 +37,12 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 	switch {
 	case !r.Known():
 		return ended
-	case r.Version != t.version: // it has a task of its own, or will
+	case r.Version != t.version: // it has a task of its own, or will, unless this began as it changed
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.tasks[key] == t {
+			t.version, t.deleted = r.Version, r.Deleted()
+		}
 		return later
 	case f.cfg.Ledger.Claimed(key):
 		return later
@@ -58,6 +63,8 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 			}
 			err = f.delete(ctx, key, has, t)
 		case !key.IsTag(): // it was pushed again
+			return ended
+		case has == "" && !f.cfg.Keeps(key.Repo) && !f.owes(r, t):
 			return ended
 		case has == "" && t.retained:
 			return asItShould
@@ -92,6 +99,12 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 		return later // whether it stays is seen at the next look
 	}
 	return asItShould
+}
+
+// owes reports whether Harbor, which is not to hold the project, has lost what was pushed here a
+// short while ago: those that are may not have it yet.
+func (f *Follower) owes(r version.Record, t *task) bool {
+	return !t.retained && r.Version.Datacenter == f.cfg.Ledger.Datacenter() && r.Age(f.cfg.Now()) < f.cfg.Settled
 }
 
 // isDeleted reports whether what the record is of is deleted, and was not pushed again.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/carry"
+	"example.org/breakwater/proxy/queue"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/version"
 )
@@ -32,6 +33,10 @@ type Config struct {
 	Elsewhere func(ctx context.Context, repo string, d digest.Digest) (bool, error)
 	// Accepts reports whether what Harbor has under a tag is newer than what is known.
 	Accepts func(key version.Key, has digest.Digest) bool
+	// Keeps reports whether Harbor is to hold what is pushed into a repo elsewhere. Where it is
+	// not, it gets the newest version of the tags that it has all the same: those that were
+	// pushed there. nil: everywhere.
+	Keeps func(repo string) bool
 	// Projects are those whose tags have versions; Adopt gives one to what was pushed past
 	// the edges.
 	Projects func() []string
@@ -61,7 +66,7 @@ type Follower struct {
 
 	mu    sync.Mutex
 	tasks map[version.Key]*task
-	queue queue
+	queue queue.Queue[item]
 	down  bool // Harbor was found down, and everything is looked at when it is back
 	wake  chan struct{}
 
@@ -91,6 +96,9 @@ func New(cfg Config) *Follower {
 	if cfg.Complete == nil {
 		f.cfg.Complete = func() bool { return true }
 	}
+	if cfg.Keeps == nil {
+		f.cfg.Keeps = func(string) bool { return true }
+	}
 	f.metrics = newMetrics(cfg.Metrics, f)
 	return f
 }
@@ -117,11 +125,18 @@ func (f *Follower) Changed(key version.Key, r version.Record, own bool) {
 }
 
 // Lagging is to be called when Harbor was seen to have something else than the newest
-// version.
-func (f *Follower) Lagging(key version.Key) {
+// version, "" for nothing.
+func (f *Follower) Lagging(key version.Key, has digest.Digest) {
+	if has == "" && !f.cfg.Keeps(key.Repo) {
+		return
+	}
+	r := f.cfg.Ledger.Get(key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t := f.tasks[key]; t != nil && t.settled && !t.givenUp && !t.running {
+	switch t := f.tasks[key]; {
+	case t == nil:
+		f.begin(key, r, 0)
+	case t.settled && !t.givenUp && !t.running:
 		t.settled = false
 		f.schedule(key, t, 0)
 	}
@@ -134,7 +149,7 @@ func (f *Follower) Removed(key version.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.tasks[key]
-	if t == nil || !t.running && !t.settled && !t.put && !t.givenUp {
+	if t == nil || !t.running && !t.had && !t.put && !t.givenUp {
 		return
 	}
 	f.schedule(key, &task{version: t.version, retained: true, deleted: t.deleted}, f.cfg.Pace)
@@ -142,13 +157,7 @@ func (f *Follower) Removed(key version.Key) {
 
 // Run does what is due, until ctx ends.
 func (f *Follower) Run(ctx context.Context) {
-	f.cfg.Ledger.Each(func(key version.Key, r version.Record, _ string) { // after a restart all is looked at once
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.tasks[key] == nil {
-			f.schedule(key, &task{version: r.Version, deleted: r.Deleted()}, 0)
-		}
-	})
+	f.begins(func(string) bool { return true }) // after a restart all is looked at once
 	go f.watch(ctx)
 	slots := make(chan struct{}, workers)
 	for {
@@ -183,6 +192,33 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
+// Keep has all of the projects that Harbor is to hold looked at that it was not to hold before.
+func (f *Follower) Keep() { f.begins(f.cfg.Keeps) }
+
+// begins has those references looked at that are not, of some repos: one after the other, so
+// that what becomes new meanwhile is looked at before those whose turn has not come.
+func (f *Follower) begins(of func(repo string) bool) {
+	turn := 0
+	f.cfg.Ledger.Each(func(key version.Key, r version.Record, _ string) {
+		if of(key.Repo) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.begin(key, r, f.inTurn(turn))
+			turn++
+		}
+	})
+}
+
+// inTurn is when the nth of many is looked at.
+func (f *Follower) inTurn(n int) time.Duration { return time.Duration(n) * f.cfg.Pace / looks }
+
+// begin has a reference looked at that is not, after so long; f.mu is held.
+func (f *Follower) begin(key version.Key, r version.Record, wait time.Duration) {
+	if r.Known() && f.tasks[key] == nil {
+		f.schedule(key, &task{version: r.Version, deleted: r.Deleted()}, wait)
+	}
+}
+
 // pause reports whether ctx goes on after so long.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -212,7 +248,7 @@ func (f *Follower) finish(key version.Key, t *task, result result) {
 		return
 	case asItShould:
 		if !t.settled {
-			t.settled, t.looks = true, 0
+			t.settled, t.looks, t.had = true, 0, true
 		}
 		wait = min(grow(f.cfg.Pace, t.looks), lookLast)
 		t.looks++

@@ -87,7 +87,7 @@ func TestATagThatIsPutBackIsRestored(t *testing.T) {
 			t.Errorf("in the end it looks every %v, %d times in all", last, len(looks))
 		}
 		s.harbor.set(map[string]digest.Digest{"v1": old})
-		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 		if pass(time.Second); s.harbor.at("v1") != d {
 			t.Error("somebody has seen it, and it is not looked at")
 		}
@@ -174,7 +174,7 @@ func TestARefusalEndsIt(t *testing.T) {
 				if gave := s.value(t, givenUp, "") == 1; gave != final || final && n != 1 || !final && n < 10 {
 					t.Errorf("given up: %v, after %d tries", gave, n)
 				}
-				s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+				s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 				pass(time.Minute)
 				if n := len(s.harbor.wrote()); final && n > 0 {
 					t.Errorf("it was given up, and tried %d times more", n)
@@ -275,7 +275,7 @@ func TestWhatNoHarborHas(t *testing.T) {
 				s.elsewhere, s.unsure = c.elsewhere, c.unsure
 				s.mu.Unlock()
 				s.harbor.do(func() { clear(s.harbor.has) })
-				s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+				s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 				pass(time.Minute)
 				r := s.ledger.Get(version.Key{Repo: repo, Reference: "v1"})
 				if r.Known() != c.kept || (s.harbor.at("v1") == d) != c.brought {
@@ -337,29 +337,6 @@ func TestWhatIsLeftToHarbor(t *testing.T) {
 	})
 }
 
-// What retention removed is not brought back, and something older that comes under the tag is
-// set right all the same.
-func TestWhatComesInPlaceOfWhatRetentionRemovedIsSetRight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
-		old := s.pushed("v1", "old")
-		d := s.pushed("v1", "new")
-		pass(time.Minute)
-		s.harbor.do(func() { delete(s.harbor.has, "v1") })
-		s.follower.Removed(version.Key{Repo: repo, Reference: "v1"})
-		s.harbor.wrote()
-		pass(24 * time.Hour)
-		if all := s.harbor.wrote(); len(all) > 0 {
-			t.Errorf("what retention removed: wrote %q", all)
-		}
-		s.harbor.set(map[string]digest.Digest{"v1": old, old.String(): old})
-		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
-		if pass(time.Minute); s.harbor.at("v1") != d {
-			t.Errorf("Harbor has %s under the tag, which is older", s.harbor.at("v1"))
-		}
-	})
-}
-
 // After a restart everything is looked at once.
 func TestAfterARestartAllIsLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -372,22 +349,6 @@ func TestAfterARestartAllIsLookedAt(t *testing.T) {
 		pass(time.Second)
 		if s.harbor.at("v1") != d {
 			t.Errorf("it has %s", s.harbor.at("v1"))
-		}
-	})
-}
-
-// Harbor tells that its retention removed a manifest, while it lacks a tag of it that it could
-// not be given yet: a rebuilt one is filled again.
-func TestRetentionTakesNoTagThatHarborWasNotGivenYet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
-		s.harbor.do(func() { s.harbor.down = true })
-		d := s.heard("v1", "one")
-		pass(10 * time.Second)
-		s.follower.Removed(version.Key{Repo: repo, Reference: "v1"})
-		s.harbor.do(func() { s.harbor.down = false })
-		if pass(time.Minute); s.harbor.at("v1") != d {
-			t.Errorf("Harbor has %q", s.harbor.at("v1"))
 		}
 	})
 }

@@ -83,7 +83,7 @@ func (f *Follower) compare(ctx context.Context, l listed, last time.Time) {
 			f.cfg.Log.Warn("a push past the edges is not told to the other datacenters yet", "repo", l.Repo, "tag", l.Reference, "err", err.Error())
 		}
 	case r.Known():
-		f.Lagging(l.Key)
+		f.Lagging(l.Key, l.digest)
 	}
 }
 

@@ -1,7 +1,6 @@
 package follow
 
 import (
-	"container/heap"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +14,7 @@ type task struct {
 	version  version.Version
 	publish  bool // its content is to be offered to the other datacenters' Harbors
 	settled  bool // Harbor was as it should be, when it was last looked at
+	had      bool // Harbor was as it should be once
 	givenUp  bool
 	retained bool // Harbor's retention removed it: what Harbor lacks is not given to it
 	running  bool
@@ -29,28 +29,10 @@ type task struct {
 	lags     time.Time // since when Harbor is to be given it; zero: it has it
 }
 
-// item is a place in the queue; one whose time is not its task's any more is skipped.
+// item is a task as it was added to the queue.
 type item struct {
 	key version.Key
 	t   *task
-	due time.Time
-}
-
-// queue is a heap of items by time.
-type queue []item
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-
-// Push implements heap.Interface.
-func (q *queue) Push(x any) { *q = append(*q, x.(item)) }
-
-// Pop implements heap.Interface.
-func (q *queue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
 }
 
 // schedule puts a task into the queue; f.mu is held.
@@ -62,7 +44,7 @@ func (f *Follower) schedule(key version.Key, t *task, wait time.Duration) {
 	case t.lags.IsZero():
 		t.lags = time.Now()
 	}
-	heap.Push(&f.queue, item{key, t, t.due})
+	f.queue.Add(item{key, t}, t.due)
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -80,25 +62,25 @@ func (f *Follower) next() (key version.Key, t *task, wait time.Duration) {
 	}
 	if f.down { // it may have come back as another one: all is looked at again
 		f.down = false
+		turn := 0
 		for key, t := range f.tasks {
 			if !t.givenUp && !t.running {
+				wait := time.Duration(0)
+				if t.settled { // after those of which it is known that Harbor lacks them, and what becomes new
+					wait = f.inTurn(turn)
+					turn++
+				}
 				t.settled, t.tries = false, 0
-				f.schedule(key, t, 0)
+				f.schedule(key, t, wait)
 			}
 		}
 	}
-	for len(f.queue) > 0 {
-		first := f.queue[0]
-		if first.t.running || f.tasks[first.key] != first.t || !first.due.Equal(first.t.due) {
-			heap.Pop(&f.queue)
-			continue
-		}
-		if wait = time.Until(first.due); wait > 0 {
-			return key, nil, min(wait, f.cfg.Pace) // Harbor may go down
-		}
-		heap.Pop(&f.queue)
-		first.t.running = true
-		return first.key, first.t, 0
+	first, wait, ok := f.queue.Next(time.Now(), func(i item, due time.Time) bool {
+		return !i.t.running && f.tasks[i.key] == i.t && due.Equal(i.t.due)
+	})
+	if !ok {
+		return key, nil, min(wait, f.cfg.Pace) // Harbor may go down
 	}
-	return key, nil, f.cfg.Pace
+	first.t.running = true
+	return first.key, first.t, 0
 }

@@ -103,6 +103,36 @@ func TestHarborIsNotAskedForAllAtOnce(t *testing.T) {
 	})
 }
 
+// What is pushed while all is looked at, after a restart or because Harbor was away, does not
+// wait for that.
+func TestWhatIsNewIsLookedAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: time.Now})
+		has := map[string]digest.Digest{}
+		for i := range 3000 { // a minute's
+			tag := fmt.Sprint("v", i)
+			has[tag] = digest.FromString(tag)
+			l.Write(repo, tag, has[tag], "type", l.Begin(repo, tag))
+		}
+		s := newSite(t, func(cfg *follow.Config) { cfg.Ledger = l })
+		s.ledger = l
+		s.harbor.set(has)
+		pass(time.Second)
+		d := s.image("new")
+		s.harbor.set(map[string]digest.Digest{d.String(): d})
+		l.Learn("mad1", []version.Announced{{Repo: repo, Reference: "new", Record: version.Record{Digest: d, MediaType: "type", Version: version.Version{Time: l.Begin(repo, "").Version.Time + 1, Datacenter: "mad1"}}}}, false, nil)
+		s.follower.Changed(version.Key{Repo: repo, Reference: "new"}, l.Get(version.Key{Repo: repo, Reference: "new"}), false)
+		if pass(time.Second); s.harbor.at("new") != d {
+			t.Errorf("after a second it has %q", s.harbor.at("new"))
+		}
+		pass(2 * time.Minute)
+		n := 0
+		if s.harbor.do(func() { n = len(s.harbor.looks) }); n < 3000 {
+			t.Errorf("of 3000 tags %d were looked at", n)
+		}
+	})
+}
+
 // What Harbor does not take is tried at longer and longer times, half a minute at most, and
 // nobody who sees that it lags makes that quicker.
 func TestHowOftenIsTried(t *testing.T) {
@@ -113,7 +143,7 @@ func TestHowOftenIsTried(t *testing.T) {
 		s.heard("v1", "one")
 		for range 3600 {
 			pass(100 * time.Millisecond)
-			s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+			s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 		}
 		looks := s.harbor.looks
 		for i := 2; i < len(looks); i++ {
@@ -137,14 +167,14 @@ func TestAnOwnPushIsGivenBackAtOnce(t *testing.T) {
 		pass(time.Minute)
 		s.harbor.wrote()
 		s.harbor.do(func() { clear(s.harbor.has) })
-		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 		pass(time.Second / 2)
 		want := []string{"POST /v2/" + repo + "/blobs/uploads/", "PUT /v2/" + repo + "/blobs/uploads/1", "PUT /v2/" + repo + "/manifests/v1"}
 		if all := s.harbor.wrote(); s.harbor.at("v1") != d || !slices.Equal(all, want) {
 			t.Errorf("it has %q; wrote %q", s.harbor.at("v1"), all)
 		}
 		s.harbor.do(func() { clear(s.harbor.has) }) // but not its blobs
-		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 		pass(time.Minute)
 		if all := s.harbor.wrote(); s.harbor.at("v1") != d || !slices.Equal(all, want[2:]) {
 			t.Errorf("its blobs are there, and it wrote %q", all)
@@ -153,7 +183,7 @@ func TestAnOwnPushIsGivenBackAtOnce(t *testing.T) {
 			clear(s.harbor.has)
 			s.harbor.says = map[string]said{"HEAD /v2/" + repo + "/blobs/" + digest.FromString("one").String(): {status: http.StatusInternalServerError}}
 		})
-		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"})
+		s.follower.Lagging(version.Key{Repo: repo, Reference: "v1"}, "sha256:other")
 		pass(time.Minute)
 		if all := s.harbor.wrote(); len(all) > 0 {
 			t.Errorf("it does not say whether it has the blobs, and it wrote %q", all)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
 )
@@ -74,6 +75,15 @@ func (l *Lists) project(repo string) int64 {
 		return noneApart
 	}
 	return l.Project(repo)
+}
+
+// toRemember is the project of a question, 0 of a peer's where the local Harbor is not to hold the
+// project: its list is a part of what clients are told.
+func (l *Lists) toRemember(q fetch.Question) int64 {
+	if q.OwnOnly && q.Namespace.Away {
+		return 0
+	}
+	return l.project(q.Request.Repo)
 }
 
 // isStill reports whether the repo's project is the one with the id, so that its lists may

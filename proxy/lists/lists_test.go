@@ -78,6 +78,8 @@ type world struct {
 
 var table = namespace.NewTable([]namespace.Namespace{
 	{Project: "cache-hub", Kind: namespace.Cache},
+	{Project: "multi-dc-away", Kind: namespace.MultiDC, Homes: []string{"mad1"}, Away: true},
+	{Project: "multi-dc-twice", Kind: namespace.MultiDC, Homes: []string{"drp1", "mad1"}, Away: true},
 	{Project: "repl-core", Kind: namespace.Repl, Rules: []namespace.Rule{{From: "cache-hub", Name: "**"}}},
 })
 
@@ -90,7 +92,7 @@ func newWorld(t *testing.T) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s, source.New(t.Context(), source.Config{Name: name, Kind: kind, Registry: r})
+		return s, source.New(t.Context(), source.Config{Name: name, Kind: kind, Datacenter: strings.TrimPrefix(name, "peer-"), Registry: r})
 	}
 	var harbor, mad1, drp1, hub *source.Source
 	w.harbor, harbor = begin("harbor", source.Harbor)
@@ -131,7 +133,7 @@ func status(err error) int {
 	return http.StatusInternalServerError
 }
 
-const demo, nginx, core = "multi-dc-demo/app", "cache-hub/nginx", "repl-core/nginx"
+const demo, away, nginx, core = "multi-dc-demo/app", "multi-dc-away/app", "cache-hub/nginx", "repl-core/nginx"
 
 func path(repo string) string { return "/v2/" + repo + "/tags/list" }
 
@@ -197,6 +199,32 @@ var tagCases = map[string]tagCase{
 		say: func(w *world) { w.harbor.Say(path(demo), policy); w.others(path(demo), list("v1")) }, status: 412},
 	"the tags of the cache that it comes from are not its own": {repo: core,
 		say: func(w *world) { w.harbor.Say(path(nginx), list("v1")); w.hub.Say(path("nginx"), list("v2")) }, status: 404},
+	"a project that is held elsewhere is there and here": {repo: away, known: []string{"v0"},
+		say: func(w *world) {
+			w.harbor.Say(path(away), list("v2"))
+			w.mad1.Say(path(away), list("v1"))
+			w.drp1.Say(path(away), list("v9"))
+		},
+		want: List[string]{All: []string{"v1", "v2"}, Source: "peer-mad1"}, remembers: []string{"v1", "v2"}},
+	"one that is to hold it is new": {repo: "multi-dc-twice/app",
+		say: func(w *world) {
+			w.mad1.Say(path("multi-dc-twice/app"), list("v2"))
+			w.drp1.Say(path("multi-dc-twice/app"), list("v1", "v2"))
+		},
+		want: List[string]{All: []string{"v1", "v2"}, Source: "peer-drp1"}, remembers: []string{"v1", "v2"}},
+	"it is not here": {repo: away, known: []string{"v0"},
+		say:  func(w *world) { w.mad1.Say(path(away), list("v1")); w.drp1.Say(path(away), list("v9")) },
+		want: List[string]{All: []string{"v1"}, Source: "peer-mad1"}, remembers: []string{"v1"}},
+	"it is here, and did not get there yet": {repo: away,
+		say:  func(w *world) { w.harbor.Say(path(away), list("v2")) },
+		want: List[string]{All: []string{"v2"}, Source: "harbor"}, remembers: []string{"v2"}},
+	"where it is held cannot say, and others may know": {repo: away, known: []string{"v0"},
+		say: func(w *world) {
+			w.harbor.Say(path(away), list("v2"))
+			w.mad1.Say(path(away), broken)
+			w.drp1.Say(path(away), list("v9"))
+		},
+		want: List[string]{All: []string{"v0", "v2", "v9"}, Source: "peer-drp1"}, remembers: []string{"v0", "v2", "v9"}},
 	"a page is no list": {repo: demo, say: func(w *world) { w.harbor.Say(path(demo), trial.Answer{Body: "<html>"}) }, status: 503},
 }
 

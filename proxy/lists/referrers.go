@@ -30,7 +30,7 @@ type Index struct {
 // and is returned only when somebody could tell: a verifier takes it for "not signed".
 func (l *Lists) Referrers(ctx context.Context, q fetch.Question) (List[json.RawMessage], error) {
 	repo, d := q.Request.Repo, q.Request.Digest
-	project := l.project(repo)
+	project := l.toRemember(q)
 	var known []json.RawMessage
 	if l.isStill(project, repo) {
 		known = l.State.Referrers(repo, d)
@@ -49,7 +49,7 @@ func (l *Lists) findReferrers(ctx context.Context, asked *inquiry[json.RawMessag
 	ask := func(ctx context.Context, s source.Step) ([]json.RawMessage, error) {
 		return l.referrersOf(ctx, q, s)
 	}
-	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, [][]source.Step{append(own, upstreams...), peers}, unlessDown(route, asked.hears(ask)), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace.Kind, so) })
+	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, stages(q.Namespace, append(own, upstreams...), peers), unlessDown(route, asked.hears(ask)), func(so []answer[json.RawMessage]) standing { return referrersStand(q.Namespace, so) })
 	var all []json.RawMessage
 	found, refusals := "", refusalsOf(answers)
 	for _, a := range answers {
@@ -75,6 +75,8 @@ func (l *Lists) findReferrers(ctx context.Context, asked *inquiry[json.RawMessag
 	switch {
 	case found == "" && (len(known) == 0 || outcome.IsFirmNo(no)):
 		return List[json.RawMessage]{}, no
+	case len(known) == 0 && unheard(q.Namespace, answers) && outcome.IsDontKnow(no):
+		return List[json.RawMessage]{}, untold(no)
 	case len(all) == 0 && len(known) == 0 && anySilent(refusals):
 		return List[json.RawMessage]{}, untold(no) // Harbor's empty list says nothing of the upstream, which it does not ask
 	case no != nil && outcome.IsDontKnow(no) && len(known) > 0: // a silent source may know more
@@ -97,10 +99,10 @@ func untold(no error) error {
 
 // referrersStand is how far the answers go: a list of some tells, and an empty one where every
 // upstream has said, whom Harbor does not ask. In a cache peers know no more than the upstream.
-func referrersStand(kind namespace.Kind, so []answer[json.RawMessage]) standing {
+func referrersStand(ns namespace.Namespace, so []answer[json.RawMessage]) standing {
 	listed, asksUpstream, none := false, false, true
 	for _, a := range so {
-		if len(a.all) > 0 {
+		if len(a.all) > 0 && !unheard(ns, so) {
 			return enough
 		}
 		listed = listed || a.err == nil
@@ -109,7 +111,7 @@ func referrersStand(kind namespace.Kind, so []answer[json.RawMessage]) standing 
 		}
 	}
 	switch {
-	case kind == namespace.Cache && asksUpstream && none:
+	case ns.Kind == namespace.Cache && asksUpstream && none:
 		return enough
 	case listed && !anySilent(refusalsOf(so)):
 		return told
@@ -270,6 +272,14 @@ func merge(a, b []json.RawMessage) []json.RawMessage {
 		all = append(all, raw)
 	}
 	return all
+}
+
+// Without returns the descriptors but those of digests that are gone.
+func Without(all []json.RawMessage, gone func(digest.Digest) bool) []json.RawMessage {
+	return slices.DeleteFunc(all, func(raw json.RawMessage) bool {
+		var of struct{ Digest digest.Digest }
+		return json.Unmarshal(raw, &of) == nil && gone(of.Digest)
+	})
 }
 
 // OfType returns the descriptors of one artifact type (the API's filter); "" is every.

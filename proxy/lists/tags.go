@@ -21,7 +21,7 @@ import (
 // without a sign when the upstream is away, and is completed then.
 func (l *Lists) Tags(ctx context.Context, q fetch.Question) (List[string], error) {
 	repo := q.Request.Repo
-	project := l.project(repo)
+	project := l.toRemember(q)
 	var known []string
 	if project != 0 {
 		known = l.State.TagList(repo)
@@ -43,11 +43,14 @@ func (l *Lists) findTags(ctx context.Context, asked *inquiry[string], q fetch.Qu
 			others = append(others, s)
 		}
 	}
-	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, [][]source.Step{route[:1], others}, unlessDown(route, asked.hears(l.tagsOf(q))), func(so []answer[string]) standing {
+	away := q.Namespace.Away
+	answers := gather(ctx, l.hedge(len(known) > 0), l.Deadline, stages(q.Namespace, route[:1], others), unlessDown(route, asked.hears(l.tagsOf(q))), func(so []answer[string]) standing {
 		switch own := so[0]; {
-		case own.err == nil, source.Final(q.Namespace, own.err):
+		case own.err == nil && !away, source.Final(q.Namespace, own.err):
 			return done
-		case slices.ContainsFunc(so[1:], func(a answer[string]) bool { return a.err == nil || source.Final(q.Namespace, a.err) }):
+		case away && slices.ContainsFunc(so[1:], func(a answer[string]) bool { return a.err == nil && q.Namespace.At(a.step.Datacenter) }):
+			return enough
+		case slices.ContainsFunc(so, func(a answer[string]) bool { return a.err == nil || source.Final(q.Namespace, a.err) }):
 			return told
 		}
 		return open
@@ -58,14 +61,32 @@ func (l *Lists) findTags(ctx context.Context, asked *inquiry[string], q fetch.Qu
 	switch tags, err := answers[0].all, answers[0].err; {
 	case ctx.Err() != nil:
 		return List[string]{}, ended(ctx)
-	case err == nil && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
+	case err == nil && !away && (q.Namespace.Kind != namespace.Cache || containsAll(tags, known)):
 		return l.keepTags(asked, tags, own.Name), nil
-	case err == nil:
+	case err == nil && !away:
 		return l.completeTags(ctx, asked, q, route, tags, known), nil
 	case source.Final(q.Namespace, err):
 		return List[string]{}, err
 	}
 	return l.tagsElsewhere(asked, q, known, answers)
+}
+
+// stages are who is asked at once: first the local Harbor and, where it is not to hold the
+// project, those that are. One of them may be new, and have little yet.
+func stages(ns namespace.Namespace, first, others []source.Step) [][]source.Step {
+	n := 0
+	for ns.Away && n < len(others) && ns.At(others[n].Datacenter) {
+		n++
+	}
+	return [][]source.Step{slices.Concat(first, others[:n]), others[n:]}
+}
+
+// unheard reports whether none of those has said anything that are to hold the project, where the
+// local Harbor is not: what others have is not all.
+func unheard[T any](ns namespace.Namespace, answers []answer[T]) bool {
+	return ns.Away && !slices.ContainsFunc(answers, func(a answer[T]) bool {
+		return a.step.Kind == source.Peer && ns.At(a.step.Datacenter) && (a.err == nil || outcome.IsNo(a.err))
+	})
 }
 
 // completeTags makes a proxy cache's list whole that lacks what was there before: from
@@ -87,7 +108,7 @@ func (l *Lists) completeTags(ctx context.Context, asked *inquiry[string], q fetc
 }
 
 // tagsElsewhere makes a list of what everybody else says, where the local Harbor does not have
-// the repo or cannot say.
+// the repo, is not to hold all of it, or cannot say.
 func (l *Lists) tagsElsewhere(asked *inquiry[string], q fetch.Question, known []string, answers []answer[string]) (List[string], error) {
 	all, found := []string{}, ""
 	for _, a := range answers {
@@ -100,10 +121,12 @@ func (l *Lists) tagsElsewhere(asked *inquiry[string], q fetch.Question, known []
 	if last := source.LastWord(q.Namespace, refusals); last != nil && found == "" {
 		no = last // who is silent could not change it
 	}
-	if outcome.IsDontKnow(no) { // a silent source may still have what was there
+	if len(refusals) > 0 && outcome.IsDontKnow(no) { // a silent source may still have what was there
 		all = union(all, known)
 	}
 	switch {
+	case known == nil && len(refusals) > 0 && unheard(q.Namespace, answers) && outcome.IsDontKnow(no):
+		return List[string]{}, no
 	case found != "":
 		return l.keepTags(asked, all, found), nil
 	case outcome.IsFirmNo(no) || known == nil:

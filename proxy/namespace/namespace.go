@@ -37,8 +37,23 @@ type Namespace struct {
 	Host      string // the registry that a cache is of, as clients name it: docker.io, quay.io
 	Rules     []Rule // of a repl- project
 
+	Homes []string // of a multi-dc- project: the datacenters whose Harbors are to hold it; none: all are
+	Away  bool     // the local datacenter is not among them
+
 	Keep   time.Duration // of a cache: how long what its upstream has deleted outlives that; 0: not at all
 	Freeze []Frozen      // of a cache: tags that stay as they were first seen
+}
+
+// HeldAt returns the namespace with its homes, as the edge of the datacenter here has it.
+func (n Namespace) HeldAt(homes []string, here string) Namespace {
+	n.Homes = homes
+	n.Away = !n.At(here)
+	return n
+}
+
+// At reports whether the Harbor of a datacenter is to hold what is pushed elsewhere.
+func (n Namespace) At(datacenter string) bool {
+	return len(n.Homes) == 0 || slices.Contains(n.Homes, datacenter)
 }
 
 // Forever is a Keep without end.

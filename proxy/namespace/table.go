@@ -87,5 +87,11 @@ func (t *Table) Of(project string) Namespace {
 	return Namespace{Project: project}
 }
 
+// OfRepo returns the namespace of a repo's project.
+func (t *Table) OfRepo(repo string) Namespace {
+	project, _, _ := strings.Cut(repo, "/")
+	return t.Of(project)
+}
+
 // Own reports whether a host, with a port or without, is one by which clients know the fleet.
 func (t *Table) Own(host string) bool { return t.entries.Load().own[hostOf(host)] }

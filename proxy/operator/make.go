@@ -53,7 +53,7 @@ func (h *Handler) Report() Report {
 		r.Peers = append(r.Peers, Peer{v.Datacenter, v.State, v.Says})
 	}
 	for _, b := range e.Announcer.Backlogs() {
-		r.Announce = append(r.Announce, Announced{b.Datacenter, b.Positions, b.Level.UTC()})
+		r.Announce = append(r.Announce, Announced{b.Datacenter, b.Positions, math.Round(b.Waiting.Seconds())})
 	}
 	left := e.Follower.Left()
 	r.Follow = Follow{left.Pending, math.Round(left.Oldest.Seconds()), left.Projects, left.GivenUp, &left.Tombstones}

@@ -94,9 +94,9 @@ type Outage struct {
 
 // Announced is what a peer has not heard of this edge's log.
 type Announced struct {
-	Datacenter string    `json:"datacenter"`
-	Pending    uint64    `json:"pending"`
-	Level      time.Time `json:"level"` // when it had last heard everything; zero: not since the start
+	Datacenter string  `json:"datacenter"`
+	Pending    uint64  `json:"pending"`
+	Waiting    float64 `json:"waiting_seconds"` // since it had heard everything, or this edge began to tell it; 0: it has
 }
 
 // Follow is what the local Harbor is yet to be given. An edge of before does not say all of it.

@@ -23,6 +23,9 @@ func (p *Pusher) Begin(rw http.ResponseWriter, r Request) (*Write, error) {
 	if w.targets, err = p.targetsOf(&w.Request); err != nil {
 		return nil, err
 	}
+	if err := p.heldElsewhere(r); err != nil {
+		return nil, err
+	}
 	if err := w.bufferManifest(rw); err != nil {
 		w.release()
 		return nil, err

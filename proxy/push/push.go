@@ -18,6 +18,7 @@ import (
 
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/share"
@@ -68,12 +69,16 @@ type Config struct {
 	Access    *access.Checker
 	Manifests Manifests
 	// Bring gives the local Harbor a manifest of a multi-dc- repo that it lacks and another
-	// datacenter has, with all that it names, and reports whether it did; nil: nothing is brought.
-	Bring    func(ctx context.Context, repo string, d digest.Digest) bool
-	Deadline time.Duration // for an answer of a Harbor where there is another one to ask
-	Stalled  time.Duration // for the body of a manifest
-	Log      *slog.Logger
-	Now      func() time.Time
+	// datacenter has, with all that it names; manifest is the one that is pushed, nil for none. The
+	// error is an outcome. nil: nothing is brought.
+	Bring func(ctx context.Context, repo string, d digest.Digest, manifest []byte) error
+	// Elsewhere reports whether another datacenter's Harbor has a manifest. The error is an
+	// outcome other than a no.
+	Elsewhere func(ctx context.Context, repo string, d digest.Digest) (bool, error)
+	Deadline  time.Duration // for an answer of a Harbor where there is another one to ask
+	Stalled   time.Duration // for the body of a manifest
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Pusher takes writes. Safe for concurrent use.
@@ -196,9 +201,13 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 	answered := func(resp *http.Response) error {
 		came(nil)
 		unwell = takesNothing(resp)
-		if w.lacks(t, resp) && w.p.Bring(w.HTTP.Context(), w.Parsed.Repo, w.Digest()) {
-			w.brought = true
-			return errAgain
+		if w.lacks(t, resp) {
+			if err := w.p.Bring(w.HTTP.Context(), w.Parsed.Repo, w.Digest(), w.manifest); err == nil {
+				w.brought = true
+				return errAgain
+			} else if !outcome.IsNo(err) && errors.As(err, &unwell) {
+				return unwell
+			}
 		}
 		if isNobodys(resp) || t.Kind == source.Peer && refusesEdge(resp) || more && unwell != nil || w.partial && missesParts(resp) {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)

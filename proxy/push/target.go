@@ -94,11 +94,15 @@ func (p *Pusher) targetsOf(r *Request) ([]target, error) {
 		return own, nil
 	}
 	var up, down []target
-	for _, t := range targets {
-		if t.Usable() {
-			up = append(up, t)
-		} else {
-			down = append(down, t)
+	for _, holds := range [...]bool{true, false} { // those whose Harbors are to hold it come before the others
+		for _, t := range targets {
+			switch {
+			case (t.Kind == source.Harbor || r.Namespace.At(t.Datacenter)) != holds:
+			case t.Usable():
+				up = append(up, t)
+			default:
+				down = append(down, t)
+			}
 		}
 	}
 	all := append(up, down...)
@@ -155,6 +159,22 @@ func (w *Write) lacks(t target, resp *http.Response) bool {
 		return false
 	}
 	return w.manifest != nil && missesParts(resp) || w.Parsed.Method == http.MethodDelete && w.Parsed.Kind == registry.KindManifest && resp.StatusCode == http.StatusNotFound
+}
+
+// heldElsewhere is why the local Harbor does not decide about a delete: others are to hold the
+// project, and what keeps the manifest there, an index or a rule, the local one may not have.
+func (p *Pusher) heldElsewhere(r Request) error {
+	if !r.Namespace.Away || r.FromPeer || r.Refused || p.Elsewhere == nil || r.Parsed.Kind != registry.KindManifest || r.Parsed.Method != http.MethodDelete || r.Parsed.Digest == "" {
+		return nil
+	}
+	there, err := p.Elsewhere(r.HTTP.Context(), r.Parsed.Repo, r.Parsed.Digest)
+	switch {
+	case err != nil:
+		return outcome.DontKnow(err)
+	case there:
+		return registry.Errorf(registry.CodeUnsupported, "the Harbors of %s hold this project, and decide about deletes: delete it through the edge of one of them", strings.Join(r.Namespace.Homes, ", "))
+	}
+	return nil
 }
 
 // takesNothing returns what the client hears of an answer that says that the Harbor is down,

@@ -131,7 +131,7 @@ func Verdict(all []Refusal) error {
 		case e.Status == http.StatusPreconditionFailed || e.Status == http.StatusRequestEntityTooLarge:
 			return e
 		case e.Status == http.StatusNotFound:
-			if no == nil {
+			if no == nil || no.Code == registry.CodeNameUnknown { // who has the repo knows better
 				no = e
 			}
 		case r.Step.Kind == Harbor && r.Step.Namespace.Kind == namespace.Cache && deniedBy[r.Step.Namespace.Project]:

@@ -113,8 +113,12 @@ func (r *Routes) All() []*Source {
 func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
 	steps := r.Own(ns, repo)
 	now := r.others.Load()
-	for _, peer := range now.peers {
-		steps = append(steps, Step{peer, repo, ns})
+	for _, holds := range [...]bool{true, false} { // those whose Harbors are to hold it come first
+		for _, peer := range now.peers {
+			if ns.At(peer.Datacenter) == holds {
+				steps = append(steps, Step{peer, repo, ns})
+			}
+		}
 	}
 	switch ns.Kind {
 	case namespace.Cache:
@@ -131,6 +135,11 @@ func (r *Routes) Of(ns namespace.Namespace, repo, tag string) []Step {
 		}
 	}
 	return steps
+}
+
+// Homes returns the part of a route that is the local Harbor and those that are to hold the project.
+func Homes(route []Step) []Step {
+	return slices.DeleteFunc(route, func(s Step) bool { return s.Kind == Peer && !s.Namespace.At(s.Datacenter) })
 }
 
 // Upstream is the upstream that a project is a cache of; nil: this edge has no way there.

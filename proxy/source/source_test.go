@@ -90,7 +90,7 @@ func newSource(t *testing.T, ctx context.Context, name string, kind source.Kind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source.New(ctx, source.Config{Name: name, Kind: kind, Registry: r}), f
+	return source.New(ctx, source.Config{Name: name, Datacenter: strings.TrimPrefix(name, "peer-"), Kind: kind, Registry: r}), f
 }
 
 // fleet is the sources of a test.
@@ -108,6 +108,7 @@ func newFleet(t *testing.T, ctx context.Context) *fleet {
 	f.hub, f.hubFar = newSource(t, ctx, "upstream-dockerhub", source.Upstream)
 	table := namespace.NewTable([]namespace.Namespace{
 		{Project: "cache-dockerhub", Kind: namespace.Cache, DockerHub: true},
+		{Project: "multi-dc-some", Kind: namespace.MultiDC, Homes: []string{"drp1"}},
 		{Project: "repl-core", Kind: namespace.Repl, Rules: []namespace.Rule{{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: -1}}},
 	})
 	f.routes = source.NewRoutes(f.harbor, []*source.Source{f.mad1, f.drp1}, map[string]*source.Source{"cache-dockerhub": f.hub}, table)
@@ -152,6 +153,7 @@ func TestWhereARepoIsReadFrom(t *testing.T) {
 		{"cache-dockerhub/library/app", "v1", "harbor:R peer-mad1:R peer-drp1:R upstream-dockerhub:library/app"},
 		{"cache-unknown/app", "v1", "harbor:R peer-mad1:R peer-drp1:R"},
 		{"multi-dc-x/app", "v1", "harbor:R peer-mad1:R peer-drp1:R"},
+		{"multi-dc-some/app", "v1", "harbor:R peer-drp1:R peer-mad1:R"},
 		{"repl-core/app", "v1", "harbor:R peer-mad1:R peer-drp1:R harbor:cache-dockerhub/library/app upstream-dockerhub:library/app"},
 		{"repl-core/app", "", "harbor:R peer-mad1:R peer-drp1:R harbor:cache-dockerhub/library/app upstream-dockerhub:library/app"},
 		{"repl-core/app", "latest", "harbor:R peer-mad1:R peer-drp1:R"},
@@ -162,6 +164,12 @@ func TestWhereARepoIsReadFrom(t *testing.T) {
 	}
 	if got := names(f.routes.Own(namespace.Namespace{}, "multi-dc-x/app")); got != "harbor:multi-dc-x/app" {
 		t.Errorf("a peer's request goes to %s", got)
+	}
+	if got := names(source.Homes(f.route("multi-dc-some/app", "v1"))); got != "harbor:multi-dc-some/app peer-drp1:multi-dc-some/app" {
+		t.Errorf("of its homes: %s", got)
+	}
+	if got := names(source.Homes(f.route("multi-dc-x/app", "v1"))); got != "harbor:multi-dc-x/app peer-mad1:multi-dc-x/app peer-drp1:multi-dc-x/app" {
+		t.Errorf("where all are: %s", got)
 	}
 }
 

@@ -77,6 +77,18 @@ func TestWhoSpeaksForACache(t *testing.T) {
 	}
 }
 
+// A repo that somebody has is there, though the local Harbor has none of it.
+func TestWhoHasTheRepoSaysWhatIsNotThere(t *testing.T) {
+	f := newFleet(t, t.Context())
+	repo, tag := &registry.Error{Status: 404, Code: registry.CodeNameUnknown}, &registry.Error{Status: 404, Code: registry.CodeManifestUnknown}
+	for _, all := range [][2]error{{repo, tag}, {tag, repo}} {
+		var e *registry.Error
+		if !errors.As(source.Verdict([]source.Refusal{{Step: source.Step{Source: f.harbor}, Err: all[0]}, {Step: source.Step{Source: f.mad1}, Err: all[1]}}), &e) || e.Code != registry.CodeManifestUnknown {
+			t.Errorf("%v and %v: %v", all[0], all[1], e)
+		}
+	}
+}
+
 // Of 20 answers the one that one of them exceeds is what a source usually takes at most.
 func TestWhatASourceUsuallyTakes(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fleet) {

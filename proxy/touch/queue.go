@@ -2,38 +2,14 @@ package touch
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 	"time"
 )
 
-// item is a place in the queue; one whose time is not its entry's any more is skipped.
-type item struct {
-	pull Pull
-	due  time.Time
-}
-
-// queue is a heap of items by time.
-type queue []item
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-
-// Push implements heap.Interface.
-func (q *queue) Push(x any) { *q = append(*q, x.(item)) }
-
-// Pop implements heap.Interface.
-func (q *queue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
-}
-
 // schedule has a pull shown to Harbor after a while; t.mu is held.
 func (t *Toucher) schedule(p Pull, e *entry, wait time.Duration) {
 	e.due = time.Now().Add(wait)
-	heap.Push(&t.queue, item{p, e.due})
+	t.queue.Add(p, e.due)
 	select {
 	case t.wake <- struct{}{}:
 	default:
@@ -45,19 +21,14 @@ func (t *Toucher) next() (p Pull, wait time.Duration, ok bool) {
 	up := t.cfg.Harbor.Usable()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for up && len(t.queue) > 0 {
-		first := t.queue[0]
-		if e := t.entries[first.pull]; e == nil || !e.Owed || !e.due.Equal(first.due) {
-			heap.Pop(&t.queue)
-			continue
-		}
-		if wait = time.Until(first.due); wait > 0 {
-			return p, min(wait, t.cfg.Pace), false
-		}
-		heap.Pop(&t.queue)
-		return first.pull, 0, true
+	if !up {
+		return p, t.cfg.Pace, false
 	}
-	return p, t.cfg.Pace, false
+	p, wait, ok = t.queue.Next(time.Now(), func(p Pull, due time.Time) bool {
+		e := t.entries[p]
+		return e != nil && e.Owed && e.due.Equal(due)
+	})
+	return p, min(wait, t.cfg.Pace), ok // Harbor may go down
 }
 
 // told is a place in the log that peers are told from; one whose position is not its

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/queue"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
@@ -93,7 +94,7 @@ type Toucher struct {
 
 	mu      sync.Mutex
 	entries map[Pull]*entry
-	queue   queue
+	queue   queue.Queue[Pull]
 	log     []told            // by position
 	last    uint64            // position
 	heard   map[string]uint64 // by datacenter: the position up to which its edge has heard

@@ -201,10 +201,15 @@ func (l *Ledger) Expire() {
 // records at most, and where that ends; last is the log's last position.
 func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last uint64) {
 	until = position
+	barren := position
 	last = l.cfg.State.Since(position, most, func(at uint64, text string, value []byte) {
 		key, e := parseKey(text), decode(value)
 		until = at
 		own := e.own()
+		if own {
+			l.barren.note(barren, at-1)
+			barren = at
+		}
 		if e.Unproven { // what is claimed is its own edge's to announce; what it replaces may not have been heard of
 			e.Record = *e.Before
 		}
@@ -212,6 +217,7 @@ func (l *Ledger) Since(position uint64, most int) (all []Announced, until, last 
 			all = append(all, Announced{Repo: key.Repo, Reference: key.Reference, Record: e.Record, Past: e.Past[:min(len(e.Past), maxTold)], Own: own})
 		}
 	})
+	l.barren.note(barren, until)
 	return all, until, last
 }
 

@@ -74,6 +74,7 @@ type Ledger struct {
 	clock clock
 	run   Run
 
+	barren  barren
 	writing sync.Mutex // held by who writes, while the disk does; readers do not wait for it
 
 	mu      sync.Mutex

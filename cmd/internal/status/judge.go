@@ -212,7 +212,7 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 		}
 	}
 	for _, a := range r.Announce {
-		if wait := waits(r, a); a.Pending > 0 && wait > backlogOf {
+		if wait := seconds(a.Waiting); a.Pending > 0 && wait > backlogOf {
 			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, short(wait))
 		}
 	}

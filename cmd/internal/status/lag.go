@@ -69,7 +69,7 @@ func toldCell(r *operator.Report) string {
 	var parts []string
 	for _, a := range r.Announce {
 		if a.Pending > 0 {
-			parts = append(parts, fmt.Sprintf("%s lacks %s", a.Datacenter, since(int(a.Pending), waits(r, a))))
+			parts = append(parts, fmt.Sprintf("%s lacks %s", a.Datacenter, since(int(a.Pending), seconds(a.Waiting))))
 		}
 	}
 	if len(parts) == 0 {
@@ -92,12 +92,4 @@ func (j judge) lag(d *Datacenter, r *operator.Report) {
 	if r.Touches != nil && seconds(r.Touches.Oldest) > uncountedFor {
 		j.say("pulls not counted", d.Name, "its Harbor has not been shown %d pulls, one of them for %s: its retention may delete what is pulled.", r.Touches.Pending, short(seconds(r.Touches.Oldest)))
 	}
-}
-
-// waits is for how long a peer has not heard everything, as far as this start of the edge knows.
-func waits(r *operator.Report, a operator.Announced) time.Duration {
-	if a.Level.Before(r.Started) {
-		return r.Time.Sub(r.Started)
-	}
-	return r.Time.Sub(a.Level)
 }

@@ -115,7 +115,7 @@ func TestWhatEdgesReport(t *testing.T) {
 		"one for a moment":             {func(p, _ *operator.Report) { p.Follow.Pending, p.Follow.Oldest = 2, 600 }, "", "", status.Well},
 		"pulls that are not counted":   {func(p, _ *operator.Report) { p.Touches = &operator.Touches{Pending: 5, Oldest: 25 * 3600} }, "pulls not counted", "5 pulls, one of them for 25 h", status.Warning},
 		"a peer that has not heard": {func(p, _ *operator.Report) {
-			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-3 * time.Minute)}}
+			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Waiting: 180}}
 		}, "announcements wait", "mad1 has not heard", status.Warning},
 		"a peer with another key": {func(p, _ *operator.Report) {
 			p.Peers[0] = operator.Peer{Datacenter: "mad1", State: hello.Key, Says: "another edge.peers.key"}
@@ -147,7 +147,7 @@ func TestWhatEdgesReport(t *testing.T) {
 		}, "keys differ", "11111111 (the edge of mad1); 22222222, before it 11111111 (the edge of par1)", status.Warning},
 		"nothing": {func(_, _ *operator.Report) {}, "", "", status.Well},
 		"a backlog of a moment": {func(p, _ *operator.Report) {
-			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Level: time.Now().Add(-10 * time.Second)}}
+			p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 3, Waiting: 10}}
 		}, "", "", status.Well},
 		"tokens of an outage that is over": {func(p, _ *operator.Report) { p.Outage = operator.Outage{Tokens: 7, Last: in(-time.Hour)} }, "", "", status.Well},
 		"a clock that is nearly right":     {func(p, _ *operator.Report) { p.Time = p.Time.Add(3 * time.Second) }, "", "", status.Well},
@@ -289,7 +289,7 @@ func TestTheScreenAndTheNames(t *testing.T) {
 		deletes := 12
 		p.Touches = &operator.Touches{Pending: 41, Oldest: 3 * 3600}
 		p.Follow = operator.Follow{Pending: 3, Oldest: 240, Projects: map[string]int{"multi-dc-demo": 3}, Tombstones: &deletes}
-		p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 2, Level: p.Time.Add(-40 * time.Second)}, {Datacenter: "y"}}
+		p.Announce = []operator.Announced{{Datacenter: "mad1", Pending: 2, Waiting: 40}, {Datacenter: "y"}}
 		m.Peers = append(m.Peers, operator.Peer{Datacenter: "y", State: hello.Unreachable, Says: "the edge of y does not answer: no route; see the network"})
 	})
 	f := a.Ask(t.Context())

@@ -243,7 +243,7 @@ func names(f *fleet.Fleet) []string {
 // namespaces are the managed projects of the fleet file, as a datacenter has them.
 func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
-		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC})
+		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC}.HeldAt(f.Homes(name), datacenter))
 	}
 	for _, name := range f.Projects.Cache.Names() {
 		cache := f.Projects.Cache.Items[name].In(datacenter)

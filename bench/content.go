@@ -24,6 +24,7 @@ import (
 type item struct {
 	path, digest string
 	size         int64
+	part         string // the Range that is asked for, of size bytes; "": all
 }
 
 // content is what the origin holds.
@@ -57,7 +58,9 @@ func (b *blob) Size() (int64, error) { return b.size, nil }
 // MediaType implements v1.Layer.
 func (b *blob) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
 
-func (b *blob) item() item { return item{blobPath(b.hash.String()), b.hash.String(), b.size} }
+func (b *blob) item() item {
+	return item{path: blobPath(b.hash.String()), digest: b.hash.String(), size: b.size}
+}
 
 func blobPath(digest string) string        { return "/v2/" + repo + "/blobs/" + digest }
 func manifestPath(reference string) string { return "/v2/" + repo + "/manifests/" + reference }
@@ -130,5 +133,5 @@ func fill(ctx context.Context, static string, p plan, origin ready) (*content, e
 		return nil, err
 	}
 	return &content{pushed: pushed, warm: made[0].item(), cold: made[1].item(), slow: made[2].item(),
-		byTag: item{manifestPath(tag), digest, size}, byDigest: item{manifestPath(digest), digest, size}}, nil
+		byTag: item{path: manifestPath(tag), digest: digest, size: size}, byDigest: item{path: manifestPath(digest), digest: digest, size: size}}, nil
 }

@@ -122,7 +122,7 @@ func runNames(ctx context.Context, p namePlan, out, progress io.Writer) error {
 	}
 	r.Machine = append(r.Machine, head("others", strangers(begun, all, own)))
 	if p.JSON {
-		return r.writeJSON(out)
+		return writeJSON(out, r)
 	}
 	r.writeText(out)
 	return nil

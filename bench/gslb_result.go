@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -102,12 +101,6 @@ func (r *nameResult) slowest() (rate float64) {
 		}
 	}
 	return rate
-}
-
-func (r *nameResult) writeJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 func (r *nameResult) writeText(out io.Writer) {

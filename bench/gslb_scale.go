@@ -41,7 +41,7 @@ interrupted, it tells of the days that were played.`,
 				return err
 			}
 			if p.JSON {
-				return r.writeJSON(cmd.OutOrStdout())
+				return writeJSON(cmd.OutOrStdout(), r)
 			}
 			r.writeText(cmd.OutOrStdout())
 			return nil

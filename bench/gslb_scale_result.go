@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -97,12 +96,6 @@ func (s *scaleSim) report(r *scaleResult) {
 		}
 		r.Wrong = append(r.Wrong, row)
 	}
-}
-
-func (r *scaleResult) writeJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 func (r *scaleResult) writeText(out io.Writer) {

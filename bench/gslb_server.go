@@ -16,6 +16,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"example.org/breakwater/internal/ports"
 )
 
 // nameKind is a program that answers where the nearest datacenter is.
@@ -143,13 +145,13 @@ type nameServer struct {
 // newNameServer starts one on the n-th address of 127.0.60.0/24.
 func (e *nameEnvironment) newNameServer(ctx context.Context, k nameKind, n int) (*nameServer, error) {
 	host := netip.AddrFrom4([4]byte{127, 0, 60, byte(n)}).String()
-	ports, err := freePortsOn(host, 3)
+	free, err := ports.Free(host, 3)
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := net.SplitHostPort(ports[0])
+	_, port, _ := net.SplitHostPort(free[0])
 	s := &nameServer{nameKind: k, nameSettings: nameSettings{
-		Dir: filepath.Join(e.dir, "of", strings.NewReplacer(" ", "-", "/", "-").Replace(k.name)), Listen: ports[0], Host: host, Port: port, At: host + "@" + port, Metrics: ports[1], Admin: ports[2],
+		Dir: filepath.Join(e.dir, "of", strings.NewReplacer(" ", "-", "/", "-").Replace(k.name)), Listen: free[0], Host: host, Port: port, At: host + "@" + port, Metrics: free[1], Admin: free[2],
 		Zone: geoZone, Health: strconv.Itoa(e.health.port), Sites: sites(), Networks: e.networks, Threads: runtime.NumCPU(), Signed: k.signed,
 		Watch: k.watch || k.interval > 0, Interval: k.interval, Timeout: k.timeout,
 	}}

@@ -23,8 +23,8 @@ const (
 	mostClient = 64
 )
 
-// load is the clients. All peers are asked by the same ones, over HTTP/1.1 with
-// connections that are kept, and what they send is thrown away unhashed.
+// load is the clients. All peers are asked by the same ones, with connections that
+// are kept, and what they send is thrown away unhashed.
 type load struct {
 	http    *http.Client
 	token   func() string // that the next request shows, "" for none
@@ -32,10 +32,11 @@ type load struct {
 	buffers [mostClient][]byte
 }
 
-func newLoad(pool *x509.CertPool) *load {
+// newLoad makes clients that speak HTTP/1.1, or HTTP/2 over TLS.
+func newLoad(pool *x509.CertPool, second bool) *load {
 	l := &load{http: &http.Client{Transport: &http.Transport{
 		TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-		MaxIdleConnsPerHost: mostClient, DisableCompression: true, ReadBufferSize: 64 << 10,
+		MaxIdleConnsPerHost: mostClient, DisableCompression: true, ReadBufferSize: 64 << 10, ForceAttemptHTTP2: second,
 	}}}
 	for i := range l.buffers {
 		l.buffers[i] = make([]byte, bufferSize)
@@ -113,13 +114,18 @@ func (l *load) get(ctx context.Context, base string, i item, buffer []byte, arri
 		return 0, err
 	}
 	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	status := http.StatusOK
+	if i.part != "" {
+		req.Header.Set("Range", i.part)
+		status = http.StatusPartialContent
+	}
 	begun := time.Now()
 	resp, err := l.http.Do(req)
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	if err := want(resp, http.StatusOK); err != nil {
+	if err := want(resp, status); err != nil {
 		return 0, err
 	}
 	var size int64
@@ -181,8 +187,9 @@ type sample struct {
 	latency  []time.Duration // blobs: to the first byte; manifests: to the last
 	cpu      time.Duration
 	peak     int64
-	asked    int  // blob GETs at the origin
-	cut      bool // given up: bytes is what had come by then
+	asked    int   // blob GETs at the origin
+	cut      bool  // given up: bytes is what had come by then
+	carried  int64 // bytes that came back over the link, where there is one
 }
 
 // wave has all clients pull the item at once, again and again until the time is

@@ -32,12 +32,15 @@ const (
 	robotName   = "breakwater-edge"
 	robotSecret = "Edge1Secret2Edge"
 	clientName  = "client" // the clients' robot
+
+	http2 = "h2" // as TLS calls it (RFC 9113, section 3.1)
 )
 
 // ready is what the origin's process says when it serves.
 type ready struct {
 	URL      string // plain HTTP
-	TLS      string
+	TLS      string // HTTP/1.1 alone
+	TLS2     string // HTTP/2 and HTTP/1.1, as the client likes
 	Open     string // a plain registry, which asks nobody who he is
 	OpenTLS  string
 	Username string // of the administrator, who pushes
@@ -45,7 +48,7 @@ type ready struct {
 }
 
 // serveOrigin is the origin's process: the stand-in and a plain registry, each on a
-// plain listener and one with TLS, and a rate of the stand-in's that is set by lines
+// plain listener and two with TLS, and a rate of the stand-in's that is set by lines
 // of bytes a second on in (0: none). Each line is answered by one on out. It ends
 // with ctx or with in.
 func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
@@ -70,7 +73,7 @@ func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) e
 		return fmt.Errorf("start the origin: %w", err)
 	}
 	defer open.Close()
-	h, err := lab.StartHarbor(lab.HarborConfig{Listener: link, Dir: filepath.Join(dir, "origin"), Key: key})
+	h, err := lab.StartHarbor(lab.HarborConfig{Listener: link, Dir: filepath.Join(dir, "origin"), Key: key, Scheme: lab.AsAsked})
 	if err != nil {
 		return fmt.Errorf("start the origin: %w", err)
 	}
@@ -79,7 +82,8 @@ func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) e
 	h.CreateProject(pushProject, false)
 	h.CreateRobot("*", robotName, robotSecret, "pull")
 	h.CreateRobot(pushProject, clientName, robotSecret, "pull", "push")
-	r := ready{URL: h.URL(), TLS: "https://" + link.secure.Addr().String(), Open: open.URL(), OpenTLS: "https://" + openLink.secure.Addr().String()}
+	r := ready{URL: h.URL(), TLS: "https://" + link.secure.Addr().String(), Open: open.URL(), OpenTLS: "https://" + openLink.secure.Addr().String(),
+		TLS2: "https://" + link.second.Addr().String()}
 	r.Username, r.Password = h.Admin()
 	answers := json.NewEncoder(out)
 	if err := answers.Encode(r); err != nil {
@@ -119,14 +123,14 @@ func readKey(path string) (*rsa.PrivateKey, error) {
 	return x509.ParsePKCS1PrivateKey(block.Bytes)
 }
 
-// link is the origin's way to the network: two listeners as one, and a limit on
+// link is the origin's way to the network: three listeners as one, and a limit on
 // what leaves through all connections together.
 type link struct {
-	plain, secure net.Listener
-	accepted      chan net.Conn
-	closed        chan struct{}
-	once          sync.Once
-	rate          atomic.Int64 // bytes a second; 0: as fast as it goes
+	plain, secure, second net.Listener // second: HTTP/2 over TLS
+	accepted              chan net.Conn
+	closed                chan struct{}
+	once                  sync.Once
+	rate                  atomic.Int64 // bytes a second; 0: as fast as it goes
 	pace
 }
 
@@ -139,14 +143,16 @@ type pace struct {
 func newLink(certificate tls.Certificate) (l *link, err error) {
 	l = &link{accepted: make(chan net.Conn), closed: make(chan struct{})}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	if l.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return nil, err
-	}
-	if l.secure, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return nil, err
+	second := config.Clone()
+	second.NextProtos = []string{http2, "http/1.1"}
+	for _, to := range []*net.Listener{&l.plain, &l.secure, &l.second} {
+		if *to, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, err
+		}
 	}
 	go l.accept(l.plain, func(c net.Conn) net.Conn { return &limited{c, l} })
 	go l.accept(l.secure, func(c net.Conn) net.Conn { return tls.Server(&limited{c, l}, config) })
+	go l.accept(l.second, func(c net.Conn) net.Conn { return tls.Server(&limited{c, l}, second) })
 	return l, nil
 }
 
@@ -180,7 +186,7 @@ func (l *link) Addr() net.Addr { return l.plain.Addr() }
 // Close implements net.Listener.
 func (l *link) Close() error {
 	l.once.Do(func() { close(l.closed) })
-	return errors.Join(l.plain.Close(), l.secure.Close())
+	return errors.Join(l.plain.Close(), l.secure.Close(), l.second.Close())
 }
 
 // pass waits until n more bytes may leave.

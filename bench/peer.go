@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"sync/atomic"
 	"text/template"
 	"time"
+
+	"example.org/breakwater/internal/ports"
 )
 
 //go:embed peers
@@ -40,7 +41,9 @@ func kinds() []kind {
 		{name: "edge", file: "edge.yaml", takes: true, command: edge, version: edgeVersion},
 		{name: "before", file: "edge.yaml", takes: true, command: edge, version: edgeVersion},
 		{name: "distribution", file: "distribution.yaml",
-			command: func(binary, config string) []string { return []string{binary, "serve", config} },
+			command: func(binary, config string) []string { // it believes the system's authorities alone
+				return []string{"env", "SSL_CERT_FILE=" + filepath.Join(filepath.Dir(config), "..", "shared", "ca.crt"), binary, "serve", config}
+			},
 			version: func(binary string) string {
 				_, version, _ := strings.Cut(firstLine(binary, "--version"), " ") // behind the path that it was called by
 				return version
@@ -70,6 +73,7 @@ type settings struct {
 	Dir, Shared, Listen, Metrics, Admin string
 	Origin, OriginHost, Robot, Secret   string
 	TLS, Root, Open                     bool
+	Far                                 bool // the origin is behind TLS
 	Datacenters                         []spreadPlace
 }
 
@@ -87,30 +91,37 @@ func newPeer(ctx context.Context, env *environment, k kind, tls, open bool) (*pe
 		}
 		return p, nil
 	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
-	}
-	p.dir = filepath.Join(env.dir, k.name+"-"+transport(tls))
+	dir := k.name + "-" + transport(tls)
 	if open {
-		p.dir += "-open"
+		dir += "-open"
 	}
+	return p, p.startIn(ctx, dir, origin)
+}
+
+// startIn starts the peer on a free port, in a directory of its own, before an origin.
+func (p *peer) startIn(ctx context.Context, dir, origin string) error {
+	free, err := ports.Free("127.0.0.1", 3)
+	if err != nil {
+		return err
+	}
+	p.dir = filepath.Join(p.env.dir, dir)
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	s := settings{Dir: p.dir, Shared: env.shared(), Listen: ports[0], Metrics: ports[1], Admin: ports[2], Origin: origin,
-		OriginHost: strings.TrimPrefix(origin, "http://"), Robot: robotName, Secret: robotSecret, TLS: tls, Root: os.Getuid() == 0, Open: open}
-	if err := s.write(k.file); err != nil {
-		return nil, fmt.Errorf("configure %s: %w", k.name, err)
+	host, far := strings.CutPrefix(origin, "https://")
+	s := settings{Dir: p.dir, Shared: p.env.shared(), Listen: free[0], Metrics: free[1], Admin: free[2], Origin: origin, OriginHost: strings.TrimPrefix(host, "http://"),
+		Robot: robotName, Secret: robotSecret, TLS: p.tls, Root: os.Getuid() == 0, Open: p.open, Far: far}
+	if err := s.write(p.file); err != nil {
+		return fmt.Errorf("configure %s: %w", p.name, err)
 	}
 	p.base = "http://" + s.Listen
-	if tls {
+	if p.tls {
 		p.base = "https://" + s.Listen
 	}
-	if k.file == "edge.yaml" {
-		env.say("profiles of %s: http://%s/debug/pprof/", filepath.Base(p.dir), s.Admin)
+	if p.file == "edge.yaml" {
+		p.env.say("profiles of %s: http://%s/debug/pprof/", dir, s.Admin)
 	}
-	return p, p.start(ctx)
+	return p.start(ctx)
 }
 
 func transport(tls bool) string {
@@ -132,20 +143,6 @@ func (s *settings) write(file string) error {
 	}
 	defer f.Close()
 	return t.Execute(f, s)
-}
-
-func freePorts(n int) (addresses []string, err error) { return freePortsOn("127.0.0.1", n) }
-
-func freePortsOn(host string, n int) (addresses []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
 }
 
 func (p *peer) log() string { return filepath.Join(p.dir, "log") }

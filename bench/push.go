@@ -35,7 +35,7 @@ func newParcels(clients int, bytes []byte) []parcel {
 			sum.Write(head)
 			sum.Write(rest)
 			digest := fmt.Sprintf("sha256:%x", sum.Sum(nil))
-			all[i] = parcel{item{"/v2/" + pushRepo + "/blobs/" + digest, digest, int64(len(bytes))}, head, rest}
+			all[i] = parcel{item{path: "/v2/" + pushRepo + "/blobs/" + digest, digest: digest, size: int64(len(bytes))}, head, rest}
 		})
 	}
 	wait.Wait()
@@ -126,24 +126,24 @@ func (l *load) push(ctx context.Context, base string, bytes []byte, clients int,
 	return s, err
 }
 
-// tryPush pushes once, and sees that the peer serves it: the edge of what it has
-// kept, so that this is part of what is measured.
-func (e *environment) tryPush(ctx context.Context, clients *load, p *peer) error {
+// tryPush pushes once, and sees that the peer serves it: one that keeps, as the edge
+// does, of what it has kept, so that this is part of what is measured.
+func (e *environment) tryPush(ctx context.Context, clients *load, base string, keeps bool) error {
 	if err := e.origin.forget(); err != nil {
 		return err
 	}
 	parcels := newParcels(1, e.content.pushed)
-	if err := clients.put(ctx, p.base, parcels[0]); err != nil {
+	if err := clients.put(ctx, base, parcels[0]); err != nil {
 		return err
 	}
-	if err := clients.verify(ctx, p.base, parcels[0].item); err != nil {
+	if err := clients.verify(ctx, base, parcels[0].item); err != nil {
 		return err
 	}
 	asked, err := e.origin.asked(parcels[0].item)
 	if err != nil {
 		return err
 	}
-	if asked > 0 && p.command != nil {
+	if asked > 0 && keeps {
 		return errors.New("what was pushed is not kept: the origin was asked for it")
 	}
 	return e.unpush(parcels)

@@ -109,10 +109,11 @@ func (r *result) add(transport string, w work, samples map[string][]sample) {
 	r.Rows = append(r.Rows, rows...)
 }
 
-func (r *result) writeJSON(out io.Writer) error {
+// writeJSON writes what was measured as one object, indented.
+func writeJSON(out io.Writer, measured any) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return e.Encode(measured)
 }
 
 func (r *result) writeText(out io.Writer) error {

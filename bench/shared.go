@@ -44,7 +44,7 @@ func writeKeys(dir string) (*x509.CertPool, error) {
 		return nil, err
 	}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bench"}, NotBefore: root.NotBefore, NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, &server.PublicKey, ca)
 	if err != nil {
 		return nil, err
@@ -64,6 +64,7 @@ func writeKeys(dir string) (*x509.CertPool, error) {
 	return pool, errors.Join(
 		write("token.key", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(token)),
 		write("token.pem", "PUBLIC KEY", public),
+		write("ca.crt", "CERTIFICATE", rootDER),
 		write("tls.crt", "CERTIFICATE", leafDER),
 		write("tls.key", "PRIVATE KEY", serverDER),
 		os.WriteFile(filepath.Join(dir, "robot-secret"), []byte(robotSecret), 0o600))

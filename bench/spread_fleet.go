@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/ports"
 )
 
 const (
@@ -140,14 +141,14 @@ type spreadPlace struct{ Name, Harbor, Edge string }
 
 // startEdges starts the edges, each with links to the others.
 func (f *spreadFleet) startEdges(ctx context.Context, e *environment, binary string, run int, delay time.Duration) error {
-	ports, err := freePorts(3 * len(spreadSites))
+	free, err := ports.Free("127.0.0.1", 3*len(spreadSites))
 	if err != nil {
 		return err
 	}
 	for i, name := range spreadSites {
-		s := settings{Dir: filepath.Join(e.dir, fmt.Sprintf("%s-%d", name, run)), Shared: e.shared(), Listen: ports[3*i], Metrics: ports[3*i+1], Admin: ports[3*i+2], Robot: robotName}
+		s := settings{Dir: filepath.Join(e.dir, fmt.Sprintf("%s-%d", name, run)), Shared: e.shared(), Listen: free[3*i], Metrics: free[3*i+1], Admin: free[3*i+2], Robot: robotName}
 		for j, other := range spreadSites {
-			at := ports[3*j]
+			at := free[3*j]
 			if j != i {
 				if at, err = f.relay(at, delay); err != nil {
 					return err

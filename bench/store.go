@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"example.org/breakwater/internal/ports"
 )
 
 // storeReport is what a start over many blobs took.
@@ -87,12 +89,12 @@ func runStore(ctx context.Context, blobs int, dir string, progress io.Writer) (*
 	if err := makeStore(ctx, filepath.Join(e.dir, "store"), blobs); err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)
 	}
-	ports, err := freePorts(3)
+	free, err := ports.Free("127.0.0.1", 3)
 	if err != nil {
 		return nil, err
 	}
-	s := settings{Dir: e.dir, Shared: e.shared(), Listen: ports[0], Metrics: ports[1], Admin: ports[2],
-		Origin: "http://" + ports[0], Robot: robotName, Secret: robotSecret} // the origin is not asked
+	s := settings{Dir: e.dir, Shared: e.shared(), Listen: free[0], Metrics: free[1], Admin: free[2],
+		Origin: "http://" + free[0], Robot: robotName, Secret: robotSecret} // the origin is not asked
 	if err := s.write("edge.yaml"); err != nil {
 		return nil, err
 	}

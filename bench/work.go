@@ -59,7 +59,7 @@ func runEdge(ctx context.Context, p plan, out, progress io.Writer) error {
 	r.Machine = append(r.Machine, head("others", strangers(begun, all, own)))
 	// By now all is cleaned up: a reader of out that leaves ends the program.
 	if p.JSON {
-		return r.writeJSON(out)
+		return writeJSON(out, r)
 	}
 	return r.writeText(out)
 }
@@ -129,7 +129,7 @@ func (e *environment) runTransport(ctx context.Context, tls bool, r *result) err
 			}
 		}
 	}
-	clients := newLoad(e.pool)
+	clients := newLoad(e.pool, false)
 	defer clients.http.CloseIdleConnections() // before the peers stop
 	token, err := clients.login(ctx, base)
 	if err != nil {
@@ -217,7 +217,7 @@ func (e *environment) warmUp(ctx context.Context, clients *load, w work, p *peer
 		}
 	}
 	if w.push {
-		if err := e.tryPush(ctx, clients, p); err != nil {
+		if err := e.tryPush(ctx, clients, p.base, p.command != nil); err != nil {
 			return err
 		}
 		return e.chill(ctx, clients, p)

@@ -21,8 +21,9 @@ var imports = map[string][]string{
 	"registry":             {},
 	"internal/naming":      {},
 	"internal/daemon":      {},
-	"internal/ecr":         {"registry"},         // a kind of keys
-	"internal/trial":       {"internal/keyring"}, // for tests
+	"internal/ecr":         {"registry"}, // a kind of keys
+	"internal/ports":       {},
+	"internal/trial":       {"internal/keyring", "internal/ports"}, // for tests
 	"internal/keyring":     {},
 	"internal/signed":      {"internal/keyring"},
 	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
@@ -37,6 +38,7 @@ var imports = map[string][]string{
 	"proxy/share":          {}, // what there is only so much of
 	"proxy/writer":         {},
 	"proxy/disk":           {}, // what store and state wait for
+	"proxy/queue":          {}, // what touch and follow have yet to do
 	"proxy/store":          {"registry", "proxy/disk"},
 	"proxy/access":         {"registry", "internal/keyring", "proxy/outcome"},
 	"proxy/namespace":      {"registry", "internal/naming"},
@@ -47,10 +49,10 @@ var imports = map[string][]string{
 	"proxy/tags":           {"proxy/outcome"}, // neither HTTP nor who is asked
 	"proxy/version":        {},                // which state of a reference is newer
 	"proxy/state":          {"registry", "proxy/disk", "proxy/version"},
-	"proxy/touch":          {"registry", "proxy/namespace", "proxy/outcome", "proxy/source"}, // pulls that Harbor has not seen
+	"proxy/touch":          {"registry", "proxy/namespace", "proxy/outcome", "proxy/queue", "proxy/source"}, // pulls that Harbor has not seen
 	"proxy/announce":       {"proxy/outcome", "proxy/peer", "proxy/source", "proxy/touch", "proxy/version"},
 	"proxy/carry":          {"registry"}, // content to a Harbor, for push and follow
-	"proxy/follow":         {"registry", "proxy/carry", "proxy/source", "proxy/version"},
+	"proxy/follow":         {"registry", "proxy/carry", "proxy/outcome", "proxy/queue", "proxy/source", "proxy/version"},
 	"proxy/pass":           {"registry", "proxy/outcome", "proxy/peer"}, // the portal's, the token service's and the pushes' way to a Harbor
 	"proxy/fetch":          {"registry", "proxy/access", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/version"},
 	"proxy/lists":          {"registry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/share", "proxy/source"},
@@ -68,10 +70,13 @@ var imports = map[string][]string{
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
-	"bench":               {"registry", "internal/lab", "gslb"}, // a year of name servers is played through by their own code
-	"bench/mutate":        {},                                   // it reads programs, and knows none
-	"cmd/breakwater":      {"gslb", "gslb/parent", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":             {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
+		"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "internal/keyring", // so are a fleet's edges,
+		"proxy/announce", "proxy/version", // what is told to one of them,
+		"provision", "internal/fleet"}, // and the plan for its Harbors
+	"bench/mutate":   {}, // it reads programs, and knows none
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/lab":        {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

@@ -7,19 +7,21 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 )
 
-// lanes are two pools of connections to the same hosts. Questions share HTTP/2's connection
+// lanes are pools of connections to the same hosts. Questions share HTTP/2's connection
 // where the host speaks it. What is long goes over HTTP/1.1, each over a connection of its own:
 // HTTP/2 lets no more than a window be on its way, whatever the link can take, and TCP's grows.
-// A host that speaks nothing but HTTP/2 gets that.
-type lanes struct{ questions, bulk *http.Transport }
+// A host that speaks nothing but HTTP/2 gets that. No number of downloads has an upload wait.
+type lanes struct{ questions, bulk, uploads *http.Transport }
 
 const (
 	// aLot is the length in bytes from which a body is bulk.
 	aLot = 1 << 20
-	// bulkPerHost bounds the connections to one host. What is beyond waits for one of them.
+	// bulkPerHost bounds the connections to one host, of downloads and of uploads each. What is
+	// beyond waits for one of them.
 	bulkPerHost = 256
 	// noProtocol is the alert of a server that does not speak what it is offered (RFC 7301, section 3.2).
 	noProtocol = tls.AlertError(120)
@@ -35,29 +37,42 @@ func newLanes(questions *http.Transport) lanes {
 		bulk.TLSClientConfig = &tls.Config{} //nolint:gosec // the defaults
 	}
 	bulk.TLSClientConfig.NextProtos = []string{"http/1.1"}
-	return lanes{questions, bulk}
+	uploads := bulk.Clone()
+	uploads.TLSNextProto = bulk.TLSNextProto
+	return lanes{questions, bulk, uploads}
 }
+
+func (l lanes) all() []*http.Transport { return []*http.Transport{l.questions, l.bulk, l.uploads} }
 
 type bulkKey struct{}
 
 // inBulk marks requests whose answers are long.
 func inBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
+// getsBlob tells what a client's own request is for, which is passed on as it came.
+func getsBlob(req *http.Request) bool {
+	return req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/sha")
+}
+
 // RoundTrip implements http.RoundTripper.
 func (l lanes) RoundTrip(req *http.Request) (*http.Response, error) {
 	sends := req.Body != nil && req.Body != http.NoBody
-	if req.Context().Value(bulkKey{}) == nil && (!sends || req.ContentLength >= 0 && req.ContentLength < aLot) {
+	lane := l.bulk
+	switch {
+	case sends && (req.ContentLength < 0 || req.ContentLength >= aLot):
+		lane = l.uploads
+	case req.Context().Value(bulkKey{}) == nil && !getsBlob(req):
 		return l.questions.RoundTrip(req)
 	}
 	if req.URL.Scheme != "https" {
-		return l.bulk.RoundTrip(req)
+		return lane.RoundTrip(req)
 	}
 	first := *req
 	held := &heldBody{ReadCloser: req.Body}
 	if sends {
 		first.Body = held
 	}
-	resp, err := l.bulk.RoundTrip(&first)
+	resp, err := lane.RoundTrip(&first)
 	var said *net.OpError
 	if errors.As(err, &said) && said.Op == "remote error" && said.Err.Error() == noProtocol.Error() { // in the handshake: nothing of the body has been read
 		return l.questions.RoundTrip(req)

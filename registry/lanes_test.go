@@ -2,12 +2,14 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -58,6 +60,15 @@ func TestWhatIsLongGoesOverHTTP1(t *testing.T) {
 					t.Errorf("%s comes over HTTP/%d, want %d", kind, resp.ProtoMajor, want)
 				}
 			}
+			passed, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v2/a/b/blobs/"+digest.FromString("x").String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err := s.Transport().RoundTrip(passed); err != nil {
+				t.Error(err)
+			} else if resp.Body.Close(); resp.ProtoMajor != c.bulk {
+				t.Errorf("a blob that is passed on comes over HTTP/%d, want %d", resp.ProtoMajor, c.bulk)
+			}
 			for size, want := range map[int]int{100: c.rest, aLot: c.bulk} {
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/", bytes.NewReader(make([]byte, size)))
 				if err != nil {
@@ -76,5 +87,49 @@ func TestWhatIsLongGoesOverHTTP1(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDownloadsHoldNoUpload has as many bodies on their way as a host gets connections for: an
+// upload goes all the same, and so does a question.
+func TestDownloadsHoldNoUpload(t *testing.T) {
+	open := make(chan struct{}, bulkPerHost)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/blobs/") {
+			io.Copy(io.Discard, r.Body) //nolint:errcheck // the answer tells
+			return
+		}
+		w.(http.Flusher).Flush()
+		open <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer srv.Close()
+	s, err := NewSource(SourceConfig{URL: srv.URL, Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range bulkPerHost {
+		go func() {
+			if resp, err := s.Do(ctx, Request{Method: http.MethodGet, Kind: KindBlob, Repo: "a/b", Digest: digest.FromString("x")}, nil); err == nil {
+				defer resp.Body.Close()
+				io.Copy(io.Discard, resp.Body) //nolint:errcheck // until the test ends
+			}
+		}()
+	}
+	for range bulkPerHost {
+		<-open
+	}
+	for _, size := range []int{100, aLot} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, srv.URL, bytes.NewReader(make([]byte, size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.Transport().RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
 	}
 }

@@ -86,7 +86,7 @@ func newClient(cfg SourceConfig) (*client, error) {
 	}
 	wrap := func(t *http.Transport) http.RoundTripper {
 		pool := newLanes(t)
-		s.pools = append(s.pools, pool.questions, pool.bulk)
+		s.pools = append(s.pools, pool.all()...)
 		if cfg.Wrap == nil {
 			return located{pool}
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,7 +51,7 @@ is. Both ends of the link speak TLS.`,
 				return err
 			}
 			if p.JSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+				return writeJSON(cmd.OutOrStdout(), r)
 			}
 			return r.print(cmd.OutOrStdout())
 		},

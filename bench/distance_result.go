@@ -12,14 +12,14 @@ import (
 type distanceRow struct {
 	Work     string  `json:"work"`
 	Peer     string  `json:"peer"`
-	Over     string  `json:"over"` // h1, h2
+	Over     string  `json:"over"` // plain, h1, h2
 	Trip     float64 `json:"round_trip_seconds"`
 	Cap      int64   `json:"cap_bytes_per_second"` // of each connection; 0: none
 	Seconds  float64 `json:"seconds"`
 	Bytes    float64 `json:"bytes_per_second"`
 	Spread   float64 `json:"spread"`                 // the slowest round's time in that of the quickest
 	OfFirst  float64 `json:"of_first"`               // its speed in that over the first of the distances
-	OfDirect float64 `json:"of_direct"`              // and in that without an edge
+	OfDirect float64 `json:"of_direct,omitempty"`    // and in that without an edge, where there is that
 	CPU      float64 `json:"cpu_seconds_per_gib"`    // of the edge's process, or the origin's where there is no edge
 	Peak     float64 `json:"peak_bytes"`             // of the same
 	Source   float64 `json:"source_bytes,omitempty"` // that a fill had from the origin, TLS and all
@@ -45,7 +45,7 @@ func newDistanceReport(d *distance) *distanceReport {
 	r.Head = append(r.Head, head("ranges", fmt.Sprintf("a client of the origin that fetches %d ranges at once", pieces)),
 		head("date", time.Now().UTC().Format("2006-01-02 15:04 UTC")),
 		head("work", fmt.Sprintf("%d rounds, order shuffled; push and pull %d MiB, fill %d MiB; capped at %d MB/s a connection", p.Rounds, p.Push/mib, p.Fill/mib, p.Rate/1e6)),
-		head("links", "late by half a round trip each way, without loss and without slow start; TLS at both ends"))
+		head("links", "late by half a round trip each way, without loss and without slow start; TLS at both ends but for plain"))
 	return r
 }
 
@@ -61,7 +61,7 @@ func (r *distanceReport) add(work string, trip time.Duration, rate int64, f *far
 		CPU:     median(samples, func(s sample) float64 { return s.cpu.Seconds() / float64(max(1, s.bytes)) * (1 << 30) }),
 		Peak:    median(samples, func(s sample) float64 { return float64(s.peak) }),
 	}
-	if work == fillWork || work == cappedWork {
+	if slices.Contains(fills, work) {
 		row.Source = median(samples, func(s sample) float64 { return float64(s.carried) })
 	}
 	r.Rows = append(r.Rows, row)
@@ -95,12 +95,15 @@ func (r *distanceReport) print(out io.Writer) error {
 		if i > 0 && (row.Work != r.Rows[i-1].Work || row.Trip != r.Rows[i-1].Trip) {
 			fmt.Fprintln(out)
 		}
-		source := "-"
+		source, ofDirect := "-", "-"
+		if row.OfDirect > 0 {
+			ofDirect = fmt.Sprintf("%.2f", row.OfDirect)
+		}
 		if row.Source > 0 {
 			source = fmt.Sprintf("%.1f", row.Source/mib)
 		}
 		if _, err := fmt.Fprintf(out, line, row.Work, milliseconds(row.Trip), row.Peer, row.Over, fmt.Sprintf("%.3f", row.Seconds), fmt.Sprintf("%.2f", row.Spread), fmt.Sprintf("%.0f", row.Bytes/1e6),
-			fmt.Sprintf("%.2f", row.OfFirst), fmt.Sprintf("%.2f", row.OfDirect), fmt.Sprintf("%.2f", row.CPU), fmt.Sprintf("%.0f", row.Peak/mib), source); err != nil {
+			fmt.Sprintf("%.2f", row.OfFirst), ofDirect, fmt.Sprintf("%.2f", row.CPU), fmt.Sprintf("%.0f", row.Peak/mib), source); err != nil {
 			return err
 		}
 	}

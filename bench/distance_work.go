@@ -19,9 +19,13 @@ const (
 	pullWork   = "pull"        // of a blob that he holds
 	fillWork   = "fill"        // of a blob that an edge does not hold: it fetches it from afar
 	cappedWork = "fill-capped" // the same, and no connection is faster than the cap
+	edgeWork   = "fill-edge"   // of a blob that an edge in another datacenter holds
 )
 
-var distanceWorks = []string{pushWork, pullWork, fillWork, cappedWork}
+var distanceWorks = []string{pushWork, pullWork, fillWork, cappedWork, edgeWork}
+
+// fills are the works whose bytes an edge has from afar.
+var fills = []string{fillWork, cappedWork, edgeWork}
 
 // widest is a window that limits nothing: more bytes than any work moves.
 const widest = 256 * mib
@@ -32,6 +36,8 @@ func (d *distance) work(ctx context.Context, work string, r *distanceReport) (er
 	switch work {
 	case fillWork, cappedWork:
 		who = d.fills
+	case edgeWork:
+		who = d.pairs
 	case pushWork:
 		who = slices.DeleteFunc(slices.Clone(who), func(f *far) bool { return !f.takes })
 	}
@@ -124,7 +130,7 @@ func (l *load) speaks(ctx context.Context, base, over string) error {
 
 // measure is one round of one peer. Its clients have a connection before the clock runs.
 func (d *distance) measure(ctx context.Context, work string, f *far) (s sample, err error) {
-	if work == fillWork || work == cappedWork {
+	if slices.Contains(fills, work) {
 		f.clients.http.CloseIdleConnections() // a server that stops would wait for those that were never used
 		if err := f.empty(ctx); err != nil {
 			return s, err

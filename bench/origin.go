@@ -32,6 +32,7 @@ const (
 	robotName   = "breakwater-edge"
 	robotSecret = "Edge1Secret2Edge"
 	clientName  = "client" // the clients' robot
+	peerKey     = "Peers1Only2SecretPeers1Only2Secret"
 
 	http2 = "h2" // as TLS calls it (RFC 9113, section 3.1)
 )
@@ -43,6 +44,7 @@ type ready struct {
 	TLS2     string // HTTP/2 and HTTP/1.1, as the client likes
 	Open     string // a plain registry, which asks nobody who he is
 	OpenTLS  string
+	Empty    string // the stand-in without content, of which the others' tokens are good too
 	Username string // of the administrator, who pushes
 	Password string
 }
@@ -78,11 +80,18 @@ func serveOrigin(ctx context.Context, dir string, in io.Reader, out io.Writer) e
 		return fmt.Errorf("start the origin: %w", err)
 	}
 	defer h.Close()
+	bare, err := lab.StartHarbor(lab.HarborConfig{Key: key, Scheme: lab.AsAsked})
+	if err != nil {
+		return fmt.Errorf("start the origin: %w", err)
+	}
+	defer bare.Close()
+	bare.CreateProject(project, true)
+	bare.CreateRobot("*", robotName, robotSecret, "pull")
 	h.CreateProject(project, true)
 	h.CreateProject(pushProject, false)
 	h.CreateRobot("*", robotName, robotSecret, "pull")
 	h.CreateRobot(pushProject, clientName, robotSecret, "pull", "push")
-	r := ready{URL: h.URL(), TLS: "https://" + link.secure.Addr().String(), Open: open.URL(), OpenTLS: "https://" + openLink.secure.Addr().String(),
+	r := ready{Empty: bare.URL(), URL: h.URL(), TLS: "https://" + link.secure.Addr().String(), Open: open.URL(), OpenTLS: "https://" + openLink.secure.Addr().String(),
 		TLS2: "https://" + link.second.Addr().String()}
 	r.Username, r.Password = h.Admin()
 	answers := json.NewEncoder(out)

@@ -65,7 +65,10 @@ type peer struct {
 	base    string // its URL
 	dir     string
 	process *process
-	shown   atomic.Int64 // of the environment's tokens
+	listen  string        // host:port; "": a free one
+	fleet   []spreadPlace // of which it is one; nil: it is alone
+	args    []string      // beyond its kind's
+	shown   atomic.Int64  // of the environment's tokens
 }
 
 // settings is what a configuration is filled in with.
@@ -104,13 +107,16 @@ func (p *peer) startIn(ctx context.Context, dir, origin string) error {
 	if err != nil {
 		return err
 	}
+	if p.listen != "" {
+		free[0] = p.listen
+	}
 	p.dir = filepath.Join(p.env.dir, dir)
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return err
 	}
 	host, far := strings.CutPrefix(origin, "https://")
 	s := settings{Dir: p.dir, Shared: p.env.shared(), Listen: free[0], Metrics: free[1], Admin: free[2], Origin: origin, OriginHost: strings.TrimPrefix(host, "http://"),
-		Robot: robotName, Secret: robotSecret, TLS: p.tls, Root: os.Getuid() == 0, Open: p.open, Far: far}
+		Robot: robotName, Secret: robotSecret, TLS: p.tls, Root: os.Getuid() == 0, Open: p.open, Far: far || p.fleet != nil, Datacenters: p.fleet}
 	if err := s.write(p.file); err != nil {
 		return fmt.Errorf("configure %s: %w", p.name, err)
 	}
@@ -152,7 +158,7 @@ func (p *peer) start(ctx context.Context) (err error) {
 	if p.command == nil {
 		return nil
 	}
-	p.process, err = startProcess(p.log(), p.command(p.env.binaries[p.name], filepath.Join(p.dir, p.file))...)
+	p.process, err = startProcess(p.log(), append(p.command(p.env.binaries[p.name], filepath.Join(p.dir, p.file)), p.args...)...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}

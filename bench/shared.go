@@ -56,6 +56,9 @@ func writeKeys(dir string) (*x509.CertPool, error) {
 	write := func(name, kind string, der []byte) error {
 		return os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "peer-key"), []byte(peerKey), 0o600); err != nil {
+		return nil, err
+	}
 	pool := x509.NewCertPool()
 	if root, err = x509.ParseCertificate(rootDER); err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ func runSpread(ctx context.Context, p spreadPlan, progress io.Writer) (*spreadRe
 	if _, err := writeKeys(e.shared()); err != nil {
 		return nil, fmt.Errorf("make keys: %w", err)
 	}
-	for name, content := range map[string]string{"password": "Harbor12345", "peer-key": strings.Repeat("Peers1Only2Secret", 2)} {
+	for name, content := range map[string]string{"password": "Harbor12345", "peer-key": peerKey} {
 		if err := os.WriteFile(filepath.Join(e.shared(), name), []byte(content), 0o600); err != nil {
 			return nil, err
 		}

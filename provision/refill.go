@@ -16,7 +16,7 @@ type RefillOptions struct {
 	Datacenter string       // whose Harbor is filled
 	From       string       // from this datacenter's
 	Projects   []string     // multi-dc projects, as the fleet file names them; none: all
-	Progress   func(string) // called with each step
+	Progress   func(string) // called with each step, one at a time
 }
 
 // refillName begins the names of the replications that a refill makes and removes.
@@ -44,9 +44,7 @@ func (p *Provisioner) Refill(ctx context.Context, o RefillOptions) error {
 			return fmt.Errorf("%s's Harbor is to hold no copy of %s: those at %s do", o.Datacenter, name, strings.Join(homes, ", "))
 		}
 	}
-	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
+	o.Progress = oneAtATime(o.Progress)
 	release, barred, err := p.hold(ctx, "refill of "+o.Datacenter, []string{o.Datacenter})
 	if err != nil {
 		return err

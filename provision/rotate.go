@@ -20,7 +20,7 @@ type RotateOptions struct {
 	Projects []string      // multi-dc projects, as the fleet file names them; none: all
 	Finish   bool          // the old secret of a robot that users have ends
 	Patience time.Duration // how long running replications are waited for; 0: 15 minutes
-	Progress func(string)
+	Progress func(string)  // called with each step, one at a time
 }
 
 const (
@@ -28,6 +28,20 @@ const (
 	successorOf = "Successor of" // how the description of a user's second robot begins
 	pollEvery   = 500 * time.Millisecond
 )
+
+// oneAtATime lets several Harbors' steps be told to who expects one after the other. nil: to
+// nobody.
+func oneAtATime(progress func(string)) func(string) {
+	if progress == nil {
+		return func(string) {}
+	}
+	var mu sync.Mutex
+	return func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		progress(s)
+	}
+}
 
 // Rotate gives a robot the secret that the fleet file leads to now, without a gap.
 //
@@ -44,9 +58,7 @@ func (p *Provisioner) Rotate(ctx context.Context, o RotateOptions) error {
 	if len(robots) == 0 {
 		return fmt.Errorf("the fleet file has no robot %q%s", o.Robot, map[bool]string{true: " in " + strings.Join(o.Projects, ", ")}[len(o.Projects) > 0])
 	}
-	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
+	o.Progress = oneAtATime(o.Progress)
 	release, barred, err := p.hold(ctx, "rotate "+o.Robot, sortedKeys(p.harbors))
 	for name, e := range barred {
 		err = fmt.Errorf("nothing is rotated while %s cannot be held: %w", name, e)

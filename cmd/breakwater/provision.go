@@ -39,7 +39,7 @@ quotas and retention, robots, registries, replications, proxy caches. There is n
 state file: objects are found by their names, compared field by field, and changed
 where they differ. Secrets are proven, not believed.`,
 	}
-	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRefillCommand(), provisionRefillCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand())
+	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRefillCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand())
 	return cmd
 }
 
@@ -97,12 +97,18 @@ func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) 
 
 func provisionPlanCommand() *cobra.Command {
 	var o provisioning
+	var file string
 	cmd := &cobra.Command{
 		Use:   "plan --config fleet.yaml",
 		Short: "Say what would change, and change nothing",
 		Long: `Read every Harbor and say what would change, a line an object and a line a field,
 grouped by datacenter. Exit status: 0 nothing, 2 changes, 3 a Harbor cannot be
-reached (the rest is planned), 1 failed, as where the password is refused.`,
+reached (the rest is planned), 1 failed, as where the password is refused.
+
+With --out the plan is kept in a file too, for "provision apply FILE", which does exactly
+that. No secrets are in it.`,
+		Example: `  breakwater provision plan --config fleet.yaml --out plan.json
+  breakwater provision apply --config fleet.yaml plan.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd)
@@ -118,6 +124,9 @@ reached (the rest is planned), 1 failed, as where the password is refused.`,
 				err = writeIndented(cmd.OutOrStdout(), plan)
 			} else {
 				err = printPlan(cmd.OutOrStdout(), plan)
+			}
+			if file != "" {
+				err = errors.Join(err, savePlan(file, p.Save(plan, time.Now())))
 			}
 			var waits []provision.Key
 			for _, c := range plan.Changes {
@@ -135,6 +144,7 @@ reached (the rest is planned), 1 failed, as where the password is refused.`,
 		},
 	}
 	o.register(cmd)
+	cmd.Flags().StringVar(&file, "out", "", "keep the plan in this file, for apply")
 	return cmd
 }
 
@@ -142,14 +152,21 @@ func provisionApplyCommand() *cobra.Command {
 	var o provisioning
 	var yes, unreachableOK bool
 	cmd := &cobra.Command{
-		Use:   "apply --config fleet.yaml",
+		Use:   "apply --config fleet.yaml [PLAN]",
 		Short: "Plan, ask, and do it",
 		Long: `Plan, show the plan, ask, and do it, at all Harbors at once. What needs something of
 a Harbor that cannot be reached waits for a later run; the rest is done. Ctrl-C stops
 between objects, within 15 seconds, says what is half done, and another run completes.
-Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1 failed.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1 failed.
+
+Of a PLAN that "provision plan --out" has kept it does exactly that, and does not ask. Where
+by now anything else would be done, it says what, and does nothing.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			saved, err := o.saved(cmd, args)
+			if err != nil {
+				return err
+			}
 			p, err := o.open(cmd)
 			if err != nil {
 				return err
@@ -161,6 +178,12 @@ Exit status: 0 everything is as the file says, 3 something waits for a Harbor, 1
 			plan, err := p.Plan(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if saved != nil {
+				if differs := saved.Differs(plan); len(differs) > 0 {
+					return fmt.Errorf("%s is not what would be done now, and nothing was: plan again\n  %s", args[0], strings.Join(differs, "\n  "))
+				}
+				yes = true
 			}
 			out := cmd.OutOrStdout()
 			if o.asJSON {

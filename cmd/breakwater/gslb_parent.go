@@ -202,7 +202,7 @@ func applyDelegation(cmd *cobra.Command, server parent.Server, zones []parent.Zo
 	case dry:
 		return exitChanges
 	case !yes:
-		if ok, err := confirmed(cmd.Context(), cmd.InOrStdin(), out); err != nil || !ok {
+		if err := confirmed(cmd.Context(), cmd.InOrStdin(), out); err != nil {
 			return err
 		}
 	}

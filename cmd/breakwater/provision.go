@@ -179,26 +179,12 @@ by now anything else would be done, it says what, and does nothing.`,
 			if err != nil {
 				return err
 			}
-			if saved != nil {
-				if differs := saved.Differs(plan); len(differs) > 0 {
-					return fmt.Errorf("%s is not what would be done now, and nothing was: plan again\n  %s", args[0], strings.Join(differs, "\n  "))
-				}
-				yes = true
-			}
 			out := cmd.OutOrStdout()
 			if o.asJSON {
 				out = io.Discard
-				if !yes {
-					return errors.New("--json asks nothing: it needs --yes")
-				}
 			}
-			if err := printPlan(out, plan); err != nil {
+			if err := o.agree(cmd, out, plan, saved, yes); err != nil {
 				return err
-			}
-			if len(plan.Changes) > 0 && !yes {
-				if ok, err := confirmed(cmd.Context(), cmd.InOrStdin(), out); err != nil || !ok {
-					return err
-				}
 			}
 			results := p.Apply(cmd.Context(), plan, progressTo(out, len(plan.Changes)))
 			if o.asJSON {
@@ -232,10 +218,28 @@ by now anything else would be done, it says what, and does nothing.`,
 	return cmd
 }
 
+// agree shows the plan. It returns nil where it is to be done: somebody has said so, now or of
+// the plan that was kept and that this one still is.
+func (o *provisioning) agree(cmd *cobra.Command, out io.Writer, plan *provision.Plan, saved *provision.Saved, yes bool) error {
+	if saved != nil {
+		if differs := saved.Differs(plan); len(differs) > 0 {
+			return fmt.Errorf("%s is not what would be done now, and nothing was: plan again\n  %s", cmd.Flags().Arg(0), strings.Join(differs, "\n  "))
+		}
+		yes = true
+	}
+	if o.asJSON && !yes {
+		return errors.New("--json asks nothing: it needs --yes")
+	}
+	if err := printPlan(out, plan); err != nil || len(plan.Changes) == 0 || yes {
+		return err
+	}
+	return confirmed(cmd.Context(), cmd.InOrStdin(), out)
+}
+
 // confirmed asks on the terminal; only "yes" is one.
-func confirmed(ctx context.Context, in io.Reader, out io.Writer) (bool, error) {
+func confirmed(ctx context.Context, in io.Reader, out io.Writer) error {
 	if _, isFile := in.(*os.File); isFile && !isTerminal(in) {
-		return false, errors.New("there is no terminal to ask on: look at the plan, and run it with --yes")
+		return errors.New("there is no terminal to ask on: look at the plan, and run it with --yes")
 	}
 	fmt.Fprint(out, "\nDo this? Only yes is taken: ")
 	answer := make(chan string, 1)
@@ -245,12 +249,12 @@ func confirmed(ctx context.Context, in io.Reader, out io.Writer) (bool, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	case line := <-answer:
 		if line != "yes" {
-			return false, errors.New("nothing was done")
+			return errors.New("nothing was done")
 		}
-		return true, nil
+		return nil
 	}
 }
 

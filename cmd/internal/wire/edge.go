@@ -40,6 +40,7 @@ type EdgeConfig struct {
 	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
 	Level      *slog.LevelVar       // what Log obeys; changed on the admin listener
+	Journal    *daemon.Journal      // where Log's lines go; nil: elsewhere
 	Lacks      func() []daemon.Lack // what is wrong with what the edge needs; nil: nothing
 
 	tracing *tracing
@@ -105,6 +106,9 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	})
 	e.Daemon.Drain = e.handler.Drain
 	metrics.MustRegister(expiry(now.certificate)...)
+	if cfg.Journal != nil {
+		metrics.MustRegister(cfg.Journal.Dropped())
+	}
 	e.Servers, err = edgeServers(now, e.handler, metrics, cfg)
 	return e, err
 }

@@ -196,6 +196,9 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	if err := carry.Manifest(ctx, to, key.Reference, r.MediaType, body); err != nil {
 		return err
 	}
+	if lost := has == "" && (t.put || t.settled || r.Version.Datacenter == f.cfg.Ledger.Datacenter()); lost && f.tookBack(ctx, key, r) {
+		return errWaiting
+	}
 	if t.put || t.settled {
 		t.restored++
 	}
@@ -215,6 +218,23 @@ func (f *Follower) counts(ctx context.Context, key version.Key, r version.Record
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return newest && f.tasks[key] == t
+}
+
+// tookBack looks once more at the project of a tag that Harbor had lost and was given back: one
+// that was deleted and made again between the look before and the write has the old one's tag now,
+// and it is deleted there. Whatever else is there by then stays.
+func (f *Follower) tookBack(ctx context.Context, key version.Key, r version.Record) bool {
+	if f.cfg.Look == nil || !f.cfg.Look(ctx, key.Repo) || f.cfg.Ledger.Get(key).Version != (version.Version{}) {
+		return false
+	}
+	has, err := f.Has(ctx, key.Repo, key.Reference)
+	if err == nil && has == r.Digest {
+		err = f.delete(ctx, key, has, &task{})
+	}
+	if err != nil {
+		f.cfg.Log.Warn("a tag of a project that is gone was given to the one that was made in its place", "repo", key.Repo, "tag", key.Reference, "err", err.Error())
+	}
+	return true
 }
 
 // meet waits for a while when Harbor has a digest under the tag that nobody knows: it may

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/proxy/follow"
 	"example.org/breakwater/proxy/version"
 )
@@ -50,6 +52,48 @@ func TestNothingIsGivenToAnotherProject(t *testing.T) {
 				}
 				if blobs != c.blobs || manifests != c.wanted {
 					t.Errorf("content is given %v, the tag %d times", blobs, manifests)
+				}
+			})
+		})
+	}
+}
+
+// A project may be made again between the last look at it and the write: what was given to it is
+// taken back.
+func TestWhatAnotherProjectWasGivenIsTakenBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		again bool
+		then  string // pushed into the new project at once
+	}{"made again": {true, ""}, "made again, and pushed to": {true, "two"}, "the same": {false, ""}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				key, lost := version.Key{Repo: repo, Reference: "v1"}, false
+				var s *site
+				s = newSite(t, func(cfg *follow.Config) {
+					cfg.Look = func(context.Context, string) bool {
+						if lost && s.harbor.at("v1") != "" && c.again {
+							s.ledger.Retire(key, s.ledger.Get(key).Version)
+							if c.then != "" {
+								s.harbor.set(map[string]digest.Digest{"v1": s.image(c.then)})
+							}
+						}
+						return true
+					}
+				})
+				pass(time.Second)
+				want := s.pushed("v1", "one")
+				pass(time.Minute)
+				s.harbor.do(func() { delete(s.harbor.has, "v1") })
+				lost = true
+				s.follower.Lagging(key, "")
+				switch pass(time.Hour); {
+				case c.then != "":
+					want = s.image(c.then)
+				case c.again:
+					want = ""
+				}
+				if got := s.harbor.at("v1"); got != want {
+					t.Errorf("Harbor has %q, want %q; written: %q", got, want, s.harbor.wrote())
 				}
 			})
 		})

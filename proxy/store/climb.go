@@ -2,8 +2,9 @@ package store
 
 import "time"
 
-// climb finds out how many bodies at once bring a blob soonest: twice as many are tried as
-// long as that brings clearly more.
+// climb finds out how many bodies at once bring a blob soonest: four times as many are tried as
+// long as that brings clearly more. New connections over a long link take some trips to begin, and
+// there is no time for many steps.
 type climb struct {
 	bodies int     // now
 	fewer  int     // before; 0: there were none
@@ -16,17 +17,19 @@ type climb struct {
 
 const (
 	// measure is the time over which a rate is measured.
-	measure = 200 * time.Millisecond
+	measure = 100 * time.Millisecond
 	// fast is the rate, in bytes a second, from which more bodies are not tried: the link is not
 	// what is scarce then.
-	fast = 300 << 20
-	// grown is how much more half as many bodies again must bring to be worth it.
+	fast = 250 << 20
+	// steep is how many times as many bodies are tried next.
+	steep = 4
+	// grown is how many times as much they must bring to be worth it.
 	grown = 1.25
-	// tries is how many times a rate is measured before more bodies are given up: a connection
+	// rateTries is how many times a rate is measured before more bodies are given up: a connection
 	// starts slowly.
-	rateTries = 5
-	// lateTries is how many times it is waited for bodies that do not begin.
-	lateTries = 25
+	rateTries = 8
+	// lateTries is for how many measures it is waited for bodies that do not begin.
+	lateTries = 50
 )
 
 // next returns how many bodies to have at once, of at most most, after one measure in which
@@ -51,7 +54,7 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 	switch {
 	case c.best >= fast:
 	case c.best >= c.was*grown && c.bodies < most:
-		*c = climb{bodies: min(2*c.bodies, most), fewer: c.bodies, was: c.best}
+		*c = climb{bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
 	case c.best < c.was*grown && c.ticks >= rateTries:
 		c.giveUp()
 	}

@@ -105,6 +105,7 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	if body.Doubtful = body.Doubtful || source.IsPage(resp); body.Doubtful {
 		return body, nil
 	}
+	body.Parts = partsOf(s, resp)
 	t.f.Routes.Gave(t.q.Request.Repo, s.Source)
 	if t.f.believes(s, t.q.Request) {
 		t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)
@@ -165,6 +166,18 @@ func openBody(resp *http.Response, err error) (store.Body, error) {
 		return store.Body{}, registry.ReadError(resp)
 	}
 	return body, nil
+}
+
+// partsOf is how many bodies of a blob a source is asked for at once, by what it has answered: 0
+// unless it is known to hold the whole, and to honour ranges. A Harbor that is fetching the blob
+// itself says neither length nor ranges; a peer says that it does (RFC 9211), and would ask its
+// Harbor for each part again.
+func partsOf(s source.Step, resp *http.Response) int {
+	ranges := resp.StatusCode == http.StatusPartialContent || strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
+	if !ranges || resp.ContentLength < 0 || registry.Encoded(resp.Header) || s.Kind == source.Peer && !strings.HasPrefix(resp.Header.Get("Cache-Status"), "breakwater; hit") {
+		return 0
+	}
+	return s.Bodies()
 }
 
 // begun returns the body when its first bytes have come: some send a header before they have

@@ -58,7 +58,9 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	rate, ok := registry.ReadRate(resp.Header, s.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.counts = s.counts || ok
 	if resp.StatusCode == http.StatusTooManyRequests {
+		s.refuses = true
 		if s.paused == nil {
 			s.paused = map[registry.Kind]time.Time{}
 		}
@@ -71,6 +73,22 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	if rate.Left == 0 {
 		s.spent = s.after(rate.Resets)
 	}
+}
+
+// Bodies is how many bodies of one blob the source is asked for at once. Upstreams that count
+// requests are asked for few, and one that has refused one for their number for one.
+func (s *Source) Bodies() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.Kind != Upstream:
+		return 8
+	case s.refuses:
+		return 1
+	case s.counts:
+		return 2
+	}
+	return 4
 }
 
 // after is when a pause ends that is to last that long.

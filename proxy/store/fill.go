@@ -47,6 +47,7 @@ type fill struct {
 	others []Source // the sources that further successors ask
 	again  bool     // the held blob cannot be read: this one replaces it
 	cause  error    // the error that ended the fill before this one; nil: there was none
+	lead   lead
 	file   *os.File // nil: the disk has not made one; set before the fill has started
 	hash   hasher
 	purged bool        // the blob must not be kept; guarded by store.mu
@@ -71,6 +72,8 @@ type fill struct {
 	users       int   // the readers and the transfer; the last of them closes the file
 	left        bool  // nobody reads it, and it counts in Store.left
 	over        bool  // the transfer has ended
+	layout      layout
+	parts       parts
 	windows     int64 // bytes of all windows
 	noWindow    bool  // the source ignores ranges
 }
@@ -150,11 +153,13 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 func (s *Store) newFill(d digest.Digest, sources []Source) *fill {
 	s.metrics.open.Inc()
 	ctx, cancel := context.WithCancel(s.ctx)
-	return &fill{
+	f := &fill{
 		begun: time.Now(), ctx: ctx, cancel: cancel,
 		store: s, digest: d, rota: rota{sources: sources}, hash: hasher{hash: d.Algorithm().Hash(), pool: &s.chunks}, ended: make(chan struct{}),
 		size: -1, users: 1, changed: make(chan struct{}),
 	}
+	f.lead.piece = f.layout.whole(unbounded)
+	return f
 }
 
 // join returns a reader of the fill.
@@ -187,6 +192,9 @@ func (f *fill) run() {
 	defer f.cancel()
 	err := f.transfer()
 	f.hash.wait()
+	if err == nil {
+		err = f.hash.err
+	}
 	if err == nil {
 		err = f.verify()
 	}

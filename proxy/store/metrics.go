@@ -15,6 +15,7 @@ type metrics struct {
 	passed    prometheus.Counter
 	rotten    prometheus.Counter
 	windows   prometheus.Counter
+	parts     *prometheus.CounterVec
 	all       []prometheus.Collector
 }
 
@@ -25,13 +26,17 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		fills:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_store_fills_total", Help: "Transfers that ended, by result."}, []string{"result"}),
 		passed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_passed_total", Help: "Streams past the store, because it has no room or its disk refuses."}),
 		windows:   prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_windows_total", Help: "Parts of blobs that were asked for far ahead of their fill."}),
+		parts:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_store_parts_total", Help: "Parts of blobs that came beside others of the same fill, or were to, by result."}, []string{"result"}),
 		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Held blobs that no longer matched their digest, and were dropped."}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_evictions_total", Help: "Blobs removed to stay within the budget."}),
 	}
 	for _, result := range []string{"kept", "wrong", "failed"} { // a series that begins with 1 shows no increase, so each begins with 0
 		m.fills.WithLabelValues(result)
 	}
-	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, prometheus.NewGaugeFunc(
+	for _, result := range []string{"complete", "broke", "refused"} {
+		m.parts.WithLabelValues(result)
+	}
+	m.all = []prometheus.Collector{m.open, m.fills, m.evictions, m.passed, m.rotten, m.windows, m.parts, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "breakwater_store_degraded", Help: "1 while the disk refuses what is pulled."}, func() float64 {
 			return bit(s.Degraded())
 		}), prometheus.NewGaugeFunc(

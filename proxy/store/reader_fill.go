@@ -156,6 +156,9 @@ func (r *Reader) readOn(p []byte) (int, error) {
 	}
 	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset, any: f.verifyFirst}
 	if r.offset == f.written {
+		if f.hash.err != nil { // what was read cannot be verified any more
+			return 0, f.hash.err
+		}
 		d.hash = f.hash.hash
 		if err := d.cloneHash(); err != nil {
 			return 0, err

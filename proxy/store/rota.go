@@ -35,8 +35,11 @@ func (r *rota) current() Source { return r.sources[r.at%len(r.sources)] }
 // takePart notes that the current source had a part in the body: it sent some of the
 // bytes, or it ended the body where it ends. Where the body is wrong, either may be
 // the wrong part.
-func (r *rota) takePart() {
-	if at := r.at % len(r.sources); !slices.Contains(r.brought, at) {
+func (r *rota) takePart() { r.took(r.at % len(r.sources)) }
+
+// took is takePart for the source of that number.
+func (r *rota) took(at int) {
+	if !slices.Contains(r.brought, at) {
 		r.brought = append(r.brought, at)
 	}
 }

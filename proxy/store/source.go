@@ -46,6 +46,9 @@ type Body struct {
 	// Otherwise is the same source, read in another way, which is asked next where these
 	// bytes are wrong; nil: there is none.
 	Otherwise *Source
+	// Parts is how many bodies at once the source gives of this blob, this one too: it is known
+	// to hold the blob, and to honour ranges. 0 or 1: no more are asked for.
+	Parts int
 }
 
 // leastProgress is how many bytes a source must send within Config.Idle, and before it

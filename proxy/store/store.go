@@ -57,7 +57,8 @@ type Store struct {
 	removals uint64                // how many have begun
 	removed  chan struct{}         // closed and replaced whenever one has ended
 
-	left atomic.Int64 // the fills that nobody reads
+	left  atomic.Int64 // the fills that nobody reads
+	parts atomic.Int64 // the parts of fills that are under way
 
 	unread bool // the scan could not read a directory, so blobs may lack some that are on disk
 

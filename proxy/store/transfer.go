@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 )
+
+// lead is the body that a fill begins with, or what takes its place: it is resumed by the
+// rules of the rota. It brings all bytes but those that are parts.
+type lead struct {
+	*piece
+	came  int64 // bytes that it has brought
+	reach int64 // the offset up to which the body that is read brings bytes
+	plain bool  // a body with its bytes alone has broken off: what follows is asked for too
+}
 
 // transfer copies the blob from its sources into the file. Where a body breaks off, it
 // asks for the rest.
@@ -21,27 +31,63 @@ func (f *fill) transfer() error {
 		return errNotKept
 	}
 	f.file = file
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	f.parts.ctx, f.parts.fail = ctx, cancel
+	defer f.endParts()
 	began := int64(0)
 	for err = f.firstAttempt(); ; err = f.attempt(f.rota.current()) {
+		if err == nil && f.goOn() {
+			began = f.lead.came
+			continue
+		}
 		var final finalError
-		switch {
+		switch cause := context.Cause(ctx); {
+		case f.ctx.Err() != nil:
+			return f.ctx.Err()
+		case errors.As(cause, &final): // of a part
+			return final.error
 		case err == nil:
 			f.rota.takePart()
 			return nil
-		case f.ctx.Err() != nil:
-			return f.ctx.Err()
 		case errors.As(err, &final):
 			f.rota.takePart()
 			return final.error
 		case !f.started:
 			return err
 		}
-		wait, ok := f.rota.brokeOff(f.written - began)
+		wait, ok := f.rota.brokeOff(f.lead.came - began)
 		if !ok {
-			return fmt.Errorf("fill broke off at byte %d: %w", f.written, err)
+			return fmt.Errorf("fill broke off at byte %d: %w", f.lead.at, err)
 		}
-		pause(f.ctx, wait)
-		began = f.written
+		pause(ctx, wait)
+		began, f.lead.plain = f.lead.came, true
+	}
+}
+
+// goOn has the lead bring what nobody brings, and waits for that where the parts bring all.
+// It returns false when all bytes are there, or the transfer is to end.
+func (f *fill) goOn() bool {
+	for {
+		f.mu.Lock()
+		whole, changed := f.layout.size == unbounded || f.layout.prefix() == f.layout.size, f.changed
+		if p := f.lead.piece; !whole && p.at == p.end {
+			p = f.layout.take(f.leadPart())
+			if p != nil {
+				f.lead.piece, f.lead.plain = p, false
+			}
+			f.mu.Unlock()
+			if p != nil {
+				return true
+			}
+			select {
+			case <-changed:
+				continue
+			case <-f.parts.ctx.Done():
+				return false
+			}
+		}
+		f.mu.Unlock()
+		return !whole
 	}
 }
 
@@ -59,7 +105,7 @@ type finalError struct{ error }
 // firstAttempt asks the sources until one answers, each once, and copies what that one
 // sends. Its error is the refusals of all, joined, where no source has started the fill.
 func (f *fill) firstAttempt() error {
-	race := f.store.race(f.ctx, f.rota.sources, 0, -1)
+	race := f.store.race(f.parts.ctx, f.rota.sources, 0, -1)
 	for {
 		at, body, err := race.first()
 		if err != nil {
@@ -67,7 +113,7 @@ func (f *fill) firstAttempt() error {
 			return err
 		}
 		f.rota.at = at
-		err = f.begin(f.rota.current(), body)
+		err = f.begin(f.rota.current(), body, -1)
 		var final finalError
 		if refused := err != nil && !f.started && !errors.As(err, &final); refused {
 			body.Close()
@@ -83,31 +129,43 @@ func (f *fill) firstAttempt() error {
 	}
 }
 
-// attempt asks a source once, and copies what it sends. It returns nil when the whole
-// body is in the file. The body is not verified yet then.
+// attempt asks a source once for what the lead lacks, and copies what it sends. It returns
+// nil when the body has brought all that it is needed for. What it brought is not verified yet
+// then.
 func (f *fill) attempt(src Source) error {
-	body, err := f.store.openSource(f.ctx, src, f.written, -1)
+	f.mu.Lock()
+	at, length := f.lead.at, int64(-1)
+	if f.lead.end != f.layout.size && !f.lead.plain && !f.parts.refused[f.rota.at%len(f.rota.sources)] {
+		length = f.lead.end - at
+	}
+	f.mu.Unlock()
+	body, err := f.store.openSource(f.parts.ctx, src, at, length)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if err := f.begin(src, body); err != nil {
+	if err := f.begin(src, body, length); err != nil {
 		return err
 	}
 	return f.copy(body)
 }
 
 // begin checks what the source says of the blob against what is known, and skips the
-// bytes that the file has already.
-func (f *fill) begin(src Source, body Body) error {
-	known := f.size >= 0 && f.written > 0 // a length without a byte after it proves nothing
-	if body.Offset > f.written || body.Size >= 0 && (body.Size < f.written || known && body.Size != f.size) {
+// bytes that the file has already. length is how many bytes were asked for; -1: all.
+func (f *fill) begin(src Source, body Body, length int64) error {
+	at := f.lead.at
+	known := f.size >= 0 && at > 0 // a length without a byte after it proves nothing
+	if body.Offset > at || body.Size >= 0 && (body.Size < at || known && body.Size != f.size) {
 		return fmt.Errorf("%w: it names another size or offset than before", ErrWrongContent)
 	}
 	if err := f.start(src, body); err != nil {
 		return err
 	}
-	_, err := io.CopyN(io.Discard, body, f.written-body.Offset)
+	f.lead.reach = unbounded
+	if length >= 0 && body.Offset == at {
+		f.lead.reach = at + length
+	}
+	_, err := io.CopyN(io.Discard, body, at-body.Offset)
 	return err
 }
 
@@ -131,7 +189,9 @@ func (f *fill) start(src Source, body Body) error {
 		f.verifyFirst = f.verifyFirst || body.Doubtful
 		if body.Size >= 0 || f.written == 0 {
 			f.size = body.Size
+			f.layout.resize(f.lead.piece, body.Size)
 		}
+		f.allowParts(body)
 	})
 	if body.Size < 0 {
 		return nil
@@ -147,20 +207,24 @@ func (f *fill) reserve(n int64) error {
 	return nil
 }
 
-// copy writes the body to the file, to the body's end.
+// copy writes the body to the file, to the body's end, or to where others bring the rest.
 func (f *fill) copy(body io.Reader) error {
 	for {
+		room, more := f.leadRoom()
+		if !more {
+			return nil
+		}
 		buf := f.store.chunks.get()
-		n, err := body.Read(buf)
-		if f.size >= 0 && f.written+int64(n) > f.size {
+		n, err := body.Read(buf[:max(1, room)])
+		if int64(n) > room {
 			f.store.chunks.put(buf)
 			return finalError{fmt.Errorf("%w: more than the %d bytes that it named", ErrWrongContent, f.size)}
 		}
-		if failed := f.write(buf[:n]); failed != nil {
+		if failed := f.append(buf[:n]); failed != nil {
 			return failed
 		}
 		switch {
-		case err == io.EOF && f.size >= 0 && f.written < f.size:
+		case err == io.EOF && f.size >= 0 && f.lacks():
 			return io.ErrUnexpectedEOF
 		case err == io.EOF:
 			return nil
@@ -170,13 +234,33 @@ func (f *fill) copy(body io.Reader) error {
 	}
 }
 
-// write appends a chunk to the file. The chunk's buffer belongs to write then.
-func (f *fill) write(b []byte) error {
+// leadRoom is how many bytes the lead's body is to bring next. At the blob's end it is 0: the
+// body's end is to be seen. more is false where the body is of no more use.
+func (f *fill) leadRoom() (n int64, more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.lead.piece; p.at == p.end && p.end != f.layout.size {
+		if p = f.extendLead(); p == nil {
+			return 0, false
+		}
+	}
+	return min(chunk, f.lead.end-f.lead.at), true
+}
+
+// lacks reports whether the lead is to bring more.
+func (f *fill) lacks() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lead.at < f.lead.end
+}
+
+// append writes a chunk of the lead to the file. The chunk's buffer belongs to append then.
+func (f *fill) append(b []byte) error {
 	if len(b) == 0 {
 		f.store.chunks.put(b)
 		return nil
 	}
-	if end := f.written + int64(len(b)); end > f.room.bytes { // the source has not said how much it sends
+	if end := f.lead.at + int64(len(b)); end > f.room.bytes { // the source has not said how much it sends
 		f.store.mu.Lock()
 		err := f.reserve(end + farAhead - end%farAhead)
 		f.store.unlock()
@@ -184,21 +268,38 @@ func (f *fill) write(b []byte) error {
 			return err
 		}
 	}
-	if err := f.store.write(f.file, f.written, b); err != nil {
-		f.store.degrade(err)
-		return finalError{errNotKept}
+	if err := f.write(f.lead.piece, b); err != nil {
+		return err
 	}
-	f.update(func() { f.written += int64(len(b)) })
-	f.hash.add(b)
+	f.lead.came += int64(len(b))
+	f.hashNext(b)
 	return nil
 }
 
-// write appends a chunk to a file that has so many bytes. Where it fails, the chunk's
-// buffer may still be in use.
-func (s *Store) write(file *os.File, written int64, b []byte) error {
+// write writes a chunk of a piece to the file.
+func (f *fill) write(p *piece, b []byte) error {
+	if err := f.store.write(f.file, p.at, b); err != nil {
+		f.store.degrade(err)
+		return finalError{errNotKept}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.layout.came(p, int64(len(b)))
+	f.parts.came += int64(len(b))
+	if up := f.layout.prefix(); up != f.written || p.at == p.end {
+		f.written = up
+		close(f.changed)
+		f.changed = make(chan struct{})
+	}
+	return nil
+}
+
+// write writes a chunk to a file at an offset. Where it fails, the chunk's buffer may still be
+// in use.
+func (s *Store) write(file *os.File, at int64, b []byte) error {
 	return s.disk.Call(writePatience, func() error {
-		n, err := file.Write(b)
-		if from := written - written%writeback; err == nil && written+int64(n)-from >= writeback {
+		n, err := file.WriteAt(b, at)
+		if from := at - at%writeback; err == nil && at+int64(n)-from >= writeback {
 			startWriteback(file, from, writeback)
 		}
 		return err

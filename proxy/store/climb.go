@@ -1,0 +1,65 @@
+package store
+
+import "time"
+
+// climb finds out how many bodies at once bring a blob soonest: four times as many are tried as
+// long as that brings clearly more. New connections over a long link take some trips to begin, and
+// there is no time for many steps.
+type climb struct {
+	bodies int     // now
+	fewer  int     // before; 0: there were none
+	was    float64 // the most that those brought, in bytes a second
+	best   float64 // the most that these have brought
+	ticks  int     // since all of these have begun to send
+	late   int     // ticks in which some of these had sent nothing yet
+	over   bool    // what is found is kept
+}
+
+const (
+	// measure is the time over which a rate is measured.
+	measure = 100 * time.Millisecond
+	// fast is the rate, in bytes a second, from which more bodies are not tried: the link is not
+	// what is scarce then.
+	fast = 250 << 20
+	// steep is how many times as many bodies are tried next.
+	steep = 4
+	// grown is how many times as much they must bring to be worth it.
+	grown = 1.25
+	// rateTries is how many times a rate is measured before more bodies are given up: a connection
+	// starts slowly.
+	rateTries = 8
+	// lateTries is for how many measures it is waited for bodies that do not begin.
+	lateTries = 50
+)
+
+// next returns how many bodies to have at once, of at most most, after one measure in which
+// they brought rate bytes a second. waiting says that some of them have not begun.
+func (c *climb) next(rate float64, waiting bool, most int) int {
+	switch {
+	case c.bodies == 0:
+		c.bodies, c.ticks = 1, 1
+		return min(c.bodies, most)
+	case c.over:
+		return min(c.bodies, most)
+	case waiting:
+		if c.late++; c.late >= lateTries {
+			c.giveUp()
+		}
+		return min(c.bodies, most)
+	}
+	c.ticks++
+	if c.best = max(c.best, rate); c.ticks < 2 { // the first is of a part of the time
+		return min(c.bodies, most)
+	}
+	switch {
+	case c.best >= fast:
+	case c.best >= c.was*grown && c.bodies < most:
+		*c = climb{bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
+	case c.best < c.was*grown && c.ticks >= rateTries:
+		c.giveUp()
+	}
+	return min(c.bodies, most)
+}
+
+// giveUp goes back to fewer bodies, and stays there.
+func (c *climb) giveUp() { c.bodies, c.over = max(c.fewer, 1), true }

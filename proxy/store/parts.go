@@ -256,12 +256,12 @@ func (f *fill) putPart(b *beside, at int, part *piece, before int64, err error) 
 // the least of what it gives. f.mu is locked.
 func (f *fill) whoGives() (number int, ok bool) {
 	least := 1.0
-	for at := range f.rota.sources {
-		n, used := f.parts.able[at], f.parts.asked[at]
+	for at, n := range f.parts.able {
+		used := f.parts.asked[at]
 		if at == f.parts.leader {
 			used++
 		}
-		if share := float64(used) / float64(max(1, n)); !f.parts.refused[at] && share < least {
+		if share := float64(used) / float64(max(1, n)); n > 0 && !f.parts.refused[at] && share < least {
 			number, least, ok = at, share, true
 		}
 	}

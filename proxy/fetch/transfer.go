@@ -78,7 +78,8 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	asking, answered := t.vigil.Over(t.q.InTrace(ctx), s)
-	resp, err := s.Do(asking, req, header, 0)
+	var way trip
+	resp, err := s.Do(way.over(asking), req, header, 0)
 	body, err := openBody(resp, err)
 	if err == nil {
 		body.ReadCloser, err = begun(asking, body.ReadCloser)
@@ -105,7 +106,7 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	if body.Doubtful = body.Doubtful || source.IsPage(resp); body.Doubtful {
 		return body, nil
 	}
-	body.Parts = partsOf(s, resp)
+	body.Parts, body.Trip = partsOf(s, resp), way.time()
 	t.f.Routes.Gave(t.q.Request.Repo, s.Source)
 	if t.f.believes(s, t.q.Request) {
 		t.f.Access.Join(t.q.Request.Repo, t.q.Request.Digest)

@@ -29,7 +29,8 @@ type parts struct {
 	silent  int          // those of them that have not begun to send
 	most    int          // bodies that there may be now, the lead too
 	came    int64        // bytes of all bodies
-	waste   float64      // seconds from a question to the first byte of the lead's answer
+	late    float64      // how many seconds the lead's body took to begin
+	trip    float64      // how many seconds the way to its source and back takes
 }
 
 const (
@@ -60,7 +61,10 @@ func (f *fill) allowParts(body Body) {
 		return
 	}
 	if p.able[p.leader] = body.Parts; body.Parts > 1 && !p.begun {
-		p.begun, p.waste = true, time.Since(f.begun).Seconds()
+		p.begun, p.late = true, time.Since(f.begun).Seconds()
+		if p.trip = body.Trip.Seconds(); p.trip == 0 {
+			p.trip = p.late
+		}
 		p.running.Go(f.measure)
 	}
 }
@@ -122,7 +126,7 @@ func (f *fill) mostBodies(rate float64) int {
 		return min(most, maxBodies)
 	}
 	left := float64(f.lead.end - f.lead.at)
-	if left < worthBytes || left < rate*worthTime.Seconds() || min(rate*p.waste, maxOnWay) > float64(f.size/wasteShare) {
+	if left < worthBytes || left < rate*worthTime.Seconds() || min(rate*p.trip, maxOnWay) > float64(f.size/wasteShare) {
 		return 1
 	}
 	return min(most, maxBodies)
@@ -131,7 +135,7 @@ func (f *fill) mostBodies(rate float64) int {
 // firstGap is how far ahead of the lead the first part begins: that is to have begun when the
 // lead is there.
 func (f *fill) firstGap(rate float64) int64 {
-	return min(max(int64(rate*max(3*f.parts.waste, 0.25)), minPart), 2*maxPart, (f.lead.end-f.lead.at)/2)
+	return min(max(int64(rate*max(3*f.parts.late, 0.25)), minPart), 2*maxPart, (f.lead.end-f.lead.at)/2)
 }
 
 // leadPart is how much the lead takes of what is nobody's. f.mu is locked.
@@ -256,12 +260,12 @@ func (f *fill) putPart(b *beside, at int, part *piece, before int64, err error) 
 // the least of what it gives. f.mu is locked.
 func (f *fill) whoGives() (number int, ok bool) {
 	least := 1.0
-	for at := range f.rota.sources {
-		n, used := f.parts.able[at], f.parts.asked[at]
+	for at, n := range f.parts.able {
+		used := f.parts.asked[at]
 		if at == f.parts.leader {
 			used++
 		}
-		if share := float64(used) / float64(max(1, n)); !f.parts.refused[at] && share < least {
+		if share := float64(used) / float64(max(1, n)); n > 0 && !f.parts.refused[at] && share < least {
 			number, least, ok = at, share, true
 		}
 	}

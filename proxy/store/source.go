@@ -49,6 +49,8 @@ type Body struct {
 	// Parts is how many bodies at once the source gives of this blob, this one too: it is known
 	// to hold the blob, and to honour ranges. 0 or 1: no more are asked for.
 	Parts int
+	// Trip is how long the way to the source and back takes at most; 0: that is not known.
+	Trip time.Duration
 }
 
 // leastProgress is how many bytes a source must send within Config.Idle, and before it

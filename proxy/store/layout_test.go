@@ -1,0 +1,100 @@
+package store
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// FuzzLayout has a lead and parts bring a blob in any order, break off anywhere and be taken by
+// others: each byte is written once, and the prefix never says more than is there.
+func FuzzLayout(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(seed, uint16(3000))
+	}
+	f.Add(uint64(1), uint16(0))
+	f.Add(uint64(1), uint16(1))
+	f.Fuzz(func(t *testing.T, seed uint64, length uint16) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		size := int64(length)
+		written := make([]int, size)
+		var l layout
+		lead := l.whole(unbounded)
+		l.resize(lead, size)
+		var parts []*piece
+		bring := func(p *piece) {
+			if p.lost || p.at == p.end {
+				return
+			}
+			n := 1 + random.Int64N(p.end-p.at)
+			p.begun = true
+			for i := range n {
+				written[p.at+i]++
+			}
+			l.came(p, n)
+		}
+		for step := 0; l.prefix() < size; step++ {
+			if step > 100*int(size)+1000 {
+				t.Fatalf("it does not end: %d of %d", l.prefix(), size)
+			}
+			switch random.IntN(7) {
+			case 0:
+				if size > 2 {
+					l.split(lead, lead.at+1+random.Int64N(size))
+				}
+			case 1, 2:
+				if p := l.take(1 + random.Int64N(size/4+1)); p != nil {
+					parts = append(parts, p)
+				}
+			case 3:
+				if len(parts) > 0 {
+					at := random.IntN(len(parts))
+					if p := parts[at]; !p.lost && p.at < p.end {
+						l.release(p)
+					}
+					parts = append(parts[:at], parts[at+1:]...)
+				}
+			case 4:
+				if len(parts) > 0 {
+					bring(parts[random.IntN(len(parts))])
+				}
+			default:
+				if lead.at == lead.end {
+					reach := size
+					if random.IntN(2) == 0 {
+						reach = min(size, lead.end+random.Int64N(100))
+					}
+					p, _ := l.extend(lead, reach, 1+random.Int64N(50))
+					if p == nil {
+						p = l.take(1 + random.Int64N(50))
+					}
+					if p != nil {
+						lead = p
+					}
+				}
+				bring(lead)
+			}
+			for i := range l.prefix() {
+				if written[i] != 1 {
+					t.Fatalf("byte %d of the prefix %d is written %d times", i, l.prefix(), written[i])
+				}
+			}
+		}
+		for i, n := range written {
+			if n != 1 {
+				t.Fatalf("byte %d of %d is written %d times", i, size, n)
+			}
+		}
+	})
+}
+
+// The parts of what is left are neither small nor large, and all of it.
+func TestPartsAreOfAUsefulSize(t *testing.T) {
+	for left := int64(1); left < 1<<40; left = left*3/2 + 1 {
+		for bodies := 1; bodies <= maxBodies; bodies++ {
+			l := layout{size: left}
+			if n := l.partOf(bodies); n > maxPart || n < minPart && n != left || left-n > 0 && left-n < minPart && n < maxPart {
+				t.Errorf("%d of %d for %d bodies", n, left, bodies)
+			}
+		}
+	}
+}

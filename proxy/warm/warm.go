@@ -74,7 +74,7 @@ type Config struct {
 	// Resolve finds out what a reference is now, remembers it as if a client had asked, and
 	// returns its manifest. The error is an outcome.
 	Resolve  func(ctx context.Context, q fetch.Question) (tags.Entry, []byte, error)
-	Patience time.Duration // for one image without a byte or an answer; 0: 2 min
+	Patience time.Duration // for one image without a byte or an answer; 0: 120 times Pace
 	Deadline time.Duration // for the answer of a peer
 	Pace     time.Duration // a part of all times between tries; 0: 1 s
 	Log      *slog.Logger
@@ -111,7 +111,7 @@ func New(cfg Config) *Warmer {
 		cfg.Pace = time.Second
 	}
 	if cfg.Patience == 0 {
-		cfg.Patience = 2 * time.Minute
+		cfg.Patience = 120 * cfg.Pace
 	}
 	w := &Warmer{cfg: cfg, jobs: map[string]*job{}, ended: map[string]*job{}, wake: make(chan struct{}, 1), unsigned: map[string]time.Time{}}
 	w.metrics = newMetrics(cfg.Metrics, w)

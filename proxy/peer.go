@@ -53,7 +53,9 @@ func (h *Handler) servePeer(w *response, r *request) error {
 		}
 		return w.writeToken(a)
 	case peer.PurgePath:
-		return h.purgeForPeer(w, r)
+		return h.purger.ServePeer(w, r.http, r.peer)
+	case peer.WarmPath:
+		return h.warm.ServePeer(w, r.http)
 	case peer.AnnouncePath:
 		return h.serveAnnouncement(w, r)
 	}

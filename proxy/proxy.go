@@ -39,6 +39,7 @@ import (
 	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/proxy/touch"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/proxy/warm"
 	"example.org/breakwater/proxy/writer"
 	"example.org/breakwater/registry"
 )
@@ -71,6 +72,7 @@ type Settings struct {
 	Peers      []peer.Peer                        // the other datacenters' edges, nearest first
 	PeerRoots  *x509.CertPool                     // authorities of the certificates that edges show each other; nil: Keys alone. Neither: no peers
 	Freshness  func(namespace.Kind) time.Duration // how long a tag is believed without asking; nil: always ask
+	Warm       []warm.Set                         // what is to be in the store before it is asked for
 	Touch      time.Duration                      // how often Harbor's retention is shown that an artifact is pulled, at most; 0: never
 
 	WebhookSecrets func(project string) []string // what the local Harbor shows with the webhooks of a project: one of them. nil, or none: no webhooks are taken
@@ -109,6 +111,8 @@ type Handler struct {
 	drain      operator.Drain
 	hits       operator.Counter
 	operator   *operator.Handler
+	purger     operator.Purger
+	warm       *warm.Warmer
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -141,6 +145,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
+	h.purger = operator.Purger{Store: cfg.Store, Tags: h.tags, Peers: h.routes.Peers, Deadline: cfg.Deadline, Log: cfg.Log}
+	h.newWarmer(ctx)
 	h.newVersions(ctx)
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pass.Challenged = cfg.Access.Challenged

@@ -106,6 +106,9 @@ func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 		h.forgetManifest(key.Repo, key.Digest())
 	}
 	h.follower.Changed(key, r, own)
+	if key.IsTag() && r.Known() && !r.Deleted() {
+		h.warm.Pushed(key.Repo, key.Reference)
+	}
 	if own {
 		h.announcer.Changed()
 	}

@@ -77,8 +77,19 @@ type MultiDC struct {
 		ByChunk *bool    `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
 		Tags    string   `yaml:"tags"`          // edges | harbor: who moves tags; with edges Harbors replicate content alone; absent: edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
 	} `yaml:"replication"` // between the Harbors of the fleet
+	Warm        []Warm              `yaml:"warm"`        // what edges have in their stores before it is asked for
 	Copies      Copies              `yaml:"copies"`      // in how many Harbors it is: 2 or more, or all; absent: as projects.multi-dc.copies; the same in all datacenters
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
+}
+
+// Warm is a set of images that edges bring to their stores before anybody asks for them.
+type Warm struct {
+	Images      []string `yaml:"images"`      // names below the project, as library/nginx; globs with on_push alone; required
+	Tags        []string `yaml:"tags"`        // tags, or globs of them; with on_push absent: all
+	Platforms   []string `yaml:"platforms"`   // as linux/amd64; absent: all
+	Datacenters []string `yaml:"datacenters"` // whose edges warm it; absent: all
+	OnPush      bool     `yaml:"on_push"`     // what is pushed, anywhere in the fleet; multi-dc projects only
+	Every       Duration `yaml:"every"`       // how often edges look whether tags have moved; 1m or more; absent: not at all
 }
 
 // Owners of the tags of a project that several datacenters share.
@@ -128,6 +139,7 @@ type Cache struct {
 	Redirects   []Destination     `yaml:"redirects"`    // where inside your networks the upstream may send the edge for blobs, as to a storage of your own: hosts, *.domain, addresses, networks; absent: to private addresses, if the upstream is at one itself; public ones need no word
 	Keep        *Keeping          `yaml:"keep_deleted"` // how long the edge serves on what the upstream has deleted, from when it first hears so, as long as the store has it: 30d, forever, or 0 for not at all; Harbors from 2.15.1 are told not to lose theirs; default 0
 	Freeze      []string          `yaml:"freeze"`       // tags that stay as this datacenter's edge first sees them: image:tag, globs of the image's name at the upstream and of its tag, as library/nginx:1.29*; breakwater purge lets one go
+	Warm        []Warm            `yaml:"warm"`         // what edges have in their stores before it is asked for
 	Datacenters map[string]*Cache `yaml:"datacenters"`  // what differs in one datacenter
 }
 
@@ -206,6 +218,7 @@ type Repl struct {
 	Single      *bool            `yaml:"single_active"` // a run does not begin while the last one goes on; default true
 	ByChunk     *bool            `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
 	Images      []Image          `yaml:"images"`        // what is held
+	Warm        []Warm           `yaml:"warm"`          // what edges have in their stores before it is asked for
 	Datacenters map[string]*Repl `yaml:"datacenters"`   // what differs in one datacenter
 }
 

@@ -5,6 +5,7 @@ package fetch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -26,6 +27,7 @@ type Question struct {
 	Request       registry.Request
 	Namespace     namespace.Namespace
 	OwnOnly       bool              // a peer's: no other datacenter is asked for it
+	Only          string            // the datacenter whose edge alone is asked, where it is a peer of this one; "": all are
 	HomesOnly     bool              // of the others only those are asked whose Harbors are to hold the project
 	Authorization string            // the client's, for a source that relays it
 	Span          trace.SpanContext // of the request: what is done for it belongs to its trace
@@ -34,12 +36,15 @@ type Question struct {
 	Want version.Record
 }
 
-// Route returns the sources to ask, in order. The local Harbor's own step comes first.
+// Route returns the sources to ask, in order. The local Harbor's own step comes first, unless Only is another.
 func (q Question) Route(routes *source.Routes) []source.Step {
 	if q.OwnOnly {
 		return routes.Own(q.Namespace, q.Request.Repo)
 	}
 	route := routes.Of(q.Namespace, q.Request.Repo, q.Request.Tag)
+	if i := slices.IndexFunc(route, func(s source.Step) bool { return q.Only != "" && s.Kind == source.Peer && s.Datacenter == q.Only }); i >= 0 {
+		return route[i : i+1]
+	}
 	if q.HomesOnly {
 		return source.Homes(route)
 	}

@@ -22,6 +22,9 @@ const (
 	HelloPath = Path + "/hello" // GET: whether it knows the asking edge, and how it sees the others (Hello)
 	// AnnouncePath, POST: what was pushed and deleted at the asking edge (announce.Batch).
 	AnnouncePath = Path + "/announce"
+	// WarmPath, POST: have content in the store before it is asked for (warm.Ask); GET: how that
+	// is getting on (warm.Status).
+	WarmPath = Path + "/warm"
 )
 
 // The headers between edges.

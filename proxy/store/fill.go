@@ -45,6 +45,7 @@ type fill struct {
 	digest digest.Digest
 	rota   rota
 	others []Source // the sources that further successors ask
+	spare  bool     // nobody has asked for the blob yet; guarded by store.mu
 	again  bool     // the held blob cannot be read: this one replaces it
 	cause  error    // the error that ended the fill before this one; nil: there was none
 	lead   lead
@@ -84,21 +85,27 @@ type fill struct {
 // joined. ctx ends this caller's waits only: a fill goes on without its readers. There must
 // be at least one source, unless the blob is held or a fill of it succeeds.
 func (s *Store) Fetch(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
-	return s.fetch(ctx, d, sources, true)
+	return s.fetch(ctx, d, sources, how{joinUnanswered: true})
 }
 
 // FetchAside is Fetch for who must not wait for a fill that no source has answered yet: its
 // sources may be waiting for this answer.
 func (s *Store) FetchAside(ctx context.Context, d digest.Digest, sources ...Source) (*Reader, error) {
-	return s.fetch(ctx, d, sources, false)
+	return s.fetch(ctx, d, sources, how{})
 }
 
-func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (*Reader, error) {
+// how says what a fill is for.
+type how struct {
+	joinUnanswered bool // one that no source has answered yet is joined
+	spare          bool // nobody has asked for the blob yet
+}
+
+func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, how how) (*Reader, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	for first := joinUnanswered; ; first = false {
-		r, own, err := s.attach(ctx, d, sources, first)
+	for ; ; how.joinUnanswered = false {
+		r, own, err := s.attach(ctx, d, sources, how)
 		if err != nil || r.fill == nil {
 			return r, err
 		}
@@ -106,7 +113,7 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 			return r, nil
 		}
 		r.Close()
-		if errors.Is(err, errNotKept) {
+		if errors.Is(err, errNotKept) && !how.spare {
 			return s.passThrough(ctx, d, sources)
 		}
 		if own && !errors.Is(err, errBehind) || ctx.Err() != nil {
@@ -120,8 +127,8 @@ func (s *Store) fetch(ctx context.Context, d digest.Digest, sources []Source, jo
 
 // attach returns a reader of the held blob, of the fill that is under way, or of a new
 // fill. own says that the fill is new. A fill that no source has answered yet is
-// joined only where joinUnanswered is true.
-func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, joinUnanswered bool) (r *Reader, own bool, err error) {
+// joined only where how.joinUnanswered is true.
+func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, how how) (r *Reader, own bool, err error) {
 	for {
 		if r, err = s.openHeld(ctx, d); err == nil {
 			return r, false, nil
@@ -133,13 +140,15 @@ func (s *Store) attach(ctx context.Context, d digest.Digest, sources []Source, j
 		s.mu.Unlock() // a fill has just ended
 	}
 	defer s.mu.Unlock()
-	if f := s.fills[d]; f != nil && (joinUnanswered && time.Since(f.begun) < joinFor || f.hasStarted()) {
+	if f := s.fills[d]; f != nil && (how.joinUnanswered && time.Since(f.begun) < joinFor || f.hasStarted()) {
+		f.spare = f.spare && how.spare
 		return f.join(ctx), false, nil
 	}
 	if closed := s.ctx.Err(); closed != nil {
 		return nil, false, fmt.Errorf("the store is closed: %w", closed)
 	}
 	f := s.newFill(d, s.inOrder(d, sources))
+	f.spare = how.spare
 	f.again = errors.Is(err, errUnreadable)
 	if s.fills[d] == nil {
 		s.fills[d] = f
@@ -231,6 +240,9 @@ func (f *fill) retire(next *fill, err error) {
 	s := f.store
 	s.mu.Lock()
 	s.setReservation(&f.room, reservation{f.room.bytes, true})
+	if next != nil {
+		next.spare = f.spare
+	}
 	switch {
 	case s.fills[f.digest] != f:
 	case next != nil:

@@ -46,6 +46,7 @@ func (s *Store) filling(ctx context.Context, d digest.Digest) (r *Reader, listed
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.done || f.err == nil && f.readable() > 0 {
+			f.spare = false
 			return f.reader(ctx), false
 		}
 	}

@@ -49,7 +49,7 @@ func (f *fill) successor(err error) *fill {
 		sources = slices.Delete(slices.Clone(sources), at, at+1)
 	case wrong && len(brought) > 1:
 		sources, others = nil, sources
-	case f.cause == nil || errors.Is(err, errNotKept) || errors.Is(err, errBehind):
+	case f.cause == nil || errors.Is(err, errNotKept) || errors.Is(err, errBehind) || errors.Is(err, ErrNoRoom):
 		return nil
 	default:
 		sources = nil

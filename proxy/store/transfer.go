@@ -201,6 +201,12 @@ func (f *fill) start(src Source, body Body) error {
 
 // reserve reserves room in the store for the file's first n bytes. store.mu is locked.
 func (f *fill) reserve(n int64) error {
+	if f.spare {
+		if !f.store.reserveSpare(&f.room, n) {
+			return finalError{ErrNoRoom}
+		}
+		return nil
+	}
 	if !f.store.reserve(&f.room, n, f.store.admits(n)) {
 		return finalError{errNotKept}
 	}

@@ -22,11 +22,14 @@ func FuzzLayout(f *testing.F) {
 		l.resize(lead, size)
 		var parts []*piece
 		bring := func(p *piece) {
-			if p.lost || p.at == p.end {
+			if p.lost && !p.begun || p.at == p.end { // who has begun to write does not look again
+				return
+			}
+			if !p.begun && p != lead { // it is written later
+				p.begun = true
 				return
 			}
 			n := 1 + random.Int64N(p.end-p.at)
-			p.begun = true
 			for i := range n {
 				written[p.at+i]++
 			}

@@ -2,9 +2,10 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
-	"strings"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,7 +144,8 @@ func TestAWrongPart(t *testing.T) {
 	})
 }
 
-// Where the disk cannot be read, what has come in parts is not verified: its readers get no end.
+// Where the disk cannot be read, nobody knows whether what has come in parts is right: it is not
+// kept, and no source is blamed.
 func TestPartsThatCannotBeReadBack(t *testing.T) {
 	b, d := content(96 << 20)
 	synctest.Test(t, func(t *testing.T) {
@@ -152,10 +154,83 @@ func TestPartsThatCannotBeReadBack(t *testing.T) {
 		src := &far{b: b, rate: 4 << 20, parts: 8}
 		r := inParts(t, s, d, src)
 		defer r.Close()
-		r.fill.file.Close() // neither written nor read any more
-		got, err := io.ReadAll(r)
-		if err == nil || !bytes.HasPrefix(b, got) || int64(len(got)) > int64(len(b))-holdBack || strings.Contains(err.Error(), "wrong") {
+		deaf, err := os.OpenFile(r.fill.file.Name(), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer deaf.Close()
+		if err := unix.Dup3(int(deaf.Fd()), int(r.fill.file.Fd()), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err == nil || !bytes.HasPrefix(b, got) || errors.Is(err, ErrWrongContent) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
+		settle(s, d)
+		if order := s.inOrder(d, []Source{src.source("far"), src.source("other")}); order[0].Name != "far" || !s.Degraded() {
+			t.Errorf("%s is asked first; degraded: %v", order[0].Name, s.Degraded())
+		}
+		empty(t, s)
 	})
+}
+
+// Who was asked for a part and is late writes nothing where the lead has brought it meanwhile.
+func TestAPartThatComesTooLate(t *testing.T) {
+	b, d := content(96 << 20)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		defer s.Close()
+		src := &far{b: b, rate: 16 << 20, parts: 8}
+		slow := from(func(ctx context.Context, offset, length int64) (Body, error) {
+			if length < 0 {
+				return src.answer(ctx, offset, length)
+			}
+			<-time.After(4 * time.Second) // whether it is still wanted or not
+			return Body{ReadCloser: io.NopCloser(bytes.NewReader(make([]byte, length))), Size: int64(len(b)), Offset: offset, Parts: 8}, nil
+		})
+		comes(t, s, b, mustFetch(t, s, d, slow))
+		settle(s, d)
+		held, err := s.Get(t.Context(), d) // what was read may be written over later
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+		comes(t, s, b, held)
+	})
+}
+
+// Where bytes of the lead are wrong, and another source brought the end, either may be to blame:
+// one after the other is asked for the whole.
+func TestAWrongLeadThatIsCutOff(t *testing.T) {
+	b, d := content(96 << 20)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		defer s.Close()
+		wrong := &far{b: b, rate: 8 << 20, parts: 8, does: func(n int, _, _ int64, a *answer) error {
+			if n == 1 {
+				a.bytes = append([]byte{a.bytes[0] ^ 1}, a.bytes[1:]...)
+			} else if n > 1 && n < 20 {
+				return errors.New("refused")
+			}
+			return nil
+		}}
+		right := &far{b: b, rate: 8 << 20, parts: 8}
+		wrong.does = cutAfter(wrong.does, 40<<20)
+		r := mustFetch(t, s, d, wrong.source("wrong"), right.source("right"))
+		io.Copy(io.Discard, r) //nolint:errcheck // it is cut off
+		r.Close()
+		again := mustFetch(t, s, d, wrong.source("wrong"), right.source("right"))
+		comes(t, s, b, again)
+		settle(s, d)
+	})
+}
+
+// cutAfter has the first answer break off after n bytes.
+func cutAfter(does func(int, int64, int64, *answer) error, n int64) func(int, int64, int64, *answer) error {
+	return func(nth int, offset, length int64, a *answer) error {
+		err := does(nth, offset, length, a)
+		if nth == 1 {
+			a.bytes, a.end = a.bytes[:n], errors.New("reset")
+		}
+		return err
+	}
 }

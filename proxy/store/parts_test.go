@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -170,6 +171,9 @@ func TestPartsAreBounded(t *testing.T) {
 	})
 }
 
+// goOn are the cases in which parts are still asked for.
+var goOn = []string{"some refused", "more than asked for", "reset", "one stands still", "all stand still", "less than asked for", "the lead breaks off", "the lead stands still"}
+
 // Whatever becomes of parts, the blob comes, right, and soon enough.
 func TestPartsThatFail(t *testing.T) {
 	b, d := content(96 << 20)
@@ -227,10 +231,14 @@ func TestPartsThatFail(t *testing.T) {
 					t.Errorf("it took %v", took)
 				}
 				settle(s, d)
-				if n := src.sent.Load(); n > size*2 {
+				if n := src.sent.Load(); n > size*102/100 {
 					t.Errorf("%d bytes were sent for %d", n, size)
 				}
-				if n := src.asked.Load(); n > 100 {
+				most := int64(4) // who gives no parts is asked for three at once, and then for no more
+				if slices.Contains(goOn, name) {
+					most = 30
+				}
+				if n := src.asked.Load(); n > most {
 					t.Errorf("it was asked %d times", n)
 				}
 				if src.open.Load() != 0 || s.parts.Load() != 0 {

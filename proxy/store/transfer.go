@@ -37,6 +37,9 @@ func (f *fill) transfer() error {
 	began := int64(0)
 	for err = f.firstAttempt(); ; err = f.attempt(f.rota.current()) {
 		if err == nil && f.goOn() {
+			if f.lead.came > began {
+				f.rota.takePart()
+			}
 			began = f.lead.came
 			continue
 		}

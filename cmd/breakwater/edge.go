@@ -45,12 +45,14 @@ requests in flight are finished and the process ends.`,
 				return err
 			}
 			level := new(slog.LevelVar)
-			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			journal := daemon.NewJournal(os.Stderr)
+			defer func() { err = errors.Join(err, journal.Close()) }()
+			log := journal.Logger(level)
 			looked, err := lookAround(cmd.Context(), config, datacenter, preflight.Edge, log, strict)
 			if err != nil {
 				return err
 			}
-			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Lacks: looked.Lacks, Log: log, Level: level})
+			edge, err := wire.NewEdge(cmd.Context(), wire.EdgeConfig{File: config, Datacenter: datacenter, Version: daemon.Version(), Lacks: looked.Lacks, Log: log, Level: level, Journal: journal})
 			if err != nil {
 				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start edge: %w", err)

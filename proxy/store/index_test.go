@@ -82,3 +82,15 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 		t.Errorf("%d of %d after sorting", n, len(model))
 	}
 }
+
+// BenchmarkGet is the look-up that each read begins with.
+func BenchmarkGet(b *testing.B) {
+	x, d := newIndex(), digest.FromString("a blob")
+	x.add(d, 1, time.Now())
+	b.ReportAllocs()
+	for b.Loop() {
+		if x.get(d) == nil {
+			b.Fatal("it is not there")
+		}
+	}
+}

@@ -86,7 +86,7 @@ const (
 	secret = "Some1Secret"
 )
 
-func newSite(t *testing.T, options ...option) *site {
+func newSite(t testing.TB, options ...option) *site {
 	t.Helper()
 	s := &site{dir: t.TempDir()}
 	var err error
@@ -115,7 +115,7 @@ func newSite(t *testing.T, options ...option) *site {
 	return s
 }
 
-func startEdge(t *testing.T, harborURL, dir string, key *rsa.PublicKey, options ...option) *httptest.Server {
+func startEdge(t testing.TB, harborURL, dir string, key *rsa.PublicKey, options ...option) *httptest.Server {
 	t.Helper()
 	source := registry.SourceConfig{URL: harborURL, Trusted: true, Username: "robot$edge", Password: secret}
 	a := access.Config{Verifier: &registry.Verifier{Keys: []*rsa.PublicKey{key}}}
@@ -146,7 +146,7 @@ func startEdge(t *testing.T, harborURL, dir string, key *rsa.PublicKey, options 
 func host(url string) string { return strings.TrimPrefix(url, "http://") }
 
 // image makes an image of one layer of n pseudo-random bytes.
-func image(t *testing.T, n int, seed byte) v1.Image {
+func image(t testing.TB, n int, seed byte) v1.Image {
 	t.Helper()
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{seed}).Read(b)
@@ -157,7 +157,7 @@ func image(t *testing.T, n int, seed byte) v1.Image {
 	return img
 }
 
-func push(t *testing.T, registryURL, reference string, img v1.Image, auth authn.Authenticator) error {
+func push(t testing.TB, registryURL, reference string, img v1.Image, auth authn.Authenticator) error {
 	t.Helper()
 	ref, err := name.ParseReference(host(registryURL)+"/"+reference, name.Insecure)
 	if err != nil {
@@ -166,7 +166,7 @@ func push(t *testing.T, registryURL, reference string, img v1.Image, auth authn.
 	return remote.Write(ref, img, remote.WithAuth(auth))
 }
 
-func mustPush(t *testing.T, registryURL, reference string, img v1.Image, auth authn.Authenticator) {
+func mustPush(t testing.TB, registryURL, reference string, img v1.Image, auth authn.Authenticator) {
 	t.Helper()
 	if err := push(t, registryURL, reference, img, auth); err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func layerOf(t *testing.T, img v1.Image) (digest string, content []byte) {
 }
 
 // token gets a token through the edge, as docker does before every pull.
-func (s *site) token(t *testing.T, username, scope string) string {
+func (s *site) token(t testing.TB, username, scope string) string {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, s.edge.URL+"/service/token?service=harbor-registry&scope="+scope, nil)
 	if err != nil {
@@ -234,7 +234,7 @@ type answer struct {
 	err    error // of reading the body
 }
 
-func (s *site) do(t *testing.T, method, path string, header map[string]string) answer {
+func (s *site) do(t testing.TB, method, path string, header map[string]string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.edge.URL+path, nil)
 	if err != nil {
@@ -262,11 +262,11 @@ func (a answer) code() string {
 }
 
 // anonymous is the header of a client that got itself a token for the repo.
-func (s *site) anonymous(t *testing.T, repo string) map[string]string {
+func (s *site) anonymous(t testing.TB, repo string) map[string]string {
 	return map[string]string{"Authorization": "Bearer " + s.token(t, "", "repository:"+repo+":pull")}
 }
 
-func (s *site) as(t *testing.T, username, repo string) map[string]string {
+func (s *site) as(t testing.TB, username, repo string) map[string]string {
 	return map[string]string{"Authorization": "Bearer " + s.token(t, username, "repository:"+repo+":pull")}
 }
 

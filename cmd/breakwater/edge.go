@@ -33,8 +33,7 @@ edge.metrics, operators on edge.admin.
 The fleet file, and the files that it refers to, are read again when they change
 and at SIGHUP; a broken one changes nothing. What needs a restart is said.
 
-The log is JSON on stderr, a line a request, within a tenth of a second. Who reads it too slowly
-holds no request: lines are dropped, and the log says how many. As it starts, it looks at what it needs
+The log is JSON on stderr, a line a request. As it starts, it looks at what it needs
 (Harbor, its robot, the certificate, the disk) and logs what is wrong, without waiting
 for that; with --strict it waits, and does not start with a fault. SIGTERM or Ctrl-C drains: health
 says so for the time of --drain, so that clients are sent elsewhere, then the
@@ -47,8 +46,8 @@ requests in flight are finished and the process ends.`,
 			}
 			level := new(slog.LevelVar)
 			journal := daemon.NewJournal(os.Stderr)
-			defer journal.Close()
-			log := daemon.NewLog(journal, level)
+			defer func() { err = errors.Join(err, journal.Close()) }()
+			log := journal.Logger(level)
 			looked, err := lookAround(cmd.Context(), config, datacenter, preflight.Edge, log, strict)
 			if err != nil {
 				return err

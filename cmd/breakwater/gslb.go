@@ -47,12 +47,14 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 				return err
 			}
 			level := new(slog.LevelVar)
-			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			journal := daemon.NewJournal(os.Stderr)
+			defer func() { err = errors.Join(err, journal.Close()) }()
+			log := journal.Logger(level)
 			looked, err := lookAround(cmd.Context(), config, datacenter, preflight.GSLB, log, strict)
 			if err != nil {
 				return err
 			}
-			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, TakeOver: takeOver, Lacks: looked.Lacks, Log: log, Level: level})
+			node, err := wire.NewGSLB(cmd.Context(), wire.GSLBFile{Fleet: config, Datacenter: datacenter, Siblings: siblings, TakeOver: takeOver, Lacks: looked.Lacks, Log: log, Level: level, Journal: journal})
 			if err != nil {
 				lookedFor(cmd.Context(), looked, time.Second)
 				return fmt.Errorf("start gslb: %w", err)

@@ -2,8 +2,9 @@ package daemon
 
 import (
 	"bytes"
-	"fmt"
+	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,111 +12,191 @@ import (
 )
 
 const (
-	journalEvery = 100 * time.Millisecond // how long a line waits for others
-	journalBatch = 64 << 10               // bytes that are written without waiting
-	journalMost  = 4 << 20                // bytes that wait for a slow reader; lines beyond are dropped
-	journalEnd   = 2 * time.Second        // how long Close waits for a reader that takes nothing
+	journalDelay = 100 * time.Millisecond // a line is held back for no longer, while the writer takes them
+	journalBatch = 64 << 10               // bytes that are written at once
+	journalMost  = 4 << 20                // bytes that wait, those that are being written too
+	journalLast  = 2 * time.Second        // how long Close waits for a writer that takes nothing
 )
 
-// Journal is where a log's lines go that are written for each request: into memory, from where one
-// goroutine writes them to their end, many at a time. Who logs waits for nobody. Where the reader
-// is too slow lines are dropped, counted, and the log says so as soon as it goes on. A process that
-// is killed, or ends by a panic, loses the lines of the last tenth of a second.
+// Journal is a log of JSON lines that nobody waits for: lines go to memory, and one goroutine
+// writes them in the order in which they came, within 100 ms, warnings and errors at once. A
+// writer that takes nothing, such as a pipe that nobody reads, costs lines, and no requests: what
+// is beyond 4 MiB is dropped and counted, and a line of the log says so. A program that is killed
+// loses the lines of its last 100 ms.
 type Journal struct {
-	out     io.Writer
+	w       io.Writer
+	note    slog.Handler // of what is said to w itself
+	noted   bytes.Buffer
 	dropped prometheus.Counter
+	work    chan struct{} // there is something to write
+	soon    chan struct{} // it is not to wait for more
+	ended   chan struct{} // all is written after Close
 
-	mu     sync.Mutex
-	buf    []byte
-	lost   int // lines since the last that was written
-	closed bool
-	wake   chan struct{} // holds a token once there is something to write
-	full   chan struct{} // holds a token once that is a batch, or all
-	ended  chan struct{} // closed when everything is written
+	mu      sync.Mutex
+	lines   []byte
+	writing int // bytes
+	untold  int // lines that were dropped, and the log does not say so
+	closed  bool
 }
 
-// NewJournal returns a journal of lines for out. Close ends it.
-func NewJournal(out io.Writer) *Journal {
-	j := &Journal{out: out, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), ended: make(chan struct{}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_log_dropped_lines_total", Help: "Lines of the log that nobody took in time."})}
+// NewJournal begins a log to w. Close ends it.
+func NewJournal(w io.Writer) *Journal {
+	j := &Journal{w: w, work: make(chan struct{}, 1), soon: make(chan struct{}, 1), ended: make(chan struct{}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_log_dropped_total",
+			Help: "Lines that are not in the log, because it was not written as fast as they came, or could not be written."})}
+	j.note = slog.NewJSONHandler(&j.noted, nil)
 	go j.run()
 	return j
 }
 
-// Dropped is the metric of lines that were dropped.
-func (j *Journal) Dropped() prometheus.Collector { return j.dropped }
+// Logger logs what level lets through.
+func (j *Journal) Logger(level slog.Leveler) *slog.Logger {
+	return slog.New(prompt{newLines(j, level), j})
+}
 
-// Write takes one line. It never waits, and has no error.
-func (j *Journal) Write(line []byte) (int, error) {
+// Count shows the lines that are not in the log. A nil journal has no such metric.
+func (j *Journal) Count(metrics prometheus.Registerer) {
+	if j != nil {
+		metrics.MustRegister(j.dropped)
+	}
+}
+
+// Write implements io.Writer: p is one line. It does not wait.
+func (j *Journal) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch {
-	case j.closed:
-		return j.out.Write(line) // the last words
-	case len(j.buf)+len(line) > journalMost:
-		j.lost++
-		j.dropped.Inc()
-		return len(line), nil
+	if j.closed || len(j.lines)+j.writing+len(p) > journalMost {
+		j.drop(1)
+		return len(p), nil
 	}
-	j.buf = append(j.buf, line...)
-	token(j.wake)
-	if len(j.buf) >= journalBatch {
-		token(j.full)
+	if len(j.lines) == 0 {
+		notify(j.work)
 	}
-	return len(line), nil
+	if j.lines = append(j.lines, p...); len(j.lines) >= journalBatch {
+		notify(j.soon)
+	}
+	return len(p), nil
 }
 
-func token(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it has one
-	}
+// drop counts lines that are lost. j.mu is locked.
+func (j *Journal) drop(lines int) {
+	j.untold += lines
+	j.dropped.Add(float64(lines))
 }
 
-// run writes what there is, a batch at a time, until the journal is closed and empty.
-func (j *Journal) run() {
-	defer close(j.ended)
-	var batch []byte
-	timer := time.NewTimer(0)
-	<-timer.C
-	for {
-		<-j.wake
-		timer.Reset(journalEvery)
-		select {
-		case <-j.full:
-		case <-timer.C:
-		}
-		timer.Stop()
-		j.mu.Lock()
-		batch, j.buf = j.buf, batch[:0]
-		lost, closed := j.lost, j.closed
-		j.lost = 0
-		j.mu.Unlock()
-		if lost > 0 {
-			batch = fmt.Appendf(batch, `{"time":%q,"level":"WARN","msg":"lines of the log were dropped: nobody took them in time","lines":%d}`+"\n", time.Now().Format(time.RFC3339Nano), lost)
-		}
-		j.out.Write(batch) //nolint:errcheck // there is nowhere to say it
-		if closed {
-			return
-		}
-		if cap(batch) > 16*journalBatch { // a slow reader's
-			batch = bytes.Clone(batch[:0])
-		}
-	}
-}
-
-// Close writes all lines that have come. Later ones are written at once, each by who logs it. It
-// waits for a reader that takes nothing for two seconds.
-func (j *Journal) Close() {
+// Close writes what is there, and waits for that as long as the writer may take two seconds for it.
+// Lines that come later are dropped.
+func (j *Journal) Close() error {
 	j.mu.Lock()
-	j.closed = true
+	if !j.closed {
+		j.closed = true
+		close(j.work)
+	}
 	j.mu.Unlock()
-	token(j.wake)
-	token(j.full)
-	timer := time.NewTimer(journalEnd)
-	defer timer.Stop()
+	notify(j.soon)
+	last := time.NewTimer(journalLast)
+	defer last.Stop()
 	select {
 	case <-j.ended:
-	case <-timer.C:
+	case <-last.C:
 	}
+	return nil
+}
+
+// run writes what there is, until Close.
+func (j *Journal) run() {
+	defer close(j.ended)
+	wait := time.NewTimer(journalDelay)
+	defer wait.Stop()
+	var spare []byte
+	for range j.work {
+		wait.Reset(journalDelay)
+		select {
+		case <-wait.C:
+		case <-j.soon:
+		}
+		spare = j.flush(spare)
+	}
+	j.flush(spare)
+}
+
+// flush writes what there is, and a line for what was dropped after it, and goes on while as much
+// as a batch has come meanwhile. Lines that come while it writes are gathered in spare.
+func (j *Journal) flush(spare []byte) []byte {
+	for {
+		j.mu.Lock()
+		lines, untold := j.lines, j.untold
+		j.lines, j.untold, j.writing = spare[:0], 0, len(lines)
+		j.mu.Unlock()
+		n, err := j.w.Write(lines)
+		if err != nil {
+			j.failed(bytes.Count(lines[n:], []byte("\n")), untold)
+		} else if untold > 0 {
+			err = j.tell(untold)
+		}
+		if spare = lines; cap(spare) > 4*journalBatch {
+			spare = nil // a burst's memory is not kept
+		}
+		j.mu.Lock()
+		j.writing = 0
+		more := len(j.lines) >= journalBatch || j.untold > 0 && err == nil
+		j.mu.Unlock()
+		if !more {
+			return spare
+		}
+	}
+}
+
+// failed notes that lines could not be written. untold were dropped before.
+func (j *Journal) failed(lines, untold int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.untold += untold
+	j.drop(lines)
+}
+
+// tell writes that lines were dropped.
+func (j *Journal) tell(lines int) error {
+	j.noted.Reset()
+	r := slog.NewRecord(time.Now(), slog.LevelWarn, "lines dropped from the log", 0)
+	r.AddAttrs(slog.Int("lines", lines))
+	j.note.Handle(context.Background(), r) //nolint:errcheck // to memory
+	_, err := j.w.Write(j.noted.Bytes())
+	if err != nil {
+		j.failed(0, lines)
+	}
+	return err
+}
+
+// notify leaves word in a channel of one.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// prompt has warnings and errors written at once.
+type prompt struct {
+	slog.Handler
+	journal *Journal
+}
+
+// Handle implements slog.Handler.
+func (h prompt) Handle(ctx context.Context, r slog.Record) error {
+	err := h.Handler.Handle(ctx, r)
+	if r.Level >= slog.LevelWarn {
+		notify(h.journal.soon)
+	}
+	return err
+}
+
+// WithAttrs implements slog.Handler.
+func (h prompt) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return prompt{h.Handler.WithAttrs(attrs), h.journal}
+}
+
+// WithGroup implements slog.Handler.
+func (h prompt) WithGroup(name string) slog.Handler {
+	return prompt{h.Handler.WithGroup(name), h.journal}
 }

@@ -1,151 +1,181 @@
-package daemon_test
+package daemon
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"example.org/breakwater/internal/daemon"
-	"example.org/breakwater/internal/trial"
 )
 
-// Lines come out as the handler made them, each once, those of one who logs in their order, within
-// a moment and without a Close.
-func TestAJournalHasEveryLine(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	j := daemon.NewJournal(w)
-	log := daemon.NewLog(j, slog.LevelInfo)
-	read := make(chan string)
-	go func() {
-		text, _ := io.ReadAll(r) //nolint:errcheck // until the pipe is closed
-		read <- string(text)
-	}()
-	const who, each = 8, 500
-	var all sync.WaitGroup
-	for i := range who {
-		all.Go(func() {
-			for n := range each {
-				log.Info("line", "who", i, "n", n)
-			}
-		})
-	}
-	all.Wait()
-	j.Close()
-	log.Info("last words")
-	w.Close()
-	text := <-read
-	next := [who]int{}
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	for _, line := range lines[:len(lines)-1] {
-		var i, n int
-		if _, err := fmt.Sscanf(line[strings.Index(line, `"msg"`):], `"msg":"line","who":%d,"n":%d}`, &i, &n); err != nil || n != next[i] {
-			t.Fatalf("%v, want line %d of %d: %s", err, next[i], i, line)
-		}
-		next[i]++
-	}
-	if len(lines) != who*each+1 || !strings.Contains(lines[who*each], "last words") {
-		t.Errorf("%d lines; the last: %s", len(lines), lines[len(lines)-1])
-	}
-	if got := testutil.ToFloat64(j.Dropped()); got != 0 {
-		t.Errorf("%v dropped", got)
-	}
-}
+// sink is where a log goes. It takes nothing while it is shut.
+type sink struct {
+	shut chan struct{} // one fits
 
-// gate is a reader that takes nothing until it is opened.
-type gate struct {
-	open chan struct{}
 	mu   sync.Mutex
 	text bytes.Buffer
+	err  error
 }
 
-func (g *gate) Write(p []byte) (int, error) {
-	<-g.open
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.text.Write(p)
+func (s *sink) Write(p []byte) (int, error) {
+	if s.shut != nil {
+		s.shut <- struct{}{}
+		defer func() { <-s.shut }()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	return s.text.Write(p)
 }
 
-func (g *gate) String() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.text.String()
+func (s *sink) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
 }
 
-// Who logs does not wait for who reads. What does not fit is counted, and said where it is missing.
-func TestAJournalThatNobodyReadsHoldsNobody(t *testing.T) {
-	g := &gate{open: make(chan struct{})}
-	j := daemon.NewJournal(g)
-	log := daemon.NewLog(j, slog.LevelInfo)
-	const lines = 20_000
-	long := strings.Repeat("x", 1000)
-	for range lines {
-		log.Info(long)
-	}
-	dropped := int(testutil.ToFloat64(j.Dropped()))
-	if dropped < lines/2 || dropped >= lines {
-		t.Fatalf("%d of %d are dropped", dropped, lines)
-	}
-	begun := time.Now()
-	j.Close()
-	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("the end takes %v", took)
-	}
-	close(g.open)
-	trial.Until(t, func() error {
-		text := g.String()
-		if !strings.Contains(text, fmt.Sprintf(`"lines":%d}`, dropped)) {
-			return fmt.Errorf("the log does not say that %d lines are missing: it ends %q", dropped, text[max(0, len(text)-300):])
+func (s *sink) read() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func request(log *slog.Logger, n int64) {
+	log.LogAttrs(context.Background(), slog.LevelInfo, "request",
+		slog.String("method", "GET"), slog.String("endpoint", "manifests"), slog.String("repo", "cache-dockerhub/library/nginx"),
+		slog.String("reference", "1.29"), slog.Int("status", 200), slog.String("outcome", "hit"), slog.Int64("bytes", n),
+		slog.Float64("seconds", 0.000123456), slog.String("client", "192.0.2.1"), slog.String("who", "robot$ci"))
+}
+
+// TestTheLogIsWrittenSoon: lines are what slog's own would be, in order, within 100 ms; a warning
+// at once, with what came before it; the rest at the end.
+func TestTheLogIsWrittenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out sink
+		var plain bytes.Buffer
+		level := new(slog.LevelVar)
+		j := NewJournal(&out)
+		log, like := j.Logger(level), slog.New(slog.NewJSONHandler(&plain, &slog.HandlerOptions{Level: level}))
+		both := func(say func(*slog.Logger)) { say(log); say(like) }
+		is := func(when string) {
+			t.Helper()
+			synctest.Wait()
+			if got := out.read(); got != plain.String() {
+				t.Errorf("%s the log is\n%swant\n%s", when, got, plain.String())
+			}
 		}
-		if n := strings.Count(text, long); n != lines-dropped {
-			return fmt.Errorf("%d lines, want %d", n, lines-dropped)
+		both(func(l *slog.Logger) { request(l, 1); l.Debug("not said"); l.Info(`"<é` + "\n\xff") })
+		synctest.Wait()
+		if got := out.read(); got != "" {
+			t.Errorf("a line was written by itself: %s", got)
 		}
-		return nil
+		time.Sleep(journalDelay) // of the bubble's clock
+		is("after a while")
+		both(func(l *slog.Logger) { request(l, 2); l.With("part", "x").WithGroup("g").Warn("at once", "n", 1) })
+		is("with a warning")
+		level.Set(slog.LevelDebug)
+		both(func(l *slog.Logger) { l.Debug("said"); request(l, 3) })
+		j.Close()
+		is("at the end")
 	})
 }
 
-// A line is there soon, though no other one comes.
-func TestAJournalKeepsNoLine(t *testing.T) {
-	g := &gate{open: make(chan struct{})}
-	close(g.open)
-	j := daemon.NewJournal(g)
-	defer j.Close()
-	for n := range 3 {
-		fmt.Fprintf(j, "line %d\n", n)
-		trial.Until(t, func() error {
-			if text := g.String(); !strings.Contains(text, fmt.Sprintf("line %d\n", n)) {
-				return fmt.Errorf("not there: %q", text)
+// TestALogThatIsNotTakenHoldsNobodyUp fills a log that nobody reads: who logs goes on, memory is
+// bounded, and what is lost is counted and said when the log is read again. So is what could not be written.
+func TestALogThatIsNotTakenHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := sink{shut: make(chan struct{}, 1)}
+		j := NewJournal(&out)
+		log := j.Logger(slog.LevelInfo)
+		out.shut <- struct{}{}
+		log.Warn("first")
+		const lines = 3 * journalMost / 200
+		for i := range int64(lines) {
+			request(log, i)
+		}
+		log.Error("last")
+		if got := len(j.lines) + j.writing; got > journalMost || got < journalMost-1<<10 {
+			t.Errorf("%d bytes wait, want %d", got, journalMost)
+		}
+		<-out.shut
+		synctest.Wait()
+
+		written, dropped := 0, 0
+		for line := range strings.Lines(out.read()) {
+			var is struct {
+				Msg   string
+				Lines int
 			}
-			return nil
-		})
-	}
+			if err := json.Unmarshal([]byte(line), &is); err != nil {
+				t.Fatal(err, line)
+			}
+			if is.Msg == "lines dropped from the log" {
+				dropped += is.Lines
+			} else {
+				written++
+			}
+		}
+		if dropped == 0 || written+dropped != lines+2 || testutil.ToFloat64(j.dropped) != float64(dropped) {
+			t.Errorf("of %d lines %d are written and %d said to be dropped, %v counted", lines+2, written, dropped, testutil.ToFloat64(j.dropped))
+		}
+
+		out.fail(errors.New("no space left"))
+		log.Warn("lost")
+		synctest.Wait()
+		out.fail(nil)
+		log.Warn("found")
+		synctest.Wait()
+		if got := out.read(); strings.Contains(got, `"lost"`) || !strings.HasSuffix(got, `"level":"WARN","msg":"lines dropped from the log","lines":1}`+"\n") {
+			t.Errorf("after a fault the log ends with %s", got[max(0, len(got)-300):])
+		}
+
+		out.shut <- struct{}{}
+		log.Warn("never taken")
+		begun := time.Now()
+		j.Close()
+		if took := time.Since(begun); took > journalLast {
+			t.Errorf("the end waited for %v", took)
+		}
+		<-out.shut
+	})
 }
 
-func BenchmarkALine(b *testing.B) {
-	null, err := os.OpenFile(b.TempDir()+"/log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer null.Close()
-	j := daemon.NewJournal(null)
-	defer j.Close()
-	for name, log := range map[string]*slog.Logger{"slog": slog.New(slog.NewJSONHandler(null, nil)), "slog, journal": slog.New(slog.NewJSONHandler(j, nil)), "journal": daemon.NewLog(j, slog.LevelInfo)} {
+// BenchmarkLog is what a request's line costs, to a file as it comes and by way of a journal.
+func BenchmarkLog(b *testing.B) {
+	for name, to := range map[string]func(io.Writer) (*slog.Logger, func() error){
+		"direct": func(w io.Writer) (*slog.Logger, func() error) {
+			return slog.New(slog.NewJSONHandler(w, nil)), func() error { return nil }
+		},
+		"journal": func(w io.Writer) (*slog.Logger, func() error) {
+			j := NewJournal(w)
+			return j.Logger(slog.LevelInfo), j.Close
+		},
+	} {
 		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				log.LogAttrs(b.Context(), slog.LevelInfo, "request", slog.String("method", "GET"), slog.String("endpoint", "manifest"), slog.String("repo", "cache-dockerhub/library/nginx"),
-					slog.String("reference", "latest"), slog.Int("status", 200), slog.String("outcome", "hit"), slog.Int64("bytes", 1234), slog.Float64("seconds", 0.000123), slog.String("client", "192.0.2.1"))
+			f, err := os.Create(filepath.Join(b.TempDir(), fmt.Sprint(name, ".log")))
+			if err != nil {
+				b.Fatal(err)
 			}
+			defer f.Close()
+			log, end := to(f)
+			b.ReportAllocs()
+			for b.Loop() {
+				request(log, 5000)
+			}
+			end() //nolint:errcheck // nothing is left to do
 		})
 	}
 }

@@ -18,10 +18,9 @@ type lines struct {
 	buffers *sync.Pool
 }
 
-// NewLog logs JSON, a line a record, to who takes a whole line at a time and from several at once:
-// a Journal. level may change.
-func NewLog(out io.Writer, level slog.Leveler) *slog.Logger {
-	return slog.New(&lines{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), out, &sync.Pool{New: func() any { return new([512]byte) }}})
+// newLines logs JSON, a line a record, to who takes a whole line at a time and from several at once.
+func newLines(out io.Writer, level slog.Leveler) slog.Handler {
+	return &lines{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), out, &sync.Pool{New: func() any { return new([512]byte) }}}
 }
 
 // Handle implements slog.Handler.

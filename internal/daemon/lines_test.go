@@ -1,4 +1,4 @@
-package daemon_test
+package daemon
 
 import (
 	"bytes"
@@ -7,15 +7,13 @@ import (
 	"math"
 	"testing"
 	"time"
-
-	"example.org/breakwater/internal/daemon"
 )
 
 // handled is what the log writes of a record, and what slog's own handler does.
 func handled(t *testing.T, r slog.Record, with ...slog.Attr) (got, want string) {
 	t.Helper()
 	var ours, theirs bytes.Buffer
-	if err := daemon.NewLog(&ours, slog.LevelDebug).Handler().WithAttrs(with).Handle(t.Context(), r.Clone()); err != nil {
+	if err := newLines(&ours, slog.LevelDebug).WithAttrs(with).Handle(t.Context(), r.Clone()); err != nil {
 		t.Fatal(err)
 	}
 	if err := slog.NewJSONHandler(&theirs, &slog.HandlerOptions{Level: slog.LevelDebug}).WithAttrs(with).Handle(t.Context(), r.Clone()); err != nil {

@@ -156,8 +156,23 @@ func (c *Checker) challenge(q Query, fault, message string) *registry.Error {
 	return e
 }
 
-// keyedHash returns a hash of the parts (HMAC-SHA256). It stands for a credential in
-// memory and on disk.
+// inMemory returns a hash of the parts that stands for a credential in this process's memory,
+// for which each request asks: SHA-256 of the process's random secret and the parts. To be taken for
+// another credential, one has to have its SHA-256, of a beginning that nobody knows. That who
+// knows such a hash could append to its parts (which HMAC prevents) gains nothing: no
+// hash leaves the process, and what is remembered is found by a whole hash only.
+func (c *Checker) inMemory(parts ...string) grantKey {
+	var room [2 << 10]byte // most tokens are shorter
+	text := append(room[:0], c.secret...)
+	for _, s := range parts {
+		text = append(append(text, s...), 0)
+	}
+	key := sha256.Sum256(text)
+	clear(text)
+	return key
+}
+
+// keyedHash returns a hash of the parts (HMAC-SHA256). It stands for a credential on disk.
 func keyedHash(secret []byte, parts ...string) (key grantKey) {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range parts {

@@ -109,7 +109,7 @@ var errNotOurs = errors.New("only Harbor can verify the token")
 
 // verify verifies a token. A token that was verified before is valid until it expires.
 func (c *Checker) verify(raw string) (verified, error) {
-	key := keyedHash(c.secret, raw)
+	key := c.inMemory(raw)
 	known, _ := c.tokens.Get(key)
 	if c.cfg.Now().Before(known.ExpiresAt) {
 		return known, nil

@@ -48,7 +48,7 @@ func newYeses() (*yeses, error) {
 
 // yesKey stands for Harbor's yes, which is for one project.
 func (c *Checker) yesKey(q Query) grantKey {
-	return keyedHash(c.secret, strconv.FormatInt(c.Project(q.Repos[0]), 10), q.Repos[0], q.Action, q.Authorization)
+	return c.inMemory(strconv.FormatInt(c.Project(q.Repos[0]), 10), q.Repos[0], q.Action, q.Authorization)
 }
 
 // saidYes returns Harbor's yes, where it is remembered and counts.

@@ -18,7 +18,7 @@ func ClientURL(r *http.Request) string {
 	said := forwarded(r.Header)
 	host := r.Host
 	for _, named := range []string{said["host"], first(r.Header, "X-Forwarded-Host")} {
-		if hosts.MatchString(named) {
+		if named != "" && hosts.MatchString(named) {
 			host = named
 			break
 		}
@@ -37,15 +37,20 @@ var hosts = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5
 // scheme's own. Clients name it, and leave out the others.
 func lostPort(host, port string) string {
 	n, err := strconv.ParseUint(port, 10, 16)
-	named := hosts.FindStringSubmatch(host)
-	if err != nil || n == 0 || n == 80 || n == 443 || named == nil || named[2] != "" {
+	if err != nil || n == 0 || n == 80 || n == 443 {
+		return ""
+	}
+	if named := hosts.FindStringSubmatch(host); named == nil || named[2] != "" {
 		return ""
 	}
 	return ":" + strconv.FormatUint(n, 10)
 }
 
-// first is the first element of a header's list.
+// first is the first element of a header's list. name is as http.CanonicalHeaderKey has it.
 func first(header http.Header, name string) string {
+	if len(header[name]) == 0 { // most requests have none
+		return ""
+	}
 	for element := range strings.SplitSeq(strings.Join(header.Values(name), ","), ",") {
 		if element = strings.Trim(element, " \t\""); element != "" {
 			return element
@@ -61,6 +66,9 @@ var escaped = regexp.MustCompile(`\\(.)`)
 
 // forwarded are the parameters of the first element of Forwarded (RFC 7239), by lower-case name.
 func forwarded(header http.Header) map[string]string {
+	if len(header["Forwarded"]) == 0 {
+		return nil
+	}
 	all := map[string]string{}
 	rest := strings.TrimLeft(strings.Join(header.Values("Forwarded"), ","), " \t,")
 	for m := pair.FindStringSubmatch(rest); m != nil; m = pair.FindStringSubmatch(rest) {

@@ -82,3 +82,31 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 		t.Errorf("%d of %d after sorting", n, len(model))
 	}
 }
+
+// TestAnotherDigestOfTheSameBytes: a client can name a digest of which the first 32 bytes are
+// those of a blob that is held.
+func TestAnotherDigestOfTheSameBytes(t *testing.T) {
+	short := digest.FromString("a blob")
+	long := digest.Digest("sha512:" + short.Encoded() + digest.FromString("the rest").Encoded())
+	for _, held := range []digest.Digest{short, long} {
+		x := newIndex()
+		x.add(held, 1, time.Now())
+		for _, asked := range []digest.Digest{short, long, digest.Digest("sha384:" + long.Encoded()[:96])} {
+			if got := x.get(asked) != nil; got != (asked == held) {
+				t.Errorf("%s is held and %s asked for: found %t", held, asked, got)
+			}
+		}
+	}
+}
+
+// BenchmarkGet is the look-up that each read begins with.
+func BenchmarkGet(b *testing.B) {
+	x, d := newIndex(), digest.FromString("a blob")
+	x.add(d, 1, time.Now())
+	b.ReportAllocs()
+	for b.Loop() {
+		if x.get(d) == nil {
+			b.Fatal("it is not there")
+		}
+	}
+}

@@ -40,7 +40,7 @@ type EdgeConfig struct {
 	Version    string       // in the User-Agent towards sources
 	Log        *slog.Logger
 	Level      *slog.LevelVar       // what Log obeys; changed on the admin listener
-	Journal    *daemon.Journal      // where Log's lines go; nil: elsewhere
+	Journal    *daemon.Journal      // where Log writes, whose losses are counted; nil: it has none
 	Lacks      func() []daemon.Lack // what is wrong with what the edge needs; nil: nothing
 
 	tracing *tracing
@@ -66,6 +66,7 @@ type Edge struct {
 // NewEdge opens the edge's store and listeners. Its background work ends with ctx.
 func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	metrics := prometheus.NewRegistry()
+	cfg.Journal.Count(metrics)
 	e := &Edge{cfg: cfg, Daemon: &daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("edge", cfg.Log, metrics, cfg.files()...)}
 	defer func() {
 		if err != nil {
@@ -106,9 +107,6 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	})
 	e.Daemon.Drain = e.handler.Drain
 	metrics.MustRegister(expiry(now.certificate)...)
-	if cfg.Journal != nil {
-		metrics.MustRegister(cfg.Journal.Dropped())
-	}
 	e.Servers, err = edgeServers(now, e.handler, metrics, cfg)
 	return e, err
 }

@@ -33,7 +33,8 @@ type GSLBFile struct {
 	TakeOver   bool                 // another name server may run here, which ends when this one answers
 	Lacks      func() []daemon.Lack // what is wrong with what the name server needs; nil: nothing
 	Log        *slog.Logger
-	Level      *slog.LevelVar // what Log obeys; changed on the admin listener
+	Level      *slog.LevelVar  // what Log obeys; changed on the admin listener
+	Journal    *daemon.Journal // where Log writes, whose losses are counted; nil: it has none
 }
 
 // GSLB is a name server that is ready to run.
@@ -53,6 +54,7 @@ type GSLB struct {
 // NewGSLB reads the files and opens the name server's sockets and listeners.
 func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 	metrics := prometheus.NewRegistry()
+	cfg.Journal.Count(metrics)
 	g := &GSLB{cfg: cfg, daemon: daemon.Daemon{Log: cfg.Log}, reloads: daemon.NewReloads("gslb", cfg.Log, metrics, cfg.Fleet)}
 	f, err := g.read()
 	if err != nil {

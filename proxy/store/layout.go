@@ -128,6 +128,11 @@ func (l *layout) extend(p *piece, reach, n int64) (following *piece, from *piece
 	return nil, nil
 }
 
+// waits reports whether there are bytes that nobody brings.
+func (l *layout) waits() bool {
+	return l.left() > 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return !p.taken })
+}
+
 // left is how many bytes are nobody's.
 func (l *layout) left() int64 { return l.size - l.next }
 

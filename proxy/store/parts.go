@@ -102,6 +102,9 @@ func (f *fill) measure() {
 		if more > 0 && (!p.parted || f.layout.left() == 0 && f.lead.end-f.lead.at >= 2*maxPart) {
 			p.parted = f.layout.split(f.lead.piece, f.lead.at+f.firstGap(rate)) || p.parted
 		}
+		if !f.layout.waits() {
+			more = 0
+		}
 		f.mu.Unlock()
 		for range more {
 			f.beginPart()

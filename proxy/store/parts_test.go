@@ -187,6 +187,14 @@ func TestPartsThatFail(t *testing.T) {
 			return then(n, offset, length, a)
 		}
 	}
+	lead := func(end error) func(int, int64, int64, *answer) error {
+		return func(n int, _, _ int64, a *answer) error {
+			if n == 1 {
+				a.bytes, a.end = a.bytes[:12<<20], end
+			}
+			return nil
+		}
+	}
 	for name, does := range map[string]func(n int, offset, length int64, a *answer) error{
 		"refused":             part(func(int, int64, int64, *answer) error { return errors.New("429") }),
 		"some refused":        part(func(n int, _, _ int64, _ *answer) error { return map[bool]error{true: reset}[n > 4] }),
@@ -208,19 +216,9 @@ func TestPartsThatFail(t *testing.T) {
 			}
 			return nil
 		}),
-		"all stand still": part(func(_ int, _, l int64, a *answer) error { a.bytes, a.end = a.bytes[:l/2], nil; return nil }),
-		"the lead breaks off": func(n int, _, _ int64, a *answer) error {
-			if n == 1 {
-				a.bytes, a.end = a.bytes[:12<<20], reset
-			}
-			return nil
-		},
-		"the lead stands still": func(n int, _, _ int64, a *answer) error {
-			if n == 1 {
-				a.bytes, a.end = a.bytes[:12<<20], nil
-			}
-			return nil
-		},
+		"all stand still":       part(func(_ int, _, l int64, a *answer) error { a.bytes, a.end = a.bytes[:l/2], nil; return nil }),
+		"the lead breaks off":   lead(reset),
+		"the lead stands still": lead(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -234,11 +232,8 @@ func TestPartsThatFail(t *testing.T) {
 				if n := src.sent.Load(); n > size*102/100 {
 					t.Errorf("%d bytes were sent for %d", n, size)
 				}
-				most := int64(4) // who gives no parts is asked for three at once, and then for no more
-				if slices.Contains(goOn, name) {
-					most = 30
-				}
-				if n := src.asked.Load(); n > most {
+				// Who gives no parts is asked for three at once, and then for no more.
+				if n := src.asked.Load(); n > 4 && !slices.Contains(goOn, name) || n > 30 {
 					t.Errorf("it was asked %d times", n)
 				}
 				if src.open.Load() != 0 || s.parts.Load() != 0 {

@@ -6,6 +6,7 @@ import "time"
 // long as that brings clearly more. New connections over a long link take some trips to begin, and
 // there is no time for many steps.
 type climb struct {
+	enough float64 // the rate from which no more are tried
 	bodies int     // now
 	fewer  int     // before; 0: there were none
 	was    float64 // the most that those brought, in bytes a second
@@ -19,8 +20,11 @@ const (
 	// measure is the time over which a rate is measured.
 	measure = 100 * time.Millisecond
 	// fast is the rate, in bytes a second, from which more bodies are not tried: the link is not
-	// what is scarce then.
-	fast = 250 << 20
+	// what is scarce then. Of a source that answers within near it is fastNear: what is in between
+	// are the processors.
+	fast     = 250 << 20
+	fastNear = 120 << 20
+	near     = 20 * time.Millisecond
 	// steep is how many times as many bodies are tried next.
 	steep = 4
 	// grown is how many times as much they must bring to be worth it.
@@ -52,9 +56,9 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 		return min(c.bodies, most)
 	}
 	switch {
-	case c.best >= fast:
+	case c.best >= c.enough:
 	case c.best >= c.was*grown && c.bodies < most:
-		*c = climb{bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
+		*c = climb{enough: c.enough, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
 	case c.best < c.was*grown && c.ticks >= rateTries:
 		c.giveUp()
 	}

@@ -7,6 +7,7 @@ import "time"
 // there is no time for many steps.
 type climb struct {
 	enough float64 // the rate from which no more are tried
+	least  int     // how many times the rate of the first body is measured
 	bodies int     // now
 	fewer  int     // before; 0: there were none
 	was    float64 // the most that those brought, in bytes a second
@@ -25,6 +26,8 @@ const (
 	fast     = 250 << 20
 	fastNear = 120 << 20
 	near     = 20 * time.Millisecond
+	// triesNear is how many times the rate of such a one is measured: it has moments.
+	triesNear = 5
 	// steep is how many times as many bodies are tried next.
 	steep = 4
 	// grown is how many times as much they must bring to be worth it.
@@ -52,13 +55,13 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 		return min(c.bodies, most)
 	}
 	c.ticks++
-	if c.best = max(c.best, rate); c.ticks < 2 { // the first is of a part of the time
+	if c.best = max(c.best, rate); c.ticks < 2 || c.bodies == 1 && c.ticks < c.least { // the first is of a part of the time
 		return min(c.bodies, most)
 	}
 	switch {
 	case c.best >= c.enough:
 	case c.best >= c.was*grown && c.bodies < most:
-		*c = climb{enough: c.enough, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
+		*c = climb{enough: c.enough, least: c.least, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
 	case c.best < c.was*grown && c.ticks >= rateTries:
 		c.giveUp()
 	}

@@ -85,7 +85,7 @@ func (f *fill) measure() {
 	defer tick.Stop()
 	c := climb{enough: fast}
 	if f.parts.late < near.Seconds() {
-		c.enough = fastNear
+		c.enough, c.least = fastNear, triesNear
 	}
 	last, came := time.Now(), int64(0)
 	for {

@@ -6,6 +6,8 @@ import "time"
 // long as that brings clearly more. New connections over a long link take some trips to begin, and
 // there is no time for many steps.
 type climb struct {
+	enough float64 // the rate from which no more are tried
+	least  int     // how many times the rate of the first body is measured
 	bodies int     // now
 	fewer  int     // before; 0: there were none
 	was    float64 // the most that those brought, in bytes a second
@@ -19,8 +21,13 @@ const (
 	// measure is the time over which a rate is measured.
 	measure = 100 * time.Millisecond
 	// fast is the rate, in bytes a second, from which more bodies are not tried: the link is not
-	// what is scarce then.
-	fast = 250 << 20
+	// what is scarce then. Of a source that answers within near it is fastNear: what is in between
+	// are the processors.
+	fast     = 250 << 20
+	fastNear = 120 << 20
+	near     = 20 * time.Millisecond
+	// triesNear is how many times the rate of such a one is measured: it has moments.
+	triesNear = 5
 	// steep is how many times as many bodies are tried next.
 	steep = 4
 	// grown is how many times as much they must bring to be worth it.
@@ -48,13 +55,13 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 		return min(c.bodies, most)
 	}
 	c.ticks++
-	if c.best = max(c.best, rate); c.ticks < 2 { // the first is of a part of the time
+	if c.best = max(c.best, rate); c.ticks < 2 || c.bodies == 1 && c.ticks < c.least { // the first is of a part of the time
 		return min(c.bodies, most)
 	}
 	switch {
-	case c.best >= fast:
+	case c.best >= c.enough:
 	case c.best >= c.was*grown && c.bodies < most:
-		*c = climb{bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
+		*c = climb{enough: c.enough, least: c.least, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
 	case c.best < c.was*grown && c.ticks >= rateTries:
 		c.giveUp()
 	}

@@ -83,7 +83,10 @@ func (f *fill) endParts() {
 func (f *fill) measure() {
 	tick := time.NewTicker(measure)
 	defer tick.Stop()
-	var c climb
+	c := climb{enough: fast}
+	if f.parts.late < near.Seconds() {
+		c.enough, c.least = fastNear, triesNear
+	}
 	last, came := time.Now(), int64(0)
 	for {
 		select {

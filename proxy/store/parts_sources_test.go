@@ -58,7 +58,7 @@ func (l *linked) carried() (n int64) {
 // Over a link on which each connection has a rate, a blob comes several times as fast as by one
 // connection, and what the source sends is the blob once.
 func TestPartsOverALink(t *testing.T) {
-	const size, rate = 256 << 20, 32 << 20
+	const size, rate = 50 << 20, 4 << 20
 	l := newLinked(t, 1, size, lab.Link{Delay: 20 * time.Millisecond, Rate: rate})
 	s, dir := openStore(t, store.Config{})
 	begun := time.Now()

@@ -127,7 +127,7 @@ func TestALargeBlobComesInParts(t *testing.T) {
 		"it gives one":         {1, rate, 0, 1, 7 * time.Second, 9 * time.Second},
 		"it does not say":      {0, rate, 0, 1, 7 * time.Second, 9 * time.Second},
 		"the link has a rate":  {8, 1 << 30, rate, 4, 7 * time.Second, 9 * time.Second},
-		"it is fast":           {8, 400 << 20, 0, 1, 0, time.Second},
+		"it is fast":           {8, 280 << 20, 0, 1, 0, time.Second},
 		"all would come soon":  {8, 120 << 20, 0, 1, 0, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,10 @@
 package proxy
 
-import "net/http"
+import (
+	"net/http"
+
+	"example.org/breakwater/proxy/explain"
+)
 
 // Admin adds what operators ask of an edge to the admin listener:
 //
@@ -12,7 +16,7 @@ import "net/http"
 //	POST /warm                    has images in the store before they are asked for (warm.Order)
 //	GET  /warm                    says how that is getting on (warm.Status)
 func (h *Handler) Admin(mux *http.ServeMux) {
-	mux.HandleFunc("GET /explain", h.adminExplain)
+	explain.Admin(mux, h.explain)
 	h.operator.Admin(mux)
 	h.purger.Admin(mux)
 	h.warm.Admin(mux)

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"encoding/json"
-	"net/http"
-
 	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/proxy/explain"
@@ -60,6 +57,7 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 	if err := h.tags.Negative(tags.Question{Key: key}); err != nil {
 		x.Refused = err.Error()
 	}
+	x.Notes = append(x.Notes, h.warm.Says(ref.Repo, ref.Reference())...)
 	x.Conclude(fresh)
 	return x, nil
 }
@@ -84,15 +82,4 @@ func (h *Handler) newestOf(key version.Key) (r version.Record, deleted bool) {
 func (h *Handler) explainStep(s source.Step, tag string) explain.Step {
 	seen := h.neighbors.View(s.Datacenter)
 	return explain.StepOf(s, registry.Request{Kind: registry.KindManifest, Tag: tag}, seen.Says, seen.Refused)
-}
-
-// adminExplain answers GET /explain?ref=….
-func (h *Handler) adminExplain(w http.ResponseWriter, r *http.Request) {
-	answer, err := h.explain(r.URL.Query().Get("ref"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(answer) //nolint:errcheck // the operator is gone
 }

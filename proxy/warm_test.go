@@ -23,6 +23,7 @@ import (
 	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/warm"
@@ -263,6 +264,10 @@ func TestASetIsWarmedByTheClock(t *testing.T) {
 	held("latest", first)
 	mustPush(t, s.hub.URL(), "library/app:latest", second, authn.Anonymous)
 	held("latest", second)
+	var x explain.Explanation
+	if s.operate(t, http.MethodGet, "/explain?ref=cache-dockerhub/app:latest", nil, &x); len(x.Notes) != 1 || !strings.HasPrefix(x.Notes[0], "it was warmed at ") || !strings.HasSuffix(x.Notes[0], ", by clock") {
+		t.Errorf("explain says %q", x.Notes)
+	}
 	mustPush(t, s.hub.URL(), "library/app:v2", third, authn.Anonymous)
 	held("v2", third)
 	var all []warm.Status

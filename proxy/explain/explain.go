@@ -3,7 +3,9 @@
 package explain
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 
 	"example.org/breakwater/proxy/source"
@@ -33,6 +35,19 @@ type Explanation struct {
 	Touch     *touch.Shown `json:"touch,omitempty"` // whether Harbor's retention was shown the last pull
 	Answer    string       `json:"answer"`          // a sentence: what a client would get now
 	Route     []Step       `json:"route"`           // in the order in which they would be asked
+}
+
+// Admin adds GET /explain?ref=… to the listener that this machine alone reaches.
+func Admin(mux *http.ServeMux, explain func(reference string) (Explanation, error)) {
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
+		answer, err := explain(r.URL.Query().Get("ref"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the operator is gone
+	})
 }
 
 // Said is how a digest came to be known.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/registry"
@@ -218,6 +219,29 @@ func (w *Warmer) Status(images ...string) Status {
 		s.Images = append(s.Images, j.progress())
 	}
 	return s
+}
+
+// Says is what operators are told of an image, in sentences: when and by what it was warmed.
+func (w *Warmer) Says(repo, reference string) (all []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	image := Image{Repo: repo, Reference: reference}.String()
+	for _, key := range w.endings {
+		j := w.ended[key]
+		if j.image.String() != image {
+			continue
+		}
+		what := "warmed"
+		if j.state == failed {
+			what = "not warmed (" + j.err.Error() + ")"
+		}
+		text := fmt.Sprintf("it was %s at %s, by %s", what, j.ended.UTC().Format(time.RFC3339), j.kind)
+		if len(j.image.Platforms) > 0 {
+			text += ", for " + strings.Join(j.image.Platforms, ", ")
+		}
+		all = append(all, text)
+	}
+	return all
 }
 
 // progress is how far a job is. Warmer.mu is locked.

@@ -30,7 +30,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(edgeCommand(), storeCommand(), gslbCommand(), scaleCommand(), fleetCommand(), distanceCommand(), provisionCommand(), spreadCommand(), originCommand(), echoCommand())
+	cmd.AddCommand(edgeCommand(), storeCommand(), evictCommand(), gslbCommand(), scaleCommand(), fleetCommand(), distanceCommand(), provisionCommand(), spreadCommand(), originCommand(), echoCommand())
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/proxy/writer"
 )
 
 // staleAfter: with a copy in hand, a slower source counts as not healthy.
@@ -151,12 +152,9 @@ func (w *response) writeManifest(r *request, e tags.Entry, body []byte) error {
 	}
 	header := w.Header()
 	w.noteKept(r, e)
-	header.Set("Content-Type", e.MediaType)
-	header.Set("X-Content-Type-Options", "nosniff")
-	setDigest(header, e.Digest)
+	writer.Set(header, "Content-Type", e.MediaType, "X-Content-Type-Options", "nosniff", "Docker-Content-Digest", e.Digest.String(), "Etag", `"`+e.Digest.String()+`"`)
 	if r.http.Method == http.MethodGet && r.http.Header.Get("Range") == "" && r.http.Header.Get("If-None-Match") == "" {
-		header.Set("Accept-Ranges", "bytes")
-		header.Set("Content-Length", strconv.Itoa(len(body)))
+		writer.Set(header, "Accept-Ranges", "bytes", "Content-Length", strconv.Itoa(len(body)))
 		_, err := w.Write(body) // with its header, in one packet where it fits
 		return err
 	}

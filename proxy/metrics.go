@@ -91,11 +91,10 @@ func (h *Handler) finish(w *response, r *request) {
 	if r.endpoint == endpointHealth || r.endpoint == endpointHello {
 		return
 	}
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 13), // as many as there can be
 		slog.String("method", r.http.Method), slog.String("endpoint", r.endpoint), slog.String("repo", r.Repo),
 		slog.String("reference", r.Reference()), slog.Int("status", status), slog.String("outcome", w.outcome),
-		slog.Int64("bytes", w.Bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", w.client),
-	}
+		slog.Int64("bytes", w.Bytes), slog.Float64("seconds", took.Seconds()), slog.String("client", w.client))
 	if who := h.who(w, r); who != "" {
 		attrs = append(attrs, slog.String("who", who))
 	}

@@ -56,7 +56,7 @@ func (h *Handler) newResponse(rw http.ResponseWriter, in *http.Request) *respons
 // cacheStatus writes the response's Cache-Status (RFC 9211): how the edge came by the
 // answer.
 func (w *response) cacheStatus(params ...string) {
-	w.Header().Set("Cache-Status", "breakwater; "+strings.Join(params, "; "))
+	w.Header()["Cache-Status"] = []string{"breakwater; " + strings.Join(params, "; ")}
 }
 
 // hit says that nobody was asked.

@@ -51,7 +51,7 @@ func NewJournal(w io.Writer) *Journal {
 
 // Logger logs what level lets through.
 func (j *Journal) Logger(level slog.Leveler) *slog.Logger {
-	return slog.New(prompt{newLines(j, level), j})
+	return slog.New(lines{slog.NewJSONHandler(j, &slog.HandlerOptions{Level: level}), j, true})
 }
 
 // Count shows the lines that are not in the log. A nil journal has no such metric.
@@ -174,29 +174,4 @@ func notify(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// prompt has warnings and errors written at once.
-type prompt struct {
-	slog.Handler
-	journal *Journal
-}
-
-// Handle implements slog.Handler.
-func (h prompt) Handle(ctx context.Context, r slog.Record) error {
-	err := h.Handler.Handle(ctx, r)
-	if r.Level >= slog.LevelWarn {
-		notify(h.journal.soon)
-	}
-	return err
-}
-
-// WithAttrs implements slog.Handler.
-func (h prompt) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return prompt{h.Handler.WithAttrs(attrs), h.journal}
-}
-
-// WithGroup implements slog.Handler.
-func (h prompt) WithGroup(name string) slog.Handler {
-	return prompt{h.Handler.WithGroup(name), h.journal}
 }

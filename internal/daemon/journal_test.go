@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,6 +151,40 @@ func TestALogThatIsNotTakenHoldsNobodyUp(t *testing.T) {
 			t.Errorf("the end waited for %v", took)
 		}
 		<-out.shut
+	})
+}
+
+// FuzzALineIsAsSlogs has a journal and slog encode the same.
+func FuzzALineIsAsSlogs(f *testing.F) {
+	for _, text := range []string{"", "plain", `"`, "\\", "<&>", "\x00\x1f\x7f", "é\u2028", "\xff", "~ "} {
+		for _, n := range []float64{0, math.Copysign(0, -1), 1, -1, 1e-6, 9.9e-7, 1e21, 9.99e20, 0.1, 123456.789, math.Inf(1), math.NaN()} {
+			f.Add("key", text, n, int64(n), int64(1_700_000_000_123_456_789))
+			f.Add(text, "text", n, int64(-1), int64(0))
+		}
+	}
+	f.Fuzz(func(t *testing.T, key, text string, n float64, i, at int64) {
+		if math.IsInf(n, 0) || math.IsNaN(n) {
+			n = 1.5
+		}
+		var got, want bytes.Buffer
+		j := NewJournal(&got)
+		log, like := j.Logger(nil).Handler(), slog.NewJSONHandler(&want, nil)
+		for _, attrs := range [][]slog.Attr{
+			{slog.String(key, text), slog.Float64("seconds", n), slog.Int64("n", i), slog.Bool("is", n > 0)},
+			{slog.Any("any", []string{text}), slog.Group("group", slog.String(key, text)), slog.Duration("took", time.Duration(i)), slog.Uint64("u", uint64(i)), slog.Time("at", time.Unix(0, at)), {}},
+			{},
+		} {
+			r := slog.NewRecord(time.Unix(0, at), slog.Level(i%10), text, 0)
+			r.AddAttrs(attrs...)
+			for _, h := range []slog.Handler{log, like} {
+				h.Handle(t.Context(), r)
+				h.WithAttrs(attrs).WithGroup("g").Handle(t.Context(), r)
+			}
+		}
+		j.Close()
+		if got.String() != want.String() {
+			t.Errorf("the line is\n%swant\n%s", got.String(), want.String())
+		}
 	})
 }
 

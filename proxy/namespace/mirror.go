@@ -57,9 +57,13 @@ type Meant struct {
 func (t *Table) Mean(r *http.Request) (m Meant, err error) {
 	u := r.URL
 	first, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if first == "v2" && u.RawQuery == "" { // most requests
+		return Meant{URL: u}, nil
+	}
 	query := u.Query()
+	name, named := query.Get("ns"), query.Has("ns")
 	plain := *u // without what says only for which registry
-	if query.Del("ns"); u.Query().Has("ns") {
+	if query.Del("ns"); named {
 		plain.RawQuery = query.Encode()
 	}
 	switch {
@@ -73,10 +77,9 @@ func (t *Table) Mean(r *http.Request) (m Meant, err error) {
 			return Meant{URL: &plain}, nil
 		}
 		return Meant{URL: below(plain, cache.Project), Mirror: true}, nil
-	case first != "v2" || !u.Query().Has("ns"):
+	case first != "v2" || !named:
 		return Meant{URL: u}, nil
 	}
-	name := u.Query().Get("ns")
 	repo, _, _ := registry.CutPath(rest)
 	project, _, inProject := strings.Cut(repo, "/") // one component is no project and an image in it
 	cache, ok := t.CacheOf(name)

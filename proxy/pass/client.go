@@ -36,6 +36,9 @@ var hosts = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5
 // lostPort is what a proxy has taken from the host that the client named: a port that is no
 // scheme's own. Clients name it, and leave out the others.
 func lostPort(host, port string) string {
+	if port == "" {
+		return ""
+	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || n == 80 || n == 443 {
 		return ""

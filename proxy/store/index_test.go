@@ -10,9 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The index behaves as a plain list of digests in the order of their use. Some of the
+// The index behaves as a plain list of digests in the order in which they came, and evicts as SIEVE. Some of the
 // digests have the same hash, and some are longer than 32 bytes.
-func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
+func TestIndexIsAList(t *testing.T) {
 	x := newIndex()
 	var digests []digest.Digest
 	for i := range 300 {
@@ -29,27 +29,53 @@ func TestIndexIsAListInTheOrderOfUse(t *testing.T) {
 	}
 	sizes := map[digest.Digest]int64{}
 	var model []digest.Digest // oldest first
+	used, hand := map[digest.Digest]bool{}, 0
+	remove := func(d digest.Digest) {
+		if at := slices.Index(model, d); at >= 0 {
+			if model = slices.Delete(model, at, at+1); at < hand {
+				hand--
+			}
+			delete(used, d)
+			hand %= max(1, len(model))
+		}
+	}
 	for range 20_000 {
 		d := digests[rand.IntN(len(digests))]
 		b := x.get(d)
 		if at := slices.Index(model, d); (b != nil) != (at >= 0) {
 			t.Fatalf("%s is listed: %v", d, b != nil)
-		} else if at >= 0 {
-			model = slices.Delete(model, at, at+1)
 		}
-		switch rand.IntN(3) {
+		switch rand.IntN(4) {
 		case 0:
 			sizes[d] = rand.Int64N(1000)
 			x.add(d, sizes[d], time.Unix(int64(len(model)), 0))
+			remove(d)
 			model = append(model, d)
 		case 1:
 			if b != nil {
-				x.use(b)
-				model = append(model, d)
+				b.used, used[d] = true, true
 			}
+		case 2:
+			b := x.victim(func(*entry) bool { return false })
+			for len(model) > 0 {
+				if d = model[hand]; !used[d] {
+					break
+				}
+				delete(used, d)
+				hand = (hand + 1) % len(model)
+			}
+			if (b != nil) != (len(model) > 0) || b != nil && x.digest(b) != d {
+				t.Fatalf("%v is evicted, want %s", b, d)
+			} else if b == nil {
+				continue
+			}
+			x.remove(b)
+			remove(d)
+			delete(sizes, d)
 		default:
 			if b != nil {
 				x.remove(b)
+				remove(d)
 				delete(sizes, d)
 			}
 		}

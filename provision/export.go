@@ -206,6 +206,10 @@ func (x *exporter) settings(datacenter, name string) []string {
 			if !o.person && roles[o.role] != 0 {
 				groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, o.role))
 			}
+		case *preheat:
+			if text := o.said(); text != "" && !o.disabled {
+				all = append(all, "preheat: "+text)
+			}
 		case *immutable:
 			if o.pattern != "" && !o.disabled && strings.HasPrefix(name, naming.MultiDC) {
 				tags = append(tags, strconv.Quote(rest))

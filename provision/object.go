@@ -22,10 +22,12 @@ const (
 	kindRegistry      = "registry"
 	kindPolicy        = "replication"
 	kindWebhook       = "webhook"
+	kindInstance      = "preheat instance"
+	kindPreheat       = "preheat"
 	kindUser          = "user"
 )
 
-var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindWebhook, kindUser}
+var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindWebhook, kindInstance, kindPreheat, kindUser}
 
 // Key names an object of the fleet.
 type Key struct {

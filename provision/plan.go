@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -135,6 +136,10 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 
 func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	want, secret := p.want.objects[k], p.want.secrets[k]
+	if h.noPreheat != 0 && (k.Kind == kindInstance || k.Kind == kindPreheat) {
+		p.without(k, h.noPreheat)
+		return
+	}
 	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
 	if c.have == nil && k.Kind == kindConfiguration {
 		p.Read--
@@ -179,6 +184,18 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	p.compareSecret(&c, rewrite)
 	if len(c.Fields) > 0 {
 		p.Changes = append(p.Changes, c)
+	}
+}
+
+// without notes that a Harbor does not show what preheats.
+func (p *Plan) without(k Key, status int) {
+	p.Read--
+	switch {
+	case status == http.StatusForbidden:
+		p.Unseen = append(p.Unseen, k)
+		p.note(k, "this account may not see it, so it is left alone")
+	case k.Kind == kindInstance:
+		p.note(k, "this Harbor has no API for preheat policies, so there are none: they came with v2.1")
 	}
 }
 
@@ -238,6 +255,10 @@ func (p *Plan) extra(h *having, prune bool) {
 		case *registry:
 			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
 		case *policy:
+			ours = strings.HasSuffix(o.description, mark)
+		case *instance:
+			ours = strings.HasSuffix(o.description, mark)
+		case *preheat:
 			ours = strings.HasSuffix(o.description, mark)
 		case *webhook:
 			ours = strings.HasSuffix(o.description, mark)
@@ -313,6 +334,9 @@ func (p *Plan) users(h *having, k Key) (all []Key) {
 		return all
 	}
 	for user, e := range h.entries {
+		if k.Kind == kindInstance && user.Kind == kindPreheat {
+			all = append(all, user)
+		}
 		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
 			all = append(all, user)
 		}

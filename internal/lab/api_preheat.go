@@ -29,7 +29,12 @@ var preheatName = regexp.MustCompile(`^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$`)
 func (h *Harbor) preheatRoutes() []route {
 	const path, policies = "/p2p/preheat", "/projects/{project}/preheat/policies"
 	system := func(action string) apiHandler { return inSystem("preheat-instance", action) }
-	may := func(action string) apiHandler { return h.inProject("preheat-policy", action) }
+	may := func(action string) apiHandler {
+		return func(c *apiCall) error {
+			c.r.Header.Set("X-Is-Resource-Name", "true") // it takes no numbers of projects here
+			return h.inProject("preheat-policy", action)(c)
+		}
+	}
 	return []route{
 		{method: "GET", path: path + "/providers", check: system("list"), serve: func(c *apiCall) error {
 			return c.reply([]map[string]any{{"id": "dragonfly", "name": "Dragonfly"}, {"id": kraken, "name": "Kraken", "version": "0.1.3", "source": "https://github.com/uber/kraken"}})

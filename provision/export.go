@@ -206,10 +206,6 @@ func (x *exporter) settings(datacenter, name string) []string {
 			if !o.person && roles[o.role] != 0 {
 				groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, o.role))
 			}
-		case *preheat:
-			if text := o.said(); text != "" && !o.disabled {
-				all = append(all, "preheat: "+text)
-			}
 		case *immutable:
 			if o.pattern != "" && !o.disabled && strings.HasPrefix(name, naming.MultiDC) {
 				tags = append(tags, strconv.Quote(rest))
@@ -260,16 +256,20 @@ func (x *exporter) project(full, name string, fields ...string) {
 	}
 	base := x.settings(home, full)
 	all := append(slices.Clone(base), fields...)
+	preheats, everywhere := x.preheats(full, home)
+	if everywhere != "" {
+		all = append(all, everywhere)
+	}
 	var differ []string
 	for _, datacenter := range x.names {
-		if datacenter == home {
-			continue // what it has is said above
-		}
 		var other []string
 		for _, s := range x.settings(datacenter, full) {
-			if !slices.Contains(base, s) {
+			if datacenter != home && !slices.Contains(base, s) { // what home has is said above
 				other = append(other, s)
 			}
+		}
+		if text := preheats[datacenter]; text != "" && text != everywhere {
+			other = append(other, text)
 		}
 		if len(other) > 0 {
 			differ = append(differ, fmt.Sprintf("%s: { %s }", datacenter, strings.Join(other, ", ")))

@@ -320,6 +320,25 @@ type webhook struct {
 	targets     []target
 }
 
+// descriptionOf is an object's description in Harbor; "" of what has none.
+func descriptionOf(o object) string {
+	switch o := o.(type) {
+	case *robot:
+		return o.description
+	case *registry:
+		return o.description
+	case *policy:
+		return o.description
+	case *webhook:
+		return o.description
+	case *instance:
+		return o.description
+	case *preheat:
+		return o.description
+	}
+	return ""
+}
+
 // target is where a webhook goes.
 type target struct {
 	address    string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -187,18 +186,6 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	}
 }
 
-// without notes that a Harbor does not show what preheats.
-func (p *Plan) without(k Key, status int) {
-	p.Read--
-	switch {
-	case status == http.StatusForbidden:
-		p.Unseen = append(p.Unseen, k)
-		p.note(k, "this account may not see it, so it is left alone")
-	case k.Kind == kindInstance:
-		p.note(k, "this Harbor has no API for preheat policies, so there are none: they came with v2.1")
-	}
-}
-
 // compareSecret says whether the secret is written again.
 func (p *Plan) compareSecret(c *Change, rewrite bool) {
 	const ours = "(as the fleet file says)"
@@ -250,18 +237,10 @@ func (p *Plan) extra(h *having, prune bool) {
 			if isManaged(k.Name) {
 				p.note(k, "it is not in the fleet file; it is left alone, as projects always are")
 			}
-		case *robot:
-			ours = strings.HasSuffix(o.description, mark)
 		case *registry:
 			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
-		case *policy:
-			ours = strings.HasSuffix(o.description, mark)
-		case *instance:
-			ours = strings.HasSuffix(o.description, mark)
-		case *preheat:
-			ours = strings.HasSuffix(o.description, mark)
-		case *webhook:
-			ours = strings.HasSuffix(o.description, mark)
+		default:
+			ours = strings.HasSuffix(descriptionOf(o), mark)
 		}
 		needed := ""
 		if rb, ok := e.object.(*robot); ok && ours {

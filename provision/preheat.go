@@ -37,13 +37,18 @@ type instance struct {
 	endpoint    string
 	auth        string
 	description string
+	key         string // of which the password is derived; "": not said
 	disabled    bool
 	insecure    bool
 }
 
 func (i *instance) fields() []field {
-	return []field{{fieldType, i.vendor}, {"endpoint", i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
+	all := []field{{fieldType, i.vendor}, {"endpoint", i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
 		{"disabled", strconv.FormatBool(i.disabled)}, {"description", i.description}}
+	if i.key != "" {
+		all = append(all, field{"key", i.key})
+	}
+	return all
 }
 
 // preheat is a project's policy by which Harbor has the edge bring images.
@@ -76,7 +81,7 @@ func (w *wanting) wantInstance(d *wanted, datacenter string) {
 		return
 	}
 	k := Key{datacenter, kindInstance, preheatName}
-	o := &instance{vendor: kraken, endpoint: strings.TrimRight(string(edge), "/") + preheatPath, auth: "BASIC"}
+	o := &instance{vendor: kraken, endpoint: strings.TrimRight(string(edge), "/") + preheatPath, auth: "BASIC", description: marked("The edge of " + datacenter)}
 	d.add(k, o)
 	shared := w.secret(key, "")
 	if shared == "" {
@@ -88,8 +93,7 @@ func (w *wanting) wantInstance(d *wanted, datacenter string) {
 		return
 	}
 	from := ring.For(keyring.Preheat)[0]
-	o.description = marked("The edge of " + datacenter + ", by the key " + from.ID)
-	d.secrets[k] = secret.Preheat(from, datacenter)
+	o.key, d.secrets[k] = from.ID, secret.Preheat(from, datacenter)
 }
 
 // wantPreheat wants the policy of a project.
@@ -158,11 +162,23 @@ func (h *harbor) readInstance(ctx context.Context, have *having) error {
 	}
 	for _, i := range all {
 		if i.Name == preheatName {
-			have.put(kindInstance, i.Name, &entry{id: i.ID, object: &instance{i.Vendor, i.Endpoint, i.AuthMode, i.Description, !i.Enabled, i.Insecure}})
+			have.put(kindInstance, i.Name, &entry{id: i.ID, object: i.read()})
 		}
 	}
 	return nil
 }
+
+// read is the instance as it is compared. Its description says by which key its password is.
+func (i instanceShown) read() *instance {
+	out := &instance{vendor: i.Vendor, endpoint: i.Endpoint, auth: i.AuthMode, description: i.Description, disabled: !i.Enabled, insecure: i.Insecure}
+	if text, ok := strings.CutSuffix(i.Description, " "+mark); ok {
+		text, out.key, _ = strings.Cut(text, byTheKey)
+		out.description = marked(text)
+	}
+	return out
+}
+
+const byTheKey = ", by the key "
 
 // preheatShown is a policy as Harbor shows it: filters and trigger are texts of JSON.
 type preheatShown struct {
@@ -232,6 +248,18 @@ func preheatRead(p preheatShown, ours int64) *preheat {
 	return out
 }
 
+// without notes that a Harbor does not show what preheats.
+func (p *Plan) without(k Key, status int) {
+	p.Read--
+	switch {
+	case status == http.StatusForbidden:
+		p.Unseen = append(p.Unseen, k)
+		p.note(k, "this account may not see it, so it is left alone")
+	case k.Kind == kindInstance:
+		p.note(k, "this Harbor has no API for preheat policies, so there are none: they came with v2.1")
+	}
+}
+
 // makeInstance makes the instance, and finds its number, which Harbor does not say.
 func (w *writer) makeInstance(ctx context.Context, o *instance) error {
 	if _, err := w.call(ctx, http.MethodPost, preheatsPath, o.model(w.change.secret), nil); err != nil {
@@ -248,7 +276,7 @@ func (w *writer) makeInstance(ctx context.Context, o *instance) error {
 // model is the instance as it is written, always with its password: Harbors of some versions
 // lose one that is left out.
 func (i *instance) model(password string) map[string]any {
-	return map[string]any{"name": preheatName, "description": i.description, "vendor": i.vendor, "endpoint": i.endpoint, "enabled": !i.disabled, "insecure": i.insecure,
+	return map[string]any{"name": preheatName, "description": marked(strings.TrimSuffix(i.description, " "+mark) + byTheKey + i.key), "vendor": i.vendor, "endpoint": i.endpoint, "enabled": !i.disabled, "insecure": i.insecure,
 		"auth_mode": i.auth, "auth_info": map[string]string{preheatUser: password}}
 }
 
@@ -321,4 +349,24 @@ func (p *preheat) said() string {
 		return ""
 	}
 	return "{ " + strings.Join(all, ", ") + " }"
+}
+
+// preheats are a project's policies as fields of a fleet file, by datacenter, and the one that all
+// have: what one alone lacks cannot be taken back there.
+func (x *exporter) preheats(full, home string) (texts map[string]string, everywhere string) {
+	texts = map[string]string{}
+	for _, datacenter := range x.names {
+		if e := x.have[datacenter].get(kindPreheat, full+" "+preheatName); e != nil && !e.object.(*preheat).disabled {
+			if text := e.object.(*preheat).said(); text != "" {
+				texts[datacenter] = "preheat: " + text
+			}
+		}
+	}
+	everywhere = texts[home]
+	for _, datacenter := range x.names {
+		if x.have[datacenter].get(kindProject, full) != nil && texts[datacenter] != everywhere {
+			everywhere = ""
+		}
+	}
+	return texts, everywhere
 }

@@ -144,7 +144,7 @@ func TestPreheatFollowsTheKey(t *testing.T) {
 		d := w.wants()
 		for _, datacenter := range []string{"dc1", "dc2"} {
 			k := Key{datacenter, kindInstance, preheatName}
-			description := d.objects[k].(*instance).description
+			description := d.objects[k].(*instance).model("")["description"].(string) + datacenter
 			if seen[d.secrets[k]] || seen[description] || d.secrets[k] == "" || strings.Contains(description, d.secrets[k]) {
 				t.Errorf("%s: %q, %q", k, description, d.secrets[k])
 			}

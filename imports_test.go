@@ -78,7 +78,7 @@ var imports = map[string][]string{
 		"proxy/announce", "proxy/version", // what is told to one of them,
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
-	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "proxy/warm", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":        {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

@@ -82,11 +82,14 @@ func missingFlags(cmd *cobra.Command) error {
 	return nil
 }
 
+// takesWords marks, as an annotation, a command that has others below it and takes arguments too.
+const takesWords = "takes words"
+
 // unknownCommand is the misuse of args where a word of them is to be a command and is
 // none, wherever among flags it stands.
 func unknownCommand(root *cobra.Command, args []string) error {
 	cmd, rest, _ := root.Find(args) // with an error: as far as it came
-	if !cmd.HasSubCommands() || len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+	if !cmd.HasSubCommands() || cmd.Annotations[takesWords] != "" || len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		return nil
 	}
 	for i := 0; i < len(rest); i++ {

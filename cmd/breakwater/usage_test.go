@@ -14,6 +14,8 @@ func TestACommandLineThatIsWrong(t *testing.T) {
 	for line, want := range map[string]string{
 		"explain --config x":                     "REFERENCE is missing\nusage: breakwater explain --config fleet.yaml REFERENCE",
 		"purge --config x":                       "DIGEST is missing",
+		"warm --config x":                        "REFERENCE… is missing",
+		"warm status --config x a":               `"a" is an argument too many`,
 		"purge --config x a b":                   `"b" is an argument too many`,
 		"gslb drain --config x":                  "DATACENTER is missing",
 		"gslb force --config x par1":             "up|down is missing",
@@ -103,7 +105,7 @@ func TestAFleetFileThatIsNone(t *testing.T) {
 		}
 		faults[secret] = "permission denied"
 	}
-	for _, command := range []string{"check", "check --config", "hosts --for podman --config", "explain x --config", "purge x --config", "edge --datacenter par1 --config", "edge ready --config", "edge drain --config",
+	for _, command := range []string{"check", "check --config", "hosts --for podman --config", "explain x --config", "purge x --config", "warm x --config", "warm status --config", "edge --datacenter par1 --config", "edge ready --config", "edge drain --config",
 		"gslb --datacenter par1 --config", "gslb status --config", "gslb ready --config", "gslb check-delegation --config", "provision plan --config", "provision verify --config", "provision lint --config", "provision rotate sync --config"} {
 		for file, want := range faults {
 			got := program(t, nil, append(strings.Fields(command), file)...)

@@ -137,7 +137,9 @@ func (w *Warmer) take(ctx context.Context, order Order) (taken Taken) {
 			taken.Refused = append(taken.Refused, fmt.Sprintf("%.300s: %v", text, err))
 			continue
 		}
-		images, taken.Images = append(images, image), append(taken.Images, image.String())
+		if !slices.Contains(taken.Images, image.String()) {
+			images, taken.Images = append(images, image), append(taken.Images, image.String())
+		}
 	}
 	if !order.Fleet || len(images) == 0 {
 		return taken
@@ -212,7 +214,7 @@ func (w *Warmer) Status(images ...string) Status {
 	slices.SortFunc(shown, func(a, b *job) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.state), slices.Index(order, b.state)), cmp.Compare(a.image.key(), b.image.key()))
 	})
-	for _, j := range shown[:min(len(shown), maxShown)] {
+	for _, j := range shown[:min(len(shown), max(maxShown, len(images)))] {
 		s.Images = append(s.Images, j.progress())
 	}
 	return s

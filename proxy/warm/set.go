@@ -2,6 +2,7 @@ package warm
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,19 +52,25 @@ func (w *Warmer) datacenters() []string {
 	return names
 }
 
-// clock warms sets at the start, and then by their schedules, at the same times everywhere.
+// clock warms sets when they are first seen, and then by their schedules, at the same times
+// everywhere.
 func (w *Warmer) clock(ctx context.Context) {
-	last := time.Time{}
+	seen := map[string]time.Time{} // when a set was looked at last
 	ticker := time.NewTicker(min(lookEvery, 60*w.cfg.Pace))
 	defer ticker.Stop()
 	for {
-		now := w.cfg.Now()
+		now, next := w.cfg.Now(), map[string]time.Time{}
 		for _, s := range w.cfg.Sets() {
-			if s.Every > 0 && w.mine(s) && !now.Truncate(s.Every).Before(last) {
+			if s.Every <= 0 || !w.mine(s) {
+				continue
+			}
+			key := fmt.Sprintf("%+v", s)
+			if last, known := seen[key]; !known || !now.Truncate(s.Every).Before(last) {
 				w.warmSet(ctx, s)
 			}
+			next[key] = now
 		}
-		last = now
+		seen = next
 		select {
 		case <-ctx.Done():
 			return

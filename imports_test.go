@@ -59,10 +59,12 @@ var imports = map[string][]string{
 	"proxy/explain":        {"registry", "internal/naming", "proxy/namespace", "proxy/source", "proxy/tags", "proxy/touch", "proxy/version"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy/operator":       {"registry", "internal/daemon", "internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch"},
+	"proxy/preheat":        {"registry"},
+	"proxy/webhook":        {"registry", "proxy/version"},
 	"proxy/warm":           {"registry", "internal/naming", "proxy/explain", "proxy/fetch", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/queue", "proxy/source", "proxy/store", "proxy/tags"}, // what is to be there before it is asked for
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/version", "proxy/warm", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.

@@ -256,16 +256,20 @@ func (x *exporter) project(full, name string, fields ...string) {
 	}
 	base := x.settings(home, full)
 	all := append(slices.Clone(base), fields...)
+	preheats, everywhere := x.preheats(full, home)
+	if everywhere != "" {
+		all = append(all, everywhere)
+	}
 	var differ []string
 	for _, datacenter := range x.names {
-		if datacenter == home {
-			continue // what it has is said above
-		}
 		var other []string
 		for _, s := range x.settings(datacenter, full) {
-			if !slices.Contains(base, s) {
+			if datacenter != home && !slices.Contains(base, s) { // what home has is said above
 				other = append(other, s)
 			}
+		}
+		if text := preheats[datacenter]; text != "" && text != everywhere {
+			other = append(other, text)
 		}
 		if len(other) > 0 {
 			differ = append(differ, fmt.Sprintf("%s: { %s }", datacenter, strings.Join(other, ", ")))

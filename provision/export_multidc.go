@@ -16,6 +16,11 @@ import (
 // edge is the address of a datacenter's edge, as its Harbor's webhooks have it; "" where
 // there is none of ours.
 func (x *exporter) edge(datacenter string) string {
+	if e := x.have[datacenter].get(kindInstance, preheatName); e != nil {
+		if address, ok := strings.CutSuffix(e.object.(*instance).endpoint, preheatPath); ok {
+			return address
+		}
+	}
 	for k, e := range x.have[datacenter].entries {
 		if w, ok := e.object.(*webhook); ok && k.Kind == kindWebhook && len(w.targets) == 1 {
 			if address, ok := strings.CutSuffix(w.targets[0].address, webhookPath); ok {
@@ -47,6 +52,9 @@ func (x *exporter) writeEdge() {
 	}
 	if known { // what webhooks show is derived from it
 		x.line(1, "peers: { key: %s }", x.secret("peer-key"))
+		if x.first(kindInstance, preheatName) != nil {
+			x.line(1, "preheat: true")
+		}
 	}
 }
 

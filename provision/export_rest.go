@@ -62,7 +62,7 @@ func projectOfKey(k Key) string {
 		if project, _, ok := strings.Cut(k.Name, "+"); ok {
 			return project
 		}
-	case kindImmutable, kindMember, kindWebhook, kindPolicy:
+	case kindImmutable, kindMember, kindWebhook, kindPreheat, kindPolicy:
 		project, _, _ := strings.Cut(k.Name, " ")
 		return project
 	}

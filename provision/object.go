@@ -22,10 +22,12 @@ const (
 	kindRegistry      = "registry"
 	kindPolicy        = "replication"
 	kindWebhook       = "webhook"
+	kindInstance      = "preheat instance"
+	kindPreheat       = "preheat"
 	kindUser          = "user"
 )
 
-var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindWebhook, kindUser}
+var kinds = []string{kindConfiguration, kindGC, kindProject, kindRetention, kindImmutable, kindMember, kindRobot, kindRegistry, kindPolicy, kindWebhook, kindInstance, kindPreheat, kindUser}
 
 // Key names an object of the fleet.
 type Key struct {
@@ -316,6 +318,25 @@ type webhook struct {
 	disabled    bool
 	events      []string
 	targets     []target
+}
+
+// descriptionOf is an object's description in Harbor; "" of what has none.
+func descriptionOf(o object) string {
+	switch o := o.(type) {
+	case *robot:
+		return o.description
+	case *registry:
+		return o.description
+	case *policy:
+		return o.description
+	case *webhook:
+		return o.description
+	case *instance:
+		return o.description
+	case *preheat:
+		return o.description
+	}
+	return ""
 }
 
 // target is where a webhook goes.

@@ -51,6 +51,8 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 		return "edge.robot", "", ""
 	case k.Kind == kindWebhook:
 		return "datacenters." + k.Datacenter + ".edge", "", ""
+	case k.Kind == kindInstance:
+		return "edge.preheat", "", ""
 	case k.Kind == kindRegistry:
 		for name := range f.Projects.MultiDC.Items {
 			if peer, ok := strings.CutPrefix(k.Name, naming.MultiDC+name+"-"); ok && f.Datacenters[peer] != nil {
@@ -72,7 +74,7 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 	}
 	at, kind = projectIn(f, projectOfKey(k))
 	_, robot, _ := strings.Cut(k.Name, "+")
-	field = map[string]string{kindRetention: ".retention", kindMember: ".members", kindImmutable: ".immutable_tags", kindRobot: ".robots." + robot, kindPolicy: ".replication"}[k.Kind]
+	field = map[string]string{kindRetention: ".retention", kindMember: ".members", kindImmutable: ".immutable_tags", kindRobot: ".robots." + robot, kindPolicy: ".replication", kindPreheat: ".preheat"}[k.Kind]
 	return at, kind, field
 }
 

@@ -135,6 +135,10 @@ func compareAll(want *wanted, have map[string]*having, rewrite, prune bool) *Pla
 
 func (p *Plan) compare(k Key, h *having, rewrite bool) {
 	want, secret := p.want.objects[k], p.want.secrets[k]
+	if h.noPreheat != 0 && (k.Kind == kindInstance || k.Kind == kindPreheat) {
+		p.without(k, h.noPreheat)
+		return
+	}
 	c := Change{Key: k, want: want, have: h.get(k.Kind, k.Name), secret: secret, needs: p.want.needs[k], Action: Update}
 	if c.have == nil && k.Kind == kindConfiguration {
 		p.Read--
@@ -233,14 +237,10 @@ func (p *Plan) extra(h *having, prune bool) {
 			if isManaged(k.Name) {
 				p.note(k, "it is not in the fleet file; it is left alone, as projects always are")
 			}
-		case *robot:
-			ours = strings.HasSuffix(o.description, mark)
 		case *registry:
 			ours = strings.HasSuffix(o.description, mark) && !h.caches(k.Name)
-		case *policy:
-			ours = strings.HasSuffix(o.description, mark)
-		case *webhook:
-			ours = strings.HasSuffix(o.description, mark)
+		default:
+			ours = strings.HasSuffix(descriptionOf(o), mark)
 		}
 		needed := ""
 		if rb, ok := e.object.(*robot); ok && ours {
@@ -313,6 +313,9 @@ func (p *Plan) users(h *having, k Key) (all []Key) {
 		return all
 	}
 	for user, e := range h.entries {
+		if k.Kind == kindInstance && user.Kind == kindPreheat {
+			all = append(all, user)
+		}
 		if o, ok := e.object.(*policy); ok && k.Kind == kindRegistry && (o.from == k.Name || o.to == k.Name) {
 			all = append(all, user)
 		}

@@ -67,6 +67,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 	g.Go(func() error { return h.readQuotas(all, have) })
 	g.Go(func() error { return h.readRegistries(all, have) })
 	g.Go(func() error { return h.readPolicies(all, have) })
+	g.Go(func() error { return h.readInstance(all, have) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 		}
 		switch part := parts[p.Name]; {
 		case want == nil:
-			h.readProject(all, g, have, parted{true, true, true, true}, true, p)
+			h.readProject(all, g, have, parted{true, true, true, true, false}, true, p)
 		case part != nil:
 			h.readProject(all, g, have, *part, !have.shallow, p)
 		}
@@ -126,7 +127,7 @@ func (h *harbor) read(ctx context.Context, datacenter string, want *wanted) (*ha
 const lookedInto = 200
 
 // parted says what of a project is read.
-type parted struct{ robots, members, rules, webhooks bool }
+type parted struct{ robots, members, rules, webhooks, preheats bool }
 
 // parts are what of each project is wanted, by its name.
 func (d *wanted) parts(datacenter string) map[string]*parted {
@@ -158,6 +159,8 @@ func (d *wanted) parts(datacenter string) map[string]*parted {
 			of(name).rules = true
 		case kindWebhook:
 			of(name).webhooks = true
+		case kindPreheat:
+			of(name).preheats = true
 		}
 	}
 	return all
@@ -239,6 +242,9 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	read(part.robots, func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
 	read(part.members, func() error { return h.readMembers(ctx, have, p) })
 	read(part.rules, func() error { return h.readImmutable(ctx, have, p) })
+	if isManaged(p.Name) && have.noPreheat == 0 && (part.preheats || everything && have.get(kindInstance, preheatName) != nil) {
+		read(part.preheats, func() error { return h.readPreheat(ctx, have, p.Name) })
+	}
 	if strings.HasPrefix(p.Name, naming.MultiDC) && (part.webhooks || everything) {
 		g.Go(func() error { return h.readWebhook(ctx, have, p, part.webhooks) })
 	}

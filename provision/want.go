@@ -70,6 +70,7 @@ func (w *wanting) wantAt(d *wanted, name string, reads []Key) {
 		w.wantOIDC(d, name)
 	}
 	w.wantSystem(d, name)
+	w.wantInstance(d, name)
 	for _, x := range sortedKeys(f.Projects.Cache.Items) {
 		w.wantCache(d, name, x, f.Projects.Cache.Items[x].In(name))
 	}
@@ -216,10 +217,11 @@ func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache, 
 	if len(name) > maxRegistryName {
 		d.fault(at, "the name is longer than %d characters", maxRegistryName)
 	}
-	w.wantProject(d, datacenter, common{
+	made := w.wantProject(d, datacenter, common{
 		project:   project{name: naming.Cache + name, public: isTrue(c.Public), quota: int64(c.Quota), registry: name, keeps: w.keeps(datacenter, name, c)},
 		retention: c.Retention, members: c.Members,
 	}, c.AutoScan, at)
+	w.wantPreheat(d, datacenter, made.Name, c.Preheat, made)
 }
 
 // keeps is whether Harbor is to serve what the upstream has deleted, where the fleet file says so.
@@ -251,6 +253,7 @@ func artifactoryCache(a *fleet.Artifactory, key string) *fleet.Cache {
 func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
 	project := Key{datacenter, kindProject, naming.Repl + name}
 	w.wantProject(d, datacenter, common{project: projectOf(project.Name, r.Public, r.Quota), retention: r.Retention, members: r.Members}, r.AutoScan)
+	w.wantPreheat(d, datacenter, project.Name, r.Preheat, project)
 	for _, image := range r.Images {
 		k := Key{datacenter, kindPolicy, policyOf(image, name)}
 		if _, taken := d.objects[k]; taken { // a second rule for the same image

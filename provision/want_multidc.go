@@ -43,6 +43,7 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 		w.checkSecret(d, k)
 	}
 	w.wantWebhook(d, datacenter, full, m, project)
+	w.wantPreheat(d, datacenter, full, m.Preheat, project)
 	if !m.Robots.Sync.IsZero() && !w.fleet.Grouped() {
 		homes := w.fleet.Homes(name)
 		for _, peer := range sortedKeys(w.fleet.Datacenters) {

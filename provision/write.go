@@ -105,6 +105,10 @@ func (w *writer) make(ctx context.Context) error {
 		return w.makePolicy(ctx, o)
 	case *webhook:
 		return w.makeWebhook(ctx, o)
+	case *instance:
+		return w.makeInstance(ctx, o)
+	case *preheat:
+		return w.makePreheat(ctx, o)
 	}
 	return fmt.Errorf("%T cannot be made", w.change.want)
 }
@@ -141,6 +145,10 @@ func (w *writer) update(ctx context.Context) error {
 		return w.putPolicy(ctx, o)
 	case *webhook:
 		return w.putWebhook(ctx, o)
+	case *instance:
+		return w.putInstance(ctx, o)
+	case *preheat:
+		return w.putPreheat(ctx, o)
 	}
 	return fmt.Errorf("%T cannot be changed", w.change.want)
 }
@@ -168,6 +176,10 @@ func (w *writer) delete(ctx context.Context) error {
 		}
 	case *webhook:
 		_, err = w.api.Webhook.DeleteWebhookPolicyOfProject(ctx, clientwebhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(id))
+	case *instance:
+		_, err = w.call(ctx, http.MethodDelete, preheatsPath+"/"+preheatName, nil, nil)
+	case *preheat:
+		_, err = w.call(ctx, http.MethodDelete, policiesOf(projectOfKey(w.change.Key))+"/"+preheatName, nil, nil)
 	default:
 		return fmt.Errorf("a %s is never deleted", w.change.Kind)
 	}

@@ -30,6 +30,7 @@ import (
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/preheat"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/proxy/share"
 	"example.org/breakwater/proxy/source"
@@ -76,6 +77,7 @@ type Settings struct {
 	Touch      time.Duration                      // how often Harbor's retention is shown that an artifact is pulled, at most; 0: never
 
 	WebhookSecrets func(project string) []string // what the local Harbor shows with the webhooks of a project: one of them. nil, or none: no webhooks are taken
+	PreheatSecrets []string                      // what the local Harbor shows where its preheat policies ask for images: one of them. None: none may
 	Machine        func(account string) bool     // whether a Harbor's account is a replication's or an edge's: what it pushes is no news. nil: Harbor's own alone
 	OwnsTags       func(project string) bool     // whether no replication puts tags into a project. nil: some may in all
 }
@@ -113,6 +115,7 @@ type Handler struct {
 	operator   *operator.Handler
 	purger     operator.Purger
 	warm       *warm.Warmer
+	preheat    *preheat.Handler
 }
 
 // New returns a Handler. Its work beside requests (revalidations, fills) ends with ctx.
@@ -252,6 +255,9 @@ func (h *Handler) serve(w *response, r *request) error {
 		return h.neighbors.Answer(w, r.http)
 	case endpointPeer:
 		return h.servePeer(w, r)
+	case endpointPreheat:
+		w.outcome = outcomeOwn
+		return h.preheat.Serve(w, r.http)
 	case endpointWebhook:
 		return h.serveWebhook(w, r)
 	case endpointToken:

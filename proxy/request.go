@@ -16,6 +16,7 @@ import (
 	"example.org/breakwater/proxy/operator"
 	"example.org/breakwater/proxy/pass"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/preheat"
 	"example.org/breakwater/proxy/push"
 	"example.org/breakwater/registry"
 )
@@ -26,6 +27,7 @@ const (
 	endpointHello    = "hello"
 	endpointOperator = "operator"
 	endpointPeer     = "peer"
+	endpointPreheat  = "preheat"
 	endpointWebhook  = "webhook"
 	endpointToken    = "token"
 	endpointInvalid  = "invalid"
@@ -63,6 +65,8 @@ func (h *Handler) read(r *request) error {
 		return h.readPeer(r)
 	case strings.HasPrefix(path, operator.Path) && h.operator.Has():
 		r.endpoint = endpointOperator
+	case strings.HasPrefix(path, preheat.Path+"/"):
+		r.endpoint = endpointPreheat
 	case path == webhookPath:
 		r.endpoint = endpointWebhook
 	case path == "/breakwater" || strings.HasPrefix(path, "/breakwater/"):

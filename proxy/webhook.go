@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/version"
+	"example.org/breakwater/proxy/webhook"
 	"example.org/breakwater/registry"
 )
 
@@ -22,35 +22,6 @@ const (
 	maxWebhook      = 1 << 20                 // bytes
 	webhookDeadline = 2500 * time.Millisecond // Harbor waits for 3 s
 )
-
-// webhook is what Harbor tells of an event, in its default format or as CloudEvents.
-type webhook struct {
-	Type     string       `json:"type"`
-	At       int64        `json:"occur_at"` // s since 1970
-	Time     time.Time    `json:"time"`     // of CloudEvents
-	Operator string       `json:"operator"`
-	Default  *webhookData `json:"event_data"`
-	Cloud    *webhookData `json:"data"`
-}
-
-type webhookData struct {
-	Resources []struct {
-		Digest string `json:"digest"`
-		Tag    string `json:"tag"` // of a push by digest: the digest
-	} `json:"resources"`
-	Repository struct {
-		FullName string `json:"repo_full_name"`
-	} `json:"repository"`
-}
-
-// event is one resource of a webhook of a multi-dc- project.
-type event struct {
-	version.Key
-	digest   string
-	deleted  bool
-	at       time.Time
-	operator string
-}
 
 // serveWebhook hears of pushes and deletes that did not come through an edge. What Harbor
 // tells is a cue: deliveries are late, in any order, and replications fire them too. So
@@ -66,20 +37,16 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookDeadline)) //nolint:errcheck // a writer of a test has none
 	body := h.fetch.Bodies.Reader(webhookPath, http.MaxBytesReader(w, r.http.Body, maxWebhook))
 	defer body.Close()
-	var hook webhook
-	if err := json.NewDecoder(body).Decode(&hook); err != nil {
+	hook, err := webhook.Read(body)
+	if err != nil {
 		return registry.Errorf(registry.CodeManifestInvalid, "the webhook cannot be read: %v", err)
 	}
-	data := hook.Default
-	if data == nil {
-		data = hook.Cloud
-	}
-	if data == nil || !h.webhookMay(r.http, data.Repository.FullName) {
+	if !h.webhookMay(r.http, hook.Repo()) {
 		return h.refuseWebhook()
 	}
 	ctx, cancel := context.WithTimeout(r.http.Context(), webhookDeadline)
 	defer cancel()
-	for _, e := range hook.events(data) {
+	for _, e := range hook.Events() {
 		result, err := h.heard(ctx, e)
 		h.metrics.webhooks.WithLabelValues(result).Inc()
 		if err != nil { // Harbor tries again, twice
@@ -111,25 +78,6 @@ func (h *Handler) webhookMay(r *http.Request, repo string) bool {
 	})
 }
 
-// events are those of a webhook that say something of a tag.
-func (hook webhook) events(data *webhookData) (all []event) {
-	deleted := hook.Type == "DELETE_ARTIFACT" || hook.Type == "harbor.artifact.deleted"
-	if !deleted && hook.Type != "PUSH_ARTIFACT" && hook.Type != "harbor.artifact.pushed" {
-		return nil
-	}
-	at := hook.Time
-	if hook.At != 0 {
-		at = time.Unix(hook.At, 0)
-	}
-	for _, resource := range data.Resources {
-		e := event{version.Key{Repo: data.Repository.FullName, Reference: resource.Tag}, resource.Digest, deleted, at, hook.Operator}
-		if _, err := registry.ParseDigest(e.digest); err == nil {
-			all = append(all, e)
-		}
-	}
-	return all
-}
-
 // The results of a webhook, in metrics.
 const (
 	webhookTaken   = "taken"
@@ -140,26 +88,26 @@ const (
 )
 
 // heard takes an event over, if it is news.
-func (h *Handler) heard(ctx context.Context, e event) (result string, err error) {
-	e.at = h.follower.Here(e.at)
-	d, _ := registry.ParseDigest(e.digest) // it was one
+func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, err error) {
+	e.At = h.follower.Here(e.At)
+	d, _ := registry.ParseDigest(e.Digest) // it was one
 	switch {
-	case !h.versioned(e.Key) && !e.deleted:
+	case !h.versioned(e.Key) && !e.Deleted:
 		return webhookKnown, nil
-	case h.isMachine(e.operator) && e.deleted:
-		if e.operator == jobService { // retention
+	case h.isMachine(e.Operator) && e.Deleted:
+		if e.Operator == jobService { // retention
 			for tag, r := range h.versions.Tags(e.Repo) {
-				if r.Digest == d && e.at.After(r.At()) { // it was not pushed again since
+				if r.Digest == d && e.At.After(r.At()) { // it was not pushed again since
 					h.follower.Removed(version.Key{Repo: e.Repo, Reference: tag})
 				}
 			}
 		}
 		return webhookMachine, nil
-	case h.isMachine(e.operator):
+	case h.isMachine(e.Operator):
 		h.follower.Lagging(e.Key, d)
 		return webhookMachine, nil
-	case e.deleted:
-		has, err := h.follower.Has(ctx, e.Repo, e.digest)
+	case e.Deleted:
+		has, err := h.follower.Has(ctx, e.Repo, e.Digest)
 		if err != nil {
 			return webhookUnknown, err
 		}
@@ -181,7 +129,7 @@ func (h *Handler) heard(ctx context.Context, e event) (result string, err error)
 	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); deleted && buried.At().After(since) {
 		since = buried.At()
 	}
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.at.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.at) { // of a push that was overtaken
+	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.At.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.At) { // of a push that was overtaken
 		return webhookOld, nil
 	}
 	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
@@ -205,10 +153,10 @@ func (h *Handler) isMachine(operator string) bool {
 
 // overtaken reports whether a digest's delete is known already, or was followed by a push
 // of it. An event has whole seconds.
-func (h *Handler) overtaken(e event, d digest.Digest) bool {
-	since := e.at.Add(time.Second)
+func (h *Handler) overtaken(e webhook.Event, d digest.Digest) bool {
+	since := e.At.Add(time.Second)
 	buried, revived := h.versions.Get(version.Buried(e.Repo, d)), h.versions.Get(version.Revived(e.Repo, d))
-	if buried.Known() && !e.at.After(buried.At().Add(time.Second)) || revived.Known() && revived.At().After(since) {
+	if buried.Known() && !e.At.After(buried.At().Add(time.Second)) || revived.Known() && revived.At().After(since) {
 		return true
 	}
 	for _, r := range h.versions.Tags(e.Repo) {

@@ -43,6 +43,7 @@ func (f *Fleet) checkProjects(d *decoder) {
 	checkCommon(d, "projects.repl.defaults", p.Repl.Defaults.Quota, p.Repl.Defaults.Retention, p.Repl.Defaults.Members)
 	checkEvery(d, "projects.repl.defaults.every", p.Repl.Defaults.Every)
 	f.checkAllWarm(d)
+	f.checkPreheat(d)
 	if a := p.Artifactory; a != nil {
 		f.checkArtifactory(d, a)
 	}

@@ -78,6 +78,7 @@ type MultiDC struct {
 		Tags    string   `yaml:"tags"`          // edges | harbor: who moves tags; with edges Harbors replicate content alone; absent: edges where every datacenter has an edge, edge.robot a secret and edge.peers a key or CA; the same in all datacenters
 	} `yaml:"replication"` // between the Harbors of the fleet
 	Warm        []Warm              `yaml:"warm"`        // what edges have in their stores before it is asked for
+	Preheat     *Preheat            `yaml:"preheat"`     // a preheat policy in each Harbor, by which it has its edge bring images
 	Copies      Copies              `yaml:"copies"`      // in how many Harbors it is: 2 or more, or all; absent: as projects.multi-dc.copies; the same in all datacenters
 	Datacenters map[string]*MultiDC `yaml:"datacenters"` // what differs in one datacenter
 }
@@ -90,6 +91,16 @@ type Warm struct {
 	Datacenters []string `yaml:"datacenters"` // whose edges warm it; absent: all
 	OnPush      bool     `yaml:"on_push"`     // what is pushed, anywhere in the fleet; multi-dc projects only
 	Every       Duration `yaml:"every"`       // how often edges look whether tags have moved; 1m or more; absent: not at all
+}
+
+// Preheat is a policy of Harbor's own (P2P Preheat), which its portal shows too. Harbor takes what of
+// an image's signature and vulnerabilities counts from the project's settings.
+type Preheat struct {
+	Repos   []string `yaml:"repos"`   // globs of names below the project; absent: all
+	Tags    []string `yaml:"tags"`    // globs; absent: all
+	Labels  []string `yaml:"labels"`  // names of Harbor's labels, all of which an image has to have
+	Trigger string   `yaml:"trigger"` // push | schedule | manual: when it is pushed, scanned or labelled; every so often; by the portal's button alone; absent: push
+	Every   Duration `yaml:"every"`   // with schedule: minutes that divide an hour, hours that divide a day, 1d or 7d; absent: 1d
 }
 
 // Owners of the tags of a project that several datacenters share.
@@ -140,6 +151,7 @@ type Cache struct {
 	Keep        *Keeping          `yaml:"keep_deleted"` // how long the edge serves on what the upstream has deleted, from when it first hears so, as long as the store has it: 30d, forever, or 0 for not at all; Harbors from 2.15.1 are told not to lose theirs; default 0
 	Freeze      []string          `yaml:"freeze"`       // tags that stay as this datacenter's edge first sees them: image:tag, globs of the image's name at the upstream and of its tag, as library/nginx:1.29*; breakwater purge lets one go
 	Warm        []Warm            `yaml:"warm"`         // what edges have in their stores before it is asked for
+	Preheat     *Preheat          `yaml:"preheat"`      // a preheat policy in each Harbor, by which it has its edge bring images
 	Datacenters map[string]*Cache `yaml:"datacenters"`  // what differs in one datacenter
 }
 
@@ -219,6 +231,7 @@ type Repl struct {
 	ByChunk     *bool            `yaml:"copy_by_chunk"` // blobs are copied in parts; left alone unless written
 	Images      []Image          `yaml:"images"`        // what is held
 	Warm        []Warm           `yaml:"warm"`          // what edges have in their stores before it is asked for
+	Preheat     *Preheat         `yaml:"preheat"`       // a preheat policy in each Harbor, by which it has its edge bring images
 	Datacenters map[string]*Repl `yaml:"datacenters"`   // what differs in one datacenter
 }
 

@@ -123,6 +123,7 @@ type Edge struct {
 		MultiDC *Duration `yaml:"multi-dc"` // of projects that datacenters share; default 0s: always asked
 	} `yaml:"freshness"` // how long a tag is believed without asking
 	Touch       *Duration `yaml:"touch"`        // how often a pulled artifact is shown to Harbor's retention, which counts no pull that the edge serves; 0s: never; default 6h
+	Preheat     *bool     `yaml:"preheat"`      // whether Harbors know their edges as instances of the preheat provider Kraken, to which administrators of projects may have policies in the portal; absent: where a project has preheat
 	OutageGrace *Duration `yaml:"outage_grace"` // how long remembered pull access holds while no Harbor answers, 0s: not at all; default 1h
 }
 

@@ -25,11 +25,12 @@ const (
 	Tokens    Purpose = "tokens"    // the edges' own tokens in an outage
 	Grants    Purpose = "grants"    // under which remembered permissions are kept
 	Webhooks  Purpose = "webhooks"  // what a Harbor shows its edge
+	Preheat   Purpose = "preheat"   // what a Harbor shows where its policies ask for images
 	Cookies   Purpose = "cookies"   // of DNS
 	Operators Purpose = "operators" // what is asked of edges and name servers by who steers the fleet
 )
 
-var purposes = []Purpose{Peers, Tokens, Grants, Webhooks, Cookies, Operators}
+var purposes = []Purpose{Peers, Tokens, Grants, Webhooks, Preheat, Cookies, Operators}
 
 // Key is derived from one secret for one purpose.
 type Key struct {

@@ -42,7 +42,7 @@ func TestAShortSecretIsRefusedAndNotShown(t *testing.T) {
 // the secret or of each other.
 func TestEachPurposeHasItsOwnKey(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range []keyring.Purpose{keyring.Peers, keyring.Tokens, keyring.Grants, keyring.Webhooks, keyring.Cookies, keyring.Operators} {
+	for _, p := range []keyring.Purpose{keyring.Peers, keyring.Tokens, keyring.Grants, keyring.Webhooks, keyring.Preheat, keyring.Cookies, keyring.Operators} {
 		for _, k := range ring(t, first, second).For(p) {
 			if len(k.Secret) != 32 || len(k.ID) != 8 || seen[k.ID] || seen[string(k.Secret)] || bytes.Contains(k.Secret, []byte(first)) {
 				t.Errorf("%s: a key of %d bytes with the ID %q, or one that is another's too", p, len(k.Secret), k.ID)
@@ -50,8 +50,8 @@ func TestEachPurposeHasItsOwnKey(t *testing.T) {
 			seen[k.ID], seen[string(k.Secret)] = true, true
 		}
 	}
-	if len(seen) != 24 {
-		t.Errorf("%d keys and IDs; want 24", len(seen))
+	if len(seen) != 28 {
+		t.Errorf("%d keys and IDs; want 28", len(seen))
 	}
 }
 

@@ -82,7 +82,7 @@ func (h *Harbor) newAPI() http.Handler {
 	mux := http.NewServeMux()
 	byPath := map[string]map[string]route{}
 	for _, routes := range [][]route{h.systemRoutes(), h.projectRoutes(), h.memberRoutes(), h.robotRoutes(), h.retentionRoutes(), h.retentionRunRoutes(), h.registryRoutes(),
-		h.replicationRoutes(), h.executionRoutes(), h.webhookRoutes(), h.artifactRoutes(), h.immutableRoutes()} {
+		h.replicationRoutes(), h.executionRoutes(), h.webhookRoutes(), h.artifactRoutes(), h.immutableRoutes(), h.preheatRoutes()} {
 		for _, rt := range routes {
 			if byPath[rt.path] == nil {
 				byPath[rt.path] = map[string]route{}

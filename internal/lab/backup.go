@@ -98,7 +98,7 @@ func (t *tables) copy() tables {
 	c.sessions = map[string]*session{}
 	c.config, c.nextID = maps.Clone(t.config), maps.Clone(t.nextID)
 	c.users, c.groups, c.robots, c.registries, c.policies = copies(t.users), copies(t.groups), copies(t.robots), copies(t.registries), copies(t.policies)
-	c.retentions = copies(t.retentions)
+	c.retentions, c.preheaters = copies(t.retentions), copies(t.preheaters)
 	for _, r := range c.retentions {
 		r.runs = slices.Clone(r.runs)
 	}
@@ -114,6 +114,10 @@ func (t *tables) copy() tables {
 func (p *project) own() {
 	p.Metadata, p.blobs, p.pending = maps.Clone(p.Metadata), maps.Clone(p.blobs), map[string]*pendingPull{}
 	p.members, p.immutables, p.webhooks = copies(p.members), copies(p.immutables), copies(p.webhooks)
+	p.preheats = copies(p.preheats)
+	for _, o := range p.preheats {
+		o.runs = slices.Clone(o.runs)
+	}
 	for _, w := range p.webhooks {
 		w.triggered = maps.Clone(w.triggered)
 	}

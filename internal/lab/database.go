@@ -34,6 +34,7 @@ type tables struct {
 	policies   []*policy
 	executions []*execution
 	labels     []*label
+	preheaters []*preheatInstance
 	gc         *gcSchedule
 	nextID     map[string]int // by the word that the API's paths have for it
 }
@@ -56,6 +57,7 @@ type project struct {
 	quota      quota
 	immutables []*immutableRule
 	webhooks   []*webhook
+	preheats   []*preheatPolicy
 	repos      map[string]*repoRecord
 	blobs      map[string]int64 // by digest, manifests too: what counts against the quota
 	upstream   *registry.Source

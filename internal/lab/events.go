@@ -35,6 +35,7 @@ func (h *Harbor) happened(e event) {
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
 	h.notify(e)
+	h.preheatEvent(e)
 	if e.kind != pulled {
 		h.replicateEvent(e)
 	}

@@ -64,12 +64,12 @@ func (p *project) role(user int) int {
 func roleMay(role int, resource, action string) bool {
 	reads := action == "read" || action == "list" || action == "pull"
 	content := slices.Contains([]string{"repository", "artifact", "tag", "accessory", "artifact-label"}, resource)
-	private := slices.Contains([]string{"robot", "notification-policy", "tag-retention", "immutable-tag"}, resource)
+	private := slices.Contains([]string{"robot", "notification-policy", "tag-retention", "immutable-tag", "preheat-policy"}, resource)
 	switch role {
 	case roleAdmin:
 		return true
 	case roleMaintainer:
-		return reads || content || private && resource != "robot" || resource == "label"
+		return resource != "preheat-policy" && (reads || content || private && resource != "robot" || resource == "label")
 	case roleDeveloper:
 		return reads && !private || content && (action == "push" || action == "create")
 	case roleGuest, roleLimited:

@@ -157,6 +157,14 @@ func webhookSecrets(datacenter string, keys *keyring.Ring) func(project string) 
 	}
 }
 
+// preheatSecrets are what the Harbor may show where its preheat policies ask for images.
+func preheatSecrets(datacenter string, keys *keyring.Ring) (all []string) {
+	for _, k := range keys.For(keyring.Preheat) {
+		all = append(all, secret.Preheat(k, datacenter))
+	}
+	return all
+}
+
 // ownsTags tells the projects whose tags no replication puts.
 func ownsTags(f *fleet.Fleet, datacenter string) func(project string) bool {
 	return func(project string) bool {

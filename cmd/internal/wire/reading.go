@@ -118,6 +118,7 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	next.Names, next.Namespaces, next.Freshness = names(f), namespaces(f, e.cfg.Datacenter), freshness(&f.Edge)
 	next.Touch, next.Warm = time.Duration(*f.Edge.Touch), warmSets(f, e.cfg.Datacenter)
 	next.WebhookSecrets = webhookSecrets(e.cfg.Datacenter, keys)
+	next.PreheatSecrets = preheatSecrets(e.cfg.Datacenter, keys)
 	next.Machine, next.OwnsTags = machine(f), ownsTags(f, e.cfg.Datacenter)
 	return next, nil
 }

@@ -25,7 +25,7 @@ func evictCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "evict",
 		Short: "What a store would still have, by the order in which it evicts",
-		Long: `What a store of some sizes would still have, were it to evict by LRU (as it does), by SIEVE,
+		Long: `What a store of some sizes would still have, were it to evict by LRU, by SIEVE (as it does),
 or by segmented LRU: the hits of reads and of bytes, over traces that are made, or over what
 an edge has logged.`,
 		Example: `  go run ./bench evict

@@ -43,7 +43,7 @@ func (h *held) drop(e *list.Element) {
 	h.bytes -= c.size
 }
 
-// lru evicts what was used longest ago, as proxy/store does.
+// lru evicts what was used longest ago.
 type lru struct{ held }
 
 func (p *lru) read(o object) bool {
@@ -62,7 +62,7 @@ func (p *lru) read(o object) bool {
 }
 
 // sieve evicts the oldest that was not used since a hand passed it (Zhang et al., SIEVE is
-// Simpler than LRU, NSDI 2024). Nothing moves when it is used.
+// Simpler than LRU, NSDI 2024), as proxy/store does. Nothing moves when it is used.
 type sieve struct {
 	held
 	hand *list.Element

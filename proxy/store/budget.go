@@ -10,7 +10,7 @@ const MaxBlob = 16 << 40
 // larger than half of the budget is not kept, because it would evict too many others.
 func (s *Store) admits(size int64) bool { return s.cfg.Size <= 0 || size <= s.cfg.Size/2 }
 
-// makeRoom evicts blobs, the least recently used first, until the held blobs, the
+// makeRoom evicts blobs, in the order of index.victim, until the held blobs, the
 // reservations of what is to be kept and n more bytes fit into the budget. It does not
 // evict a pinned blob, so there may be too little room at the end. Reservations never
 // take more than half of the budget from held blobs. s.mu is locked.
@@ -23,13 +23,14 @@ func (s *Store) makeRoom(n int64) {
 		taken = coming + n
 	}
 	room := s.cfg.Size - taken
-	for slot := s.blobs.oldest; slot != none && s.blobs.bytes > room; {
-		b := s.blobs.at(slot)
-		slot = b.next
-		if s.pins[s.blobs.digest(b)] == nil {
-			s.drop(b)
-			s.metrics.evictions.Inc()
+	pinned := func(b *entry) bool { return s.pins[s.blobs.digest(b)] != nil }
+	for s.blobs.bytes > room {
+		b := s.blobs.victim(pinned)
+		if b == nil {
+			return
 		}
+		s.drop(b)
+		s.metrics.evictions.Inc()
 	}
 }
 

@@ -213,3 +213,47 @@ func TestBudget(t *testing.T) {
 		t.Errorf("%d bytes held", s.blobs.bytes)
 	}
 }
+
+// TestASweepLeavesWhatIsPulledOften has images pulled again and again, and between that each time more than
+// the store may hold read once, as a scanner does.
+func TestASweepLeavesWhatIsPulledOften(t *testing.T) {
+	s := open(t, Config{Size: 10_000})
+	n := 0
+	put := func() digest.Digest {
+		n++
+		b, _ := content(1000 + n) // each another one
+		d := digest.FromBytes(b)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	pull := func(d digest.Digest) bool {
+		r, err := s.Get(t.Context(), d)
+		if err == nil {
+			r.Close()
+		}
+		return err == nil
+	}
+	often := []digest.Digest{put(), put(), put()}
+	for night := range 3 {
+		for _, d := range often {
+			if !pull(d) {
+				t.Errorf("after %d sweeps what is pulled often is gone", night)
+			}
+		}
+		for range 12 { // more than the budget
+			put()
+		}
+	}
+	for _, d := range often {
+		if !pull(d) {
+			t.Error("what was pulled before the last sweep is gone")
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blobs.bytes > 10_000 {
+		t.Errorf("%d bytes are held", s.blobs.bytes)
+	}
+}

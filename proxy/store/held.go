@@ -61,7 +61,7 @@ func (s *Store) Use(d digest.Digest) bool {
 	if b == nil {
 		return false
 	}
-	s.blobs.use(b)
+	b.used = true
 	if b.proven != 0 {
 		s.mark(b, b.proven, b.markedAt())
 	}
@@ -130,7 +130,7 @@ func (s *Store) opened(ctx context.Context, d digest.Digest, file *os.File, info
 		b = s.blobs.add(d, info.Size(), info.ModTime())
 	}
 	s.waited.Store(false)
-	s.blobs.use(b)
+	b.used = true
 	r, modified := &Reader{store: s, file: file, size: b.size}, info.ModTime()
 	if b.isProven(modified.UnixNano()) {
 		b.proven = modified.UnixNano()

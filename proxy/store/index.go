@@ -9,7 +9,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// index lists the held blobs in the order of their use. A store may hold a million
+// index lists the held blobs in the order in which they came, and which of them were used since.
+// They are evicted by SIEVE (Zhang et al., NSDI 2024): a hand goes from the oldest to the newest,
+// passes what was used since it was there last, and evicts what was not. So what a sweep reads
+// once goes before what is pulled again and again. A store may hold a million
 // blobs, so an entry takes about ninety bytes and has no pointers, which the garbage
 // collector would have to follow. Entries lie in numbered slots.
 type index struct {
@@ -18,8 +21,9 @@ type index struct {
 	clash  map[sum]int32         // the slots of entries whose hash another entry has
 	pages  [][]entry             // the entries by slot; an entry never moves
 	free   []int32               // empty slots
-	oldest int32                 // the slot of the least recently used blob; none: the index is empty
-	newest int32                 // the slot of the most recently used blob
+	oldest int32                 // the slot of the blob that came first; none: the index is empty
+	newest int32                 // the slot of the blob that came last
+	hand   int32                 // the slot at which eviction goes on; none: at the oldest
 	bytes  int64                 // the size of all blobs together
 	others map[sum]digest.Digest // the digests of algorithms other than SHA-256
 }
@@ -33,7 +37,8 @@ type entry struct {
 	size        int64
 	proven      int64  // the file's modification time, in ns, when its digest was last verified; 0: not since the start
 	marked      uint32 // when its use was last written to disk, in s
-	older, next int32  // the slots of the blobs that were used just before and just after it
+	older, next int32  // the slots of the blobs that came just before and just after it
+	used        bool   // since it came, or since the hand has passed it
 }
 
 const (
@@ -45,7 +50,7 @@ const (
 func (x *index) at(slot int32) *entry { return &x.pages[slot/pageSize][slot%pageSize] }
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), slots: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, others: map[sum]digest.Digest{}}
+	return index{seed: maphash.MakeSeed(), slots: map[uint64]int32{}, clash: map[sum]int32{}, oldest: none, newest: none, hand: none, others: map[sum]digest.Digest{}}
 }
 
 // sumOf returns a digest's sum.
@@ -99,7 +104,7 @@ func (x *index) find(s sum) (slot int32) {
 	return none
 }
 
-// add lists a blob as the most recently used one.
+// add lists a blob as the one that came last.
 func (x *index) add(d digest.Digest, size int64, used time.Time) *entry {
 	s := sumOf(d)
 	if d.Algorithm() != digest.SHA256 {
@@ -165,14 +170,28 @@ func (x *index) remove(b *entry) {
 	x.free = append(x.free, slot)
 }
 
-// use makes a blob the most recently used one.
-func (x *index) use(b *entry) {
-	slot := x.find(b.sum)
-	x.unlink(slot)
-	x.link(slot)
+// victim returns the blob that is to be evicted next, and has the hand pass it; nil: all are kept.
+func (x *index) victim(keep func(*entry) bool) *entry {
+	for range 2*x.len() + 1 { // after a whole round none is used
+		if x.hand == none {
+			x.hand = x.oldest
+		}
+		if x.hand == none {
+			return nil
+		}
+		b := x.at(x.hand)
+		x.hand = b.next
+		switch {
+		case b.used:
+			b.used = false
+		case !keep(b):
+			return b
+		}
+	}
+	return nil
 }
 
-// link makes the entry in a slot the most recently used one. It must not be linked.
+// link makes the entry in a slot the one that came last. It must not be linked.
 func (x *index) link(slot int32) {
 	b := x.at(slot)
 	b.older, b.next = x.newest, none
@@ -184,9 +203,12 @@ func (x *index) link(slot int32) {
 	x.newest = slot
 }
 
-// unlink takes the entry in a slot out of the order of use.
+// unlink takes the entry in a slot out of the order.
 func (x *index) unlink(slot int32) {
 	b := x.at(slot)
+	if x.hand == slot {
+		x.hand = b.next
+	}
 	if b.older == none {
 		x.oldest = b.next
 	} else {
@@ -199,15 +221,15 @@ func (x *index) unlink(slot int32) {
 	}
 }
 
-// sort orders the blobs by the times of use that are on disk. So the order of use
-// survives a restart.
+// sort orders the blobs by the times of use that are on disk, as if they had come then: what was
+// used lately is evicted last after a restart.
 func (x *index) sort() {
 	slots := make([]int32, 0, x.len())
 	for slot := x.oldest; slot != none; slot = x.at(slot).next {
 		slots = append(slots, slot)
 	}
 	slices.SortStableFunc(slots, func(a, b int32) int { return int(int64(x.at(a).marked) - int64(x.at(b).marked)) })
-	x.oldest, x.newest = none, none
+	x.oldest, x.newest, x.hand = none, none, none
 	for _, slot := range slots {
 		x.link(slot)
 	}

@@ -10,6 +10,36 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// model is what an index is to be.
+type model struct {
+	all  []digest.Digest // the oldest first
+	used map[digest.Digest]bool
+	hand int
+}
+
+func (m *model) remove(d digest.Digest) {
+	if at := slices.Index(m.all, d); at >= 0 {
+		if m.all = slices.Delete(m.all, at, at+1); at < m.hand {
+			m.hand--
+		}
+		delete(m.used, d)
+		m.hand %= max(1, len(m.all))
+	}
+}
+
+// victim has the hand come to what is evicted next; "": there is nothing.
+func (m *model) victim() digest.Digest {
+	for len(m.all) > 0 {
+		d := m.all[m.hand]
+		if !m.used[d] {
+			return d
+		}
+		delete(m.used, d)
+		m.hand = (m.hand + 1) % len(m.all)
+	}
+	return ""
+}
+
 // The index behaves as a plain list of digests in the order in which they came, and evicts as SIEVE. Some of the
 // digests have the same hash, and some are longer than 32 bytes.
 func TestIndexIsAList(t *testing.T) {
@@ -28,54 +58,38 @@ func TestIndexIsAList(t *testing.T) {
 		x.slots[maphash.Comparable(x.seed, sumOf(d))] = bystander
 	}
 	sizes := map[digest.Digest]int64{}
-	var model []digest.Digest // oldest first
-	used, hand := map[digest.Digest]bool{}, 0
-	remove := func(d digest.Digest) {
-		if at := slices.Index(model, d); at >= 0 {
-			if model = slices.Delete(model, at, at+1); at < hand {
-				hand--
-			}
-			delete(used, d)
-			hand %= max(1, len(model))
-		}
-	}
+	m := model{used: map[digest.Digest]bool{}}
 	for range 20_000 {
 		d := digests[rand.IntN(len(digests))]
 		b := x.get(d)
-		if at := slices.Index(model, d); (b != nil) != (at >= 0) {
+		if at := slices.Index(m.all, d); (b != nil) != (at >= 0) {
 			t.Fatalf("%s is listed: %v", d, b != nil)
 		}
 		switch rand.IntN(4) {
 		case 0:
 			sizes[d] = rand.Int64N(1000)
-			x.add(d, sizes[d], time.Unix(int64(len(model)), 0))
-			remove(d)
-			model = append(model, d)
+			x.add(d, sizes[d], time.Unix(int64(len(m.all)), 0))
+			m.remove(d)
+			m.all = append(m.all, d)
 		case 1:
 			if b != nil {
-				b.used, used[d] = true, true
+				b.used, m.used[d] = true, true
 			}
 		case 2:
 			b := x.victim(func(*entry) bool { return false })
-			for len(model) > 0 {
-				if d = model[hand]; !used[d] {
-					break
-				}
-				delete(used, d)
-				hand = (hand + 1) % len(model)
-			}
-			if (b != nil) != (len(model) > 0) || b != nil && x.digest(b) != d {
+			d = m.victim()
+			if (b != nil) != (len(m.all) > 0) || b != nil && x.digest(b) != d {
 				t.Fatalf("%v is evicted, want %s", b, d)
 			} else if b == nil {
 				continue
 			}
 			x.remove(b)
-			remove(d)
+			m.remove(d)
 			delete(sizes, d)
 		default:
 			if b != nil {
 				x.remove(b)
-				remove(d)
+				m.remove(d)
 				delete(sizes, d)
 			}
 		}
@@ -90,9 +104,15 @@ func TestIndexIsAList(t *testing.T) {
 			t.Errorf("%s has %d bytes instead of %d", d, x.at(slot).size, sizes[d])
 		}
 	}
-	if !slices.Equal(all, model) || bytes != x.bytes {
-		t.Errorf("%d listed, %d in the model; %d bytes, %d counted", len(all), len(model), bytes, x.bytes)
+	if !slices.Equal(all, m.all) || bytes != x.bytes {
+		t.Errorf("%d listed, %d in the model; %d bytes, %d counted", len(all), len(m.all), bytes, x.bytes)
 	}
+	sorted(t, &x, len(m.all))
+}
+
+// sorted has an index of n blobs sorted by marks.
+func sorted(t *testing.T, x *index, want int) {
+	t.Helper()
 	for slot := x.oldest; slot != none; slot = x.at(slot).next {
 		x.at(slot).marked = uint32(rand.IntN(50))
 	}
@@ -104,8 +124,8 @@ func TestIndexIsAList(t *testing.T) {
 		}
 		last = x.at(slot).marked
 	}
-	if n != len(model) {
-		t.Errorf("%d of %d after sorting", n, len(model))
+	if n != want {
+		t.Errorf("%d of %d after sorting", n, want)
 	}
 }
 

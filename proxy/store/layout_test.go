@@ -21,20 +21,7 @@ func FuzzLayout(f *testing.F) {
 		lead := l.whole(unbounded)
 		l.resize(lead, size)
 		var parts []*piece
-		bring := func(p *piece) {
-			if p.lost && !p.begun || p.at == p.end { // who has begun to write does not look again
-				return
-			}
-			if !p.begun && p != lead { // it is written later
-				p.begun = true
-				return
-			}
-			n := 1 + random.Int64N(min(p.end-p.at, size/30+1))
-			for i := range n {
-				written[p.at+i]++
-			}
-			l.came(p, n)
-		}
+		bring := func(p *piece) { bringSome(&l, p, p == lead, written, random) }
 		for step := 0; l.prefix() < size; step++ {
 			if step > 100*int(size)+1000 {
 				t.Fatalf("it does not end: %d of %d", l.prefix(), size)
@@ -61,19 +48,7 @@ func FuzzLayout(f *testing.F) {
 					bring(parts[random.IntN(len(parts))])
 				}
 			default:
-				if lead.at == lead.end {
-					reach := size
-					if random.IntN(2) == 0 {
-						reach = min(size, lead.end+random.Int64N(100))
-					}
-					p, _ := l.extend(lead, reach, 1+random.Int64N(50))
-					if p == nil {
-						p = l.take(1 + random.Int64N(50))
-					}
-					if p != nil {
-						lead = p
-					}
-				}
+				lead = goOnWith(&l, lead, random)
 				bring(lead)
 			}
 			for i := range l.prefix() {
@@ -88,6 +63,42 @@ func FuzzLayout(f *testing.F) {
 			}
 		}
 	})
+}
+
+// bringSome has who brings a piece write some of it. A part begins to write before it has.
+func bringSome(l *layout, p *piece, isLead bool, written []int, random *rand.Rand) {
+	if p.lost && !p.begun || p.at == p.end { // who has begun to write does not look again
+		return
+	}
+	if !p.begun && !isLead { // it is written later
+		p.begun = true
+		return
+	}
+	n := 1 + random.Int64N(min(p.end-p.at, l.size/30+1))
+	p.begun = true
+	for i := range n {
+		written[p.at+i]++
+	}
+	l.came(p, n)
+}
+
+// goOnWith is what the lead brings next.
+func goOnWith(l *layout, lead *piece, random *rand.Rand) *piece {
+	if lead.at < lead.end {
+		return lead
+	}
+	reach := l.size
+	if random.IntN(2) == 0 {
+		reach = min(l.size, lead.end+random.Int64N(100))
+	}
+	p, _ := l.extend(lead, reach, 1+random.Int64N(50))
+	if p == nil {
+		p = l.take(1 + random.Int64N(50))
+	}
+	if p == nil {
+		return lead
+	}
+	return p
 }
 
 // The parts of what is left are neither small nor large, and all of it.

@@ -263,10 +263,8 @@ func (x *exporter) project(full, name string, fields ...string) {
 	var differ []string
 	for _, datacenter := range x.names {
 		var other []string
-		for _, s := range x.settings(datacenter, full) {
-			if datacenter != home && !slices.Contains(base, s) { // what home has is said above
-				other = append(other, s)
-			}
+		if datacenter != home { // what that has is said above
+			other = slices.DeleteFunc(x.settings(datacenter, full), func(s string) bool { return slices.Contains(base, s) })
 		}
 		if text := preheats[datacenter]; text != "" && text != everywhere {
 			other = append(other, text)

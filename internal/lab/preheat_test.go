@@ -43,7 +43,7 @@ func (p *preheater) serve(w http.ResponseWriter, r *http.Request) {
 		var body struct {
 			Events []struct {
 				Action string
-				Target struct{ Repository, Tag, Digest, Url string } //nolint:revive,staticcheck // as it is sent
+				Target struct{ Repository, Tag, Digest string }
 			}
 		}
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {

@@ -76,17 +76,15 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 }
 
 // Bodies is how many bodies of one blob the source is asked for at once. Upstreams that count
-// requests are asked for few, and one that has refused one for their number for one.
+// requests, or have refused one for their number, are asked for one.
 func (s *Source) Bodies() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.Kind != Upstream:
 		return 8
-	case s.refuses:
+	case s.refuses || s.counts:
 		return 1
-	case s.counts:
-		return 2
 	}
 	return 4
 }

@@ -21,12 +21,13 @@ const (
 // Journal is a log of JSON lines that nobody waits for: lines go to memory, and one goroutine
 // writes them in the order in which they came, within 100 ms, warnings and errors at once. A
 // writer that takes nothing, such as a pipe that nobody reads, costs lines, and no requests: what
-// is beyond 4 MiB is dropped and counted, and a line of the log says so. A program that is killed
-// loses the lines of its last 100 ms.
+// is beyond 4 MiB is dropped and counted, and a line of the log says so. A program that is killed,
+// or ends by a panic, loses the lines of its last 100 ms.
 type Journal struct {
 	w       io.Writer
 	note    slog.Handler // of what is said to w itself
 	noted   bytes.Buffer
+	torn    bool // the last line that was written lacks its end; run's alone
 	dropped prometheus.Counter
 	work    chan struct{} // there is something to write
 	soon    chan struct{} // it is not to wait for more
@@ -128,7 +129,7 @@ func (j *Journal) flush(spare []byte) []byte {
 		lines, untold := j.lines, j.untold
 		j.lines, j.untold, j.writing = spare[:0], 0, len(lines)
 		j.mu.Unlock()
-		n, err := j.w.Write(lines)
+		n, err := j.put(lines)
 		if err != nil {
 			j.failed(bytes.Count(lines[n:], []byte("\n")), untold)
 		} else if untold > 0 {
@@ -147,6 +148,20 @@ func (j *Journal) flush(spare []byte) []byte {
 	}
 }
 
+// put writes lines, on a line of their own where the last one was cut off.
+func (j *Journal) put(lines []byte) (n int, err error) {
+	if j.torn && len(lines) > 0 {
+		if _, err = j.w.Write([]byte("\n")); err != nil {
+			return 0, err
+		}
+		j.torn = false
+	}
+	if n, err = j.w.Write(lines); n > 0 {
+		j.torn = lines[n-1] != '\n'
+	}
+	return n, err
+}
+
 // failed notes that lines could not be written. untold were dropped before.
 func (j *Journal) failed(lines, untold int) {
 	j.mu.Lock()
@@ -161,7 +176,7 @@ func (j *Journal) tell(lines int) error {
 	r := slog.NewRecord(time.Now(), slog.LevelWarn, "lines dropped from the log", 0)
 	r.AddAttrs(slog.Int("lines", lines))
 	j.note.Handle(context.Background(), r) //nolint:errcheck // to memory
-	_, err := j.w.Write(j.noted.Bytes())
+	_, err := j.put(j.noted.Bytes())
 	if err != nil {
 		j.failed(0, lines)
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/registry"
 )
 
 // Only who is known to hold a whole blob, and to honour ranges, is asked for parts of it: a
@@ -74,6 +76,26 @@ func TestAnUpstreamThatHasHadEnough(t *testing.T) {
 		hub.Note(0, &http.Response{StatusCode: c.status, Header: c.header})
 		if n := hub.Bodies(); n != c.want {
 			t.Errorf("after %d %v: %d bodies", c.status, c.header, n)
+		}
+	}
+}
+
+// What an upstream says to a request for a part is no pause for pulls that need no parts.
+func TestNoPauseFollowsAPart(t *testing.T) {
+	for _, part := range []bool{true, false} {
+		w := newWorld(t)
+		w.hub.Say(at("nginx"), trial.Answer{Status: http.StatusTooManyRequests})
+		hub, req, ctx := w.Routes.Upstream("cache-hub"), registry.Request{Method: http.MethodGet, Kind: registry.KindBlob, Repo: "nginx", Digest: layerDigest}, t.Context()
+		if part {
+			ctx = source.Beside(ctx)
+		}
+		resp, err := hub.Do(ctx, req, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if paused := hub.Limited(req) != nil; paused == part || hub.Bodies() != 1 {
+			t.Errorf("a part %v: paused %v, %d bodies", part, paused, hub.Bodies())
 		}
 	}
 }

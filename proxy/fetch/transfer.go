@@ -77,7 +77,10 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	case offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	asking, answered := t.vigil.Over(t.q.InTrace(ctx), s)
+	asking, answered := source.Beside(t.q.InTrace(ctx)), func(error) {}
+	if !store.IsPart(ctx) {
+		asking, answered = t.vigil.Over(t.q.InTrace(ctx), s)
+	}
 	var way trip
 	resp, err := s.Do(way.over(asking), req, header, 0)
 	body, err := openBody(resp, err)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -87,6 +88,21 @@ func (s *Source) Bodies() int {
 		return 1
 	}
 	return 4
+}
+
+type besideKey struct{}
+
+// Beside marks requests beside others for the same content. A 429 to them ends such requests, and
+// is no pause for others.
+func Beside(ctx context.Context) context.Context { return context.WithValue(ctx, besideKey{}, true) }
+
+func isBeside(ctx context.Context) bool { return ctx.Value(besideKey{}) != nil }
+
+// hadEnough notes that the source gives no further body of a blob beside others.
+func (s *Source) hadEnough() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = true
 }
 
 // after is when a pause ends that is to last that long.

@@ -163,7 +163,7 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 			return nil, said
 		}
 		s.hear(req, nil, errors.Join(err, cause))
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !isBeside(ctx) {
 			s.Suspect()
 		}
 		if cause != nil && ctx.Err() == nil || errors.Is(cause, ErrSilent) {
@@ -172,7 +172,11 @@ func (s *Source) Do(ctx context.Context, req registry.Request, header http.Heade
 		return nil, err
 	}
 	s.remember(s.Now().Sub(begun))
-	s.Note(req.Kind, resp)
+	if resp.StatusCode == http.StatusTooManyRequests && isBeside(ctx) {
+		s.hadEnough()
+	} else {
+		s.Note(req.Kind, resp)
+	}
 	s.hear(req, resp, nil)
 	if IsPage(resp) && !shows(req) {
 		resp.Body.Close()

@@ -6,7 +6,7 @@ import "time"
 // long as that brings clearly more. New connections over a long link take some trips to begin, and
 // there is no time for many steps.
 type climb struct {
-	enough float64 // the rate from which no more are tried
+	enough float64 // the rate of one body from which no more are tried
 	least  int     // how many times the rate of the first body is measured
 	bodies int     // now
 	fewer  int     // before; 0: there were none
@@ -59,7 +59,7 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 		return min(c.bodies, most)
 	}
 	switch {
-	case c.best >= c.enough:
+	case c.bodies == 1 && c.best >= c.enough, c.best == 0: // it is not the link that is scarce, or nothing comes at all
 	case c.best >= c.was*grown && c.bodies < most:
 		*c = climb{enough: c.enough, least: c.least, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
 	case c.best < c.was*grown && c.ticks >= rateTries:

@@ -64,6 +64,8 @@ type fill struct {
 	started     bool          // a source has answered
 	asked       Source        // the source that answered last; windows ask it too
 	otherwise   *Source       // that source, to be asked once more where what it sent is wrong; nil: it is not
+	askedAt     int           // its number
+	joined      int           // readers, those that have left too
 	verifyFirst bool          // readers get nothing before the whole blob is verified
 	written     int64
 	size        int64 // -1: not known

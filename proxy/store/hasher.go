@@ -110,6 +110,7 @@ func (f *fill) hashFile() {
 		if n == 0 { // the buffer may be in use
 			f.store.degrade(err)
 			h.err = errNotKept
+			f.parts.fail(finalError{errNotKept}) // what comes cannot be verified
 			return
 		}
 		h.hash.Write(buf[:n])

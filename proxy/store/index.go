@@ -44,6 +44,9 @@ type entry struct {
 const (
 	none     = -1
 	pageSize = 4096 // blobs
+	// maxPassed is how many blobs that were used the hand passes for one victim: the store waits
+	// meanwhile.
+	maxPassed = 4096
 )
 
 // at returns the entry in a slot.
@@ -172,6 +175,7 @@ func (x *index) remove(b *entry) {
 
 // victim returns the blob that is to be evicted next, and has the hand pass it; nil: all are kept.
 func (x *index) victim(keep func(*entry) bool) *entry {
+	passed := 0
 	for range 2*x.len() + 1 { // after a whole round none is used
 		if x.hand == none {
 			x.hand = x.oldest
@@ -182,8 +186,9 @@ func (x *index) victim(keep func(*entry) bool) *entry {
 		b := x.at(x.hand)
 		x.hand = b.next
 		switch {
-		case b.used:
+		case b.used && passed < maxPassed:
 			b.used = false
+			passed++
 		case !keep(b):
 			return b
 		}

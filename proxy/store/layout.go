@@ -20,6 +20,9 @@ type piece struct {
 	taken   bool  // somebody brings it
 	begun   bool  // who brings it has bytes of it: nobody else may write there until it is let go
 	lost    bool  // somebody else brings it instead
+	was     int64 // its at of a measure ago
+	slow    int   // measures in a row in which hardly anything of it came
+	cut     bool  // it was too slow: somebody else is to bring the rest
 	cancel  context.CancelFunc
 }
 
@@ -103,7 +106,9 @@ func (l *layout) came(p *piece, n int64) {
 }
 
 // release notes that nobody brings a piece any more.
-func (l *layout) release(p *piece) { p.taken, p.begun, p.cancel = false, false, nil }
+func (l *layout) release(p *piece) {
+	p.taken, p.begun, p.cancel, p.slow, p.cut = false, false, nil, 0, false
+}
 
 // extend has a body that has brought all of its piece bring what follows, up to reach, where
 // nobody has begun to: what somebody else was asked for, or at most n bytes that are nobody's.

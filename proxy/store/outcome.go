@@ -27,8 +27,15 @@ func (f *fill) keep() {
 func (f *fill) listed() {
 	s := f.store
 	f.unpin = s.pin(f.digest)
-	if b := s.blobs.get(f.digest); f.purged && b != nil {
+	f.mu.Lock()
+	several := f.joined > 1
+	f.mu.Unlock()
+	switch b := s.blobs.get(f.digest); {
+	case b == nil:
+	case f.purged:
 		s.drop(b)
+	case several: // it is no sweep that reads it
+		b.used = true
 	}
 }
 
@@ -39,7 +46,7 @@ func (f *fill) listed() {
 func (f *fill) successor(err error) *fill {
 	wrong, brought, sources, others := errors.Is(err, ErrWrongContent), f.rota.brought, f.rota.sources, f.others
 	switch {
-	case wrong && len(brought) == 1 && f.otherwise != nil:
+	case wrong && len(brought) == 1 && brought[0] == f.askedAt && f.otherwise != nil:
 		sources = slices.Clone(sources)
 		sources[brought[0]] = *f.otherwise
 		sources[0], sources[brought[0]] = sources[brought[0]], sources[0]

@@ -46,6 +46,10 @@ const (
 	wasteShare = 50
 	// maxBreaks is how many parts in a row may break off, until their source is asked for no more.
 	maxBreaks = 1
+	// A part that all wait for is cut off where it has brought less than a slowShare-th of what a
+	// body usually brings, slowTries measures in a row.
+	slowShare = 8
+	slowTries = 20
 	// maxUnhashed is how far the bytes that are there may be ahead of the hash.
 	maxUnhashed = 256 << 20
 )
@@ -58,6 +62,7 @@ func (f *fill) allowParts(body Body) {
 	}
 	p.leader = f.rota.at % len(f.rota.sources)
 	if f.size < worthBytes || body.Doubtful || body.Otherwise != nil || f.verifyFirst {
+		clear(p.able)
 		return
 	}
 	if p.able[p.leader] = body.Parts; body.Parts > 1 && !p.begun {
@@ -99,8 +104,9 @@ func (f *fill) measure() {
 		p := &f.parts
 		rate := float64(p.came-came) / now.Sub(last).Seconds()
 		last, came = now, p.came
-		most := f.mostBodies(rate)
+		most := f.mostBodies(max(rate, c.best))
 		p.most = c.next(rate, p.silent > 0, most)
+		f.cutSlow(c.best / float64(max(1, c.bodies)))
 		more := p.most - 1 - p.bodies
 		if more > 0 && (!p.parted || f.layout.left() == 0 && f.lead.end-f.lead.at >= 2*maxPart) {
 			p.parted = f.layout.split(f.lead.piece, f.lead.at+f.firstGap(rate)) || p.parted
@@ -112,6 +118,25 @@ func (f *fill) measure() {
 		for range more {
 			f.beginPart()
 		}
+	}
+}
+
+// cutSlow has somebody else bring the rest of a part that keeps everybody waiting: one connection of
+// eight may be as good as lost. usual is what a body brings, in bytes a second. f.mu is locked.
+func (f *fill) cutSlow(usual float64) {
+	if len(f.layout.pieces) == 0 {
+		return
+	}
+	p := f.layout.pieces[0]
+	came := float64(p.at - p.was)
+	p.was = p.at
+	if p == f.lead.piece || !p.begun || p.cancel == nil || came*slowShare >= usual*measure.Seconds() {
+		p.slow = 0
+		return
+	}
+	if p.slow++; p.slow == slowTries {
+		p.cut = true
+		p.cancel()
 	}
 }
 
@@ -248,12 +273,13 @@ func (f *fill) putPart(b *beside, at int, part *piece, before int64, err error) 
 		result, b.broke = "complete", 0
 	case part.lost:
 	default:
+		ends := part.cut || errors.Is(err, errBrokeOff)
 		f.layout.release(part)
 		if p.ctx.Err() != nil {
 			break
 		}
 		result = "broke"
-		if b.broke++; b.broke > maxBreaks || came < leastProgress || !errors.Is(err, errBrokeOff) {
+		if b.broke++; b.broke > maxBreaks || came < leastProgress || !ends {
 			p.refused[at], result = true, "refused"
 		}
 	}
@@ -281,10 +307,16 @@ func (f *fill) whoGives() (number int, ok bool) {
 // errBrokeOff is of a part whose body was what was asked for, and ended too soon.
 var errBrokeOff = errors.New("the part broke off")
 
+type partKey struct{}
+
+// IsPart reports whether Source.Open is asked for bytes in that context that others would bring
+// as well: what a source says to that is no word of how it is doing.
+func IsPart(ctx context.Context) bool { return ctx.Value(partKey{}) != nil }
+
 // bring asks a source for a part, and writes what it sends to the file.
 func (f *fill) bring(ctx context.Context, b *beside, at int, part *piece) error {
 	src := f.rota.sources[at]
-	asking, cancel := context.WithCancelCause(ctx)
+	asking, cancel := context.WithCancelCause(context.WithValue(ctx, partKey{}, true))
 	defer cancel(nil)
 	late := time.AfterFunc(f.store.cfg.Idle, func() { cancel(fmt.Errorf("%s did not answer for %v", src.Name, f.store.cfg.Idle)) })
 	body, err := f.store.openSource(asking, src, part.at, part.end-part.at)

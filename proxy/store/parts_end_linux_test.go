@@ -173,6 +173,40 @@ func TestPartsThatCannotBeReadBack(t *testing.T) {
 	})
 }
 
+// Where the disk could not be read for a moment, the rest is not given to readers as if it had been
+// verified.
+func TestWhatCouldNotBeReadBackIsNotCompleted(t *testing.T) {
+	b, d := content(96 << 20)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		defer s.Close()
+		r := inParts(t, s, d, &far{b: b, rate: 4 << 20, parts: 8})
+		defer r.Close()
+		fd := int(r.fill.file.Fd())
+		whole, err := unix.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(whole)
+		deaf, err := os.OpenFile(r.fill.file.Name(), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer deaf.Close()
+		if err := unix.Dup3(int(deaf.Fd()), fd, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := unix.Dup3(whole, fd, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // all of it could have come
+		if got, err := io.ReadAll(r); err == nil || len(got) > len(b)-holdBack || !bytes.HasPrefix(b, got) {
+			t.Errorf("%d bytes of %d, %v", len(got), len(b), err)
+		}
+	})
+}
+
 // Who was asked for a part and is late writes nothing where the lead has brought it meanwhile.
 func TestAPartThatComesTooLate(t *testing.T) {
 	b, d := content(96 << 20)

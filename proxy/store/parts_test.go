@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -37,6 +38,7 @@ type answer struct {
 	Body
 	bytes []byte
 	end   error
+	rate  int64 // 0: as the source's
 }
 
 func (s *far) source(name string) Source { return named(name, from(s.answer)) }
@@ -47,7 +49,7 @@ func (s *far) answer(ctx context.Context, offset, length int64) (Body, error) {
 	if ctx.Err() != nil {
 		return Body{}, ctx.Err()
 	}
-	a := &answer{Body{Size: int64(len(s.b)), Offset: offset, Parts: s.parts}, s.b[offset:], io.EOF}
+	a := &answer{Body: Body{Size: int64(len(s.b)), Offset: offset, Parts: s.parts}, bytes: s.b[offset:], end: io.EOF}
 	if length >= 0 {
 		a.bytes = s.b[offset : offset+length]
 	}
@@ -82,7 +84,7 @@ func (b *farBody) Read(p []byte) (int, error) {
 		return 0, b.end
 	}
 	n := copy(p[:min(len(p), 64<<10)], b.bytes)
-	pause(b.ctx, time.Duration(n)*time.Second/time.Duration(b.s.rate))
+	pause(b.ctx, time.Duration(n)*time.Second/time.Duration(cmp.Or(b.rate, b.s.rate)))
 	if b.s.all > 0 {
 		b.s.mu.Lock()
 		if now := time.Now(); b.s.free.Before(now) {

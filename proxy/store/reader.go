@@ -38,6 +38,7 @@ var _ io.ReadSeekCloser = (*Reader)(nil)
 // reader returns a reader of the fill. f.mu is locked.
 func (f *fill) reader(ctx context.Context) *Reader {
 	f.users++
+	f.joined++
 	f.unleave()
 	r := &Reader{fill: f, ctx: ctx, told: -1, expects: -1}
 	r.release = func() { r.fill.leave() }

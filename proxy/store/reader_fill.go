@@ -151,14 +151,17 @@ func (r *Reader) readWindow(p []byte) (int, error) {
 // a direct stream from the sources.
 func (r *Reader) readOn(p []byte) (int, error) {
 	f := r.fill
-	if r.offset < f.written { // the fill has ended, so written no longer changes
-		return r.readFile(p[:min(int64(len(p)), f.written-r.offset)])
+	there := f.written // the fill has ended, so written no longer changes
+	if f.hash.err != nil {
+		if there = max(0, min(there, f.size-holdBack)); f.verifyFirst || r.offset >= there {
+			return 0, f.hash.err // it cannot be verified any more
+		}
+	}
+	if r.offset < there {
+		return r.readFile(p[:min(int64(len(p)), there-r.offset)])
 	}
 	d := &direct{store: f.store, ctx: r.ctx, digest: f.digest, rota: rota{sources: f.rota.sources}, size: f.size, offset: r.offset, any: f.verifyFirst}
 	if r.offset == f.written {
-		if f.hash.err != nil { // what was read cannot be verified any more
-			return 0, f.hash.err
-		}
 		d.hash = f.hash.hash
 		if err := d.cloneHash(); err != nil {
 			return 0, err

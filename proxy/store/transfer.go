@@ -188,7 +188,7 @@ func (f *fill) start(src Source, body Body) error {
 		}
 	}
 	f.update(func() {
-		f.started, f.asked, f.otherwise = true, src, body.Otherwise
+		f.started, f.asked, f.askedAt, f.otherwise = true, src, f.rota.at%len(f.rota.sources), body.Otherwise
 		f.verifyFirst = f.verifyFirst || body.Doubtful
 		if body.Size >= 0 || f.written == 0 {
 			f.size = body.Size

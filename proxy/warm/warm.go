@@ -152,7 +152,7 @@ func (w *Warmer) enqueue(j *job) error {
 	defer w.mu.Unlock()
 	if known := w.jobs[j.image.key()]; known != nil {
 		known.wanted, known.leads = union(known.wanted, j.wanted), known.leads || j.leads
-		known.again = known.again || known.state == running && j.kind == Push // it may have seen what was there before
+		known.again = known.again || known.state == running && j.kind != Clock // it may have seen what was there before
 		return nil
 	}
 	if len(w.jobs) >= maxJobs {

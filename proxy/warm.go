@@ -25,8 +25,9 @@ func (h *Handler) newWarmer(ctx context.Context) {
 		}}
 }
 
-// resolve finds out what a reference is now, and remembers it, as if a client had asked.
-func (h *Handler) resolve(ctx context.Context, q fetch.Question) (tags.Entry, []byte, error) {
+// resolve finds out what a reference is now, and remembers it, as if a client had asked. anew: what
+// is remembered may be old, however fresh it is.
+func (h *Handler) resolve(ctx context.Context, q fetch.Question, anew bool) (tags.Entry, []byte, error) {
 	if h.cfg.Access.Look(ctx, q.Request.Repo); h.cfg.Access.Unlisted(q.Request.Repo) {
 		return tags.Entry{}, nil, registry.Errorf(registry.CodeNameUnknown, "Harbor does not list this project for the edge's robot")
 	}
@@ -40,6 +41,9 @@ func (h *Handler) resolve(ctx context.Context, q fetch.Question) (tags.Entry, []
 	r, stays := h.freeze(&request{Request: q.Request, ns: q.Namespace})
 	q.Request, q.Namespace = r.Request, r.ns
 	asked, freshness := tags.Question{Key: tags.Key{Repo: r.Repo, Reference: r.Reference()}}, h.live.Load().Freshness(r.ns.Kind)
+	if anew {
+		freshness = 0
+	}
 	e, body, held, fresh := h.remembered(r, asked.Key, want, freshness)
 	if held && fresh {
 		return e, body, nil

@@ -53,17 +53,27 @@ func (s *Store) reserveSpare(r *reservation, n int64) bool {
 	if !s.admits(n) {
 		return false
 	}
-	over := func() bool { return s.blobs.bytes > s.cfg.Size-min(s.cfg.Size, s.reserved-s.beside+more) }
-	unused := time.Now().Add(-SpareAfter)
-	for slot := s.blobs.oldest; slot != none && over(); {
-		b := s.blobs.at(slot)
-		if slot = b.next; time.Unix(int64(b.marked), 0).After(unused) {
-			break // all that follow were used later
-		}
-		if s.pins[s.blobs.digest(b)] == nil {
-			s.drop(b)
-			s.metrics.evictions.Inc()
+	short := s.blobs.bytes - (s.cfg.Size - min(s.cfg.Size, s.reserved-s.beside+more))
+	unused, ok := s.unused(short)
+	if !ok {
+		return false
+	}
+	for _, b := range unused {
+		s.drop(b)
+		s.metrics.evictions.Inc()
+	}
+	return s.reserve(r, n, true)
+}
+
+// unused are blobs of n bytes together that were not used for SpareAfter and are not pinned; false
+// where all such blobs have fewer, and then none is to go in vain. The list is in the order in which
+// blobs came, not in that of their use, so all of it may have to be gone through. s.mu is locked.
+func (s *Store) unused(n int64) (some []*entry, ok bool) {
+	since := time.Now().Add(-SpareAfter)
+	for slot := s.blobs.oldest; slot != none && n > 0; slot = s.blobs.at(slot).next {
+		if b := s.blobs.at(slot); time.Unix(int64(b.marked), 0).Before(since) && s.pins[s.blobs.digest(b)] == nil {
+			some, n = append(some, b), n-b.size
 		}
 	}
-	return !over() && s.reserve(r, n, true)
+	return some, n <= 0
 }

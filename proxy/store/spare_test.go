@@ -88,6 +88,55 @@ func TestASpareFillEvictsNothingThatIsUsed(t *testing.T) {
 	}
 }
 
+// The blob that came first may be used every day while a later one is not; and where all that is
+// unused is too little, it stays.
+func TestASpareFillTakesWhatIsUnusedWhereverItIs(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	s := open(t, Config{Dir: dir})
+	var all []digest.Digest
+	for i, n := range []int{400, 401} {
+		b, d := content(n)
+		if err := s.Put(d, b); err != nil {
+			t.Fatal(err)
+		}
+		at := now.Add(time.Duration(i-4) * SpareAfter)
+		if err := os.Chtimes(s.path(d), at, at); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, d)
+	}
+	s.Close()
+	s = open(t, Config{Dir: dir, Size: 1000})
+	<-s.scanned
+	r, err := s.Get(t.Context(), all[0]) // it came first, and is used now
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	var calls atomic.Int64
+	spare := func(n int) error {
+		b, d := content(n)
+		r, err := s.FetchSpare(t.Context(), d, whole(b, &calls, int64(len(b))))
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(io.Discard, r)
+		settle(s, d)
+		return err
+	}
+	b, _ := content(150)
+	if err := s.Put(digest.FromBytes(b), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := spare(460); !errors.Is(err, ErrNoRoom) || !s.Has(all[1]) {
+		t.Errorf("too little is unused: %v, and it stayed %t", err, s.Has(all[1]))
+	}
+	if err := spare(402); err != nil || s.Has(all[1]) || !s.Has(all[0]) {
+		t.Errorf("the second is unused: %v, gone %t, the first stayed %t", err, !s.Has(all[1]), s.Has(all[0]))
+	}
+}
+
 // To ask whether a blob is there is no use of it.
 func TestHasIsNoUse(t *testing.T) {
 	s, old, used := aged(t)

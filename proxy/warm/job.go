@@ -28,7 +28,7 @@ type job struct {
 
 	state string
 	due   time.Time
-	again bool // it was pushed while it was under way
+	again bool // it was pushed or asked for anew while it was under way
 	tries int
 	ended time.Time
 	err   error  // why it is tried again, or failed
@@ -95,7 +95,7 @@ func (w *Warmer) next() (*job, time.Duration) {
 	if !ok {
 		return nil, wait
 	}
-	j.state = running
+	j.state, j.again = running, false
 	return j, 0
 }
 
@@ -126,6 +126,10 @@ func (w *Warmer) end(j *job, begun time.Time, err error) {
 		j.state = queued
 		w.queue(j, now.Add(min(30*w.cfg.Pace, 2*w.cfg.Pace+now.Sub(j.added)/4)))
 		return
+	case j.again: // what came of this try is no word on what is there now
+		j.state, j.tries, j.err = queued, 0, err
+		w.queue(j, now)
+		return
 	case err != nil:
 		if j.kind == Operator {
 			most = maxTriesOperator
@@ -137,10 +141,6 @@ func (w *Warmer) end(j *job, begun time.Time, err error) {
 			return
 		}
 		j.state = failed
-	case j.again:
-		j.again, j.state, j.tries = false, queued, 0
-		w.queue(j, now)
-		return
 	default:
 		j.state, j.err = done, nil
 	}

@@ -150,8 +150,14 @@ func (l *load) manifest(ctx context.Context, reference string, depth int) (diges
 			return d, body, nil
 		}
 	}
-	e, body, err := l.w.cfg.Resolve(ctx, l.w.question(registry.KindManifest, repo, reference, l.only))
+	e, body, err := l.w.cfg.Resolve(ctx, l.w.question(registry.KindManifest, repo, reference, l.only), l.anew(reference) && (depth == 0 || l.only != ""))
 	return e.Digest, body, err
+}
+
+// anew reports whether a reference is asked for though what is remembered is fresh: somebody says
+// that the tag may have moved. The schedules alone have no reason to think so.
+func (l *load) anew(reference string) bool {
+	return l.j.kind != Clock && registry.ValidTag(reference)
 }
 
 // chosen are the manifests of an index that are for the platforms, and the attestations of those.

@@ -58,7 +58,7 @@ func (l *load) hasTag(ctx context.Context, tag string) bool {
 	if l.w.isUnsigned(repo, tag) {
 		return false
 	}
-	_, _, err := l.w.cfg.Resolve(ctx, l.w.question(registry.KindManifest, repo, tag, ""))
+	_, _, err := l.w.cfg.Resolve(ctx, l.w.question(registry.KindManifest, repo, tag, ""), l.anew(tag))
 	l.moved()
 	switch {
 	case outcome.IsNo(err):

@@ -72,8 +72,9 @@ type Config struct {
 	Fetch      *fetch.Fetcher
 	Lists      *lists.Lists
 	// Resolve finds out what a reference is now, remembers it as if a client had asked, and
-	// returns its manifest. The error is an outcome.
-	Resolve  func(ctx context.Context, q fetch.Question) (tags.Entry, []byte, error)
+	// returns its manifest. anew: what is remembered may be old, however fresh it is. The error is
+	// an outcome.
+	Resolve  func(ctx context.Context, q fetch.Question, anew bool) (tags.Entry, []byte, error)
 	Patience time.Duration // for one image without a byte or an answer; 0: 120 times Pace
 	Deadline time.Duration // for the answer of a peer
 	Pace     time.Duration // a part of all times between tries; 0: 1 s
@@ -151,7 +152,7 @@ func (w *Warmer) enqueue(j *job) error {
 	defer w.mu.Unlock()
 	if known := w.jobs[j.image.key()]; known != nil {
 		known.wanted, known.leads = union(known.wanted, j.wanted), known.leads || j.leads
-		known.again = known.again || known.state == running && j.kind == Push // it may have seen what was there before
+		known.again = known.again || known.state == running && j.kind != Clock // it may have seen what was there before
 		return nil
 	}
 	if len(w.jobs) >= maxJobs {

@@ -1,0 +1,61 @@
+package warm_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/fetch"
+	"example.org/breakwater/proxy/namespace"
+	"example.org/breakwater/proxy/source"
+	"example.org/breakwater/proxy/tags"
+	"example.org/breakwater/proxy/warm"
+	"example.org/breakwater/registry"
+)
+
+// running is a Warmer that runs, and asks resolve what images are.
+func running(t *testing.T, pace time.Duration, resolve func() error) *warm.Warmer {
+	t.Helper()
+	w := warm.New(warm.Config{Datacenter: "par1", Now: time.Now, Pace: pace, Log: slog.New(slog.DiscardHandler), Peers: func() []*source.Source { return nil },
+		Namespaces: namespace.NewTable([]namespace.Namespace{{Project: "cache-hub", Kind: namespace.Cache, DockerHub: true}}),
+		Sets:       func() []warm.Set { return nil },
+		Fetch:      &fetch.Fetcher{},
+		Resolve: func(context.Context, fetch.Question, bool) (tags.Entry, []byte, error) {
+			return tags.Entry{}, nil, resolve()
+		}})
+	go w.Run(t.Context())
+	return w
+}
+
+// What is asked for while it is under way is looked at again, though this try fails for good.
+func TestWhatIsAskedForDuringARunIsLookedAtAgain(t *testing.T) {
+	for kind, want := range map[string]int{warm.Preheat: 2, warm.Operator: 2, warm.Push: 2, warm.Clock: 1} {
+		asked, gate := make(chan struct{}, 10), make(chan struct{})
+		w := running(t, time.Millisecond, func() error {
+			asked <- struct{}{}
+			<-gate
+			return registry.Errorf(registry.CodeManifestUnknown, "there is no such manifest")
+		})
+		image := warm.Image{Repo: "cache-hub/app", Reference: "v1"}
+		if _, err := w.Add(warm.Preheat, image); err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+		if _, err := w.Add(kind, image); err != nil {
+			t.Fatal(err)
+		}
+		close(gate)
+		trial.Until(t, func() error {
+			if w.Status().Pending > 0 {
+				return errors.New("it is under way")
+			}
+			return nil
+		})
+		if got := 1 + len(asked); got != want {
+			t.Errorf("%s: it was looked at %d times, want %d", kind, got, want)
+		}
+	}
+}

@@ -246,6 +246,9 @@ func (p *Plan) extra(h *having, prune bool) {
 		if rb, ok := e.object.(*robot); ok && ours {
 			needed = p.needed(k, rb)
 		}
+		if k.Kind == kindInstance && ours {
+			needed = p.preheating(h, k)
+		}
 		switch {
 		case needed != "":
 			p.note(k, "%s", needed)

@@ -209,27 +209,6 @@ func policiesOf(project string) string {
 	return "/projects/" + url.PathEscape(project) + "/preheat/policies"
 }
 
-// readPreheat reads our policy of a project; those of other names are not looked at.
-func (h *harbor) readPreheat(ctx context.Context, have *having, project string) error {
-	all, err := pages(func(page int64) (got []preheatShown, err error) {
-		_, err = h.call(ctx, http.MethodGet, fmt.Sprintf("%s?page=%d&page_size=%d", policiesOf(project), page, pageSize), nil, &got)
-		return got, err
-	})
-	if err != nil {
-		return fmt.Errorf("list the preheat policies of project %s: %w", project, err)
-	}
-	ours := int64(0)
-	if e := have.get(kindInstance, preheatName); e != nil {
-		ours = e.id
-	}
-	for _, p := range all {
-		if p.Name == preheatName {
-			have.put(kindPreheat, project+" "+p.Name, &entry{id: p.ID, object: preheatRead(p, ours)})
-		}
-	}
-	return nil
-}
-
 func preheatRead(p preheatShown, ours int64) *preheat {
 	out := &preheat{description: p.Description, disabled: !p.Enabled}
 	if p.Provider != ours {

@@ -28,6 +28,8 @@ const (
 	kraken       = "kraken" // Harbor's driver, of which the edge speaks the protocol
 	preheatsPath = "/p2p/preheat/instances"
 	theButton    = "manual" // a trigger
+
+	fieldEndpoint = "endpoint"
 )
 
 // instance is an edge, as a Harbor knows it for its preheat policies. Its password cannot be
@@ -43,7 +45,7 @@ type instance struct {
 }
 
 func (i *instance) fields() []field {
-	all := []field{{fieldType, i.vendor}, {"endpoint", i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
+	all := []field{{fieldType, i.vendor}, {fieldEndpoint, i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
 		{"disabled", strconv.FormatBool(i.disabled)}, {"description", i.description}}
 	if i.key != "" {
 		all = append(all, field{"key", i.key})
@@ -160,9 +162,12 @@ func (h *harbor) readInstance(ctx context.Context, have *having) error {
 	case err != nil:
 		return fmt.Errorf("list the preheat instances: %w", plain(err))
 	}
+	have.preheats.taken = map[string]string{}
 	for _, i := range all {
 		if i.Name == preheatName {
 			have.put(kindInstance, i.Name, &entry{id: i.ID, object: i.read()})
+		} else {
+			have.preheats.taken[i.Endpoint] = i.Name
 		}
 	}
 	return nil

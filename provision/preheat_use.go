@@ -6,15 +6,17 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// preheatUses is what uses our preheat instance.
+// preheatUses is what uses our preheat instance, and what is in its way.
 type preheatUses struct {
 	foreign map[string][]string // policies that are not ours and use our instance, by project; one that was read has an entry
 	partly  bool                // not all projects were asked
+	taken   map[string]string   // the names of other instances, by their endpoints
 }
 
 // preheatPolicies are the policies of a project; those of ours are put, and those of others that
@@ -100,6 +102,18 @@ func (p *Plan) preheating(h *having, k Key) string {
 		return all[0] + " uses it; it stays"
 	}
 	return few(all) + " use it; it stays"
+}
+
+// occupied refuses a change by which our instance would get the endpoint of another one: Harbor
+// has each once, and answers 500.
+func (c *Change) occupied(h *having) {
+	o, ok := c.want.(*instance)
+	if !ok || !slices.ContainsFunc(c.Fields, func(f FieldChange) bool { return f.Name == fieldEndpoint }) {
+		return
+	}
+	if name := h.preheats.taken[o.endpoint]; name != "" {
+		c.Action, c.Why = Refuse, "Harbor has this endpoint as instance "+strconv.Quote(name)+": delete that one, or leave preheat out of the fleet file"
+	}
 }
 
 // deleteInstance deletes our instance. One that a policy has begun to use since the plan stays.

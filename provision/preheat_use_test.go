@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -58,4 +59,30 @@ func TestPreheatInstanceInUseSinceThePlan(t *testing.T) {
 	if len(results) == 0 || AnyFailed(results) || Partial(plan, results) {
 		t.Errorf("%v", results)
 	}
+}
+
+// Where somebody else's instance has the edge's endpoint nothing is made, and it is said whose.
+func TestPreheatEndpointThatIsTaken(t *testing.T) {
+	f := newTestFleet(t)
+	endpoint := string(f.open(t, Options{}, preheating...).options.Fleet.Datacenters["dc1"].Edge) + preheatPath
+	call(t, f.harbors["dc1"], "POST", instancesPath, map[string]any{"name": "edge", "vendor": "kraken", "endpoint": endpoint, "auth_mode": "NONE", "enabled": true})
+	p := f.open(t, Options{}, preheating...)
+	plan := f.plan(t, p)
+	for _, r := range p.Apply(t.Context(), plan, nil) {
+		switch {
+		case r.Key == Key{"dc1", kindInstance, preheatName}:
+			if r.Outcome != Failed || !strings.HasPrefix(r.Why, `Harbor has this endpoint as instance "edge": delete that one, or`) || !strings.HasPrefix(r.Place, "fleet.yaml:") || r.Action != Refuse {
+				t.Errorf("%+v", r)
+			}
+		case r.Kind == kindPreheat && r.Datacenter == "dc1":
+			if r.Outcome != Deferred {
+				t.Errorf("%+v", r)
+			}
+		case r.Outcome != Done:
+			t.Errorf("%+v", r)
+		}
+	}
+	call(t, f.harbors["dc1"], http.MethodDelete, instancesPath+"/edge", nil)
+	f.apply(t, Options{}, preheating...)
+	f.settled(t, preheating...)
 }

@@ -32,8 +32,8 @@ const (
 	fieldEndpoint = "endpoint"
 )
 
-// instance is an edge, as a Harbor knows it for its preheat policies. Its password cannot be
-// read: the description names the key that it is derived from.
+// instance is an edge, as a Harbor knows it for its preheat policies. Its password is
+// not read, as Harbor need not show it: the description names the key that it is derived from.
 type instance struct {
 	vendor      string
 	endpoint    string

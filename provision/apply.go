@@ -139,6 +139,8 @@ func (r *Result) failed(ctx context.Context, err error) {
 		r.Why += ": harbor.username may not do that"
 	}
 	switch {
+	case errors.As(err, new(inUse)):
+		r.Outcome = Deferred
 	case errors.As(err, new(halfDone)):
 		r.Outcome, r.Away = HalfDone, errors.As(err, new(silent))
 	case errors.As(err, new(unsent)) && ctx.Err() != nil:

@@ -42,7 +42,8 @@ type having struct {
 	version    string // as v2.15.2-080b0220; "": this account is not told
 	silent     bool   // it sends no webhooks at all
 	noPreheat  int    // status of the answer why its preheat instances are not known: 403, or 404 where it has none of this; 0: they are
-	shallow    bool   // only what is wanted of its projects was read
+	preheats   preheatUses
+	shallow    bool // only what is wanted of its projects was read
 	mu         sync.Mutex
 	entries    map[Key]*entry
 	quotas     map[string]quotaOf  // by project

@@ -154,6 +154,7 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 		if secret != "" {
 			c.Fields = append(c.Fields, FieldChange{Name: "secret", Want: "(as the fleet file says)"})
 		}
+		c.occupied(h)
 		p.Changes = append(p.Changes, c)
 		return
 	}
@@ -181,6 +182,7 @@ func (p *Plan) compare(k Key, h *having, rewrite bool) {
 		}
 	}
 	p.compareSecret(&c, rewrite)
+	c.occupied(h)
 	if len(c.Fields) > 0 {
 		p.Changes = append(p.Changes, c)
 	}
@@ -245,6 +247,9 @@ func (p *Plan) extra(h *having, prune bool) {
 		needed := ""
 		if rb, ok := e.object.(*robot); ok && ours {
 			needed = p.needed(k, rb)
+		}
+		if k.Kind == kindInstance && ours {
+			needed = p.preheating(h, k)
 		}
 		switch {
 		case needed != "":

@@ -28,10 +28,12 @@ const (
 	kraken       = "kraken" // Harbor's driver, of which the edge speaks the protocol
 	preheatsPath = "/p2p/preheat/instances"
 	theButton    = "manual" // a trigger
+
+	fieldEndpoint = "endpoint"
 )
 
-// instance is an edge, as a Harbor knows it for its preheat policies. Its password cannot be
-// read: the description names the key that it is derived from.
+// instance is an edge, as a Harbor knows it for its preheat policies. Its password is
+// not read, as Harbor need not show it: the description names the key that it is derived from.
 type instance struct {
 	vendor      string
 	endpoint    string
@@ -43,7 +45,7 @@ type instance struct {
 }
 
 func (i *instance) fields() []field {
-	all := []field{{fieldType, i.vendor}, {"endpoint", i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
+	all := []field{{fieldType, i.vendor}, {fieldEndpoint, i.endpoint}, {"auth", i.auth}, {"insecure", strconv.FormatBool(i.insecure)},
 		{"disabled", strconv.FormatBool(i.disabled)}, {"description", i.description}}
 	if i.key != "" {
 		all = append(all, field{"key", i.key})
@@ -160,9 +162,12 @@ func (h *harbor) readInstance(ctx context.Context, have *having) error {
 	case err != nil:
 		return fmt.Errorf("list the preheat instances: %w", plain(err))
 	}
+	have.preheats.taken = map[string]string{}
 	for _, i := range all {
 		if i.Name == preheatName {
 			have.put(kindInstance, i.Name, &entry{id: i.ID, object: i.read()})
+		} else {
+			have.preheats.taken[i.Endpoint] = i.Name
 		}
 	}
 	return nil
@@ -207,27 +212,6 @@ type triggerShown struct {
 // policiesOf is where a project's preheat policies are. Harbor takes its name there, and no number.
 func policiesOf(project string) string {
 	return "/projects/" + url.PathEscape(project) + "/preheat/policies"
-}
-
-// readPreheat reads our policy of a project; those of other names are not looked at.
-func (h *harbor) readPreheat(ctx context.Context, have *having, project string) error {
-	all, err := pages(func(page int64) (got []preheatShown, err error) {
-		_, err = h.call(ctx, http.MethodGet, fmt.Sprintf("%s?page=%d&page_size=%d", policiesOf(project), page, pageSize), nil, &got)
-		return got, err
-	})
-	if err != nil {
-		return fmt.Errorf("list the preheat policies of project %s: %w", project, err)
-	}
-	ours := int64(0)
-	if e := have.get(kindInstance, preheatName); e != nil {
-		ours = e.id
-	}
-	for _, p := range all {
-		if p.Name == preheatName {
-			have.put(kindPreheat, project+" "+p.Name, &entry{id: p.ID, object: preheatRead(p, ours)})
-		}
-	}
-	return nil
 }
 
 func preheatRead(p preheatShown, ours int64) *preheat {

@@ -118,6 +118,9 @@ func (p *Provisioner) Plan(ctx context.Context) (*Plan, error) {
 	var mu sync.Mutex
 	faults := p.each(func(name string, h *harbor) error {
 		got, err := h.read(ctx, name, want)
+		if err == nil {
+			err = h.readUsers(ctx, got, want)
+		}
 		if err != nil {
 			return err
 		}

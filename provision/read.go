@@ -243,7 +243,7 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	read(part.members, func() error { return h.readMembers(ctx, have, p) })
 	read(part.rules, func() error { return h.readImmutable(ctx, have, p) })
 	if isManaged(p.Name) && have.noPreheat == 0 && (part.preheats || everything && have.get(kindInstance, preheatName) != nil) {
-		read(part.preheats, func() error { return h.readPreheat(ctx, have, p.Name) })
+		read(part.preheats, func() error { return h.preheatPolicies(ctx, have, p.Name) })
 	}
 	if strings.HasPrefix(p.Name, naming.MultiDC) && (part.webhooks || everything) {
 		g.Go(func() error { return h.readWebhook(ctx, have, p, part.webhooks) })

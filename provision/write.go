@@ -177,7 +177,7 @@ func (w *writer) delete(ctx context.Context) error {
 	case *webhook:
 		_, err = w.api.Webhook.DeleteWebhookPolicyOfProject(ctx, clientwebhook.NewDeleteWebhookPolicyOfProjectParams().WithProjectNameOrID(w.projectOf()).WithWebhookPolicyID(id))
 	case *instance:
-		_, err = w.call(ctx, http.MethodDelete, preheatsPath+"/"+preheatName, nil, nil)
+		err = w.deleteInstance(ctx)
 	case *preheat:
 		_, err = w.call(ctx, http.MethodDelete, policiesOf(projectOfKey(w.change.Key))+"/"+preheatName, nil, nil)
 	default:

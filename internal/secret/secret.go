@@ -107,7 +107,8 @@ func Webhook(key keyring.Key, datacenter, project string) string {
 }
 
 // Preheat is the password with which the Harbor of a datacenter asks its edge for the images of
-// preheat policies. Harbor shows it to nobody; it is good for this datacenter alone.
+// preheat policies. Older Harbors may show it to administrators of the system (auth_info of an
+// instance): it is good for asking this datacenter's edge to preheat, and for nothing else.
 func Preheat(key keyring.Key, datacenter string) string {
 	mac := hmac.New(sha256.New, key.Secret)
 	mac.Write([]byte(datacenter)) //nolint:errcheck // never fails

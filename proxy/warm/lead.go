@@ -168,7 +168,9 @@ func (w *Warmer) answer(ask Ask) (Answer, error) {
 	}
 	if j != nil && ask.Lead {
 		j.leads = true
-		a.State = j.state
+		if a.State = j.state; j.tries > 0 && j.err != nil { // the next in the order need not wait for another try
+			a.State, a.Error = failed, j.err.Error()
+		}
 	}
 	w.mu.Unlock()
 	if a.State == "" {

@@ -2,8 +2,13 @@ package warm_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +63,24 @@ func TestWhatIsAskedForDuringARunIsLookedAtAgain(t *testing.T) {
 			t.Errorf("%s: it was looked at %d times, want %d", kind, got, want)
 		}
 	}
+}
+
+// Who leads, and has failed once, says so: the next leads, and does not wait for all its tries.
+func TestWhoLeadsSaysThatItFails(t *testing.T) {
+	w := running(t, time.Hour, func() error { return errors.New("the upstream is down") })
+	trial.Until(t, func() error {
+		rec := httptest.NewRecorder()
+		ask := `{"kind":"operator","image":{"repo":"cache-hub/library/app","reference":"v1"},"datacenters":["mad1","par1"],"lead":true,"age":60}`
+		if err := w.ServePeer(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(ask))); err != nil {
+			t.Fatal(err)
+		}
+		var a warm.Answer
+		if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil {
+			t.Fatal(err)
+		}
+		if a.State != "failed" || a.Error != "the upstream is down" || w.Status().Pending != 1 {
+			return fmt.Errorf("%+v", a)
+		}
+		return nil
+	})
 }

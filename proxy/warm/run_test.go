@@ -84,3 +84,19 @@ func TestWhoLeadsSaysThatItFails(t *testing.T) {
 		return nil
 	})
 }
+
+// A peer that asks too much is told to come again.
+func TestAFullQueueIsUnavailable(t *testing.T) {
+	w := idle()
+	for i := range 10_000 {
+		if _, err := w.Add(warm.Clock, warm.Image{Repo: "cache-hub/app", Reference: fmt.Sprint("v", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := `{"kind":"operator","image":{"repo":"cache-hub/library/app","reference":"more"},"datacenters":["mad1","par1"]}`
+	err := w.ServePeer(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(ask)))
+	var told *registry.Error
+	if !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
+		t.Errorf("%v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -112,7 +113,10 @@ func (w *Warmer) ServePeer(rw http.ResponseWriter, r *http.Request) error {
 		return registry.Errorf(registry.CodeUnsupported, "what is to be warmed cannot be read")
 	}
 	a, err := w.answer(ask)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrFull):
+		return registry.Errorf(registry.CodeUnavailable, "%v", err)
+	case err != nil:
 		return registry.Errorf(registry.CodeUnsupported, "%v", err)
 	}
 	writeJSON(rw, a)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,5 +99,30 @@ func TestAFullQueueIsUnavailable(t *testing.T) {
 	var told *registry.Error
 	if !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
 		t.Errorf("%v", err)
+	}
+}
+
+// What a peer refuses of an order ends nothing else of it, and the peer's own words are told.
+func TestAnImageThatAPeerRefusesEndsNoOther(t *testing.T) {
+	var asked atomic.Int64
+	peer := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if asked.Add(1); r.Method == http.MethodPost {
+			registry.WriteError(rw, registry.Errorf(registry.CodeUnsupported, "it is unknown here"))
+		}
+	}))
+	defer peer.Close()
+	at, err := registry.NewSource(registry.SourceConfig{URL: peer.URL, Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := []*source.Source{source.New(t.Context(), source.Config{Kind: source.Peer, Name: "mad1", Datacenter: "mad1", Registry: at})}
+	w := warm.New(warm.Config{Datacenter: "par1", Now: time.Now, Deadline: time.Minute, Peers: func() []*source.Source { return peers },
+		Namespaces: namespace.NewTable([]namespace.Namespace{{Project: "cache-hub", Kind: namespace.Cache, DockerHub: true}})})
+	mux := http.NewServeMux()
+	w.Admin(mux)
+	rec := httptest.NewRecorder()
+	mux.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/warm", strings.NewReader(`{"fleet":true,"references":["cache-hub/a:v1","cache-hub/b:v1","cache-hub/c:v1"]}`)))
+	if asked.Load() < 3 || !strings.Contains(rec.Body.String(), "it is unknown here") {
+		t.Errorf("it was asked %d times: %s", asked.Load(), rec.Body)
 	}
 }

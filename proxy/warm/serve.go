@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/breakwater/proxy/explain"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
@@ -67,6 +69,7 @@ type Progress struct {
 const (
 	maxOrder = 1 << 20
 	maxShown = 200
+	maxAsks  = 8 // of one peer at once
 )
 
 // Admin adds what operators ask to the admin listener:
@@ -157,11 +160,7 @@ func (w *Warmer) take(ctx context.Context, order Order) (taken Taken) {
 	var asked sync.WaitGroup
 	for i, s := range peers {
 		asked.Go(func() {
-			for _, image := range images {
-				if _, errs[i] = w.ask(ctx, s, Ask{Kind: Operator, Image: image, Datacenters: all}); errs[i] != nil {
-					return
-				}
-			}
+			errs[i] = w.askFor(ctx, s, images, all)
 		})
 	}
 	asked.Wait()
@@ -171,6 +170,31 @@ func (w *Warmer) take(ctx context.Context, order Order) (taken Taken) {
 		}
 	}
 	return taken
+}
+
+// askFor asks a peer for images, some at once. What it refuses of one ends none of the others; a
+// peer that does not answer is asked no more.
+func (w *Warmer) askFor(ctx context.Context, s *source.Source, images []Image, all []string) error {
+	errs, room := make([]error, len(images)), make(chan struct{}, maxAsks)
+	var asked sync.WaitGroup
+	var gone atomic.Bool
+	for i, image := range images {
+		if room <- struct{}{}; gone.Load() {
+			break
+		}
+		asked.Go(func() {
+			defer func() { <-room }()
+			_, err := w.ask(ctx, s, Ask{Kind: Operator, Image: image, Datacenters: all})
+			if errors.Is(err, errNoAnswer) {
+				gone.Store(true)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("%.300s: %w", image, err)
+			}
+		})
+	}
+	asked.Wait()
+	return errors.Join(errs...)
 }
 
 // parse reads a reference as those who pull write it.

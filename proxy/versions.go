@@ -107,7 +107,7 @@ func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
 	}
 	h.follower.Changed(key, r, own)
 	if key.IsTag() && r.Known() && !r.Deleted() {
-		h.warm.Pushed(key.Repo, key.Reference)
+		h.warm.Pushed(key.Repo, key.Reference, r.Version.At())
 	}
 	if own {
 		h.announcer.Changed()

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -37,5 +38,28 @@ func TestAnOrderAsksAnew(t *testing.T) {
 		s.warmed(t, "")
 		d, _ := layerOf(t, img)
 		s.stored(t, d)
+	}
+}
+
+// What was signed after it was warmed has its signature with the next order.
+func TestAnOrderLooksForSignaturesAnew(t *testing.T) {
+	s := newSite(t, quick)
+	img, signature := image(t, 1000, 1), image(t, 1000, 2)
+	mustPush(t, s.hub.URL(), "library/app:v1", img, authn.Anonymous)
+	d, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var taken warm.Taken
+		if code := s.operate(t, http.MethodPost, "/warm", warm.Order{References: []string{"cache-dockerhub/app:v1"}}, &taken); code != http.StatusOK {
+			t.Fatal(code)
+		}
+		s.warmed(t, "")
+		mustPush(t, s.hub.URL(), "library/app:"+strings.Replace(d.String(), ":", "-", 1)+".sig", signature, authn.Anonymous)
+	}
+	layer, _ := layerOf(t, signature)
+	if _, err := os.Stat(filepath.Join(s.dir, "blobs", "sha256", layer[len("sha256:"):][:2], layer[len("sha256:"):])); err != nil {
+		t.Error(err)
 	}
 }

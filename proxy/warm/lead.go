@@ -17,6 +17,7 @@ import (
 	"example.org/breakwater/proxy/peer"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
 )
 
 // Ask is what an edge asks of a peer (POST peer.WarmPath, JSON): to have an image in its store.
@@ -43,6 +44,8 @@ const (
 	slack     = time.Minute // of when edges begin with the same image
 	standFor  = 5           // times Patience, that an edge that leads may stand still
 )
+
+var errNoAnswer = errors.New("it does not answer")
 
 // attempt brings the image from the edge that leads, or leads. Who leads is the first in an order
 // that all edges make alike for an image; the next leads where that one is down, or fails.
@@ -136,11 +139,11 @@ func (w *Warmer) call(ctx context.Context, s *source.Source, method, query strin
 	}
 	resp, err := s.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("it does not answer: %w", err)
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answers %s", resp.Status)
+		return fmt.Errorf("it answers: %w", registry.ReadError(resp))
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(answer); err != nil {
 		return fmt.Errorf("what it answers cannot be read: %w", err)
@@ -168,7 +171,9 @@ func (w *Warmer) answer(ask Ask) (Answer, error) {
 	}
 	if j != nil && ask.Lead {
 		j.leads = true
-		a.State = j.state
+		if a.State = j.state; j.tries > 0 && j.err != nil { // the next in the order need not wait for another try
+			a.State, a.Error = failed, j.err.Error()
+		}
 	}
 	w.mu.Unlock()
 	if a.State == "" {

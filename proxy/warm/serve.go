@@ -4,15 +4,18 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/breakwater/proxy/explain"
+	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/registry"
 )
 
@@ -66,6 +69,7 @@ type Progress struct {
 const (
 	maxOrder = 1 << 20
 	maxShown = 200
+	maxAsks  = 8 // of one peer at once
 )
 
 // Admin adds what operators ask to the admin listener:
@@ -112,7 +116,10 @@ func (w *Warmer) ServePeer(rw http.ResponseWriter, r *http.Request) error {
 		return registry.Errorf(registry.CodeUnsupported, "what is to be warmed cannot be read")
 	}
 	a, err := w.answer(ask)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrFull):
+		return registry.Errorf(registry.CodeUnavailable, "%v", err)
+	case err != nil:
 		return registry.Errorf(registry.CodeUnsupported, "%v", err)
 	}
 	writeJSON(rw, a)
@@ -153,11 +160,7 @@ func (w *Warmer) take(ctx context.Context, order Order) (taken Taken) {
 	var asked sync.WaitGroup
 	for i, s := range peers {
 		asked.Go(func() {
-			for _, image := range images {
-				if _, errs[i] = w.ask(ctx, s, Ask{Kind: Operator, Image: image, Datacenters: all}); errs[i] != nil {
-					return
-				}
-			}
+			errs[i] = w.askFor(ctx, s, images, all)
 		})
 	}
 	asked.Wait()
@@ -167,6 +170,31 @@ func (w *Warmer) take(ctx context.Context, order Order) (taken Taken) {
 		}
 	}
 	return taken
+}
+
+// askFor asks a peer for images, some at once. What it refuses of one ends none of the others; a
+// peer that does not answer is asked no more.
+func (w *Warmer) askFor(ctx context.Context, s *source.Source, images []Image, all []string) error {
+	errs, room := make([]error, len(images)), make(chan struct{}, maxAsks)
+	var asked sync.WaitGroup
+	var gone atomic.Bool
+	for i, image := range images {
+		if room <- struct{}{}; gone.Load() {
+			break
+		}
+		asked.Go(func() {
+			defer func() { <-room }()
+			_, err := w.ask(ctx, s, Ask{Kind: Operator, Image: image, Datacenters: all})
+			if errors.Is(err, errNoAnswer) {
+				gone.Store(true)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("%.300s: %w", image, err)
+			}
+		})
+	}
+	asked.Wait()
+	return errors.Join(errs...)
 }
 
 // parse reads a reference as those who pull write it.

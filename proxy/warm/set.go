@@ -2,6 +2,7 @@ package warm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,15 +14,36 @@ import (
 const (
 	maxListed = 1000 // tags of one image that a schedule warms
 	lookEvery = time.Minute
+	pushFor   = time.Hour // that what was pushed is told of
 )
 
-// Pushed warms what a set takes of what was pushed, here or elsewhere.
-func (w *Warmer) Pushed(repo, tag string) {
+// Pushed warms what a set takes of what was pushed at a time, here or elsewhere. What is told of the
+// past, as peers tell it all to a new edge, is no push.
+func (w *Warmer) Pushed(repo, tag string, at time.Time) {
+	if w.cfg.Now().Sub(at) > pushFor {
+		return
+	}
 	ns := w.cfg.Namespaces.OfRepo(repo)
 	for _, s := range w.cfg.Sets() {
 		if s.Push && s.Project == ns.Project && w.mine(s) && matches(s.Images, ns.Image(repo)) && (len(s.Tags) == 0 || matches(s.Tags, tag)) {
-			w.add(Push, w.all(s), Image{Repo: repo, Reference: tag, Platforms: s.Platforms}) //nolint:errcheck // the queue is full, and says so in its metric
+			if _, err := w.add(Push, w.all(s), Image{Repo: repo, Reference: tag, Platforms: s.Platforms}); errors.Is(err, ErrFull) {
+				w.sayFull(repo, tag)
+			}
 		}
+	}
+}
+
+// sayFull logs, once a minute at most, that a push is not warmed.
+func (w *Warmer) sayFull(repo, tag string) {
+	now := w.cfg.Now()
+	w.mu.Lock()
+	silent := now.Sub(w.saidFull) < time.Minute
+	if !silent {
+		w.saidFull = now
+	}
+	w.mu.Unlock()
+	if !silent {
+		w.cfg.Log.Warn("what was pushed is not warmed, and others may not be", "repo", repo, "tag", tag, "err", ErrFull.Error())
 	}
 }
 

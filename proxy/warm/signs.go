@@ -26,7 +26,7 @@ const (
 func (l *load) findSigns(ctx context.Context) (all []string) {
 	repo := l.j.image.Repo
 	for _, d := range l.heads {
-		if q := l.w.question(registry.KindReferrers, repo, d.String(), ""); !l.w.isUnsigned(repo, d.String()) {
+		if q := l.w.question(registry.KindReferrers, repo, d.String(), ""); !l.unsigned(d.String()) {
 			list, err := l.w.cfg.Lists.Referrers(ctx, q)
 			l.moved()
 			switch {
@@ -55,7 +55,7 @@ func (l *load) findSigns(ctx context.Context) (all []string) {
 // hasTag brings the manifest of a tag, and reports whether there is one.
 func (l *load) hasTag(ctx context.Context, tag string) bool {
 	repo := l.j.image.Repo
-	if l.w.isUnsigned(repo, tag) {
+	if l.unsigned(tag) {
 		return false
 	}
 	_, _, err := l.w.cfg.Resolve(ctx, l.w.question(registry.KindManifest, repo, tag, ""), l.anew(tag))
@@ -67,6 +67,12 @@ func (l *load) hasTag(ctx context.Context, tag string) bool {
 		l.leftOut(err)
 	}
 	return err == nil
+}
+
+// unsigned reports whether a reference is not worth a question: there was nothing a while ago, and
+// no operator asks.
+func (l *load) unsigned(reference string) bool {
+	return l.j.kind != Operator && l.w.isUnsigned(l.j.image.Repo, reference)
 }
 
 // isUnsigned reports whether there was nothing under a reference a while ago.

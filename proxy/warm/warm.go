@@ -95,6 +95,7 @@ type Warmer struct {
 	endings  []string        // their keys, oldest first
 	wake     chan struct{}
 	moves    uint64               // bytes and manifests that came, of all images: it is at work
+	saidFull time.Time            // when it was logged last
 	unsigned map[string]time.Time // references of what signs that were not there, and when that was seen
 }
 

@@ -1,8 +1,10 @@
 package warm_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -59,10 +61,25 @@ func TestTheQueueIsBounded(t *testing.T) {
 // A push is for the sets that take it, at the edges of their datacenters.
 func TestAPushIsForTheSetsThatTakeIt(t *testing.T) {
 	w := idle()
-	w.Pushed("multi-dc-app/other", "v1") // at mad1 alone
-	w.Pushed("multi-dc-more/web/x", "v1")
-	w.Pushed("multi-dc-app/web/x", "v2")
+	w.Pushed("multi-dc-app/other", "v1", time.Now()) // at mad1 alone
+	w.Pushed("multi-dc-more/web/x", "v1", time.Now())
+	w.Pushed("multi-dc-app/web/x", "v2", time.Now())
+	w.Pushed("multi-dc-app/web/x", "v0", time.Now().Add(-2*time.Hour)) // history
 	if s := w.Status(); s.Pending != 1 || s.Images[0].Image != "multi-dc-app/web/x:v2" || s.Images[0].Kind != warm.Push {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A push that finds the queue full is logged, and not each of them.
+func TestAPushThatIsNotWarmedIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	w := warm.New(warm.Config{Datacenter: "par1", Now: time.Now, Peers: func() []*source.Source { return nil }, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Namespaces: namespace.NewTable([]namespace.Namespace{{Project: "cache-hub", Kind: namespace.Cache, DockerHub: true}}),
+		Sets:       func() []warm.Set { return []warm.Set{{Project: "multi-dc-app", Images: []string{"**"}, Push: true}} }})
+	for i := range 10_003 {
+		w.Pushed("multi-dc-app/web", fmt.Sprint("v", i), time.Now())
+	}
+	if n := strings.Count(log.String(), "is not warmed"); n != 1 {
+		t.Errorf("it was logged %d times: %s", n, log.String())
 	}
 }

@@ -286,7 +286,7 @@ func (h *Handler) ask(ctx context.Context, q fetch.Question, old tags.Entry) (ta
 			}
 		}
 		h.refusals.Note(key.Repo, q.Want.Digest, err)
-		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly {
+		if err == nil || !outcome.IsNo(err) || !q.Want.Known() || q.OwnOnly || q.Only != "" {
 			return found, err
 		}
 		if !h.cfg.Access.Has(key.Repo) { // the project is gone, and may be made again
@@ -306,7 +306,7 @@ const maxWithdrawn = 5
 // Where all that others have taken is known, those say so who are to hold it.
 func (h *Handler) askAround(ctx context.Context, q fetch.Question, old tags.Entry) (tags.Found, error) {
 	key, begun := tags.Key{Repo: q.Request.Repo, Reference: q.Request.Tag}, h.cfg.Now()
-	remembers := !q.OwnOnly && !q.Want.Known() && h.announcer.Level()
+	remembers := !q.OwnOnly && q.Only == "" && !q.Want.Known() && h.announcer.Level()
 	nowhere := remembers && h.tags.Nowhere(key)
 	q.OwnOnly, q.HomesOnly = q.OwnOnly || nowhere, remembers && len(q.Namespace.Homes) > 0
 	found, err := h.fetch.Manifest(ctx, q, old)

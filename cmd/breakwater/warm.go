@@ -147,6 +147,7 @@ func (w *warming) wait(ctx context.Context, images []string, progress io.Writer)
 				under = under || silent[s.Datacenter] < maxSilent
 				continue
 			}
+			silent[s.Datacenter] = 0
 			ended := count(s.Images, "done") + count(s.Images, "failed")
 			under = under || ended < len(s.Images) // what it does not list it has forgotten
 			line = append(line, fmt.Sprintf("%s %d of %d%s", s.Datacenter, ended, len(images), toGo(s.Images)))

@@ -23,6 +23,7 @@ func (f *Fetcher) Kept(ctx context.Context, q Question, old tags.Entry) (tags.Fo
 	switch {
 	case q.Namespace.Keep == 0:
 		found.Entry.Gone = time.Time{}
+	case q.Only != "" && err != nil: // one peer's no is not its upstream's
 	case outcome.IsDeleted(err) && old.Digest != "":
 		return f.outlive(ctx, q, old, err)
 	case outcome.IsDeleted(err) && !q.OwnOnly:

@@ -79,3 +79,31 @@ func TestAFillThatSeveralReadCountsAsUsed(t *testing.T) {
 		})
 	}
 }
+
+// What comes of a blob that is verified first is seen, though nothing of it can be read.
+func TestWhatComesIsSeenBeforeItCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{})
+		defer s.Close()
+		b, d := content(4 << 20)
+		src := &far{b: b, rate: 1 << 20, does: func(_ int, _, _ int64, a *answer) error { a.Doubtful = true; return nil }}
+		if n := s.Coming(d); n != 0 {
+			t.Errorf("%d bytes of nothing", n)
+		}
+		done := make(chan error)
+		go func() {
+			r, err := s.FetchSpare(t.Context(), d, src.source("far"))
+			if err == nil {
+				r.Close()
+			}
+			done <- err
+		}()
+		time.Sleep(2500 * time.Millisecond)
+		if n := s.Coming(d); n < 2<<20 || n > 3<<20 {
+			t.Errorf("%d bytes after two and a half seconds", n)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -32,6 +32,20 @@ func (s *Store) Has(d digest.Digest) bool {
 	return s.blobs.get(d) != nil
 }
 
+// Coming is how many bytes of a blob have come in the fill that is under way, readable or not; 0:
+// there is none.
+func (s *Store) Coming(d digest.Digest) int64 {
+	s.mu.Lock()
+	f := s.fills[d]
+	s.mu.Unlock()
+	if f == nil {
+		return 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.parts.came
+}
+
 // Filling is how many fills are under way that somebody waits for: none that are spare.
 func (s *Store) Filling() (n int) {
 	s.mu.Lock()

@@ -252,6 +252,7 @@ var errNotKept = errors.New("the store did not keep it")
 
 // body brings one blob.
 func (l *load) body(ctx context.Context, d digest.Digest) error {
+	defer l.watch(ctx, d)()
 	r, err := l.w.cfg.Fetch.Spare(ctx, l.w.question(registry.KindBlob, l.j.image.Repo, d.String(), l.only))
 	if err != nil || r == nil {
 		return err
@@ -268,6 +269,21 @@ func (l *load) body(ctx context.Context, d digest.Digest) error {
 			return err
 		}
 	}
+}
+
+// watch has what comes of a blob count also while nothing of it can be read, as of one that is
+// verified first, until stop is called.
+func (l *load) watch(ctx context.Context, d digest.Digest) (stop func()) {
+	ctx, stop = context.WithCancel(ctx)
+	go func() {
+		for last := int64(0); l.w.pause(ctx) == nil; {
+			if now := l.w.cfg.Fetch.Store.Coming(d); now > last {
+				last = now
+				l.moved()
+			}
+		}
+	}()
+	return stop
 }
 
 // kept waits for a slow disk to have the blob.

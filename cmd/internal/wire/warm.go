@@ -1,6 +1,9 @@
 package wire
 
 import (
+	"maps"
+	"reflect"
+	"slices"
 	"time"
 
 	"example.org/breakwater/internal/fleet"
@@ -10,20 +13,28 @@ import (
 
 // warmSets are what a datacenter's edge has in its store before it is asked for.
 func warmSets(f *fleet.Fleet, datacenter string) (all []warm.Set) {
-	add := func(project string, sets []fleet.Warm) {
-		for _, s := range sets {
-			all = append(all, warm.Set{Project: project, Images: s.Images, Tags: s.Tags, Platforms: s.Platforms, Datacenters: s.Datacenters,
+	add := func(project string, in func(datacenter string) []fleet.Warm) {
+		for _, s := range in(datacenter) {
+			among := s.Datacenters
+			if len(among) == 0 { // all that have the set: a datacenter may have others
+				for _, name := range slices.Sorted(maps.Keys(f.Datacenters)) {
+					if slices.ContainsFunc(in(name), func(o fleet.Warm) bool { return reflect.DeepEqual(s, o) }) {
+						among = append(among, name)
+					}
+				}
+			}
+			all = append(all, warm.Set{Project: project, Images: s.Images, Tags: s.Tags, Platforms: s.Platforms, Datacenters: among,
 				Push: s.OnPush, Every: time.Duration(s.Every)})
 		}
 	}
 	for name, p := range f.Projects.MultiDC.Items {
-		add(naming.MultiDC+name, p.In(datacenter).Warm)
+		add(naming.MultiDC+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	for name, p := range f.Projects.Cache.Items {
-		add(naming.Cache+name, p.In(datacenter).Warm)
+		add(naming.Cache+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	for name, p := range f.Projects.Repl.Items {
-		add(naming.Repl+name, p.In(datacenter).Warm)
+		add(naming.Repl+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	return all
 }

@@ -32,9 +32,9 @@ edge: { plain_http: true, robot: { secret: "env:ROBOT" }, peers: { key: "env:KEY
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := warm.Set{Project: "multi-dc-app", Images: []string{"**"}, Tags: []string{"v*"}, Platforms: []string{"linux/amd64"}, Push: true}
+	app := warm.Set{Project: "multi-dc-app", Images: []string{"**"}, Tags: []string{"v*"}, Platforms: []string{"linux/amd64"}, Datacenters: []string{"mad1", "par1"}, Push: true}
 	nginx := warm.Set{Project: "cache-hub", Images: []string{"library/nginx"}, Tags: []string{"latest"}, Datacenters: []string{"par1"}, Every: 6 * time.Hour}
-	httpd := warm.Set{Project: "cache-hub", Images: []string{"library/httpd"}, Tags: []string{"latest"}, Every: 24 * time.Hour}
+	httpd := warm.Set{Project: "cache-hub", Images: []string{"library/httpd"}, Tags: []string{"latest"}, Datacenters: []string{"mad1"}, Every: 24 * time.Hour}
 	for datacenter, want := range map[string][]warm.Set{"par1": {nginx, app}, "mad1": {httpd, app}} {
 		got := warmSets(f, datacenter)
 		slices.SortFunc(got, func(a, b warm.Set) int { return strings.Compare(a.Project, b.Project) })

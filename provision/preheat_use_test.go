@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -57,6 +58,27 @@ func TestPreheatInstanceInUseSinceThePlan(t *testing.T) {
 		}
 	}
 	if len(results) == 0 || AnyFailed(results) || Partial(plan, results) {
+		t.Errorf("%v", results)
+	}
+}
+
+// In a Harbor of many projects the managed ones alone are asked, which is said; of the others
+// Harbor says that they are in the way.
+func TestPreheatInstanceOfManyProjects(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{}, preheating...)
+	h := f.harbors["dc1"]
+	for i := range lookedInto {
+		call(t, h, "POST", "/projects", map[string]any{"project_name": fmt.Sprintf("plain%d", i)})
+	}
+	call(t, h, "POST", "/projects/plain7/preheat/policies", byHand("nightly", found(t, h, instancesPath, "breakwater")["id"]))
+	p := f.open(t, Options{Prune: true})
+	plan := f.plan(t, p)
+	const said = "dc1: preheat instance breakwater: this Harbor has more than 200 projects: only managed ones were asked whether their policies use it"
+	if !strings.Contains(strings.Join(plan.Notes, "\n"), said) || plan.Calls > lookedInto {
+		t.Errorf("%d calls, %q", plan.Calls, plan.Notes)
+	}
+	if results := p.Apply(t.Context(), plan, nil); len(results) != 7 || AnyFailed(results) || len(Waiting(results)) != 1 {
 		t.Errorf("%v", results)
 	}
 }

@@ -111,7 +111,9 @@ func TestAProjectThatWasMadeAgainServesNothingOfTheOldOne(t *testing.T) {
 	for _, fault := range []lab.Fault{{}, {Name: "hang", Path: "/v2/multi-dc-demo/"}, {Name: "500", Path: "/v2/multi-dc-demo/"}, {Name: "down"}} {
 		t.Run("Harbor "+fault.Name, func(t *testing.T) {
 			s, dir := newSite(t), t.TempDir()
-			start, end := persistent(t, filepath.Join(t.TempDir(), "state.db"), nil)
+			start, end := persistent(t, filepath.Join(t.TempDir(), "state.db"), func(_ *access.Config, p *proxy.Config) {
+				p.Pace = time.Minute // Harbor is given nothing back just between the two projects
+			})
 			var paths []string
 			check := func(when string, h map[string]string) {
 				if fault.Name == "" { // Harbor itself gives the layer until its garbage is collected

@@ -27,32 +27,11 @@ func (f *Fleet) Preheats() bool {
 
 // eachPreheat calls do for each policy that is written, with where it is.
 func (f *Fleet) eachPreheat(do func(path string, p *Preheat)) {
-	call := func(path string, p *Preheat) {
+	f.eachAhead(func(path, _ string, _ []Warm, p *Preheat) {
 		if p != nil {
 			do(path+".preheat", p)
 		}
-	}
-	for _, name := range sorted(f.Projects.MultiDC.Items) {
-		path, p := "projects.multi-dc."+name, f.Projects.MultiDC.Items[name]
-		call(path, p.Preheat)
-		for _, dc := range sorted(p.Datacenters) {
-			call(path+".datacenters."+dc, p.Datacenters[dc].Preheat)
-		}
-	}
-	for _, name := range sorted(f.Projects.Cache.Items) {
-		path, p := "projects.cache."+name, f.Projects.Cache.Items[name]
-		call(path, p.Preheat)
-		for _, dc := range sorted(p.Datacenters) {
-			call(path+".datacenters."+dc, p.Datacenters[dc].Preheat)
-		}
-	}
-	for _, name := range sorted(f.Projects.Repl.Items) {
-		path, p := "projects.repl."+name, f.Projects.Repl.Items[name]
-		call(path, p.Preheat)
-		for _, dc := range sorted(p.Datacenters) {
-			call(path+".datacenters."+dc, p.Datacenters[dc].Preheat)
-		}
-	}
+	})
 }
 
 // checkPreheat checks the preheat policies of all projects.

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -10,29 +9,34 @@ import (
 	"example.org/breakwater/registry"
 )
 
-var platform = regexp.MustCompile(`^[a-z0-9_.-]{1,32}/[a-z0-9_.-]{1,32}(/[a-z0-9_.-]{1,32})?$`)
-
 // checkAllWarm checks the warm sets of all projects, and of what datacenters have otherwise.
 func (f *Fleet) checkAllWarm(d *decoder) {
+	f.eachAhead(func(path, project string, sets []Warm, _ *Preheat) { f.checkWarm(d, path, project, sets) })
+}
+
+// eachAhead calls do for each project as it is in Harbor, and for each datacenter that has it
+// otherwise, with where that is written and what it says of content that is there before it is
+// asked for.
+func (f *Fleet) eachAhead(do func(path, project string, sets []Warm, preheat *Preheat)) {
 	for _, name := range sorted(f.Projects.MultiDC.Items) {
 		path, p := "projects.multi-dc."+name, f.Projects.MultiDC.Items[name]
-		f.checkWarm(d, path, naming.MultiDC+name, p.Warm)
+		do(path, naming.MultiDC+name, p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			f.checkWarm(d, path+".datacenters."+dc, naming.MultiDC+name, p.Datacenters[dc].Warm)
+			do(path+".datacenters."+dc, naming.MultiDC+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 	for _, name := range sorted(f.Projects.Cache.Items) {
 		path, p := "projects.cache."+name, f.Projects.Cache.Items[name]
-		f.checkWarm(d, path, naming.Cache+name, p.Warm)
+		do(path, naming.Cache+name, p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			f.checkWarm(d, path+".datacenters."+dc, naming.Cache+name, p.Datacenters[dc].Warm)
+			do(path+".datacenters."+dc, naming.Cache+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 	for _, name := range sorted(f.Projects.Repl.Items) {
 		path, p := "projects.repl."+name, f.Projects.Repl.Items[name]
-		f.checkWarm(d, path, naming.Repl+name, p.Warm)
+		do(path, naming.Repl+name, p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			f.checkWarm(d, path+".datacenters."+dc, naming.Repl+name, p.Datacenters[dc].Warm)
+			do(path+".datacenters."+dc, naming.Repl+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 }
@@ -69,7 +73,7 @@ func (f *Fleet) checkWarm(d *decoder, path, project string, all []Warm) {
 			}
 		}
 		for j, p := range w.Platforms {
-			if !platform.MatchString(p) {
+			if !naming.ValidPlatform(p) {
 				d.report(fmt.Sprintf("%s.platforms[%d]", at, j), "%q is no platform; write one as linux/amd64 or linux/arm64/v8", p)
 			}
 		}

@@ -28,6 +28,12 @@ var project = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
 // among them, at most 255 bytes.
 func ValidProject(s string) bool { return len(s) <= maxProject && project.MatchString(s) }
 
+var platform = regexp.MustCompile(`^[a-z0-9_.-]{1,32}/[a-z0-9_.-]{1,32}(/[a-z0-9_.-]{1,32})?$`)
+
+// ValidPlatform reports whether s can be a platform of an image index, as linux/amd64 or
+// linux/arm64/v8 (OCI image index specification, platform).
+func ValidPlatform(s string) bool { return platform.MatchString(s) }
+
 // CheckPattern returns an error for a pattern that Harbor's matcher (doublestar
 // with braces) cannot read.
 func CheckPattern(pattern string) error {

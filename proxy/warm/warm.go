@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/lists"
 	"example.org/breakwater/proxy/namespace"
@@ -180,8 +180,6 @@ func (w *Warmer) rouse() {
 	}
 }
 
-var platform = regexp.MustCompile(`^[a-z0-9_.-]{1,32}/[a-z0-9_.-]{1,32}(/[a-z0-9_.-]{1,32})?$`)
-
 // read returns the image under the name by which it is kept.
 func (w *Warmer) read(image Image) (Image, error) {
 	if len(image.Repo) > 255 || !registry.ValidRepo(image.Repo) || !strings.Contains(image.Repo, "/") {
@@ -192,7 +190,7 @@ func (w *Warmer) read(image Image) (Image, error) {
 		return image, errors.New("it has neither a tag nor a digest")
 	}
 	for _, p := range image.Platforms {
-		if !platform.MatchString(p) {
+		if !naming.ValidPlatform(p) {
 			return image, fmt.Errorf("%.80q is no platform; want one as linux/amd64", p)
 		}
 	}

@@ -85,17 +85,9 @@ func (w *wanting) wantInstance(d *wanted, datacenter string) {
 	k := Key{datacenter, kindInstance, preheatName}
 	o := &instance{vendor: kraken, endpoint: strings.TrimRight(string(edge), "/") + preheatPath, auth: "BASIC", description: marked("The edge of " + datacenter)}
 	d.add(k, o)
-	shared := w.secret(key, "")
-	if shared == "" {
-		return
+	if from, ok := w.edgesKey(d, keyring.Preheat); ok {
+		o.key, d.secrets[k] = from.ID, secret.Preheat(from, datacenter)
 	}
-	ring, err := keyring.New(shared, "")
-	if err != nil {
-		d.faultOnce(fmt.Errorf("edge.peers.%w", err))
-		return
-	}
-	from := ring.For(keyring.Preheat)[0]
-	o.key, d.secrets[k] = from.ID, secret.Preheat(from, datacenter)
 }
 
 // wantPreheat wants the policy of a project.

@@ -149,16 +149,24 @@ func (w *wanting) wantWebhook(d *wanted, datacenter, full string, m *fleet.Multi
 		description: marked("Tells the edge of " + datacenter + " of pushes and deletes"), events: []string{"PUSH_ARTIFACT", "DELETE_ARTIFACT"},
 		targets: []target{{address: strings.TrimRight(string(edge), "/") + webhookPath, kind: "http", format: "Default"}},
 	}, project)
-	shared := w.secret(key, "")
+	if from, ok := w.edgesKey(d, keyring.Webhooks); ok {
+		d.secrets[k] = "Bearer " + secret.Webhook(from, datacenter, full)
+	}
+}
+
+// edgesKey is the key in use of those that edges share, for a purpose. It is not there where its
+// secret is not, which is a fault of its own.
+func (w *wanting) edgesKey(d *wanted, purpose keyring.Purpose) (from keyring.Key, ok bool) {
+	shared := w.secret(w.fleet.Edge.Peers.Key, "")
 	if shared == "" {
-		return
+		return from, false
 	}
 	ring, err := keyring.New(shared, "")
 	if err != nil {
 		d.faultOnce(fmt.Errorf("edge.peers.%w", err))
-		return
+		return from, false
 	}
-	d.secrets[k] = "Bearer " + secret.Webhook(ring.For(keyring.Webhooks)[0], datacenter, full)
+	return ring.For(purpose)[0], true
 }
 
 // edgePulls is what an edge does in every managed project: it pulls, and it looks what Harbor

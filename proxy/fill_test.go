@@ -112,8 +112,9 @@ func TestASlowClientAmongManyHoldsUpNobody(t *testing.T) {
 	if err := equal(slow.Body, c.content[1<<20:]); err != nil {
 		t.Error("the slow one: ", err)
 	}
-	if n := c.harbor.Requests()["GET "+c.path]; n != 1 {
-		t.Errorf("%d transfers", n)
+	// A fill on a busy machine is slow enough to come in parts, which are transfers of their own.
+	if sent := c.harbor.Sent()["GET "+c.path]; sent > int64(size)*11/10 {
+		t.Errorf("Harbor sent %d bytes of a blob of %d", sent, size)
 	}
 }
 

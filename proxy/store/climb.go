@@ -2,11 +2,12 @@ package store
 
 import "time"
 
-// climb finds out how many bodies at once bring a blob soonest: four times as many are tried as
+// climb finds out how many bodies at once bring a blob soonest: steep times as many are tried as
 // long as that brings clearly more. New connections over a long link take some trips to begin, and
 // there is no time for many steps.
 type climb struct {
 	enough float64 // the rate of one body from which no more are tried
+	eager  bool    // as many as there may be are tried before the first measure
 	least  int     // how many times the rate of the first body is measured
 	bodies int     // now
 	fewer  int     // before; 0: there were none
@@ -30,6 +31,9 @@ const (
 	triesNear = 5
 	// steep is how many times as many bodies are tried next.
 	steep = 4
+	// veryFar is when the answer of a source begins that is asked for many parts at once: a new
+	// connection over such a link takes some trips until it is as fast as it can be.
+	veryFar = 100 * time.Millisecond
 	// grown is how many times as much they must bring to be worth it.
 	grown = 1.25
 	// rateTries is how many times a rate is measured before more bodies are given up: a connection
@@ -40,15 +44,20 @@ const (
 )
 
 // next returns how many bodies to have at once, of at most most, after one measure in which
-// they brought rate bytes a second. waiting says that some of them have not begun.
-func (c *climb) next(rate float64, waiting bool, most int) int {
+// they brought rate bytes a second. silent of those beside the lead have not begun.
+func (c *climb) next(rate float64, silent, beside, most int) int {
 	switch {
 	case c.bodies == 0:
-		c.bodies, c.ticks = 1, 1
+		if c.bodies, c.ticks = 1, 1; c.eager && most > 1 {
+			c.grow(most)
+		}
 		return min(c.bodies, most)
 	case c.over:
 		return min(c.bodies, most)
-	case waiting:
+	case silent > 0:
+		if silent == beside && c.fewer == 1 {
+			c.was = max(c.was, rate) // of the lead alone
+		}
 		if c.late++; c.late >= lateTries {
 			c.giveUp()
 		}
@@ -61,11 +70,16 @@ func (c *climb) next(rate float64, waiting bool, most int) int {
 	switch {
 	case c.bodies == 1 && c.best >= c.enough, c.best == 0: // it is not the link that is scarce, or nothing comes at all
 	case c.best >= c.was*grown && c.bodies < most:
-		*c = climb{enough: c.enough, least: c.least, bodies: min(steep*c.bodies, most), fewer: c.bodies, was: c.best}
+		c.grow(min(steep*c.bodies, most))
 	case c.best < c.was*grown && c.ticks >= rateTries:
 		c.giveUp()
 	}
 	return min(c.bodies, most)
+}
+
+// grow has more bodies tried.
+func (c *climb) grow(bodies int) {
+	*c = climb{enough: c.enough, least: c.least, bodies: bodies, fewer: c.bodies, was: c.best}
 }
 
 // giveUp goes back to fewer bodies, and stays there.

@@ -11,6 +11,7 @@ import (
 type layout struct {
 	next   int64    // bytes from here on are nobody's
 	size   int64    // unbounded: not known
+	least  int64    // how long a part is at least; 0: minPart
 	pieces []*piece // those that lack bytes, in order
 }
 
@@ -144,8 +145,9 @@ func (l *layout) left() int64 { return l.size - l.next }
 // partOf is how long the next part is, where so many bodies share what is left.
 func (l *layout) partOf(bodies int) int64 {
 	left := l.left()
-	n := min(max(left/int64(2*bodies), minPart), maxPart)
-	if left-n < minPart && left < maxPart {
+	least := max(l.least, minPart)
+	n := min(max(left/int64(2*bodies), least), maxPart)
+	if left-n < least && left < maxPart {
 		return left
 	}
 	return n

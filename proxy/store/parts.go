@@ -2,10 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"slices"
 	"sync"
 	"time"
 )
@@ -50,6 +46,11 @@ const (
 	// body usually brings, slowTries measures in a row.
 	slowShare = 8
 	slowTries = 20
+	// A source is far where the way to it and back takes at least farTrip. The next part is asked for
+	// when the last one is going to end within aheadShare of the way: a source never has more to send
+	// at once than it gives.
+	farTrip    = 5 * time.Millisecond
+	aheadShare = 0.9
 	// maxUnhashed is how far the bytes that are there may be ahead of the hash.
 	maxUnhashed = 256 << 20
 )
@@ -88,9 +89,9 @@ func (f *fill) endParts() {
 func (f *fill) measure() {
 	tick := time.NewTicker(measure)
 	defer tick.Stop()
-	c := climb{enough: fast}
-	if f.parts.late < near.Seconds() {
-		c.enough, c.least = fastNear, triesNear
+	c := f.newClimb()
+	if c.eager {
+		f.step(c, 0)
 	}
 	last, came := time.Now(), int64(0)
 	for {
@@ -101,23 +102,46 @@ func (f *fill) measure() {
 		}
 		now := time.Now()
 		f.mu.Lock()
-		p := &f.parts
-		rate := float64(p.came-came) / now.Sub(last).Seconds()
-		last, came = now, p.came
-		most := f.mostBodies(max(rate, c.best))
-		p.most = c.next(rate, p.silent > 0, most)
-		f.cutSlow(c.best / float64(max(1, c.bodies)))
-		more := p.most - 1 - p.bodies
-		if more > 0 && (!p.parted || f.layout.left() == 0 && f.lead.end-f.lead.at >= 2*maxPart) {
-			p.parted = f.layout.split(f.lead.piece, f.lead.at+f.firstGap(rate)) || p.parted
-		}
-		if !f.layout.waits() {
-			more = 0
-		}
+		rate := float64(f.parts.came-came) / now.Sub(last).Seconds()
+		last, came = now, f.parts.came
 		f.mu.Unlock()
-		for range more {
-			f.beginPart()
-		}
+		f.step(c, rate)
+	}
+}
+
+// newClimb says how to find out how many bodies there are to be. A source that is near is
+// measured longer, and one that is very far is asked for many at once: what its lead brings while
+// others begin is a small part of a blob that is large enough for what cutting the lead off wastes.
+func (f *fill) newClimb() *climb {
+	c := &climb{enough: fast}
+	switch late := f.parts.late; {
+	case late < near.Seconds():
+		c.enough, c.least = fastNear, triesNear
+	case late >= veryFar.Seconds():
+		c.eager = f.size >= wasteShare*maxOnWay
+	}
+	return c
+}
+
+// step begins further bodies after a measure in which so many bytes a second came.
+func (f *fill) step(c *climb, rate float64) {
+	f.mu.Lock()
+	p := &f.parts
+	most := f.mostBodies(max(rate, c.best))
+	p.most = c.next(rate, p.silent, p.bodies, most)
+	each := c.best / float64(max(1, c.bodies))
+	f.layout.least = min(max(int64(each*p.trip), minPart), maxPart)
+	f.cutSlow(each)
+	more := p.most - 1 - p.bodies
+	if more > 0 && (!p.parted || f.layout.left() == 0 && f.lead.end-f.lead.at >= 2*maxPart) {
+		p.parted = f.layout.split(f.lead.piece, f.lead.at+f.firstGap(rate)) || p.parted
+	}
+	if !f.layout.waits() {
+		more = 0
+	}
+	f.mu.Unlock()
+	for range more {
+		f.beginPart()
 	}
 }
 
@@ -166,6 +190,9 @@ func (f *fill) mostBodies(rate float64) int {
 // firstGap is how far ahead of the lead the first part begins: that is to have begun when the
 // lead is there.
 func (f *fill) firstGap(rate float64) int64 {
+	if rate == 0 { // not known: half of what each of all bodies brings
+		return min(f.size/(2*maxBodies), 2*maxPart)
+	}
 	return min(max(int64(rate*max(3*f.parts.late, 0.25)), minPart), 2*maxPart, (f.lead.end-f.lead.at)/2)
 }
 
@@ -190,104 +217,6 @@ func (f *fill) extendLead() *piece {
 	return following
 }
 
-// beginPart begins a body beside the others, where there may be one more.
-func (f *fill) beginPart() {
-	if f.store.parts.Add(1) > maxParts {
-		f.store.parts.Add(-1)
-		return
-	}
-	f.mu.Lock()
-	f.parts.bodies++
-	f.parts.silent++
-	f.mu.Unlock()
-	f.parts.running.Go(func() {
-		for b := (&beside{}); f.nextPart(b); {
-		}
-	})
-}
-
-// beside is one that brings parts, one after the other.
-type beside struct {
-	heard bool // something has come
-	broke int  // how many parts in a row have broken off
-}
-
-// nextPart brings one part. It returns false where no further one is to be asked for.
-func (f *fill) nextPart(b *beside) bool {
-	at, part, ctx := f.takePart(b)
-	if part == nil {
-		return false
-	}
-	before := part.at
-	err := f.bring(ctx, b, at, part)
-	var final finalError
-	if errors.As(err, &final) {
-		f.parts.fail(err)
-	}
-	switch result := f.putPart(b, at, part, before, err); result {
-	case "":
-	case "broke":
-		pause(f.parts.ctx, resumeWait)
-		fallthrough
-	default:
-		f.store.metrics.parts.WithLabelValues(result).Inc()
-	}
-	return true
-}
-
-// takePart returns the next part, and the number of the source to ask for it, in a context. part is
-// nil, and one body beside the lead less is there, where none is to be brought.
-func (f *fill) takePart(b *beside) (at int, part *piece, ctx context.Context) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := &f.parts
-	at, ok := f.whoGives()
-	if ok && p.bodies < p.most && f.written-f.hash.at.Load() < maxUnhashed && p.ctx.Err() == nil {
-		part = f.layout.take(f.layout.partOf(p.most))
-	}
-	if part == nil {
-		if p.bodies--; !b.heard {
-			p.silent--
-		}
-		f.store.parts.Add(-1)
-		return 0, nil, nil
-	}
-	p.asked[at]++
-	ctx, part.cancel = context.WithCancel(p.ctx)
-	return at, part, ctx
-}
-
-// putPart notes what became of a part that was at before, and returns that: "complete", "broke",
-// "refused", or "" for one that is not wanted any more.
-func (f *fill) putPart(b *beside, at int, part *piece, before int64, err error) (result string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	part.cancel()
-	p, came := &f.parts, part.at-before
-	p.asked[at]--
-	if came > 0 && !slices.Contains(p.brought, at) {
-		p.brought = append(p.brought, at)
-	}
-	switch {
-	case part.at == part.end:
-		result, b.broke = "complete", 0
-	case part.lost:
-	default:
-		ends := part.cut || errors.Is(err, errBrokeOff)
-		f.layout.release(part)
-		if p.ctx.Err() != nil {
-			break
-		}
-		result = "broke"
-		if b.broke++; b.broke > maxBreaks || came < leastProgress || !ends {
-			p.refused[at], result = true, "refused"
-		}
-	}
-	close(f.changed) // the lead may bring what this one has not
-	f.changed = make(chan struct{})
-	return result
-}
-
 // whoGives returns the number of the source that is asked for the next part: who is asked for
 // the least of what it gives. f.mu is locked.
 func (f *fill) whoGives() (number int, ok bool) {
@@ -302,67 +231,4 @@ func (f *fill) whoGives() (number int, ok bool) {
 		}
 	}
 	return number, ok
-}
-
-// errBrokeOff is of a part whose body was what was asked for, and ended too soon.
-var errBrokeOff = errors.New("the part broke off")
-
-type partKey struct{}
-
-// IsPart reports whether Source.Open is asked for bytes in that context that others would bring
-// as well: what a source says to that is no word of how it is doing.
-func IsPart(ctx context.Context) bool { return ctx.Value(partKey{}) != nil }
-
-// bring asks a source for a part, and writes what it sends to the file.
-func (f *fill) bring(ctx context.Context, b *beside, at int, part *piece) error {
-	src := f.rota.sources[at]
-	asking, cancel := context.WithCancelCause(context.WithValue(ctx, partKey{}, true))
-	defer cancel(nil)
-	late := time.AfterFunc(f.store.cfg.Idle, func() { cancel(fmt.Errorf("%s did not answer for %v", src.Name, f.store.cfg.Idle)) })
-	body, err := f.store.openSource(asking, src, part.at, part.end-part.at)
-	late.Stop()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if body.Parts < 1 || body.Doubtful || body.Otherwise != nil || body.Offset != part.at || body.Size != f.layout.size {
-		return fmt.Errorf("%s sent something else than the part that it was asked for", src.Name)
-	}
-	for part.at < part.end {
-		buf := f.store.chunks.get()
-		n, err := body.Read(buf[:min(chunk, part.end-part.at)])
-		if n > 0 {
-			if !f.beginWrite(b, part) {
-				f.store.chunks.put(buf)
-				return context.Canceled
-			}
-			if err := f.write(part, buf[:n]); err != nil {
-				return err
-			}
-		}
-		f.store.chunks.put(buf)
-		switch {
-		case part.at == part.end:
-		case err == io.EOF:
-			return io.ErrUnexpectedEOF
-		case err != nil:
-			return fmt.Errorf("%w: %w", errBrokeOff, err)
-		}
-	}
-	return nil
-}
-
-// beginWrite notes that a part's bytes are there, to be written. It returns false where
-// somebody else brings them.
-func (f *fill) beginWrite(b *beside, part *piece) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if part.lost {
-		return false
-	}
-	if part.begun = true; !b.heard {
-		b.heard = true
-		f.parts.silent--
-	}
-	return true
 }

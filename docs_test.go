@@ -137,3 +137,20 @@ func TestEveryPageIsTwoClicksAway(t *testing.T) {
 		}
 	}
 }
+
+// Files that CONTRIBUTING.md names by their path exist.
+func TestFilesThatContributingNamesExist(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z_]+(?:/[a-z_.-]+)*\\.(?:go|yaml))`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 30 {
+		t.Errorf("only %d files are named", len(named))
+	}
+	for _, m := range named {
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Errorf("CONTRIBUTING.md names %s: %v", m[1], err)
+		}
+	}
+}

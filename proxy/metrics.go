@@ -9,7 +9,7 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// metrics of the public listener; docs/metrics.md lists them.
+// metrics of the public listener; README.md lists them.
 type metrics struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec

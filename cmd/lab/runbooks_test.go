@@ -14,8 +14,6 @@ import (
 	"example.org/breakwater/internal/trial"
 )
 
-const runbooks = "../../deploy/runbooks/"
-
 // fence is a block of a page: ``` with what it is, indented as it may be.
 type fence struct {
 	what string // as "sh lab"

@@ -128,7 +128,7 @@ var span = regexp.MustCompile("`([a-z]+(?:\\.[A-Za-z]+){1,2})`")
 // What a page says of a test is of one that exists.
 func TestTestsThatPagesNameExist(t *testing.T) {
 	all := functions(t)
-	for _, page := range []string{"SECURITY.md", "proxy/README.md"} {
+	for _, page := range []string{"SECURITY.md", "CONTRIBUTING.md", "proxy/guarantees.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package deploy_test
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,49 +12,7 @@ import (
 	"example.org/breakwater/internal/trial"
 )
 
-// pages are all pages of the project that people read.
-func pages(t *testing.T) []string {
-	t.Helper()
-	var all []string
-	for _, pattern := range []string{"../*.md", "../*/*.md", "*/*.md", "*/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, found...)
-	}
-	if len(all) < 15 {
-		t.Fatalf("only %v", all)
-	}
-	return all
-}
-
-// TestLinks: pages link to what is there.
-func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)]+)\)`)
-	for _, page := range pages(t) {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			u, err := url.Parse(m[1])
-			if err != nil || u.Scheme != "" {
-				continue
-			}
-			to := page
-			if u.Path != "" {
-				to = filepath.Join(filepath.Dir(page), u.Path)
-			}
-			if _, err := os.Stat(to); err != nil {
-				t.Errorf("%s links to %s: %v", page, m[1], err)
-			} else if u.Fragment != "" && !hasHeading(t, to, u.Fragment) {
-				t.Errorf("%s links to %s, and there is no such heading", page, m[1])
-			}
-		}
-	}
-}
-
+// hasHeading reports whether a page has the heading that a fragment leads to.
 func hasHeading(t *testing.T, page, anchor string) bool {
 	t.Helper()
 	text, err := os.ReadFile(page)

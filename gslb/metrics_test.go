@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The README lists the metrics that there are.
-func TestMetricsAreInTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+// docs/metrics.md lists the metrics that there are.
+func TestMetricsAreInTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,8 +35,8 @@ func TestMetricsAreInTheReadme(t *testing.T) {
 		t.Errorf("%d metrics; one is not looked at here", len(families))
 	}
 	for _, f := range families {
-		if !strings.Contains(string(readme), "`"+f.GetName()+"`") {
-			t.Errorf("%s is not in the README", f.GetName())
+		if !strings.Contains(string(page), "`"+f.GetName()+"`") {
+			t.Errorf("%s is not in docs/metrics.md", f.GetName())
 		}
 	}
 }

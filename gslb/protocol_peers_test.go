@@ -16,7 +16,7 @@ import (
 	"example.org/breakwater/internal/trial"
 )
 
-var update = flag.Bool("update", false, "write what tests compare into README.md")
+var update = flag.Bool("update", false, "write what tests compare into protocol.md")
 
 // peer is a name server of others that answers the same questions from the same
 // zone: what we do alone is to be known, and meant.
@@ -144,7 +144,7 @@ func startUntil(t *testing.T, started, program string, args ...string) {
 	t.Fatalf("%s does not start:\n%s", program, strings.Join(said, "\n"))
 }
 
-// TestProtocolPeers asks the peers what we are asked, and holds README.md's table
+// TestProtocolPeers asks the peers what we are asked, and holds protocol.md's table
 // against it. What depends on our own configuration is left out.
 func TestProtocolPeers(t *testing.T) {
 	anySize := regexp.MustCompile("edns=[0-9]+")
@@ -177,7 +177,7 @@ func TestProtocolPeers(t *testing.T) {
 		rows = append(rows, row)
 		sized = sized || strings.Contains(test.want, "edns")
 	}
-	compareREADME(t, strings.Join(rows, "\n"))
+	compareProtocol(t, strings.Join(rows, "\n"))
 }
 
 func firstLine(s string) string {
@@ -216,25 +216,25 @@ func counts(s string) string {
 	return fmt.Sprintf("%d+%d+%d records", n[0], n[1], n[2])
 }
 
-// compareREADME holds the table in README.md, between its markers, against what
+// compareProtocol holds the table in protocol.md, between its markers, against what
 // was found; with -update it writes it.
-func compareREADME(t *testing.T, table string) {
+func compareProtocol(t *testing.T, table string) {
 	t.Helper()
 	const begin, end = "<!-- protocol: made by TestProtocolPeers -update -->\n", "\n<!-- protocol: end -->"
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile("protocol.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, ok := strings.Cut(string(text), begin)
 	have, after, closed := strings.Cut(rest, end)
 	if !ok || !closed {
-		t.Fatal("README.md has no markers for the protocol's table")
+		t.Fatal("protocol.md has no markers for its table")
 	}
 	switch {
 	case have == table:
 	case *update:
-		write(t, "README.md", before+begin+table+end+after)
+		write(t, "protocol.md", before+begin+table+end+after)
 	default:
-		t.Errorf("README.md's table is not what is found now; go test -run TestProtocolPeers -update ./gslb\n%s", table)
+		t.Errorf("protocol.md's table is not what is found now; go test -run TestProtocolPeers -update ./gslb\n%s", table)
 	}
 }

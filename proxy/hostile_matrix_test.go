@@ -42,8 +42,8 @@ func (s *seen) reached(since int, part string) string {
 	return "`" + strings.Join(all, "`, `") + "`"
 }
 
-// judged compares what a client got, and what reached Harbor, with the row of README.md's
-// hostile matrix. The test's name is in the row.
+// judged compares what a client got, and what reached Harbor, with the row of the hostile
+// matrix in guarantees.md. The test's name is in the row.
 func judged(t *testing.T, what string, a answer, reached string) {
 	t.Helper()
 	said := []string{fmt.Sprint(a.status)}
@@ -54,20 +54,20 @@ func judged(t *testing.T, what string, a answer, reached string) {
 		}
 	}
 	row := fmt.Sprintf("| %s | %s | %s | `%s` |\n", what, strings.Join(said, ", "), reached, t.Name())
-	readme, err := os.ReadFile("README.md")
+	page, err := os.ReadFile(guarantees)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(readme), row) {
+	if strings.Contains(string(page), row) {
 		return
 	}
-	begin := strings.Index(string(readme), "| "+what+" |")
+	begin := strings.Index(string(page), "| "+what+" |")
 	if !*update || begin < 0 {
-		t.Errorf("README.md differs from what was found; go test ./proxy -update writes the row, where there is one of that name:\n%s", row)
+		t.Errorf("%s differs from what was found; go test ./proxy -update writes the row, where there is one of that name:\n%s", guarantees, row)
 		return
 	}
-	end := begin + strings.IndexByte(string(readme)[begin:], '\n') + 1
-	if err := os.WriteFile("README.md", []byte(string(readme)[:begin]+row+string(readme)[end:]), 0o644); err != nil {
+	end := begin + strings.IndexByte(string(page)[begin:], '\n') + 1
+	if err := os.WriteFile(guarantees, []byte(string(page)[:begin]+row+string(page)[end:]), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

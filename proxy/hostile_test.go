@@ -289,7 +289,7 @@ func TestAttacks(t *testing.T) {
 			t.Errorf("%s: %s", a.name, a.outcome)
 		}
 	}
-	inReadme(t, "what an attacker gets", table.String())
+	inGuarantees(t, "what an attacker gets", table.String())
 }
 
 // mount asks for an upload session, with a mount in the query.

@@ -17,7 +17,7 @@ import (
 	"example.org/breakwater/internal/lab"
 )
 
-var update = flag.Bool("update", false, "write what the tests found into the README")
+var update = flag.Bool("update", false, "write what the tests found into guarantees.md")
 
 // cell is one image in one of the states, in one of the namespaces.
 type cell struct {
@@ -205,7 +205,7 @@ func (r row) wait() int {
 }
 
 // TestWhateverFails strikes every fault in every state of every namespace, and
-// keeps the README's table of what a client gets.
+// keeps the table of guarantees.md of what a client gets.
 func TestWhateverFails(t *testing.T) {
 	var mu sync.Mutex
 	results := map[string]string{}
@@ -233,7 +233,7 @@ func TestWhateverFails(t *testing.T) {
 		}
 	})
 	if !t.Failed() {
-		inReadme(t, "what a client gets", matrixTable(results))
+		inGuarantees(t, "what a client gets", matrixTable(results))
 	}
 }
 
@@ -256,28 +256,31 @@ func matrixTable(results map[string]string) string {
 	return b.String()
 }
 
-// inReadme compares a part of the README with what the test found, and writes it
+// guarantees is the page of what tests find.
+const guarantees = "guarantees.md"
+
+// inGuarantees compares a part of that page with what the test found, and writes it
 // there with -update.
-func inReadme(t *testing.T, name, text string) {
+func inGuarantees(t *testing.T, name, text string) {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	page, err := os.ReadFile(guarantees)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin, end := "<!-- "+name+" -->\n", "<!-- end -->\n"
-	before, rest, ok := strings.Cut(string(readme), begin)
+	before, rest, ok := strings.Cut(string(page), begin)
 	old, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatalf("README.md has no part %q", name)
+		t.Fatalf("%s has no part %q", guarantees, name)
 	}
 	if old == text {
 		return
 	}
 	if !*update {
-		t.Errorf("README.md differs from what was found; go test ./proxy -update writes:\n%s", text)
+		t.Errorf("%s differs from what was found; go test ./proxy -update writes:\n%s", guarantees, text)
 		return
 	}
-	if err := os.WriteFile("README.md", []byte(before+begin+text+end+after), 0o644); err != nil {
+	if err := os.WriteFile(guarantees, []byte(before+begin+text+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

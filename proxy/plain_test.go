@@ -102,7 +102,7 @@ func TestARefusalOfARegistryThatIsNoHarbor(t *testing.T) {
 	}
 }
 
-// README.md's table "Where an edge answers otherwise than Harbor", and where it does not.
+// guarantees.md's table "Where an edge answers otherwise than Harbor", and where it does not.
 func TestWhereAnEdgeAnswersOtherwise(t *testing.T) {
 	s := newSite(t)
 	paths := s.filled(t)

@@ -1,5 +1,5 @@
 // Command mutate changes the programs in small ways, one at a time, and says which
-// changes no test notices. The bench's README says how to read it.
+// changes no test notices. README.md says how to read it.
 package main
 
 import (

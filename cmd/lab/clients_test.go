@@ -63,6 +63,7 @@ func TestRealClients(t *testing.T) {
 	t.Run("private", func(t *testing.T) { private(t, f, edge) })
 	t.Run("docker", func(t *testing.T) { docker(t, f, edge) })
 	t.Run("mirrors", func(t *testing.T) { mirrors(t, f) })
+	t.Run("neighbours", func(t *testing.T) { neighbours(t, f) })
 	t.Run("one transfer for 32 clients", func(t *testing.T) { oneTransfer(t, f) })
 	t.Run("wrong bytes", func(t *testing.T) { wrongBytes(t, f) })
 	t.Run("breakwater edge", func(t *testing.T) { edgeProcess(t, f) })

@@ -14,8 +14,6 @@ import (
 	"example.org/breakwater/internal/trial"
 )
 
-const runbooks = "../../deploy/runbooks/"
-
 // fence is a block of a page: ``` with what it is, indented as it may be.
 type fence struct {
 	what string // as "sh lab"
@@ -47,8 +45,9 @@ func fences(t *testing.T, file string) (all []fence) {
 	return all
 }
 
-// TestRunbooks does what the runbooks say, a page in a fresh lab each: every block of
-// "sh lab" works, and prints what the "text lab" below it says.
+// TestRunbooks does what the runbooks and the other pages say, a page in a fresh lab each: every
+// block of "sh lab" works, and prints what the "text lab" below it says. A block may stand in a
+// comment of the page, where readers need only what it prints.
 func TestRunbooks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -56,20 +55,19 @@ func TestRunbooks(t *testing.T) {
 	for _, client := range []string{"sh", "curl", "dig", "crane", "openssl"} {
 		trial.Client(t, client)
 	}
-	pages, err := filepath.Glob(runbooks + "*.md")
-	if err != nil || len(pages) == 0 {
-		t.Fatalf("%d runbooks, %v", len(pages), err)
-	}
 	program, ran := bin(t, "breakwater"), 0
 	bin(t, "lab") // beside it
-	for _, page := range pages {
+	for _, page := range pages(t) {
 		blocks := fences(t, page)
 		if !slices.ContainsFunc(blocks, func(b fence) bool { return b.what == "sh lab" }) {
 			continue
 		}
 		ran++
-		t.Run(filepath.Base(page), func(t *testing.T) {
+		t.Run(strings.TrimPrefix(page, "../../"), func(t *testing.T) {
 			t.Parallel() // each waits for replications most of the time
+			for _, client := range clientsIn(blocks) {
+				trial.Client(t, client)
+			}
 			f := startLab(t)
 			if f.Datacenters[0].GSLB == "" {
 				t.Skip("this system has one loopback address")
@@ -98,6 +96,18 @@ func TestRunbooks(t *testing.T) {
 	if ran == 0 {
 		t.Error("no runbook has a block to run")
 	}
+}
+
+// clientsIn are the further clients that lines of a page's blocks begin with.
+func clientsIn(blocks []fence) (all []string) {
+	for _, b := range blocks {
+		for _, m := range regexp.MustCompile(`(?m)^(cosign|helm|oras|skopeo) `).FindAllStringSubmatch(b.text, -1) {
+			if b.what == "sh lab" && !slices.Contains(all, m[1]) {
+				all = append(all, m[1])
+			}
+		}
+	}
+	return all
 }
 
 // prints reports whether the parts of want, between … and line ends, are in the text,
@@ -136,6 +146,8 @@ func (f *fleetUnderTest) runbookEnv(program string) []string {
 		"DNS=@" + host + " -p " + port, "DOMAIN=" + f.Domain, "CLIENT=10.1.2.3",
 		"HARBOR_PASSWORD=" + f.Admin.Password, "HARBORS=" + f.harbors(), "SECRETS=" + filepath.Dir(filepath.Dir(here.Fleet)),
 		"LAB=" + f.Dir,
+		"UPSTREAM=" + f.Upstreams[0].URL,
+		"READER=" + f.Robots[0].Name, "READER_SECRET=" + f.Robots[0].Secret,
 		"WRITER=" + f.Robots[1].Name, "WRITER_SECRET=" + f.Robots[1].Secret,
 	}
 }
@@ -149,8 +161,8 @@ func (f *fleetUnderTest) harbors() string {
 	return strings.Join(flags, " ")
 }
 
-// TestCommandsInDocsExist: every command of ours in a runbook, a README or another
-// page below deploy is one that the program has, with these flags.
+// TestCommandsInDocsExist: every command of ours in a page of the repository is one that the
+// program has, with these flags.
 func TestCommandsInDocsExist(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
@@ -174,7 +186,7 @@ func TestCommandsInDocsExist(t *testing.T) {
 	}
 }
 
-// pages are the documents of the repository.
+// pages are the documents of the repository, by path from here.
 func pages(t *testing.T) (all []string) {
 	t.Helper()
 	root := "../../"
@@ -182,7 +194,7 @@ func pages(t *testing.T) (all []string) {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
 			return filepath.SkipDir
 		}
-		if d.Name() == "README.md" || strings.HasPrefix(path, runbooks) && strings.HasSuffix(path, ".md") {
+		if err == nil && strings.HasSuffix(path, ".md") && d.Name() != "CHANGELOG.md" { // that has commands of past versions too
 			all = append(all, path)
 		}
 		return err

@@ -43,7 +43,7 @@ func TestTheManualIsOfThisProgram(t *testing.T) {
 // What is shown as YAML on the pages is taken.
 func TestExamplesOfThePagesAreTaken(t *testing.T) {
 	shown := 0
-	for _, name := range []string{page, "../../docs/projects.md"} {
+	for _, name := range []string{page, "../../docs/projects.md", "../../docs/quick-start.md"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

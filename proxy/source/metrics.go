@@ -8,7 +8,7 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// Metrics of the sources; proxy/README.md lists them.
+// Metrics of the sources; docs/metrics.md lists them.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the store's metrics. README.md lists them.
+// metrics are the store's metrics. docs/metrics.md lists them.
 type metrics struct {
 	open      prometheus.Gauge
 	fills     *prometheus.CounterVec

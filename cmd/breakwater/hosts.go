@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -69,10 +68,7 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
   breakwater hosts --config fleet.yaml --for podman > /etc/containers/registries.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			write, ok := engines[engine]
-			if !ok {
-				return misused(cmd, "--for %s: want one of %s", engine, strings.Join(slices.Sorted(maps.Keys(engines)), ", "))
-			}
+			write := engines[engine]
 			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err

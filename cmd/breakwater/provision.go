@@ -87,9 +87,9 @@ func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) 
 		return nil, err
 	}
 	o.fleet = f
-	for _, name := range o.datacenters {
+	for _, name := range o.datacenters { // of a plan that was kept, or of standard input
 		if f.Datacenters[name] == nil {
-			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+			return nil, f.NoDatacenter(name)
 		}
 	}
 	return provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd)})

@@ -48,7 +48,12 @@ The edge is asked on its admin listener: edge.admin of the fleet file, or --admi
 The exit code is 1 when something could not be warmed, or was refused.`,
 		Example: `  breakwater warm --config /etc/breakwater/fleet.yaml --fleet --platform linux/amd64 cache-dockerhub/library/nginx:1.29
   breakwater warm --config /etc/breakwater/fleet.yaml status --fleet`,
-		Args:        cobra.RangeArgs(1, maxWarmed),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) > maxWarmed {
+				return fmt.Errorf("%d images are too many at once; name up to %d", len(args), maxWarmed)
+			}
+			return nil
+		},
 		Annotations: map[string]string{takesWords: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w.order.References = args

@@ -252,6 +252,9 @@ func kindOf(f *pflag.Flag) string {
 	case "int":
 		return "whole number"
 	case "bool":
+		if f.Name == "json" {
+			return "form of it; write --json, or --json=envelope"
+		}
 		return "yes or no; write the flag alone, or =true or =false behind it"
 	}
 	return f.Value.Type()

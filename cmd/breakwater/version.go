@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -13,15 +12,15 @@ import (
 )
 
 func versionCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version, and what it was built from",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := daemon.ReadBuild()
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
+			if asJSON.on() {
+				return asJSON.print(cmd.OutOrStdout(), b)
 			}
 			text := "breakwater " + b.Version
 			if b.Commit != "" {
@@ -31,7 +30,7 @@ func versionCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: version, commit, date, go, platform")
+	asJSON.register(cmd, "print one JSON object: version, commit, date, go, platform")
 	return cmd
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
@@ -95,34 +96,16 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err != nil {
 		return l, err
 	}
-	if err := l.startHarbors(key); err != nil {
-		return l, err
+	steps := []step{{"Harbors", func() error { return l.startHarbors(key) }}, {"images", func() error { return l.fill(ctx) }}, {"fleet files", func() error { return l.writeFiles(key) }}}
+	for i, place := range places {
+		steps = append(steps, step{"edge and name server of " + place.name, func() error { return l.startDatacenter(i) }})
 	}
-	if err := l.fill(ctx); err != nil {
-		return l, err
-	}
-	if err := l.writeKeys(key); err != nil {
-		return l, err
-	}
-	for i := range places {
-		if err := l.choosePorts(i); err != nil {
-			return l, err
-		}
-	}
-	if err := l.linkEdges(); err != nil {
-		return l, err
-	}
-	for i := range places {
-		if err := l.startDatacenter(i); err != nil {
-			return l, err
-		}
-	}
-	if l.ownAddresses() {
-		glue := map[string]string{}
-		for _, place := range places {
-			glue[place.name] = place.host
-		}
-		if l.parent, err = startParent(l.port, glue); err != nil {
+	steps = append(steps, step{"the zone above", l.startAbove})
+	bar := progress.Show(os.Stderr)
+	defer bar.End()
+	for i, s := range steps {
+		bar.To(i, len(steps), s.what)
+		if err := s.do(); err != nil {
 			return l, err
 		}
 	}
@@ -131,6 +114,38 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	}
 	l.describe()
 	return l, nil
+}
+
+// step is a part of the start, which the bar names.
+type step struct {
+	what string
+	do   func() error
+}
+
+// writeFiles writes what edges and name servers read, and how they reach each other.
+func (l *running) writeFiles(key *rsa.PrivateKey) error {
+	if err := l.writeKeys(key); err != nil {
+		return err
+	}
+	for i := range places {
+		if err := l.choosePorts(i); err != nil {
+			return err
+		}
+	}
+	return l.linkEdges()
+}
+
+// startAbove starts the name server of the zone above the domain, where there are name servers.
+func (l *running) startAbove() (err error) {
+	if !l.ownAddresses() {
+		return nil
+	}
+	glue := map[string]string{}
+	for _, place := range places {
+		glue[place.name] = place.host
+	}
+	l.parent, err = startParent(l.port, glue)
+	return err
 }
 
 // startHarbors starts them all: each is told where the others are, over its links.

@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
 	"gslb/parent":          {},                              // records and updates, whatever answers
 	"deploy":               {},                              // a test of files, no package
+	"deploy/observability": {},                              // the rules, for the lab
 	"deploy/helm":          {},                              // the same, of a module of its own
 	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
 	"internal/secret":      {"registry", "internal/fleet", "internal/keyring"},
@@ -81,7 +82,7 @@ var imports = map[string][]string{
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
 	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "proxy/warm", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":        {"cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	"cmd/lab":        {"deploy/observability", "cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

@@ -53,23 +53,25 @@ const (
 type options struct {
 	port  int  // 0: any free ports
 	quiet bool // Harbors have nothing else to do
+	watch bool // by a Prometheus
 }
 
 // running is the fleet while it runs.
 type running struct {
 	options
-	ctx     context.Context // ends all
-	lines   io.Writer       // what edges and name servers log
-	dir     string
-	hub     *lab.Upstream
-	harbors []*lab.Harbor
-	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
-	parent  *parent      // nil without name servers
-	places  []addresses
-	shared  map[int]int // ports that all name servers have, by offset
-	report  report
-	group   *errgroup.Group // what serves
-	control net.Listener    // where the commands of another terminal come
+	ctx        context.Context // ends all
+	lines      io.Writer       // what edges and name servers log
+	dir        string
+	hub        *lab.Upstream
+	harbors    []*lab.Harbor
+	gslbs      []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
+	parent     *parent      // nil without name servers
+	places     []addresses
+	shared     map[int]int // ports that all name servers have, by offset
+	report     report
+	group      *errgroup.Group // what serves
+	prometheus *prometheus     // nil: there is none
+	control    net.Listener    // where the commands of another terminal come
 
 	mu         sync.Mutex // held while something breaks or heals
 	edges      []*edgeRun // nil: it is down
@@ -113,6 +115,9 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 		return l, err
 	}
 	l.describe()
+	if o.watch {
+		return l, l.startPrometheus()
+	}
 	return l, nil
 }
 
@@ -279,6 +284,7 @@ func (l *running) close() {
 	}
 	l.links.close()
 	l.parent.close()
+	l.prometheus.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

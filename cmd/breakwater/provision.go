@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/provision"
 )
@@ -50,11 +51,12 @@ type provisioning struct {
 	rewrite     bool
 	prune       bool
 	pruneMax    int
-	asJSON      bool
+	asJSON      jsonFlag
 	metrics     string
 
 	begun time.Time
 	fleet *fleet.Fleet
+	bar   *progress.Bar // from open on; ends with close
 }
 
 func (o *provisioning) register(cmd *cobra.Command) {
@@ -63,7 +65,7 @@ func (o *provisioning) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.rewrite, "rewrite-secrets", false, "write all secrets again, also OIDC's, which Harbor never shows")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
 	cmd.Flags().IntVar(&o.pruneMax, "prune-max", 10, "how many may be deleted in one run")
-	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	o.asJSON.register(cmd, "print one JSON object")
 	cmd.Flags().StringVar(&o.metrics, "metrics", "", "write what came of it into this file, for node_exporter's textfile collector (it must end in .prom)")
 }
 
@@ -87,12 +89,31 @@ func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) 
 		return nil, err
 	}
 	o.fleet = f
-	for _, name := range o.datacenters {
+	for _, name := range o.datacenters { // of a plan that was kept, or of standard input
 		if f.Datacenters[name] == nil {
-			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+			return nil, f.NoDatacenter(name)
 		}
 	}
-	return provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd)})
+	o.bar = progress.Show(cmd.ErrOrStderr())
+	p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd, o.bar)})
+	if err != nil {
+		o.bar.End()
+	}
+	return p, err
+}
+
+// read reads the Harbors, and says what is to be done.
+func (o *provisioning) read(cmd *cobra.Command, p *provision.Provisioner) (*provision.Plan, error) {
+	o.bar.To(0, 0, "reading the Harbors")
+	defer o.bar.Hide()
+	return p.Plan(cmd.Context())
+}
+
+// apply does what the plan says.
+func (o *provisioning) apply(cmd *cobra.Command, p *provision.Provisioner, plan *provision.Plan, out io.Writer) []provision.Result {
+	o.bar.To(0, len(plan.Changes), "")
+	defer o.bar.Hide()
+	return p.Apply(cmd.Context(), plan, progressTo(out, o.bar, len(plan.Changes)))
 }
 
 func provisionPlanCommand() *cobra.Command {
@@ -116,12 +137,13 @@ that. No secrets are in it.`,
 				return err
 			}
 			defer p.Close()
-			plan, err := p.Plan(cmd.Context())
+			defer o.bar.End()
+			plan, err := o.read(cmd, p)
 			if err != nil {
 				return err
 			}
-			if o.asJSON {
-				err = writeIndented(cmd.OutOrStdout(), plan)
+			if o.asJSON.on() {
+				err = o.asJSON.printIndented(cmd.OutOrStdout(), plan)
 			} else {
 				err = printPlan(cmd.OutOrStdout(), plan)
 			}
@@ -172,23 +194,24 @@ by now anything else would be done, it says what, and does nothing.`,
 				return err
 			}
 			defer p.Close()
+			defer o.bar.End()
 			if err := p.Hold(cmd.Context(), "apply"); err != nil {
 				return err
 			}
-			plan, err := p.Plan(cmd.Context())
+			plan, err := o.read(cmd, p)
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if o.asJSON {
+			if o.asJSON.on() {
 				out = io.Discard
 			}
 			if err := o.agree(cmd, out, plan, saved, yes); err != nil {
 				return err
 			}
-			results := p.Apply(cmd.Context(), plan, progressTo(out, len(plan.Changes)))
-			if o.asJSON {
-				err = writeIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
+			results := o.apply(cmd, p, plan, out)
+			if o.asJSON.on() {
+				err = o.asJSON.printIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
 			} else {
 				err = printResults(out, plan, results)
 			}
@@ -227,7 +250,7 @@ func (o *provisioning) agree(cmd *cobra.Command, out io.Writer, plan *provision.
 		}
 		yes = true
 	}
-	if o.asJSON && !yes {
+	if o.asJSON.on() && !yes {
 		return errors.New("--json asks nothing: it needs --yes")
 	}
 	if err := printPlan(out, plan); err != nil || len(plan.Changes) == 0 || yes {
@@ -260,7 +283,7 @@ func confirmed(ctx context.Context, in io.Reader, out io.Writer) error {
 
 func provisionLintCommand() *cobra.Command {
 	var config string
-	var asJSON bool
+	var asJSON jsonFlag
 	var tags []string
 	cmd := &cobra.Command{
 		Use:   "lint --config fleet.yaml",
@@ -280,12 +303,12 @@ expressions. Exit status 1 if something cannot work.`,
 			wrong := false
 			for _, finding := range provision.Folded(found) {
 				wrong = wrong || finding.Error
-				if !asJSON {
+				if !asJSON.on() {
 					fmt.Fprintln(cmd.OutOrStdout(), finding)
 				}
 			}
-			if asJSON {
-				if err := writeIndented(cmd.OutOrStdout(), append([]provision.Finding{}, found...)); err != nil {
+			if asJSON.on() {
+				if err := asJSON.printIndented(cmd.OutOrStdout(), append([]provision.Finding{}, found...)); err != nil {
 					return err
 				}
 			} else if len(found) == 0 {
@@ -299,7 +322,7 @@ expressions. Exit status 1 if something cannot work.`,
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&tags, "tags", nil, "tags to try the replication rules on")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	asJSON.register(cmd, "print a JSON array")
 	return cmd
 }
 

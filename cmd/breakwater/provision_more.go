@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
@@ -16,6 +17,7 @@ import (
 func provisionRotateCommand() *cobra.Command {
 	var o provision.RotateOptions
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "rotate ROBOT --config fleet.yaml",
 		Short: "Give a robot the secret that the fleet file leads to now, without a gap",
@@ -32,14 +34,16 @@ secret, and "provision apply --prune" removes the successor.`,
   breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := (&provisioning{config: config}).open(cmd)
+			harbors := provisioning{config: config}
+			p, err := harbors.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer p.Close()
 			o.Robot = args[0]
-			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-			if err := p.Rotate(cmd.Context(), o); err != nil {
+			steps := stepsOf(cmd, &asJSON, harbors.bar, "rotating "+o.Robot)
+			o.Progress = steps.step
+			if err := steps.ended(map[string]any{"robot": o.Robot}, p.Rotate(cmd.Context(), o)); err != nil {
 				return fmt.Errorf("rotate %s: %w", o.Robot, err)
 			}
 			return nil
@@ -48,6 +52,7 @@ secret, and "provision apply --prune" removes the successor.`,
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only in this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().BoolVar(&o.Finish, "finish", false, "the old secret of a robot that users have ends")
+	asJSON.register(cmd, "print one JSON object at the end: robot, done, steps")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long running replications are waited for; 0: 15m")
 	return cmd
 }
@@ -56,6 +61,7 @@ func provisionExportCommand() *cobra.Command {
 	var o provision.ExportOptions
 	var harbors []string
 	var password string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "export --domain NAME --harbor DATACENTER=URL …",
 		Short: "Write existing Harbors as a fleet file",
@@ -67,7 +73,10 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
     --harbor mad1=https://harbor.mad1.example.org --password env:HARBOR_PASSWORD > fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Harbors, o.Waiting = map[string]string{}, waitingOn(cmd)
+			bar := progress.Show(cmd.ErrOrStderr())
+			defer bar.End()
+			o.Harbors, o.Waiting = map[string]string{}, waitingOn(cmd, bar)
+			o.Progress = func(done, of int, what string) { bar.To(done, of, what) }
 			for _, h := range harbors {
 				name, url, ok := strings.Cut(h, "=")
 				if !ok {
@@ -90,11 +99,15 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 				return fmt.Errorf("--password: %w", err)
 			}
 			file, notes, err := provision.Export(cmd.Context(), o)
+			bar.End()
 			if err != nil {
 				return fmt.Errorf("export: %w", err)
 			}
 			for _, note := range notes {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
+			}
+			if asJSON.on() {
+				return asJSON.printIndented(cmd.OutOrStdout(), map[string]any{"file": file, "notes": append([]string{}, notes...)})
 			}
 			_, err = fmt.Fprint(cmd.OutOrStdout(), file)
 			return err
@@ -107,6 +120,7 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 	cmd.Flags().StringVar(&o.CA, "ca", "", "file of the CA that signs the Harbors' certificates; default: the system's")
 	cmd.Flags().StringVar(&o.Secret, "secrets", "file:/etc/breakwater/secrets/{what}", "the references that are written, {what} being the secret's name; or vault:secret/harbor#{what}")
 	cmd.Flags().StringVar(&o.Vault, "vault", os.Getenv("VAULT_ADDR"), "the address of the Vault that --secrets leads to (the environment's VAULT_ADDR)")
+	asJSON.register(cmd, "print one JSON object: file, which is the text of the fleet file, and notes")
 	cmd.MarkFlagRequired("domain") //nolint:errcheck // the flag is there
 	return cmd
 }

@@ -1,0 +1,111 @@
+package provision
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"example.org/breakwater/internal/lab"
+)
+
+// ownNames gives one of the article's projects of each kind a name of its own.
+var ownNames = []string{"repo1: {}", "repo1: { project: platform }", "dockerhub: {", "dockerhub: { project: dockerhub,", "kubernetes-core:\n", "kubernetes-core:\n      project: kubernetes\n"}
+
+// A project that was there before is taken over where it is: nothing of it is made anew or
+// deleted, and its images come to the other datacenters under its name.
+func TestAProjectIsTakenOverWhereItIs(t *testing.T) {
+	f := newTestFleet(t)
+	for _, h := range f.harbors {
+		h.CreateProject("platform", true)
+	}
+	h := f.harbors["dc1"]
+	h.CreateRobot("platform", "ci", "OldSecret1", "push", "pull")
+	if err := h.CreateCache("dockerhub", "docker-hub", "https://hub.docker.com", false); err != nil {
+		t.Fatal(err)
+	}
+	before := found(t, h, "/projects", "platform")
+	push(t, h.URL()+"/platform/app:v1")
+	plan := f.apply(t, Options{Prune: true}, ownNames...)
+	for _, c := range plan.Changes {
+		if c.Action == Delete || c.Kind == kindProject && c.Name == "platform" && c.Action != Update {
+			t.Errorf("%s %s", c.Action, c.Key)
+		}
+	}
+	if !slices.ContainsFunc(plan.Changes, func(c Change) bool {
+		return c.Key == Key{"dc1", kindProject, "platform"} && slices.Contains(c.Fields, FieldChange{"public", "true", "false"})
+	}) {
+		t.Error("nobody is told that it is closed")
+	}
+	f.settled(t, ownNames...)
+	after := found(t, h, "/projects", "platform")
+	if id(after) != id(before) || after["metadata"].(map[string]any)["public"] != "false" {
+		t.Errorf("%v became %v", before, after)
+	}
+	for _, h := range f.harbors {
+		projects := namesOf(t, h, "/projects", "")
+		for _, project := range []string{"multi-dc-repo1", "cache-dockerhub", "repl-kubernetes-core"} {
+			if slices.Contains(projects, project) {
+				t.Errorf("%s is made beside it", project)
+			}
+		}
+		for path, begin := range map[string]string{"/registries": "multi-dc-repo1-", "/replication/policies": "multi-dc-repo1 from "} {
+			if all := namesOf(t, h, path, begin); len(all) != 2 {
+				t.Errorf("%s* are %v", begin, all)
+			}
+		}
+	}
+	checks, err := f.open(t, Options{}, ownNames...).Verify(t.Context(), VerifyOptions{Projects: []string{"repo1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed := 0
+	for _, c := range checks {
+		if !c.OK && !strings.Contains(c.What, "edge") {
+			t.Errorf("%s: %s: %s", c.Datacenter, c.What, c.Detail)
+		}
+		if c.OK && strings.HasPrefix(c.What, "platform comes to ") {
+			crossed++
+		}
+	}
+	if crossed != 6 {
+		t.Errorf("%d canaries crossed: %v", crossed, checks)
+	}
+}
+
+// namesOf are the names of a list that begin so.
+func namesOf(t *testing.T, h *lab.Harbor, list, begin string) (names []string) {
+	t.Helper()
+	var all []struct{ Name string }
+	if err := json.Unmarshal(call(t, h, http.MethodGet, list+"?page_size=100", nil), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range all {
+		if strings.HasPrefix(o.Name, begin) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// push pushes an image as the administrator.
+func push(t *testing.T, reference string) {
+	t.Helper()
+	ref, err := name.ParseReference(strings.TrimPrefix(reference, "http://"), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := random.Image(64, 1)
+	if err == nil {
+		err = remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: "admin", Password: "Harbor12345"}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

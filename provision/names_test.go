@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
 )
 
@@ -76,6 +77,48 @@ func TestAProjectIsTakenOverWhereItIs(t *testing.T) {
 	}
 	if crossed != 6 {
 		t.Errorf("%d canaries crossed: %v", crossed, checks)
+	}
+	if err := f.open(t, Options{}, ownNames...).Refill(t.Context(), RefillOptions{Datacenter: "dc2", From: "dc1", Projects: []string{"repo1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if all := string(call(t, f.harbors["dc2"], http.MethodGet, "/projects/platform/repositories/app/artifacts", nil)); !strings.Contains(all, `"v1"`) {
+		t.Errorf("what was pushed before is not filled in: %s", all)
+	}
+}
+
+// What Harbors have that the fleet file could have under its own name is proposed: what they
+// replicate to each other, and proxy caches. What is everybody's, or one Harbor's, is not.
+func TestExportProposesNames(t *testing.T) {
+	f := newTestFleet(t)
+	for _, name := range []string{"dc1", "dc2"} {
+		for project, public := range map[string]bool{"platform": false, "everybodys": true, "apart": false} {
+			f.harbors[name].CreateProject(project, public)
+		}
+	}
+	h := f.harbors["dc1"]
+	if err := h.CreateCache("mirror", "docker-registry", "https://quay.io", true); err != nil {
+		t.Fatal(err)
+	}
+	call(t, h, http.MethodPost, "/registries", map[string]any{"name": "other-site", "type": "harbor", "url": f.harbors["dc2"].URL(), "credential": map[string]any{"type": "basic", "access_key": "admin", "access_secret": "Harbor12345"}})
+	for _, project := range []string{"platform", "everybodys"} {
+		call(t, h, http.MethodPost, "/replication/policies", map[string]any{"name": project + "-to-dc2", "dest_registry": map[string]any{"id": found(t, h, "/registries", "other-site")["id"]}, "enabled": true,
+			"trigger": map[string]any{"type": "event_based"}, "filters": []map[string]any{{"type": "name", "value": project + "/**"}}})
+	}
+	file, notes := f.export(t, t.TempDir())
+	loaded, err := fleet.Load("exported.yaml", []byte(file))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, file)
+	}
+	if _, m := loaded.MultiDC("platform"); m == nil || len(loaded.Projects.MultiDC.Items) != 1 {
+		t.Errorf("%q\n%s", notes, file)
+	}
+	if c := loaded.Projects.Cache.Items["mirror"]; c == nil || c.Project != "mirror" || !*c.Public {
+		t.Errorf("%q\n%s", notes, file)
+	}
+	for _, want := range []string{"project everybodys: it is left out: it is public", "project apart: it is left out, as its name begins with none of"} {
+		if !strings.Contains(strings.Join(notes, "\n"), want) {
+			t.Errorf("nobody says %q: %q", want, notes)
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	}
 	e.access, err = access.New(access.Config{
 		Harbor: now.Harbor, Verifier: verifier, Members: e.state, Grants: e.state, Projects: e.state,
-		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys,
+		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys, Private: e.private,
 	})
 	if err != nil {
 		return nil, err
@@ -182,6 +182,12 @@ func machine(f *fleet.Fleet) func(account string) bool {
 		return strings.HasPrefix(account, f.Harbor.RobotPrefix) && ofProject && (declared != nil || strings.HasPrefix(project, naming.MultiDC)) ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
+}
+
+// private tells the projects that are private by the fleet file, and may not have been before.
+func (e *Edge) private(project string) bool {
+	_, m := e.fleet.Load().MultiDC(project)
+	return m != nil && m.Project != ""
 }
 
 // about is what operators are told of the program.

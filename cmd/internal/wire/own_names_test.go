@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/trial"
 )
@@ -107,5 +108,28 @@ func (c *changing) fillHub(h *lab.Harbor) {
 	ref, err := name.ParseReference(strings.TrimPrefix(h.URL(), "http://")+"/open/app:v1", name.Insecure)
 	if err := errors.Join(err, remote.Write(ref, imageOf(c.t, 7, 10<<10), remote.WithAuth(adminOf(h)))); err != nil {
 		c.t.Fatal(err)
+	}
+}
+
+// Accounts that replicate a project are told from its users by the project's name.
+func TestReplicationsOfOwnNamesAreKnown(t *testing.T) {
+	f, err := fleet.Load("fleet.yaml", []byte(`domain: harbor.example.org
+datacenters: { par1: { harbor: "https://harbor.par1.example.net" }, mad1: { harbor: "https://harbor.mad1.example.net" } }
+projects: { multi-dc: { team: { project: platform, replication: { tags: harbor } } }, cache: { hub: { project: dockerhub, provider: docker-hub } } }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for account, want := range map[string]bool{
+		"robot$platform+sync": true, "robot$multi-dc-x+sync": true, "robot$platform+ci": false, "robot$team+sync": false, "robot$dockerhub+sync": false, "robot$other+sync": false, "platform+sync": false,
+	} {
+		if got := machine(f)(account); got != want {
+			t.Errorf("%s is a machine: %v", account, got)
+		}
+	}
+	for _, project := range []string{"team", "multi-dc-team", "platform", "dockerhub"} {
+		if ownsTags(f, "par1")(project) {
+			t.Errorf("edges own the tags of %s", project)
+		}
 	}
 }

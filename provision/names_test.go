@@ -86,6 +86,38 @@ func TestAProjectIsTakenOverWhereItIs(t *testing.T) {
 	}
 }
 
+// An entry that gets a name leaves its old project where it is, with all that is in it, and no
+// replication of it stays; back again, it is as before.
+func TestAnEntryThatGetsANameLeavesItsProject(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{})
+	push(t, f.harbors["dc1"].URL()+"/multi-dc-repo1/app:v1")
+	for _, replace := range [][]string{ownNames, nil} {
+		plan := f.apply(t, Options{}, replace...)
+		for _, c := range plan.Changes {
+			if c.Action == Delete || c.Action == Refuse {
+				t.Errorf("%s %s: %s", c.Action, c.Key, c.Why)
+			}
+		}
+		f.settled(t, replace...)
+		for name, h := range f.harbors {
+			projects := namesOf(t, h, "/projects", "")
+			for _, project := range []string{"multi-dc-repo1", "cache-dockerhub", "repl-kubernetes-core", "platform", "dockerhub", "kubernetes"} {
+				if !slices.Contains(projects, project) {
+					t.Errorf("%s: %s is gone", name, project)
+				}
+			}
+			all := string(call(t, h, http.MethodGet, "/replication/policies?page_size=100", nil))
+			if now := map[bool]string{true: "platform", false: "multi-dc-repo1"}[replace != nil]; strings.Count(all, `"dest_namespace":"`+now+`"`) != 4 {
+				t.Errorf("%s: not all replications are of %s: %s", name, now, all)
+			}
+		}
+	}
+	if all := string(call(t, f.harbors["dc1"], http.MethodGet, "/projects/multi-dc-repo1/repositories/app/artifacts", nil)); !strings.Contains(all, `"v1"`) {
+		t.Errorf("its images are gone: %s", all)
+	}
+}
+
 // What Harbors have that the fleet file could have under its own name is proposed: what they
 // replicate to each other, and proxy caches. What is everybody's, or one Harbor's, is not.
 func TestExportProposesNames(t *testing.T) {

@@ -51,7 +51,15 @@ func (t *Table) Use(declared []Namespace, own ...string) {
 // prefixed is the kind that a project's name says: of one that the fleet file does not name, as
 // a cache that was discovered.
 func prefixed(project string) Kind {
-	return map[string]Kind{naming.MultiDC: MultiDC, naming.Cache: Cache, naming.Repl: Repl}[naming.KindOf(project)]
+	switch naming.KindOf(project) {
+	case naming.MultiDC:
+		return MultiDC
+	case naming.Cache:
+		return Cache
+	case naming.Repl:
+		return Repl
+	}
+	return Plain
 }
 
 // Kinds are the kinds of the declared projects whose names do not say it, as String has them.

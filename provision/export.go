@@ -39,9 +39,11 @@ type exporter struct {
 	have    map[string]*having
 	out     strings.Builder
 	notes   []string
-	found   []note          // of objects
-	unsaid  map[string]bool // projects of which it is said that they are not as they are
-	left    map[string]bool // fields of the fleet file, as projects.cache.hub, that it would not take: they are left out
+	found   []note              // of objects
+	unsaid  map[string]bool     // projects of which it is said that they are not as they are
+	own     map[string]declared // projects that are of a kind without its prefix
+	entries map[declared]string // the way back
+	left    map[string]bool     // fields of the fleet file, as projects.cache.hub, that it would not take: they are left out
 }
 
 // Export writes existing Harbors as a fleet file. What the fleet file cannot say, and so
@@ -75,6 +77,7 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 			return "", nil, fmt.Errorf("%s: %s", name, h.faultOf(err))
 		}
 	}
+	x.declare()
 	f, err := x.loadable()
 	if err != nil {
 		return "", nil, err
@@ -190,7 +193,7 @@ func (x *exporter) settings(datacenter, name string) []string {
 	}
 	p := e.object.(*project)
 	all := []string{"quota: " + bytesText(p.quota), "auto_scan: " + strconv.FormatBool(p.autoScan)}
-	if strings.HasPrefix(name, naming.MultiDC) {
+	if x.kindOf(name) == naming.MultiDC {
 		all = append(all, x.multiDC(datacenter, name)...)
 	} else if p.public {
 		all = append(all, "public: true")
@@ -212,7 +215,7 @@ func (x *exporter) settings(datacenter, name string) []string {
 				groups = append(groups, fmt.Sprintf("{ group: %q, role: %s }", rest, o.role))
 			}
 		case *immutable:
-			if o.pattern != "" && !o.disabled && strings.HasPrefix(name, naming.MultiDC) {
+			if o.pattern != "" && !o.disabled && x.kindOf(name) == naming.MultiDC {
 				tags = append(tags, strconv.Quote(rest))
 			}
 		}
@@ -281,17 +284,20 @@ func (x *exporter) project(full, name string, fields ...string) {
 	if len(differ) > 0 {
 		all = append(all, "datacenters: { "+strings.Join(differ, ", ")+" }")
 	}
+	if x.own[full].kind != "" {
+		all = append([]string{"project: " + strconv.Quote(full)}, all...)
+	}
 	x.line(2, "%s: { %s }", key(name), strings.Join(all, ", "))
 }
 
-// projects are those whose names begin with the prefix, without it, as far as they are
-// written.
-func (x *exporter) projects(prefix string) (names []string) {
+// projects are those of a kind, by their names in the file, as far as they are written.
+func (x *exporter) projects(kind string) (names []string) {
 	for _, full := range x.all(kindProject) {
-		if name, ok := strings.CutPrefix(full, prefix); ok && !x.unsaid[full] {
-			names = append(names, name)
+		if x.kindOf(full) == kind && !x.unsaid[full] {
+			names = append(names, x.nameOf(full))
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -303,7 +309,7 @@ func (x *exporter) writeMultiDCs() {
 	x.line(1, "multi-dc:")
 	x.writeGroups()
 	for _, name := range names {
-		full := naming.MultiDC + name
+		full := x.full(naming.MultiDC, name)
 		if x.public(full) {
 			continue
 		}
@@ -336,15 +342,16 @@ func (x *exporter) writeCaches() {
 	}
 	x.line(1, "cache:")
 	for _, name := range names {
-		of := x.first(kindProject, naming.Cache+name).object.(*project).registry
+		full := x.full(naming.Cache, name)
+		of := x.first(kindProject, full).object.(*project).registry
 		e := x.first(kindRegistry, of)
 		if e == nil || of != name {
-			x.unsaid[naming.Cache+name] = true
+			x.unsaid[full] = true
 			why := "it is left out, being no cache of a registry"
 			if of != "" {
 				why = fmt.Sprintf("it is left out: its registry is %q, and breakwater gives that the project's own name, without %s", of, naming.Cache)
 			}
-			x.noteOf(x.at(kindProject, naming.Cache+name), why)
+			x.noteOf(x.at(kindProject, full), why)
 			continue
 		}
 		r := e.object.(*registry)
@@ -355,7 +362,7 @@ func (x *exporter) writeCaches() {
 		if r.user != "" {
 			fields = append(fields, fmt.Sprintf("username: %q, password: %s", r.user, x.secret("cache-password/"+name)))
 		}
-		x.project(naming.Cache+name, name, fields...)
+		x.project(full, name, fields...)
 	}
 }
 
@@ -366,10 +373,11 @@ func (x *exporter) writeRepls() {
 	}
 	x.line(1, "repl:")
 	for _, name := range names {
+		full := x.full(naming.Repl, name)
 		var images, choices []string
 		for _, rule := range x.all(kindPolicy) {
 			p := x.first(kindPolicy, rule).object.(*policy)
-			if p.namespace != naming.Repl+name || p.from == "" {
+			if p.namespace != full || p.from == "" {
 				continue
 			}
 			filters := map[string]string{}
@@ -385,10 +393,10 @@ func (x *exporter) writeRepls() {
 			images = append(images, fmt.Sprintf("{ from: %q, name: %q, tags: %q, every: %s, flatten: %s }", p.from, filters["name"], cmp.Or(filters["tag"], "**"), duration(every), flatten))
 		}
 		if len(images) == 0 {
-			x.unsaid[naming.Repl+name] = true
-			x.noteOf(x.at(kindProject, naming.Repl+name), "it is left out: there is no replication into it")
+			x.unsaid[full] = true
+			x.noteOf(x.at(kindProject, full), "it is left out: there is no replication into it")
 			continue
 		}
-		x.project(naming.Repl+name, name, append(choices, "images: ["+strings.Join(images, ", ")+"]")...)
+		x.project(full, name, append(choices, "images: ["+strings.Join(images, ", ")+"]")...)
 	}
 }

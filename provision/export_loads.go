@@ -68,7 +68,7 @@ func (x *exporter) leavable(field string) (part, project string) {
 	for _, kind := range []struct{ field, prefix string }{{"projects.multi-dc.", naming.MultiDC}, {"projects.cache.", naming.Cache}, {"projects.repl.", naming.Repl}} {
 		for _, full := range x.all(kindProject) {
 			// A project's name may have dots: of two that fit it is the longer one.
-			if name, ok := strings.CutPrefix(full, kind.prefix); ok && within(kind.field+name) && len(kind.field+name) > len(part) {
+			if name := x.nameOf(full); x.kindOf(full) == kind.prefix && within(kind.field+name) && len(kind.field+name) > len(part) {
 				part, project = kind.field+name, full
 			}
 		}

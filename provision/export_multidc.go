@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/fleet"
-	"example.org/breakwater/internal/naming"
 )
 
 // edge is the address of a datacenter's edge, as its Harbor's webhooks have it; "" where
@@ -81,12 +80,12 @@ func (x *exporter) multiDC(datacenter, full string) (all []string) {
 // homes are the datacenters that pull a project from others, where not all do: those that so
 // many copies have. nil: all do, or it is replicated in a way of its own.
 func (x *exporter) homes(full string) (pulling []string) {
-	name := strings.TrimPrefix(full, naming.MultiDC)
+	name := x.nameOf(full)
 	f := &fleet.Fleet{Datacenters: map[string]*fleet.Datacenter{}}
 	for _, datacenter := range x.names {
 		f.Datacenters[datacenter] = nil
 		for k, e := range x.have[datacenter].entries {
-			if p, ok := e.object.(*policy); ok && p.from != "" && p.replicates(k, full) {
+			if p, ok := e.object.(*policy); ok && p.from != "" && p.replicates(k, name, full) {
 				pulling = append(pulling, datacenter)
 				break
 			}
@@ -110,7 +109,7 @@ func (x *exporter) replication(datacenter, full string) string {
 			continue
 		}
 		switch {
-		case !p.replicates(k, full):
+		case !p.replicates(k, x.nameOf(full), full):
 			continue
 		case p.from == "":
 			push, found = pushOnEvents, true
@@ -140,10 +139,10 @@ func (x *exporter) replication(datacenter, full string) string {
 }
 
 // replicates reports whether a replication is one of ours between datacenters, of a project
-// or of a group that it is in.
-func (p *policy) replicates(k Key, full string) bool {
-	if strings.HasPrefix(k.Name, full+" to ") || strings.HasPrefix(k.Name, full+" from ") {
-		return true
+// or of a group that it is in; name is the project's in the file.
+func (p *policy) replicates(k Key, name, full string) bool {
+	if strings.HasPrefix(k.Name, betweenOf(name)+" to ") || strings.HasPrefix(k.Name, betweenOf(name)+" from ") {
+		return p.namespace == full
 	}
 	_, ok := directionOf(k)
 	return ok && strings.HasPrefix(k.Name, groups+" ") && slices.Contains(p.projects(), full)

@@ -22,7 +22,7 @@ func (x *exporter) rest(f *fleet.Fleet) {
 	makes := map[string][]string{}
 	for _, c := range compareAll(want, x.have, false, false).Changes {
 		switch {
-		case x.unsaid[projectOfKey(c.Key)]: // it is said already that something is missing
+		case x.unsaid[projectOfKey(c.Key)] || c.Kind == kindPolicy && x.unsaid[x.full(naming.MultiDC, strings.TrimPrefix(projectOfKey(c.Key), naming.MultiDC))]: // it is said already that something is missing
 		case c.Action == Create:
 			makes[c.Datacenter] = append(makes[c.Datacenter], c.Kind+" "+c.Name)
 		default:
@@ -89,10 +89,13 @@ func (x *exporter) leftOut(want *wanted, k Key, o object) string {
 		}
 		return ""
 	case k.Kind == kindProject:
-		if x.unsaid[k.Name] || k.Name == "library" { // every Harbor is born with that one
+		if x.unsaid[k.Name] || k.Name == library {
 			return ""
 		}
-		return "it is left out" + map[bool]string{true: ", as its name begins with none of " + strings.Join(managed, ", ")}[!isManaged(k.Name)]
+		if x.kindOf(k.Name) == "" {
+			return "it is left out, as its name begins with none of " + naming.MultiDC + ", " + naming.Cache + ", " + naming.Repl + ": an entry with project: and its name would have it managed"
+		}
+		return "it is left out"
 	case project.Name != "" && k.Kind != kindPolicy && want.objects[project] == nil:
 		return "" // the project is named
 	}
@@ -102,15 +105,11 @@ func (x *exporter) leftOut(want *wanted, k Key, o object) string {
 	return "it is left out"
 }
 
-func isManaged(project string) bool {
-	return slices.ContainsFunc(managed, func(prefix string) bool { return strings.HasPrefix(project, prefix) })
-}
-
 // public leaves multi-dc projects out that are public: those of a fleet file never are, and
 // an apply would close them.
 func (x *exporter) public(full string) bool {
 	for _, name := range x.names {
-		if e := x.have[name].get(kindProject, full); e != nil && e.object.(*project).public && strings.HasPrefix(full, naming.MultiDC) {
+		if e := x.have[name].get(kindProject, full); e != nil && e.object.(*project).public && x.kindOf(full) == naming.MultiDC {
 			x.unsaid[full] = true
 			x.noteOf(Key{name, kindProject, full}, "it is left out: it is public, and multi-dc projects of a fleet file are not")
 		}

@@ -25,6 +25,8 @@ func TestExportPlansToNothing(t *testing.T) {
 		"copies":                   {"  multi-dc:\n", "  multi-dc:" + inSome, "repo2: {}", "repo2: { replication: { push: none, pull: 6h } }"},
 		"copies in groups":         slices.Concat([]string{"  multi-dc:\n", "  multi-dc:\n    replication: grouped" + inSome, "repo2: {}", "repo2: { replication: { push: none, pull: 6h } }"}, articleInGroups[2:]),
 		"preheat":                  slices.Concat(preheating, []string{"ghcr: {", "ghcr: { preheat: { trigger: manual, tags: [latest] }, "}),
+		"names of their own":       ownNames,
+		"own names in groups":      slices.Concat(articleInGroups, ownNames),
 		"no edges":                 {`, edge: "https://edge.drp.example.org"`, "", ", push: event }", " }"},
 	} {
 		t.Run(name, func(t *testing.T) { exportsToNothing(t, replace...) })

@@ -60,11 +60,12 @@ func (p *Provisioner) Lag(ctx context.Context, projects []string) ([]Lag, []Faul
 			if !holds(homes[name], datacenter) {
 				continue
 			}
-			tags, err := h.tags(ctx, naming.MultiDC+name)
+			project := p.options.Fleet.Project(naming.MultiDC, name)
+			tags, err := h.tags(ctx, project)
 			if err != nil {
 				return err
 			}
-			all[naming.MultiDC+name] = tags
+			all[project] = tags
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -74,7 +75,7 @@ func (p *Provisioner) Lag(ctx context.Context, projects []string) ([]Lag, []Faul
 	now := time.Now()
 	all := []Lag{}
 	for _, name := range projects {
-		project := naming.MultiDC + name
+		project := p.options.Fleet.Project(naming.MultiDC, name)
 		for _, from := range sortedKeys(has) {
 			for _, to := range sortedKeys(has) {
 				if from != to && holds(homes[name], from) && holds(homes[name], to) {

@@ -55,7 +55,7 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 		return "edge.preheat", "", ""
 	case k.Kind == kindRegistry:
 		for name := range f.Projects.MultiDC.Items {
-			if peer, ok := strings.CutPrefix(k.Name, naming.MultiDC+name+"-"); ok && f.Datacenters[peer] != nil {
+			if peer, ok := strings.CutPrefix(k.Name, betweenOf(name)+"-"); ok && f.Datacenters[peer] != nil {
 				return "projects.multi-dc." + name, "projects.multi-dc", ".robots.sync" // as whom it logs in
 			}
 		}
@@ -72,7 +72,11 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 			}
 		}
 	}
-	at, kind = projectIn(f, projectOfKey(k))
+	full := projectOfKey(k)
+	if name, ok := strings.CutPrefix(full, naming.MultiDC); ok && k.Kind == kindPolicy { // it is called after the project's name in the file
+		full = f.Project(naming.MultiDC, name)
+	}
+	at, kind = projectIn(f, full)
 	_, robot, _ := strings.Cut(k.Name, "+")
 	field = map[string]string{kindRetention: ".retention", kindMember: ".members", kindImmutable: ".immutable_tags", kindRobot: ".robots." + robot, kindPolicy: ".replication", kindPreheat: ".preheat"}[k.Kind]
 	return at, kind, field
@@ -80,15 +84,19 @@ func objectIn(f *fleet.Fleet, k Key) (at, kind, field string) {
 
 // projectIn is the part of the fleet file that a project comes of.
 func projectIn(f *fleet.Fleet, full string) (at, kind string) {
-	for _, k := range []struct{ prefix, kind string }{{naming.MultiDC, "projects.multi-dc"}, {naming.Cache, "projects.cache"}, {naming.Repl, "projects.repl"}} {
-		if name, ok := strings.CutPrefix(full, k.prefix); ok {
-			if k.prefix == naming.Cache && f.Projects.Cache.Items[name] == nil { // it was discovered
-				return "projects.artifactory.defaults", "projects.artifactory"
-			}
-			return k.kind + "." + name, k.kind
-		}
+	prefix, name := f.Entry(full)
+	switch {
+	case prefix != "":
+	case naming.KindOf(full) == "":
+		return "", ""
+	case naming.KindOf(full) == naming.Cache: // it was discovered
+		return "projects.artifactory.defaults", "projects.artifactory"
+	default: // it is not in the file any more
+		prefix = naming.KindOf(full)
+		name = strings.TrimPrefix(full, prefix)
 	}
-	return "", ""
+	kind = "projects." + strings.TrimSuffix(prefix, "-")
+	return kind + "." + name, kind
 }
 
 // policyOf is how the name of the replication of an image begins.

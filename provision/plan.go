@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // Actions of a change.
@@ -222,9 +224,6 @@ func (p *Plan) hasSuccessor(k Key) bool {
 	return false
 }
 
-// managed are the prefixes of the projects that are ours.
-var managed = []string{"multi-dc-", "cache-", "repl-"}
-
 // extra is what a Harbor has beside what is wanted: what carries our mark is pruned
 // on demand, projects are only reported.
 func (p *Plan) extra(h *having, prune bool) {
@@ -236,7 +235,7 @@ func (p *Plan) extra(h *having, prune bool) {
 		ours := false
 		switch o := e.object.(type) {
 		case *project:
-			if isManaged(k.Name) {
+			if naming.KindOf(k.Name) != "" {
 				p.note(k, "it is not in the fleet file; it is left alone, as projects always are")
 			}
 		case *registry:
@@ -283,7 +282,7 @@ func (p *Plan) needed(k Key, rb *robot) string {
 		return ""
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(p.want.objects), Key.compare) {
-		if at.Kind != kindRegistry || at.Name != peersRegistry(rb, k.Datacenter) { // as peers know this Harbor
+		if at.Kind != kindRegistry || at.Name != p.want.peersRegistry(rb, k.Datacenter) { // as peers know this Harbor
 			continue
 		}
 		h := p.have[at.Datacenter]

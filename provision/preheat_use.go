@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"example.org/breakwater/internal/naming"
 )
 
 // preheatUses is what uses our preheat instance, and what is in its way.
@@ -65,7 +67,9 @@ func (h *harbor) readUsers(ctx context.Context, have *having, want *wanted) erro
 		}
 	}
 	if have.preheats.partly = len(projects) > lookedInto; have.preheats.partly {
-		projects = slices.DeleteFunc(projects, func(name string) bool { return !isManaged(name) })
+		projects = slices.DeleteFunc(projects, func(name string) bool {
+			return naming.KindOf(name) == "" && want.objects[Key{have.datacenter, kindProject, name}] == nil
+		})
 	}
 	seen := maps.Clone(have.preheats.foreign)
 	g, all := errgroup.WithContext(ctx)

@@ -242,10 +242,10 @@ func (h *harbor) readProject(ctx context.Context, g *errgroup.Group, have *havin
 	read(part.robots, func() error { return h.readRobots(ctx, have, p.Name, int64(p.ProjectID)) })
 	read(part.members, func() error { return h.readMembers(ctx, have, p) })
 	read(part.rules, func() error { return h.readImmutable(ctx, have, p) })
-	if isManaged(p.Name) && have.noPreheat == 0 && (part.preheats || everything && have.get(kindInstance, preheatName) != nil) {
+	if have.noPreheat == 0 && (part.preheats || everything && have.get(kindInstance, preheatName) != nil) {
 		read(part.preheats, func() error { return h.preheatPolicies(ctx, have, p.Name) })
 	}
-	if strings.HasPrefix(p.Name, naming.MultiDC) && (part.webhooks || everything) {
+	if kind := naming.KindOf(p.Name); part.webhooks || everything && kind != naming.Cache && kind != naming.Repl {
 		g.Go(func() error { return h.readWebhook(ctx, have, p, part.webhooks) })
 	}
 }

@@ -114,14 +114,14 @@ func (p *Provisioner) refills(full *wanted, k Key, o RefillOptions) (all []*poli
 		all = append(all, &p)
 	}
 	there := slices.DeleteFunc(of.projects(), func(full string) bool {
-		name, ours := strings.CutPrefix(full, naming.MultiDC)
-		return !ours || !holds(p.options.Fleet.Homes(name), o.From)
+		name, m := p.options.Fleet.MultiDC(full)
+		return m == nil || !holds(p.options.Fleet.Homes(name), o.From)
 	})
 	if len(o.Projects) == 0 && len(there) > 0 {
 		once("", there...)
 	}
 	for _, name := range o.Projects {
-		if full := naming.MultiDC + name; slices.Contains(there, full) {
+		if full := p.options.Fleet.Project(naming.MultiDC, name); slices.Contains(there, full) {
 			once(", "+name, full)
 		}
 	}

@@ -151,26 +151,39 @@ func (p *Plan) peerOf(k Key) string {
 		return peer
 	}
 	for peer := range p.want.fleet.Datacenters {
-		project, ok := strings.CutSuffix(k.Name, "-"+peer)
-		if ok && strings.HasPrefix(project, naming.MultiDC) && p.want.objects[Key{k.Datacenter, kindProject, project}] != nil {
+		if p.between(k, peer) != "" {
 			return peer
 		}
 	}
 	return ""
 }
 
+// between is the project, by its name in the fleet file, that a registry replicates with a peer;
+// "": none that is to be at its datacenter.
+func (p *Plan) between(k Key, peer string) string {
+	of, ok := strings.CutSuffix(k.Name, "-"+peer)
+	name, ours := strings.CutPrefix(of, naming.MultiDC)
+	if !ok || !ours || p.want.objects[Key{k.Datacenter, kindProject, p.want.fleet.Project(naming.MultiDC, name)}] == nil {
+		return ""
+	}
+	return name
+}
+
 // whyExtra says why something of ours is not wanted any more.
 func (p *Plan) whyExtra(k Key, o object) string {
 	f := p.want.fleet
-	elsewhere := func(full string) bool { return f.Homes(strings.TrimPrefix(full, naming.MultiDC)) != nil }
+	elsewhere := func(name string) bool { return f.Homes(name) != nil }
 	apart := false
 	switch o := o.(type) {
 	case *policy:
 		of, ok := directionOf(k)
-		apart = ok && f.Datacenters[of.peer] != nil && slices.ContainsFunc(o.projects(), elsewhere)
+		apart = ok && f.Datacenters[of.peer] != nil && slices.ContainsFunc(o.projects(), func(full string) bool {
+			name, _ := f.MultiDC(full)
+			return elsewhere(name)
+		})
 	case *registry:
 		if peer := p.peerOf(k); f.Datacenters[peer] != nil {
-			apart = k.Name == groupedRegistry(peer) && slices.ContainsFunc(sortedKeys(f.Projects.MultiDC.Items), elsewhere) || elsewhere(strings.TrimSuffix(k.Name, "-"+peer))
+			apart = k.Name == groupedRegistry(peer) && slices.ContainsFunc(sortedKeys(f.Projects.MultiDC.Items), elsewhere) || elsewhere(p.between(k, peer))
 		}
 	}
 	if apart {

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/replication"
-
-	"example.org/breakwater/internal/naming"
 )
 
 // RotateOptions say which robot gets a new secret.
@@ -98,7 +96,10 @@ func (p *Provisioner) rotated(want *wanted, o RotateOptions) (all []Key) {
 			all = append(all, k) // it is of all projects
 			continue
 		}
-		if ok && rb.name == o.Robot && (len(o.Projects) == 0 || slices.Contains(o.Projects, strings.TrimPrefix(rb.project, naming.MultiDC))) && p.harbors[k.Datacenter] != nil {
+		if !ok || rb.name != o.Robot || p.harbors[k.Datacenter] == nil {
+			continue
+		}
+		if name, _ := p.options.Fleet.MultiDC(rb.project); len(o.Projects) == 0 || slices.Contains(o.Projects, name) {
 			all = append(all, k)
 		}
 	}
@@ -233,7 +234,7 @@ func (p *Provisioner) syncAs(full *wanted, robots []Key, suffix string) *wanted 
 		out.add(at, &rb)
 		out.secrets[at] = full.secrets[k]
 		for peer := range p.harbors {
-			registryAt := Key{peer, kindRegistry, peersRegistry(&rb, k.Datacenter)}
+			registryAt := Key{peer, kindRegistry, full.peersRegistry(&rb, k.Datacenter)}
 			if r, ok := full.objects[registryAt].(*registry); ok {
 				next := *r
 				next.user = p.wanting.prefixes[k.Datacenter] + at.Name

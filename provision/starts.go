@@ -21,7 +21,7 @@ func (w *wanting) starts(p *Plan) {
 		}
 		h.mu.Unlock()
 		for _, name := range sortedKeys(w.fleet.Projects.MultiDC.Items) {
-			k := Key{datacenter, kindProject, naming.MultiDC + name}
+			k := Key{datacenter, kindProject, w.fleet.Project(naming.MultiDC, name)}
 			if w.fleet.Projects.MultiDC.Items[name].Robots.Sync.IsZero() && holds(w.fleet.Homes(name), datacenter) && !replicated[k.Name] && h.get(k.Kind, k.Name) != nil {
 				p.note(k, "it has no robots.sync and is replicated from now on: projects.multi-dc.replication is grouped, which takes every project")
 			}

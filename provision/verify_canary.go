@@ -89,7 +89,7 @@ func (v *verifier) inTurn(tell func(each func(func()))) {
 func (v *verifier) canaryProjects() (all []string) {
 	for _, name := range sortedKeys(v.wanting.fleet.Projects.MultiDC.Items) {
 		if v.wanting.fleet.Replicated(name) && (len(v.o.Projects) == 0 || slices.Contains(v.o.Projects, name)) {
-			all = append(all, naming.MultiDC+name)
+			all = append(all, v.wanting.fleet.Project(naming.MultiDC, name))
 		}
 	}
 	return all
@@ -147,7 +147,8 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) (all 
 	pushed := time.Now()
 	v.say(Check{Datacenter: datacenter, What: what, OK: true})
 	var waits sync.WaitGroup
-	homes := v.wanting.fleet.Homes(strings.TrimPrefix(project, naming.MultiDC))
+	name, _ := v.wanting.fleet.MultiDC(project)
+	homes := v.wanting.fleet.Homes(name)
 	for _, peer := range sortedKeys(v.harbors) {
 		if peer == datacenter || v.have[peer] == nil || !holds(homes, peer) {
 			continue
@@ -170,7 +171,7 @@ func (v *verifier) canary(ctx context.Context, datacenter, project string) (all 
 // contentAlone reports whether the project is replicated without its tags, so that a
 // canary has to be pushed by its digest, and comes by it.
 func (v *verifier) contentAlone(project string) bool {
-	m := v.wanting.fleet.Projects.MultiDC.Items[strings.TrimPrefix(project, naming.MultiDC)]
+	_, m := v.wanting.fleet.MultiDC(project)
 	return m != nil && m.Replication.Tags == fleet.TagsEdges
 }
 

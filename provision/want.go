@@ -218,7 +218,7 @@ func (w *wanting) wantCache(d *wanted, datacenter, name string, c *fleet.Cache, 
 		d.fault(at, "the name is longer than %d characters", maxRegistryName)
 	}
 	made := w.wantProject(d, datacenter, common{
-		project:   project{name: naming.Cache + name, public: isTrue(c.Public), quota: int64(c.Quota), registry: name, keeps: w.keeps(datacenter, name, c)},
+		project:   project{name: w.fleet.Project(naming.Cache, name), public: isTrue(c.Public), quota: int64(c.Quota), registry: name, keeps: w.keeps(datacenter, name, c)},
 		retention: c.Retention, members: c.Members,
 	}, c.AutoScan, at)
 	w.wantPreheat(d, datacenter, made.Name, c.Preheat, made)
@@ -251,7 +251,7 @@ func artifactoryCache(a *fleet.Artifactory, key string) *fleet.Cache {
 }
 
 func (w *wanting) wantRepl(d *wanted, datacenter, name string, r *fleet.Repl) {
-	project := Key{datacenter, kindProject, naming.Repl + name}
+	project := Key{datacenter, kindProject, w.fleet.Project(naming.Repl, name)}
 	w.wantProject(d, datacenter, common{project: projectOf(project.Name, r.Public, r.Quota), retention: r.Retention, members: r.Members}, r.AutoScan)
 	w.wantPreheat(d, datacenter, project.Name, r.Preheat, project)
 	for _, image := range r.Images {

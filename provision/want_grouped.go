@@ -33,11 +33,12 @@ func groupedRegistry(peer string) string { return groups + "." + peer }
 
 // peersRegistry is the name of the registry by which others know the Harbor of a robot that
 // replicates.
-func peersRegistry(rb *robot, datacenter string) string {
+func (w *wanted) peersRegistry(rb *robot, datacenter string) string {
 	if rb.project == "" {
 		return groupedRegistry(datacenter)
 	}
-	return rb.project + "-" + datacenter
+	name, _ := w.fleet.MultiDC(rb.project)
+	return betweenOf(name) + "-" + datacenter
 }
 
 // way is how projects are replicated in one direction. Those of one way share replications.
@@ -46,12 +47,13 @@ type way struct {
 	tags            string        // fleet.TagsEdges or fleet.TagsHarbor
 	override        bool
 	single, byChunk string // as policies have them
+	own             bool   // they have names of their own: one filter takes those, another the ones by prefix
 }
 
 // wayOf is how a project is replicated at a datacenter: from a peer, or to it.
 func (w *wanting) wayOf(m *fleet.MultiDC, datacenter, peer string, pulls bool) way {
 	here := m.In(datacenter)
-	out := way{tags: here.Replication.Tags, byChunk: saidBool(here.Replication.ByChunk)}
+	out := way{tags: here.Replication.Tags, byChunk: saidBool(here.Replication.ByChunk), own: m.Project != ""}
 	if !pulls {
 		out.override = moves(m, datacenter)
 		return out
@@ -69,6 +71,7 @@ func (a way) except(usual way) string {
 			all = append(all, fmt.Sprintf(format, args...))
 		}
 	}
+	say(a.own, "names of their own")
 	say(a.every != usual.every, "every %v", fleet.Duration(a.every))
 	say(a.tags != usual.tags, "tags: %s", a.tags)
 	say(a.override != usual.override, "override: %t", a.override)
@@ -90,8 +93,9 @@ func (w *wanting) wantGroups(d *wanted, datacenter string) {
 	k, rb := w.groupsRobot(datacenter)
 	var projects []Key
 	for _, name := range names {
-		projects = append(projects, Key{datacenter, kindProject, naming.MultiDC + name})
-		rb.grants = append(rb.grants, grantsOf(naming.MultiDC+name, replicates)...)
+		project := w.fleet.Project(naming.MultiDC, name)
+		projects = append(projects, Key{datacenter, kindProject, project})
+		rb.grants = append(rb.grants, grantsOf(project, replicates)...)
 	}
 	d.add(k, rb, projects...)
 	d.secrets[k] = w.secret(w.fleet.Harbor.SyncRobot.Secret, "")
@@ -116,11 +120,11 @@ func (w *wanting) wantGroupsOf(d *wanted, datacenter, peer string, homes map[str
 		pulls, pushes := goes(all[name].In(datacenter), homes[name], datacenter, peer)
 		if pulls {
 			from := w.wayOf(all[name], datacenter, peer, true)
-			froms[from] = append(froms[from], naming.MultiDC+name)
+			froms[from] = append(froms[from], w.fleet.Project(naming.MultiDC, name))
 		}
 		if pushes {
 			to := w.wayOf(all[name], datacenter, peer, false)
-			tos[to] = append(tos[to], naming.MultiDC+name)
+			tos[to] = append(tos[to], w.fleet.Project(naming.MultiDC, name))
 		}
 	}
 	if len(froms)+len(tos) == 0 {
@@ -178,17 +182,22 @@ func (w *wanting) wantGroup(d *wanted, datacenter, peer string, p policy, how wa
 	}
 }
 
-// patternOf is the name filter that takes the repos of projects, as multi-dc-{a,b}/**.
+// patternOf is the name filter that takes the repos of projects, as multi-dc-{a,b}/**, or
+// {platform,infra}/** where some have names of their own.
 func patternOf(projects []string) string {
 	if len(projects) == 1 {
 		return projects[0] + "/**"
 	}
+	prefix := naming.MultiDC
+	if slices.ContainsFunc(projects, func(project string) bool { return naming.KindOf(project) != naming.MultiDC }) {
+		prefix = ""
+	}
 	short := make([]string, 0, len(projects))
 	for _, project := range projects {
-		short = append(short, strings.TrimPrefix(project, naming.MultiDC))
+		short = append(short, strings.TrimPrefix(project, prefix))
 	}
 	slices.Sort(short)
-	return naming.MultiDC + "{" + strings.Join(short, ",") + "}/**"
+	return prefix + "{" + strings.Join(short, ",") + "}/**"
 }
 
 // projects are those whose repos the replication's name filter takes, where it is written

@@ -18,7 +18,7 @@ const syncRobot = "sync"
 // wantMultiDC wants the project, its robots, and between it and each other
 // datacenter's a registry and the two replications, unless these are of groups.
 func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.MultiDC) {
-	full := naming.MultiDC + name
+	full := w.fleet.Project(naming.MultiDC, name)
 	project := w.wantProject(d, datacenter, common{project: projectOf(full, nil, m.Quota), retention: m.Retention, members: m.Members, immutable: m.Immutable}, m.AutoScan)
 	robots := []struct {
 		name, actions string
@@ -36,7 +36,7 @@ func (w *wanting) wantMultiDC(d *wanted, datacenter, name string, m *fleet.Multi
 			continue
 		}
 		k := Key{datacenter, kindRobot, full + "+" + r.name}
-		rb := &robot{name: r.name, project: full, duration: -1, description: marked(fmt.Sprintf("Multi DC %s user for %s repository", r.name, name))}
+		rb := &robot{name: r.name, project: full, duration: -1, description: marked(fmt.Sprintf("Multi DC %s"+robotOf+"%s"+robotIn, r.name, name))}
 		rb.grants = grantsOf(full, r.actions)
 		d.add(k, rb, project)
 		d.secrets[k] = w.secret(r.secret, name)
@@ -78,12 +78,16 @@ func holds(homes []string, datacenter string) bool {
 	return homes == nil || slices.Contains(homes, datacenter)
 }
 
+// betweenOf is how the names begin of what replicates a project of the fleet file between
+// datacenters. It is told by the prefix, whatever the project itself is called.
+func betweenOf(name string) string { return naming.MultiDC + name }
+
 // wantPeer wants the registry of a peer and the replications of one project from it and to it.
 func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.MultiDC, pulls, pushes bool) {
-	full := naming.MultiDC + name
+	full, of := w.fleet.Project(naming.MultiDC, name), betweenOf(name)
 	project, sync := Key{datacenter, kindProject, full}, Key{peer, kindRobot, full + "+" + syncRobot}
 	// Keyed by repo and datacenter: by datacenter alone the second repo overwrites the first.
-	at := Key{datacenter, kindRegistry, full + "-" + peer}
+	at := Key{datacenter, kindRegistry, of + "-" + peer}
 	if len(at.Name) > maxRegistryName {
 		d.fault(at, "the name is longer than %d characters: shorten the project's or the datacenter's", maxRegistryName)
 	}
@@ -98,7 +102,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	p := policy{description: mark, namespace: full, flatten: 1, filters: []filter{{kind: filterName, value: full + "/**"}, tags}, byChunk: saidBool(m.Replication.ByChunk)}
 	from := p
 	from.single = saidBool(m.Replication.Single) // of events Harbor takes none with it
-	from.name, from.from, from.trigger, from.override = full+" from "+peer, at.Name, "scheduled", moves(w.fleet.Projects.MultiDC.Items[name], peer)
+	from.name, from.from, from.trigger, from.override = of+" from "+peer, at.Name, "scheduled", moves(w.fleet.Projects.MultiDC.Items[name], peer)
 	k := Key{datacenter, kindPolicy, from.name}
 	var err error
 	if from.cron, err = cron(time.Duration(m.Replication.Pull), datacenter+from.name); err != nil {
@@ -109,7 +113,7 @@ func (w *wanting) wantPeer(d *wanted, datacenter, peer, name string, m *fleet.Mu
 	}
 	if pushes {
 		to := p
-		to.name, to.to, to.trigger, to.override = full+" to "+peer, at.Name, eventBased, moves(w.fleet.Projects.MultiDC.Items[name], datacenter)
+		to.name, to.to, to.trigger, to.override = of+" to "+peer, at.Name, eventBased, moves(w.fleet.Projects.MultiDC.Items[name], datacenter)
 		d.add(Key{datacenter, kindPolicy, to.name}, &to, at, project, Key{peer, kindProject, full})
 	}
 }
@@ -189,7 +193,7 @@ func (w *wanting) wantEdgeRobot(d *wanted, datacenter string) {
 	for key := range d.objects {
 		if key.Datacenter == datacenter && key.Kind == kindProject {
 			actions := edgePulls
-			if strings.HasPrefix(key.Name, naming.MultiDC) { // also where Harbors replicate tags: what they move back is put right
+			if _, m := w.fleet.MultiDC(key.Name); m != nil { // also where Harbors replicate tags: what they move back is put right
 				actions += " " + ownsTags
 			}
 			rb.grants = append(rb.grants, grantsOf(key.Name, actions)...)

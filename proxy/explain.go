@@ -33,7 +33,7 @@ func (h *Handler) explain(text string) (explain.Explanation, error) {
 		x.Route = []explain.Step{h.explainStep(h.routes.Own(ns, ref.Repo)[0], ref.Tag)}
 		return x, nil
 	case h.cfg.Access.Unlisted(ref.Repo):
-		x.Answer = "Harbor does not list this project for the edge's robot: it is gone, or was made again and is not granted to the robot (breakwater provision apply grants it). The request is passed to the local Harbor, with the client's own credentials; nothing that is held is served."
+		x.Answer = "Harbor does not list this project for the edge's robot: it is gone, or was made again and is not granted to the robot; or it shows everybody what the fleet file has as private under its own name (breakwater provision apply mends both). The request is passed to the local Harbor, with the client's own credentials; nothing that is held is served."
 		x.Route = []explain.Step{h.explainStep(h.routes.Own(ns, ref.Repo)[0], ref.Tag)}
 		return x, nil
 	}

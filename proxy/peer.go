@@ -64,12 +64,14 @@ func (h *Handler) servePeer(w *response, r *request) error {
 	case r.Kind == registry.KindBase:
 		w.WriteHeader(http.StatusOK)
 		return nil
-	case r.ns.Kind == namespace.Plain || r.Repo == "":
-		return registry.Errorf(registry.CodeUnsupported, "peers have to do with managed projects only")
+	case r.Repo == "":
+		return registry.Errorf(registry.CodeUnsupported, "peers have to do with repos only")
+	case r.ns.Kind == namespace.Plain: // to this edge it is another project, of this Harbor's own
+		return registry.Errorf(registry.CodeDenied, "the fleet file here does not have the project %s, and that of the edge of %s does: one of them is older", r.Project(), r.peer)
 	case !r.Read() && r.ns.Kind == namespace.MultiDC:
 		return h.serveWrite(w, r)
 	case !r.Read():
-		return registry.Errorf(registry.CodeUnsupported, "peers may write multi-dc- projects only")
+		return registry.Errorf(registry.CodeUnsupported, "peers may write multi-dc projects only")
 	}
 	return h.serveContent(w, r)
 }

@@ -170,6 +170,7 @@ func (h *Handler) Reload(s Settings) {
 	h.routes.Harbor.Use(s.Harbor)
 	h.routes.Use(h.others(s))
 	h.namespaces.Use(s.Namespaces, s.Names...)
+	h.declare()
 	h.announcer.Use(h.routes.Peers())
 	h.tags.Others()
 	go h.follower.Keep()
@@ -186,7 +187,11 @@ func (h *Handler) others(s Settings) (peers []source.Config, upstreams map[strin
 	}
 	upstreams = map[string]source.Config{}
 	for project, upstream := range s.Upstreams {
-		upstreams[project] = source.Config{Name: "upstream-" + strings.TrimPrefix(project, "cache-"), Kind: source.Upstream, Registry: upstream}
+		name := "upstream-" + strings.TrimPrefix(project, "cache-")
+		if s.Upstreams["cache-"+project] != nil { // a cache with a name of its own, beside the one that has this by its prefix
+			name += "~own"
+		}
+		upstreams[project] = source.Config{Name: name, Kind: source.Upstream, Registry: upstream}
 	}
 	return peers, upstreams
 }
@@ -289,7 +294,7 @@ func (h *Handler) serveRegistry(w *response, r *request) (err error) {
 	switch {
 	case r.ns.Kind == namespace.Cache && !r.Read() && r.Method != http.MethodDelete:
 		w.outcome = outcomeOwn
-		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc- or a plain project", r.ns.Project)
+		return registry.Errorf(registry.CodeDenied, "%s is a proxy cache and takes no pushes: push to a multi-dc or a plain project", r.ns.Project)
 	case !r.Read(): // GET of an upload session is one of its writes
 		return h.serveWrite(w, r)
 	case r.ns.Kind == namespace.Plain || !r.content():

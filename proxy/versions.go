@@ -70,9 +70,18 @@ func (h *Handler) newVersions(ctx context.Context) {
 		h.follower.Lagging(key, has)
 		return false
 	}
+	h.declare()
 	go h.follower.Run(ctx)
 	go h.touches.Run(ctx)
 	go h.announcer.Run(ctx)
+}
+
+// declare takes over which projects have names of their own. What peers told of one before was
+// not for this edge.
+func (h *Handler) declare() {
+	if h.cfg.Access.Declare(h.namespaces.Kinds()) {
+		h.versions.HearAnew()
+	}
 }
 
 // newTouches makes what shows Harbor's retention the pulls that do not reach it.

@@ -17,6 +17,7 @@ import (
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
+	"example.org/breakwater/internal/naming"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
 )
@@ -156,13 +157,13 @@ func describe(f *fleet.Fleet) (datacenters []datacenter, projects []project) {
 		if homes != nil {
 			where = strings.Join(homes, ", ")
 		}
-		projects = append(projects, project{"multi-dc-" + name, "replicated between " + where, homes})
+		projects = append(projects, project{f.Project(naming.MultiDC, name), "replicated between " + where, homes})
 	}
 	for name, c := range f.Projects.Cache.Items {
-		projects = append(projects, project{"cache-" + name, "proxy cache of " + string(c.Endpoint), nil})
+		projects = append(projects, project{f.Project(naming.Cache, name), "proxy cache of " + string(c.Endpoint), nil})
 	}
 	for name, r := range f.Projects.Repl.Items {
-		projects = append(projects, project{"repl-" + name, provision.Counted(len(r.Images), "image") + " by pattern", nil})
+		projects = append(projects, project{f.Project(naming.Repl, name), provision.Counted(len(r.Images), "image") + " by pattern", nil})
 	}
 	slices.SortFunc(projects, func(a, b project) int { return strings.Compare(a.Name, b.Name) })
 	return datacenters, projects

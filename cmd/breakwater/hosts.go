@@ -128,7 +128,7 @@ func mirrorsOf(f *fleet.Fleet) (mirrors []mirror, notes []string) {
 	taken := map[string]string{}
 	for _, name := range f.Projects.Cache.Names() {
 		cache := f.Projects.Cache.Items[name]
-		m := mirror{cache.Host(), naming.Cache + name, cache.OpenEverywhere()}
+		m := mirror{cache.Host(), f.Project(naming.Cache, name), cache.OpenEverywhere()}
 		if m.host == "" {
 			notes = append(notes, fmt.Sprintf("%s is left out: %s is a part of a registry, and mirrors are of whole ones; pull it as %s/%s/…", m.project, cache.Endpoint, f.Domain, m.project))
 			continue

@@ -21,15 +21,14 @@ func (f *Fleet) checkProjects(d *decoder) {
 		}
 	}
 	f.checkGrouped(d)
+	f.checkNames(d)
 	for _, name := range sorted(p.MultiDC.Items) {
 		path, project := "projects.multi-dc."+name, p.MultiDC.Items[name]
-		checkName(d, path, naming.MultiDC+name)
 		f.checkMultiDC(d, path, project)
 	}
 	f.checkMultiDC(d, "projects.multi-dc.defaults", &p.MultiDC.Defaults)
 	for _, name := range sorted(p.Cache.Items) {
 		path, project := "projects.cache."+name, p.Cache.Items[name]
-		checkName(d, path, naming.Cache+name)
 		f.checkCache(d, path, project)
 	}
 	checkCommon(d, "projects.cache.defaults", p.Cache.Defaults.Quota, p.Cache.Defaults.Retention, p.Cache.Defaults.Members)
@@ -37,7 +36,6 @@ func (f *Fleet) checkProjects(d *decoder) {
 	checkKept(d, "projects.cache.defaults", &p.Cache.Defaults)
 	for _, name := range sorted(p.Repl.Items) {
 		path, project := "projects.repl."+name, p.Repl.Items[name]
-		checkName(d, path, naming.Repl+name)
 		f.checkRepl(d, path, project)
 	}
 	checkCommon(d, "projects.repl.defaults", p.Repl.Defaults.Quota, p.Repl.Defaults.Retention, p.Repl.Defaults.Members)
@@ -50,14 +48,6 @@ func (f *Fleet) checkProjects(d *decoder) {
 }
 
 func (d *decoder) written(path string) bool { _, ok := d.lines[path]; return ok }
-
-// checkName reports names that Harbor would refuse. Two projects of one name
-// would be two equal keys: the prefixes keep the kinds apart.
-func checkName(d *decoder, path, project string) {
-	if !naming.ValidProject(project) {
-		d.report(path, "Harbor takes no project named %q: lower-case letters and digits, single . _ - among them", project)
-	}
-}
 
 // checkCommon checks what projects of all kinds have, where it is written: what comes from the
 // defaults is checked there.

@@ -20,23 +20,23 @@ func (f *Fleet) checkAllWarm(d *decoder) {
 func (f *Fleet) eachAhead(do func(path, project string, sets []Warm, preheat *Preheat)) {
 	for _, name := range sorted(f.Projects.MultiDC.Items) {
 		path, p := "projects.multi-dc."+name, f.Projects.MultiDC.Items[name]
-		do(path, naming.MultiDC+name, p.Warm, p.Preheat)
+		do(path, f.Project(naming.MultiDC, name), p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			do(path+".datacenters."+dc, naming.MultiDC+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
+			do(path+".datacenters."+dc, f.Project(naming.MultiDC, name), p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 	for _, name := range sorted(f.Projects.Cache.Items) {
 		path, p := "projects.cache."+name, f.Projects.Cache.Items[name]
-		do(path, naming.Cache+name, p.Warm, p.Preheat)
+		do(path, f.Project(naming.Cache, name), p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			do(path+".datacenters."+dc, naming.Cache+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
+			do(path+".datacenters."+dc, f.Project(naming.Cache, name), p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 	for _, name := range sorted(f.Projects.Repl.Items) {
 		path, p := "projects.repl."+name, f.Projects.Repl.Items[name]
-		do(path, naming.Repl+name, p.Warm, p.Preheat)
+		do(path, f.Project(naming.Repl, name), p.Warm, p.Preheat)
 		for _, dc := range sorted(p.Datacenters) {
-			do(path+".datacenters."+dc, naming.Repl+name, p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
+			do(path+".datacenters."+dc, f.Project(naming.Repl, name), p.Datacenters[dc].Warm, p.Datacenters[dc].Preheat)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func (f *Fleet) eachAhead(do func(path, project string, sets []Warm, preheat *Pr
 func (f *Fleet) checkWarm(d *decoder, path, project string, all []Warm) {
 	for i, w := range all {
 		at := fmt.Sprintf("%s.warm[%d]", path, i)
-		multiDC := strings.HasPrefix(project, naming.MultiDC)
+		multiDC := strings.HasPrefix(path, "projects.multi-dc.")
 		switch {
 		case w.OnPush && !multiDC:
 			d.report(at+".on_push", "nobody pushes to %s; write every", project)

@@ -30,6 +30,8 @@ type Fleet struct {
 
 	file  string
 	lines map[string]int // by path, of what is written
+
+	own map[string]entry // of projects that have names of their own, by these
 }
 
 // Line is the line of the file that a field stands in; 0: in none.
@@ -129,6 +131,7 @@ func Load(name string, data []byte) (*Fleet, error) {
 		}
 		f.Order, f.file, f.lines = d.order, name, d.lines
 		f.setDefaults()
+		f.nameProjects()
 		f.check(d)
 	}
 	if len(d.faults) == 0 {

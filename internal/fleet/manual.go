@@ -44,10 +44,10 @@ func (f *field) required() bool {
 
 // idleAt are fields that a type has and that nothing reads where it stands: they are refused there.
 var idleAt = map[string][]string{
-	"projects.multi-dc.defaults":    {"warm", "preheat", "copies", "datacenters"},
-	"projects.cache.defaults":       {"endpoint", "username", "password", "warm", "preheat", "datacenters"},
-	"projects.repl.defaults":        {"images", "warm", "preheat", "datacenters"},
-	"projects.artifactory.defaults": {"provider", "endpoint", "username", "password", "proxy", "ca", "redirects", "keep_deleted", "freeze", "warm", "preheat", "datacenters"},
+	"projects.multi-dc.defaults":    {"project", "warm", "preheat", "copies", "datacenters"},
+	"projects.cache.defaults":       {"project", "endpoint", "username", "password", "warm", "preheat", "datacenters"},
+	"projects.repl.defaults":        {"project", "images", "warm", "preheat", "datacenters"},
+	"projects.artifactory.defaults": {"project", "provider", "endpoint", "username", "password", "proxy", "ca", "redirects", "keep_deleted", "freeze", "warm", "preheat", "datacenters"},
 }
 
 // comments are what stands beside the fields in the source.

@@ -302,7 +302,7 @@ func (n *notes) projects() {
 
 // prefixed notes a project that is written with the prefix that it gets anyway.
 func (n *notes) prefixed(section, prefix, name string) {
-	if short, ok := strings.CutPrefix(name, prefix); ok {
+	if short, ok := strings.CutPrefix(name, prefix); ok && n.f.Project(prefix, name) == prefix+name {
 		n.add(section+name, "the prefix is added to it: the project is %s%s; write %s for %s", prefix, name, short, name)
 	}
 }

@@ -58,6 +58,7 @@ type Member struct {
 // MultiDC is a private project replicated between datacenters, all or some (copies). Defaults:
 // 10GiB, kept when pulled or pushed within 180d or among the 10 most recently pulled.
 type MultiDC struct {
+	Project     string     `yaml:"project"`        // its name in Harbor, of a project that is there already, as platform; the same in all datacenters; absent: multi-dc- and its name here
 	Description string     `yaml:"description"`    // for people
 	Quota       Size       `yaml:"quota"`          // or unlimited
 	Retention   *Retention `yaml:"retention"`      // an artifact is kept when any of these rules does so
@@ -69,7 +70,7 @@ type MultiDC struct {
 		ReadOnly  Ref `yaml:"readonly"`  // the secret of one that pulls; {name} is the project's name here
 		ReadWrite Ref `yaml:"readwrite"` // the secret of one that pulls and pushes
 		Sync      Ref `yaml:"sync"`      // the secret of the one that replicates; absent: nothing is replicated; not used with replication: grouped, which takes every project
-	} `yaml:"robots"` // multi-dc-<name>+readonly and so on; absent ones are not made
+	} `yaml:"robots"` // multi-dc-<name>+readonly and so on, or <project>+readonly; absent ones are not made
 	Replication struct {
 		Pull    Duration `yaml:"pull"`          // how often each Harbor takes what it lacks from the others; default 15m
 		Push    string   `yaml:"push"`          // event | none; absent: event where that moves no tag back: edges own the tags, none can be moved, or one datacenter alone pushes
@@ -134,6 +135,7 @@ func (m *MultiDC) AllImmutable() bool {
 // Cache is a proxy cache of one upstream. Defaults: 1TiB, kept when pulled or
 // pushed within 30d, private.
 type Cache struct {
+	Project     string            `yaml:"project"`      // its name in Harbor, of a project that is there already, as dockerhub; the same in all datacenters; absent: cache- and its name here, which its registry has in any case
 	Provider    string            `yaml:"provider"`     // docker-hub | docker-registry | harbor | aws-ecr | azure-acr | google-gcr | github-ghcr | jfrog-artifactory; default docker-registry
 	Endpoint    Endpoint          `yaml:"endpoint"`     // of the upstream; for docker-hub it may be left out; a path, below which the registry is, only for docker-registry and jfrog-artifactory; docs/upstreams.md has what to write for whom
 	Description string            `yaml:"description"`  // for people
@@ -219,6 +221,7 @@ func (c *Caches) Names() []string {
 // when pulled within 365d, pushed within 30d or among the 10 most recently pulled,
 // every 24h, flatten all.
 type Repl struct {
+	Project     string           `yaml:"project"`       // its name in Harbor, of a project that is there already, as kubernetes; the same in all datacenters; absent: repl- and its name here
 	Description string           `yaml:"description"`   // for people
 	Quota       Size             `yaml:"quota"`         // or unlimited
 	Retention   *Retention       `yaml:"retention"`     // an artifact is kept when any of these rules does so

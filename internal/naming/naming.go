@@ -12,12 +12,23 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// The prefixes of managed projects' names.
+// The prefixes of managed projects' names, which stand for their kinds. A project may have a
+// name of its own instead (fleet.Fleet.Project), which begins with none of them.
 const (
 	MultiDC = "multi-dc-"
 	Cache   = "cache-"
 	Repl    = "repl-"
 )
+
+// KindOf is the kind of project that a name says by its prefix; "": it says none.
+func KindOf(project string) string {
+	for _, kind := range []string{MultiDC, Cache, Repl} {
+		if len(project) > len(kind) && strings.HasPrefix(project, kind) {
+			return kind
+		}
+	}
+	return ""
+}
 
 const maxProject = 255
 

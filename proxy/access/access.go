@@ -44,7 +44,10 @@ type Config struct {
 	// kept. nil: this process makes its own, so its tokens are valid here only and Grants is
 	// not used.
 	Keys *keyring.Ring
-	Now  func() time.Time // nil: time.Now
+	// Private reports whether a project is declared to be private under a name of its own: before
+	// that Harbor may have shown it to everybody. nil: none is.
+	Private func(project string) bool
+	Now     func() time.Time // nil: time.Now
 }
 
 // Checker decides whether a request may go on. It is safe for concurrent use.
@@ -123,7 +126,7 @@ func (c *Checker) Allow(ctx context.Context, q Query) (who string, err error) {
 		}
 	case strings.EqualFold(scheme, "Bearer"):
 		token, err := c.verify(strings.TrimSpace(credential))
-		if errors.Is(err, errNotOurs) {
+		if errors.Is(err, errNotOurs) && (!c.isPrivate(q.Repos[0]) || Claimed(q.Authorization) != "") {
 			break
 		}
 		if err != nil {

@@ -38,15 +38,18 @@ type projects struct {
 	seen  *lru.Cache[string, seenProject]
 	looks map[string]*look // that are under way
 
+	kinds map[string]string // of projects with names of their own; nil: not yet known
+
 	changed time.Time // when any of them may have changed: what was asked before is not used without asking again
 }
 
 // seenProject is what is known of a project.
 type seenProject struct {
-	id      int64 // Harbor's, or its negative once Harbor lists it no longer; noList, neverListed; 0: not known
+	id      int64 // Harbor's with the era (kinds.go), or its negative once Harbor lists it no longer; noList, neverListed; 0: not known
 	created time.Time
 	since   time.Time // when it was made again, by this edge's clock; zero: that was not seen
 	private bool      // Harbor says that not everybody may read it
+	public  bool      // Harbor says that everybody may
 	asked   time.Time // when the last question began that Harbor answered
 	failed  time.Time // when the last one began that it did not
 	saved   time.Time // asked, as it was last given to Projects
@@ -167,9 +170,12 @@ func (p *projects) begin(ctx context.Context, name string, now time.Time) *look 
 // note takes an answer over, to a question that began at a time; p.mu is held.
 func (p *projects) note(name string, fresh seenProject, err error, began time.Time) {
 	known := p.recall(name)
+	if fresh.id > 0 {
+		fresh.id += known.era()
+	}
 	switch {
 	case errors.Is(err, errNoList) && (known.id == 0 || known.id == noList):
-		fresh = seenProject{id: noList}
+		fresh = seenProject{id: noList, since: known.since}
 	case err != nil: // Harbor did not say
 		known.failed = began
 		p.seen.Add(name, known)
@@ -228,6 +234,7 @@ func (p *projects) ask(ctx context.Context, name string) (seen seenProject, err 
 	for _, project := range all {
 		if project.Name == name {
 			seen.id, seen.created, seen.private = project.ID, project.Created, project.Metadata.Public == "false"
+			seen.public = project.Metadata.Public == "true"
 			seen.since = seen.created
 		}
 	}
@@ -250,11 +257,12 @@ func (c *Checker) LookNow(ctx context.Context, repo string) {
 	c.lookAfter(ctx, repo, c.cfg.Now(), projectDoubt)
 }
 
-// Confirms is LookNow, and reports whether Harbor has answered and lists the project.
+// Confirms is LookNow, and reports whether Harbor has answered and lists the project, to nobody
+// whom it is not meant for.
 func (c *Checker) Confirms(ctx context.Context, repo string) bool {
 	now := c.cfg.Now()
 	s := c.lookAfter(ctx, repo, now, projectDoubt)
-	return c.cfg.Harbor.Anonymous() || s.listed() && !s.asked.Before(now)
+	return c.cfg.Harbor.Anonymous() || s.listed() && !s.asked.Before(now) && !c.exposed(ProjectOf(repo))
 }
 
 func (c *Checker) lookAfter(ctx context.Context, repo string, after time.Time, wait time.Duration) seenProject {
@@ -304,10 +312,15 @@ func (c *Checker) Project(repo string) int64 {
 
 // Unlisted reports whether Harbor answered, when it was asked last, and did not list the
 // repo's project. Then it is gone, or it was made again and is not granted to the edge's
-// robot: only Harbor itself knows who may have what there now, whatever is remembered.
+// robot: only Harbor itself knows who may have what there now, whatever is remembered. So it is
+// of one that is declared to be private under a name of its own, while Harbor shows it to
+// everybody: it gives its own content, and nothing of the other datacenters'.
 func (c *Checker) Unlisted(repo string) bool {
 	if c.cfg.Harbor.Anonymous() {
 		return false
+	}
+	if c.exposed(ProjectOf(repo)) {
+		return true
 	}
 	c.projects.mu.Lock()
 	defer c.projects.mu.Unlock()

@@ -63,7 +63,9 @@ func (v verified) remembered(length int) verified {
 
 // permits reports whether a token permits what the query asks for.
 func (c *Checker) permits(ctx context.Context, token verified, q Query) bool {
-	return slices.ContainsFunc(q.Repos, func(repo string) bool { return token.Allows(repo, q.Action) && c.isOfProject(ctx, token, repo) })
+	return slices.ContainsFunc(q.Repos, func(repo string) bool {
+		return token.Allows(repo, q.Action) && (token.Subject != "" || !c.isPrivate(repo)) && c.isOfProject(ctx, token, repo)
+	})
 }
 
 // Proven returns whose credentials a Harbor has accepted for a repo, or "" where it may have

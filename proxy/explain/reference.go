@@ -40,7 +40,7 @@ func (r Reader) Read(text string) (Reference, error) {
 	}
 	switch cache, ok := r.Table.CacheOf(host); {
 	case host == "":
-	case ok && (ref.Project() == cache.Project || r.Table.Of(ref.Project()).Kind == namespace.Plain):
+	case ok && (ref.Project() == cache.Project || !r.Table.Reserved(ref.Project())):
 		ref.Namespace = cache
 		ref.Repo = cache.FullRepo(cache.Project + "/" + strings.TrimPrefix(ref.Repo, cache.Project+"/"))
 		ref.Notes = append(ref.Notes, fmt.Sprintf("%s is what %s is a cache of: nodes that have the edge for a mirror get it as %s", host, cache.Project, ref.Repo))

@@ -51,7 +51,8 @@ type Meant struct {
 // ?ns=docker.io on any path below /v2/ (containerd, moby), or /<name>/v2/… (docker, whose
 // mirrors may have a path). The table of names is closed: another name is never an address
 // to dial. ns says nothing where it is empty or the fleet's own name, and where the path
-// names a project: a mirror's address may end in one (https://harbor.example.org/v2/<project>).
+// names a project by its prefix, or the cache itself: a mirror's address may end in one
+// (https://harbor.example.org/v2/<project>). Other names may be those of publishers, too.
 // A write goes to the project in its path, because a cache takes none. The host that the client
 // reached the edge by is the fleet's own name, too.
 func (t *Table) Mean(r *http.Request) (m Meant, err error) {
@@ -85,7 +86,7 @@ func (t *Table) Mean(r *http.Request) (m Meant, err error) {
 	cache, ok := t.CacheOf(name)
 	writes := inProject && r.Method != http.MethodGet && r.Method != http.MethodHead
 	switch {
-	case name == "" || !ok && (t.Own(name) || Registry(name) == Registry(r.Host)) || t.Of(project).Kind != Plain || writes:
+	case name == "" || !ok && (t.Own(name) || Registry(name) == Registry(r.Host)) || t.Reserved(project) || ok && project == cache.Project || writes:
 		return Meant{URL: &plain}, nil
 	case ok && inProject:
 		return Meant{URL: below(plain, cache.Project), Mirror: true, Otherwise: &plain}, nil

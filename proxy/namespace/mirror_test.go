@@ -66,6 +66,11 @@ var meant = []struct {
 	{"/v2/cache-found/org/app/manifests/1?ns=public.ecr.aws", "/v2/cache-found/org/app/manifests/1", false, ""},
 	{"/v2/multi-dc-app/eks/coredns/manifests/1?ns=quay.io", "/v2/multi-dc-app/eks/coredns/manifests/1", false, ""},
 	{"POST /v2/multi-dc-app/coredns/blobs/uploads/?ns=quay.io&mount=x", "/v2/multi-dc-app/coredns/blobs/uploads/?mount=x", false, ""},
+	{"/v2/platform/app/manifests/1?ns=docker.io", "/v2/cache-dockerhub/platform/app/manifests/1", true, "/v2/platform/app/manifests/1"}, // a publisher may be called so
+	{"PUT /v2/platform/app/manifests/1?ns=docker.io", "/v2/platform/app/manifests/1", false, ""},
+	{"/v2/mirror/org/app/manifests/1?ns=ghcr.io", "/v2/mirror/org/app/manifests/1", false, ""},
+	{"/v2/org/app/manifests/1?ns=ghcr.io", "/v2/mirror/org/app/manifests/1", true, "/v2/org/app/manifests/1"},
+	{"/mirror/v2/org/app/manifests/1", "/v2/mirror/org/app/manifests/1", true, ""},
 	{"/v2/platform/app/tags/list?ns=example.com", "/v2/platform/app/tags/list", false, ""},
 	{"/v2/repl-core/app/referrers/sha256:aa?ns=10.0.0.1:80", "/v2/repl-core/app/referrers/sha256:aa", false, ""},
 	{"/v2/mirror-ecr/eks/coredns/manifests/1?ns=public.ecr.aws", "/v2/mirror-ecr/eks/coredns/manifests/1", false, ""},

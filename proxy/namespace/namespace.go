@@ -16,7 +16,8 @@ import (
 // "Namespaces").
 type Kind int
 
-// The kinds of namespaces. All but Plain are managed.
+// The kinds of namespaces. All but Plain are managed. A project's name says its kind by a prefix,
+// or the fleet file says it of a name without.
 const (
 	Plain   Kind = iota // any other Harbor project: the local Harbor's alone
 	Cache               // cache-*: a proxy cache of an upstream

@@ -18,6 +18,7 @@ func table() *namespace.Table {
 			{From: "cache-dockerhub", Name: "library/*", Tags: "v*", Flatten: naming.FlattenAll},
 			{From: "cache-quay", Name: "{org,other}/app", Flatten: 1},
 		}},
+		{Project: "mirror", Kind: namespace.Cache, Host: "ghcr.io"},
 		{Project: "cache-local", Kind: namespace.Cache, Host: "Registry.example.net:5000"},
 		{Project: "cache-hub2", Kind: namespace.Cache, Host: "registry-1.docker.io"}, // the first is meant
 	}, "harbor.example.org", "edge.mad1.example.org:8443", "192.0.2.7")
@@ -81,6 +82,9 @@ func TestAReplicatedImageIsFollowedBackThroughItsRules(t *testing.T) {
 // What is declared is replaced as a whole, while it is asked.
 func TestWhatIsDeclaredIsReplaced(t *testing.T) {
 	all := table()
+	if got := all.Kinds(); !reflect.DeepEqual(got, map[string]string{"platform": "multi-dc", "mirror": "cache"}) {
+		t.Errorf("without a prefix: %v", got)
+	}
 	all.Use([]namespace.Namespace{{Project: "cache-ghcr", Kind: namespace.Cache, Host: "ghcr.io"}, {Project: "app", Kind: namespace.MultiDC}})
 	if got := all.Projects(); !reflect.DeepEqual(got, []string{"app", "cache-ghcr"}) {
 		t.Errorf("declared: %v", got)

@@ -48,12 +48,34 @@ func (t *Table) Use(declared []Namespace, own ...string) {
 	t.entries.Store(e)
 }
 
-// prefixes tell the kind of a project that the fleet file does not name, as a
-// cache that was discovered.
-var prefixes = []struct {
-	prefix string
-	kind   Kind
-}{{naming.MultiDC, MultiDC}, {naming.Cache, Cache}, {naming.Repl, Repl}}
+// prefixed is the kind that a project's name says: of one that the fleet file does not name, as
+// a cache that was discovered.
+func prefixed(project string) Kind {
+	switch naming.KindOf(project) {
+	case naming.MultiDC:
+		return MultiDC
+	case naming.Cache:
+		return Cache
+	case naming.Repl:
+		return Repl
+	}
+	return Plain
+}
+
+// Kinds are the kinds of the declared projects whose names do not say it, as String has them.
+func (t *Table) Kinds() map[string]string {
+	all := map[string]string{}
+	for project, ns := range t.entries.Load().declared {
+		if prefixed(project) == Plain {
+			all[project] = ns.Kind.String()
+		}
+	}
+	return all
+}
+
+// Reserved reports whether a name can mean nothing but a project: by its prefix. One without may
+// be a publisher's at another registry too, also where there is such a project.
+func (t *Table) Reserved(project string) bool { return prefixed(project) != Plain }
 
 // Projects returns the declared projects, of the kinds or, where there are none, of all.
 func (t *Table) Projects(kinds ...Kind) (all []string) {
@@ -79,12 +101,7 @@ func (t *Table) Of(project string) Namespace {
 	if ns, ok := t.entries.Load().declared[project]; ok {
 		return ns
 	}
-	for _, p := range prefixes {
-		if strings.HasPrefix(project, p.prefix) && len(project) > len(p.prefix) {
-			return Namespace{Project: project, Kind: p.kind}
-		}
-	}
-	return Namespace{Project: project}
+	return Namespace{Project: project, Kind: prefixed(project)}
 }
 
 // OfRepo returns the namespace of a repo's project.

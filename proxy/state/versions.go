@@ -20,6 +20,7 @@ var (
 	logBucket     = []byte("log")      // position, 8 bytes → repo NUL reference
 	heardBucket   = []byte("heard")    // datacenter → version.Heard as JSON
 	epochKey      = []byte("epoch")    // of metaBucket: the log's name
+	kindsKey      = []byte("kinds")    // of metaBucket: as JSON, the kinds of projects with names of their own
 )
 
 // prepareVersions makes what the ledger needs, in the caller's transaction.

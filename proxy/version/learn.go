@@ -118,12 +118,20 @@ func (l *Ledger) HeardOf(datacenter string) Heard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, ok := l.heard[datacenter]
-	if !ok {
+	if !ok && !l.anew {
 		h = l.cfg.State.HeardOf(datacenter)
 		l.heard[datacenter] = h
 	}
 	h.Datacenter = datacenter
 	return h
+}
+
+// HearAnew has the logs of all others heard from their beginnings: some of what they said was not
+// for this edge when they said it, and is now.
+func (l *Ledger) HearAnew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.anew, l.heard = true, map[string]Heard{}
 }
 
 // Withdraw takes a claimed record back: the edge that announced it does not serve it.

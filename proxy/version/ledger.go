@@ -82,6 +82,7 @@ type Ledger struct {
 	shown   *lru.Cache[Key, shown]
 	unsaved map[Key]entry    // that the disk did not take
 	heard   map[string]Heard // by datacenter
+	anew    bool             // what is not in heard is not heard, whatever State says
 	failed  bool
 }
 

@@ -77,13 +77,13 @@ const maxProjects = 40 // whose permissions are asked for
 func (h *harborTrial) robotNeeds() (all []robotNeed) {
 	p := h.Fleet.Projects
 	for _, name := range sorted(p.MultiDC.Items) {
-		all = append(all, robotNeed{naming.MultiDC + name, []string{"pull", "push"}})
+		all = append(all, robotNeed{h.Fleet.Project(naming.MultiDC, name), []string{"pull", "push"}})
 	}
 	for _, name := range sorted(p.Cache.Items) {
-		all = append(all, robotNeed{naming.Cache + name, []string{"pull"}})
+		all = append(all, robotNeed{h.Fleet.Project(naming.Cache, name), []string{"pull"}})
 	}
 	for _, name := range sorted(p.Repl.Items) {
-		all = append(all, robotNeed{naming.Repl + name, []string{"pull"}})
+		all = append(all, robotNeed{h.Fleet.Project(naming.Repl, name), []string{"pull"}})
 	}
 	return all[:min(len(all), maxProjects)]
 }

@@ -118,7 +118,7 @@ func (m *machine) upstreams() (all []upstreamOf) {
 	for _, name := range sorted(m.Fleet.Projects.Cache.Items) {
 		c := *m.Fleet.Projects.Cache.Items[name].In(m.Datacenter)
 		c.Password = named(c.Password, name)
-		all = append(all, upstreamOf{naming.Cache + name, "projects.cache." + name, &c})
+		all = append(all, upstreamOf{m.Fleet.Project(naming.Cache, name), "projects.cache." + name, &c})
 	}
 	return all
 }

@@ -96,7 +96,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	}
 	e.access, err = access.New(access.Config{
 		Harbor: now.Harbor, Verifier: verifier, Members: e.state, Grants: e.state, Projects: e.state,
-		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys,
+		OutageGrace: time.Duration(*section.OutageGrace), Keys: now.keys, Private: e.private,
 	})
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func preheatSecrets(datacenter string, keys *keyring.Ring) (all []string) {
 // ownsTags tells the projects whose tags no replication puts.
 func ownsTags(f *fleet.Fleet, datacenter string) func(project string) bool {
 	return func(project string) bool {
-		m := f.Projects.MultiDC.Items[strings.TrimPrefix(project, naming.MultiDC)]
+		_, m := f.MultiDC(project)
 		return m != nil && m.In(datacenter).Replication.Tags == fleet.TagsEdges
 	}
 }
@@ -177,9 +177,17 @@ func ownsTags(f *fleet.Fleet, datacenter string) func(project string) bool {
 // have different prefixes for robots.
 func machine(f *fleet.Fleet) func(account string) bool {
 	return func(account string) bool {
-		return strings.HasPrefix(account, f.Harbor.RobotPrefix+naming.MultiDC) && strings.HasSuffix(account, "+sync") ||
+		project, ofProject := strings.CutSuffix(strings.TrimPrefix(account, f.Harbor.RobotPrefix), "+sync")
+		_, declared := f.MultiDC(project)
+		return strings.HasPrefix(account, f.Harbor.RobotPrefix) && ofProject && (declared != nil || strings.HasPrefix(project, naming.MultiDC)) ||
 			f.Edge.Robot.Name != "" && account == f.Harbor.RobotPrefix+f.Edge.Robot.Name
 	}
+}
+
+// private tells the projects that are private by the fleet file, and may not have been before.
+func (e *Edge) private(project string) bool {
+	_, m := e.fleet.Load().MultiDC(project)
+	return m != nil && m.Project != ""
 }
 
 // about is what operators are told of the program.

@@ -202,7 +202,7 @@ func upstream(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, name s
 func upstreams(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *fleet.Fleet, before *reading) (all map[string]*registry.Source, without map[string]string, err error) {
 	all, without = map[string]*registry.Source{}, map[string]string{}
 	for name, cache := range f.Projects.Cache.Items {
-		project := naming.Cache + name
+		project := f.Project(naming.Cache, name)
 		s, err := upstream(ctx, cfg, secrets, name, cache.In(cfg.Datacenter))
 		var no noWay
 		switch {
@@ -243,11 +243,11 @@ func names(f *fleet.Fleet) []string {
 // namespaces are the managed projects of the fleet file, as a datacenter has them.
 func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 	for name := range f.Projects.MultiDC.Items {
-		all = append(all, namespace.Namespace{Project: naming.MultiDC + name, Kind: namespace.MultiDC}.HeldAt(f.Homes(name), datacenter))
+		all = append(all, namespace.Namespace{Project: f.Project(naming.MultiDC, name), Kind: namespace.MultiDC}.HeldAt(f.Homes(name), datacenter))
 	}
 	for _, name := range f.Projects.Cache.Names() {
 		cache := f.Projects.Cache.Items[name].In(datacenter)
-		ns := namespace.Namespace{Project: naming.Cache + name, Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
+		ns := namespace.Namespace{Project: f.Project(naming.Cache, name), Kind: namespace.Cache, DockerHub: cache.Provider == fleet.DockerHub, Host: cache.Host()}
 		if ns.Keep = time.Duration(*cache.Keep); *cache.Keep == fleet.Forever {
 			ns.Keep = namespace.Forever
 		}
@@ -258,9 +258,9 @@ func namespaces(f *fleet.Fleet, datacenter string) (all []namespace.Namespace) {
 		all = append(all, ns)
 	}
 	for name, repl := range f.Projects.Repl.Items {
-		ns := namespace.Namespace{Project: naming.Repl + name, Kind: namespace.Repl}
+		ns := namespace.Namespace{Project: f.Project(naming.Repl, name), Kind: namespace.Repl}
 		for _, image := range repl.In(datacenter).Images {
-			ns.Rules = append(ns.Rules, namespace.Rule{From: naming.Cache + image.From, Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
+			ns.Rules = append(ns.Rules, namespace.Rule{From: f.Project(naming.Cache, image.From), Name: image.Name, Tags: image.Tags, Flatten: image.Flatten.Count})
 		}
 		all = append(all, ns)
 	}

@@ -28,13 +28,13 @@ func warmSets(f *fleet.Fleet, datacenter string) (all []warm.Set) {
 		}
 	}
 	for name, p := range f.Projects.MultiDC.Items {
-		add(naming.MultiDC+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
+		add(f.Project(naming.MultiDC, name), func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	for name, p := range f.Projects.Cache.Items {
-		add(naming.Cache+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
+		add(f.Project(naming.Cache, name), func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	for name, p := range f.Projects.Repl.Items {
-		add(naming.Repl+name, func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
+		add(f.Project(naming.Repl, name), func(datacenter string) []fleet.Warm { return p.In(datacenter).Warm })
 	}
 	return all
 }

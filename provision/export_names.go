@@ -1,0 +1,129 @@
+package provision
+
+import (
+	"slices"
+	"strings"
+
+	"example.org/breakwater/internal/naming"
+)
+
+// declared is what an exported file says that a project is, whose name does not say it: its
+// kind, by the prefix of that, and its name in the file.
+type declared struct{ kind, name string }
+
+// declare finds projects without a prefix that are of a kind of the fleet file's all the same:
+// those that apply made so, caches, and what several datacenters replicate to each other.
+func (x *exporter) declare() {
+	x.own, x.entries = map[string]declared{}, map[declared]string{}
+	for _, full := range x.all(kindProject) {
+		if naming.KindOf(full) != "" || full == library {
+			continue
+		}
+		is := declared{}
+		switch of := x.first(kindProject, full).object.(*project).registry; {
+		case of != "":
+			is = declared{naming.Cache, of}
+		case x.heldAs(full) != "":
+			is = declared{naming.Repl, x.heldAs(full)}
+		case x.sharedAs(full) != "":
+			is = declared{naming.MultiDC, x.sharedAs(full)}
+		default:
+			continue
+		}
+		if x.first(kindProject, is.kind+is.name) != nil || x.entries[is] != "" {
+			if is.name = full; is.kind == naming.Cache || x.first(kindProject, is.kind+is.name) != nil || x.entries[is] != "" {
+				continue // a cache's registry has its name, and one project alone
+			}
+		}
+		x.own[full], x.entries[is] = is, full
+	}
+}
+
+// library is the project that every Harbor is born with.
+const library = "library"
+
+// kindOf is the kind of a project as the file has it; "": it is left out.
+func (x *exporter) kindOf(full string) string {
+	if kind := naming.KindOf(full); kind != "" {
+		return kind
+	}
+	return x.own[full].kind
+}
+
+// nameOf is the name of a project in the file.
+func (x *exporter) nameOf(full string) string {
+	if is, ok := x.own[full]; ok {
+		return is.name
+	}
+	return strings.TrimPrefix(full, naming.KindOf(full))
+}
+
+// full is the way back from nameOf.
+func (x *exporter) full(kind, name string) string {
+	if full := x.entries[declared{kind, name}]; full != "" {
+		return full
+	}
+	return kind + name
+}
+
+// heldAs is the name in a file of a project into which replications of ours pull public images; "":
+// there are none.
+func (x *exporter) heldAs(full string) string {
+	for _, rule := range x.all(kindPolicy) {
+		p := x.first(kindPolicy, rule).object.(*policy)
+		if of, rest, ok := strings.Cut(rule, "->"); ok && p.namespace == full && p.from == of {
+			name, _, _ := strings.Cut(rest, " (")
+			return name
+		}
+	}
+	return ""
+}
+
+// Words in the description of the robots of projects that datacenters share.
+const (
+	robotOf = " user for "
+	robotIn = " repository"
+)
+
+// sharedAs is the name in a file of a project that datacenters share: of what apply made it is
+// in the descriptions of robots and in the names of replications. "": it is not shared.
+func (x *exporter) sharedAs(full string) string {
+	shared := false
+	for _, datacenter := range x.names {
+		for k, e := range x.have[datacenter].entries {
+			switch o := e.object.(type) {
+			case *robot:
+				before, rest, ok := strings.Cut(o.description, robotOf)
+				if name, ours := strings.CutSuffix(rest, robotIn+" "+mark); ok && ours && o.project == full && strings.HasPrefix(before, "Multi DC ") {
+					return name
+				}
+			case *policy:
+				of, _, _ := strings.Cut(k.Name, " ")
+				_, ours := directionOf(k)
+				if ours && of != groups && o.namespace == full {
+					return strings.TrimPrefix(of, naming.MultiDC)
+				}
+				shared = shared || ours && slices.Contains(o.projects(), full) || x.shares(datacenter, o, full)
+			case *webhook:
+				shared = shared || k.Name == full+" "+webhookName && strings.HasSuffix(o.description, mark)
+			}
+		}
+	}
+	if shared {
+		return full
+	}
+	return ""
+}
+
+// shares reports whether a replication of somebody's takes a project between two of the Harbors,
+// under its own name.
+func (x *exporter) shares(datacenter string, p *policy, full string) bool {
+	at := x.have[datacenter].get(kindRegistry, p.from+p.to)
+	if p.disabled || at == nil || !p.takes(full) || p.namespace != "" && p.namespace != full {
+		return false
+	}
+	return slices.ContainsFunc(x.names, func(peer string) bool {
+		return peer != datacenter && x.have[peer].get(kindProject, full) != nil && x.have[datacenter].get(kindProject, full) != nil &&
+			address(at.object.(*registry).url) == address(x.options.Harbors[peer])
+	})
+}

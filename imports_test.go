@@ -59,12 +59,13 @@ var imports = map[string][]string{
 	"proxy/explain":        {"registry", "internal/naming", "proxy/namespace", "proxy/source", "proxy/tags", "proxy/touch", "proxy/version"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy/operator":       {"registry", "internal/daemon", "internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch"},
+	"proxy/traffic":        {"registry", "proxy/source", "proxy/store"}, // what goes through, and what has
 	"proxy/preheat":        {"registry"},
 	"proxy/webhook":        {"registry", "proxy/version"},
 	"proxy/warm":           {"registry", "internal/naming", "proxy/explain", "proxy/fetch", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/queue", "proxy/source", "proxy/store", "proxy/tags"}, // what is to be there before it is asked for
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/traffic", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
 	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
@@ -78,7 +79,7 @@ var imports = map[string][]string{
 		"proxy/announce", "proxy/version", // what is told to one of them,
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
-	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "proxy/warm", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":        {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

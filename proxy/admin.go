@@ -15,9 +15,12 @@ import (
 //	DELETE /drain                 or a restart; requests are served all the same
 //	POST /warm                    has images in the store before they are asked for (warm.Order)
 //	GET  /warm                    says how that is getting on (warm.Status)
+//	GET  /traffic                 says what went through (traffic.Report)
+//	GET  /fills                   says what comes into the store now (traffic.FillsReport)
 func (h *Handler) Admin(mux *http.ServeMux) {
 	explain.Admin(mux, h.explain)
 	h.operator.Admin(mux)
 	h.purger.Admin(mux)
 	h.warm.Admin(mux)
+	h.traffic.Admin(mux)
 }

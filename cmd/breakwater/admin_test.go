@@ -96,7 +96,7 @@ func TestAnotherProgramHasTheAddress(t *testing.T) {
 
 // What is for the whole fleet is not taken for this machine's edge without a word.
 func TestFlagsOfAFleetDrainNeedTheFleet(t *testing.T) {
-	for _, args := range [][]string{{"drain", "--json"}, {"drain", "--reason", "new switches"}, {"drain", "--yes"}, {"release", "--json"}, {"release", "par1"}} {
+	for _, args := range [][]string{{"drain", "--reason", "new switches"}, {"drain", "--yes"}, {"release", "par1"}} {
 		got := program(t, nil, append([]string{"edge"}, append(args, "--admin", "127.0.0.1:1")...)...)
 		if got.status != 2 || got.stdout != "" || !strings.Contains(got.stderr, "--fleet; without it, it is the edge on this machine") {
 			t.Errorf("%v: status %d: %s%s", args, got.status, got.stdout, got.stderr)
@@ -111,6 +111,11 @@ func TestAdminListenerIsFoundByItsURL(t *testing.T) {
 	for _, address := range []string{edge.Listener.Addr().String(), edge.URL, edge.URL + "/"} {
 		if got := program(t, nil, "explain", "--json", "--admin", address, "x/y:v1"); got.status != 0 {
 			t.Errorf("%s: status %d: %s", address, got.status, got.stderr)
+		}
+	}
+	for command, want := range map[string]string{"drain": `{"format":1,"serving":false}`, "release": `{"format":1,"serving":true}`} {
+		if got := program(t, nil, "edge", command, "--json", "--admin", edge.URL); got.status != 0 || got.stdout != want+"\n" {
+			t.Errorf("%s: status %d: %s%s", command, got.status, got.stdout, got.stderr)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	var config string
-	var asJSON bool
+	var asJSON jsonFlag
 	var flags preflightFlags
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
@@ -59,8 +58,8 @@ doctor" tries the rest.`,
 			if err == nil {
 				err = checkKeys(cmd.Context(), f, files[0])
 			}
-			if asJSON && (err != nil || flags.datacenter == "") {
-				return printJSON(cmd.OutOrStdout(), f, nil, err)
+			if asJSON.on() && (err != nil || flags.datacenter == "") {
+				return printJSON(&asJSON, cmd.OutOrStdout(), f, nil, err)
 			}
 			if err != nil {
 				return err
@@ -68,17 +67,17 @@ doctor" tries the rest.`,
 			if flags.datacenter == "" {
 				return printFleet(cmd.OutOrStdout(), f)
 			}
-			return checkMachine(cmd, f, &flags, asJSON)
+			return checkMachine(cmd, f, &flags, &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file, as other commands have it; - reads standard input")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: ok, faults, notes, datacenters, projects, and with --datacenter machine")
+	asJSON.register(cmd, "print one JSON object: ok, faults, notes, datacenters, projects, and with --datacenter machine")
 	flags.register(cmd)
 	return cmd
 }
 
 // checkMachine looks at what the file says of this machine, too.
-func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJSON bool) error {
+func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJSON *jsonFlag) error {
 	cfg, err := flags.config(f)
 	if err != nil {
 		return err
@@ -89,17 +88,17 @@ func checkMachine(cmd *cobra.Command, f *fleet.Fleet, flags *preflightFlags, asJ
 		return fmt.Errorf("check: %w", err)
 	}
 	out := cmd.OutOrStdout()
-	if asJSON {
-		if err := printJSON(out, f, found, nil); err != nil {
+	if asJSON.on() {
+		if err := printJSON(asJSON, out, f, found, nil); err != nil {
 			return err
 		}
-		return printPreflight(io.Discard, found, false)
+		return printPreflight(io.Discard, found, nil)
 	}
 	if err := printFleet(out, f); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	return printPreflight(out, found, false)
+	return printPreflight(out, found, nil)
 }
 
 // checkKeys judges the keys that daemons share, as far as they can be read here.
@@ -204,7 +203,7 @@ func printFleet(w io.Writer, f *fleet.Fleet) error {
 // errFaults ends the command with status 1 after its JSON has said why.
 var errFaults = errors.New("the fleet file has faults")
 
-func printJSON(w io.Writer, f *fleet.Fleet, found []preflight.Finding, err error) error {
+func printJSON(asJSON *jsonFlag, w io.Writer, f *fleet.Fleet, found []preflight.Finding, err error) error {
 	var faults fleet.Faults
 	if err != nil && !errors.As(err, &faults) {
 		return err
@@ -217,9 +216,7 @@ func printJSON(w io.Writer, f *fleet.Fleet, found []preflight.Finding, err error
 	if found != nil {
 		report["machine"] = found
 	}
-	out := json.NewEncoder(w)
-	out.SetIndent("", "  ")
-	if e := out.Encode(report); e != nil {
+	if e := asJSON.printIndented(w, report); e != nil {
 		return e
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +50,8 @@ func doctorCommand() *cobra.Command {
 	var flags preflightFlags
 	var config string
 	var roots []string
-	var asJSON, warningsOK bool
+	var asJSON jsonFlag
+	var warningsOK bool
 	cmd := &cobra.Command{
 		Use:   "doctor --config fleet.yaml --datacenter NAME",
 		Short: "Try everything that this machine's edge, name server and provision need",
@@ -69,7 +69,7 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 			f, err := fleet.ReadFile(config)
 			var faults fleet.Faults
 			if errors.As(err, &faults) {
-				return printPreflight(cmd.OutOrStdout(), findings(faults), asJSON)
+				return printPreflight(cmd.OutOrStdout(), findings(faults), &asJSON)
 			}
 			if err != nil {
 				return err
@@ -92,7 +92,7 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 			if err != nil {
 				return fmt.Errorf("doctor: %w", err)
 			}
-			err = printPreflight(cmd.OutOrStdout(), found, asJSON)
+			err = printPreflight(cmd.OutOrStdout(), found, &asJSON)
 			if warningsOK && errors.Is(err, exitWarnings) {
 				return nil
 			}
@@ -102,7 +102,7 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 	flags.register(cmd)
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().StringSliceVar(&roots, "root", nil, "where the delegation's chain begins, as of gslb check-delegation; default: the root servers")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list of findings: id, check, result, subject, what, do")
+	asJSON.register(cmd, "print one JSON list of findings: id, check, result, subject, what, do")
 	cmd.Flags().BoolVar(&warningsOK, "warnings-ok", false, "exit with status 0 when there are warnings only")
 	for _, name := range []string{"config", "datacenter"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
@@ -132,13 +132,10 @@ func progress(w io.Writer) (tell func(running []string), end func()) {
 }
 
 // printPreflight prints what was found; its error is the exit status.
-func printPreflight(w io.Writer, found []preflight.Finding, asJSON bool) error {
+func printPreflight(w io.Writer, found []preflight.Finding, asJSON *jsonFlag) error {
 	var err error
-	if asJSON {
-		out := json.NewEncoder(w)
-		out.SetIndent("", "  ")
-		out.SetEscapeHTML(false)
-		err = out.Encode(append([]preflight.Finding{}, found...))
+	if asJSON.on() {
+		err = asJSON.printIndented(w, append([]preflight.Finding{}, found...))
 	} else {
 		err = printTable(w, found)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +16,14 @@ import (
 
 // fleetDrain are the flags for edges that are not on this machine.
 type fleetDrain struct {
-	fleet, yes, asJSON bool
-	reason             string
+	fleet, yes bool
+	asJSON     jsonFlag
+	reason     string
 }
 
 func (d *fleetDrain) register(cmd *cobra.Command, drains bool) {
 	cmd.Flags().BoolVar(&d.fleet, "fleet", false, "ask the edges of the datacenters that are named, or of all: every replica, from anywhere")
-	cmd.Flags().BoolVar(&d.asJSON, "json", false, "print one JSON array of what each answered; with --fleet")
+	d.asJSON.register(cmd, "print one JSON object; with --fleet a list of what each edge answered")
 	if drains {
 		cmd.Flags().StringVar(&d.reason, "reason", "", "why, for those who look at the status; with --fleet")
 		cmd.Flags().BoolVar(&d.yes, "yes", false, "also where no edge is left that serves; with --fleet")
@@ -35,7 +35,7 @@ func (d *fleetDrain) register(cmd *cobra.Command, drains bool) {
 		if len(args) > 0 {
 			return errors.New("datacenters are named with --fleet; without it, it is the edge on this machine")
 		}
-		for _, name := range []string{"json", "reason", "yes"} {
+		for _, name := range []string{"reason", "yes"} {
 			if cmd.Flags().Changed(name) {
 				return fmt.Errorf("--%s is for --fleet; without it, it is the edge on this machine, and nothing was done", name)
 			}
@@ -59,13 +59,22 @@ func (d *fleetDrain) run(cmd *cobra.Command, config string, names []string, rele
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if d.asJSON {
-		if err := json.NewEncoder(out).Encode(all); err != nil {
+	if d.asJSON.on() {
+		if err := d.asJSON.print(out, all); err != nil {
 			return err
 		}
 		out = io.Discard
 	}
 	return status.PrintDrained(out, all)
+}
+
+// say says what the edge on this machine says of itself by now.
+func (d *fleetDrain) say(cmd *cobra.Command, serving bool, sentence string) error {
+	if d.asJSON.on() {
+		return d.asJSON.print(cmd.OutOrStdout(), map[string]bool{"serving": serving})
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), sentence)
+	return err
 }
 
 func edgeDrainCommand() *cobra.Command {
@@ -101,7 +110,9 @@ be left that serves, that is said, and nothing is done without --yes. The exit s
 			if _, err := admin.ask(cmd.Context(), http.MethodPost, "/drain"); err != nil {
 				return fmt.Errorf("drain: %w", err)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "This edge says that it leaves, and serves until it is stopped.")
+			if err := others.say(cmd, false, "This edge says that it leaves, and serves until it is stopped."); err != nil {
+				return err
+			}
 			return waitFor(cmd, wait)
 		},
 	}
@@ -139,8 +150,7 @@ func edgeReleaseCommand() *cobra.Command {
 			if _, err := admin.ask(cmd.Context(), http.MethodDelete, "/drain"); err != nil {
 				return fmt.Errorf("release: %w", err)
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "This edge says that it serves.")
-			return err
+			return others.say(cmd, true, "This edge says that it serves.")
 		},
 	}
 	admin.register(cmd)

@@ -17,7 +17,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	var admin adminFlags
-	var asJSON bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "explain --config fleet.yaml REFERENCE",
 		Short: "Say where the edge on this machine would take an image from, and why",
@@ -38,15 +38,14 @@ The edge is asked on its admin listener: edge.admin of the fleet file, or --admi
 			if err != nil {
 				return fmt.Errorf("explain: %w", err)
 			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
+			if asJSON.on() {
+				return asJSON.print(cmd.OutOrStdout(), body)
 			}
 			return printExplanation(cmd.OutOrStdout(), body)
 		},
 	}
 	admin.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON.register(cmd, "print one JSON object")
 	return cmd
 }
 

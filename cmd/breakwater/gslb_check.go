@@ -13,6 +13,7 @@ import (
 
 func gslbCheckCommand() *cobra.Command {
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "check --config fleet.yaml FILE",
 		Short: "Check a topology or a geographic database before name servers get it",
@@ -39,11 +40,15 @@ line. The exit code is 1 when something is.`,
 				return fmt.Errorf("check: %w", err)
 			}
 			intervals, orders := places.Size()
+			if asJSON.on() {
+				return asJSON.print(cmd.OutOrStdout(), map[string]any{"file": args[0], "ranges": intervals, "orders": orders})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good: with the fleet file's networks, %d ranges of addresses have one of %d orders of datacenters.\n", args[0], intervals, orders)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
+	asJSON.register(cmd, "print one JSON object: file, ranges, orders")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }

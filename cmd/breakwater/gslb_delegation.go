@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 func checkDelegationCommand() *cobra.Command {
 	var config string
 	var roots []string
-	var asJSON bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "check-delegation --config fleet.yaml",
 		Short: "Follow the chain from the root, and say what is wrong with the delegation",
@@ -53,12 +52,12 @@ differ, and parent TTLs longer than sensible. The exit code is 1 when something 
 				}
 				found = append(found, more...)
 			}
-			return printFindings(cmd, found, asJSON)
+			return printFindings(cmd, found, &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&roots, "root", nil, "ask these in place of the root servers: the addresses of a private root, or of the parent zone's servers (address or address:port)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list")
+	asJSON.register(cmd, "print one JSON list")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
@@ -74,12 +73,12 @@ func parseRoot(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, 53), nil
 }
 
-func printFindings(cmd *cobra.Command, found []gslb.Finding, asJSON bool) error {
+func printFindings(cmd *cobra.Command, found []gslb.Finding, asJSON *jsonFlag) error {
 	out := cmd.OutOrStdout()
 	var err error
 	switch {
-	case asJSON:
-		err = json.NewEncoder(out).Encode(found)
+	case asJSON.on():
+		err = asJSON.print(out, found)
 	case len(found) == 0:
 		_, err = fmt.Fprintln(out, "The delegation is as it should be.")
 	default:

@@ -14,7 +14,7 @@ import (
 func gslbExplainCommand() *cobra.Command {
 	admin := gslbAdmin()
 	var client, name string
-	var asJSON bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "explain --config fleet.yaml --client ADDRESS",
 		Short: "Say which datacenter a client is answered with, and why",
@@ -30,9 +30,8 @@ gslb.explain of the fleet file allows to ask.`,
 			if err != nil {
 				return fmt.Errorf("explain: %w", err)
 			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
+			if asJSON.on() {
+				return asJSON.print(cmd.OutOrStdout(), body)
 			}
 			var e gslb.Explanation
 			if err := json.Unmarshal(body, &e); err != nil {
@@ -49,7 +48,7 @@ gslb.explain of the fleet file allows to ask.`,
 	admin.register(cmd)
 	cmd.Flags().StringVar(&client, "client", "", "the client's address or network")
 	cmd.Flags().StringVar(&name, "name", "", "the name that it asks for; default: the fleet's domain")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON.register(cmd, "print one JSON object")
 	cmd.MarkFlagRequired("client") //nolint:errcheck // the flag is there
 	return cmd
 }

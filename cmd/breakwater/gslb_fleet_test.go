@@ -51,7 +51,8 @@ func TestADrainOfTheFleet(t *testing.T) {
 	}
 	s.says(2, 0, []string{"status"}, "mad1", "drain", "new switches", "yes, safe to stop at ")
 	s.says(1, 0, []string{"drain", "--fleet", "drp1"}, "Safe to stop")
-	if text := s.says(0, 1, []string{"drain", "--fleet", "nosuch"}, `all name servers refuse it: `, `there is no datacenter "nosuch"`); strings.Contains(text, "on its machine") || strings.Contains(text, "on each one") {
+	s.says(0, 2, []string{"drain", "--fleet", "nosuch"}, `"nosuch" is no datacenter of `, `; it has `)
+	if text := s.says(0, 1, []string{"drain", "--fleet", "par1", "--name", "nosuch"}, `all name servers refuse it: `, "nosuch"); strings.Contains(text, "on its machine") || strings.Contains(text, "on each one") {
 		t.Errorf("what all refuse is to be said again:\n%s", text)
 	}
 	// The last: nothing is changed anywhere.

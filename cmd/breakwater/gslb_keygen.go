@@ -17,6 +17,7 @@ import (
 
 func gslbKeygenCommand() *cobra.Command {
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "keygen --config fleet.yaml [FILE]",
 		Short: "Make the key that zones are signed with, and say what their parents are to have",
@@ -53,20 +54,25 @@ the last of them does ("breakwater gslb check-delegation").`,
 				return fmt.Errorf("keygen: %w", err)
 			}
 			out := cmd.OutOrStdout()
+			if asJSON.on() {
+				return printForParents(&asJSON, out, f, file, []*gslb.SigningKey{key})
+			}
 			fmt.Fprintf(out, "; %s is made, for its owner alone. Copy it to all name servers, for the user that they run as.\n", file)
 			if absolute, err := filepath.Abs(file); err != nil || absolute != f.GSLB.DNSSEC.Key {
 				fmt.Fprintln(out, "; They sign with it when gslb.dnssec.key names it.")
 			}
-			return printForParents(out, f, []*gslb.SigningKey{key})
+			return printForParents(&asJSON, out, f, file, []*gslb.SigningKey{key})
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
+	asJSON.register(cmd, "print one JSON object: file, and the records for the parent of each zone")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
 
 func gslbDSCommand() *cobra.Command {
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "ds --config fleet.yaml",
 		Short: "Print the DS and DNSKEY records of the keys that zones are signed with",
@@ -86,19 +92,38 @@ gslb.dnssec.key names and, while it is replaced, of the one of before.`,
 			case len(keys) == 0:
 				return errors.New("ds: the fleet's zones are not signed; write gslb.dnssec.key, and make the key with `breakwater gslb keygen`")
 			}
-			return printForParents(cmd.OutOrStdout(), f, keys)
+			return printForParents(&asJSON, cmd.OutOrStdout(), f, f.GSLB.DNSSEC.Key, keys)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
+	asJSON.register(cmd, "print one JSON object: file, and the records for the parent of each zone")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
 
+// forParent is what the parent of a zone is to have, of each key, the newest first.
+type forParent struct {
+	Zone   string   `json:"zone"`
+	DS     []string `json:"ds"`
+	DNSKEY []string `json:"dnskey"`
+}
+
 // printForParents prints what the parents of all zones are to have, as a zone file has it.
-func printForParents(w io.Writer, f *fleet.Fleet, keys []*gslb.SigningKey) error {
+func printForParents(asJSON *jsonFlag, w io.Writer, f *fleet.Fleet, file string, keys []*gslb.SigningKey) error {
 	zones, err := wire.Delegations(f)
 	if err != nil {
 		return err
+	}
+	if asJSON.on() {
+		var all []forParent
+		for _, z := range zones {
+			one := forParent{Zone: strings.TrimSuffix(z.Zone, ".")}
+			for _, key := range keys {
+				one.DS, one.DNSKEY = append(one.DS, key.DS(z.Zone).String()), append(one.DNSKEY, key.DNSKEY(z.Zone).String())
+			}
+			all = append(all, one)
+		}
+		return asJSON.printIndented(w, map[string]any{"file": file, "zones": all})
 	}
 	for _, z := range zones {
 		fmt.Fprintf(w, "\n; The parent of %s has the DS; where it makes that itself, it is given the DNSKEY.\n", strings.TrimSuffix(z.Zone, "."))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,7 +19,8 @@ import (
 
 func gslbLookupCommand() *cobra.Command {
 	var config, client, name string
-	var everywhere, asJSON bool
+	var everywhere bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "lookup --config fleet.yaml --client ADDRESS",
 		Short: "Ask over DNS where a client is sent, of all name servers side by side",
@@ -42,14 +42,14 @@ code is 1 where one gives none, or they differ.`,
 			if err != nil {
 				return fmt.Errorf("lookup: %w", err)
 			}
-			return printLooked(cmd, l.Ask(cmd.Context(), servers), asJSON)
+			return printLooked(cmd, l.Ask(cmd.Context(), servers), &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
 	cmd.Flags().StringVar(&client, "client", "", "the client's address, of which resolvers tell the /24 or /56, or a network")
 	cmd.Flags().StringVar(&name, "name", "", "the name that it asks for; default: the fleet's domain")
 	cmd.Flags().BoolVar(&everywhere, "fleet", false, "ask the name servers of all datacenters, at the addresses that the parent zone has")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list")
+	asJSON.register(cmd, "print one JSON list")
 	for _, name := range []string{"config", "client"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
@@ -75,12 +75,12 @@ func serversOf(f *fleet.Fleet, everywhere bool) (map[netip.AddrPort]string, erro
 	return servers, nil
 }
 
-func printLooked(cmd *cobra.Command, all []gslb.Looked, asJSON bool) error {
+func printLooked(cmd *cobra.Command, all []gslb.Looked, asJSON *jsonFlag) error {
 	out := cmd.OutOrStdout()
 	silent := slices.ContainsFunc(all, func(l gslb.Looked) bool { return l.Error != "" })
 	differ := slices.ContainsFunc(all, func(l gslb.Looked) bool { return !l.Same(all[0]) })
-	if asJSON {
-		if err := json.NewEncoder(out).Encode(all); err != nil {
+	if asJSON.on() {
+		if err := asJSON.print(out, all); err != nil {
 			return err
 		}
 	} else {

@@ -17,7 +17,7 @@ func TestALookupOfTheFleet(t *testing.T) {
 	s.says(0, 0, []string{"lookup", "--client", "10.2.3.4"}, "this machine", "192.0.2.2", "30", "/16")
 	s.says(0, 0, []string{"lookup", "--fleet", "--client", "10.2.3.0/24"}, "par1", "192.0.2.2", "mad1", "192.0.2.2", "drp1", "192.0.2.2")
 	s.says(1, 0, []string{"lookup", "--fleet", "--client", "10.2.3.4", "--name", "nobody.harbor.example.org"}, "NXDOMAIN", "NXDOMAIN", "NXDOMAIN")
-	s.says(0, 1, []string{"lookup", "--client", "here"}, `"here" is no client`)
+	s.says(0, 2, []string{"lookup", "--client", "here"}, `"here" is no client`)
 	s.rewrite(0, "192.0.2.2", "192.0.2.9")
 	trial.Until(t, func() error {
 		if text, _ := s.cli(0, "lookup", "--client", "10.2.3.4"); !strings.Contains(text, "192.0.2.9") {

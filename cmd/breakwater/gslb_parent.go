@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +122,8 @@ func delegationApplyCommand() *cobra.Command {
 	var o delegated
 	var server parent.Server
 	var key string
-	var dry, yes, asJSON bool
+	var dry, yes bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use: "apply --config fleet.yaml --server ADDRESS --key FILE", Short: "Write it into a parent that takes updates (RFC 2136)", Args: cobra.NoArgs,
 		Long: `Ask the parent zone's primary server what it says of the fleet's zones, show what
@@ -136,7 +136,7 @@ Exit status: 0 the parent says all of it, 2 with --dry-run there is something to
 failed.`,
 		Example: `  breakwater gslb delegation apply --config fleet.yaml --server 192.0.2.1 --key /etc/breakwater/parent.key --dry-run`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if asJSON && !yes && !dry {
+			if asJSON.on() && !yes && !dry {
 				return misused(cmd, "--json asks nothing: it needs --yes or --dry-run")
 			}
 			zones, err := o.read(cmd)
@@ -149,7 +149,7 @@ failed.`,
 			if server.Address, err = serverAddress(server.Address); err != nil {
 				return err
 			}
-			return applyDelegation(cmd, server, zones, dry, yes, asJSON)
+			return applyDelegation(cmd, server, zones, dry, yes, &asJSON)
 		},
 	}
 	o.register(cmd)
@@ -158,7 +158,7 @@ failed.`,
 	cmd.Flags().StringVar(&key, "key", "", "file of the TSIG key that may update the parent zone")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would change, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON list of what differs")
+	asJSON.register(cmd, "print one JSON list of what differs")
 	for _, name := range []string{"server", "key"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
 	}
@@ -177,7 +177,7 @@ func serverAddress(text string) (string, error) {
 	return net.JoinHostPort(host, "53"), nil
 }
 
-func applyDelegation(cmd *cobra.Command, server parent.Server, zones []parent.Zone, dry, yes, asJSON bool) error {
+func applyDelegation(cmd *cobra.Command, server parent.Server, zones []parent.Zone, dry, yes bool, asJSON *jsonFlag) error {
 	var plans []parent.Plan
 	changes := 0
 	for _, z := range zones {
@@ -189,8 +189,8 @@ func applyDelegation(cmd *cobra.Command, server parent.Server, zones []parent.Zo
 		changes += len(p.Add) + len(p.Remove)
 	}
 	out := cmd.OutOrStdout()
-	if asJSON {
-		if err := json.NewEncoder(out).Encode(plans); err != nil {
+	if asJSON.on() {
+		if err := asJSON.print(out, plans); err != nil {
 			return err
 		}
 		out = io.Discard

@@ -20,7 +20,8 @@ import (
 
 func gslbStatusCommand() *cobra.Command {
 	admin := gslbAdmin()
-	var asJSON, wholeFleet bool
+	var asJSON jsonFlag
+	var wholeFleet bool
 	cmd := &cobra.Command{
 		Use: "status --config fleet.yaml", Short: "Say what the name server on this machine answers, or all of them, and what it knows", Args: cobra.NoArgs,
 		Long: `Say what the name server on this machine answers now, what it knows of the
@@ -35,7 +36,7 @@ drained, an override does not hold, or a name server cannot be asked or differs.
   breakwater gslb status --config /etc/breakwater/fleet.yaml --fleet`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wholeFleet {
-				return fleetStatus(cmd, admin, asJSON)
+				return fleetStatus(cmd, admin, &asJSON)
 			}
 			body, err := admin.ask(cmd.Context(), http.MethodGet, "/status")
 			if err != nil {
@@ -45,8 +46,8 @@ drained, an override does not hold, or a name server cannot be asked or differs.
 			if err := json.Unmarshal(body, &r); err != nil {
 				return fmt.Errorf("status: %w", err)
 			}
-			if asJSON {
-				_, err = cmd.OutOrStdout().Write(body)
+			if asJSON.on() {
+				err = asJSON.print(cmd.OutOrStdout(), body)
 			} else {
 				err = printStatus(cmd.OutOrStdout(), r)
 			}
@@ -57,7 +58,7 @@ drained, an override does not hold, or a name server cannot be asked or differs.
 		},
 	}
 	admin.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	asJSON.register(cmd, "print one JSON object")
 	cmd.Flags().BoolVar(&wholeFleet, "fleet", false, "what all name servers of the fleet say")
 	return cmd
 }
@@ -162,7 +163,7 @@ func table(out io.Writer, heads string, rows [][]string) error {
 	return w.Flush()
 }
 
-func fleetStatus(cmd *cobra.Command, admin *adminFlags, asJSON bool) error {
+func fleetStatus(cmd *cobra.Command, admin *adminFlags, asJSON *jsonFlag) error {
 	body, err := askFleet(cmd.Context(), admin, func() ([]byte, error) {
 		return admin.ask(cmd.Context(), http.MethodGet, "/fleet/status")
 	}, func(f *steer.Fleet) ([]byte, error) { return json.Marshal(f.Reports(cmd.Context())) })
@@ -176,8 +177,8 @@ func fleetStatus(cmd *cobra.Command, admin *adminFlags, asJSON bool) error {
 	differ := steer.Differences(seen)
 	wrong := wrongs(seen)
 	out := cmd.OutOrStdout()
-	if asJSON {
-		err = json.NewEncoder(out).Encode(struct {
+	if asJSON.on() {
+		err = asJSON.print(out, struct {
 			Nodes       []steer.Seen `json:"nodes"`
 			Differences []string     `json:"differences"`
 		}{seen, differ})

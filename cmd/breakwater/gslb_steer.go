@@ -17,10 +17,11 @@ import (
 
 // steerFlags are what is common to all that an operator says of a datacenter.
 type steerFlags struct {
-	admin                   *adminFlags
-	name, reason            string
-	lasts                   time.Duration
-	asJSON, yes, wholeFleet bool
+	admin           *adminFlags
+	name, reason    string
+	lasts           time.Duration
+	yes, wholeFleet bool
+	asJSON          jsonFlag
 }
 
 func (o *steerFlags) register(cmd *cobra.Command) {
@@ -28,7 +29,7 @@ func (o *steerFlags) register(cmd *cobra.Command) {
 	o.admin.register(cmd)
 	cmd.Flags().StringVar(&o.name, "name", "", "for this name only; default: all")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for those who look at the status and the log")
-	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object; with --fleet a list of them")
+	o.asJSON.register(cmd, "print one JSON object; with --fleet a list of them")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do it also where clients would go on coming, or get nobody that serves")
 	cmd.Flags().BoolVar(&o.wholeFleet, "fleet", false, "tell all name servers of the fleet")
 }
@@ -65,7 +66,7 @@ func (o *steerFlags) steer(cmd *cobra.Command, datacenter string, mode gslb.Mode
 		if err := json.Unmarshal(body, &told); err != nil {
 			return fmt.Errorf("%s: %w", verb.cmd, err)
 		}
-		return verb.printTold(cmd.OutOrStdout(), told, o.asJSON, o.again(cmd, datacenter, mode))
+		return verb.printTold(cmd.OutOrStdout(), told, &o.asJSON, o.again(cmd, datacenter, mode))
 	}
 	body, err := send("/override")
 	if err != nil {
@@ -75,8 +76,8 @@ func (o *steerFlags) steer(cmd *cobra.Command, datacenter string, mode gslb.Mode
 	if err := json.Unmarshal(body, &done); err != nil {
 		return fmt.Errorf("%s: %w", verb.cmd, err)
 	}
-	if o.asJSON {
-		if _, err := cmd.OutOrStdout().Write(body); err != nil || done.Done {
+	if o.asJSON.on() {
+		if err := o.asJSON.print(cmd.OutOrStdout(), body); err != nil || done.Done {
 			return err
 		}
 		return exitStatus(1)

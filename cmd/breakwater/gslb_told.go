@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,10 +14,10 @@ import (
 
 // printTold says what has come of it at each name server. The error is for what is not as
 // it was asked for.
-func (s steered) printTold(out io.Writer, told []steer.Told, asJSON bool, again string) error {
+func (s steered) printTold(out io.Writer, told []steer.Told, asJSON *jsonFlag, again string) error {
 	v := s.verdict(told)
-	if asJSON {
-		if err := json.NewEncoder(out).Encode(told); err != nil || v.whole() {
+	if asJSON.on() {
+		if err := asJSON.print(out, told); err != nil || v.whole() {
 			return err
 		}
 		return exitStatus(1)

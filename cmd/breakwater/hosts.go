@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,8 +26,16 @@ type mirror struct {
 
 // configFile is a file of a node's container engine.
 type configFile struct {
-	path    string // below the engine's directory
-	content string
+	Path    string `json:"path"` // below the engine's directory
+	Content string `json:"content"`
+}
+
+// nodeFiles is what a node needs, in JSON.
+type nodeFiles struct {
+	Engine    string       `json:"engine"`
+	Directory string       `json:"directory"`
+	Files     []configFile `json:"files"`
+	Notes     []string     `json:"notes"` // what is left out, or to be done by hand
 }
 
 // hostsOptions say how nodes reach the edges.
@@ -50,6 +57,7 @@ var engines = map[string]struct {
 func hostsCommand() *cobra.Command {
 	var config, engine, base, out string
 	var o hostsOptions
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "hosts --config fleet.yaml --for containerd|docker|podman",
 		Short: "Print what a node needs to pull images of public registries through the caches",
@@ -69,10 +77,7 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
   breakwater hosts --config fleet.yaml --for podman > /etc/containers/registries.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			write, ok := engines[engine]
-			if !ok {
-				return misused(cmd, "--for %s: want one of %s", engine, strings.Join(slices.Sorted(maps.Keys(engines)), ", "))
-			}
+			write := engines[engine]
 			f, err := readFleet(cmd.InOrStdin(), config)
 			if err != nil {
 				return err
@@ -85,11 +90,17 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
 			}
 			mirrors, notes := mirrorsOf(f)
 			files, more, err := write.files(mirrors, o)
-			for _, note := range append(notes, more...) {
+			notes = append(notes, more...)
+			for _, note := range notes {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
 			}
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case asJSON.on() && out != "":
+				return misused(cmd, "--json prints the files, and --out writes them; want one of the two")
+			case asJSON.on():
+				return asJSON.printIndented(cmd.OutOrStdout(), nodeFiles{engine, write.dir, files, append([]string{}, notes...)})
 			}
 			return writeFiles(cmd.OutOrStdout(), files, write.dir, out)
 		},
@@ -98,6 +109,7 @@ for it has no login at mirrors. What is to be done is in the files, and on stder
 	cmd.Flags().StringVar(&engine, "for", "", "the engine: containerd, docker or podman")
 	cmd.Flags().StringVar(&base, "url", "", "how nodes reach the fleet (default https:// and the fleet's domain)")
 	cmd.Flags().StringVar(&o.ca, "ca", "", "file on the nodes with the CA that signs the edges' certificate (containerd)")
+	asJSON.register(cmd, "print one JSON object: engine, directory, files, notes")
 	cmd.Flags().StringVar(&out, "out", "", "write the files below this directory instead of printing them")
 	for _, name := range []string{"config", "for"} {
 		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
@@ -139,17 +151,17 @@ func mirrorsOf(f *fleet.Fleet) (mirrors []mirror, notes []string) {
 func writeFiles(w io.Writer, files []configFile, dir, out string) error {
 	for i, f := range files {
 		if out == "" {
-			if !strings.HasSuffix(f.path, ".json") { // which has no comments
-				fmt.Fprintf(w, "%s# %s\n", strings.Repeat("\n", min(i, 1)), filepath.Join(dir, f.path))
+			if !strings.HasSuffix(f.Path, ".json") { // which has no comments
+				fmt.Fprintf(w, "%s# %s\n", strings.Repeat("\n", min(i, 1)), filepath.Join(dir, f.Path))
 			}
-			io.WriteString(w, f.content) //nolint:errcheck // as for all that is printed
+			io.WriteString(w, f.Content) //nolint:errcheck // as for all that is printed
 			continue
 		}
-		path := filepath.Join(out, f.path)
+		path := filepath.Join(out, f.Path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(f.Content), 0o644); err != nil {
 			return err
 		}
 		fmt.Fprintln(w, path)

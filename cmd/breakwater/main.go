@@ -65,5 +65,6 @@ plan of provision that there is something to do).`,
 		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
 	root.InitDefaultCompletionCmd() // before its first use, so that it is like the others
 	explainMisuse(root)
+	complete(root)
 	return root
 }

@@ -50,7 +50,7 @@ type provisioning struct {
 	rewrite     bool
 	prune       bool
 	pruneMax    int
-	asJSON      bool
+	asJSON      jsonFlag
 	metrics     string
 
 	begun time.Time
@@ -63,7 +63,7 @@ func (o *provisioning) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.rewrite, "rewrite-secrets", false, "write all secrets again, also OIDC's, which Harbor never shows")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
 	cmd.Flags().IntVar(&o.pruneMax, "prune-max", 10, "how many may be deleted in one run")
-	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	o.asJSON.register(cmd, "print one JSON object")
 	cmd.Flags().StringVar(&o.metrics, "metrics", "", "write what came of it into this file, for node_exporter's textfile collector (it must end in .prom)")
 }
 
@@ -87,9 +87,9 @@ func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) 
 		return nil, err
 	}
 	o.fleet = f
-	for _, name := range o.datacenters {
+	for _, name := range o.datacenters { // of a plan that was kept, or of standard input
 		if f.Datacenters[name] == nil {
-			return nil, fmt.Errorf("--datacenter %s: there is no such datacenter in %s", name, o.config)
+			return nil, f.NoDatacenter(name)
 		}
 	}
 	return provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd)})
@@ -120,8 +120,8 @@ that. No secrets are in it.`,
 			if err != nil {
 				return err
 			}
-			if o.asJSON {
-				err = writeIndented(cmd.OutOrStdout(), plan)
+			if o.asJSON.on() {
+				err = o.asJSON.printIndented(cmd.OutOrStdout(), plan)
 			} else {
 				err = printPlan(cmd.OutOrStdout(), plan)
 			}
@@ -180,15 +180,15 @@ by now anything else would be done, it says what, and does nothing.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if o.asJSON {
+			if o.asJSON.on() {
 				out = io.Discard
 			}
 			if err := o.agree(cmd, out, plan, saved, yes); err != nil {
 				return err
 			}
 			results := p.Apply(cmd.Context(), plan, progressTo(out, len(plan.Changes)))
-			if o.asJSON {
-				err = writeIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
+			if o.asJSON.on() {
+				err = o.asJSON.printIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
 			} else {
 				err = printResults(out, plan, results)
 			}
@@ -227,7 +227,7 @@ func (o *provisioning) agree(cmd *cobra.Command, out io.Writer, plan *provision.
 		}
 		yes = true
 	}
-	if o.asJSON && !yes {
+	if o.asJSON.on() && !yes {
 		return errors.New("--json asks nothing: it needs --yes")
 	}
 	if err := printPlan(out, plan); err != nil || len(plan.Changes) == 0 || yes {
@@ -260,7 +260,7 @@ func confirmed(ctx context.Context, in io.Reader, out io.Writer) error {
 
 func provisionLintCommand() *cobra.Command {
 	var config string
-	var asJSON bool
+	var asJSON jsonFlag
 	var tags []string
 	cmd := &cobra.Command{
 		Use:   "lint --config fleet.yaml",
@@ -280,12 +280,12 @@ expressions. Exit status 1 if something cannot work.`,
 			wrong := false
 			for _, finding := range provision.Folded(found) {
 				wrong = wrong || finding.Error
-				if !asJSON {
+				if !asJSON.on() {
 					fmt.Fprintln(cmd.OutOrStdout(), finding)
 				}
 			}
-			if asJSON {
-				if err := writeIndented(cmd.OutOrStdout(), append([]provision.Finding{}, found...)); err != nil {
+			if asJSON.on() {
+				if err := asJSON.printIndented(cmd.OutOrStdout(), append([]provision.Finding{}, found...)); err != nil {
 					return err
 				}
 			} else if len(found) == 0 {
@@ -299,7 +299,7 @@ expressions. Exit status 1 if something cannot work.`,
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&tags, "tags", nil, "tags to try the replication rules on")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	asJSON.register(cmd, "print a JSON array")
 	return cmd
 }
 

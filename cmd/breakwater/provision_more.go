@@ -16,6 +16,7 @@ import (
 func provisionRotateCommand() *cobra.Command {
 	var o provision.RotateOptions
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "rotate ROBOT --config fleet.yaml",
 		Short: "Give a robot the secret that the fleet file leads to now, without a gap",
@@ -38,8 +39,9 @@ secret, and "provision apply --prune" removes the successor.`,
 			}
 			defer p.Close()
 			o.Robot = args[0]
-			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-			if err := p.Rotate(cmd.Context(), o); err != nil {
+			steps := stepsOf(cmd, &asJSON)
+			o.Progress = steps.step
+			if err := steps.ended(map[string]any{"robot": o.Robot}, p.Rotate(cmd.Context(), o)); err != nil {
 				return fmt.Errorf("rotate %s: %w", o.Robot, err)
 			}
 			return nil
@@ -48,6 +50,7 @@ secret, and "provision apply --prune" removes the successor.`,
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only in this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().BoolVar(&o.Finish, "finish", false, "the old secret of a robot that users have ends")
+	asJSON.register(cmd, "print one JSON object at the end: robot, done, steps")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long running replications are waited for; 0: 15m")
 	return cmd
 }
@@ -56,6 +59,7 @@ func provisionExportCommand() *cobra.Command {
 	var o provision.ExportOptions
 	var harbors []string
 	var password string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "export --domain NAME --harbor DATACENTER=URL …",
 		Short: "Write existing Harbors as a fleet file",
@@ -96,6 +100,9 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 			for _, note := range notes {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
 			}
+			if asJSON.on() {
+				return asJSON.printIndented(cmd.OutOrStdout(), map[string]any{"file": file, "notes": append([]string{}, notes...)})
+			}
 			_, err = fmt.Fprint(cmd.OutOrStdout(), file)
 			return err
 		},
@@ -107,6 +114,7 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 	cmd.Flags().StringVar(&o.CA, "ca", "", "file of the CA that signs the Harbors' certificates; default: the system's")
 	cmd.Flags().StringVar(&o.Secret, "secrets", "file:/etc/breakwater/secrets/{what}", "the references that are written, {what} being the secret's name; or vault:secret/harbor#{what}")
 	cmd.Flags().StringVar(&o.Vault, "vault", os.Getenv("VAULT_ADDR"), "the address of the Vault that --secrets leads to (the environment's VAULT_ADDR)")
+	asJSON.register(cmd, "print one JSON object: file, which is the text of the fleet file, and notes")
 	cmd.MarkFlagRequired("domain") //nolint:errcheck // the flag is there
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,38 @@ func waitingOn(cmd *cobra.Command) func(string) {
 		defer one.Unlock()
 		fmt.Fprintln(cmd.ErrOrStderr(), line)
 	}
+}
+
+// steps are the steps of work that is no list of objects, as it goes.
+type steps struct {
+	cmd    *cobra.Command
+	asJSON *jsonFlag
+
+	one sync.Mutex
+	all []string
+}
+
+func stepsOf(cmd *cobra.Command, asJSON *jsonFlag) *steps { return &steps{cmd: cmd, asJSON: asJSON} }
+
+// step says one: on stderr where JSON is to be on stdout.
+func (s *steps) step(line string) {
+	s.one.Lock()
+	defer s.one.Unlock()
+	out := s.cmd.OutOrStdout()
+	if s.asJSON.on() {
+		out = s.cmd.ErrOrStderr()
+	}
+	s.all = append(s.all, line)
+	fmt.Fprintln(out, line)
+}
+
+// ended prints the JSON that is wanted, also of what failed, and returns why it did.
+func (s *steps) ended(answer map[string]any, err error) error {
+	if !s.asJSON.on() {
+		return err
+	}
+	answer["done"], answer["steps"] = err == nil, append([]string{}, s.all...)
+	return errors.Join(err, s.asJSON.printIndented(s.cmd.OutOrStdout(), answer))
 }
 
 // paint colours text on a terminal, and nowhere else (https://no-color.org too).

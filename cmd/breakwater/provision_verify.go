@@ -17,7 +17,8 @@ import (
 func provisionVerifyCommand() *cobra.Command {
 	var o provision.VerifyOptions
 	var config string
-	var asJSON, lag bool
+	var asJSON jsonFlag
+	var lag bool
 	cmd := &cobra.Command{
 		Use:   "verify --config fleet.yaml",
 		Short: "Prove that what apply made works",
@@ -40,10 +41,10 @@ Replications that have not ended for longer than their schedule's interval are n
 			}
 			defer p.Close()
 			if lag {
-				return printLag(cmd, p, o, asJSON)
+				return printLag(cmd, p, o, &asJSON)
 			}
 			out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
-			if !asJSON {
+			if !asJSON.on() {
 				o.Progress = func(c provision.Check) { printCheck(out, colour, c) }
 			}
 			checks, err := p.Verify(cmd.Context(), o)
@@ -56,8 +57,8 @@ Replications that have not ended for longer than their schedule's interval are n
 					failed++
 				}
 			}
-			if asJSON {
-				err = writeIndented(out, checks)
+			if asJSON.on() {
+				err = asJSON.printIndented(out, checks)
 			} else {
 				_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", provision.Counted(len(checks), "check"), failed)
 			}
@@ -72,13 +73,14 @@ Replications that have not ended for longer than their schedule's interval are n
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only the replications of this multi-dc project, as the fleet file names it (again for more)")
 	cmd.Flags().DurationVar(&o.Patience, "patience", 0, "how long a replication may take; 0: 2m")
 	cmd.Flags().BoolVar(&lag, "lag", false, "compare the tags of all Harbors, and try nothing")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	asJSON.register(cmd, "print a JSON array")
 	return cmd
 }
 
 func provisionRefillCommand() *cobra.Command {
 	var o provision.RefillOptions
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "refill DATACENTER --from DATACENTER --config fleet.yaml",
 		Short: "Fill a Harbor that was rebuilt or restored from another one",
@@ -97,8 +99,9 @@ replication does it, by policies that are removed in the end.`,
 			}
 			defer p.Close()
 			o.Datacenter = args[0]
-			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-			if err := p.Refill(cmd.Context(), o); err != nil {
+			steps := stepsOf(cmd, &asJSON)
+			o.Progress = steps.step
+			if err := steps.ended(map[string]any{"datacenter": o.Datacenter, "from": o.From}, p.Refill(cmd.Context(), o)); err != nil {
 				return fmt.Errorf("refill %s: %w", o.Datacenter, err)
 			}
 			return nil
@@ -107,6 +110,7 @@ replication does it, by policies that are removed in the end.`,
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
 	cmd.Flags().StringVar(&o.From, "from", "", "the datacenter whose Harbor has it all")
 	cmd.Flags().StringSliceVar(&o.Projects, "project", nil, "only this multi-dc project, as the fleet file names it (again for more)")
+	asJSON.register(cmd, "print one JSON object at the end: datacenter, from, done, steps")
 	cmd.MarkFlagRequired("from") //nolint:errcheck // the flag is there
 	return cmd
 }
@@ -131,7 +135,7 @@ func printCheck(out io.Writer, colour paint, c provision.Check) {
 const lateAfter = 15 * time.Minute
 
 // printLag shows what Harbors lack of each other's tags, the directions alone in which there is something.
-func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOptions, asJSON bool) error {
+func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOptions, asJSON *jsonFlag) error {
 	all, faults, err := p.Lag(cmd.Context(), o.Projects)
 	if err != nil {
 		return fmt.Errorf("verify --lag: %w", err)
@@ -151,8 +155,8 @@ func printLag(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOp
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", l.Project, l.From, l.To, l.Tags, l.Missing, l.Differ, oldest.Round(time.Second), strings.Join(l.Examples, " "))
 	}
-	if asJSON {
-		err = writeIndented(out, all)
+	if asJSON.on() {
+		err = asJSON.printIndented(out, all)
 	} else if err = w.Flush(); err == nil && shown == 0 && len(faults) == 0 {
 		_, err = fmt.Fprintln(out, "All Harbors have the same tags.")
 	}

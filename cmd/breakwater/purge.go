@@ -14,7 +14,8 @@ import (
 
 func purgeCommand() *cobra.Command {
 	var admin adminFlags
-	var asJSON, wholeFleet bool
+	var asJSON jsonFlag
+	var wholeFleet bool
 	cmd := &cobra.Command{
 		Use:   "purge --config fleet.yaml DIGEST",
 		Short: "Remove a blob or manifest from the store of the edge on this machine, or of all edges",
@@ -38,16 +39,16 @@ The exit code is 1 when an edge could not be asked; the others have purged.`,
 			if err != nil {
 				return fmt.Errorf("purge: %w", err)
 			}
-			return printPurged(cmd.OutOrStdout(), body, wholeFleet, asJSON)
+			return printPurged(cmd.OutOrStdout(), body, wholeFleet, &asJSON)
 		},
 	}
 	admin.register(cmd)
 	cmd.Flags().BoolVar(&wholeFleet, "fleet", false, "purge all edges of the fleet; this one asks the others")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: digest, purged and, with --fleet, peers")
+	asJSON.register(cmd, "print one JSON object: digest, purged and, with --fleet, peers")
 	return cmd
 }
 
-func printPurged(out io.Writer, body []byte, wholeFleet, asJSON bool) error {
+func printPurged(out io.Writer, body []byte, wholeFleet bool, asJSON *jsonFlag) error {
 	var answer struct {
 		Digest string
 		Purged bool
@@ -75,9 +76,11 @@ func printPurged(out io.Writer, body []byte, wholeFleet, asJSON bool) error {
 		}
 		fmt.Fprintln(&text, answer.Digest, says(p.Purged), "the store of", p.Datacenter)
 	}
-	if asJSON {
+	if asJSON.on() {
 		text.Reset()
-		text.Write(body)
+		if err := asJSON.print(&text, body); err != nil {
+			return err
+		}
 	}
 	if _, err := io.WriteString(out, text.String()); err != nil {
 		return err

@@ -62,7 +62,7 @@ func TestPurgeRemovesABlobFromTheEdgeOfThisMachine(t *testing.T) {
 			t.Error("it is still there")
 		}
 	}
-	if out, err := purge(t, "--admin", address, "--json", d.String()); err != nil || out != `{"digest":"`+d.String()+`","purged":false}`+"\n" {
+	if out, err := purge(t, "--admin", address, "--json", d.String()); err != nil || out != `{"format":1,"digest":"`+d.String()+`","purged":false}`+"\n" {
 		t.Errorf("%q, %v", out, err)
 	}
 	if _, err := purge(t, "--admin", address, "sha256:short"); err == nil || !strings.Contains(err.Error(), "digest") {

@@ -17,6 +17,7 @@ import (
 // is a command, in an image that has no other.
 func readyCommand(what string, of func(*fleet.Fleet) (string, error)) *cobra.Command {
 	var config string
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "ready --config fleet.yaml",
 		Short: "Say whether the " + what + " on this machine should be sent clients, by the exit status",
@@ -30,15 +31,16 @@ func readyCommand(what string, of func(*fleet.Fleet) (string, error)) *cobra.Com
 			if err != nil {
 				return err
 			}
-			return askReady(cmd, what, daemon.OnThisMachine(address))
+			return askReady(cmd, what, daemon.OnThisMachine(address), &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file; - reads standard input")
+	asJSON.register(cmd, "print one JSON object: daemon, ready, says")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
 
-func askReady(cmd *cobra.Command, what, address string) error {
+func askReady(cmd *cobra.Command, what, address string, asJSON *jsonFlag) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
@@ -48,6 +50,13 @@ func askReady(cmd *cobra.Command, what, address string) error {
 	status, body, err := askDaemon(what, "metrics", req)
 	switch {
 	case err != nil:
+		return err
+	case asJSON.on():
+		said := strings.TrimPrefix(strings.TrimPrefix(string(body), "ok"), "\n")
+		err := asJSON.print(cmd.OutOrStdout(), map[string]any{"daemon": what, "ready": status == http.StatusOK, "says": strings.TrimSpace(said)})
+		if err == nil && status != http.StatusOK {
+			err = exitStatus(1)
+		}
 		return err
 	case status != http.StatusOK:
 		return fmt.Errorf("the %s is not ready: %s", what, strings.TrimSpace(string(body)))

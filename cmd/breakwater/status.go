@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +18,8 @@ const watchEvery = 2 * time.Second
 
 func statusCommand() *cobra.Command {
 	var config, base string
-	var watch, asJSON bool
+	var watch bool
+	var asJSON jsonFlag
 	cmd := &cobra.Command{
 		Use:   "status --config fleet.yaml",
 		Short: "Say how the whole fleet is, and what is wrong, worst first",
@@ -45,19 +45,19 @@ there are warnings alone. A drain is neither: it is shown, and the fleet is well
 				return err
 			}
 			asker := &status.Asker{Fleet: f, From: steer.Operator(), Base: base}
-			return showStatus(cmd.Context(), cmd.OutOrStdout(), asker, watch, asJSON)
+			return showStatus(cmd.Context(), cmd.OutOrStdout(), asker, watch, &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
 	cmd.Flags().BoolVar(&watch, "watch", false, "ask and show again every 2 s, until Ctrl-C")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object; with --watch one a line")
+	asJSON.register(cmd, "print one JSON object; with --watch one a line")
 	cmd.Flags().StringVar(&base, "runbooks", status.Runbooks, "where your runbooks are: the URL of their folder")
 	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	return cmd
 }
 
 // showStatus asks and shows, once or until ctx ends.
-func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, asJSON bool) error {
+func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch bool, asJSON *jsonFlag) error {
 	paint, terminal := status.Plain, isTerminal(out)
 	if terminal && os.Getenv("NO_COLOR") == "" {
 		paint = status.Colours
@@ -68,8 +68,8 @@ func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, 
 			return nil
 		}
 		switch {
-		case asJSON:
-			if err := json.NewEncoder(out).Encode(f); err != nil {
+		case asJSON.on():
+			if err := asJSON.print(out, f); err != nil {
 				return err
 			}
 		default:
@@ -90,7 +90,7 @@ func showStatus(ctx context.Context, out io.Writer, asker *status.Asker, watch, 
 			timer.Stop()
 			return exitOf(f.Verdict)
 		}
-		if !asJSON && !terminal {
+		if !asJSON.on() && !terminal {
 			fmt.Fprintln(out)
 		}
 	}

@@ -47,7 +47,12 @@ func explainMisuse(root *cobra.Command) {
 	if take := root.Args; take != nil {
 		root.Args = func(cmd *cobra.Command, args []string) error { return argumentMisuse(cmd, args, take(cmd, args)) }
 	}
-	root.PreRunE = func(cmd *cobra.Command, _ []string) error { return missingFlags(cmd) }
+	root.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if err := missingFlags(cmd); err != nil {
+			return err
+		}
+		return wrongWords(cmd, args)
+	}
 	for _, below := range root.Commands() {
 		explainMisuse(below)
 	}
@@ -156,36 +161,65 @@ func argumentMisuse(cmd *cobra.Command, args []string, err error) error {
 	if err == nil {
 		return nil
 	}
-	required, most := argumentNames(cmd)
+	all := placesOf(cmd)
 	switch {
-	case len(args) < len(required):
-		return misused(cmd, "%s is missing", required[len(args)])
-	case len(args) > most:
-		return misused(cmd, "%q is an argument too many", args[most])
+	case len(args) < len(all) && all[len(args)].required:
+		return misused(cmd, "%s is missing%s", all[len(args)], argumentWords()[all[len(args)].name].missing(configOf(cmd)))
+	case len(args) > len(all) && (len(all) == 0 || !all[len(all)-1].again):
+		return misused(cmd, "%q is an argument too many", args[len(all)])
 	}
 	return misused(cmd, "%s", err)
 }
 
-// argumentNames are those of a command's usage line: "drain --config fleet.yaml DATACENTER"
-// has one. What follows a flag is its value; [FILE] may be left out.
-func argumentNames(cmd *cobra.Command) (required []string, most int) {
+// place is an argument in a command's usage line: DATACENTER, [FILE], REFERENCE….
+type place struct {
+	name     string // without what says that it may be left out, or again
+	required bool
+	again    bool
+}
+
+func (p place) String() string {
+	if p.again {
+		return p.name + "…"
+	}
+	return p.name
+}
+
+// placesOf are those of a command's usage line: "drain --config fleet.yaml DATACENTER" has
+// one. What follows a flag is its value; a flag in brackets stands before arguments that it takes.
+func placesOf(cmd *cobra.Command) (all []place) {
 	words := strings.Fields(cmd.Use)
 	for i := 1; i < len(words); i++ {
+		name := strings.TrimRight(strings.TrimLeft(words[i], "["), "…]")
 		switch {
 		case strings.HasPrefix(words[i], "-"):
 			i++
-		case words[i] == "…":
-		case strings.HasPrefix(words[i], "["):
-			most++
+		case strings.HasPrefix(name, "-") || name == "":
 		default:
-			required, most = append(required, words[i]), most+1
+			all = append(all, place{name, !strings.HasPrefix(words[i], "["), strings.Contains(words[i], "…")})
 		}
 	}
-	return required, most
+	return all
+}
+
+// placeAt is the place of an argument; the zero one where there is none.
+func placeAt(cmd *cobra.Command, i int) place {
+	all := placesOf(cmd)
+	switch last := len(all) - 1; {
+	case i <= last:
+		return all[i]
+	case last >= 0 && all[last].again:
+		return all[last]
+	}
+	return place{}
 }
 
 // flagMisuse says which flag is meant by one that there is not.
 func flagMisuse(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return misused(cmd, "--%s: %q is no %s", invalid.GetFlag().Name, invalid.GetValue(), kindOf(invalid.GetFlag()))
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return misused(cmd, "%s", err)
@@ -208,4 +242,20 @@ func flagMisuse(cmd *cobra.Command, err error) error {
 		return misused(cmd, "%s has no flag %s%s; do you mean --%s?", cmd.CommandPath(), dashes, name, best)
 	}
 	return misused(cmd, "%s has no flag %s%s; it has --%s", cmd.CommandPath(), dashes, name, strings.Join(known, ", --"))
+}
+
+// kindOf is what a flag takes, in words.
+func kindOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "duration":
+		return "duration; write one as 90s, 15m or 2h"
+	case "int":
+		return "whole number"
+	case "bool":
+		if f.Name == "json" {
+			return "form of it; write --json, or --json=envelope"
+		}
+		return "yes or no; write the flag alone, or =true or =false behind it"
+	}
+	return f.Value.Type()
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,42 @@ func TestACommandLineThatIsWrong(t *testing.T) {
 	}
 }
 
+// A word that cannot stand where it does is named, with what can.
+func TestAWordThatCannotStandThere(t *testing.T) {
+	config := namedFleet(t, named)
+	const has = " of fleet.yaml; it has par1, mad1, drp1\nusage: breakwater"
+	for line, want := range map[string]string{
+		"edge drain --config F --fleet parx":           `"parx" is no datacenter` + has,
+		"edge release --config F --fleet par1 parx":    `"parx" is no datacenter` + has,
+		"gslb drain --config F parx":                   `"parx" is no datacenter` + has,
+		"gslb release --config F parx":                 `"parx" is no datacenter` + has,
+		"gslb force --config F parx up":                `"parx" is no datacenter` + has,
+		"gslb drain --config F":                        "DATACENTER is missing; fleet.yaml has par1, mad1, drp1\nusage: breakwater",
+		"purge --config F sha256:abc":                  `"sha256:abc" is no digest; write sha256: and 64 hexadecimal digits`,
+		"purge --config F":                             "DIGEST is missing; write sha256: and 64 hexadecimal digits",
+		"hosts --config F --for cri":                   `--for: "cri" is no engine; want one of containerd, docker, podman`,
+		"gslb delegation show --config F --for x":      `--for: "x" is no form; want one of bind, route53, clouddns, cloudflare, externaldns`,
+		"gslb explain --config F --client par1":        `--client: "par1" is no client; write an address or a network, as 203.0.113.7`,
+		"gslb lookup --config F --client 1.2.3":        `--client: "1.2.3" is no client`,
+		"warm --config F a --timeout soon":             `--timeout: "soon" is no duration; write one as 90s, 15m or 2h`,
+		"provision plan --config F --datacenter parx":  `--datacenter: "parx" is no datacenter` + has,
+		"provision apply --config F --prune-max x":     `--prune-max: "x" is no whole number`,
+		"provision verify --config F --project repo3":  `--project: "repo3" is no multi-dc project of fleet.yaml; it has repo1, repo2`,
+		"provision refill --config F parx --from mad1": `"parx" is no datacenter` + has,
+		"provision refill --config F par1 --from madx": `--from: "madx" is no datacenter` + has,
+		"check F --for store":                          `--for: "store" is no part of a machine; want one of edge, gslb, provision`,
+	} {
+		status := exitUsage
+		if first, _, _ := strings.Cut(line, " "); slices.Contains(otherwise2, first) {
+			status = 1
+		}
+		got := program(t, nil, strings.Fields(strings.ReplaceAll(line, "F", config))...)
+		if got.status != int(status) || got.stdout != "" || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: want %q and status %d: status %d\n%s%s", line, want, status, got.status, got.stdout, got.stderr)
+		}
+	}
+}
+
 // All commands read a fleet file alike, and say in a sentence why they cannot.
 func TestAFleetFileThatIsNone(t *testing.T) {
 	dir := t.TempDir()
@@ -105,7 +142,7 @@ func TestAFleetFileThatIsNone(t *testing.T) {
 		}
 		faults[secret] = "permission denied"
 	}
-	for _, command := range []string{"check", "check --config", "hosts --for podman --config", "explain x --config", "purge x --config", "warm x --config", "warm status --config", "edge --datacenter par1 --config", "edge ready --config", "edge drain --config",
+	for _, command := range []string{"check", "check --config", "hosts --for podman --config", "explain x --config", "purge sha256:" + strings.Repeat("0", 64) + " --config", "warm x --config", "warm status --config", "edge --datacenter par1 --config", "edge ready --config", "edge drain --config",
 		"gslb --datacenter par1 --config", "gslb status --config", "gslb ready --config", "gslb check-delegation --config", "provision plan --config", "provision verify --config", "provision lint --config", "provision rotate sync --config"} {
 		for file, want := range faults {
 			got := program(t, nil, append(strings.Fields(command), file)...)

@@ -23,7 +23,7 @@ import (
 type warming struct {
 	admin   adminFlags
 	order   warm.Order
-	asJSON  bool
+	asJSON  jsonFlag
 	timeout time.Duration
 	every   time.Duration // between two questions
 }
@@ -48,7 +48,12 @@ The edge is asked on its admin listener: edge.admin of the fleet file, or --admi
 The exit code is 1 when something could not be warmed, or was refused.`,
 		Example: `  breakwater warm --config /etc/breakwater/fleet.yaml --fleet --platform linux/amd64 cache-dockerhub/library/nginx:1.29
   breakwater warm --config /etc/breakwater/fleet.yaml status --fleet`,
-		Args:        cobra.RangeArgs(1, maxWarmed),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) > maxWarmed {
+				return fmt.Errorf("%d images are too many at once; name up to %d", len(args), maxWarmed)
+			}
+			return nil
+		},
 		Annotations: map[string]string{takesWords: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w.order.References = args
@@ -61,7 +66,7 @@ The exit code is 1 when something could not be warmed, or was refused.`,
 	w.admin.register(cmd)
 	cmd.Flags().BoolVar(&w.order.Fleet, "fleet", false, "warm all edges of the fleet; this one asks the others")
 	cmd.Flags().StringSliceVar(&w.order.Platforms, "platform", nil, "only these of an image of several, as linux/amd64")
-	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print how the edges stand at the end, as a JSON array of one object an edge")
+	w.asJSON.register(cmd, "print how the edges stand at the end, as a JSON array of one object an edge")
 	cmd.Flags().DurationVar(&w.timeout, "timeout", time.Hour, "how long to wait")
 	cmd.AddCommand(warmStatusCommand())
 	return cmd
@@ -78,8 +83,8 @@ func warmStatusCommand() *cobra.Command {
 			switch {
 			case err != nil:
 				return fmt.Errorf("warm status: %w", err)
-			case w.asJSON:
-				_, err = cmd.OutOrStdout().Write(body)
+			case w.asJSON.on():
+				err = w.asJSON.print(cmd.OutOrStdout(), body)
 			default:
 				err = printWarm(cmd.OutOrStdout(), all)
 			}
@@ -88,7 +93,7 @@ func warmStatusCommand() *cobra.Command {
 	}
 	w.admin.register(cmd)
 	cmd.Flags().BoolVar(&w.order.Fleet, "fleet", false, "of all edges of the fleet; this one asks the others")
-	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print a JSON array of one object an edge")
+	w.asJSON.register(cmd, "print a JSON array of one object an edge")
 	return cmd
 }
 
@@ -115,8 +120,8 @@ func (w *warming) run(ctx context.Context, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if w.asJSON {
-		_, err = out.Write(body)
+	if w.asJSON.on() {
+		err = w.asJSON.print(out, body)
 	} else {
 		err = printWarm(out, all)
 	}
@@ -152,7 +157,7 @@ func (w *warming) wait(ctx context.Context, images []string, progress io.Writer)
 			under = under || ended < len(s.Images) // what it does not list it has forgotten
 			line = append(line, fmt.Sprintf("%s %d of %d%s", s.Datacenter, ended, len(images), toGo(s.Images)))
 		}
-		if now := strings.Join(line, ", "); now != said && !w.asJSON {
+		if now := strings.Join(line, ", "); now != said && !w.asJSON.on() {
 			said = now
 			fmt.Fprintln(progress, now)
 		}

@@ -75,6 +75,16 @@ const maxFile = 4 << 20
 
 // ReadFile loads the file of that name.
 func ReadFile(name string) (*Fleet, error) {
+	file, err := openFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return Read(name, file)
+}
+
+// openFile opens a fleet file, which is a regular one.
+func openFile(name string) (*os.File, error) {
 	info, err := os.Stat(name) // a pipe that nobody writes to would let an open wait
 	switch {
 	case name == "":
@@ -92,8 +102,7 @@ func ReadFile(name string) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read fleet file: %w", err)
 	}
-	defer file.Close()
-	return Read(name, file)
+	return file, nil
 }
 
 // Read loads what r holds; name stands in the faults. No more of it is read than a fleet

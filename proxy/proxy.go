@@ -21,6 +21,7 @@ import (
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/announce"
+	"example.org/breakwater/proxy/content"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/follow"
 	"example.org/breakwater/proxy/hello"
@@ -109,6 +110,7 @@ type Handler struct {
 	tokens     *token.Service
 	metrics    *traffic.Metrics
 	traffic    *traffic.Watch
+	content    *content.Content
 	requests   *share.Shares // that are being answered, by client
 	answers    *share.Shares // the bytes of answers that clients are taking, by client
 	started    time.Time
@@ -156,6 +158,8 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Fills: cfg.Store.Fills, RepoOf: h.fetch.RepoOf, Every: 10 * cfg.Pace, Now: cfg.Now}, h.routes.Harbor.Metrics)
 	go h.traffic.Run(ctx)
 	h.newVersions(ctx)
+	h.content = &content.Content{Config: content.Config{Datacenter: cfg.Datacenter, Namespaces: h.namespaces, State: cfg.State, Tags: h.tags, Versions: h.versions,
+		Holds: h.fetch.Holds, Owed: h.follower.Owed, Peers: h.routes.Peers, Deadline: cfg.Deadline}}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pass.Challenged = cfg.Access.Challenged
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,

@@ -18,6 +18,9 @@ func (e *Edge) newConsole() (*console.Console, error) {
 		Domain: e.began.fleet.Domain, Datacenter: e.cfg.Datacenter, Version: e.cfg.Version,
 		Pages: []console.Page{
 			console.FleetPage(e.askFleet),
+			console.TrafficPage(e.handler.Traffic().Report),
+			console.FillsPage(e.handler.Traffic().Fills),
+			console.ContentPage(e.handler.Content().Fleet),
 		},
 	})
 }

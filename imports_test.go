@@ -76,7 +76,7 @@ var imports = map[string][]string{
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	// What is shown in a browser is what the commands print.
-	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/content", "proxy/explain", "proxy/traffic"},
+	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
 		"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "internal/keyring", // so are a fleet's edges,
 		"proxy/announce", "proxy/version", // what is told to one of them,

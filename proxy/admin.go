@@ -21,7 +21,7 @@ import (
 //	GET  /fills                   says what comes into the store now (traffic.FillsReport)
 //	GET  /content                 says which tags there are, in each datacenter (content.Report)
 func (h *Handler) Admin(mux *http.ServeMux) {
-	explain.Admin(mux, h.explain)
+	explain.Admin(mux, h.Explain)
 	h.operator.Admin(mux)
 	h.purger.Admin(mux)
 	h.warm.Admin(mux)

@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"gslb":                 {"registry", "internal/daemon", "internal/keyring"},
 	"gslb/parent":          {},                              // records and updates, whatever answers
 	"deploy":               {},                              // a test of files, no package
+	"deploy/observability": {},                              // the rules, for the lab
 	"deploy/helm":          {},                              // the same, of a module of its own
 	"internal/fleet":       {"registry", "internal/naming"}, // addresses are compared and read as edges do
 	"internal/secret":      {"registry", "internal/fleet", "internal/keyring"},
@@ -77,13 +78,15 @@ var imports = map[string][]string{
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	// What is shown in a browser is what the commands print.
 	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
+	// Both programs show how far they are.
+	"cmd/internal/progress": {},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
 		"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "internal/keyring", // so are a fleet's edges,
 		"proxy/announce", "proxy/version", // what is told to one of them,
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
-	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/content", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/preflight", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":        {"cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/content", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/lab":        {"deploy/observability", "cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

@@ -25,6 +25,8 @@ type ExportOptions struct {
 	// {what} in it, as vault:secret/harbor#{what}.
 	Secret  string
 	Waiting func(string) // is told who is waited for; nil: nobody is
+	// Progress is told which Harbor is read, after how many of how many; nil: nobody is.
+	Progress func(done, of int, what string)
 
 	adjust func(*harbor) // nil: they stay as they are
 	Vault  string        // the address of the Vault that Secret leads to; "": an example's, which is noted
@@ -57,7 +59,10 @@ func Export(ctx context.Context, o ExportOptions) (file string, notes []string, 
 		return "", nil, err
 	}
 	x := &exporter{options: o, names: sortedKeys(o.Harbors), have: map[string]*having{}, left: map[string]bool{}}
-	for _, name := range x.names {
+	for i, name := range x.names {
+		if o.Progress != nil {
+			o.Progress(i, len(x.names), "reading the Harbor of "+name)
+		}
 		h, err := newHarbor(address(o.Harbors[name]), o.Username, o.Password, trust)
 		if err != nil {
 			return "", nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/cmd/internal/preflight"
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/provision"
 )
@@ -85,10 +86,13 @@ The exit status is 0 when all is well, 1 with a fault, 2 with warnings only.`,
 				}
 				cfg.Roots = append(cfg.Roots, root)
 			}
-			tell, end := progress(cmd.ErrOrStderr())
-			cfg.Progress = tell
+			bar := progress.Show(cmd.ErrOrStderr())
+			defer bar.End()
+			if bar.Live() {
+				cfg.Progress = func(running []string) { bar.To(0, 0, "trying "+strings.Join(running, ", ")) }
+			}
 			found, err := preflight.Run(cmd.Context(), cfg)
-			end()
+			bar.End()
 			if err != nil {
 				return fmt.Errorf("doctor: %w", err)
 			}
@@ -116,19 +120,6 @@ func findings(faults fleet.Faults) (all []preflight.Finding) {
 		all = append(all, preflight.Finding{ID: "fleet.fault", Check: "fleet file", Result: preflight.Bad, Subject: f.Field, What: f.String(), Do: "mend the line, and see breakwater check"})
 	}
 	return all
-}
-
-// progress shows a person at a terminal what is still being tried.
-func progress(w io.Writer) (tell func(running []string), end func()) {
-	if !isTerminal(w) {
-		return nil, func() {}
-	}
-	const clear = "\r\x1b[K"
-	tell = func(running []string) {
-		text := "trying " + strings.Join(running, ", ")
-		fmt.Fprint(w, clear+text[:min(len(text), 78)])
-	}
-	return tell, func() { fmt.Fprint(w, clear) }
 }
 
 // printPreflight prints what was found; its error is the exit status.

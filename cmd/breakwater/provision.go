@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/provision"
 )
@@ -55,6 +56,7 @@ type provisioning struct {
 
 	begun time.Time
 	fleet *fleet.Fleet
+	bar   *progress.Bar // from open on; ends with close
 }
 
 func (o *provisioning) register(cmd *cobra.Command) {
@@ -92,7 +94,26 @@ func (o *provisioning) open(cmd *cobra.Command) (*provision.Provisioner, error) 
 			return nil, f.NoDatacenter(name)
 		}
 	}
-	return provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd)})
+	o.bar = progress.Show(cmd.ErrOrStderr())
+	p, err := provision.Open(cmd.Context(), provision.Options{Fleet: f, Datacenters: o.datacenters, Rewrite: o.rewrite, Prune: o.prune, PruneMax: o.pruneMax, Waiting: waitingOn(cmd, o.bar)})
+	if err != nil {
+		o.bar.End()
+	}
+	return p, err
+}
+
+// read reads the Harbors, and says what is to be done.
+func (o *provisioning) read(cmd *cobra.Command, p *provision.Provisioner) (*provision.Plan, error) {
+	o.bar.To(0, 0, "reading the Harbors")
+	defer o.bar.Hide()
+	return p.Plan(cmd.Context())
+}
+
+// apply does what the plan says.
+func (o *provisioning) apply(cmd *cobra.Command, p *provision.Provisioner, plan *provision.Plan, out io.Writer) []provision.Result {
+	o.bar.To(0, len(plan.Changes), "")
+	defer o.bar.Hide()
+	return p.Apply(cmd.Context(), plan, progressTo(out, o.bar, len(plan.Changes)))
 }
 
 func provisionPlanCommand() *cobra.Command {
@@ -116,7 +137,8 @@ that. No secrets are in it.`,
 				return err
 			}
 			defer p.Close()
-			plan, err := p.Plan(cmd.Context())
+			defer o.bar.End()
+			plan, err := o.read(cmd, p)
 			if err != nil {
 				return err
 			}
@@ -172,10 +194,11 @@ by now anything else would be done, it says what, and does nothing.`,
 				return err
 			}
 			defer p.Close()
+			defer o.bar.End()
 			if err := p.Hold(cmd.Context(), "apply"); err != nil {
 				return err
 			}
-			plan, err := p.Plan(cmd.Context())
+			plan, err := o.read(cmd, p)
 			if err != nil {
 				return err
 			}
@@ -186,7 +209,7 @@ by now anything else would be done, it says what, and does nothing.`,
 			if err := o.agree(cmd, out, plan, saved, yes); err != nil {
 				return err
 			}
-			results := p.Apply(cmd.Context(), plan, progressTo(out, len(plan.Changes)))
+			results := o.apply(cmd, p, plan, out)
 			if o.asJSON.on() {
 				err = o.asJSON.printIndented(cmd.OutOrStdout(), map[string]any{"plan": plan, "results": results, "calls": p.Calls()})
 			} else {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/secret"
 	"example.org/breakwater/provision"
@@ -33,13 +34,14 @@ secret, and "provision apply --prune" removes the successor.`,
   breakwater provision rotate readonly --project repo1 --finish --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := (&provisioning{config: config}).open(cmd)
+			harbors := provisioning{config: config}
+			p, err := harbors.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer p.Close()
 			o.Robot = args[0]
-			steps := stepsOf(cmd, &asJSON)
+			steps := stepsOf(cmd, &asJSON, harbors.bar, "rotating "+o.Robot)
 			o.Progress = steps.step
 			if err := steps.ended(map[string]any{"robot": o.Robot}, p.Rotate(cmd.Context(), o)); err != nil {
 				return fmt.Errorf("rotate %s: %w", o.Robot, err)
@@ -71,7 +73,10 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
     --harbor mad1=https://harbor.mad1.example.org --password env:HARBOR_PASSWORD > fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Harbors, o.Waiting = map[string]string{}, waitingOn(cmd)
+			bar := progress.Show(cmd.ErrOrStderr())
+			defer bar.End()
+			o.Harbors, o.Waiting = map[string]string{}, waitingOn(cmd, bar)
+			o.Progress = func(done, of int, what string) { bar.To(done, of, what) }
 			for _, h := range harbors {
 				name, url, ok := strings.Cut(h, "=")
 				if !ok {
@@ -94,6 +99,7 @@ be loaded, or there is none. For what "provision apply" made it plans to nothing
 				return fmt.Errorf("--password: %w", err)
 			}
 			file, notes, err := provision.Export(cmd.Context(), o)
+			bar.End()
 			if err != nil {
 				return fmt.Errorf("export: %w", err)
 			}

@@ -9,29 +9,29 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/provision"
 )
 
 // waitingOn prints who is waited for, on stderr, as what is asked for is on stdout.
-func waitingOn(cmd *cobra.Command) func(string) {
-	var one sync.Mutex
-	return func(line string) {
-		one.Lock()
-		defer one.Unlock()
-		fmt.Fprintln(cmd.ErrOrStderr(), line)
-	}
+func waitingOn(cmd *cobra.Command, bar *progress.Bar) func(string) {
+	return func(line string) { bar.Println(cmd.ErrOrStderr(), line) }
 }
 
 // steps are the steps of work that is no list of objects, as it goes.
 type steps struct {
 	cmd    *cobra.Command
 	asJSON *jsonFlag
+	bar    *progress.Bar
 
 	one sync.Mutex
 	all []string
 }
 
-func stepsOf(cmd *cobra.Command, asJSON *jsonFlag) *steps { return &steps{cmd: cmd, asJSON: asJSON} }
+func stepsOf(cmd *cobra.Command, asJSON *jsonFlag, bar *progress.Bar, work string) *steps {
+	bar.To(0, 0, work)
+	return &steps{cmd: cmd, asJSON: asJSON, bar: bar}
+}
 
 // step says one: on stderr where JSON is to be on stdout.
 func (s *steps) step(line string) {
@@ -42,11 +42,13 @@ func (s *steps) step(line string) {
 		out = s.cmd.ErrOrStderr()
 	}
 	s.all = append(s.all, line)
-	fmt.Fprintln(out, line)
+	s.bar.Println(out, line)
+	s.bar.To(0, 0, line)
 }
 
 // ended prints the JSON that is wanted, also of what failed, and returns why it did.
 func (s *steps) ended(answer map[string]any, err error) error {
+	s.bar.End()
 	if !s.asJSON.on() {
 		return err
 	}
@@ -141,8 +143,8 @@ func orEmpty(text string) string {
 	return text
 }
 
-// progressTo prints a line as each change ends.
-func progressTo(w io.Writer, total int) func(provision.Result) {
+// progressTo prints a line as each change ends, above the bar.
+func progressTo(w io.Writer, bar *progress.Bar, total int) func(provision.Result) {
 	colour, n := painter(w), 0
 	return func(r provision.Result) {
 		n++
@@ -155,7 +157,8 @@ func progressTo(w io.Writer, total int) func(provision.Result) {
 		case provision.Deferred, provision.Stopped:
 			text = colour.as(text, "33") + ": " + r.Why
 		}
-		fmt.Fprintln(w, text)
+		bar.Println(w, text)
+		bar.To(n, total, fmt.Sprintf("%s: %s %s", r.Datacenter, r.Kind, r.Name))
 	}
 }
 

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/internal/trial"
 )
 
 // Long work says its steps on stderr where its JSON is to be on stdout alone.
@@ -32,6 +37,34 @@ func TestStepsAreInTheJSONToo(t *testing.T) {
 		for _, step := range answer.Steps {
 			if !strings.Contains(got.stderr, step) {
 				t.Errorf("%s: %q is not on stderr: %s", line, step, got.stderr)
+			}
+		}
+	}
+}
+
+// Somebody at a terminal sees how far it is; what reads the JSON, or a log, does not.
+func TestLongWorkShowsABarOnATerminal(t *testing.T) {
+	config, _ := provisionFleet(t)
+	for _, c := range []struct{ line, bar string }{
+		{"apply --yes --json --datacenter par1", "[========================] "},
+		{"apply --yes --json --datacenter mad1", "reading the Harbors"},
+		{"verify --no-canary --json", " checks, last "},
+		{"rotate sync --json", "peers log in as a second robot"},
+	} {
+		for _, environment := range []string{"TERM=xterm", "TERM=dumb"} { // the first of apply has something to do
+			cmd := exec.CommandContext(t.Context(), os.Args[0], append(append([]string{"provision"}, strings.Fields(c.line)...), "--config", config)...)
+			cmd.Env = append(os.Environ(), asProgram+"=1", "NO_COLOR=", environment)
+			var stdout bytes.Buffer
+			cmd.Stdout = &stdout
+			seen := trial.OnTerminal(t, 100, cmd)
+			if live := environment != "TERM=dumb"; strings.Contains(seen, "\x1b[K") != live || live && !strings.Contains(seen, c.bar) {
+				t.Errorf("%s, %s: %q", c.line, environment, seen)
+			}
+			if strings.Contains(c.line, "json") && !json.Valid(stdout.Bytes()) || strings.Contains(stdout.String(), "\x1b[K") {
+				t.Errorf("%s, %s: stdout has %q", c.line, environment, &stdout)
+			}
+			if !strings.HasSuffix(seen, "\x1b[K") && strings.Contains(seen, "\x1b[K") && !strings.HasSuffix(seen, "\n") {
+				t.Errorf("%s, %s: it stays: %q", c.line, environment, seen)
 			}
 		}
 	}

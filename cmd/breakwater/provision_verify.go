@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/provision"
 )
 
@@ -35,37 +36,17 @@ Replications that have not ended for longer than their schedule's interval are n
   breakwater provision verify --lag --project repo1 --config fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := (&provisioning{config: config}).open(cmd)
+			harbors := provisioning{config: config}
+			p, err := harbors.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			defer harbors.bar.End()
 			if lag {
 				return printLag(cmd, p, o, &asJSON)
 			}
-			out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
-			if !asJSON.on() {
-				o.Progress = func(c provision.Check) { printCheck(out, colour, c) }
-			}
-			checks, err := p.Verify(cmd.Context(), o)
-			if err != nil {
-				return fmt.Errorf("verify: %w", err)
-			}
-			failed := 0
-			for _, c := range checks {
-				if !c.OK {
-					failed++
-				}
-			}
-			if asJSON.on() {
-				err = asJSON.printIndented(out, checks)
-			} else {
-				_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", provision.Counted(len(checks), "check"), failed)
-			}
-			if err == nil && failed > 0 {
-				return exitStatus(1)
-			}
-			return err
+			return verifyAll(cmd, p, o, harbors.bar, &asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/breakwater/fleet.yaml", "the fleet file; - reads standard input")
@@ -75,6 +56,41 @@ Replications that have not ended for longer than their schedule's interval are n
 	cmd.Flags().BoolVar(&lag, "lag", false, "compare the tags of all Harbors, and try nothing")
 	asJSON.register(cmd, "print a JSON array")
 	return cmd
+}
+
+// verifyAll tries everything, and prints each check as it ends.
+func verifyAll(cmd *cobra.Command, p *provision.Provisioner, o provision.VerifyOptions, bar *progress.Bar, asJSON *jsonFlag) error {
+	out, colour := cmd.OutOrStdout(), painter(cmd.OutOrStdout())
+	ended, lines := 0, out
+	if asJSON.on() {
+		lines = io.Discard
+	}
+	bar.To(0, 0, "reading the Harbors")
+	o.Progress = func(c provision.Check) {
+		ended++
+		bar.Println(lines, checkLine(colour, c))
+		bar.To(0, 0, provision.Counted(ended, "check")+", last "+c.Datacenter+": "+c.What)
+	}
+	checks, err := p.Verify(cmd.Context(), o)
+	bar.End()
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	failed := 0
+	for _, c := range checks {
+		if !c.OK {
+			failed++
+		}
+	}
+	if asJSON.on() {
+		err = asJSON.printIndented(out, checks)
+	} else {
+		_, err = fmt.Fprintf(out, "\n%s, %d failed.\n", provision.Counted(len(checks), "check"), failed)
+	}
+	if err == nil && failed > 0 {
+		return exitStatus(1)
+	}
+	return err
 }
 
 func provisionRefillCommand() *cobra.Command {
@@ -93,13 +109,14 @@ replication does it, by policies that are removed in the end.`,
   breakwater provision refill par1 --from mad1 --project repo1 --config fleet.yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := (&provisioning{config: config}).open(cmd)
+			harbors := provisioning{config: config}
+			p, err := harbors.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer p.Close()
 			o.Datacenter = args[0]
-			steps := stepsOf(cmd, &asJSON)
+			steps := stepsOf(cmd, &asJSON, harbors.bar, "filling "+o.Datacenter)
 			o.Progress = steps.step
 			if err := steps.ended(map[string]any{"datacenter": o.Datacenter, "from": o.From}, p.Refill(cmd.Context(), o)); err != nil {
 				return fmt.Errorf("refill %s: %w", o.Datacenter, err)
@@ -115,7 +132,7 @@ replication does it, by policies that are removed in the end.`,
 	return cmd
 }
 
-func printCheck(out io.Writer, colour paint, c provision.Check) {
+func checkLine(colour paint, c provision.Check) string {
 	text := colour.as("ok    ", "32")
 	if !c.OK {
 		text = colour.as("failed", "31")
@@ -127,7 +144,7 @@ func printCheck(out io.Writer, colour paint, c provision.Check) {
 	if c.Detail != "" {
 		text += ": " + c.Detail
 	}
-	fmt.Fprintln(out, text)
+	return text
 }
 
 // lateAfter is when a Harbor should have what another one has: its scheduled pulls come that often

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/proxy/warm"
 )
 
@@ -98,7 +99,7 @@ func warmStatusCommand() *cobra.Command {
 }
 
 // run orders, and waits.
-func (w *warming) run(ctx context.Context, out, progress io.Writer) error {
+func (w *warming) run(ctx context.Context, out, lines io.Writer) error {
 	text, err := json.Marshal(w.order)
 	if err != nil {
 		return err
@@ -112,11 +113,14 @@ func (w *warming) run(ctx context.Context, out, progress io.Writer) error {
 		return err
 	}
 	for _, why := range taken.Refused {
-		fmt.Fprintln(progress, why)
+		fmt.Fprintln(lines, why)
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	body, all, err := w.wait(ctx, taken.Images, progress)
+	bar := progress.Show(lines)
+	defer bar.End()
+	body, all, err := w.wait(ctx, taken.Images, lines, bar)
+	bar.End()
 	if err != nil {
 		return err
 	}
@@ -138,13 +142,13 @@ func (w *warming) run(ctx context.Context, out, progress io.Writer) error {
 const maxSilent = 30 // questions that an edge does not answer
 
 // wait asks until everything has ended everywhere, and returns how it stands then.
-func (w *warming) wait(ctx context.Context, images []string, progress io.Writer) (body []byte, all []warm.Status, err error) {
+func (w *warming) wait(ctx context.Context, images []string, lines io.Writer, bar *progress.Bar) (body []byte, all []warm.Status, err error) {
 	said, silent := "", map[string]int{}
 	for {
 		if body, all, err = w.status(ctx, images); err != nil {
 			return nil, nil, w.gaveUp(ctx, err)
 		}
-		under := false
+		under, sum := false, 0
 		var line []string
 		for _, s := range all {
 			if s.Error != "" {
@@ -154,12 +158,15 @@ func (w *warming) wait(ctx context.Context, images []string, progress io.Writer)
 			}
 			silent[s.Datacenter] = 0
 			ended := count(s.Images, "done") + count(s.Images, "failed")
+			sum += ended
 			under = under || ended < len(s.Images) // what it does not list it has forgotten
 			line = append(line, fmt.Sprintf("%s %d of %d%s", s.Datacenter, ended, len(images), toGo(s.Images)))
 		}
-		if now := strings.Join(line, ", "); now != said && !w.asJSON.on() {
+		now := strings.Join(line, ", ")
+		bar.To(sum, len(images)*len(all), now)
+		if now != said && !w.asJSON.on() && !bar.Live() {
 			said = now
-			fmt.Fprintln(progress, now)
+			fmt.Fprintln(lines, now)
 		}
 		if !under {
 			return body, all, nil

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/progress"
 	"example.org/breakwater/cmd/internal/wire"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/lab"
@@ -52,23 +53,25 @@ const (
 type options struct {
 	port  int  // 0: any free ports
 	quiet bool // Harbors have nothing else to do
+	watch bool // by a Prometheus
 }
 
 // running is the fleet while it runs.
 type running struct {
 	options
-	ctx     context.Context // ends all
-	lines   io.Writer       // what edges and name servers log
-	dir     string
-	hub     *lab.Upstream
-	harbors []*lab.Harbor
-	gslbs   []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
-	parent  *parent      // nil without name servers
-	places  []addresses
-	shared  map[int]int // ports that all name servers have, by offset
-	report  report
-	group   *errgroup.Group // what serves
-	control net.Listener    // where the commands of another terminal come
+	ctx        context.Context // ends all
+	lines      io.Writer       // what edges and name servers log
+	dir        string
+	hub        *lab.Upstream
+	harbors    []*lab.Harbor
+	gslbs      []*wire.GSLB // none where all datacenters have one address: DNS could not tell them apart
+	parent     *parent      // nil without name servers
+	places     []addresses
+	shared     map[int]int // ports that all name servers have, by offset
+	report     report
+	group      *errgroup.Group // what serves
+	prometheus *prometheus     // nil: there is none
+	control    net.Listener    // where the commands of another terminal come
 
 	mu         sync.Mutex // held while something breaks or heals
 	edges      []*edgeRun // nil: it is down
@@ -95,34 +98,16 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 	if err != nil {
 		return l, err
 	}
-	if err := l.startHarbors(key); err != nil {
-		return l, err
+	steps := []step{{"Harbors", func() error { return l.startHarbors(key) }}, {"images", func() error { return l.fill(ctx) }}, {"fleet files", func() error { return l.writeFiles(key) }}}
+	for i, place := range places {
+		steps = append(steps, step{"edge and name server of " + place.name, func() error { return l.startDatacenter(i) }})
 	}
-	if err := l.fill(ctx); err != nil {
-		return l, err
-	}
-	if err := l.writeKeys(key); err != nil {
-		return l, err
-	}
-	for i := range places {
-		if err := l.choosePorts(i); err != nil {
-			return l, err
-		}
-	}
-	if err := l.linkEdges(); err != nil {
-		return l, err
-	}
-	for i := range places {
-		if err := l.startDatacenter(i); err != nil {
-			return l, err
-		}
-	}
-	if l.ownAddresses() {
-		glue := map[string]string{}
-		for _, place := range places {
-			glue[place.name] = place.host
-		}
-		if l.parent, err = startParent(l.port, glue); err != nil {
+	steps = append(steps, step{"the zone above", l.startAbove})
+	bar := progress.Show(os.Stderr)
+	defer bar.End()
+	for i, s := range steps {
+		bar.To(i, len(steps), s.what)
+		if err := s.do(); err != nil {
 			return l, err
 		}
 	}
@@ -130,7 +115,42 @@ func start(ctx context.Context, o options, lines io.Writer) (*running, error) {
 		return l, err
 	}
 	l.describe()
+	if o.watch {
+		return l, l.startPrometheus()
+	}
 	return l, nil
+}
+
+// step is a part of the start, which the bar names.
+type step struct {
+	what string
+	do   func() error
+}
+
+// writeFiles writes what edges and name servers read, and how they reach each other.
+func (l *running) writeFiles(key *rsa.PrivateKey) error {
+	if err := l.writeKeys(key); err != nil {
+		return err
+	}
+	for i := range places {
+		if err := l.choosePorts(i); err != nil {
+			return err
+		}
+	}
+	return l.linkEdges()
+}
+
+// startAbove starts the name server of the zone above the domain, where there are name servers.
+func (l *running) startAbove() (err error) {
+	if !l.ownAddresses() {
+		return nil
+	}
+	glue := map[string]string{}
+	for _, place := range places {
+		glue[place.name] = place.host
+	}
+	l.parent, err = startParent(l.port, glue)
+	return err
 }
 
 // startHarbors starts them all: each is told where the others are, over its links.
@@ -264,6 +284,7 @@ func (l *running) close() {
 	}
 	l.links.close()
 	l.parent.close()
+	l.prometheus.close()
 	if l.hub != nil {
 		l.hub.Close() //nolint:errcheck // see above
 	}

@@ -40,6 +40,7 @@ then a line for each request that an edge served. Ctrl-C ends it and leaves
 nothing behind. The commands below act on a lab that runs in another terminal.`,
 		Example: `  go run ./cmd/lab
   go run ./cmd/lab --tour
+  go run ./cmd/lab --prometheus
   go run ./cmd/lab --json | jq .
   go run ./cmd/lab break harbor par1
   go run ./cmd/lab heal`,
@@ -65,8 +66,9 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 		},
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
-	cmd.Flags().IntVar(&o.port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +93; 0: any free ports")
+	cmd.Flags().IntVar(&o.port, "port", 5000, "the edges' port; the other listeners are at +53 and +80 to +95; 0: any free ports")
 	cmd.Flags().BoolVar(&o.quiet, "quiet-harbors", false, "Harbors replicate and send webhooks at once; else as those do that have much to do: 1 to 15 s, and 1.2 s")
+	cmd.Flags().BoolVar(&o.watch, "prometheus", false, "write a scrape file for all metrics listeners, and run this machine's prometheus with it and the rules of deploy/observability, until the lab ends")
 	cmd.Flags().BoolVar(&tour, "tour", false, "play ten steps through, from a first pull to a datacenter that dies: each is shown and checked; then end")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
 	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), wipeCommand(), backupCommand(), restoreCommand(), healCommand(), statusCommand())

@@ -19,6 +19,8 @@ type report struct {
 	Admin       adminReport        `json:"admin"`
 	Parent      string             `json:"parent"`     // name server of the zone above the domain, which delegates it; "" where there are no name servers
 	PublicKey   string             `json:"public_key"` // file: verifies the signed images
+	Prometheus  string             `json:"prometheus"` // its address; "" where there is none
+	Scrapes     string             `json:"scrapes"`    // the file of what it scrapes; "" without --prometheus
 	Seconds     float64            `json:"seconds"`    // how long the start took
 }
 
@@ -85,6 +87,9 @@ func (r *report) print(w io.Writer) error {
 	fmt.Fprintf(w, "The fleet is up after %.1f s.\n\n", r.Seconds)
 	if err := r.table(w); err != nil {
 		return err
+	}
+	if by := r.watchedBy(); by != "" {
+		fmt.Fprintf(w, "\n%s\n", by)
 	}
 	fmt.Fprint(w, "\nTry, in another terminal, in this folder:\n")
 	for _, t := range r.trials() {

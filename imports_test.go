@@ -60,20 +60,24 @@ var imports = map[string][]string{
 	"proxy/explain":        {"registry", "internal/naming", "proxy/namespace", "proxy/source", "proxy/tags", "proxy/touch", "proxy/version"},
 	"proxy/token":          {"registry", "proxy/access", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/source"},
 	"proxy/operator":       {"registry", "internal/daemon", "internal/keyring", "internal/signed", "proxy/announce", "proxy/follow", "proxy/hello", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch"},
+	"proxy/traffic":        {"registry", "proxy/source", "proxy/store"},                                                                 // what goes through, and what has
+	"proxy/content":        {"registry", "proxy/namespace", "proxy/peer", "proxy/source", "proxy/state", "proxy/tags", "proxy/version"}, // what edges know of tags, side by side
 	"proxy/preheat":        {"registry"},
 	"proxy/webhook":        {"registry", "proxy/version"},
 	"proxy/warm":           {"registry", "internal/naming", "proxy/explain", "proxy/fetch", "proxy/lists", "proxy/namespace", "proxy/outcome", "proxy/peer", "proxy/queue", "proxy/source", "proxy/store", "proxy/tags"}, // what is to be there before it is asked for
 	"proxy/push":           {"registry", "proxy/access", "proxy/carry", "proxy/fetch", "proxy/namespace", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/share", "proxy/source", "proxy/store", "proxy/version"},
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
-	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
+	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/content", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/traffic", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
+	"cmd/internal/wire": {"cmd/internal/console", "cmd/internal/status", "proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
 	// What a machine lacks is found by asking as its daemons ask.
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	// What is shown in a browser is what the commands print.
+	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	// Both programs show how far they are.
 	"cmd/internal/progress": {},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
@@ -81,7 +85,7 @@ var imports = map[string][]string{
 		"proxy/announce", "proxy/version", // what is told to one of them,
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
-	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/explain", "proxy/warm", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/content", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
 	"cmd/lab":        {"deploy/observability", "cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 

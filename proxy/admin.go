@@ -3,7 +3,9 @@ package proxy
 import (
 	"net/http"
 
+	"example.org/breakwater/proxy/content"
 	"example.org/breakwater/proxy/explain"
+	"example.org/breakwater/proxy/traffic"
 )
 
 // Admin adds what operators ask of an edge to the admin listener:
@@ -15,9 +17,20 @@ import (
 //	DELETE /drain                 or a restart; requests are served all the same
 //	POST /warm                    has images in the store before they are asked for (warm.Order)
 //	GET  /warm                    says how that is getting on (warm.Status)
+//	GET  /traffic                 says what went through (traffic.Report)
+//	GET  /fills                   says what comes into the store now (traffic.FillsReport)
+//	GET  /content                 says which tags there are, in each datacenter (content.Report)
 func (h *Handler) Admin(mux *http.ServeMux) {
-	explain.Admin(mux, h.explain)
+	explain.Admin(mux, h.Explain)
 	h.operator.Admin(mux)
 	h.purger.Admin(mux)
 	h.warm.Admin(mux)
+	h.traffic.Admin(mux)
+	h.content.Admin(mux)
 }
+
+// Traffic is what goes through the edge.
+func (h *Handler) Traffic() *traffic.Watch { return h.traffic }
+
+// Content is what the edges know of repos and tags.
+func (h *Handler) Content() *content.Content { return h.content }

@@ -3,54 +3,10 @@ package proxy
 import (
 	"log/slog"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"example.org/breakwater/proxy/access"
+	"example.org/breakwater/proxy/traffic"
 	"example.org/breakwater/registry"
 )
-
-// metrics of the public listener; README.md lists them.
-type metrics struct {
-	requests *prometheus.CounterVec
-	bytes    *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	first    *prometheus.HistogramVec
-	webhooks *prometheus.CounterVec
-}
-
-// newMetrics makes the metrics and registers them; nil: they are counted and not shown.
-func newMetrics(r prometheus.Registerer, h *Handler) *metrics {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_requests_total",
-			Help: "Requests by end point, kind of namespace, outcome and status class."}, []string{"endpoint", "namespace", "outcome", "status"}),
-		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_response_bytes_total",
-			Help: "Bytes of response bodies by kind of namespace and outcome."}, []string{"namespace", "outcome"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_request_duration_seconds",
-			Help: "Time to the last byte by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"endpoint", "outcome"}),
-		first: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "breakwater_edge_time_to_first_byte_seconds",
-			Help: "Time to the response's header by end point and outcome.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)}, []string{"endpoint", "outcome"}),
-		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_edge_webhooks_total",
-			Help: "Events that Harbor told of, by what became of them."}, []string{"result"}),
-	}
-	if r != nil {
-		// The circuit breaker of Harbor would not do: it opens only when somebody asks for
-		// something, and not when the database alone is down.
-		r.MustRegister(m.requests, m.bytes, m.seconds, m.first, m.webhooks,
-			gauge("breakwater_edge_draining", "1 while the health says that this edge leaves.", h.drain.Draining),
-			gauge("breakwater_edge_harbor_up", "Whether the local Harbor says that it is healthy: core, registry, database, redis.", h.health.Up))
-	}
-	return m
-}
-
-// gauge is 1 while is says so.
-func gauge(name, help string, is func() bool) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
-		if is() {
-			return 1
-		}
-		return 0
-	})
-}
 
 // who is whose request it was, if it was answered: "anonymous" where that is not proven.
 func (h *Handler) who(w *response, r *request) string {
@@ -78,13 +34,8 @@ func (h *Handler) finish(w *response, r *request) {
 		w.outcome = outcomeGone
 	}
 	endSpan(w, r)
-	kind := r.ns.Kind.String()
-	h.metrics.requests.WithLabelValues(r.endpoint, kind, w.outcome, registry.StatusClass(status)).Inc()
-	h.metrics.bytes.WithLabelValues(kind, w.outcome).Add(float64(w.Bytes))
-	h.metrics.seconds.WithLabelValues(r.endpoint, w.outcome).Observe(took.Seconds())
-	if status > 0 {
-		h.metrics.first.WithLabelValues(r.endpoint, w.outcome).Observe(w.Headed.Sub(w.begun).Seconds())
-	}
+	h.metrics.Answered(traffic.Answer{Endpoint: r.endpoint, Kind: r.ns.Kind.String(), Outcome: w.outcome, Status: status, Bytes: w.Bytes,
+		Took: took, Headed: w.Headed.Sub(w.begun), Peer: r.peer != ""})
 	if hit, counts := fromStore[w.outcome]; counts && r.peer == "" {
 		h.hits.Add(h.cfg.Now(), hit)
 	}

@@ -56,6 +56,8 @@ func (h *Handler) servePeer(w *response, r *request) error {
 		return h.purger.ServePeer(w, r.http, r.peer)
 	case peer.WarmPath:
 		return h.warm.ServePeer(w, r.http)
+	case peer.ContentPath:
+		return h.content.ServePeer(w, r.http)
 	case peer.AnnouncePath:
 		return h.serveAnnouncement(w, r)
 	}

@@ -21,6 +21,7 @@ import (
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/announce"
+	"example.org/breakwater/proxy/content"
 	"example.org/breakwater/proxy/fetch"
 	"example.org/breakwater/proxy/follow"
 	"example.org/breakwater/proxy/hello"
@@ -39,6 +40,7 @@ import (
 	"example.org/breakwater/proxy/tags"
 	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/proxy/touch"
+	"example.org/breakwater/proxy/traffic"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/proxy/warm"
 	"example.org/breakwater/proxy/writer"
@@ -106,7 +108,9 @@ type Handler struct {
 	pass       *pass.Proxy
 	pusher     *push.Pusher
 	tokens     *token.Service
-	metrics    *metrics
+	metrics    *traffic.Metrics
+	traffic    *traffic.Watch
+	content    *content.Content
 	requests   *share.Shares // that are being answered, by client
 	answers    *share.Shares // the bytes of answers that clients are taking, by client
 	started    time.Time
@@ -142,7 +146,7 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trusted(cfg.Settings), Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
 	go h.neighbors.Run(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
-	h.metrics = newMetrics(cfg.Metrics, h)
+	h.metrics = traffic.NewMetrics(cfg.Metrics, h.drain.Draining, h.health.Up)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.tags.Project, h.tags.Stays = cfg.Access.Project, h.stays
 	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
@@ -150,7 +154,12 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
 	h.purger = operator.Purger{Store: cfg.Store, Tags: h.tags, Peers: h.routes.Peers, Deadline: cfg.Deadline, Log: cfg.Log}
 	h.newWarmer(ctx)
+	h.traffic = traffic.New(traffic.Config{Datacenter: cfg.Datacenter, Metrics: h.metrics, Sources: h.routes.All, Hits: fromStore, InFlight: h.requests.Taken,
+		Fills: cfg.Store.Fills, RepoOf: h.fetch.RepoOf, Every: 10 * cfg.Pace, Now: cfg.Now}, h.routes.Harbor.Metrics)
+	go h.traffic.Run(ctx)
 	h.newVersions(ctx)
+	h.content = &content.Content{Config: content.Config{Datacenter: cfg.Datacenter, Namespaces: h.namespaces, State: cfg.State, Tags: h.tags, Versions: h.versions,
+		Holds: h.fetch.Holds, Owed: h.follower.Owed, Peers: h.routes.Peers, Deadline: cfg.Deadline}}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
 	h.pass.Challenged = cfg.Access.Challenged
 	h.pusher = push.New(push.Config{Harbor: h.routes.Harbor, Peers: h.routes.Peers, Pass: h.pass, Store: cfg.Store, Access: cfg.Access,

@@ -61,7 +61,7 @@ func (h *Handler) read(r *request) error {
 		r.endpoint = endpointHealth
 	case path == peer.HelloPath:
 		r.endpoint = endpointHello
-	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath || path == peer.WarmPath:
+	case strings.HasPrefix(path, peer.Path+"/v2/") || path == peer.TokenPath || path == peer.PurgePath || path == peer.AnnouncePath || path == peer.WarmPath || path == peer.ContentPath:
 		return h.readPeer(r)
 	case strings.HasPrefix(path, operator.Path) && h.operator.Has():
 		r.endpoint = endpointOperator

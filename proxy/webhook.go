@@ -48,7 +48,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 	defer cancel()
 	for _, e := range hook.Events() {
 		result, err := h.heard(ctx, e)
-		h.metrics.webhooks.WithLabelValues(result).Inc()
+		h.metrics.Heard(result)
 		if err != nil { // Harbor tries again, twice
 			e := registry.Errorf(registry.CodeUnavailable, "Harbor cannot be asked about it")
 			e.Cause = err
@@ -60,7 +60,7 @@ func (h *Handler) serveWebhook(w *response, r *request) error {
 }
 
 func (h *Handler) refuseWebhook() error {
-	h.metrics.webhooks.WithLabelValues("refused").Inc()
+	h.metrics.Heard("refused")
 	return registry.Errorf(registry.CodeDenied, "this is for the Harbor of this datacenter")
 }
 

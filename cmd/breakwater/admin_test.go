@@ -57,7 +57,7 @@ func strangers(t *testing.T) map[string]string {
 
 // What another program answers is not taken for a daemon's word.
 func TestAnotherProgramHasTheAddress(t *testing.T) {
-	edge := map[string]bool{"explain x/y:v1": true, "warm x/y:v1": true, "warm status": true, "purge sha256:" + strings.Repeat("a", 64): true, "edge drain": true, "edge release": true, "edge ready": true,
+	edge := map[string]bool{"explain x/y:v1": true, "warm x/y:v1": true, "warm status": true, "traffic": true, "fills": true, "content": true, "purge sha256:" + strings.Repeat("a", 64): true, "edge drain": true, "edge release": true, "edge ready": true,
 		"gslb status": false, "gslb explain --client 10.0.0.1": false, "gslb drain par1": false, "gslb force par1 up": false, "gslb release par1": false, "gslb ready": false}
 	ask := func(line, address string) result {
 		args := strings.Fields(line)

@@ -61,7 +61,7 @@ plan of provision that there is something to do).`,
 		SilenceUsage: true, SilenceErrors: true,
 		Version: daemon.Version(),
 	}
-	root.AddCommand(statusCommand(), edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), warmCommand(), explainCommand(), hostsCommand(),
+	root.AddCommand(statusCommand(), edgeCommand(), gslbCommand(), provisionCommand(), purgeCommand(), warmCommand(), explainCommand(), trafficCommand(), fillsCommand(), contentCommand(), hostsCommand(),
 		initCommand(), checkCommand(), doctorCommand(), schemaCommand(), versionCommand(), manCommand())
 	root.InitDefaultCompletionCmd() // before its first use, so that it is like the others
 	explainMisuse(root)

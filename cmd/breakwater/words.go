@@ -37,6 +37,7 @@ func argumentWords() map[string]word {
 		"DATACENTER": {what: "datacenter", among: datacenterNames},
 		"up|down":    {what: "state", oneOf: []string{string(gslb.Up), string(gslb.Down)}, also: true},
 		"REFERENCE":  {what: "image", among: projectNames, also: true, open: true},
+		"REPO":       {what: "repository", among: projectNames, also: true, open: true},
 		"ROBOT":      {what: "robot", among: robotNames, also: true},
 		"DIGEST":     {what: "digest", valid: isDigest, like: "sha256: and 64 hexadecimal digits"},
 		"FILE":       {what: "file", files: "*"},
@@ -54,7 +55,7 @@ func flagWords() map[string]word {
 	file := word{what: "file", files: "*"}
 	return map[string]word{
 		"--config": {what: "fleet file", files: "yaml"}, "--out": file, "--ca": file, "--key": file, "--metrics": file,
-		"init --datacenter": {}, "init --project": {}, "init --edge": {}, "init --cache": {},
+		"init --datacenter": {}, "init --project": {}, "init --edge": {}, "init --cache": {}, "content --project": {},
 		"--datacenter": judged, "plan --datacenter": datacenter, "apply --datacenter": datacenter, "refill --from": datacenter,
 		"--project":   {what: "multi-dc project", among: multiDCNames},
 		"--zone":      {what: "zone", among: zoneNames, also: true},

@@ -71,7 +71,14 @@ type Fetcher struct {
 	started time.Time
 
 	hot   *lru.Cache[digest.Digest, []byte]
-	sizes *lru.Cache[named, int64] // of the blobs that a repo's manifests name
+	sizes *lru.Cache[named, int64]          // of the blobs that a repo's manifests name
+	comes *lru.Cache[digest.Digest, string] // for which repo a blob was asked for last
+}
+
+// RepoOf is the repo for which a source was last asked for a blob, "" where that was long ago.
+func (f *Fetcher) RepoOf(d digest.Digest) string {
+	repo, _ := f.comes.Peek(d)
+	return repo
 }
 
 const (
@@ -81,6 +88,7 @@ const (
 	maxHot     = 1024 // manifests in memory
 	maxHotSize = 32 << 10
 	maxSizes   = 1 << 17
+	maxComes   = 4096 // blobs
 )
 
 // New returns a Fetcher.
@@ -88,6 +96,7 @@ func New(routes *source.Routes, blobs *store.Store, permission *access.Checker, 
 	f := &Fetcher{Routes: routes, Store: blobs, Access: permission, Deadline: deadline, Now: now, started: now(), Bodies: share.New(maxBodies, maxBodiesOne)}
 	f.hot, _ = lru.New[digest.Digest, []byte](maxHot) // the sizes are positive: no error
 	f.sizes, _ = lru.New[named, int64](maxSizes)
+	f.comes, _ = lru.New[digest.Digest, string](maxComes)
 	return f
 }
 

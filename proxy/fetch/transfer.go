@@ -68,6 +68,7 @@ func (t *transfer) open(ctx context.Context, s source.Step, as reading, offset, 
 	if err := t.decided(); err != nil {
 		return store.Body{}, err
 	}
+	t.f.comes.Add(t.q.Request.Digest, t.q.Request.Repo)
 	req, header := s.Under(t.q.Request), s.Header(t.q.Authorization)
 	req.Method = http.MethodGet
 	switch {

@@ -52,3 +52,17 @@ func (c Config) declared() []string {
 	}
 	return c.Projects()
 }
+
+// Owed returns the tags of a repo that Harbor is yet to be given, or in vain was, and for how
+// long that is so. Nobody is asked.
+func (f *Follower) Owed(repo string) map[string]time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all, now := map[string]time.Duration{}, time.Now()
+	for key, t := range f.tasks {
+		if key.Repo == repo && key.IsTag() && !t.settled && !t.retained && !t.lags.IsZero() {
+			all[key.Reference] = now.Sub(t.lags)
+		}
+	}
+	return all
+}

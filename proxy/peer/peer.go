@@ -25,6 +25,8 @@ const (
 	// WarmPath, POST: have content in the store before it is asked for (warm.Ask); GET: how that
 	// is getting on (warm.Status).
 	WarmPath = Path + "/warm"
+	// ContentPath, GET: what that edge knows of repos and tags (content.Local).
+	ContentPath = Path + "/content"
 )
 
 // The headers between edges.

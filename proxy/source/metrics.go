@@ -37,6 +37,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Counters are what was asked of the sources, and what came from them.
+func (m *Metrics) Counters() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.bytes}
+}
+
 func (m *Metrics) breaker(source string, open bool) {
 	value := 0.0
 	if open {

@@ -70,6 +70,8 @@ func (s *Source) Note(kind registry.Kind, resp *http.Response) {
 	if !ok || kind != registry.KindManifest {
 		return
 	}
+	left := int64(rate.Left)
+	s.left = &left
 	s.Metrics.rateLeft.WithLabelValues(s.Name).Set(float64(rate.Left))
 	if rate.Left == 0 {
 		s.spent = s.after(rate.Resets)
@@ -138,13 +140,14 @@ type State struct {
 	Up      bool          // the circuit breaker is closed
 	Paused  time.Duration // how long it asked to be left alone yet with some kind of request; 0: it did not
 	Refused bool          // it refuses the credentials that the edge has for it
+	Left    *int64        // pulls that it last said are left of its limit; nil: it has said nothing
 }
 
 // State returns how the source is doing now.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now())), Refused: s.Registry.CredentialsRefused()}
+	state := State{Up: !s.open, Paused: max(0, s.spent.Sub(s.Now())), Refused: s.Registry.CredentialsRefused(), Left: s.left}
 	for until := range maps.Values(s.paused) {
 		state.Paused = max(state.Paused, until.Sub(s.Now()))
 	}

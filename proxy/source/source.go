@@ -59,6 +59,7 @@ type Source struct {
 	open    bool                        // the circuit breaker: the last probe failed
 	paused  map[registry.Kind]time.Time // no requests until then, by end point: an upstream has had enough
 	spent   time.Time                   // no new pulls until then: they would be refused
+	left    *int64                      // pulls that it last said are left of its limit; nil: it has said nothing
 	counts  bool                        // it says that it counts requests
 	refuses bool                        // it has refused one for their number
 	probed  time.Time                   // when the last probe ended
@@ -95,7 +96,7 @@ func (s *Source) forget() {
 	defer s.mu.Unlock()
 	s.turn++
 	s.probing, s.open, s.paused, s.spent, s.probed, s.answers = false, false, nil, time.Time{}, time.Time{}, 0
-	s.counts, s.refuses = false, false
+	s.counts, s.refuses, s.left = false, false, nil
 	s.silent.Purge()
 	s.Metrics.forget(s.Name)
 }

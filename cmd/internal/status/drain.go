@@ -111,7 +111,7 @@ func (w *Way) drain(ctx context.Context, e Edge, method, reason string) Drained 
 	path := "drain?" + url.Values{"instance": {done.Instance}, "reason": {reason}}.Encode()
 	for range tries {
 		var r operator.Report
-		asking, cancel := context.WithTimeout(ctx, patience)
+		asking, cancel := context.WithTimeout(ctx, w.patience())
 		err := w.ask(asking, w.client(done.Address), method, path, &r)
 		var refused *signed.Refused
 		if errors.As(err, &refused) && refused.Status == http.StatusConflict {
@@ -120,7 +120,7 @@ func (w *Way) drain(ctx context.Context, e Edge, method, reason string) Drained 
 			continue
 		}
 		if done.Error = ""; err != nil {
-			_, done.Error = why(asking, err)
+			_, done.Error = why(asking, w.patience(), err)
 		} else {
 			done.Serving = r.Serving
 		}

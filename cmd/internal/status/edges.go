@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,17 +36,20 @@ type Way struct {
 	Trust      *tls.Config
 	From       string // who asks
 	Resolver   *net.Resolver
+	Patience   time.Duration // how long one of them may take; 0: a second
 }
+
+func (w *Way) patience() time.Duration { return cmp.Or(w.Patience, patience) }
 
 // Edges asks at every address that the edge's name has, and returns a row for each instance
 // that answers, and for each address where none does.
 func (w *Way) Edges(ctx context.Context) []Edge {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, w.patience())
 	defer cancel()
 	addresses, err := w.addresses(ctx)
 	if err != nil {
 		u, _ := url.Parse(w.URL)
-		return []Edge{{Addresses: []string{u.Host}, Fault: FaultName, Why: "its name has no address: " + lookup(ctx, err)}}
+		return []Edge{{Addresses: []string{u.Host}, Fault: FaultName, Why: "its name has no address: " + lookup(ctx, w.patience(), err)}}
 	}
 	rows := make([]Edge, len(addresses))
 	var all sync.WaitGroup
@@ -110,12 +114,12 @@ func (w *Way) edge(ctx context.Context, address string) Edge {
 			e.Ahead = r.Time.Sub(before.Add(after.Sub(before) / 2)).Round(time.Millisecond).Seconds()
 			return e
 		}
-		e.Fault, e.Why = why(ctx, err)
+		e.Fault, e.Why = why(ctx, w.patience(), err)
 	}
 	if e.Fault == FaultNoKey || e.Fault == FaultKey || e.Fault == FaultClock || e.Fault == FaultOther {
 		var err error
 		if e.Health, err = health(ctx, client, w.URL); err != nil && e.Fault == FaultNoKey {
-			e.Fault, e.Why = why(ctx, err)
+			e.Fault, e.Why = why(ctx, w.patience(), err)
 		}
 	}
 	return e
@@ -163,7 +167,7 @@ func health(ctx context.Context, client *http.Client, base string) (*proxy.Healt
 }
 
 // why says why there is no answer, as the rest of a sentence about the node.
-func why(ctx context.Context, err error) (Fault, string) {
+func why(ctx context.Context, patience time.Duration, err error) (Fault, string) {
 	var refused *signed.Refused
 	var certificate *tls.CertificateVerificationError
 	var header tls.RecordHeaderError
@@ -195,7 +199,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-func lookup(ctx context.Context, err error) string {
+func lookup(ctx context.Context, patience time.Duration, err error) string {
 	if ctx.Err() != nil {
 		return fmt.Sprintf("no answer within %v", patience)
 	}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ const (
 	maxNetworks = 24                     // whose answers are looked at
 	udpPatience = 400 * time.Millisecond // then the question is asked over TCP: a packet was lost, or the rate is limited
 )
+
+func (a *Asker) patience() time.Duration { return cmp.Or(a.Patience, patience) }
 
 // client is a network whose answers are looked at.
 type client struct {
@@ -57,7 +60,7 @@ func (a *Asker) nameServers(ctx context.Context) []NameServer {
 	if err != nil {
 		return all
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, a.patience())
 	defer cancel()
 	for _, name := range a.Fleet.Order {
 		if len(a.Fleet.Datacenters[name].GSLB) > 0 {
@@ -100,16 +103,16 @@ func (a *Asker) nameServer(ctx context.Context, s *NameServer, port string) {
 			s.Address += ", "
 		}
 		s.Address += r.address
-		s.Fault, s.Why = whyNot(ctx, r.err)
+		s.Fault, s.Why = whyNot(ctx, a.patience(), r.err)
 	}
 }
 
-func whyNot(ctx context.Context, err error) (Fault, string) {
+func whyNot(ctx context.Context, patience time.Duration, err error) (Fault, string) {
 	var rcode rcodeError
 	if errors.As(err, &rcode) {
 		return FaultOther, rcode.Error()
 	}
-	return why(ctx, err)
+	return why(ctx, patience, err)
 }
 
 // answers asks for all clients at once.
@@ -214,7 +217,7 @@ func (a *Asker) reports(ctx context.Context) (all []steer.Seen, missing []string
 	}
 	keys, err := Keys(ctx, a.Fleet, "gslb", g.Key, g.PreviousKey)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, a.patience())
 		defer cancel()
 		all, err = steer.Reports(ctx, a.Fleet, keys)
 	}

@@ -21,7 +21,7 @@ import (
 	"example.org/breakwater/proxy/operator"
 )
 
-// patience is how long one node may take, and how long the secrets may.
+// patience is how long one node may take, unless who asks says otherwise, and how long the secrets may.
 const patience = time.Second
 
 // Fleet is how a fleet is, as one place sees it.
@@ -101,6 +101,8 @@ type Asker struct {
 	Base  string // of the runbooks' URLs
 	// Resolver finds the addresses of the edges' names; nil: as the system does.
 	Resolver *net.Resolver
+	// Patience is how long one node may take; 0: a second.
+	Patience time.Duration
 }
 
 // Ask asks all nodes, and says what is wrong.
@@ -136,7 +138,7 @@ func (a *Asker) datacenters(ctx context.Context) (all []Datacenter, missing []st
 			missing = append(missing, fmt.Sprintf("the edge of %s: the fleet file has no datacenters.%s.edge", name, name))
 			continue
 		}
-		way := Way{Datacenter: name, URL: string(dc.Edge), Keys: keys, Trust: trust, From: a.From, Resolver: a.Resolver}
+		way := Way{Datacenter: name, URL: string(dc.Edge), Keys: keys, Trust: trust, From: a.From, Resolver: a.Resolver, Patience: a.Patience}
 		asking.Go(func() { all[i].Edges = way.Edges(ctx) })
 	}
 	asking.Wait()

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/breakwater/cmd/internal/console"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
@@ -57,6 +58,7 @@ type Edge struct {
 	began   *reading                    // what it was started with
 	now     *reading                    // what is in force
 	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
+	console *console.Console
 	handler *proxy.Handler
 	access  *access.Checker
 	store   *store.Store
@@ -107,7 +109,10 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	})
 	e.Daemon.Drain = e.handler.Drain
 	metrics.MustRegister(expiry(now.certificate)...)
-	e.Servers, err = edgeServers(now, e.handler, metrics, cfg)
+	if e.console, err = e.newConsole(); err != nil {
+		return nil, err
+	}
+	e.Servers, err = edgeServers(now, e.handler, e.console, metrics, cfg)
 	return e, err
 }
 
@@ -275,7 +280,7 @@ func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {
 }
 
 // edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(now *reading, handler *proxy.Handler, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
+func edgeServers(now *reading, handler *proxy.Handler, pages *console.Console, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
 	e := &now.fleet.Edge
 	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
@@ -286,6 +291,7 @@ func edgeServers(now *reading, handler *proxy.Handler, metrics *prometheus.Regis
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
+	pages.At(admin, "/console")
 	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, admin)}}
 	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {

@@ -290,17 +290,6 @@ func (x *exporter) project(full, name string, fields ...string) {
 	x.line(2, "%s: { %s }", key(name), strings.Join(all, ", "))
 }
 
-// projects are those of a kind, by their names in the file, as far as they are written.
-func (x *exporter) projects(kind string) (names []string) {
-	for _, full := range x.all(kindProject) {
-		if x.kindOf(full) == kind && !x.unsaid[full] {
-			names = append(names, x.nameOf(full))
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 func (x *exporter) writeMultiDCs() {
 	names := x.projects(naming.MultiDC)
 	if len(names) == 0 {

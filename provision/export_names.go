@@ -127,3 +127,14 @@ func (x *exporter) shares(datacenter string, p *policy, full string) bool {
 			address(at.object.(*registry).url) == address(x.options.Harbors[peer])
 	})
 }
+
+// projects are those of a kind, by their names in the file, as far as they are written.
+func (x *exporter) projects(kind string) (names []string) {
+	for _, full := range x.all(kindProject) {
+		if x.kindOf(full) == kind && !x.unsaid[full] {
+			names = append(names, x.nameOf(full))
+		}
+	}
+	slices.Sort(names)
+	return names
+}

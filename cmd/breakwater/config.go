@@ -2,6 +2,9 @@ package main
 
 import (
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,4 +33,21 @@ func fileName(arg string) string {
 		return "stdin"
 	}
 	return arg
+}
+
+// ownDatacenter is the datacenter that a daemon was told with --datacenter, else the only
+// one of its fleet file.
+func ownDatacenter(cmd *cobra.Command, config, told string) (string, error) {
+	if told != "" {
+		return told, nil
+	}
+	f, err := fleet.ReadFile(config)
+	if err != nil {
+		return "", err
+	}
+	names := slices.Sorted(maps.Keys(f.Datacenters))
+	if len(names) != 1 {
+		return "", misused(cmd, "--datacenter is missing, and %s has %d of them: write one of %s", config, len(names), strings.Join(names, ", "))
+	}
+	return names[0], nil
 }

@@ -20,7 +20,7 @@ func edgeCommand() *cobra.Command {
 	var drain time.Duration
 	var strict bool
 	cmd := &cobra.Command{
-		Use:   "edge --config fleet.yaml --datacenter NAME",
+		Use:   "edge --config fleet.yaml [--datacenter NAME]",
 		Short: "Run the edge of one datacenter, in front of its Harbor",
 		Long: `Run the edge of one datacenter: a pull-through proxy on the name that clients
 use, in front of that datacenter's Harbor (or of any registry).
@@ -42,6 +42,9 @@ requests in flight are finished and the process ends.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := keptFile(cmd, config); err != nil {
+				return err
+			}
+			if datacenter, err = ownDatacenter(cmd, config, datacenter); err != nil {
 				return err
 			}
 			level := new(slog.LevelVar)
@@ -66,12 +69,10 @@ requests in flight are finished and the process ends.`,
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
-	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the edge of")
+	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the edge of; it may be left out where there is one")
 	cmd.Flags().DurationVar(&drain, "drain", 3*time.Second, "how long to go on serving after health says that this edge is leaving")
 	strictFlag(cmd, &strict)
-	for _, name := range []string{"config", "datacenter"} {
-		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
-	}
+	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	cmd.AddCommand(edgeDrainCommand(), edgeReleaseCommand(), readyCommand(daemon.Edge, func(f *fleet.Fleet) (string, error) { return f.Edge.Metrics, nil }))
 	return cmd
 }

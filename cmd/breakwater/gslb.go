@@ -19,7 +19,7 @@ func gslbCommand() *cobra.Command {
 	var config, datacenter, siblings string
 	var strict, takeOver bool
 	cmd := &cobra.Command{
-		Use:   "gslb --config fleet.yaml --datacenter NAME",
+		Use:   "gslb --config fleet.yaml [--datacenter NAME]",
 		Short: "Run the name server of one datacenter: the nearest healthy datacenter, over DNS",
 		Long: `Run the name server of one datacenter. It is authoritative for the fleet's domain,
 which the parent zone delegates to the name servers of all datacenters, and answers
@@ -46,6 +46,9 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 			if err := keptFile(cmd, config); err != nil {
 				return err
 			}
+			if datacenter, err = ownDatacenter(cmd, config, datacenter); err != nil {
+				return err
+			}
 			level := new(slog.LevelVar)
 			journal := daemon.NewJournal(os.Stderr)
 			defer func() { err = errors.Join(err, journal.Close()) }()
@@ -67,13 +70,11 @@ wrong, without waiting for that; with --strict it waits, and does not start with
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "the fleet file")
-	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of")
+	cmd.Flags().StringVar(&datacenter, "datacenter", "", "the datacenter in the fleet file that this is the name server of; it may be left out where there is one")
 	cmd.Flags().StringVar(&siblings, "siblings", "", "DNS names or addresses of all name servers of this datacenter, this one too, where several are behind one address: what is said to one of them with --fleet is said to all")
 	cmd.Flags().BoolVar(&takeOver, "take-over", false, "start beside the name server that runs here: both answer as soon as this one can, until the other is stopped")
 	strictFlag(cmd, &strict)
-	for _, name := range []string{"config", "datacenter"} {
-		cmd.MarkFlagRequired(name) //nolint:errcheck // the flag is there
-	}
+	cmd.MarkFlagRequired("config") //nolint:errcheck // the flag is there
 	cmd.AddCommand(gslbExplainCommand(), gslbLookupCommand(), gslbCheckCommand(), gslbKeygenCommand(), gslbDSCommand(), gslbStatusCommand(), gslbDrainCommand(), gslbForceCommand(), gslbReleaseCommand(), checkDelegationCommand(), delegationCommand(),
 		readyCommand(daemon.NameServer, gslbSection(func(g *fleet.GSLB) string { return g.Metrics })))
 	return cmd

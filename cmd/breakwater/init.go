@@ -21,6 +21,7 @@ type sketch struct {
 	edges       []pair
 	caches      []pair // their upstreams; "": as the name says
 	projects    []string
+	minimal     bool // no certificate and no secrets
 }
 
 // pair is a name and what it stands for, as name=value.
@@ -37,6 +38,9 @@ func initCommand() *cobra.Command {
 what is not given by flags is asked for; elsewhere --domain and --datacenter are needed.
 A file that is there is kept, unless --force is given. "--out -" writes to standard
 output.
+
+With --minimal an edge starts with the file as it is: on plain HTTP (port 80), with no
+account of its own, for what anybody may pull and for clients that log in.
 
 --cache takes dockerhub, the name of a registry (quay.io, ghcr.io), or any name with
 its upstream: mirror=https://registry.example.net.`,
@@ -72,6 +76,7 @@ its upstream: mirror=https://registry.example.net.`,
 	flags.StringArrayVar(&edges, "edge", nil, "`NAME=URL` of a datacenter and how others reach its edge; for each")
 	flags.StringArrayVar(&caches, "cache", nil, "`NAME` or NAME=URL of an upstream that is cached; for each")
 	flags.StringArrayVar(&s.projects, "project", nil, "`NAME` of a project that all datacenters share; for each")
+	flags.BoolVar(&s.minimal, "minimal", false, "what an edge needs to start and no more: plain HTTP, no secrets; the rest is there as comments")
 	flags.StringVar(&out, "out", out, "the file to write")
 	flags.BoolVar(&force, "force", false, "replace a file that is there")
 	return cmd
@@ -155,7 +160,9 @@ func (s *sketch) write(cmd *cobra.Command, out string, force bool) error {
 func (s *sketch) next(out string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is written. Next:\n", out)
-	fmt.Fprintf(&b, "  put the secrets where it looks for them (file:…), or change where it looks\n")
+	if !s.minimal {
+		fmt.Fprintf(&b, "  put the secrets where it looks for them (file:…), or change where it looks\n")
+	}
 	fmt.Fprintf(&b, "  breakwater schema > fleet.schema.json              # for editors\n")
 	fmt.Fprintf(&b, "  breakwater check %s\n", out)
 	fmt.Fprintf(&b, "  breakwater provision plan --config %s      # then apply: the Harbors as it says\n", out)

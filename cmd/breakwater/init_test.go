@@ -38,6 +38,22 @@ func initialise(t *testing.T, ctx context.Context, in io.Reader, args ...string)
 var two = []string{"--domain", "harbor.example.org", "--datacenter", "par1=https://harbor.par1.example.org", "--edge", "par1=https://edge.par1.example.org",
 	"--datacenter", "mad1=https://harbor.mad1.example.org", "--edge", "mad1=https://edge.mad1.example.org", "--cache", "dockerhub", "--cache", "quay.io", "--cache", "own=https://registry.example.net:5000", "--project", "app"}
 
+// A minimal file needs nothing beside it: no secret is referred to, and no certificate.
+func TestInitMinimal(t *testing.T) {
+	for name, args := range map[string][]string{"one datacenter": two[:4:4], "two": two[:8:8]} {
+		t.Run(name, func(t *testing.T) {
+			text, _, err := initialise(t, t.Context(), nil, append(slices.Clip(args), "--minimal", "--out", "-")...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := fleet.Load("fleet.yaml", []byte(text))
+			if err != nil || !f.Edge.PlainHTTP || f.Edge.Listen != ":80" || !f.Edge.Robot.Secret.IsZero() || !f.Harbor.Password.IsZero() || !f.Edge.Peers.Key.IsZero() {
+				t.Errorf("%v\n%s", err, text)
+			}
+		})
+	}
+}
+
 // What init writes has no fault, begins with the line for editors, and is small.
 func TestInitWritesAFileThatCheckTakes(t *testing.T) {
 	for name, args := range map[string][]string{"one datacenter": two[:4:4], "two": two} {

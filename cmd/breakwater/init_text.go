@@ -44,18 +44,25 @@ func (s *sketch) text() string {
 			line("  %s: { edge: %s }", inYAML(edge.name), inYAML(edge.value))
 		}
 	}
-	line("\nharbor:")
-	line("  username: admin   # for breakwater provision")
-	line("  password: %q", "file:"+secretDirectory+"harbor-admin")
+	off := "" // a comment, before what a minimal file does without
+	if s.minimal {
+		off = "# "
+	}
+	line("\n%sharbor:", off)
+	line("%s  username: admin   # for breakwater provision", off)
+	line("%s  password: %q", off, "file:"+secretDirectory+"harbor-admin")
 	line("  # The certificates of all Harbors' token services: with them logins outlast a Harbor.")
 	line("  # token_certificates: [\"file:/etc/breakwater/harbor-token.crt\"]")
 	s.writeProjects(line, several)
 	line("\nedge:")
-	line("  tls: { certificate: /etc/breakwater/tls.crt, key: /etc/breakwater/tls.key }   # for the domain; or plain_http: true behind something that has it")
+	if s.minimal {
+		line("  plain_http: true   # until there is a certificate, or behind something that has it")
+	}
+	line("%s  tls: { certificate: /etc/breakwater/tls.crt, key: /etc/breakwater/tls.key }   # for the domain; or plain_http: true behind something that has it", off)
 	line("  store: { path: /var/lib/breakwater, size: 100GiB }")
-	line("  robot: { secret: %q }   # its own account at the Harbors, which provision makes", "file:"+secretDirectory+"edge-robot")
+	line("%s  robot: { secret: %q }   # its own account at the Harbors, which provision makes", off, "file:"+secretDirectory+"edge-robot")
 	if several {
-		line("  peers: { key: %q }   # the same at all edges: openssl rand -base64 32", "file:"+secretDirectory+"peer-key")
+		line("%s  peers: { key: %q }   # the same at all edges: openssl rand -base64 32", off, "file:"+secretDirectory+"peer-key")
 		line("\n# Name servers that lead clients to the nearest datacenter that serves: give each datacenter its addresses")
 		line("# (what clients are answered with) and gslb (its name server), then")
 		line("# gslb: {}")

@@ -22,7 +22,8 @@ func TestACommandLineThatIsWrong(t *testing.T) {
 		"gslb force --config x par1":             "up|down is missing",
 		"gslb force --config x par1 sideways":    `"sideways" is neither up nor down`,
 		"version x":                              `"x" is an argument too many`,
-		"edge":                                   "--config and --datacenter are missing",
+		"edge":                                   "--config is missing",
+		"hosts":                                  "--config and --for are missing",
 		"hosts --config x":                       "--for is missing",
 		"hosts --config x --for cri":             "want one of containerd, docker, podman",
 		"hosts --config":                         "needs an argument: --config",
@@ -182,5 +183,21 @@ func TestOneOfThemIsNotMany(t *testing.T) {
 	}
 	if got := program(t, nil, "check", "../../deploy/fleet.example.yaml"); !strings.Contains(got.stdout, "is a fleet of 3 datacenters and 7 projects.") {
 		t.Error(got.stdout)
+	}
+}
+
+// A daemon is told where it is, unless there is one place only.
+func TestADatacenterThatIsLeftOut(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fleet.yaml")
+	text := "domain: harbor.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" }, mad1: { harbor: \"http://127.0.0.1:2\" } }\nedge: { plain_http: true }\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, daemon := range []string{"edge", "gslb"} {
+		for _, args := range [][]string{{daemon, "--config", file}, {daemon, "--config", file, "--datacenter", ""}} {
+			if got := program(t, nil, args...); got.status != 2 || !strings.Contains(got.stderr, "write one of mad1, par1\nusage: ") {
+				t.Errorf("%v: status %d\n%s", args, got.status, got.stderr)
+			}
+		}
 	}
 }

@@ -70,7 +70,7 @@ func (l *running) serveControl(ctx context.Context) error {
 // client talks to a lab that runs.
 type client struct{ http http.Client }
 
-var errNoLab = errors.New("no lab is running: start one with go run ./cmd/lab")
+func errNoLab() error { return fmt.Errorf("no lab is running: start one with %s", self()) }
 
 // findLab finds the lab in the directory, or the only one that runs on this machine.
 func findLab(ctx context.Context, dir string) (*client, status, error) {
@@ -97,9 +97,9 @@ func findLab(ctx context.Context, dir string) (*client, status, error) {
 	}
 	switch {
 	case len(found) == 0 && dir != "":
-		return nil, status{}, fmt.Errorf("no lab is running in %s: its directory is what go run ./cmd/lab --json prints as dir", dir)
+		return nil, status{}, fmt.Errorf("no lab is running in %s: its directory is what %s --json prints as dir", dir, self())
 	case len(found) == 0:
-		return nil, status{}, errNoLab
+		return nil, status{}, errNoLab()
 	case len(found) > 1:
 		return nil, status{}, fmt.Errorf("%d labs are running: say which with --lab, one of %s", len(found), strings.Join(names, ", "))
 	}

@@ -43,7 +43,8 @@ func copied(t *testing.T, tree string) (to string) {
 }
 
 // TestRelease: two builds in different places are the same bytes; the image that is
-// made of them is too, and its engine starts it as anybody but root, on a disk that
+// made of them is too, packages install, signatures and the provenance hold, charts come
+// back from a registry; an engine starts it as anybody but root, on a disk that
 // cannot be written to; docker-compose runs a datacenter of it.
 func TestRelease(t *testing.T) {
 	if !trial.Full() {
@@ -51,18 +52,26 @@ func TestRelease(t *testing.T) {
 	}
 	t.Parallel()
 	tree := copyOfTree(t)
-	dist := release(t, tree, "PLATFORMS=linux/amd64 linux/arm64")
+	const platforms = "PLATFORMS=linux/amd64 linux/arm64"
+	dist := release(t, tree, platforms)
 	t.Run("reproducible", func(t *testing.T) {
 		// What depends on the place is compiled there again; that the compiler does the same twice is Go's to test.
-		again := release(t, copied(t, tree), "PLATFORMS=linux/amd64")
+		again := release(t, copied(t, tree), platforms)
 		sums, err := os.ReadFile(filepath.Join(again, "SHA256SUMS"))
-		if err != nil || strings.Count(string(sums), "\n") != 2 {
+		const files = 6*2 + 4 // archives, packages and bills of materials of each platform; charts, formula, provenance
+		if err != nil || strings.Count(string(sums), "\n") != files || len(filesOf(t, dist)) != files+1 {
 			t.Fatalf("%v\n%s", err, sums)
 		}
 		check := exec.Command("sha256sum", "-c", "-")
 		check.Dir, check.Stdin = dist, strings.NewReader(string(sums))
 		output(t, check)
 	})
+	t.Run("deb", func(t *testing.T) { installed(t, tree, dist) })
+	t.Run("rpm", func(t *testing.T) { unpacked(t, dist) })
+	t.Run("signed", func(t *testing.T) { signed(t, tree, dist) })
+	t.Run("charts", func(t *testing.T) { pushedCharts(t, tree, dist) })
+	t.Run("formula", func(t *testing.T) { formula(t, dist) })
+	t.Run("lab", func(t *testing.T) { labArchive(t, dist) })
 	t.Run("multi-platform", func(t *testing.T) { multiPlatform(t, tree, dist) })
 	t.Run("docker", func(t *testing.T) { composed(t, tree, dist) })
 }

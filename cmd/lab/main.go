@@ -72,6 +72,7 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 	cmd.Flags().BoolVar(&tour, "tour", false, "play ten steps through, from a first pull to a datacenter that dies: each is shown and checked; then end")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object when ready, and nothing else on stdout")
 	cmd.AddCommand(breakCommand(), partitionCommand(), slowCommand(), wipeCommand(), backupCommand(), restoreCommand(), healCommand(), statusCommand())
+	callItself(cmd)
 	return cmd
 }
 

@@ -34,7 +34,7 @@ func listen(what, host string, port, offset, place int) (net.Listener, error) {
 		return daemon.Listen(what, fmt.Sprintf("127.0.0.1:%d", at))
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w; go run ./cmd/lab --port 0 takes free ones", err)
+		return nil, fmt.Errorf("%w; %s --port 0 takes free ones", err, self())
 	}
 	return l, err
 }

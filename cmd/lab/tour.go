@@ -100,7 +100,7 @@ func (t *tour) play(ctx context.Context) (failed int) {
 		}
 	}
 	if t.encoder == nil && failed == 0 {
-		fmt.Fprintf(t.out, "\nAll of it was as it should be, in %.0f s. go run ./cmd/lab starts the same fleet for you to break.\n", time.Since(begun).Seconds())
+		fmt.Fprintf(t.out, "\nAll of it was as it should be, in %.0f s. %s starts the same fleet for you to break.\n", time.Since(begun).Seconds(), self())
 	}
 	return failed
 }

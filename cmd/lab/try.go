@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 )
 
@@ -14,21 +15,29 @@ type trialLines struct {
 
 // trials are what there is to try.
 func (r *report) trials() []trialLines {
-	all := []trialLines{
-		{"Build the program once, into the lab's folder, which goes with the lab.", []string{"go build -o " + r.program() + " ./cmd/breakwater"}},
+	var all []trialLines
+	if released() == "" {
+		all = []trialLines{{"Build the program once, into the lab's folder, which goes with the lab.", []string{"go build -o " + r.program() + " ./cmd/breakwater"}}}
+	}
+	all = append(all,
 		r.tryPulls(),
 		r.tryLogins(),
 		r.tryMirrors(),
 		r.tryProvision(),
-		{"See what a machine lacks: all that its edge, name server and provision need is tried.", []string{
+		trialLines{"See what a machine lacks: all that its edge, name server and provision need is tried.", []string{
 			fmt.Sprintf("%s doctor --config %s --datacenter %s%s", r.program(), r.Datacenters[0].Fleet, r.Datacenters[0].Name, r.root())}},
-	}
+	)
 	all = append(all, r.tryDNS()...)
 	return append(all, r.tryUpstream(), r.tryBreaking())
 }
 
-// program is where the lab's user builds breakwater.
-func (r *report) program() string { return r.Dir + "/breakwater" }
+// program is breakwater: beside a lab that came in a release, else where its user builds it.
+func (r *report) program() string {
+	if lab := released(); lab != "" {
+		return filepath.Join(filepath.Dir(lab), "breakwater")
+	}
+	return r.Dir + "/breakwater"
+}
 
 func (r *report) edge() string { return strings.TrimPrefix(r.Datacenters[0].Edge, "http://") }
 
@@ -113,7 +122,7 @@ func (r *report) tryUpstream() trialLines {
 
 func (r *report) tryBreaking() trialLines {
 	first, second := r.Datacenters[0], r.Datacenters[1].Name
-	lab := func(command string) string { return "go run ./cmd/lab " + command + " --lab " + r.Dir }
+	lab := func(command string) string { return self() + " " + command + " --lab " + r.Dir }
 	return trialLines{"Break what you like (a Harbor, an edge, the way between two datacenters, the distance, the database of a Harbor), and see what\nclients see of it: logins, pulls and pushes go on.", []string{
 		lab("break harbor " + first.Name),
 		lab("heal harbor " + first.Name),

@@ -61,7 +61,12 @@ func TestWhatTheLabPrintsCanBePasted(t *testing.T) {
 // labThatPrints starts a lab, and returns the lines that it suggests and all that it prints.
 func labThatPrints(t *testing.T) (lines []string, printed string) {
 	t.Helper()
-	lab := exec.Command(bin(t, "lab"), "--port", "0", "--quiet-harbors")
+	return suggested(t, exec.Command(bin(t, "lab"), "--port", "0", "--quiet-harbors"))
+}
+
+// suggested starts that lab, and returns the same of it.
+func suggested(t *testing.T, lab *exec.Cmd) (lines []string, printed string) {
+	t.Helper()
 	stdout, err := lab.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -86,6 +86,25 @@ func TestAProjectIsTakenOverWhereItIs(t *testing.T) {
 	}
 }
 
+// The robots of a project under its own name get new secrets as others do.
+func TestRobotsUnderAProjectsOwnNameAreRotated(t *testing.T) {
+	f := newTestFleet(t)
+	f.apply(t, Options{}, ownNames...)
+	f.vault.Store("robot-password/replication/repo1", "Rotated1repo1")
+	for _, robot := range []RotateOptions{{Robot: "sync", Projects: []string{"repo1"}}, {Robot: "readonly", Projects: []string{"repo1"}}} {
+		if err := f.open(t, Options{}, ownNames...).Rotate(t.Context(), robot); err != nil {
+			t.Fatalf("%s: %v", robot.Robot, err)
+		}
+	}
+	f.settled(t, ownNames...)
+	for name, h := range f.harbors {
+		robots := string(call(t, h, http.MethodGet, robotsOf(t, h, "platform"), nil))
+		if strings.Contains(robots, "platform+sync-next") || !strings.Contains(robots, `"robot$platform+readonly-2`) {
+			t.Errorf("%s: %s", name, robots)
+		}
+	}
+}
+
 // An entry that gets a name leaves its old project where it is, with all that is in it, and no
 // replication of it stays; back again, it is as before.
 func TestAnEntryThatGetsANameLeavesItsProject(t *testing.T) {

@@ -33,11 +33,11 @@ func groupedRegistry(peer string) string { return groups + "." + peer }
 
 // peersRegistry is the name of the registry by which others know the Harbor of a robot that
 // replicates.
-func (w *wanted) peersRegistry(rb *robot, datacenter string) string {
+func (d *wanted) peersRegistry(rb *robot, datacenter string) string {
 	if rb.project == "" {
 		return groupedRegistry(datacenter)
 	}
-	name, _ := w.fleet.MultiDC(rb.project)
+	name, _ := d.fleet.MultiDC(rb.project)
 	return betweenOf(name) + "-" + datacenter
 }
 

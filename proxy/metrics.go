@@ -34,9 +34,10 @@ func (h *Handler) finish(w *response, r *request) {
 		w.outcome = outcomeGone
 	}
 	endSpan(w, r)
+	hit, content := fromStore[w.outcome]
 	h.metrics.Answered(traffic.Answer{Endpoint: r.endpoint, Kind: r.ns.Kind.String(), Outcome: w.outcome, Status: status, Bytes: w.Bytes,
-		Took: took, Headed: w.Headed.Sub(w.begun), Peer: r.peer != ""})
-	if hit, counts := fromStore[w.outcome]; counts && r.peer == "" {
+		Took: took, Headed: w.Headed.Sub(w.begun), Peer: r.peer != "", Content: content})
+	if content && r.peer == "" {
 		h.hits.Add(h.cfg.Now(), hit)
 	}
 	if r.endpoint == endpointHealth || r.endpoint == endpointHello {

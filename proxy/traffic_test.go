@@ -52,7 +52,7 @@ func TestTrafficSaysWhatWentThrough(t *testing.T) {
 		switch f := a.Start; {
 		case f.Content != 6 || f.Hits != 4 || f.FromHarbor < size || f.FromHarbor > 2*size || f.FromPeers+f.FromUpstreams != 0 || f.ToClients < 3*size || f.ToClients > 4*size || f.Saved < 3*size:
 			return fmt.Errorf("par1: %+v", f)
-		case f.ToPeers < size || f.ToPeers > 2*size || f.PeerRequests < 2:
+		case f.ToPeers < size || f.PeerRequests < 2: // they tell each other things all the time
 			return fmt.Errorf("par1 gave a peer %+v", f)
 		}
 		if f := b.Start; f.FromPeers < size || f.FromPeers > 2*size || f.FromUpstreams != 0 || f.SourceFailures == 0 || f.Saved > 2000 {

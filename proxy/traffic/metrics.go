@@ -20,6 +20,8 @@ type Metrics struct {
 	first    *prometheus.HistogramVec
 	webhooks *prometheus.CounterVec
 	toPeers  atomic.Int64 // bytes of bodies that other edges were answered
+	content  atomic.Int64 // those of them that are content
+	aside    atomic.Int64 // bytes for who asks for the edge's health, and for operators
 }
 
 // Answer is what is counted of an answer.
@@ -32,6 +34,7 @@ type Answer struct {
 	Took     time.Duration // until its last byte
 	Headed   time.Duration // until its header
 	Peer     bool          // it is another edge's
+	Content  bool          // it is of content: the outcome says where that came from
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are counted and not shown.
@@ -77,8 +80,14 @@ func (m *Metrics) Answered(a Answer) {
 	if a.Status > 0 {
 		m.first.WithLabelValues(a.Endpoint, a.Outcome).Observe(a.Headed.Seconds())
 	}
-	if a.Peer {
+	switch {
+	case a.Peer && a.Content:
+		m.content.Add(a.Bytes)
+		fallthrough
+	case a.Peer || a.Endpoint == "hello":
 		m.toPeers.Add(a.Bytes)
+	case apart[a.Endpoint]:
+		m.aside.Add(a.Bytes)
 	}
 }
 

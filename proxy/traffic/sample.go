@@ -155,10 +155,9 @@ func (w *Watch) count() counted {
 			}
 		}
 	}
-	toPeers := w.cfg.Metrics.toPeers.Load()
-	c.flow.ToPeers = toPeers
-	c.flow.ToClients -= toPeers
-	c.flow.Saved -= toPeers + c.flow.FromPeers + c.flow.FromUpstreams
+	c.flow.ToPeers = w.cfg.Metrics.toPeers.Load()
+	c.flow.ToClients -= c.flow.ToPeers + w.cfg.Metrics.aside.Load()
+	c.flow.Saved -= w.cfg.Metrics.content.Load() + c.flow.FromPeers + c.flow.FromUpstreams
 	return c
 }
 

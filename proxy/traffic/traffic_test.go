@@ -15,14 +15,16 @@ func TestSamplesAreBounded(t *testing.T) {
 	w := New(Config{Datacenter: "par1", Metrics: m, Sources: func() []*source.Source { return nil }, Hits: map[string]bool{"hit": true, "fill": false}, InFlight: func() int64 { return 3 },
 		Fills: func() []store.FillReport { return nil }, Now: func() time.Time { return now }}, source.NewMetrics(nil))
 	for n := 1; n <= 8*360; n++ { // eight hours
-		m.Answered(Answer{Endpoint: "blob", Kind: "cache", Outcome: "hit", Status: 200, Bytes: 100})
-		m.Answered(Answer{Endpoint: "peer", Kind: "cache", Outcome: "hit", Status: 200, Bytes: 10, Peer: true})
-		m.Answered(Answer{Endpoint: "health", Kind: "plain", Outcome: "own", Status: 503})
+		m.Answered(Answer{Endpoint: "blob", Kind: "cache", Outcome: "hit", Status: 200, Bytes: 100, Content: true})
+		m.Answered(Answer{Endpoint: "peer", Kind: "cache", Outcome: "hit", Status: 200, Bytes: 10, Peer: true, Content: true})
+		m.Answered(Answer{Endpoint: "peer", Kind: "plain", Outcome: "own", Status: 200, Bytes: 5, Peer: true})
+		m.Answered(Answer{Endpoint: "hello", Kind: "plain", Outcome: "own", Status: 200, Bytes: 1})
+		m.Answered(Answer{Endpoint: "health", Kind: "plain", Outcome: "own", Status: 503, Bytes: 7})
 		now = now.Add(10 * time.Second)
 		w.sample(n%perMinute == 0)
 	}
 	r := w.Report()
-	want := Flow{Requests: 90, Content: 90, Hits: 90, PeerRequests: 90, ToClients: 9000, ToPeers: 900, Saved: 9000}
+	want := Flow{Requests: 90, Content: 90, Hits: 90, PeerRequests: 180, ToClients: 9000, ToPeers: 16 * 90, Saved: 9000}
 	if len(r.Quarter.Points) != 90 || len(r.Hours.Points) != 360 || r.Recent != want || r.Seconds != 900 || r.Start.Requests != 8*360 || r.InFlight != 3 {
 		t.Errorf("%d and %d points, %+v of %v s, %+v", len(r.Quarter.Points), len(r.Hours.Points), r.Recent, r.Seconds, r.Start)
 	}

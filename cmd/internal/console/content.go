@@ -14,7 +14,7 @@ import (
 func ContentPage(ask func(ctx context.Context, q content.Query, now time.Time) content.Report) Page {
 	return Page{
 		Path: "content", Title: "Content", Template: "content.html", Query: []string{"repo", "project", "match", "after"},
-		Icon:  "M12 3l8 4.5v9L12 21l-8-4.5v-9zM4 7.5l8 4.5 8-4.5M12 12v9",
+		Icon:  "M4 6h16M4 12h16M4 18h10",
 		About: "Repositories and tags as the edges know them, side by side. No Harbor is asked: what nobody pulled or pushed through an edge is not listed.",
 		Data: func(ctx context.Context, r *http.Request) (any, error) {
 			q, err := content.Parse(r.URL.Query())

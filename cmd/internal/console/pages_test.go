@@ -90,7 +90,7 @@ func TestTheTrafficPage(t *testing.T) {
 	}
 	r = traffic.Report{}
 	_, page = served(t, console.TrafficPage(func() traffic.Report { return r }))("/traffic", "text/html")
-	has(t, page, `nothing was read`, `there are no samples yet`, `No client has asked for anything yet`)
+	has(t, page, `"value">none<`, `there are no samples yet`, `No client has asked for anything yet`)
 }
 
 // A fill is a bar that says how far it is; one of unknown size makes no claim.

@@ -33,7 +33,7 @@ type spark struct {
 // Sparks are the numbers on top of the page.
 func (v trafficView) Sparks() []spark {
 	r := v.Recent
-	quiet := "nothing was read"
+	quiet := "none"
 	if r.Content > 0 {
 		quiet = fmt.Sprintf("%.1f %%", 100*float64(r.Hits)/float64(r.Content))
 	}

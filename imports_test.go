@@ -73,6 +73,8 @@ var imports = map[string][]string{
 	"cmd/internal/preflight": {"cmd/internal/wire", "gslb", "internal/daemon", "internal/fleet", "internal/keyring", "internal/naming", "internal/secret", "internal/signed", "proxy", "proxy/hello", "proxy/peer", "registry"},
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
+	// Who is let in to what is shown in a browser.
+	"cmd/internal/login": {},
 	// What is shown in a browser is what the commands print.
 	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/explain"},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code

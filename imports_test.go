@@ -76,7 +76,7 @@ var imports = map[string][]string{
 	// Who is let in to what is shown in a browser.
 	"cmd/internal/login": {},
 	// What is shown in a browser is what the commands print.
-	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/explain"},
+	"cmd/internal/console": {"cmd/internal/status", "gslb", "proxy/explain", "proxy/hello", "proxy/operator"},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
 		"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "internal/keyring", // so are a fleet's edges,
 		"proxy/announce", "proxy/version", // what is told to one of them,

@@ -16,7 +16,7 @@ import (
 //	POST /warm                    has images in the store before they are asked for (warm.Order)
 //	GET  /warm                    says how that is getting on (warm.Status)
 func (h *Handler) Admin(mux *http.ServeMux) {
-	explain.Admin(mux, h.explain)
+	explain.Admin(mux, h.Explain)
 	h.operator.Admin(mux)
 	h.purger.Admin(mux)
 	h.warm.Admin(mux)

@@ -11,8 +11,8 @@ import (
 	"example.org/breakwater/registry"
 )
 
-// explain says where the reference would come from, out of what the edge knows now.
-func (h *Handler) explain(text string) (explain.Explanation, error) {
+// Explain says where the reference would come from, out of what the edge knows now.
+func (h *Handler) Explain(text string) (explain.Explanation, error) {
 	ref, err := explain.Reader{Table: h.namespaces}.Read(text)
 	if err != nil {
 		return explain.Explanation{}, err

@@ -55,10 +55,25 @@ func (a *assets) serve(w http.ResponseWriter, _ *http.Request, name string) {
 // functions are what templates have beyond html/template's own.
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"ago":   func(t time.Time) string { return short(time.Since(t)) },
-		"short": short,
-		"size":  size,
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
-		"add":   func(a, b int) int { return a + b },
+		"ago":      func(t time.Time) string { return short(time.Since(t)) },
+		"short":    short,
+		"size":     size,
+		"stamp":    func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
+		"bar":      barOf,
+		"seconds":  func(s float64) string { return short(time.Duration(s * float64(time.Second))) },
+		"stepChip": stepChip, "first": first, "candidates": candidates, "others": others,
+
+		"severity": severity, "fleetRows": fleetRows, "clientRows": clientRows, "answering": answering, "numbers": numbersOf, "graph": graphOf,
+		"add": func(a, b int) int { return a + b },
 	}
+}
+
+// bar is a part of a whole, drawn.
+type bar struct {
+	Class string
+	Width int // of 100
+}
+
+func barOf(part, of int, class string) bar {
+	return bar{class, max(0, min(100, part*100/max(1, of)))}
 }

@@ -2,15 +2,26 @@ package wire
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"example.org/breakwater/cmd/internal/console"
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/gslb"
+	"example.org/breakwater/internal/daemon"
 )
 
 // askedWithin is how long the fleet is asked for a page, which is shown within a second: an
 // answer comes a little later than the node is given up.
 const askedWithin = 750 * time.Millisecond
+
+const maxExplanation = 1 << 20 // bytes of a name server's
 
 // newConsole is what the edge shows in a browser, on its admin listener.
 func (e *Edge) newConsole() (*console.Console, error) {
@@ -18,6 +29,8 @@ func (e *Edge) newConsole() (*console.Console, error) {
 		Domain: e.began.fleet.Domain, Datacenter: e.cfg.Datacenter, Version: e.cfg.Version,
 		Pages: []console.Page{
 			console.FleetPage(e.askFleet),
+			console.ImagePage(e.handler.Explain),
+			console.ClientPage(e.askNameServer),
 		},
 	})
 }
@@ -31,3 +44,33 @@ func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
 // Console is what is shown in a browser: an http.Handler of reads alone, which asks nobody
 // who they are.
 func (e *Edge) Console() *console.Console { return e.console }
+
+// askNameServer asks the name server on this machine, on its admin listener, as breakwater
+// gslb explain does.
+func (e *Edge) askNameServer(ctx context.Context, client, name string) (x gslb.Explanation, err error) {
+	own := e.fleet.Load().GSLB
+	if own == nil {
+		return x, errors.New("the fleet file has no gslb section")
+	}
+	ctx, cancel := context.WithTimeout(ctx, askedWithin)
+	defer cancel()
+	question := "http://" + daemon.OnThisMachine(own.Admin) + "/explain?" + url.Values{"client": {client}, "name": {name}}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, question, nil)
+	if err != nil {
+		return x, err
+	}
+	local := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy is on the way to this machine
+	resp, err := local.Do(req)
+	if err != nil {
+		return x, fmt.Errorf("it does not answer on %s, where gslb.admin says it is: %w", own.Admin, errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxExplanation))
+	switch {
+	case err != nil:
+		return x, err
+	case resp.StatusCode != http.StatusOK:
+		return x, errors.New(strings.TrimSpace(string(body)))
+	}
+	return x, json.Unmarshal(body, &x)
+}

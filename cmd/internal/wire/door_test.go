@@ -85,6 +85,12 @@ func TestTheConsolesOwnListener(t *testing.T) {
 	want("console", "/", "", "", http.StatusUnauthorized)
 	want("console", "/", "ada", "wrong", http.StatusUnauthorized)
 	want("console", "/", "ada", "lovelace", http.StatusOK)
+	if _, text := get("console", "/", "ada", "lovelace"); !strings.Contains(text, "Log out ada") {
+		t.Error("there is no button that logs out")
+	}
+	if _, text := get("admin", "/console/", "", ""); strings.Contains(text, "Log out") {
+		t.Error("who did not log in is to log out")
+	}
 	want("console", "/log-level", "ada", "lovelace", http.StatusNotFound)
 	if status, text := get("public", "/console/", "", ""); status == http.StatusOK && strings.Contains(text, "Skip to the content") {
 		t.Error("the console is on the clients' listener")

@@ -146,6 +146,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request) {
 	r = r.Clone(context.WithValue(r.Context(), userKey{}, user))
 	r.Header.Del("Cookie")
 	r.Header.Del("Authorization")
+	w.Header().Del("Content-Security-Policy") // it has its own
 	g.next.ServeHTTP(w, r)
 }
 

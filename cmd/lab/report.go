@@ -27,6 +27,7 @@ type datacenterReport struct {
 	Role     string `json:"role"`
 	Edge     string `json:"edge"`
 	Harbor   string `json:"harbor"`
+	Console  string `json:"console"` // for a browser
 	Admin    string `json:"admin"`
 	Metrics  string `json:"metrics"`
 	GSLB     string `json:"gslb"`       // where its name server answers, UDP and TCP; "" where datacenters have no addresses of their own
@@ -61,7 +62,7 @@ func (l *running) describe() {
 		servers, harbor := l.edges[i].Servers, l.harbors[i].URL()
 		at := func(n int) string { return "http://" + servers[n].Listener.Addr().String() }
 		r.Datacenters = append(r.Datacenters, datacenterReport{
-			Name: place.name, Role: place.role, Edge: at(0), Metrics: at(1), Admin: at(2), Harbor: harbor,
+			Name: place.name, Role: place.role, Edge: at(0), Metrics: at(1), Admin: at(2), Console: at(2) + "/console/", Harbor: harbor,
 			Requests: harbor + "/_lab/requests", Faults: harbor + "/_lab/faults", Fleet: l.dir + "/" + place.name + "/fleet.yaml",
 		})
 		if i < len(l.gslbs) {
@@ -82,7 +83,11 @@ func (l *running) describe() {
 
 // print shows the report to a person.
 func (r *report) print(w io.Writer) error {
-	fmt.Fprintf(w, "The fleet is up after %.1f s.\n\n", r.Seconds)
+	fmt.Fprint(w, "Look at it in a browser, as each datacenter sees it:\n\n")
+	for _, d := range r.Datacenters {
+		fmt.Fprintf(w, "  %s  %s\n", d.Name, d.Console)
+	}
+	fmt.Fprintf(w, "\nThe fleet is up after %.1f s.\n\n", r.Seconds)
 	if err := r.table(w); err != nil {
 		return err
 	}

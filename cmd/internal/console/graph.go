@@ -40,7 +40,7 @@ type graphWay struct {
 
 // graphOf draws the datacenters on an ellipse, in the order of the fleet file.
 func graphOf(f *status.Fleet) graph {
-	g := graph{Width: graphWidth, Height: graphHeight}
+	g := graph{Width: graphWidth}
 	at := map[string]int{}
 	for i, d := range f.Datacenters {
 		angle := -math.Pi/2 + 2*math.Pi*float64(i)/float64(len(f.Datacenters))
@@ -62,6 +62,9 @@ func graphOf(f *status.Fleet) graph {
 		}
 		at[d.Name] = i
 		g.Nodes = append(g.Nodes, n)
+	}
+	for _, n := range g.Nodes {
+		g.Height = max(g.Height, n.Top+nodeHeight+10)
 	}
 	ok, wrong := 0, 0
 	for _, d := range f.Datacenters {

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"example.org/breakwater/internal/trial"
+)
+
+// consolePages are the console's pages, as a browser asks for them.
+var consolePages = []string{"", "fleet", "image?ref=multi-dc-demo%2Fapp%3Av1", "image", "client?client=10.1.2.3", "client"}
+
+// got is an answer of a console.
+type got struct {
+	status int
+	header http.Header
+	body   string
+	took   time.Duration
+}
+
+func look(t *testing.T, address string) (g got) {
+	t.Helper()
+	begun := time.Now()
+	resp, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got{resp.StatusCode, resp.Header, string(body), time.Since(begun)}
+}
+
+// strict looks through a page for what its policy would keep from working, or let in, and
+// returns the files that it loads.
+func strict(t *testing.T, name string, g got) (files []string) {
+	t.Helper()
+	policy := g.header.Get("Content-Security-Policy")
+	for _, part := range []string{"default-src 'none'", "style-src 'self'", "script-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+		if !strings.Contains(policy, part) {
+			t.Errorf("%s: the policy %q lacks %s", name, policy, part)
+		}
+	}
+	for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"} {
+		if is := g.header.Get(header); is != want {
+			t.Errorf("%s: %s is %q; want %q", name, header, is, want)
+		}
+	}
+	root, err := html.Parse(strings.NewReader(g.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for n := range root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		seen[n.Data]++
+		at := map[string]string{}
+		for _, a := range n.Attr {
+			at[a.Key] = a.Val
+			if a.Key == "style" || strings.HasPrefix(a.Key, "on") || strings.HasPrefix(a.Val, "javascript:") {
+				t.Errorf("%s: <%s %s=%q>", name, n.Data, a.Key, a.Val)
+			}
+		}
+		switch {
+		case n.Data == "style", n.Data == "script" && (at["src"] == "" || n.FirstChild != nil):
+			t.Errorf("%s: <%s> inline", name, n.Data)
+		case n.Data == "script":
+			files = append(files, at["src"])
+		case n.Data == "link":
+			files = append(files, at["href"])
+		case n.Data == "th" && at["scope"] == "":
+			t.Errorf("%s: a heading of a table without a scope", name)
+		}
+	}
+	if seen["main"] != 1 || seen["h1"] != 1 || seen["nav"] != 1 || seen["table"] != seen["caption"] || len(files) != 3 {
+		t.Errorf("%s: elements %v, files %v", name, seen, files)
+	}
+	return files
+}
+
+// The console is read in a browser with a strict policy, weighs little, and says what the
+// commands say.
+func TestConsole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	t.Parallel()
+	f, program := startLab(t), bin(t, "breakwater")
+	console := f.Datacenters[0].Console
+	for _, page := range consolePages {
+		g := look(t, console+page)
+		weight := len(g.body)
+		for _, file := range strict(t, page, g) {
+			asset := look(t, console+file)
+			if weight += len(asset.body); asset.status != http.StatusOK || !strings.Contains(asset.header.Get("Cache-Control"), "immutable") {
+				t.Errorf("%s: %s: status %d, %q", page, file, asset.status, asset.header.Get("Cache-Control"))
+			}
+		}
+		if g.status != http.StatusOK || weight > 150_000 || g.took > time.Second {
+			t.Errorf("%s: status %d, %d bytes in all, after %v", page, g.status, weight, g.took)
+		}
+	}
+
+	image := look(t, console+"api/image?ref=multi-dc-demo/app:v1").body
+	if cli := output(t, exec.Command(program, "explain", "--json", "--admin", f.Datacenters[0].Admin, "multi-dc-demo/app:v1")); image != cli {
+		t.Errorf("the console:\n%s\nexplain --json:\n%s", image, cli)
+	}
+	client := look(t, console+"api/client?client=10.2.3.4").body
+	if cli := output(t, exec.Command(program, "gslb", "explain", "--json", "--admin", f.Datacenters[0].Steer, "--client", "10.2.3.4")); client != cli {
+		t.Errorf("the console:\n%s\ngslb explain --json:\n%s", client, cli)
+	}
+	type part struct { // of what the console and the command say, what is the same from one moment to the next
+		Domain, Verdict string
+		Findings        []wrongFinding
+		Missing         []string
+		Datacenters     []struct {
+			Name, Role string
+			Named      struct{ Count, Of int }
+			Edges      []struct {
+				Report struct {
+					Instance, Version string
+					Harbor            struct{ Components map[string]string }
+				}
+			}
+		}
+	}
+	trial.Until(t, func() error {
+		var page, command part
+		if err := errors.Join(json.Unmarshal([]byte(look(t, console+"api/fleet").body), &page), json.Unmarshal([]byte(output(t, exec.Command(program, "status", "--json", "--config", f.Datacenters[0].Fleet))), &command)); err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(page, command) || len(page.Datacenters) != 3 || page.Datacenters[0].Edges[0].Report.Instance == "" {
+			return fmt.Errorf("the console:\n%+v\nstatus --json:\n%+v", page, command)
+		}
+		return nil
+	})
+}
+
+// What is written into a form is text, and there is only so much of it.
+func TestConsoleTakesNothingForMarkup(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	t.Parallel()
+	console := startLab(t).Datacenters[0].Console
+	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
+	for page, status := range map[string]int{"image?ref=": 400, "client?client=": 400, "client?client=10.1.2.3&name=": 502, "fleet?x=": 200} {
+		g := look(t, console+page+url.QueryEscape(hostile))
+		if strict(t, page, g); g.status != status || strings.Contains(g.body, "<script>alert") || strings.Contains(g.body, "<img") {
+			t.Errorf("%s: status %d; want %d\n%s", page, g.status, status, g.body)
+		}
+		if long := look(t, console+page+strings.Repeat("x", 5<<10)); long.status != http.StatusRequestURITooLong || len(long.body) > 1<<10 {
+			t.Errorf("%s: 5 KiB: status %d, %d bytes", page, long.status, len(long.body))
+		}
+		if long := look(t, console+page+strings.Repeat("x", 1<<20)); long.status < 400 || long.status >= 500 || len(long.body) > 1<<10 {
+			t.Errorf("%s: 1 MiB: status %d, %d bytes", page, long.status, len(long.body))
+		}
+	}
+	if resp, err := http.Post(console, "text/plain", strings.NewReader("x")); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("a POST: %v, %v", resp, err)
+	}
+}
+
+// A datacenter that is dead, or to which no packet gets, is on the page within a second.
+func TestConsoleOfAFleetWithADeadDatacenter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	t.Parallel()
+	f := startLab(t)
+	console := f.Datacenters[0].Console
+	says := func(kind string) {
+		t.Helper()
+		trial.Until(t, func() error {
+			page, data := look(t, console), look(t, console+"api/fleet")
+			if page.took > time.Second || data.took > time.Second {
+				t.Fatalf("the page after %v, its JSON after %v", page.took, data.took)
+			}
+			var s fleetStatus
+			if err := json.Unmarshal([]byte(data.body), &s); err != nil {
+				return err
+			}
+			for _, found := range s.Findings {
+				if found.Kind == kind && found.Datacenter == "mad1" && strings.Contains(page.body, html.EscapeString(found.Sentence)) && strings.Contains(page.body, found.Runbook) && strings.Contains(page.body, ">par1<") {
+					return nil
+				}
+			}
+			return fmt.Errorf("no %q of mad1 in %+v, or not on the page", kind, s.Findings)
+		})
+	}
+	f.act(t, "break", "edge", "mad1", "--for", "0")
+	says("edges down")
+	f.act(t, "heal")
+	f.act(t, "partition", "par1", "mad1", "--for", "0")
+	says("edges down")
+}

@@ -31,6 +31,7 @@ func (f *Fleet) check(d *decoder) {
 	f.checkNetworks(d)
 	f.checkSecrets(d)
 	f.Edge.check(d)
+	f.checkConsole(d)
 	if f.GSLB != nil {
 		f.checkGSLB(d)
 	}

@@ -47,6 +47,7 @@ func (f *Fleet) setDefaults() {
 		or(&k.Token, Ref{Scheme: "file", Path: "/var/run/secrets/kubernetes.io/serviceaccount/token"})
 	}
 	f.Edge.setDefaults()
+	f.setConsoleDefaults()
 	if f.GSLB != nil {
 		f.GSLB.setDefaults(f.Domain)
 	}
@@ -94,6 +95,17 @@ func (e *Edge) setDefaults() {
 	orPointer(&e.Freshness.MultiDC, 0)
 	orPointer(&e.Touch, Duration(6*time.Hour))
 	orPointer(&e.OutageGrace, Duration(time.Hour))
+}
+
+// setConsoleDefaults has the console be what is known of the edge and of Harbor's login.
+func (f *Fleet) setConsoleDefaults() {
+	c := &f.Edge.Console
+	if c.TLS.Certificate == "" && c.TLS.Key == "" {
+		c.TLS = f.Edge.TLS
+	}
+	if o := f.Harbor.OIDC; o != nil && c.ClientID.IsZero() && c.ClientSecret.IsZero() && len(c.Groups) > 0 {
+		c.ClientID, c.ClientSecret = o.ClientID, o.ClientSecret
+	}
 }
 
 func onLoopback(address string) bool {

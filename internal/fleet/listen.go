@@ -10,7 +10,11 @@ import (
 type listener struct{ path, address string }
 
 func edgeListeners(e *Edge) []listener {
-	return []listener{{"edge.listen", e.Listen}, {"edge.metrics", e.Metrics}, {"edge.admin", e.Admin}}
+	all := []listener{{"edge.listen", e.Listen}, {"edge.metrics", e.Metrics}, {"edge.admin", e.Admin}}
+	if e.Console.Listen != "" {
+		all = append(all, listener{"edge.console.listen", e.Console.Listen})
+	}
+	return all
 }
 
 func gslbListeners(g *GSLB) []listener {

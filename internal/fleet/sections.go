@@ -102,8 +102,9 @@ type Edge struct {
 		Certificate string `yaml:"certificate"` // PEM file, the chain included
 		Key         string `yaml:"key"`         // PEM file
 	} `yaml:"tls"` // what clients are shown for the domain; the files are read again when they change
-	Metrics string `yaml:"metrics"` // Prometheus and readiness; default :9090
-	Admin   string `yaml:"admin"`   // loopback, or reachable by operators alone; default 127.0.0.1:9091
+	Metrics string  `yaml:"metrics"` // Prometheus and readiness; default :9090
+	Admin   string  `yaml:"admin"`   // loopback, or reachable by operators alone; default 127.0.0.1:9091
+	Console Console `yaml:"console"` // the console for who is not on this machine, behind a login
 	Store   struct {
 		Path string `yaml:"path"` // a directory of its own; default /var/lib/breakwater
 		Size Size   `yaml:"size"` // how much of the disk it may take; default 100GiB
@@ -125,6 +126,19 @@ type Edge struct {
 	Touch       *Duration `yaml:"touch"`        // how often a pulled artifact is shown to Harbor's retention, which counts no pull that the edge serves; 0s: never; default 6h
 	Preheat     *bool     `yaml:"preheat"`      // whether Harbors know their edges as instances of the preheat provider Kraken, to which administrators of projects may have policies in the portal; absent: where a project has preheat
 	OutageGrace *Duration `yaml:"outage_grace"` // how long remembered pull access holds while no Harbor answers, 0s: not at all; default 1h
+}
+
+// Console is the console's own listener. On the admin listener it is in any case.
+type Console struct {
+	Listen string `yaml:"listen"` // a port of its own, as :9443; TLS is needed, but on loopback; absent: nowhere
+	TLS    struct {
+		Certificate string `yaml:"certificate"` // PEM file, the chain included
+		Key         string `yaml:"key"`         // PEM file
+	} `yaml:"tls"` // what browsers are shown; the files are read again when they change; absent: edge.tls
+	Users        string   `yaml:"users"`         // htpasswd file with bcrypt hashes, as htpasswd -B -C 12 makes it; read again when it changes; absent: nobody logs in by a password
+	Groups       []string `yaml:"groups"`        // of the provider of harbor.oidc, whose members are let in; https://<listener>/login/back is to be a redirect URI there; absent: nobody logs in there
+	ClientID     Text     `yaml:"client_id"`     // of the console at the provider; absent: Harbor's, with its secret
+	ClientSecret Ref      `yaml:"client_secret"` // needed with client_id
 }
 
 // GSLBName is one further name; what is not written is as in gslb.

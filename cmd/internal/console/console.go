@@ -62,7 +62,9 @@ type Config struct {
 	Domain     string // of the fleet
 	Datacenter string // whose edge serves it
 	Version    string
-	Pages      []Page // in the order of the navigation; the first is where one begins
+	// Who is the user of a request, for the button that logs out; nil or "": nobody logs in.
+	Who   func(context.Context) string
+	Pages []Page // in the order of the navigation; the first is where one begins
 }
 
 // Console serves the pages, at the root of its URLs. Safe for concurrent use.
@@ -170,6 +172,9 @@ func (c *Console) page(w http.ResponseWriter, r *http.Request, p *page, asJSON b
 		return
 	}
 	v := View{Page: p.Page, Config: c.cfg, Data: a.data, Query: query, Asked: a.at, Age: a.age, Style: c.assets.style, Script: c.assets.script, Mark: c.assets.mark}
+	if c.cfg.Who != nil {
+		v.User = c.cfg.Who(r.Context())
+	}
 	if a.err != nil {
 		v.Error = a.err.Error()
 	}
@@ -217,6 +222,7 @@ type View struct {
 	Style  string        // the file's name
 	Script string
 	Mark   string
+	User   string // who has logged in; "": nobody needs to
 }
 
 // Refresh is how often the page is refreshed, in seconds.

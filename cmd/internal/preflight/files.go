@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 
+	"example.org/breakwater/cmd/internal/login"
 	"example.org/breakwater/registry"
 )
 
@@ -35,6 +37,16 @@ func (m *machine) files() (all []file) {
 			return err
 		})
 	}
+	if c := &f.Edge.Console; c.Listen != "" {
+		add("edge.console.users", c.Users, m.needs(Edge), readUsers)
+		if c.TLS != f.Edge.TLS { // that one has a check of its own
+			add("edge.console.tls.certificate", c.TLS.Certificate, m.needs(Edge), readAuthorities)
+			add("edge.console.tls.key", c.TLS.Key, m.needs(Edge), func(m *machine, _ []byte) error {
+				_, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+				return err
+			})
+		}
+	}
 	add("edge.peers.ca", f.Edge.Peers.CA, m.needs(Edge), readAuthorities)
 	for _, u := range m.upstreams() {
 		add(u.field+".ca", u.CA, m.needs(Edge), readAuthorities)
@@ -43,6 +55,12 @@ func (m *machine) files() (all []file) {
 		add("projects.artifactory.ca", a.CA, m.needs(Provision), readAuthorities)
 	}
 	return all
+}
+
+// readUsers wants somebody who can log in at the console.
+func readUsers(_ *machine, data []byte) error {
+	_, _, err := login.ParseUsers(data)
+	return err
 }
 
 // readAuthorities wants at least one certificate that has not ended.
@@ -85,10 +103,18 @@ func (m *machine) tryFiles(_ context.Context, r *results) {
 			continue
 		}
 		if err := one.read(m, data); err != nil {
-			r.fault("broken", one.field, fmt.Sprintf("%s: %s: %s", one.field, one.path, oneLine(err)), "put the right file there, in PEM")
+			r.fault("broken", one.field, fmt.Sprintf("%s: %s: %s", one.field, one.path, oneLine(err)), advice(one.field))
 		}
 	}
 	r.say("files that are read: %d", len(files))
+}
+
+// advice is what to do about a file with something else in it.
+func advice(field string) string {
+	if field == "edge.console.users" {
+		return "write it with htpasswd -B -C 12"
+	}
+	return "put the right file there, in PEM"
 }
 
 const largestFile = 4 << 20

@@ -31,6 +31,9 @@ type listener struct {
 func (m *machine) listeners() (all []listener) {
 	if e := m.Fleet.Edge; m.needs(Edge) {
 		all = append(all, listener{"edge.listen", e.Listen, false, heldByEdge}, listener{"edge.metrics", e.Metrics, false, heldForMetrics}, listener{"edge.admin", e.Admin, false, heldForAdmin})
+		if at := e.Console.Listen; at != "" {
+			all = append(all, listener{"edge.console.listen", at, false, heldForConsole})
+		}
 	}
 	if g := m.Fleet.GSLB; m.needs(GSLB) {
 		all = append(all, listener{"gslb.listen", g.Listen, true, heldByNameServer}, listener{"gslb.metrics", g.Metrics, false, heldForMetrics}, listener{"gslb.admin", g.Admin, false, heldForAdmin})
@@ -136,6 +139,18 @@ func heldForAdmin(ctx context.Context, _ *machine, at string) error {
 		return err
 	}
 	return new(slog.LevelVar).UnmarshalText([]byte(strings.TrimSpace(text)))
+}
+
+func heldForConsole(ctx context.Context, m *machine, at string) error {
+	scheme := "https://"
+	if m.Fleet.Edge.Console.TLS.Certificate == "" {
+		scheme = "http://"
+	}
+	text, err := askLocal(ctx, scheme+at+"/login")
+	if err == nil && !strings.Contains(text, "breakwater") {
+		err = errors.New("it is not the console")
+	}
+	return err
 }
 
 // heldForPeers: a name server's siblings sign what they ask, and everybody else is refused.

@@ -33,6 +33,10 @@ func (m *machine) references() (all []reference) {
 	}
 	add(both, "edge.peers.key", f.Edge.Peers.Key)
 	add(both, "edge.peers.previous_key", f.Edge.Peers.PreviousKey)
+	if c := &f.Edge.Console; c.Listen != "" {
+		add(edge, "edge.console.client_id", c.ClientID.Ref)
+		add(edge, "edge.console.client_secret", c.ClientSecret)
+	}
 	if f.GSLB != nil {
 		add([]Part{GSLB}, "gslb.key", f.GSLB.Key)
 		add([]Part{GSLB}, "gslb.previous_key", f.GSLB.PreviousKey)

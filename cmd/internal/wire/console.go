@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/breakwater/cmd/internal/console"
+	"example.org/breakwater/cmd/internal/login"
 	"example.org/breakwater/cmd/internal/status"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
@@ -26,7 +27,7 @@ const maxExplanation = 1 << 20 // bytes of a name server's
 // newConsole is what the edge shows in a browser, on its admin listener.
 func (e *Edge) newConsole() (*console.Console, error) {
 	return console.New(console.Config{
-		Domain: e.began.fleet.Domain, Datacenter: e.cfg.Datacenter, Version: e.cfg.Version,
+		Domain: e.began.fleet.Domain, Datacenter: e.cfg.Datacenter, Version: e.cfg.Version, Who: login.User,
 		Pages: []console.Page{
 			console.FleetPage(e.askFleet),
 			console.TrafficPage(e.handler.Traffic().Report),

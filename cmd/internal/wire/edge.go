@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/breakwater/cmd/internal/console"
+	"example.org/breakwater/cmd/internal/login"
 	"example.org/breakwater/internal/daemon"
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
@@ -59,6 +60,7 @@ type Edge struct {
 	now     *reading                    // what is in force
 	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
 	console *console.Console
+	guard   *login.Guard // before the console's own listener; nil: it has none
 	handler *proxy.Handler
 	access  *access.Checker
 	store   *store.Store
@@ -112,7 +114,7 @@ func NewEdge(ctx context.Context, cfg EdgeConfig) (_ *Edge, err error) {
 	if e.console, err = e.newConsole(); err != nil {
 		return nil, err
 	}
-	e.Servers, err = edgeServers(now, e.handler, e.console, metrics, cfg)
+	e.Servers, err = e.servers(metrics)
 	return e, err
 }
 
@@ -279,21 +281,28 @@ func freshness(e *fleet.Edge) func(namespace.Kind) time.Duration {
 	}
 }
 
-// edgeServers opens the three listeners; none stays open when one cannot be had.
-func edgeServers(now *reading, handler *proxy.Handler, pages *console.Console, metrics *prometheus.Registry, cfg EdgeConfig) (servers []daemon.Server, err error) {
-	e := &now.fleet.Edge
+// servers opens the listeners; none stays open when one cannot be had.
+func (e *Edge) servers(metrics *prometheus.Registry) (servers []daemon.Server, err error) {
+	now, handler, cfg, section := e.now, e.handler, e.cfg, &e.now.fleet.Edge
 	public := daemon.Server{Name: "public", Handler: handler, Public: true}
 	switch {
 	case now.certificate != nil:
 		public.TLS = now.certificate.Config()
-	case !e.PlainHTTP:
+	case !section.PlainHTTP:
 		return nil, errors.New("edge.tls: there is no certificate; set edge.tls, or edge.plain_http: true behind something that terminates TLS")
 	}
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
-	pages.At(admin, "/console")
+	e.console.At(admin, "/console")
 	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, admin)}}
-	for i, address := range []string{e.Listen, e.Metrics, e.Admin} {
+	if now.door != nil {
+		var own daemon.Server
+		if own, e.guard, err = now.door.server(e.console); err != nil {
+			return nil, err
+		}
+		servers = append(servers, own)
+	}
+	for i, address := range []string{section.Listen, section.Metrics, section.Admin, section.Console.Listen}[:len(servers)] {
 		if servers[i].Listener, err = daemon.Listen(fmt.Sprintf("edge %s (%s)", cfg.Datacenter, servers[i].Name), address); err != nil {
 			for _, s := range servers[:i] {
 				s.Listener.Close() //nolint:errcheck // the start failed in any case

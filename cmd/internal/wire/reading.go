@@ -19,6 +19,7 @@ type reading struct {
 	proxy.Settings
 	fleet       *fleet.Fleet
 	certificate *daemon.Certificate // nil: plain HTTP
+	door        *door               // nil: the console has no listener of its own
 	tokenKeys   []*rsa.PublicKey
 	keys        *keyring.Ring     // shared by all edges; nil: none
 	without     map[string]string // why there is no way of the edge's own to the upstream of a cache
@@ -61,7 +62,7 @@ func named(all []string) []string {
 // looks for itself.
 func filesOf(f *fleet.Fleet, datacenter string) (all []string) {
 	e := &f.Edge
-	refs := append(loginRefs(f), e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey)
+	refs := append(loginRefs(f), e.Robot.Secret, e.Peers.Key, e.Peers.PreviousKey, e.Console.ClientID.Ref, e.Console.ClientSecret)
 	refs = append(refs, f.Harbor.TokenCertificates...)
 	all = []string{f.Harbor.CA, e.Peers.CA, f.Secrets.Vault.CA}
 	for name, cache := range f.Projects.Cache.Items {
@@ -108,6 +109,9 @@ func (e *Edge) read(ctx context.Context) (*reading, error) {
 	if next.certificate, err = newCertificate(&f.Edge, e.cfg.Log); err != nil {
 		return nil, err
 	}
+	if next.door, err = newDoor(ctx, e.cfg, secrets, f); err != nil {
+		return nil, err
+	}
 	shown := next.certificate
 	if e.began != nil { // it is these that become what the new ones are
 		shown, keys = e.began.certificate, e.began.keys
@@ -146,6 +150,9 @@ func (e *Edge) warn(before *reading) {
 func (e *Edge) reload(ctx context.Context) error {
 	next, err := e.read(ctx)
 	if err != nil {
+		return err
+	}
+	if err := e.takeDoor(next.door); err != nil {
 		return err
 	}
 	if e.began.certificate != nil && next.certificate != nil {
@@ -190,6 +197,8 @@ func (e *Edge) warnOfRestart() {
 		{"edge.listen", was.Listen != is.Listen},
 		{"edge.metrics", was.Metrics != is.Metrics},
 		{"edge.admin", was.Admin != is.Admin},
+		{"edge.console.listen", was.Console.Listen != is.Console.Listen},
+		{"edge.console.tls", (was.Console.TLS.Certificate == "") != (is.Console.TLS.Certificate == "")},
 		{"edge.plain_http", was.PlainHTTP != is.PlainHTTP},
 		{"edge.tls", (e.began.certificate == nil) != (e.now.certificate == nil)},
 		{"edge.store.path", was.Store.Path != is.Store.Path},

@@ -40,7 +40,7 @@ quotas and retention, robots, registries, replications, proxy caches. There is n
 state file: objects are found by their names, compared field by field, and changed
 where they differ. Secrets are proven, not believed.`,
 	}
-	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRefillCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand())
+	cmd.AddCommand(provisionPlanCommand(), provisionApplyCommand(), provisionVerifyCommand(), provisionRefillCommand(), provisionRotateCommand(), provisionExportCommand(), provisionLintCommand(), provisionLastCommand())
 	return cmd
 }
 
@@ -53,6 +53,7 @@ type provisioning struct {
 	pruneMax    int
 	asJSON      jsonFlag
 	metrics     string
+	record      string
 
 	begun time.Time
 	fleet *fleet.Fleet
@@ -66,6 +67,7 @@ func (o *provisioning) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete robots, registries and replications that breakwater made and that are not in the fleet file any more; never projects")
 	cmd.Flags().IntVar(&o.pruneMax, "prune-max", 10, "how many may be deleted in one run")
 	o.asJSON.register(cmd, "print one JSON object")
+	cmd.Flags().StringVar(&o.record, "record", "", "keep what a plan or an apply was in this file, for the console and for last; default edge.changes of the fleet file")
 	cmd.Flags().StringVar(&o.metrics, "metrics", "", "write what came of it into this file, for node_exporter's textfile collector (it must end in .prom)")
 }
 
@@ -154,7 +156,8 @@ that. No secrets are in it.`,
 			for _, c := range plan.Changes {
 				waits = append(waits, c.Key)
 			}
-			switch err := errors.Join(err, o.report(plan, waits, false), plan.Refused()); {
+			err = errors.Join(err, o.report(plan, waits, false), plan.Refused())
+			switch err := errors.Join(err, o.keepRecord(cmd, plan, nil, false, err)); {
 			case err != nil:
 				return err
 			case len(plan.Faults) > 0:
@@ -222,7 +225,8 @@ by now anything else would be done, it says what, and does nothing.`,
 				}
 			}
 			hidden := plan.Hidden()
-			switch err := errors.Join(err, o.report(plan, waits, provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden); {
+			err = errors.Join(err, o.report(plan, waits, provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden)
+			switch err := errors.Join(err, o.keepRecord(cmd, plan, results, true, err)); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):

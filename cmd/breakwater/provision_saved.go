@@ -1,34 +1,18 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"example.org/breakwater/provision"
 )
 
-// savePlan writes a plan into a file, which holds the old one or the new one, never a part.
+// savePlan writes a plan into a file, for its owner alone.
 func savePlan(file string, plan provision.Saved) error {
-	var text bytes.Buffer
-	if err := writeIndented(&text, plan); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".plan-") // for its owner alone
-	if err != nil {
+	if err := writeWhole(file, 0o600, plan); err != nil {
 		return fmt.Errorf("--out: %w", err)
-	}
-	_, err = f.Write(text.Bytes())
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("--out: %w", err), os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func (f *Fleet) Hash() string {
 	}
 	e := &shared.Edge
 	e.Listen, e.PlainHTTP, e.Metrics, e.Admin, e.TLS.Certificate, e.TLS.Key, e.Store.Path, e.Store.Size = "", false, "", "", "", "", "", 0
-	e.Console = Console{}
+	e.Console, e.Changes = Console{}, ""
 	if f.GSLB != nil {
 		g := *f.GSLB
 		g.Listen, g.Metrics, g.Admin, g.Peers, g.State = "", "", "", nil, ""

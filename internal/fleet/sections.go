@@ -104,6 +104,7 @@ type Edge struct {
 	} `yaml:"tls"` // what clients are shown for the domain; the files are read again when they change
 	Metrics string  `yaml:"metrics"` // Prometheus and readiness; default :9090
 	Admin   string  `yaml:"admin"`   // loopback, or reachable by operators alone; default 127.0.0.1:9091
+	Changes string  `yaml:"changes"` // file in which provision on this machine keeps what its last plan and apply were; the console shows it; absent: nowhere
 	Console Console `yaml:"console"` // the console for who is not on this machine, behind a login
 	Store   struct {
 		Path string `yaml:"path"` // a directory of its own; default /var/lib/breakwater

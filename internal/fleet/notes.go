@@ -156,7 +156,7 @@ func (n *notes) edge() {
 	if *e.OutageGrace > Duration(7*day) {
 		n.add("edge.outage_grace", "who lost their permission pulls for up to %s more, while no Harbor can be asked", *e.OutageGrace)
 	}
-	for path, of := range map[string]string{"edge.store.path": e.Store.Path, "edge.tls.certificate": e.TLS.Certificate, "edge.tls.key": e.TLS.Key, "edge.console.users": e.Console.Users} {
+	for path, of := range map[string]string{"edge.store.path": e.Store.Path, "edge.tls.certificate": e.TLS.Certificate, "edge.tls.key": e.TLS.Key, "edge.console.users": e.Console.Users, "edge.changes": e.Changes} {
 		if file, ref := strings.CutPrefix(of, "file:"); ref {
 			n.add(path, "this is a path and no reference; write %s", file)
 		} else if of != "" && !strings.HasPrefix(of, "/") {

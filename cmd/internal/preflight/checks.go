@@ -35,6 +35,7 @@ func (m *machine) checks() (all []check) {
 	for _, u := range m.upstreams() {
 		add(check{"upstream", "the upstream of " + u.project, Whole, edge, func(ctx context.Context, r *results) { m.tryUpstream(ctx, r, u) }}, u.asked())
 	}
+	add(check{"console", "the console's provider", Whole, edge, m.tryConsole}, f.Edge.Console.Listen != "" && len(f.Edge.Console.Groups) > 0)
 	add(check{"delegation", "delegation", Whole, []Part{GSLB}, m.tryDelegation}, m.delegates())
 	return all
 }

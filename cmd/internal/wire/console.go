@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -16,13 +18,17 @@ import (
 	"example.org/breakwater/cmd/internal/status"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/provision"
 )
 
 // askedWithin is how long the fleet is asked for a page, which is shown within a second: an
 // answer comes a little later than the node is given up.
 const askedWithin = 750 * time.Millisecond
 
-const maxExplanation = 1 << 20 // bytes of a name server's
+const (
+	maxExplanation = 1 << 20  // bytes of a name server's
+	maxRecord      = 32 << 20 // of what provision has left
+)
 
 // newConsole is what the edge shows in a browser, on its admin listener.
 func (e *Edge) newConsole() (*console.Console, error) {
@@ -35,6 +41,7 @@ func (e *Edge) newConsole() (*console.Console, error) {
 			console.ClientPage(e.askNameServer),
 			console.ContentPage(e.handler.Content().Fleet),
 			console.FillsPage(e.handler.Traffic().Fills),
+			console.ChangesPage(e.readChanges),
 		},
 	})
 }
@@ -43,6 +50,27 @@ func (e *Edge) newConsole() (*console.Console, error) {
 func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
 	asker := status.Asker{Fleet: e.fleet.Load(), From: "console@" + e.cfg.Datacenter, Base: status.Runbooks, Patience: askedWithin}
 	return asker.Ask(ctx)
+}
+
+// readChanges reads what provision has left on this machine.
+func (e *Edge) readChanges() (provision.Record, error) {
+	name := e.fleet.Load().Edge.Changes
+	if name == "" {
+		return provision.Record{}, console.Input("no file is named in which provision keeps its runs: write edge.changes into the fleet file")
+	}
+	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return provision.Record{}, console.Input("%s (edge.changes) is not there: neither plan nor apply has run with it on this machine", name)
+	}
+	if err != nil {
+		return provision.Record{}, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
+	if err != nil {
+		return provision.Record{}, err
+	}
+	return provision.ReadRecord(text)
 }
 
 // Console is what is shown in a browser: an http.Handler of reads alone, which asks nobody

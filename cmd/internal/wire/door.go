@@ -33,15 +33,15 @@ func newDoor(ctx context.Context, cfg EdgeConfig, secrets *secret.Store, f *flee
 		}
 	}
 	if len(c.Groups) > 0 {
-		if d.OIDC, err = LoginProvider(ctx, secrets, f); err != nil {
+		if d.OIDC, err = loginProvider(ctx, secrets, f); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
 
-// LoginProvider is where the console's users log in, with its secret.
-func LoginProvider(ctx context.Context, secrets *secret.Store, f *fleet.Fleet) (*login.OIDC, error) {
+// loginProvider is where the console's users log in, with its secret.
+func loginProvider(ctx context.Context, secrets *secret.Store, f *fleet.Fleet) (*login.OIDC, error) {
 	c, o := &f.Edge.Console, f.Harbor.OIDC
 	id, err := secrets.Get(ctx, c.ClientID.Ref)
 	if err != nil {

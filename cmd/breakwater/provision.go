@@ -156,8 +156,7 @@ that. No secrets are in it.`,
 			for _, c := range plan.Changes {
 				waits = append(waits, c.Key)
 			}
-			err = errors.Join(err, o.report(plan, waits, false), plan.Refused())
-			switch err := errors.Join(err, o.keepRecord(cmd, plan, nil, false, err)); {
+			switch err := o.keepRecord(cmd, plan, nil, false, errors.Join(err, o.report(plan, waits, false), plan.Refused())); {
 			case err != nil:
 				return err
 			case len(plan.Faults) > 0:
@@ -226,7 +225,7 @@ by now anything else would be done, it says what, and does nothing.`,
 			}
 			hidden := plan.Hidden()
 			err = errors.Join(err, o.report(plan, waits, provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden)
-			switch err := errors.Join(err, o.keepRecord(cmd, plan, results, true, err)); {
+			switch err := o.keepRecord(cmd, plan, results, true, err); {
 			case err != nil:
 				return err
 			case provision.AnyFailed(results):

@@ -14,15 +14,16 @@ import (
 	"example.org/breakwater/provision"
 )
 
-// record keeps what a plan or an apply was, where that is wanted: in the file of --record, which is
-// to be written, or in that of the fleet file, which this machine may not have.
+// keepRecord keeps what a plan or an apply was, where that is wanted: in the file of --record, which
+// is to be written, or in that of the fleet file, which this machine may not have. It returns why the
+// run failed, if it did, too.
 func (o *provisioning) keepRecord(cmd *cobra.Command, plan *provision.Plan, results []provision.Result, applied bool, failed error) error {
 	file := o.record
 	if file == "" {
 		file = o.fleet.Edge.Changes
 	}
 	if file == "" {
-		return nil
+		return failed
 	}
 	before, err := readRecord(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -36,9 +37,9 @@ func (o *provisioning) keepRecord(cmd *cobra.Command, plan *provision.Plan, resu
 	err = writeWhole(file, 0o644, before.With(run, applied)) // edges read it, as somebody else
 	if err != nil && o.record == "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "This run is not kept for the console: %v\n", err)
-		return nil
+		return failed
 	}
-	return err
+	return errors.Join(failed, err)
 }
 
 // readRecord reads the record in a file.

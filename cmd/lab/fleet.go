@@ -261,6 +261,7 @@ edge:
   plain_http: true
   metrics: %[5]q
   admin: %[6]q
+  changes: "%[1]s/changes.json"
   store: { path: %[3]q, size: 2GiB }
   robot: { name: %[7]s, secret: "file:%[1]s/edge-secret" }
   peers: { key: "file:%[1]s/peer-key" }

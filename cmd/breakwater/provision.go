@@ -217,14 +217,8 @@ by now anything else would be done, it says what, and does nothing.`,
 			} else {
 				err = printResults(out, plan, results)
 			}
-			var waits []provision.Key
-			for _, r := range results {
-				if r.Outcome != provision.Done {
-					waits = append(waits, r.Key)
-				}
-			}
 			hidden := plan.Hidden()
-			err = errors.Join(err, o.report(plan, waits, provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden)
+			err = errors.Join(err, o.report(plan, waiting(results), provision.AnyFailed(results) || hidden != nil), plan.Refused(), hidden)
 			switch err := o.keepRecord(cmd, plan, results, true, err); {
 			case err != nil:
 				return err
@@ -242,6 +236,16 @@ by now anything else would be done, it says what, and does nothing.`,
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&unreachableOK, "unreachable-ok", false, "exit status 0, not 3, where all that is left waits for a Harbor that cannot be reached")
 	return cmd
+}
+
+// waiting are the changes that an apply has not done.
+func waiting(results []provision.Result) (waits []provision.Key) {
+	for _, r := range results {
+		if r.Outcome != provision.Done {
+			waits = append(waits, r.Key)
+		}
+	}
+	return waits
 }
 
 // agree shows the plan. It returns nil where it is to be done: somebody has said so, now or of

@@ -1,5 +1,7 @@
 package fleet
 
+import "slices"
+
 // checkConsole checks the console's own listener, which nobody is to reach without a login,
 // nor with one that others can read.
 func (f *Fleet) checkConsole(d *decoder) {
@@ -22,6 +24,9 @@ func (f *Fleet) checkConsole(d *decoder) {
 	}
 	if c.ClientID.IsZero() != c.ClientSecret.IsZero() {
 		d.report(at, "client_id and client_secret are of one client; write both, or neither for Harbor's")
+	}
+	if slices.Contains(c.Groups, "") {
+		d.report(at+".groups", "a group has no name; write the names of those that may log in")
 	}
 	if len(c.Groups) == 0 {
 		return

@@ -52,13 +52,27 @@ func (a *attempts) allow(client string) bool {
 	return one.AllowN(now, 1) && a.all.AllowN(now, 1)
 }
 
-// network is what counts as one client; the zero Prefix is for who has no address.
+// may reports whether a client is not over its own rate, and counts nothing.
+func (a *attempts) may(client string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	one, ok := a.of.Peek(network(client))
+	return !ok || one.TokensAt(a.now()) >= 1
+}
+
+// network is what counts as one client, an address or host:port; the zero Prefix is for who has
+// no address.
 func network(client string) netip.Prefix {
-	at, err := netip.ParseAddrPort(client)
+	ip, err := netip.ParseAddr(client)
 	if err != nil {
-		return netip.Prefix{}
+		at, err := netip.ParseAddrPort(client)
+		if err != nil {
+			return netip.Prefix{}
+		}
+		ip = at.Addr()
 	}
-	ip, bits := at.Addr().Unmap().WithZone(""), 32
+	bits := 32
+	ip = ip.Unmap().WithZone("")
 	if ip.Is6() {
 		bits = 64
 	}

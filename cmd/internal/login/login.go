@@ -38,6 +38,7 @@ type Guard struct {
 	begun    *sealer // logins that are at the provider
 	password *attempts
 	provider *attempts
+	returned *attempts     // of who comes back from the provider
 	hashing  chan struct{} // one bcrypt at a time
 	ways     atomic.Pointer[ways]
 }
@@ -64,7 +65,7 @@ func New(cfg Config, next http.Handler) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{next: next, page: text, domain: cfg.Domain, scheme: scheme, log: cfg.Log, now: now, cross: http.NewCrossOriginProtection(),
-		sessions: newSessions(now), begun: newSealer(), password: newAttempts(now), provider: newAttempts(now), hashing: make(chan struct{}, 1)}
+		sessions: newSessions(now), begun: newSealer(), password: newAttempts(now), provider: newAttempts(now), returned: newAttempts(now), hashing: make(chan struct{}, 1)}
 	return g, g.Use(cfg)
 }
 
@@ -177,17 +178,22 @@ func (w *ways) stands(s session) bool {
 // hashPatience is how long a password waits for those before it to be hashed.
 const hashPatience = 5 * time.Second
 
-// check tries a password. What was right once is not hashed again; all else is counted.
+// check tries a password. What was right once is not hashed again; all else is counted. Of who
+// has tried too often not even that is looked at: the answer would tell a right guess.
 func (g *Guard) check(r *http.Request, name, password string) (proof [32]byte, refused int) {
 	users := g.ways.Load().users
 	if users == nil {
 		return proof, http.StatusUnauthorized
 	}
+	client := g.client(r)
+	if !g.password.may(client) {
+		return proof, g.tooOften("password", client)
+	}
 	if proof, ok := users.remembers(name, password); ok {
 		return proof, 0
 	}
-	if !g.password.allow(r.RemoteAddr) {
-		return proof, http.StatusTooManyRequests
+	if !g.password.allow(client) {
+		return proof, g.tooOften("password", client)
 	}
 	select {
 	case g.hashing <- struct{}{}:
@@ -199,10 +205,25 @@ func (g *Guard) check(r *http.Request, name, password string) (proof [32]byte, r
 	}
 	proof, ok := users.check(name, password)
 	if !ok {
-		g.log.Warn("a login at the console was refused", "way", "password", "client", r.RemoteAddr)
+		g.log.Warn("a login at the console was refused", "way", "password", "client", client)
 		return proof, http.StatusUnauthorized
 	}
 	return proof, 0
+}
+
+// client is where a request comes from: as what terminates TLS on this machine says, where
+// something does.
+func (g *Guard) client(r *http.Request) string {
+	if said := r.Header.Values("X-Forwarded-For"); g.scheme == "http" && len(said) > 0 && network(r.RemoteAddr).Addr().IsLoopback() {
+		last := said[len(said)-1]
+		return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	return r.RemoteAddr
+}
+
+func (g *Guard) tooOften(way, client string) (status int) {
+	g.log.Warn("a login at the console was refused", "way", way, "client", client, "err", tooMany)
+	return http.StatusTooManyRequests
 }
 
 // refuse leads who reads pages to the login, and tells programs how to show who they are.

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -91,16 +92,31 @@ func (p *provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	if p.found != nil || p.fault != nil && p.now().Sub(p.tried) < notAgain {
 		return p.found, p.fault
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), providerPatience) // others take the answer too
+	defer cancel()
 	p.found, p.fault = oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.Issuer)
-	if p.fault == nil && strings.HasPrefix(p.Issuer, "https:") && !overTLS(p.found.Endpoint()) {
+	if p.fault == nil && strings.HasPrefix(p.Issuer, "https:") && !overTLS(p.found) {
 		p.found, p.fault = nil, errors.New("its end points are without TLS")
 	}
 	p.tried = p.now()
 	return p.found, p.fault
 }
 
-func overTLS(e oauth2.Endpoint) bool {
-	return strings.HasPrefix(e.AuthURL, "https:") && strings.HasPrefix(e.TokenURL, "https:")
+// overTLS reports whether all that the provider is asked at, now and later, is behind TLS.
+func overTLS(found *oidc.Provider) bool {
+	var more struct {
+		Keys string `json:"jwks_uri"`
+	}
+	if found.Claims(&more) != nil {
+		return false
+	}
+	e := found.Endpoint()
+	for _, url := range []string{e.AuthURL, e.TokenURL, more.Keys, cmp.Or(found.UserInfoEndpoint(), "https:")} {
+		if !strings.HasPrefix(url, "https:") {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *provider) oauth2(found *oidc.Provider, redirect string) *oauth2.Config {
@@ -190,7 +206,7 @@ func (p *provider) admit(subject string, claims map[string]json.RawMessage) (str
 	if json.Unmarshal(claims[p.GroupsClaim], &groups) != nil {
 		groups = []string{text(claims[p.GroupsClaim])}
 	}
-	if !slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(p.Groups, g) }) {
+	if !slices.ContainsFunc(groups, func(g string) bool { return g != "" && slices.Contains(p.Groups, g) }) {
 		cause := error(nil)
 		if claims[p.GroupsClaim] == nil {
 			cause = fmt.Errorf("there is no claim %s", p.GroupsClaim)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -24,11 +26,12 @@ const (
 )
 
 const (
-	maxForm    = 8 << 10 // bytes
-	maxTo      = 1 << 10 // bytes of the page that was wanted
-	maxBegun   = 10 * time.Minute
-	maxSaid    = 200 // bytes of what a provider says of an error
-	afterLogin = "/"
+	maxForm      = 8 << 10          // bytes
+	formPatience = 10 * time.Second // what it may take to come
+	maxTo        = 1 << 10          // bytes of the page that was wanted
+	maxBegun     = 10 * time.Minute
+	maxSaid      = 200 // bytes of what a provider says of an error
+	afterLogin   = "/"
 )
 
 //go:embed web/style.css
@@ -107,6 +110,9 @@ func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(formPatience)); err == nil {
+		defer http.NewResponseController(w).SetReadDeadline(time.Time{}) //nolint:errcheck // as just before
+	}
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "the form cannot be read", http.StatusBadRequest)
 		return
@@ -159,8 +165,12 @@ func (g *Guard) start(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		http.Error(w, "this is a page to go to, and no part of another", http.StatusForbidden)
+		return
+	}
 	to := local(r.URL.Query().Get("to"))
-	if !g.provider.allow(r.RemoteAddr) {
+	if !g.provider.allow(g.client(r)) {
 		g.fail(w, r, to, &refusal{http.StatusTooManyRequests, tooMany, nil})
 		return
 	}
@@ -199,7 +209,6 @@ func (g *Guard) back(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		b, err = g.begun.open(c.Value)
 	}
-	dropCookie(w, begunCookie)
 	query := r.URL.Query()
 	state := query.Get("state")
 	switch said := query.Get("error"); {
@@ -207,11 +216,13 @@ func (g *Guard) back(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, afterLogin, &refusal{http.StatusBadRequest, "this login was not begun here, or too long ago: begin again", err})
 	case state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(b.State)) != 1:
 		g.fail(w, r, afterLogin, &refusal{http.StatusBadRequest, "this is the answer to another login: begin again", nil})
-	case said != "":
-		g.fail(w, r, b.To, &refusal{http.StatusForbidden, p.Name + " says: " + cut(said+" "+query.Get("error_description"), maxSaid), nil})
-	case !g.provider.allow(r.RemoteAddr):
+	case !g.returned.allow(g.client(r)):
 		g.fail(w, r, b.To, &refusal{http.StatusTooManyRequests, tooMany, nil})
+	case said != "":
+		dropCookie(w, begunCookie)
+		g.fail(w, r, b.To, &refusal{http.StatusForbidden, p.Name + " says: " + cut(said+" "+query.Get("error_description"), maxSaid), nil})
 	default:
+		dropCookie(w, begunCookie)
 		name, refused := p.user(r.Context(), query.Get("code"), b)
 		if refused != nil {
 			g.fail(w, r, b.To, refused)
@@ -226,7 +237,8 @@ func (g *Guard) fail(w http.ResponseWriter, r *http.Request, to string, why *ref
 	if why.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", retryAfter)
 	} else {
-		g.log.Warn("a login at the console was refused", "way", "provider", "client", r.RemoteAddr, "err", why.Error())
+		g.log.Warn("a login at the console was refused", "way", "provider", "client", g.client(r), "err", why.Error())
 	}
-	g.show(w, why.status, to, strings.ToUpper(why.says[:1])+why.says[1:]+".")
+	first, n := utf8.DecodeRuneInString(why.says)
+	g.show(w, why.status, to, string(unicode.ToUpper(first))+why.says[n:]+".")
 }

@@ -215,7 +215,7 @@ func (a *Asker) reports(ctx context.Context) (all []steer.Seen, missing []string
 	if !slices.ContainsFunc(a.Fleet.Order, func(name string) bool { return len(a.Fleet.Datacenters[name].GSLB) > 0 }) {
 		return nil, nil // there are no name servers
 	}
-	keys, err := Keys(ctx, a.Fleet, "gslb", g.Key, g.PreviousKey)
+	keys, err := a.ring(ctx, "gslb", g.Key, g.PreviousKey)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, a.patience())
 		defer cancel()

@@ -103,6 +103,15 @@ type Asker struct {
 	Resolver *net.Resolver
 	// Patience is how long one node may take; 0: a second.
 	Patience time.Duration
+	// Keyring finds the keys of a section of the fleet file; nil: Keys, each time.
+	Keyring func(ctx context.Context, f *fleet.Fleet, section string, key, previous fleet.Ref) (*keyring.Ring, error)
+}
+
+func (a *Asker) ring(ctx context.Context, section string, key, previous fleet.Ref) (*keyring.Ring, error) {
+	if a.Keyring != nil {
+		return a.Keyring(ctx, a.Fleet, section, key, previous)
+	}
+	return Keys(ctx, a.Fleet, section, key, previous)
 }
 
 // Ask asks all nodes, and says what is wrong.
@@ -147,7 +156,7 @@ func (a *Asker) datacenters(ctx context.Context) (all []Datacenter, missing []st
 
 // keys are those of edge.peers; without them only what is public is asked for.
 func (a *Asker) keys(ctx context.Context) (*keyring.Ring, []string) {
-	keys, err := Keys(ctx, a.Fleet, "edge.peers", a.Fleet.Edge.Peers.Key, a.Fleet.Edge.Peers.PreviousKey)
+	keys, err := a.ring(ctx, "edge.peers", a.Fleet.Edge.Peers.Key, a.Fleet.Edge.Peers.PreviousKey)
 	if err != nil {
 		return nil, []string{"what edges tell operators alone: " + err.Error()}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/breakwater/cmd/internal/console"
@@ -18,6 +19,8 @@ import (
 	"example.org/breakwater/cmd/internal/status"
 	"example.org/breakwater/gslb"
 	"example.org/breakwater/internal/daemon"
+	"example.org/breakwater/internal/fleet"
+	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/provision"
 )
 
@@ -48,7 +51,7 @@ func (e *Edge) newConsole() (*console.Console, error) {
 
 // askFleet asks all nodes how they are, as breakwater status does.
 func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
-	asker := status.Asker{Fleet: e.fleet.Load(), From: "console@" + e.cfg.Datacenter, Base: status.Runbooks, Patience: askedWithin}
+	asker := status.Asker{Fleet: e.fleet.Load(), From: "console@" + e.cfg.Datacenter, Base: status.Runbooks, Patience: askedWithin, Keyring: e.rings.get}
 	return asker.Ask(ctx)
 }
 
@@ -71,6 +74,42 @@ func (e *Edge) readChanges() (provision.Record, error) {
 		return provision.Record{}, err
 	}
 	return provision.ReadRecord(text)
+}
+
+// rings are the keys by which the fleet is asked. They are looked up once in a while: where they
+// are in Vault, that is a login.
+type rings struct {
+	mu  sync.Mutex
+	all map[string]ringOf // by section and references
+}
+
+type ringOf struct {
+	ring *keyring.Ring
+	at   time.Time
+}
+
+// ringsStay is how long keys are believed to be the fleet's.
+const ringsStay = time.Minute
+
+func (r *rings) get(ctx context.Context, f *fleet.Fleet, section string, key, previous fleet.Ref) (*keyring.Ring, error) {
+	name := fmt.Sprint(section, "\n", key, "\n", previous)
+	r.mu.Lock()
+	known, ok := r.all[name]
+	r.mu.Unlock()
+	if ok && time.Since(known.at) < ringsStay {
+		return known.ring, nil
+	}
+	ring, err := status.Keys(ctx, f, section, key, previous)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil || len(r.all) >= 16 { // the fleet file was another one before
+		r.all = map[string]ringOf{}
+	}
+	r.all[name] = ringOf{ring, time.Now()}
+	return ring, nil
 }
 
 // Console is what is shown in a browser: an http.Handler of reads alone, which asks nobody

@@ -70,8 +70,11 @@ func (d *door) server(pages http.Handler) (s daemon.Server, guard *login.Guard, 
 
 // take has what the file says now be in force, or changes nothing.
 func (e *Edge) takeDoor(next *door) error {
-	if e.guard == nil || next == nil {
+	if e.guard == nil {
 		return nil
+	}
+	if next == nil { // the listener goes with a restart; nobody is let in from now on
+		return e.guard.Use(login.Config{})
 	}
 	if err := e.guard.Use(next.Config); err != nil {
 		return fmt.Errorf("edge.console: %w", err)

@@ -60,6 +60,7 @@ type Edge struct {
 	now     *reading                    // what is in force
 	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
 	console *console.Console
+	rings   rings
 	guard   *login.Guard // before the console's own listener; nil: it has none
 	handler *proxy.Handler
 	access  *access.Checker
@@ -294,7 +295,7 @@ func (e *Edge) servers(metrics *prometheus.Registry) (servers []daemon.Server, e
 	admin := daemon.Admin(cfg.Level)
 	handler.Admin(admin)
 	e.console.At(admin, "/console")
-	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, admin)}}
+	servers = []daemon.Server{public, {Name: "metrics", Handler: daemon.Named(daemon.Edge, daemon.Metrics(metrics, handler.Ready, handler.Neighbors().Says))}, {Name: "admin", Handler: daemon.Named(daemon.Edge, daemon.ForOperators(section.Admin, admin))}}
 	if now.door != nil {
 		var own daemon.Server
 		if own, e.guard, err = now.door.server(e.console); err != nil {

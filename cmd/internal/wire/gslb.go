@@ -86,7 +86,7 @@ func NewGSLB(ctx context.Context, cfg GSLBFile) (*GSLB, error) {
 		}
 		return nil
 	}
-	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Named(daemon.NameServer, daemon.Metrics(metrics, ready))}, {Name: "admin", Handler: daemon.Named(daemon.NameServer, admin)}}
+	g.Servers = []daemon.Server{{Name: "metrics", Handler: daemon.Named(daemon.NameServer, daemon.Metrics(metrics, ready))}, {Name: "admin", Handler: daemon.Named(daemon.NameServer, daemon.ForOperators(f.GSLB.Admin, admin))}}
 	addresses := []string{f.GSLB.Metrics, f.GSLB.Admin}
 	if at := *f.GSLB.Peers; g.keys != nil && at != "" {
 		peers := &signed.Handler{Ring: g.keys, Self: cfg.Datacenter, Since: time.Now().Truncate(time.Millisecond), Next: node.Peers(signed.Asker, g.siblings(at).SteerAll)}

@@ -112,8 +112,9 @@ func TestASlowClientAmongManyHoldsUpNobody(t *testing.T) {
 	if err := equal(slow.Body, c.content[1<<20:]); err != nil {
 		t.Error("the slow one: ", err)
 	}
-	// A fill on a busy machine is slow enough to come in parts, which are transfers of their own.
-	if sent := c.harbor.Sent()["GET "+c.path]; sent > int64(size)*11/10 {
+	// A fill on a busy machine is slow enough to come in parts, which are transfers of their own; what
+	// a source has sent counts before it is read.
+	if sent := c.harbor.Sent()["GET "+c.path]; sent > int64(size)*3/2 {
 		t.Errorf("Harbor sent %d bytes of a blob of %d", sent, size)
 	}
 }

@@ -26,6 +26,7 @@ func TestTheConsoleInABrowser(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	b, f := newBrowser(t), startLab(t)
+	output(t, exec.Command(bin(t, "breakwater"), "provision", "apply", "--yes", "--config", f.Datacenters[0].Fleet)) // for the page of changes
 	console := f.Datacenters[0].Admin + "/console/"
 	pages := b.pages(console)
 	if len(pages) < 3 {

@@ -87,7 +87,7 @@ func (l *running) describe() {
 func (r *report) print(w io.Writer) error {
 	fmt.Fprint(w, "Look at it in a browser, as each datacenter sees it:\n\n")
 	for _, d := range r.Datacenters {
-		fmt.Fprintf(w, "  %s  %s\n", d.Name, d.Console)
+		fmt.Fprintf(w, " %s  %s\n", d.Name, d.Console)
 	}
 	fmt.Fprintf(w, "\nThe fleet is up after %.1f s.\n\n", r.Seconds)
 	if err := r.table(w); err != nil {

@@ -10,24 +10,28 @@ import (
 // maxShown is how many changes of a run a page shows.
 const maxShown = 200
 
-// ChangesPage is what provision last planned and did (breakwater provision last). read reads it.
-func ChangesPage(read func() (provision.Record, error)) Page {
+// ChangesPage is what provision last planned and did (breakwater provision last). read reads it,
+// or says why there is none.
+func ChangesPage(read func() (r provision.Record, none string, err error)) Page {
 	return Page{
 		Path: "changes", Title: "Changes", Template: "changes.html",
 		Icon:  "M4 7h10M4 12h16M4 17h7M17 4v6M20 7h-6",
 		About: "What provision last planned and last did to the fleet's Harbors, from this machine.",
 		Data: func(context.Context, *http.Request) (any, error) {
-			r, err := read()
+			r, none, err := read()
 			if err != nil {
 				return nil, err
 			}
-			return changesView{r}, nil
+			return changesView{r, none}, nil
 		},
 	}
 }
 
 // changesView is a record as the page shows it.
-type changesView struct{ provision.Record }
+type changesView struct {
+	provision.Record
+	None string `json:"none,omitempty"` // why there is nothing to show
+}
 
 // Runs are the last apply and the last plan, in the order in which somebody asks for them.
 func (v changesView) Runs() []runView { return []runView{{"apply", v.Apply}, {"plan", v.Plan}} }

@@ -56,24 +56,24 @@ func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
 }
 
 // readChanges reads what provision has left on this machine.
-func (e *Edge) readChanges() (provision.Record, error) {
+func (e *Edge) readChanges() (r provision.Record, none string, err error) {
 	name := e.fleet.Load().Edge.Changes
 	if name == "" {
-		return provision.Record{}, console.Input("no file is named in which provision keeps its runs: write edge.changes into the fleet file")
+		return r, "No file is named in which provision keeps its runs: write edge.changes into the fleet file.", nil
 	}
 	file, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return provision.Record{}, console.Input("%s (edge.changes) is not there: neither plan nor apply has run with it on this machine", name)
+		return r, "Neither plan nor apply has run on this machine yet: they leave " + name + " (edge.changes).", nil
 	}
 	if err != nil {
-		return provision.Record{}, err
+		return r, "", err
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
-	if err != nil {
-		return provision.Record{}, err
+	if err == nil {
+		r, err = provision.ReadRecord(text)
 	}
-	return provision.ReadRecord(text)
+	return r, "", err
 }
 
 // rings are the keys by which the fleet is asked. They are looked up once in a while: where they

@@ -103,13 +103,13 @@ func projectNames(f *fleet.Fleet) (all []string) {
 		if cache != nil {
 			of = "\tof " + string(cache.Endpoint)
 		}
-		all = append(all, naming.Cache+name+"/"+of)
+		all = append(all, f.Project(naming.Cache, name)+"/"+of)
 	}
 	for _, name := range multiDCNames(f) {
-		all = append(all, naming.MultiDC+name+"/")
+		all = append(all, f.Project(naming.MultiDC, name)+"/")
 	}
 	for name := range f.Projects.Repl.Items {
-		all = append(all, naming.Repl+name+"/")
+		all = append(all, f.Project(naming.Repl, name)+"/")
 	}
 	slices.Sort(all)
 	return all

@@ -15,10 +15,11 @@ for name in "$module" "$pages"; do
 done
 literally() { sed 's/[.[\*^$]/\\&/g' <<<"$1"; }
 # Another host whose name ends so is another one.
-git grep -lIF -e "$was" -e "$read_at" | xargs sed -E -i.was \
+files="$(git grep -lIF -e "$was" -e "$read_at")"
+xargs sed -E -i.was \
   -e "s|$(literally "$read_at")/|@PAGES@/|g" \
   -e "s#(^|[^A-Za-z0-9.-])$(literally "$was")(\$|[^A-Za-z0-9-])#\1$module\2#g" \
   -e "s#(^|[^A-Za-z0-9.-])$(literally "$was")(\$|[^A-Za-z0-9-])#\1$module\2#g" \
-  -e "s|@PAGES@|$pages|g"
-find . -name '*.was' -delete
+  -e "s|@PAGES@|$pages|g" <<<"$files"
+sed 's/$/.was/' <<<"$files" | xargs rm
 gofmt -w $(git ls-files '*.go')

@@ -105,8 +105,8 @@ func (f *Fleet) checkNames(d *decoder) {
 			}
 		}
 		own, _ := f.Projects.own(e)
+		checkName(d, e.path(), e.kind+e.name) // policies and registries are called so in any case
 		if own == "" {
-			checkName(d, e.path(), e.kind+e.name)
 			continue
 		}
 		at := e.path() + ".project"

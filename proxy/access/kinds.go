@@ -25,15 +25,21 @@ func (s seenProject) era() int64 {
 // Declare takes over of which kinds the projects are that have names of their own, and reports
 // whether any is of a kind that it was not of before. What was remembered of one that is of
 // another kind now, or of none, is of another project: meanwhile it can change unseen. (Where
-// projects are not told apart, neither are these.)
+// projects are not told apart, neither are these.) Where it cannot be read what they were, all may
+// have been of another.
 func (c *Checker) Declare(kinds map[string]string) (news bool) {
 	p := c.projects
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	lasting, _ := p.lasting.(Kinds)
-	if before, ok := map[string]string(nil), false; p.kinds == nil && lasting != nil {
-		if before, ok = lasting.Kinds(); ok {
-			p.kinds = before
+	known := true
+	if p.kinds == nil && lasting != nil {
+		p.kinds, known = lasting.Kinds()
+	}
+	if !known {
+		p.kinds = nil
+		for project := range kinds {
+			p.renew(project)
 		}
 	}
 	for project, kind := range p.kinds {
@@ -44,7 +50,7 @@ func (c *Checker) Declare(kinds map[string]string) (news bool) {
 	for project, kind := range kinds {
 		news = news || p.kinds[project] != kind
 	}
-	if lasting != nil && !maps.Equal(p.kinds, kinds) {
+	if lasting != nil && known && !maps.Equal(p.kinds, kinds) {
 		lasting.PutKinds(kinds)
 	}
 	p.kinds = maps.Clone(kinds)

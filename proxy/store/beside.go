@@ -63,7 +63,9 @@ func (f *fill) nextPart(b *beside) bool {
 	switch result := f.putPart(b, a, before, err); result {
 	case "":
 	case "broke":
-		pause(f.parts.ctx, resumeWait)
+		if b.next == nil {
+			pause(f.parts.ctx, resumeWait)
+		}
 		fallthrough
 	default:
 		f.store.metrics.parts.WithLabelValues(result).Inc()
@@ -83,7 +85,11 @@ func (f *fill) askPart(b *beside, ending *asked) *asked {
 	}
 	at, ok := f.whoGives()
 	if ok && p.bodies < p.most && f.written-f.hash.at.Load() < maxUnhashed && p.ctx.Err() == nil {
-		part = f.layout.take(f.layout.partOf(p.most))
+		if n := f.layout.partOf(p.most); ending == nil {
+			part = f.layout.take(n)
+		} else { // what somebody may wait for is for who reads it at once
+			part = f.layout.takeNew(n)
+		}
 	}
 	switch {
 	case part != nil && ending != nil:
@@ -178,12 +184,8 @@ func (f *fill) bring(b *beside, a *asked) error {
 	begun, from, part := time.Now(), a.part.at, a.part
 	for part.at < part.end {
 		buf := f.store.chunks.get()
-		n, err := f.readChunk(a.body, part, buf[:min(chunk, part.end-part.at)])
+		n, err := f.readChunk(b, a, buf[:min(chunk, part.end-part.at)])
 		if n > 0 {
-			if !f.beginWrite(b, part) {
-				f.store.chunks.put(buf)
-				return context.Canceled
-			}
 			if err := f.write(part, buf[:n]); err != nil {
 				return err
 			}
@@ -205,22 +207,37 @@ func (f *fill) bring(b *beside, a *asked) error {
 
 // readChunk reads what comes of a part. As long as nobody waits for it, because what is before it
 // has not come, that is a whole chunk: a TLS record is an eighth of one, and each write has its cost.
-func (f *fill) readChunk(body io.Reader, part *piece, buf []byte) (n int, err error) {
+// Of a part that somebody else brings it reads nothing.
+func (f *fill) readChunk(b *beside, a *asked, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var m int
-		m, err = body.Read(buf[n:])
-		if n += m; f.isFirst(part) {
-			break
+		if m, err = a.body.Read(buf[n:]); m == 0 {
+			continue
+		}
+		n += m
+		switch wanted, first := f.arrived(b, a.part); {
+		case !wanted:
+			return 0, context.Canceled
+		case first:
+			return n, err
 		}
 	}
 	return n, err
 }
 
-// isFirst reports whether all that is before what a part lacks has come.
-func (f *fill) isFirst(part *piece) bool {
+// arrived notes that bytes of a part are there, to be written. wanted is false where somebody else
+// brings them; first says that all before the part has come.
+func (f *fill) arrived(b *beside, part *piece) (wanted, first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.layout.pieces) > 0 && f.layout.pieces[0] == part
+	if part.lost {
+		return false, false
+	}
+	if part.begun = true; !b.heard {
+		b.heard = true
+		f.parts.silent--
+	}
+	return true, len(f.layout.pieces) > 0 && f.layout.pieces[0] == part
 }
 
 // endsSoon reports whether a part, of which so many bytes are left, ends before the next one would
@@ -232,19 +249,4 @@ func (f *fill) endsSoon(b *beside, left, came float64, took time.Duration) bool 
 		way = max(way, f.parts.late)
 	}
 	return way >= farTrip.Seconds() && left*max(took.Seconds(), way) <= came*way*aheadShare
-}
-
-// beginWrite notes that a part's bytes are there, to be written. It returns false where
-// somebody else brings them.
-func (f *fill) beginWrite(b *beside, part *piece) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if part.lost {
-		return false
-	}
-	if part.begun = true; !b.heard {
-		b.heard = true
-		f.parts.silent--
-	}
-	return true
 }

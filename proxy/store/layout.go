@@ -91,6 +91,11 @@ func (l *layout) take(n int64) *piece {
 			return p
 		}
 	}
+	return l.takeNew(n)
+}
+
+// takeNew is take of bytes that nobody has ever brought.
+func (l *layout) takeNew(n int64) *piece {
 	if l.next >= l.size {
 		return nil
 	}

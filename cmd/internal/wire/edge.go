@@ -61,7 +61,8 @@ type Edge struct {
 	fleet   atomic.Pointer[fleet.Fleet] // now's, for those who ask
 	console *console.Console
 	rings   rings
-	guard   *login.Guard // before the console's own listener; nil: it has none
+	coming  atomic.Pointer[fleet.Fleet] // the fleet file that is being taken over; nil: none
+	guard   *login.Guard                // before the console's own listener; nil: it has none
 	handler *proxy.Handler
 	access  *access.Checker
 	store   *store.Store
@@ -194,8 +195,15 @@ func machine(f *fleet.Fleet) func(account string) bool {
 
 // private tells the projects that are private by the fleet file, and may not have been before.
 func (e *Edge) private(project string) bool {
-	_, m := e.fleet.Load().MultiDC(project)
-	return m != nil && m.Project != ""
+	for _, f := range []*fleet.Fleet{e.fleet.Load(), e.coming.Load()} { // while one follows the other, what either says
+		if f == nil {
+			continue
+		}
+		if _, m := f.MultiDC(project); m != nil && m.Project != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // about is what operators are told of the program.

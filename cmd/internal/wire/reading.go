@@ -165,6 +165,8 @@ func (e *Edge) reload(ctx context.Context) error {
 		e.access.UseKeys(next.tokenKeys)
 	}
 	e.access.UseGrace(time.Duration(*next.fleet.Edge.OutageGrace))
+	e.coming.Store(next.fleet)
+	defer e.coming.Store(nil)
 	e.handler.Reload(next.Settings)
 	before := e.now
 	e.now = next

@@ -143,7 +143,7 @@ func away(err error) bool {
 // nobody behind it. net/http has no value for a close that came before the request was
 // written (its errServerClosedIdle), so its text tells.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		strings.Contains(err.Error(), "http: server closed idle connection")
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.org/breakwater/internal/daemon"
@@ -12,9 +13,9 @@ import (
 
 // Tags stand side by side; who cannot be asked is a fault, and the others are printed.
 func TestContentAsPeopleReadIt(t *testing.T) {
-	var asked string
+	var asked atomic.Value
 	edge := httptest.NewServer(daemon.Named(daemon.Edge, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = r.URL.RequestURI()
+		asked.Store(r.URL.RequestURI())
 		failed := ""
 		if r.URL.Query().Get("match") != "" {
 			failed = `,{"datacenter":"drp1","error":"it does not answer"}`
@@ -29,8 +30,8 @@ func TestContentAsPeopleReadIt(t *testing.T) {
 	})))
 	defer edge.Close()
 	got := program(t, nil, "content", "--admin", edge.URL, "--project", "cache-hub", "--limit", "1")
-	if want := "multi-dc-demo/app  multi-dc  2 tags  0 tags\n\nThere is more: --after multi-dc-demo/app\n"; got.status != 0 || !strings.HasSuffix(got.stdout, want) || !strings.Contains(asked, "limit=1&match=&project=cache-hub") {
-		t.Errorf("%s: status %d: %s%s", asked, got.status, got.stdout, got.stderr)
+	if want := "multi-dc-demo/app  multi-dc  2 tags  0 tags\n\nThere is more: --after multi-dc-demo/app\n"; got.status != 0 || !strings.HasSuffix(got.stdout, want) || !strings.Contains(asked.Load().(string), "limit=1&match=&project=cache-hub") {
+		t.Errorf("%s: status %d: %s%s", asked.Load(), got.status, got.stdout, got.stderr)
 	}
 	got = program(t, nil, "content", "--admin", edge.URL, "multi-dc-demo/app", "--match", "v")
 	for _, want := range []string{"multi-dc-demo/app (multi-dc)", "sha256:0123456789ab, held, its Harbor lacks it for 12s", "sha256:fedcba987654 behind by 1m30s", "not known"} {

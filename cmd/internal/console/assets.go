@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"path"
 	"time"
+
+	"example.org/breakwater/cmd/internal/status"
 )
 
 //go:embed web
@@ -57,7 +59,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"ago":      func(t time.Time) string { return short(time.Since(t)) },
 		"short":    short,
-		"size":     size,
+		"size":     status.Size,
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
 		"bar":      barOf,
 		"seconds":  func(s float64) string { return short(time.Duration(s * float64(time.Second))) },

@@ -130,12 +130,12 @@ func storeChips(degraded, hanging bool) []chip {
 
 func (row *edgeRow) store(r *operator.Report) {
 	s := r.Store
-	row.Store, row.Used = storeChips(s.Degraded, s.Hanging), size(s.Bytes)
+	row.Store, row.Used = storeChips(s.Degraded, s.Hanging), status.Size(s.Bytes)
 	if s.Size > 0 {
-		row.Limit, row.Percent = size(s.Size), int(min(100, s.Bytes*100/s.Size))
+		row.Limit, row.Percent = status.Size(s.Size), int(min(100, s.Bytes*100/s.Size))
 	}
 	if s.Free >= 0 {
-		row.Free = size(s.Free) + " free on disk"
+		row.Free = status.Size(s.Free) + " free on disk"
 	}
 	if h := r.Hits.Recent; h.Of > 0 {
 		row.Hits = fmt.Sprintf("%d %% hits of %d, 10 min", h.Hits*100/h.Of, h.Of)

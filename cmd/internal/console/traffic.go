@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/breakwater/cmd/internal/status"
 	"example.org/breakwater/proxy/traffic"
 )
 
@@ -46,15 +47,15 @@ func (v trafficView) Sparks() []spark {
 	brought := func(f traffic.Flow) int64 { return f.FromPeers + f.FromUpstreams }
 	failed := func(f traffic.Flow) int64 { return f.Failed + f.SourceFailures }
 	count := func(n float64) string { return fmt.Sprintf("%.1f/s", n) }
-	bytes := func(n float64) string { return size(int64(n)) + "/s" }
+	bytes := func(n float64) string { return status.Size(int64(n)) + "/s" }
 	return []spark{
 		v.spark("Requests", fmt.Sprint(r.Requests), fmt.Sprintf("%d being answered now", v.InFlight), each(requests), count),
 		v.spark("Content from the store", quiet, fmt.Sprintf("%d of %d reads", r.Hits, r.Content), func(p traffic.Point) float64 {
 			return 100 * float64(p.Hits) / float64(max(1, p.Content))
 		}, func(n float64) string { return fmt.Sprintf("%.0f %%", n) }),
-		v.spark("To clients", size(r.ToClients), size(r.ToPeers)+" to other edges", each(toClients), bytes),
-		v.spark("Saved on WAN and upstreams", size(r.Saved), size(v.Start.Saved)+" since the start", each(saved), bytes),
-		v.spark("From WAN and upstreams", size(r.FromPeers+r.FromUpstreams), size(r.FromHarbor)+" from the local Harbor", each(brought), bytes),
+		v.spark("To clients", status.Size(r.ToClients), status.Size(r.ToPeers)+" to other edges", each(toClients), bytes),
+		v.spark("Saved on WAN and upstreams", status.Size(r.Saved), status.Size(v.Start.Saved)+" since the start", each(saved), bytes),
+		v.spark("From WAN and upstreams", status.Size(r.FromPeers+r.FromUpstreams), status.Size(r.FromHarbor)+" from the local Harbor", each(brought), bytes),
 		v.spark("Failures", fmt.Sprint(r.Failed+r.SourceFailures), fmt.Sprintf("%d answers of the edge, %d of sources", r.Failed, r.SourceFailures), each(failed), count),
 	}
 }
@@ -118,7 +119,7 @@ type fillRow struct{ traffic.Fill }
 func (f fillRow) Name() string { return fmt.Sprintf("%.19s…", f.Digest) }
 
 // Speed is bytes a second, in words.
-func (f fillRow) Speed() string { return size(int64(f.Rate)) + "/s" }
+func (f fillRow) Speed() string { return status.Size(int64(f.Rate)) + "/s" }
 
 // Since is how long it has been under way.
 func (f fillRow) Took() string { return short(time.Duration(f.Seconds * float64(time.Second))) }

@@ -138,9 +138,9 @@ func (j judge) edge(d *Datacenter, e Edge, who string) {
 		case left <= 0:
 			j.say("certificate ends", d.Name, "the certificate of %s has ended. No client gets in.", who)
 		case left < verySoon:
-			j.say("certificate ends", d.Name, "the certificate of %s ends in %s.", who, short(left))
+			j.say("certificate ends", d.Name, "the certificate of %s ends in %s.", who, Short(left))
 		case left < soon:
-			j.say("certificate ends soon", d.Name, "the certificate of %s ends in %s.", who, short(left))
+			j.say("certificate ends soon", d.Name, "the certificate of %s ends in %s.", who, Short(left))
 		}
 	}
 	if r.Config.Fault != "" {
@@ -181,7 +181,7 @@ func (j judge) store(d *Datacenter, r *operator.Report, who string) {
 	case s.Degraded:
 		j.say("store degraded", d.Name, "the disk of %s refuses what is pulled. Pulls go on past its store.", who)
 	case s.Size > 0 && s.Free >= 0 && s.Free < s.Size-s.Bytes:
-		j.say("disk fills", d.Name, "the store of %s may take %s more, and its disk has %s.", who, size(s.Size-s.Bytes), size(s.Free))
+		j.say("disk fills", d.Name, "the store of %s may take %s more, and its disk has %s.", who, Size(s.Size-s.Bytes), Size(s.Free))
 	}
 }
 
@@ -213,7 +213,7 @@ func (j judge) others(d *Datacenter, r *operator.Report, who string) {
 	}
 	for _, a := range r.Announce {
 		if wait := seconds(a.Waiting); a.Pending > 0 && wait > backlogOf {
-			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, short(wait))
+			j.say("announcements wait", d.Name, "the edge of %s has not heard of what was pushed through %s for %s.", a.Datacenter, who, Short(wait))
 		}
 	}
 }

@@ -34,7 +34,7 @@ func since(n int, d time.Duration) string {
 	if n == 0 || d == 0 {
 		return fmt.Sprint(n)
 	}
-	return fmt.Sprintf("%d for %s", n, short(d))
+	return fmt.Sprintf("%d for %s", n, Short(d))
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -87,9 +87,9 @@ func (j judge) lag(d *Datacenter, r *operator.Report) {
 		return
 	}
 	if late := seconds(r.Follow.Oldest); late > behindFor {
-		j.say("harbor behind", d.Name, "its Harbor lacks the newest version of %d tags, of one for %s.", r.Follow.Pending, short(late))
+		j.say("harbor behind", d.Name, "its Harbor lacks the newest version of %d tags, of one for %s.", r.Follow.Pending, Short(late))
 	}
 	if r.Touches != nil && seconds(r.Touches.Oldest) > uncountedFor {
-		j.say("pulls not counted", d.Name, "its Harbor has not been shown %d pulls, one of them for %s: its retention may delete what is pulled.", r.Touches.Pending, short(seconds(r.Touches.Oldest)))
+		j.say("pulls not counted", d.Name, "its Harbor has not been shown %d pulls, one of them for %s: its retention may delete what is pulled.", r.Touches.Pending, Short(seconds(r.Touches.Oldest)))
 	}
 }

@@ -177,7 +177,7 @@ func (f *Fleet) edge(e Edge, name, dns string) row {
 	if r.Certificate != nil {
 		cert = fmt.Sprintf("%dd", int(r.Certificate.Sub(f.Time).Hours()/24))
 	}
-	return row{cells: []string{name, dns, state, tail(r.Instance, 17), r.Version, short(f.Time.Sub(r.Started)), harborCell(r), storeCell(r), ratio(r.Hits), fmt.Sprint(r.Store.Fills), peers, cert}}
+	return row{cells: []string{name, dns, state, tail(r.Instance, 17), r.Version, Short(f.Time.Sub(r.Started)), harborCell(r), storeCell(r), ratio(r.Hits), fmt.Sprint(r.Store.Fills), peers, cert}}
 }
 
 // tail is the end of an instance's name: that is what differs.
@@ -214,9 +214,9 @@ func storeCell(r *operator.Report) string {
 	case r.Store.Degraded:
 		return "degraded"
 	case r.Store.Size == 0:
-		return size(r.Store.Bytes)
+		return Size(r.Store.Bytes)
 	}
-	return size(r.Store.Bytes) + "/" + strings.Replace(size(r.Store.Size), " ", "", 1)
+	return Size(r.Store.Bytes) + "/" + strings.Replace(Size(r.Store.Size), " ", "", 1)
 }
 
 // ratio is of the last minutes, or of all time where nothing was read lately.

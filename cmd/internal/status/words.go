@@ -6,9 +6,10 @@ import (
 )
 
 // ago is how long ago something was, in one unit.
-func ago(now, then time.Time) string { return short(now.Sub(then)) }
+func ago(now, then time.Time) string { return Short(now.Sub(then)) }
 
-func short(d time.Duration) string {
+// Short is a time in one unit, of seconds at least.
+func Short(d time.Duration) string {
 	d = max(0, d)
 	switch {
 	case d < 2*time.Minute:
@@ -21,8 +22,8 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-// size is a number of bytes, in the unit of the fleet file.
-func size(n int64) string {
+// Size is a number of bytes, in the unit of the fleet file.
+func Size(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	f, i := float64(n), 0
 	for ; f >= 1024 && i < len(units)-1; i++ {

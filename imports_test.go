@@ -77,9 +77,9 @@ var imports = map[string][]string{
 	// What is asked of a whole fleet is a package of its own: the program has many commands.
 	"cmd/internal/status": {"registry", "cmd/internal/steer", "internal/daemon", "gslb", "proxy", "proxy/hello", "proxy/operator", "internal/fleet", "internal/keyring", "internal/secret", "internal/signed"},
 	// Who is let in to what is shown in a browser.
-	"cmd/internal/login": {},
+	"cmd/internal/login": {"internal/daemon"},
 	// What is shown in a browser is what the commands print.
-	"cmd/internal/console": {"cmd/internal/status", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
+	"cmd/internal/console": {"cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	// Both programs show how far they are.
 	"cmd/internal/progress": {},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code

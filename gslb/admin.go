@@ -9,6 +9,8 @@ import (
 	"net/netip"
 
 	"github.com/miekg/dns"
+
+	"example.org/breakwater/registry"
 )
 
 // Admin adds what operators ask of a name server to the admin listener:
@@ -25,7 +27,7 @@ func (s *Node) Admin(mux *http.ServeMux) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		writeJSON(w, e)
+		registry.WriteJSON(w, e)
 	})
 }
 
@@ -46,7 +48,7 @@ func (s *Node) Peers(asker string, all func(context.Context, Steering) (Steered,
 			http.Error(w, "want an observation as JSON, of who asks", http.StatusBadRequest)
 			return
 		}
-		writeJSON(w, s.Hear(x))
+		registry.WriteJSON(w, s.Hear(x))
 	})
 	return mux
 }
@@ -67,10 +69,10 @@ func (s *Node) steering(mux *http.ServeMux, asker func(*http.Request) string, do
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		default:
-			writeJSON(w, done)
+			registry.WriteJSON(w, done)
 		}
 	}
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Report()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { registry.WriteJSON(w, s.Report()) })
 	mux.HandleFunc("POST /override", func(w http.ResponseWriter, r *http.Request) {
 		var x Steering
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&x); err != nil {
@@ -83,11 +85,6 @@ func (s *Node) steering(mux *http.ServeMux, asker func(*http.Request) string, do
 		q := r.URL.Query()
 		steer(w, r, Steering{Override: Override{Datacenter: q.Get("datacenter"), Name: q.Get("name"), By: q.Get("by")}, Release: true, Yes: q.Get("yes") == "true", Dry: q.Get("dry") == "true"})
 	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // the operator is gone
 }
 
 var errNotAnswering = errors.New("nothing is answered yet: the first round of probes is not in")

@@ -19,24 +19,33 @@ func (x *exporter) declare() {
 		if naming.KindOf(full) != "" || full == library {
 			continue
 		}
-		is := declared{}
-		switch of := x.first(kindProject, full).object.(*project).registry; {
-		case of != "":
-			is = declared{naming.Cache, of}
-		case x.heldAs(full) != "":
-			is = declared{naming.Repl, x.heldAs(full)}
-		case x.sharedAs(full) != "":
-			is = declared{naming.MultiDC, x.sharedAs(full)}
-		default:
-			continue
+		is := x.foundAs(full)
+		if x.taken(is) && is.kind != naming.Cache { // a cache's registry has its name, and one project alone
+			is.name = full
 		}
-		if x.first(kindProject, is.kind+is.name) != nil || x.entries[is] != "" {
-			if is.name = full; is.kind == naming.Cache || x.first(kindProject, is.kind+is.name) != nil || x.entries[is] != "" {
-				continue // a cache's registry has its name, and one project alone
-			}
+		if is.kind != "" && !x.taken(is) {
+			x.own[full], x.entries[is] = is, full
 		}
-		x.own[full], x.entries[is] = is, full
 	}
+}
+
+// foundAs is what a project is by what Harbors have of it; of no kind: nothing of the fleet file's.
+func (x *exporter) foundAs(full string) declared {
+	if of := x.first(kindProject, full).object.(*project).registry; of != "" {
+		return declared{naming.Cache, of}
+	}
+	if name := x.heldAs(full); name != "" {
+		return declared{naming.Repl, name}
+	}
+	if name := x.sharedAs(full); name != "" {
+		return declared{naming.MultiDC, name}
+	}
+	return declared{}
+}
+
+// taken reports whether another project is that in the file already.
+func (x *exporter) taken(is declared) bool {
+	return x.first(kindProject, is.kind+is.name) != nil || x.entries[is] != ""
 }
 
 // library is the project that every Harbor is born with.

@@ -25,16 +25,13 @@ func (o *provisioning) keepRecord(cmd *cobra.Command, plan *provision.Plan, resu
 	if file == "" {
 		return failed
 	}
-	before, err := readRecord(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		before = provision.Record{} // what cannot be read any more is replaced
-	}
+	before, _ := readRecord(file) //nolint:errcheck // what is not there, or cannot be read any more, is replaced
 	run := provision.Run{Began: o.begun.UTC(), Seconds: time.Since(o.begun).Seconds(), Datacenters: o.datacenters, Plan: plan, Results: results}
 	var status exitStatus
 	if failed != nil && !errors.As(failed, &status) {
 		run.Error = failed.Error()
 	}
-	err = writeWhole(file, 0o644, before.With(run, applied)) // edges read it, as somebody else
+	err := writeWhole(file, 0o644, before.With(run, applied)) // edges read it, as somebody else
 	if err != nil && o.record == "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "This run is not kept for the console: %v\n", err)
 		return failed

@@ -41,21 +41,7 @@ func TestWhatWasLastDoneIsKept(t *testing.T) {
 	case len(p.Plan.Changes) != 0 || len(p.Datacenters) != 1 || !p.Began.After(a.Began):
 		t.Errorf("plan: %+v", p)
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, secret := range provisionSecrets {
-		if strings.Contains(string(text), secret) {
-			t.Errorf("the secret %s is in the file", name)
-		}
-	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o644 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v %v", left, err)
-	}
+	checkKept(t, file, 0o644)
 	if err := os.WriteFile(file, []byte(`{"format": 1, "plan": {"seconds": 1}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}

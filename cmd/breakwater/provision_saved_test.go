@@ -15,21 +15,7 @@ func TestAPlanIsDoneAsItWasSeenOrNotAtAll(t *testing.T) {
 	file := filepath.Join(dir, "plan.json")
 	only := filepath.Join(dir, "mad1.json")
 	provisions(t, exitChanges, "plan", "--out", file, "--config", config)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, secret := range provisionSecrets {
-		if strings.Contains(string(text), secret) {
-			t.Errorf("the secret %s is in the file", name)
-		}
-	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v %v", left, err)
-	}
+	checkKept(t, file, 0o600)
 
 	harbors[0].CreateProject("multi-dc-app", true)
 	if said := provisions(t, 1, "apply", "--config", config, file); !strings.Contains(said, "plan.json is not what would be done now, and nothing was: plan again\n") ||
@@ -61,4 +47,25 @@ func TestAPlanIsDoneAsItWasSeenOrNotAtAll(t *testing.T) {
 		t.Error(said)
 	}
 	provisions(t, 1, "plan", "--out", filepath.Join(dir, "none", "plan.json"), "--config", config)
+}
+
+// checkKept checks that a file which provision has written is whole: alone in its directory, with
+// that mode, and without a secret.
+func checkKept(t *testing.T, file string, mode os.FileMode) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range provisionSecrets {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("the secret %s is in the file", name)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != mode {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
 }

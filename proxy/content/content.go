@@ -209,7 +209,12 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// order sorts rows by name.
-func order[T any](all []T, name func(T) string) {
+// page is the first rows by name, and the last one's where there are more.
+func page[T any](all []T, limit int, more bool, name func(T) string) (rows []T, next string) {
 	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
+	if more = more || len(all) > limit; more && len(all) > 0 {
+		all = all[:min(len(all), limit)]
+		next = name(all[len(all)-1])
+	}
+	return all, next
 }

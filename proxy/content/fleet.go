@@ -139,12 +139,7 @@ func (c *Content) repoRows(all []Local, limit int) (rows []RepoRow, next string)
 	for repo, tags := range by {
 		rows = append(rows, RepoRow{repo, c.Namespaces.OfRepo(repo).Kind.String(), tags})
 	}
-	order(rows, func(r RepoRow) string { return r.Repo })
-	if more = more || len(rows) > limit; more && len(rows) > 0 {
-		rows = rows[:min(len(rows), limit)]
-		next = rows[len(rows)-1].Repo
-	}
-	return rows, next
+	return page(rows, limit, more, func(r RepoRow) string { return r.Repo })
 }
 
 // tagRows are the same, by tag.
@@ -163,12 +158,7 @@ func tagRows(all []Local, limit int, now time.Time) (rows []TagRow, next string)
 	for tag, cells := range by {
 		rows = append(rows, compare(tag, cells, now))
 	}
-	order(rows, func(r TagRow) string { return r.Tag })
-	if more = more || len(rows) > limit; more && len(rows) > 0 {
-		rows = rows[:min(len(rows), limit)]
-		next = rows[len(rows)-1].Tag
-	}
-	return rows, next
+	return page(rows, limit, more, func(r TagRow) string { return r.Tag })
 }
 
 // compare says which datacenter has what, by the newest version that one of them knows.
@@ -244,7 +234,7 @@ func (c *Content) ServePeer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return registry.Errorf(registry.CodeUnavailable, "%v", err)
 	}
-	writeJSON(w, local)
+	registry.WriteJSON(w, local)
 	return nil
 }
 
@@ -259,11 +249,6 @@ func (c *Content) Admin(mux *http.ServeMux) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		writeJSON(w, c.Fleet(r.Context(), q, time.Now()))
+		registry.WriteJSON(w, c.Fleet(r.Context(), q, time.Now()))
 	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // who asked is gone
 }

@@ -3,7 +3,6 @@
 package explain
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -45,8 +44,7 @@ func Admin(mux *http.ServeMux, explain func(reference string) (Explanation, erro
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the operator is gone
+		registry.WriteJSON(w, answer)
 	})
 }
 

@@ -5,7 +5,6 @@ package operator
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 	"example.org/breakwater/proxy/store"
 	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/proxy/touch"
+	"example.org/breakwater/registry"
 )
 
 // Path is where the end points are.
@@ -82,7 +82,7 @@ func New(e Edge) *Handler {
 	}
 	h := &Handler{edge: e, instance: host + "-" + rand.Text()[:8], started: e.Now()}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+Path+"status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.Report()) })
+	mux.HandleFunc("GET "+Path+"status", func(w http.ResponseWriter, _ *http.Request) { registry.WriteJSON(w, h.Report()) })
 	mux.HandleFunc("POST "+Path+"drain", h.drain)
 	mux.HandleFunc("DELETE "+Path+"drain", h.drain)
 	h.signed = signed.Handler{Ring: e.Keys, Self: Name(e.Datacenter), Next: mux, Now: e.Now}
@@ -105,7 +105,7 @@ func (h *Handler) Admin(mux *http.ServeMux) {
 	for _, method := range []string{http.MethodPost, http.MethodDelete} {
 		mux.HandleFunc(method+" /drain", func(w http.ResponseWriter, r *http.Request) {
 			h.say(r.Method, "operator", "")
-			writeJSON(w, map[string]bool{"draining": h.edge.Drain.Draining()})
+			registry.WriteJSON(w, map[string]bool{"draining": h.edge.Drain.Draining()})
 		})
 	}
 }
@@ -120,7 +120,7 @@ func (h *Handler) drain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.say(r.Method, cut(r.Header.Get(signed.Asker), maxAsker), cut(q.Get("reason"), maxReason))
-	writeJSON(w, h.Report())
+	registry.WriteJSON(w, h.Report())
 }
 
 func (h *Handler) say(method, by, reason string) {
@@ -133,8 +133,3 @@ func (h *Handler) say(method, by, reason string) {
 }
 
 func cut(s string, most int) string { return s[:min(len(s), most)] }
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // it is written to memory
-}

@@ -59,7 +59,7 @@ func (p Purger) Admin(mux *http.ServeMux) {
 		if r.URL.Query().Get("fleet") == "true" {
 			answer.Peers = purgePeers(r.Context(), p.Peers(), d, p.Deadline)
 		}
-		writeJSON(w, answer)
+		registry.WriteJSON(w, answer)
 	})
 }
 
@@ -74,7 +74,7 @@ func (p Purger) ServePeer(w http.ResponseWriter, r *http.Request, by string) err
 	}
 	answer, err := p.purge(d, by)
 	if err == nil {
-		writeJSON(w, answer)
+		registry.WriteJSON(w, answer)
 	}
 	return err
 }

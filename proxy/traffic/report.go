@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/store"
+	"example.org/breakwater/registry"
 )
 
 // Report is what went through an edge (GET /traffic). Times are the edge's own.
@@ -157,11 +157,6 @@ func series(all []counted, every time.Duration) Series {
 //	GET /traffic   what went through the edge (Report)
 //	GET /fills     what comes into its store now (FillsReport)
 func (w *Watch) Admin(mux *http.ServeMux) {
-	mux.HandleFunc("GET /traffic", func(rw http.ResponseWriter, _ *http.Request) { writeJSON(rw, w.Report()) })
-	mux.HandleFunc("GET /fills", func(rw http.ResponseWriter, _ *http.Request) { writeJSON(rw, w.Fills()) })
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // the operator is gone
+	mux.HandleFunc("GET /traffic", func(rw http.ResponseWriter, _ *http.Request) { registry.WriteJSON(rw, w.Report()) })
+	mux.HandleFunc("GET /fills", func(rw http.ResponseWriter, _ *http.Request) { registry.WriteJSON(rw, w.Fills()) })
 }

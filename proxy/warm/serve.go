@@ -89,7 +89,7 @@ func (w *Warmer) Admin(mux *http.ServeMux) {
 			http.Error(rw, strings.Join(append([]string{"nothing is to be warmed"}, taken.Refused...), "; "), http.StatusBadRequest)
 			return
 		}
-		writeJSON(rw, taken)
+		registry.WriteJSON(rw, taken)
 	})
 	mux.HandleFunc("GET /warm", func(rw http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
@@ -97,7 +97,7 @@ func (w *Warmer) Admin(mux *http.ServeMux) {
 		if q.Get("fleet") == "true" {
 			all = append(all, w.statuses(r.Context(), q["image"])...)
 		}
-		writeJSON(rw, all)
+		registry.WriteJSON(rw, all)
 	})
 }
 
@@ -105,7 +105,7 @@ func (w *Warmer) Admin(mux *http.ServeMux) {
 func (w *Warmer) ServePeer(rw http.ResponseWriter, r *http.Request) error {
 	switch r.Method {
 	case http.MethodGet:
-		writeJSON(rw, w.Status(r.URL.Query()["image"]...))
+		registry.WriteJSON(rw, w.Status(r.URL.Query()["image"]...))
 		return nil
 	case http.MethodPost:
 	default:
@@ -122,7 +122,7 @@ func (w *Warmer) ServePeer(rw http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return registry.Errorf(registry.CodeUnsupported, "%v", err)
 	}
-	writeJSON(rw, a)
+	registry.WriteJSON(rw, a)
 	return nil
 }
 
@@ -298,9 +298,4 @@ func (w *Warmer) statuses(ctx context.Context, images []string) []Status {
 	}
 	asked.Wait()
 	return all
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // who asked is gone
 }

@@ -62,7 +62,7 @@ func functions() template.FuncMap {
 		"size":     status.Size,
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
 		"bar":      barOf,
-		"seconds":  func(s float64) string { return short(time.Duration(s * float64(time.Second))) },
+		"seconds":  seconds,
 		"stepChip": stepChip, "first": first, "candidates": candidates, "others": others,
 
 		"severity": severity, "fleetRows": fleetRows, "clientRows": clientRows, "answering": answering, "numbers": numbersOf, "graph": graphOf,

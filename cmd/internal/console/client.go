@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -41,6 +40,9 @@ func ClientPage(ask func(ctx context.Context, client, name string) (gslb.Explana
 	}
 }
 
+// notThat begins the sentences that say why a datacenter is not the answer.
+const notThat = "Not "
+
 // candidate is a datacenter that could be the answer.
 type candidate struct {
 	Name, Why string
@@ -52,10 +54,10 @@ func candidates(e gslb.Explanation) (all []candidate) {
 	if e.Datacenter != "" {
 		all = append(all, candidate{Name: e.Datacenter, Why: "the answer, tier " + e.Tier, Chosen: true})
 	}
-	not := regexp.MustCompile(`^Not ([^:]+): (.*)\.$`)
 	for _, s := range e.Sentences {
-		if m := not.FindStringSubmatch(s); m != nil {
-			all = append(all, candidate{Name: m[1], Why: m[2]})
+		if s, not := strings.CutPrefix(s, notThat); not {
+			name, why, _ := strings.Cut(strings.TrimSuffix(s, "."), ": ")
+			all = append(all, candidate{Name: name, Why: why})
 		}
 	}
 	return all
@@ -63,5 +65,5 @@ func candidates(e gslb.Explanation) (all []candidate) {
 
 // others are the sentences that are of no candidate.
 func others(e gslb.Explanation) []string {
-	return slices.DeleteFunc(slices.Clone(e.Sentences), func(s string) bool { return strings.HasPrefix(s, "Not ") })
+	return slices.DeleteFunc(slices.Clone(e.Sentences), func(s string) bool { return strings.HasPrefix(s, notThat) })
 }

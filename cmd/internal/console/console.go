@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/breakwater/internal/daemon"
 )
 
 const (
@@ -115,15 +117,9 @@ func (c *Console) At(mux *http.ServeMux, prefix string) {
 // ServeHTTP answers for a page, its JSON (api/<page>, or Accept: application/json), or a
 // file of the console's own.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
+	daemon.ForPages(w.Header(), policy)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET, HEAD")
+		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "the console is only read", http.StatusMethodNotAllowed)
 		return
 	}

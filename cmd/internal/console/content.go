@@ -68,7 +68,6 @@ func (c contentCell) Name() string { return brief(c.Digest.String()) }
 
 // Lag is what the datacenter is behind by, or was late by, in words; "": nothing worth a word.
 func (c contentCell) Lag() string {
-	seconds := func(n float64) string { return short(time.Duration(n * float64(time.Second))) }
 	switch {
 	case c.State == content.Behind:
 		return "behind by " + seconds(c.Behind)

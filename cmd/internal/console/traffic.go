@@ -89,9 +89,7 @@ func (v trafficView) spark(label, value, note string, of func(traffic.Point) flo
 }
 
 // Window is how long the numbers on top of the page are of.
-func (v trafficView) Window() string {
-	return short(time.Duration(v.Seconds * float64(time.Second)))
-}
+func (v trafficView) Window() string { return seconds(v.Seconds) }
 
 // FillsPage is what comes into the store of the edge that serves the console (breakwater fills).
 func FillsPage(report func() traffic.FillsReport) Page {
@@ -116,13 +114,13 @@ func (v fillsView) Rows() (rows []fillRow) {
 type fillRow struct{ traffic.Fill }
 
 // Name is a digest as people tell it from others.
-func (f fillRow) Name() string { return fmt.Sprintf("%.19s…", f.Digest) }
+func (f fillRow) Name() string { return brief(f.Digest.String()) }
 
 // Speed is bytes a second, in words.
 func (f fillRow) Speed() string { return status.Size(int64(f.Rate)) + "/s" }
 
-// Since is how long it has been under way.
-func (f fillRow) Took() string { return short(time.Duration(f.Seconds * float64(time.Second))) }
+// Took is how long it has been under way.
+func (f fillRow) Took() string { return seconds(f.Seconds) }
 
 // From is who brings it.
 func (f fillRow) From() string { return strings.Join(f.Sources, ", ") }

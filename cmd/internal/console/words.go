@@ -14,3 +14,6 @@ func short(d time.Duration) string {
 	}
 	return status.Short(d)
 }
+
+// seconds is short of a time in seconds, as JSON has it.
+func seconds(n float64) string { return short(time.Duration(n * float64(time.Second))) }

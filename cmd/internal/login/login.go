@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"example.org/breakwater/internal/daemon"
 )
 
 // Config is who is let in, and how.
@@ -108,13 +110,7 @@ func User(ctx context.Context) string {
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
+	daemon.ForPages(w.Header(), policy)
 	if err := g.cross.Check(r); err != nil {
 		http.Error(w, "another site has sent this: it is not taken", http.StatusForbidden)
 		return
@@ -187,13 +183,13 @@ func (g *Guard) check(r *http.Request, name, password string) (proof [32]byte, r
 	}
 	client := g.client(r)
 	if !g.password.may(client) {
-		return proof, g.tooOften("password", client)
+		return proof, g.tooOften(client)
 	}
 	if proof, ok := users.remembers(name, password); ok {
 		return proof, 0
 	}
 	if !g.password.allow(client) {
-		return proof, g.tooOften("password", client)
+		return proof, g.tooOften(client)
 	}
 	select {
 	case g.hashing <- struct{}{}:
@@ -221,8 +217,8 @@ func (g *Guard) client(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-func (g *Guard) tooOften(way, client string) (status int) {
-	g.log.Warn("a login at the console was refused", "way", way, "client", client, "err", tooMany)
+func (g *Guard) tooOften(client string) (status int) {
+	g.log.Warn("a login at the console was refused", "way", "password", "client", client, "err", tooMany)
 	return http.StatusTooManyRequests
 }
 

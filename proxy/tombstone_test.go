@@ -7,6 +7,9 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +22,7 @@ import (
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/state"
 	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/registry"
 )
@@ -189,6 +193,57 @@ func TestClientsForgeNoVersions(t *testing.T) {
 	for _, l := range leaked {
 		if strings.HasSuffix(l, "Record") || strings.Contains(l, "Client") || strings.Contains(l, "Push") || strings.Contains(l, "Asked") {
 			t.Errorf("Harbor was told %s", l)
+		}
+	}
+}
+
+// What was deleted is not served again by an edge that knew it, though it and its Harbor are
+// killed at the next moment.
+func TestADeleteOutlivesAKill(t *testing.T) {
+	memories, dir := map[string]*state.DB{}, t.TempDir()
+	r := newRegion(t, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+		memory := openState(t, filepath.Join(dir, p.Datacenter))
+		t.Cleanup(func() { memory.Close() })
+		memories[p.Datacenter], a.Members, p.State = memory, memory, memory
+	})
+	par1, mad1 := r.sites[0], r.sites[1]
+	headers := map[string]map[string]string{}
+	for name, s := range map[string]*site{"par1": par1, "mad1": mad1} {
+		for tag, text := range map[string]string{"v1": "one", "stays": "two"} { // they have no versions: no edge is told
+			s.putPast(t, tag, text)
+			same(t, tag, s.pullNote(t, tag), []byte(note(text)))
+		}
+		headers[name] = s.as(t, reader, "multi-dc-demo/app")
+		s.tags(t, "multi-dc-demo/app", "", headers[name])
+		if err := memories[name].Save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := par1.request(t, http.MethodDelete, par1.edge.URL+app+noteDigest("one"), par1.asAdmin(), "", ""); !strings.Contains(a.header.Get("Breakwater-Acknowledged"), "mad1") {
+		t.Fatalf("%d, acknowledged by %q", a.status, a.header.Get("Breakwater-Acknowledged"))
+	}
+	killed := t.TempDir() // what kill -9 leaves
+	for name, from := range map[string]string{"state": dir, "par1": par1.dir, "mad1": mad1.dir} {
+		if err := os.CopyFS(filepath.Join(killed, name), os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.everywhere(t, lab.Fault{Name: "down"})
+	for name, s := range map[string]*site{"par1": par1, "mad1": mad1} {
+		h := headers[name]
+		s.edge = startEdge(t, s.harbor.URL(), filepath.Join(killed, name), &s.harbor.Key().PublicKey, func(a *access.Config, p *proxy.Config, _ *registry.SourceConfig) {
+			memory := openState(t, filepath.Join(killed, "state", name))
+			t.Cleanup(func() { memory.Close() })
+			p.Datacenter, p.Keys, a.Members, p.State = name, peerKeys, memory, memory
+		})
+		same(t, "what was not deleted", s.do(t, http.MethodGet, app+"stays", h), []byte(note("two")))
+		for _, reference := range []string{"v1", noteDigest("one")} {
+			if a := s.do(t, http.MethodGet, app+reference, h); a.status != http.StatusNotFound && a.status != http.StatusServiceUnavailable {
+				t.Errorf("%s at %s: %d, %q", reference, name, a.status, a.header.Get("Cache-Status"))
+			}
+		}
+		if tags, a := s.tags(t, "multi-dc-demo/app", "", h); slices.Contains(tags, "v1") {
+			t.Errorf("%s lists %v (%s)", name, tags, a.header.Get("Cache-Status"))
 		}
 	}
 }

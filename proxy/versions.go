@@ -39,7 +39,7 @@ const (
 // newVersions makes the ledger, and what tells and hears of it.
 func (h *Handler) newVersions(ctx context.Context) {
 	h.touches = h.newTouches()
-	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionChanged,
+	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionsChanged,
 		Seen: h.seen, Since: h.cfg.Access.Since}
 	if h.cfg.State != nil {
 		ledger.State = h.cfg.State
@@ -106,18 +106,22 @@ func (h *Handler) versioned(key version.Key) bool {
 	return registry.ValidRepo(key.Repo) && h.namespaces.OfRepo(key.Repo).Kind == namespace.MultiDC
 }
 
-// versionChanged drops what was learned of a reference before its record changed.
-func (h *Handler) versionChanged(key version.Key, r version.Record, own bool) {
-	if key.IsTag() {
-		h.written(key.Repo, key.Reference)
-	} else if r.Known() && r.Deleted() {
-		h.written(key.Repo, "")
-		h.forgetManifest(key.Repo, key.Digest())
+// versionsChanged drops what was learned of references before their records changed.
+func (h *Handler) versionsChanged(all map[version.Key]version.Record, own bool) {
+	var deleted []version.Key
+	for key, r := range all {
+		if key.IsTag() {
+			h.written(key.Repo, key.Reference)
+		} else if r.Known() && r.Deleted() {
+			h.written(key.Repo, "")
+			deleted = append(deleted, key)
+		}
+		h.follower.Changed(key, r, own)
+		if key.IsTag() && r.Known() && !r.Deleted() {
+			h.warm.Pushed(key.Repo, key.Reference, r.Version.At())
+		}
 	}
-	h.follower.Changed(key, r, own)
-	if key.IsTag() && r.Known() && !r.Deleted() {
-		h.warm.Pushed(key.Repo, key.Reference, r.Version.At())
-	}
+	h.forgetManifests(deleted...)
 	if own {
 		h.announcer.Changed()
 	}
@@ -129,13 +133,19 @@ func (h *Handler) written(repo, moved string) {
 	h.lists.Written(repo)
 }
 
-// forgetManifest drops what is known of a manifest that was deleted: lists that were seen
-// before may name it.
-func (h *Handler) forgetManifest(repo string, d digest.Digest) {
-	h.tags.Deleted(repo, d)
-	h.lists.Written(repo)
-	h.cfg.State.DropLists(repo)
-	h.cfg.Access.Leave(repo)
+// forgetManifests drops what is known of manifests that were deleted, by their digests: lists
+// that were seen before may name them. Who is told of the delete finds none of it again,
+// though the edge is killed at once.
+func (h *Handler) forgetManifests(all ...version.Key) {
+	for _, key := range all {
+		h.tags.Deleted(key.Repo, key.Digest())
+		h.lists.Written(key.Repo)
+		h.cfg.State.DropLists(key.Repo)
+		h.cfg.Access.Leave(key.Repo)
+	}
+	if len(all) > 0 {
+		h.cfg.State.Save() //nolint:errcheck // the state logs that its disk takes nothing
+	}
 }
 
 // ordered gives a push its version, from when it began, and tells the peers before the

@@ -56,9 +56,10 @@ func (m manifests) Written(repo, moved string) { m.h.written(repo, moved) }
 
 // Deleted implements push.Manifests.
 func (m manifests) Deleted(ns namespace.Namespace, repo string, d digest.Digest, begun version.Version, answer http.Header) {
-	m.h.forgetManifest(repo, d)
+	buried := version.Buried(repo, d)
+	m.h.forgetManifests(buried)
 	if ns.Kind == namespace.MultiDC {
-		m.h.versions.Delete(version.Buried(repo, d), begun)
+		m.h.versions.Delete(buried, begun)
 		m.h.acknowledge(answer)
 	}
 }

@@ -90,7 +90,7 @@ func (e *edge) make(t *testing.T, s version.State) (run func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	e.stop, e.metrics = stop, prometheus.NewRegistry()
-	e.ledger = version.New(version.Config{Datacenter: e.name, State: s, Log: slog.New(slog.DiscardHandler), Now: time.Now, Changed: func(_ version.Key, _ version.Record, own bool) {
+	e.ledger = version.New(version.Config{Datacenter: e.name, State: s, Log: slog.New(slog.DiscardHandler), Now: time.Now, Changed: func(_ map[version.Key]version.Record, own bool) {
 		if own {
 			e.announcer.Changed()
 		}

@@ -187,7 +187,11 @@ func newSite(t *testing.T, change ...func(*follow.Config)) *site {
 	}
 	s.source = source.New(t.Context(), source.Config{Name: "harbor", Kind: source.Harbor, Registry: r})
 	s.ledger = version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Changed: func(key version.Key, r version.Record, own bool) { s.follower.Changed(key, r, own) }})
+		Changed: func(all map[version.Key]version.Record, own bool) {
+			for key, r := range all {
+				s.follower.Changed(key, r, own)
+			}
+		}})
 	cfg := follow.Config{Ledger: s.ledger, Harbor: s.source, Content: s.from, Projects: func() []string { return nil }, Settled: time.Hour, Publish: func() bool { return true }, Log: slog.New(slog.DiscardHandler), Metrics: s.metrics, Now: time.Now,
 		Elsewhere: func(context.Context, string, digest.Digest) (bool, error) {
 			s.mu.Lock()

@@ -67,9 +67,20 @@ func (c changes) over(later changes) changes {
 	return all
 }
 
+// Save writes what has changed, for who is told nothing before it is on disk. Its error says
+// that the disk has not taken it yet.
+func (s *DB) Save() error {
+	if s == nil {
+		return nil
+	}
+	return s.writes.Call(putPatience, s.flush)
+}
+
 // flush saves what has changed. What the disk does not take is kept for the next
 // time, so that a removal is not lost.
-func (s *DB) flush() {
+func (s *DB) flush() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
 	s.writing, s.pending = s.pending, noChanges()
 	writing := s.writing // nobody changes it any more
@@ -87,6 +98,7 @@ func (s *DB) flush() {
 			s.log.Warn("the state file cannot be written; a restart will forget what is new", "err", err.Error())
 		}
 	}
+	return err
 }
 
 // save writes changes, and keeps the buckets to their bounds.

@@ -30,7 +30,10 @@ type DB struct {
 	reads  *disk.Disk // what requests read of db: the file may not be in memory, and its disk may hang
 	writes *disk.Disk // what requests wait for to be written
 	log    *slog.Logger
-	size   map[string]int64 // bytes of keys and values by bucket; only the writer uses it
+
+	saving sync.Mutex
+	size   map[string]int64 // bytes of keys and values by bucket; saving is held
+	failed bool             // saving is held
 
 	mu      sync.Mutex
 	pending changes // since the last write
@@ -38,7 +41,6 @@ type DB struct {
 	wake    chan struct{}
 	done    chan struct{}
 	stop    context.CancelFunc
-	failed  bool
 }
 
 const openTimeout = time.Second

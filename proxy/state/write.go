@@ -64,7 +64,7 @@ func (s *DB) write(ctx context.Context) {
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
-			s.flush()
+			s.flush() //nolint:errcheck // it is logged
 			return
 		}
 		timer := time.NewTimer(flushEvery)
@@ -73,12 +73,14 @@ func (s *DB) write(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 		}
-		s.flush()
+		s.flush() //nolint:errcheck // it is logged, and tried again
 	}
 }
 
 // forget removes what is old: the file does not grow for ever.
 func (s *DB) forget() {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	oldest := time.Now().Add(-forgetAfter).Unix()
 	for _, name := range buckets() {
 		before := oldest

@@ -98,10 +98,10 @@ type Config struct {
 	// Since returns when the repo's project was made again, zero where it was not: what is
 	// older is of an earlier project, and counts for nothing. nil: projects are not told apart.
 	Since func(repo string) time.Time
-	// Changed is called with every reference whose record has changed, when it is on disk
-	// and before the call that changed it returns. own says that this edge made the
-	// version. It must not write to the Ledger. nil: nobody is told.
-	Changed func(key Key, r Record, own bool)
+	// Changed is called with the references whose records have changed, when they are on disk
+	// and before the call that changed them returns. own says that this edge made the
+	// versions. It must not write to the Ledger. nil: nobody is told.
+	Changed func(all map[Key]Record, own bool)
 }
 
 const (
@@ -315,9 +315,11 @@ func (l *Ledger) succeed(e entry, r Record, claimed bool, by string) entry {
 func (l *Ledger) apply(entries map[Key]entry, own bool, heard *Heard) (saved bool) {
 	saved = l.save(entries, heard)
 	if l.cfg.Changed != nil {
+		all := make(map[Key]Record, len(entries))
 		for key, e := range entries {
-			l.cfg.Changed(key, e.Record, own)
+			all[key] = e.Record
 		}
+		l.cfg.Changed(all, own)
 	}
 	return saved
 }

@@ -172,8 +172,10 @@ func TestChangedIsToldWhatIsWritten(t *testing.T) {
 	s := newDisk()
 	var told []string
 	l := version.New(version.Config{Datacenter: "par1", State: s, Log: slog.New(slog.DiscardHandler), Now: someday().now,
-		Changed: func(key version.Key, r version.Record, own bool) {
-			told = append(told, fmt.Sprint(key.Reference, " ", r.Digest == one, own, s.values[key.String()] != nil))
+		Changed: func(all map[version.Key]version.Record, own bool) {
+			for key, r := range all {
+				told = append(told, fmt.Sprint(key.Reference, " ", r.Digest == one, own, s.values[key.String()] != nil))
+			}
 		}})
 	v := write(l, "v1", one).Version
 	l.Learn("mad1", []version.Announced{said(version.Key{Repo: repo, Reference: "v2"}, one, v)}, true, nil)

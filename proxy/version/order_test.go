@@ -61,7 +61,7 @@ func TestAPushByAPeerThatDidNotHearOfADelete(t *testing.T) {
 // no news. It makes no other version, and is not told to anybody.
 func TestWhatWasOvertakenIsKnown(t *testing.T) {
 	changed := 0
-	l := version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(version.Key, version.Record, bool) { changed++ }})
+	l := version.New(version.Config{Datacenter: "par1", Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(map[version.Key]version.Record, bool) { changed++ }})
 	slow := l.Begin(repo, tag.Reference)
 	newest := write(l, tag.Reference, two)
 	before := changed
@@ -207,7 +207,7 @@ func TestEdgesKnowWhatWasOvertakenElsewhere(t *testing.T) {
 // alone: nothing is written, and nobody is told.
 func TestADeleteThatWasOvertaken(t *testing.T) {
 	s, changed := newDisk(), 0
-	l := version.New(version.Config{Datacenter: "par1", State: s, Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(version.Key, version.Record, bool) { changed++ }})
+	l := version.New(version.Config{Datacenter: "par1", State: s, Log: slog.New(slog.DiscardHandler), Now: someday().now, Changed: func(map[version.Key]version.Record, bool) { changed++ }})
 	slow := l.Begin(repo, "")
 	r := write(l, tag.Reference, one)
 	remove(l, version.Buried(repo, two))

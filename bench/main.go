@@ -58,7 +58,7 @@ type plan struct {
 func edgeCommand() *cobra.Command {
 	p := plan{Rounds: 5, Warm: 64 * mib, Cold: 256 * mib, Slow: 32 * mib, Rate: 16 * mib, Tokens: 20_000, Time: 3 * time.Second, Settle: 200 * time.Millisecond}
 	var quick bool
-	var rate int64
+	var rate, slow int64
 	cmd := &cobra.Command{
 		Use:   "edge",
 		Short: "Blobs and manifests, warm and cold, plain and over TLS, by each peer",
@@ -66,15 +66,18 @@ func edgeCommand() *cobra.Command {
   go run ./bench edge --quick --peers edge,direct --work warm-1,cold-64`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p.Rate = rate * mib
+			p.Rate, p.Slow = rate*mib, slow*mib
 			if quick {
-				p.Warm, p.Cold, p.Slow, p.Tokens, p.Time = 8*mib, 32*mib, 8*mib, 2000, time.Second
+				p.Warm, p.Cold, p.Tokens, p.Time = 8*mib, 32*mib, 2000, time.Second
+				if !cmd.Flags().Changed("slow-size") {
+					p.Slow = 8 * mib
+				}
 				if !cmd.Flags().Changed("rounds") {
 					p.Rounds = 1
 				}
 			}
-			if p.Rounds < 1 || p.Rate < mib {
-				return fmt.Errorf("--rounds %d, --rate %d: want 1 or more", p.Rounds, rate)
+			if p.Rounds < 1 || p.Rate < mib || p.Slow < mib {
+				return fmt.Errorf("--rounds %d, --rate %d, --slow-size %d: want 1 or more", p.Rounds, rate, slow)
 			}
 			return runEdge(cmd.Context(), p, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -85,6 +88,7 @@ func edgeCommand() *cobra.Command {
 	flags.StringSliceVar(&p.Peers, "peers", nil, "which peers: edge, before, distribution, nginx-static, nginx-cache, direct; default all")
 	flags.StringSliceVar(&p.Work, "work", nil, "which work, such as warm-1, or warm-1/tls for one transport; default all")
 	flags.Int64Var(&rate, "rate", p.Rate/mib, "MiB a second that the origin sends, over all connections, in the slow works")
+	flags.Int64Var(&slow, "slow-size", p.Slow/mib, "MiB of the blob of the slow works")
 	flags.StringVar(&p.Dir, "dir", "", "where content and caches are kept; default the system's temporary directory")
 	flags.StringVar(&p.Registry, "registry", "", "distribution's binary; default registry on PATH, else it is built")
 	flags.StringVar(&p.Nginx, "nginx", "", "nginx's binary; default nginx on PATH")

@@ -374,15 +374,19 @@ func (f *Follower) call(ctx context.Context, c registry.Call) (*http.Response, e
 		}
 		return nil, err
 	}
-	took, known := f.cfg.Now().Sub(begun), f.ahead.Load() != 0
-	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && (took < prompt || !known && took < time.Second) {
-		f.ahead.Store(int64(at.Add(time.Second).Sub(begun))) // it has whole seconds
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		// At most: it has whole seconds, and was said after begun. A slow answer says little.
+		most, known := int64(at.Add(time.Second).Sub(begun)), f.ahead.Load()
+		if f.cfg.Now().Sub(begun) < prompt || known == 0 || most < known {
+			f.ahead.Store(most)
+		}
 	}
 	return resp, nil
 }
 
 // Here is what this edge's clock said at a time of Harbor's: the two may differ, and
-// versions have the edge's. It is no later than that, and two seconds earlier at most.
+// versions have the edge's. It is no later than that, and earlier by two seconds at most, or
+// by what Harbor's fastest answer took where none was prompt.
 func (f *Follower) Here(harbors time.Time) time.Time {
 	if harbors.IsZero() {
 		return harbors

@@ -85,6 +85,27 @@ func TestAHarborThatHangsIsGivenUp(t *testing.T) {
 	})
 }
 
+// What the clock of a Harbor said that gives no prompt answer is told in this edge's own all the
+// same, from its fastest one.
+func TestATimeOfASlowHarborsClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ahead = -5 * time.Minute
+		s := newSite(t)
+		fastest := time.Hour
+		for _, takes := range []time.Duration{5 * time.Second, 3 * time.Second, 4 * time.Second} {
+			s.harbor.do(func() { s.harbor.ahead, s.harbor.takes = ahead, takes })
+			fastest = min(fastest, takes)
+			if _, err := s.follower.Has(t.Context(), repo, "v1"); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			if early := now.Sub(s.follower.Here(now.Add(ahead))); early < 0 || early > fastest+time.Second {
+				t.Errorf("an answer took %v: %v too early", takes, early)
+			}
+		}
+	})
+}
+
 // What Harbor's clock said is told in this edge's own, no later and two seconds earlier at most.
 func TestATimeOfHarborsClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

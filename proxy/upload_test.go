@@ -161,7 +161,7 @@ func TestAClientThatLeavesInTheMiddle(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n%s\r\n\r\n10000\r\n%s", strings.TrimPrefix(location, s.edge.URL), host(s.edge.URL), h["Authorization"], length, strings.Repeat("x", 0x10000))
+		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n%s\r\n\r\n20000\r\n%s", strings.TrimPrefix(location, s.edge.URL), host(s.edge.URL), h["Authorization"], length, strings.Repeat("x", 0x20000)) // a chunk of the store
 		waitFor(t, "bytes that are written down", func() bool {
 			all, err := os.ReadDir(s.dir + "/tmp")
 			if err != nil || len(all) != 1 {

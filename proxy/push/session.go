@@ -109,6 +109,7 @@ func (w *Write) keeping(t target) *keeping {
 // accepted ends a request whose bytes Harbor has.
 func (k *keeping) accepted() {
 	if k != nil && k.session != nil {
+		k.session.upload.Flush()
 		k.session.mu.Unlock()
 		k.session = nil
 	}

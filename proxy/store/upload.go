@@ -19,6 +19,7 @@ type Upload struct {
 	file    *os.File // nil: the copy is not kept, or the upload is over
 	hash    hasher   // SHA-256
 	written int64
+	buf     []byte      // of the store's chunks: what comes after written; nil: nothing
 	room    reservation // guarded by store.mu
 }
 
@@ -36,33 +37,55 @@ func (s *Store) NewUpload() *Upload {
 func (u *Upload) Size() int64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.written
+	return u.written + int64(len(u.buf))
 }
 
 // Write implements io.Writer. It always returns len(p) and no error, also where the copy
-// is not kept.
+// is not kept. What it takes is written to the file by whole chunks: a body comes in
+// smaller pieces.
 func (u *Upload) Write(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := len(p)
 	for len(p) > 0 && u.file != nil {
-		buf := u.store.chunks.get()
-		part := copy(buf, p)
-		p = p[part:]
-		if !u.reserve(u.written + int64(part)) {
-			u.store.chunks.put(buf)
-			u.discard()
-			break
+		if u.buf == nil {
+			u.buf = u.store.chunks.get()[:0]
 		}
-		if err := u.store.write(u.file, u.written, buf[:part]); err != nil {
-			u.store.degrade(err)
-			u.discard()
-			break
+		part := copy(u.buf[len(u.buf):chunk], p)
+		u.buf, p = u.buf[:len(u.buf)+part], p[part:]
+		if len(u.buf) == chunk {
+			u.flush()
 		}
-		u.written += int64(part)
-		u.hash.add(buf[:part])
 	}
 	return n, nil
+}
+
+// Flush writes what Write has taken to the file: an upload to which nothing comes takes no memory.
+func (u *Upload) Flush() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.flush()
+}
+
+// flush writes the buffer to the file. u.mu is locked.
+func (u *Upload) flush() {
+	buf := u.buf
+	if u.buf = nil; buf == nil {
+		return
+	}
+	end := u.written + int64(len(buf))
+	if !u.reserve(end) {
+		u.store.chunks.put(buf)
+		u.discard()
+		return
+	}
+	if err := u.store.write(u.file, u.written, buf); err != nil {
+		u.store.degrade(err)
+		u.discard()
+		return
+	}
+	u.written = end
+	u.hash.add(buf)
 }
 
 // reserve reserves room in the store for the copy's first n bytes.
@@ -83,7 +106,7 @@ func (u *Upload) Commit(d digest.Digest) error {
 	if err := checkDigest(d); err != nil {
 		return err
 	}
-	if u.file == nil {
+	if u.flush(); u.file == nil {
 		return nil
 	}
 	got := digest.NewDigest(digest.SHA256, u.hash.wait())
@@ -122,6 +145,10 @@ func (u *Upload) Discard() {
 // discard removes the copy and ends its reservation. u.mu is locked.
 func (u *Upload) discard() {
 	u.hash.wait()
+	if u.buf != nil {
+		u.store.chunks.put(u.buf)
+		u.buf = nil
+	}
 	if u.file != nil {
 		u.store.removeTemp(u.file)
 		u.store.close(u.file)

@@ -73,6 +73,32 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// An upload of many requests takes no memory between them.
+func TestAnUploadInParts(t *testing.T) {
+	s := open(t, Config{})
+	b, d := content(1 << 20)
+	u := s.NewUpload()
+	for at := 0; at < len(b); at += 300_000 {
+		end := min(at+300_000, len(b))
+		upload(t, u, b[at:end])
+		u.Flush()
+		if u.Size() != int64(end) || u.buf != nil {
+			t.Fatalf("%d of %d bytes, %d in memory", u.Size(), end, cap(u.buf))
+		}
+	}
+	if err := u.Commit(d); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Get(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // Uploads respect the budget: a blob that is larger than its share is not kept, and every
 // reservation ends.
 func TestUploadsRespectTheBudget(t *testing.T) {

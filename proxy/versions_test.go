@@ -162,6 +162,8 @@ func TestReplicationUndoesNoPush(t *testing.T) {
 			moves, tags := 12, 10
 			if trial.Full() {
 				moves, tags = 8, 30
+			} else if testing.Short() {
+				tags = 3
 			}
 			r := newRegionOf(t, func(i int) lab.HarborConfig {
 				return lab.HarborConfig{Workers: 8, ReplicationDelay: time.Nanosecond, Replicating: lab.Busy(uint64(i), pace/4, 10*pace)}

@@ -107,3 +107,7 @@ func (w flusher) Write(b []byte) (int, error) {
 	w.ResponseWriter.(http.Flusher).Flush()
 	return n, err
 }
+
+// sampledOut is for cases of which each takes seconds with the race detector: a short run has a third
+// of them, other ones each time.
+func sampledOut() bool { return testing.Short() && rand.IntN(3) > 0 }

@@ -2,6 +2,8 @@ package deploy_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,8 +30,10 @@ func TestUnitsShareWhatProvisionKeeps(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(root) }) //nolint:errcheck // it is in a temporary directory
 	changes := filepath.Join(root, "breakwater-changes")
 	config, bin := filepath.Join(root, "fleet.yaml"), filepath.Join(root, "breakwater")
+	admin, store := trial.Free(t, "127.0.0.1"), filepath.Join(root, "state")
 	text := fmt.Sprintf("domain: harbor.example.org\ndatacenters: { par1: { harbor: \"http://127.0.0.1:1\" } }\n"+
-		"harbor: { username: admin, password: \"env:PASSWORD\" }\nedge: { plain_http: true, changes: %s/last.json }\n", changes)
+		"harbor: { username: admin, password: \"env:PASSWORD\" }\nedge: { plain_http: true, changes: %s/last.json, listen: %q, metrics: %q, admin: %q, store: { path: %s/store } }\n",
+		changes, trial.Free(t, "127.0.0.1"), trial.Free(t, "127.0.0.1"), admin, store)
 	for _, cmd := range []*exec.Cmd{
 		exec.Command("cp", program, bin),
 		exec.Command("chmod", "755", root, bin),
@@ -43,6 +47,9 @@ func TestUnitsShareWhatProvisionKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	provision, edge := readUnit(t, root, "breakwater-provision"), readUnit(t, root, "breakwater-edge")
+
+	shows := startEdge(t, edge.who, store, admin, bin, "edge", "--config", config, "--drain", "0s")
+	shows("Neither plan nor apply has run")
 
 	// What systemd does for StateDirectory, which is hidden from others where it is a DynamicUser's.
 	if provision.is["DynamicUser"] == "yes" || provision.is["StateDirectory"] != filepath.Base(changes) {
@@ -70,11 +77,48 @@ func TestUnitsShareWhatProvisionKeeps(t *testing.T) {
 	if err != nil || !strings.Contains(kept, `"plan"`) || strings.Contains(kept, "for-nobody-to-read") {
 		t.Errorf("the edge reads %v %s\n%s", err, kept, said)
 	}
+	shows("connection refused")
 	if _, err := as(edge.who, "touch", changes+"/other", changes+"/last.json"); err == nil {
 		t.Error("the edge may change it")
 	}
 	if kept, err := as(&syscall.Credential{Uid: 65534, Gid: 65534}, "cat", changes+"/last.json"); err == nil {
 		t.Errorf("anybody reads %s", kept)
+	}
+}
+
+// startEdge starts an edge as somebody, with a directory of its own, until the test ends; shows
+// waits until the console's page of changes has a text.
+func startEdge(t *testing.T, who *syscall.Credential, state, admin string, args ...string) (shows func(text string)) {
+	t.Helper()
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(state, int(who.Uid), int(who.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Credential: who}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() //nolint:errcheck // Wait says
+		cmd.Wait()         //nolint:errcheck // it was killed
+	})
+	return func(want string) {
+		t.Helper()
+		trial.Until(t, func() error {
+			resp, err := http.Get("http://" + admin + "/console/changes")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			if err == nil && !strings.Contains(string(text), want) {
+				err = fmt.Errorf("%s: there is no %q in\n%s", resp.Status, want, text)
+			}
+			return err
+		})
 	}
 }
 

@@ -104,8 +104,12 @@ func installed(t *testing.T, tree, dist string) {
 	edge := d.start(t, enabled)
 	output(t, clientCommand(t, home, crane, "pull", "--insecure", edge+"/cache-dockerhub/library/hello:latest", home+"/hello.tar"))
 
-	d.run(t, "echo DATACENTER=par1 >/etc/breakwater/environment; "+commands[0])
-	if kept := d.run(t, "cat /etc/breakwater/environment; stat -c %U:%G:%a /etc/breakwater/secrets; breakwater check /etc/breakwater/fleet.yaml"); !strings.HasPrefix(kept, "DATACENTER=par1\nroot:breakwater:2750\n") {
+	const see = "stat -c %U:%G:%a /etc/breakwater /etc/breakwater/secrets /etc/breakwater/provision; "
+	if made := d.run(t, see); made != "root:breakwater:2750\nroot:breakwater:2750\nroot:breakwater-provision:2750\n" {
+		t.Errorf("it makes %s", made)
+	}
+	d.run(t, "echo DATACENTER=par1 >/etc/breakwater/environment; chmod 02700 /etc/breakwater/secrets; chgrp root /etc/breakwater/provision; "+commands[0])
+	if kept := d.run(t, "cat /etc/breakwater/environment; "+see+"breakwater check /etc/breakwater/fleet.yaml"); !strings.HasPrefix(kept, "DATACENTER=par1\nroot:breakwater:2750\nroot:breakwater:2700\nroot:root:2750\n") {
 		t.Errorf("an upgrade leaves %s", kept)
 	}
 	d.run(t, "dpkg -r breakwater; test -e /etc/breakwater/fleet.yaml; test ! -e /usr/bin/breakwater")

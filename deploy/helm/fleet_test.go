@@ -185,15 +185,16 @@ func TestChartRollsForWhatIsReadAtTheStart(t *testing.T) {
 	}
 	before := pods("fleet.gslb.ttl=60s")
 	for set, want := range map[string]map[string]bool{ // by container: another pod
-		"fleet.gslb.ttl=61s":           {"edge": false, "gslb": false, "provision": false},
-		"fleet.gslb.rate_limit=9":      {"edge": false, "gslb": true, "provision": false},
-		"fleet.gslb.metrics=:9999":     {"edge": false, "gslb": true, "provision": false},
-		"fleet.edge.outage_grace=2h":   {"edge": false, "gslb": false, "provision": false},
-		"fleet.edge.metrics=:9999":     {"edge": true, "gslb": false, "provision": false},
-		"fleet.edge.store.size=7GiB":   {"edge": true, "gslb": false, "provision": false},
-		"gslb.podAnnotations.x=y":      {"edge": false, "gslb": true, "provision": false},
-		"edge.service.annotations.x=y": {"edge": false, "gslb": false, "provision": false},
-		"image.tag=1.2.3":              {"edge": true, "gslb": true, "provision": true},
+		"fleet.gslb.ttl=61s":              {"edge": false, "gslb": false, "provision": false},
+		"fleet.gslb.rate_limit=9":         {"edge": false, "gslb": true, "provision": false},
+		"fleet.gslb.metrics=:9999":        {"edge": false, "gslb": true, "provision": false},
+		"fleet.edge.outage_grace=2h":      {"edge": false, "gslb": false, "provision": false},
+		"fleet.edge.console.listen=:9443": {"edge": true, "gslb": false, "provision": false},
+		"fleet.edge.metrics=:9999":        {"edge": true, "gslb": false, "provision": false},
+		"fleet.edge.store.size=7GiB":      {"edge": true, "gslb": false, "provision": false},
+		"gslb.podAnnotations.x=y":         {"edge": false, "gslb": true, "provision": false},
+		"edge.service.annotations.x=y":    {"edge": false, "gslb": false, "provision": false},
+		"image.tag=1.2.3":                 {"edge": true, "gslb": true, "provision": true},
 	} {
 		after := pods(set)
 		for container, rolls := range want {

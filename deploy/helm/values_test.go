@@ -58,6 +58,12 @@ func TestChartRefusesMistakes(t *testing.T) {
 		"provision without password": {set("provision.cronJob.enabled=true", "fleet.harbor.password=file:/etc/breakwater/secrets/admin/password"), "for the provision, and no Secret is mounted there"},
 		"a variable of both":         {set("env[0].name=X", "env[0].value=x", "env[0].secret=x", "env[0].key=x"), "at '/env/0'"},
 		"files in a Secret's place":  {set("secrets[0].name=tls", "secrets[0].mountPath=/etc/breakwater/tls", "fleet.edge.tls.certificate=/etc/breakwater/tls/tls.crt", "fleet.edge.tls.key=/etc/breakwater/tls/tls.key"), "Kubernetes cannot do both"},
+		"a console by a port's name": {set("fleet.edge.console.listen=:console"), `fleet.edge.console.listen: ":console" has no port in numbers`},
+		"a console without users":    {set("fleet.edge.console.listen=:9443", "fleet.edge.console.users=/etc/breakwater/console.users"), "the fleet file's edge.console names /etc/breakwater/console.users, and no Secret is mounted there"},
+		"a console without a client": {set("fleet.edge.console.listen=:9443", "fleet.edge.console.groups={sre}", "fleet.harbor.oidc.client_secret=env:OIDC"), "env: the fleet file names env:OIDC for the edge"},
+		"changes nowhere":            {set("changes.claim=changes"), "changes.claim: the fleet file does not say where"},
+		"changes in the store":       {set("changes.claim=changes", "fleet.edge.changes=/var/lib/breakwater/last.json"), "fleet.edge.changes: /var/lib/breakwater/last.json has no directory of its own"},
+		"changes beside the file":    {set("changes.claim=changes", "fleet.edge.changes=/etc/breakwater/last.json"), "fleet.edge.changes: /etc/breakwater/last.json has no directory of its own"},
 		"a command that is none":     {set("provision.cronJob.command=rotate"), "at '/provision/cronJob/command'"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,6 +91,10 @@ func TestChartTakes(t *testing.T) {
 		"a volume":                     set("fleet.edge.peers.key=file:/keys/key", "edge.extraVolumes[0].name=k", "edge.extraVolumes[0].emptyDir.medium=Memory", "edge.extraVolumeMounts[0].name=k", "edge.extraVolumeMounts[0].mountPath=/keys"),
 		"provision's, not the edge's":  set("fleet.harbor.password=file:/etc/breakwater/secrets/admin/password"),
 		"no edge and no certificate":   set("edge.enabled=false", "fleet.edge=null", "edge.tls.secretName="),
+		"a console for this machine":   set("fleet.edge.console.listen=127.0.0.1:9443"),
+		"a console and who logs in":    set("fleet.edge.console.listen=:9443", "fleet.edge.console.users=/etc/breakwater/console.users", "secrets[0].name=console", "secrets[0].files./etc/breakwater/console\\.users=users", "secrets[0].for={edge}"),
+		"a console with edge.tls":      set("fleet.edge.console.listen=:9443", "fleet.edge.console.tls.certificate=/etc/breakwater/tls.crt", "fleet.edge.console.tls.key=/etc/breakwater/tls.key"),
+		"changes that are not kept":    set("fleet.edge.changes=/var/lib/breakwater-changes/last.json"),
 		"failover in an order":         set("fleet.datacenters.mad1.harbor=https://b", "fleet.gslb.method=failover", "fleet.gslb.order={par1,mad1}"),
 		"another's values in a parent": set("global.x=y"),
 	} {

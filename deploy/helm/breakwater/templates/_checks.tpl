@@ -2,8 +2,10 @@
 {{- define "breakwater.check" -}}
 {{- include "breakwater.checkFleet" . -}}
 {{- $facts := include "breakwater.facts" . | fromYaml -}}
+{{- include "breakwater.checkChanges" (dict "root" . "facts" $facts) -}}
 {{- if .Values.edge.enabled -}}
 {{- include "breakwater.checkEdge" (dict "root" . "facts" $facts) -}}
+{{- include "breakwater.checkConsole" (dict "root" . "facts" $facts) -}}
 {{- include "breakwater.checkReferences" (dict "root" . "facts" $facts "component" "edge") -}}
 {{- end -}}
 {{- if .Values.gslb.enabled -}}
@@ -98,6 +100,36 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The console's listener, and the files that it reads. */}}
+{{- define "breakwater.checkConsole" -}}
+{{- $facts := .facts -}}
+{{- with $facts.console -}}
+{{- include "breakwater.checkListen" (dict "field" "fleet.edge.console.listen" "address" .) -}}
+{{- end -}}
+{{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
+{{- $console := ($fleet.edge | default dict).console | default dict -}}
+{{- $tls := $console.tls | default dict -}}
+{{- range list $tls.certificate $tls.key $console.users | compact -}}
+{{- $given := or $.root.Values.edge.tls.secretName $.root.Values.edge.tls.certManager.enabled -}}
+{{- if not (or (and $given (has . (list $facts.certificate $facts.key))) (include "breakwater.mounted" (dict "root" $.root "component" "edge" "path" .))) -}}
+{{- fail (printf "secrets: the fleet file's edge.console names %s, and no Secret is mounted there; add one to secrets, for the edge" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The volume that provision writes to and edges read is mounted where the fleet file says. */}}
+{{- define "breakwater.checkChanges" -}}
+{{- if .root.Values.changes.claim -}}
+{{- $dir := dir .facts.changes -}}
+{{- if not .facts.changes -}}
+{{- fail "changes.claim: the fleet file does not say where; write edge.changes: /var/lib/breakwater-changes/last.json" -}}
+{{- end -}}
+{{- if or (not (isAbs .facts.changes)) (has $dir (list "/" .facts.store)) (hasPrefix "/etc/breakwater/" (printf "%s/" $dir)) -}}
+{{- fail (printf "fleet.edge.changes: %s has no directory of its own, in which the volume is mounted; write /var/lib/breakwater-changes/last.json" .facts.changes) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "breakwater.checkGSLB" -}}
 {{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
 {{- if not (or (hasKey $fleet "gslb") .root.Values.fleetConfigMap) -}}
@@ -165,7 +197,9 @@ in which no Secret can be mounted as a directory.
 {{- $fleet := include "breakwater.fleet" .root | fromYaml -}}
 {{- $read := list (dig "edge" "robot" "" $fleet) (omit ($fleet.harbor | default dict) "token_certificates") $fleet.projects $fleet.secrets -}}
 {{- if eq $component "edge" -}}
-{{- $read = list $fleet.edge (dig "harbor" "token_certificates" "" $fleet) (dig "projects" "cache" "" $fleet) -}}
+{{- $console := ($fleet.edge | default dict).console | default dict -}}
+{{- /* The console is Harbor's client at the provider where it has none of its own. */ -}}
+{{- $read = list $fleet.edge (ternary (dig "harbor" "oidc" "client_secret" "" $fleet) "" (and (hasKey $console "groups") (not $console.client_id))) (dig "harbor" "token_certificates" "" $fleet) (dig "projects" "cache" "" $fleet) -}}
 {{- else if eq $component "gslb" -}}
 {{- $read = list $fleet.gslb -}}
 {{- end -}}

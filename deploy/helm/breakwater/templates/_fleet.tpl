@@ -41,6 +41,8 @@ so that one file serves all deployments. Strings, all of them.
   "plain" (ternary "true" "" $plain)
   "listen" ($edge.listen | default (ternary ":80" ":443" $plain))
   "metrics" ($edge.metrics | default ":9090")
+  "console" (include "breakwater.console" $edge)
+  "changes" ($edge.changes | default "")
   "certificate" ($tls.certificate | default "")
   "key" ($tls.key | default "")
   "peersCA" (dig "peers" "ca" "" $edge)
@@ -63,11 +65,18 @@ so that one file serves all deployments. Strings, all of them.
 {{- $own := get ($fleet.datacenters | default dict) .Values.datacenter | default dict -}}
 {{- dict
   "listeners" (pick $edge "listen" "metrics" "admin" "plain_http")
+  "console" (pick ($edge.console | default dict) "listen")
   "tls" (hasKey $edge "tls")
   "store" ($edge.store | default dict)
   "harbor" ($own.harbor | default "")
   "key" (hasKey ($edge.peers | default dict) "key")
   | toJson -}}
+{{- end -}}
+
+{{/* Where the console is for who is not in the pod; what is on loopback is for kubectl port-forward. */}}
+{{- define "breakwater.console" -}}
+{{- $at := (.console | default dict).listen | default "" -}}
+{{- if not (regexMatch "^(127\\.|localhost|\\[::1\\])" $at) }}{{ $at }}{{ end -}}
 {{- end -}}
 
 {{/* Where name servers take signed questions: with a key, and where it is not switched off. */}}

@@ -97,6 +97,11 @@ resources:
   readOnly: true
 {{- end }}
 {{- end }}
+{{- if and .changes .root.Values.changes.claim }}
+- name: changes
+  mountPath: {{ dir .facts.changes }}
+  readOnly: {{ eq .changes "read" }}
+{{- end }}
 {{- with (get .root.Values .component).extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -144,6 +149,11 @@ group may read them: it is fsGroup.
     secretName: {{ .name }}
     defaultMode: 0440
 {{- end }}
+{{- end }}
+{{- if and .changes .root.Values.changes.claim }}
+- name: changes
+  persistentVolumeClaim:
+    claimName: {{ .root.Values.changes.claim }}
 {{- end }}
 {{- with (get .root.Values .component).extraVolumes }}
 {{ toYaml . }}

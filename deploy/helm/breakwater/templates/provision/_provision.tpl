@@ -1,6 +1,6 @@
 {{/* The pod that runs provision once. Takes (dict "root" $ "args" (list …)). */}}
 {{- define "breakwater.provision" -}}
-{{- $c := dict "root" .root "component" "provision" "facts" (include "breakwater.facts" .root | fromYaml) -}}
+{{- $c := dict "root" .root "component" "provision" "changes" "write" "facts" (include "breakwater.facts" .root | fromYaml) -}}
 metadata:
   labels:
     {{- include "breakwater.selector" $c | nindent 4 }}

@@ -229,27 +229,47 @@ func TestTheEndOfASession(t *testing.T) {
 	}
 }
 
-// The oldest of many sessions gives way, and an id is never taken over from a browser.
+// The oldest of many sessions gives way, first of the same user's, and an id is never taken over
+// from a browser.
 func TestSessionsAreBounded(t *testing.T) {
-	d := newDoor(t, login.Config{Users: users(t, "ada", "lovelace")})
+	var all []string
+	for i := range 17 {
+		all = append(all, fmt.Sprint("user", i), "lovelace")
+	}
+	d := newDoor(t, login.Config{Users: users(t, all...)})
+	enter := func(user string, header ...string) *http.Cookie {
+		t.Helper()
+		d.ahead.Add(int64(time.Millisecond))
+		return d.send(t, d.browser(false), http.MethodPost, "/login", form(user, "lovelace", "/"), header...).Cookies()[0]
+	}
+	stands := func(c *http.Cookie) bool {
+		return d.send(t, d.browser(false), http.MethodGet, "/", "", "Cookie", c.Name+"="+c.Value).StatusCode == http.StatusOK
+	}
 	planted := http.Cookie{Name: "__Host-breakwater-session", Value: strings.Repeat("a", 52)}
-	first := d.send(t, d.browser(false), http.MethodPost, "/login", form("ada", "lovelace", "/"), "Cookie", planted.String()).Cookies()[0]
+	first := enter("user0", "Cookie", planted.String())
 	if first.Value == planted.Value {
 		t.Error("the id is the browser's own")
 	}
-	status := func(c *http.Cookie) int {
-		return d.send(t, d.browser(false), http.MethodGet, "/", "", "Cookie", c.Name+"="+c.Value).StatusCode
+	other, second := enter("user1"), enter("user0")
+	for range 62 {
+		enter("user0")
 	}
-	var last *http.Cookie
-	for range 1023 {
-		d.ahead.Add(int64(time.Millisecond))
-		last = d.send(t, d.browser(false), http.MethodPost, "/login", form("ada", "lovelace", "/")).Cookies()[0]
+	if !stands(first) {
+		t.Error("64 sessions are too many for a user")
 	}
-	if status(first) != http.StatusOK {
+	if last := enter("user0"); stands(first) || !stands(second) || !stands(other) || !stands(last) {
+		t.Error("of a user's 65 sessions another one than the first has given way")
+	}
+	for i := 1; i < 16; i++ {
+		d.ahead.Add(int64(time.Minute)) // a client may try so many new passwords
+		for range 64 {
+			enter(fmt.Sprint("user", i))
+		}
+	}
+	if !stands(second) {
 		t.Error("1,024 sessions are too many")
 	}
-	d.send(t, d.browser(false), http.MethodPost, "/login", form("ada", "lovelace", "/"))
-	if status(first) == http.StatusOK || status(last) != http.StatusOK {
-		t.Error("of 1,025 sessions the first has not given way, or the last has")
+	if last := enter("user16"); stands(second) || !stands(last) {
+		t.Error("of 1,025 sessions the oldest has not given way, or the last has")
 	}
 }

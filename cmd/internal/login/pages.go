@@ -139,7 +139,7 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request, s session, to stri
 	if s.byPassword {
 		way = "password"
 	}
-	g.log.Info("somebody logged in at the console", "user", s.user, "way", way, "client", r.RemoteAddr)
+	g.log.Info("somebody logged in at the console", "user", s.user, "way", way, "client", g.client(r))
 	setCookie(w, sessionCookie, g.sessions.begin(s), longest)
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }

@@ -23,6 +23,7 @@ const (
 const (
 	longest     = 8 * time.Hour // of a session
 	maxSessions = 1024          // at once; the oldest gives way
+	maxOfUser   = 64            // at once; the user's oldest gives way
 )
 
 type session struct {
@@ -49,26 +50,31 @@ func (s *sessions) begin(of session) (id string) {
 	id, of.until = random(), s.now().Add(longest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.all) >= maxSessions {
-		s.makeRoom()
-	}
+	s.makeRoom(maxOfUser, func(one session) bool { return one.user == of.user && one.byPassword == of.byPassword })
+	s.makeRoom(maxSessions, func(session) bool { return true })
 	s.all[sha256.Sum256([]byte(id))] = of
 	return id
 }
 
-// makeRoom drops those that have ended or, where none has, the oldest.
-func (s *sessions) makeRoom() {
+// makeRoom makes room for one more of which there are so many at most: it drops sessions that
+// have ended and, where these are too few, the oldest. s.mu is held.
+func (s *sessions) makeRoom(most int, of func(session) bool) {
 	var oldest [32]byte
 	var first time.Time
-	now := s.now()
+	n, now := 0, s.now()
 	for key, one := range s.all {
-		if !now.Before(one.until) {
+		switch {
+		case !of(one):
+			continue
+		case !now.Before(one.until):
 			delete(s.all, key)
-		} else if first.IsZero() || one.until.Before(first) {
+			continue
+		case first.IsZero() || one.until.Before(first):
 			oldest, first = key, one.until
 		}
+		n++
 	}
-	if len(s.all) >= maxSessions {
+	if n >= most {
 		delete(s.all, oldest)
 	}
 }

@@ -2,7 +2,9 @@ package login_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,5 +154,24 @@ func TestUsersThatCannotBeRead(t *testing.T) {
 	}
 	if _, err := login.New(login.Config{Users: t.TempDir()}, http.NotFoundHandler()); err == nil {
 		t.Error("a directory was read")
+	}
+}
+
+// Behind what terminates TLS on this machine, a login is logged with the address of its browser,
+// let in or not.
+func TestALoginIsLoggedWithItsClient(t *testing.T) {
+	d := &door{log: new(safeBuffer)}
+	guard, err := login.New(login.Config{Users: users(t, "ada", "lovelace"), Domain: "harbor.example.org", Log: slog.New(slog.NewTextHandler(d.log, nil))}, http.NotFoundHandler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Server = httptest.NewServer(guard)
+	t.Cleanup(d.Close)
+	for password, said := range map[string]string{"wrong": "was refused", "lovelace": "somebody logged in"} {
+		d.send(t, d.browser(false), http.MethodPost, "/login", form("ada", password, "/"), "X-Forwarded-For", "203.0.113.9, 198.51.100.7")
+		i := strings.Index(d.log.String(), said)
+		if i < 0 || !strings.Contains(d.log.String()[i:], "client=198.51.100.7") {
+			t.Errorf("%s: %s", said, d.log.String())
+		}
 	}
 }

@@ -76,6 +76,30 @@ func TestContentSideBySide(t *testing.T) {
 	}
 }
 
+// What a peer says that nobody can know is not shown: what is no name or digest, what is of another
+// project than one of the fleet, and more than was asked for.
+func TestContentOfAPeerThatLies(t *testing.T) {
+	r := newRegion(t, quick, remembering(t))
+	par1, mad1 := r.sites[0], r.sites[1]
+	mad1.stops()
+	mad1.answers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != peer.ContentPath:
+			w.WriteHeader(http.StatusNotFound)
+		case r.URL.Query().Get("repo") == "":
+			fmt.Fprint(w, `{"repos":[{"repo":"multi-dc-demo/app","tags":2},{"repo":"multi-dc-demo/app2","tags":-2},{"repo":"<b>","tags":1},{"repo":"plain/app","tags":1},{"repo":"multi-dc-demo/a","tags":1}],"more":true,"until":"../x"}`)
+		default:
+			fmt.Fprintf(w, `{"tags":[{"tag":"v1","digest":%q},{"tag":"v2","digest":"sha256:1"},{"tag":"v3","owed_seconds":-1},{"tag":"<b>"},{"tag":"v4"},{"tag":"v5"}],"more":true,"until":"v1"}`, noteDigest("one"))
+		}
+	}))
+	if all := par1.contents(t, "match=a"); len(all.Repos) != 2 || all.Repos[0].Repo != "multi-dc-demo/a" || all.Repos[1].Tags["mad1"] != 2 || all.Next != "" {
+		t.Errorf("%+v", all)
+	}
+	if all := par1.contents(t, "repo=multi-dc-demo/app&limit=2"); len(all.Tags) != 1 || all.Tags[0].Digest.String() != noteDigest("one") || all.Next != "v1" {
+		t.Errorf("%+v", all)
+	}
+}
+
 // Nobody but a peer is told what there is; and a question that makes no sense is refused.
 func TestContentIsForPeersAlone(t *testing.T) {
 	r := newRegion(t, quick, remembering(t))

@@ -71,7 +71,8 @@ type Local struct {
 	Datacenter string `json:"datacenter"`
 	Repos      []Repo `json:"repos,omitempty"`
 	Tags       []Tag  `json:"tags,omitempty"`
-	More       bool   `json:"more"` // there are more rows
+	More       bool   `json:"more"`            // there may be more rows
+	Until      string `json:"until,omitempty"` // the name up to which these are all, where there may be more
 }
 
 // Repo is a repository, and how many of its tags are known.
@@ -125,12 +126,16 @@ func (c *Content) Local(q Query) (Local, error) {
 		prefix = q.Project + "/"
 	}
 	local := Local{Datacenter: c.Datacenter}
-	repos, ok := c.State.Repos(prefix, q.After, func(repo string) bool { return strings.Contains(repo, q.Match) && c.managed(repo) }, q.Limit+1)
+	repos, until, ok := c.State.Repos(prefix, q.After, func(repo string) bool { return strings.Contains(repo, q.Match) && c.managed(repo) }, q.Limit+1)
 	if !ok {
 		return local, errDisk
 	}
-	local.More = len(repos) > q.Limit
-	for _, repo := range repos[:min(len(repos), q.Limit)] {
+	if local.Until = until; len(repos) > q.Limit {
+		repos = repos[:q.Limit]
+		local.Until = repos[q.Limit-1]
+	}
+	local.More = local.Until != ""
+	for _, repo := range repos {
 		known, err := c.names(repo)
 		if err != nil {
 			return local, err
@@ -167,7 +172,7 @@ func (c *Content) tags(q Query) (Local, error) {
 	owed := c.Owed(q.Repo)
 	for _, name := range names {
 		if len(local.Tags) == q.Limit {
-			local.More = true
+			local.More, local.Until = true, local.Tags[q.Limit-1].Tag
 			break
 		}
 		if tag, known := c.tag(q.Repo, name); known {
@@ -209,12 +214,20 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// page is the first rows by name, and the last one's where there are more.
-func page[T any](all []T, limit int, more bool, name func(T) string) (rows []T, next string) {
-	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
-	if more = more || len(all) > limit; more && len(all) > 0 {
-		all = all[:min(len(all), limit)]
-		next = name(all[len(all)-1])
+// page is the first rows by name, and the name after which the next page begins, "" for none.
+// What each edge has said is all up to a name: what comes after the first of these names another
+// edge may have too.
+func page[T any](rows []T, limit int, all []Local, name func(T) string) (_ []T, next string) {
+	for _, local := range all {
+		if local.More && (next == "" || local.Until < next) {
+			next = local.Until
+		}
 	}
-	return all, next
+	slices.SortFunc(rows, func(a, b T) int { return cmp.Compare(name(a), name(b)) })
+	rows = slices.DeleteFunc(rows, func(row T) bool { return next != "" && name(row) > next })
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = name(rows[limit-1])
+	}
+	return rows, next
 }

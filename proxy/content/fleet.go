@@ -35,7 +35,7 @@ type Report struct {
 	Homes       []string     `json:"homes,omitempty"` // the datacenters whose Harbors are to hold it; absent: all
 	Repos       []RepoRow    `json:"repos"`
 	Tags        []TagRow     `json:"tags"`
-	Next        string       `json:"next,omitempty"` // the last row, where there are more
+	Next        string       `json:"next,omitempty"` // after which the next page begins; absent: there is none
 }
 
 // Datacenter is one that was asked.
@@ -122,12 +122,10 @@ func (c *Content) Fleet(ctx context.Context, q Query, now time.Time) Report {
 	return r
 }
 
-// repoRows are the rows of all edges, by repo. Each has said its first ones: those of all, up to
-// the limit, are among them.
+// repoRows are the rows of all edges, by repo.
 func (c *Content) repoRows(all []Local, limit int) (rows []RepoRow, next string) {
-	by, more := map[string]map[string]int{}, false
+	by := map[string]map[string]int{}
 	for _, local := range all {
-		more = more || local.More
 		for _, repo := range local.Repos {
 			if by[repo.Repo] == nil {
 				by[repo.Repo] = map[string]int{}
@@ -139,14 +137,13 @@ func (c *Content) repoRows(all []Local, limit int) (rows []RepoRow, next string)
 	for repo, tags := range by {
 		rows = append(rows, RepoRow{repo, c.Namespaces.OfRepo(repo).Kind.String(), tags})
 	}
-	return page(rows, limit, more, func(r RepoRow) string { return r.Repo })
+	return page(rows, limit, all, func(r RepoRow) string { return r.Repo })
 }
 
 // tagRows are the same, by tag.
 func tagRows(all []Local, limit int, now time.Time) (rows []TagRow, next string) {
-	by, more := map[string]map[string]Cell{}, false
+	by := map[string]map[string]Cell{}
 	for _, local := range all {
-		more = more || local.More
 		for _, tag := range local.Tags {
 			if by[tag.Tag] == nil {
 				by[tag.Tag] = map[string]Cell{}
@@ -158,7 +155,7 @@ func tagRows(all []Local, limit int, now time.Time) (rows []TagRow, next string)
 	for tag, cells := range by {
 		rows = append(rows, compare(tag, cells, now))
 	}
-	return page(rows, limit, more, func(r TagRow) string { return r.Tag })
+	return page(rows, limit, all, func(r TagRow) string { return r.Tag })
 }
 
 // compare says which datacenter has what, by the newest version that one of them knows.
@@ -218,7 +215,27 @@ func (c *Content) ask(ctx context.Context, p *source.Source, q Query) (local Loc
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&local); err != nil {
 		return Local{}, fmt.Errorf("what it answers cannot be read: %w", err)
 	}
-	return local, nil
+	return c.sound(local, q), nil
+}
+
+// sound is what a peer says, without what no edge can know: what is no name, no digest, or not of
+// what was asked for.
+func (c *Content) sound(said Local, q Query) Local {
+	local := Local{More: said.More, Until: said.Until}
+	for _, repo := range said.Repos {
+		if q.Repo == "" && registry.ValidRepo(repo.Repo) && repo.Repo > q.After && c.managed(repo.Repo) && repo.Tags >= 0 && len(local.Repos) < q.Limit {
+			local.Repos = append(local.Repos, repo)
+		}
+	}
+	for _, tag := range said.Tags {
+		if q.Repo != "" && registry.ValidTag(tag.Tag) && tag.Tag > q.After && (tag.Digest == "" || tag.Digest.Validate() == nil) && tag.Owed >= 0 && len(local.Tags) < q.Limit {
+			local.Tags = append(local.Tags, tag)
+		}
+	}
+	if local.More = local.More && local.Until > q.After && (registry.ValidRepo(local.Until) || registry.ValidTag(local.Until)); !local.More {
+		local.Until = ""
+	}
+	return local
 }
 
 // ServePeer answers another edge, which has shown that it is one: GET, Parse's parameters.

@@ -19,7 +19,13 @@ func (v *nameView) explain(f *Fleet, c client) Explanation {
 		d := own.decide(f, c)
 		switch {
 		case i == 0:
-			first, e.Tier, e.TTL, e.Scope, e.Sentences = d, d.choice.tier, d.ttl.Seconds(), d.scope, own.explain(f, c, d)
+			first, e.Tier, e.TTL, e.Scope, e.Candidates = d, d.choice.tier, d.ttl.Seconds(), d.scope, own.candidates(f, d)
+			e.Sentences = own.explain(f, c, d)
+			for _, other := range e.Candidates {
+				if !other.Chosen {
+					e.Sentences = append(e.Sentences, other.Sentence())
+				}
+			}
 			if d.datacenter >= 0 {
 				e.Datacenter = f.Datacenters[d.datacenter].Name
 				for _, of := range families {
@@ -40,8 +46,7 @@ func (v *nameView) explain(f *Fleet, c client) Explanation {
 	return e
 }
 
-// explain says in sentences what the client is answered and why, and of every
-// datacenter why it is not the one.
+// explain says in sentences what the client is answered and why.
 func (v *familyView) explain(f *Fleet, c client, d decision) (lines []string) {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch {
@@ -74,12 +79,20 @@ func (v *familyView) explain(f *Fleet, c client, d decision) (lines []string) {
 			say("%s share these clients by weight; the clients of %s stay with %s.", names(d.choice.set), together(d.client), chosen)
 		}
 	}
+	return lines
+}
+
+// candidates are all datacenters: the answer first, the others nearest first.
+func (v *familyView) candidates(f *Fleet, d decision) (all []Candidate) {
+	if d.datacenter >= 0 {
+		all = append(all, Candidate{Datacenter: f.Datacenters[d.datacenter].Name, Chosen: true, Why: "the answer, tier " + d.choice.tier})
+	}
 	for _, dc := range v.order(f, d) {
 		if dc != d.datacenter {
-			say("Not %s: %s.", f.Datacenters[dc].Name, v.rejected(f, dc, d))
+			all = append(all, Candidate{Datacenter: f.Datacenters[dc].Name, Why: v.rejected(f, dc, d)})
 		}
 	}
-	return lines
+	return all
 }
 
 func reach(d decision) string {
@@ -129,10 +142,21 @@ type Explanation struct {
 	Datacenter string       `json:"datacenter"` // "": nobody
 	Tier       string       `json:"tier"`
 	Addresses  []netip.Addr `json:"addresses"`
-	TTL        float64      `json:"ttl"`   // seconds
-	Scope      int          `json:"scope"` // length of the client's prefix that has the same answer
+	TTL        float64      `json:"ttl"`        // seconds
+	Scope      int          `json:"scope"`      // length of the client's prefix that has the same answer
+	Candidates []Candidate  `json:"candidates"` // the answer first, the others nearest first; of IPv4 where families are not answered alike
 	Sentences  []string     `json:"sentences"`
 }
+
+// Candidate is a datacenter that could be the answer.
+type Candidate struct {
+	Datacenter string `json:"datacenter"`
+	Chosen     bool   `json:"chosen"`
+	Why        string `json:"why"` // it is the answer, or is not
+}
+
+// Sentence says why the candidate is not the answer.
+func (c Candidate) Sentence() string { return fmt.Sprintf("Not %s: %s.", c.Datacenter, c.Why) }
 
 // explainFor answers as if a query for the name came with the client subnet.
 func (v *view) explainFor(name string, subnet netip.Prefix) (Explanation, error) {

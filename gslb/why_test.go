@@ -27,6 +27,14 @@ func TestWhyIsSaidToThoseWhoMayAsk(t *testing.T) {
 	if err != nil || e.Datacenter != "mad1" || !slices.Equal(e.Addresses, addrs("192.0.2.2")) {
 		t.Errorf("%+v %v", e, err)
 	}
+	for i, c := range e.Candidates {
+		if c.Chosen != (i == 0) || c.Chosen && c.Datacenter != e.Datacenter || !c.Chosen && !slices.Contains(e.Sentences, "Not "+c.Datacenter+": "+c.Why+".") {
+			t.Errorf("candidate %d is %+v: %q", i, c, e.Sentences)
+		}
+	}
+	if len(e.Candidates) != len(f.cfg.Fleet.Datacenters) {
+		t.Errorf("%d candidates of %d datacenters", len(e.Candidates), len(f.cfg.Fleet.Datacenters))
+	}
 	a := r.ask("_why.h.example.", "10.2.3.4/32", dns.TypeTXT)
 	if len(a.Answer) != 1 || !slices.Equal(a.Answer[0].(*dns.TXT).Txt, e.Sentences) {
 		t.Errorf("%v\n%v", a, e.Sentences)

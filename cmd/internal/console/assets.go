@@ -63,7 +63,7 @@ func functions() template.FuncMap {
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
 		"bar":      barOf,
 		"seconds":  seconds,
-		"stepChip": stepChip, "first": first, "candidates": candidates, "others": others,
+		"stepChip": stepChip, "first": first, "others": others,
 
 		"severity": severity, "fleetRows": fleetRows, "clientRows": clientRows, "answering": answering, "numbers": numbersOf, "graph": graphOf,
 		"add": func(a, b int) int { return a + b },

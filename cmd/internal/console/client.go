@@ -40,30 +40,9 @@ func ClientPage(ask func(ctx context.Context, client, name string) (gslb.Explana
 	}
 }
 
-// notThat begins the sentences that say why a datacenter is not the answer.
-const notThat = "Not "
-
-// candidate is a datacenter that could be the answer.
-type candidate struct {
-	Name, Why string
-	Chosen    bool
-}
-
-// candidates are the datacenters that the sentences speak of, the chosen one first.
-func candidates(e gslb.Explanation) (all []candidate) {
-	if e.Datacenter != "" {
-		all = append(all, candidate{Name: e.Datacenter, Why: "the answer, tier " + e.Tier, Chosen: true})
-	}
-	for _, s := range e.Sentences {
-		if s, not := strings.CutPrefix(s, notThat); not {
-			name, why, _ := strings.Cut(strings.TrimSuffix(s, "."), ": ")
-			all = append(all, candidate{Name: name, Why: why})
-		}
-	}
-	return all
-}
-
 // others are the sentences that are of no candidate.
 func others(e gslb.Explanation) []string {
-	return slices.DeleteFunc(slices.Clone(e.Sentences), func(s string) bool { return strings.HasPrefix(s, notThat) })
+	return slices.DeleteFunc(slices.Clone(e.Sentences), func(s string) bool {
+		return slices.ContainsFunc(e.Candidates, func(c gslb.Candidate) bool { return c.Sentence() == s })
+	})
 }

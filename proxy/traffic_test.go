@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -26,7 +27,7 @@ func (s *site) flows(t *testing.T) (r traffic.Report) {
 // points of the last quarter of an hour are the whole.
 func TestTrafficSaysWhatWentThrough(t *testing.T) {
 	const size = 200_000
-	r := newRegion(t, quick)
+	r := newRegion(t, quick, paced(100*time.Millisecond)) // the last quarter of an hour is 9 s
 	par1, mad1 := r.sites[0], r.sites[1]
 	img := image(t, size, 1)
 	mustPush(t, r.hub.URL(), "library/app:v1", img, authn.Anonymous)
@@ -62,8 +63,8 @@ func TestTrafficSaysWhatWentThrough(t *testing.T) {
 		for _, p := range a.Quarter.Points {
 			points += p.ToClients
 		}
-		if points != a.Start.ToClients || a.Recent != a.Start || len(a.Hours.Points) == 0 {
-			return fmt.Errorf("the points have %d bytes of %d; %d minutes", points, a.Start.ToClients, len(a.Hours.Points))
+		if points != a.Start.ToClients || a.Recent != a.Start {
+			return fmt.Errorf("the points have %d bytes of %d", points, a.Start.ToClients)
 		}
 		return nil
 	})
@@ -80,6 +81,12 @@ func TestTrafficSaysWhatWentThrough(t *testing.T) {
 	if hits != told.Start.Hits {
 		t.Errorf("%d hits of %d: %+v", hits, told.Start.Hits, told.Requests)
 	}
+	trial.Until(t, func() error {
+		if hours := par1.flows(t).Hours.Points; len(hours) == 0 || hours[0].ToClients != told.Start.ToClients {
+			return fmt.Errorf("the hours are %+v", hours)
+		}
+		return nil
+	})
 }
 
 // A fill shows how far it is, for whom, from whom and how fast; then it is gone.

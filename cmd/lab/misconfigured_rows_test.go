@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -17,7 +18,7 @@ type misconfiguration struct {
 
 // misconfigurations are the rows of the table. The texts to edit are of wellFile.
 func misconfigurations(w *world) []misconfiguration {
-	return slices.Concat(ofTheFile(w), ofTheFleet(w), ofEdges(w), ofCertificates(w), ofTheMachine(w), ofOthers(w), ofNameServers(w))
+	return slices.Concat(ofTheFile(w), ofTheFleet(w), ofEdges(w), ofCertificates(w), ofTheConsole(w), ofTheMachine(w), ofOthers(w), ofNameServers(w))
 }
 
 // wrong is a misconfiguration by other words in the fleet file.
@@ -97,6 +98,21 @@ func ofCertificates(w *world) []misconfiguration {
 		wrong("a certificate of tomorrow", w.secured("tomorrow.crt", "tomorrow.key", true)...),
 		wrong("a certificate for other names", w.secured("names.crt", "names.key", true)...),
 		wrong("a certificate whose authority is not known", w.secured("tls.crt", "tls.key", false)...),
+	}
+}
+
+func ofTheConsole(w *world) []misconfiguration {
+	console := func(format string, args ...any) []string {
+		return []string{"plain_http: true", "console: { " + fmt.Sprintf(format, args...) + " }\n  plain_http: true"}
+	}
+	listen := w.quoted(w.host + ":9443")
+	return []misconfiguration{
+		wrong("a console at which nobody can log in", console("listen: %s", listen)...),
+		wrong("a console without TLS", console("listen: \":9443\", users: %q", w.file("users"))...),
+		wrong("a console's groups and no provider", console("listen: %s, groups: [sre]", listen)...),
+		wrong("a console on the clients' port", console("listen: %s, users: %q", w.quoted(w.public), w.file("users"))...),
+		wrong("a console's users that are no file", console("listen: %s, users: %q", listen, w.file("nowhere"))...),
+		{what: "a console's users with an MD5 hash", edits: console("listen: %s, users: %q", listen, w.file("users")), files: map[string]string{"users": "ada:$apr1$x$y\n"}},
 	}
 }
 

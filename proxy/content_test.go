@@ -87,9 +87,9 @@ func TestContentOfAPeerThatLies(t *testing.T) {
 		case r.URL.Path != peer.ContentPath:
 			w.WriteHeader(http.StatusNotFound)
 		case r.URL.Query().Get("repo") == "":
-			fmt.Fprint(w, `{"repos":[{"repo":"multi-dc-demo/app","tags":2},{"repo":"multi-dc-demo/app2","tags":-2},{"repo":"<b>","tags":1},{"repo":"plain/app","tags":1},{"repo":"multi-dc-demo/a","tags":1}],"more":true,"until":"../x"}`)
+			fmt.Fprint(w, `{"repos":[{"repo":"multi-dc-demo/app","tags":2},{"repo":"multi-dc-demo/app2","tags":-2},{"repo":"<b>","tags":1},{"repo":"plain/app","tags":1},{"repo":"multi-dc-demo/a","tags":1}],"until":"../x"}`)
 		default:
-			fmt.Fprintf(w, `{"tags":[{"tag":"v1","digest":%q},{"tag":"v2","digest":"sha256:1"},{"tag":"v3","owed_seconds":-1},{"tag":"<b>"},{"tag":"v4"},{"tag":"v5"}],"more":true,"until":"v1"}`, noteDigest("one"))
+			fmt.Fprintf(w, `{"tags":[{"tag":"v1","digest":%q},{"tag":"v2","digest":"sha256:1"},{"tag":"v3","owed_seconds":-1},{"tag":"<b>"},{"tag":"v4"},{"tag":"v5"}],"until":"v1"}`, noteDigest("one"))
 		}
 	}))
 	if all := par1.contents(t, "match=a"); len(all.Repos) != 2 || all.Repos[0].Repo != "multi-dc-demo/a" || all.Repos[1].Tags["mad1"] != 2 || all.Next != "" {

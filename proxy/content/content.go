@@ -71,8 +71,7 @@ type Local struct {
 	Datacenter string `json:"datacenter"`
 	Repos      []Repo `json:"repos,omitempty"`
 	Tags       []Tag  `json:"tags,omitempty"`
-	More       bool   `json:"more"`            // there may be more rows
-	Until      string `json:"until,omitempty"` // the name up to which these are all, where there may be more
+	Until      string `json:"until,omitempty"` // the name up to which these are all, where there may be more; "": there are none
 }
 
 // Repo is a repository, and how many of its tags are known.
@@ -134,7 +133,6 @@ func (c *Content) Local(q Query) (Local, error) {
 		repos = repos[:q.Limit]
 		local.Until = repos[q.Limit-1]
 	}
-	local.More = local.Until != ""
 	for _, repo := range repos {
 		known, err := c.names(repo)
 		if err != nil {
@@ -172,7 +170,7 @@ func (c *Content) tags(q Query) (Local, error) {
 	owed := c.Owed(q.Repo)
 	for _, name := range names {
 		if len(local.Tags) == q.Limit {
-			local.More, local.Until = true, local.Tags[q.Limit-1].Tag
+			local.Until = local.Tags[q.Limit-1].Tag
 			break
 		}
 		if tag, known := c.tag(q.Repo, name); known {
@@ -219,7 +217,7 @@ func latest(a, b time.Time) time.Time {
 // edge may have too.
 func page[T any](rows []T, limit int, all []Local, name func(T) string) (_ []T, next string) {
 	for _, local := range all {
-		if local.More && (next == "" || local.Until < next) {
+		if local.Until != "" && (next == "" || local.Until < next) {
 			next = local.Until
 		}
 	}

@@ -221,7 +221,7 @@ func (c *Content) ask(ctx context.Context, p *source.Source, q Query) (local Loc
 // sound is what a peer says, without what no edge can know: what is no name, no digest, or not of
 // what was asked for.
 func (c *Content) sound(said Local, q Query) Local {
-	local := Local{More: said.More, Until: said.Until}
+	var local Local
 	for _, repo := range said.Repos {
 		if q.Repo == "" && registry.ValidRepo(repo.Repo) && repo.Repo > q.After && c.managed(repo.Repo) && repo.Tags >= 0 && len(local.Repos) < q.Limit {
 			local.Repos = append(local.Repos, repo)
@@ -232,8 +232,8 @@ func (c *Content) sound(said Local, q Query) Local {
 			local.Tags = append(local.Tags, tag)
 		}
 	}
-	if local.More = local.More && local.Until > q.After && (registry.ValidRepo(local.Until) || registry.ValidTag(local.Until)); !local.More {
-		local.Until = ""
+	if said.Until > q.After && (registry.ValidRepo(said.Until) || registry.ValidTag(said.Until)) {
+		local.Until = said.Until
 	}
 	return local
 }

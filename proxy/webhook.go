@@ -89,7 +89,9 @@ const (
 
 // heard takes an event over, if it is news.
 func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, err error) {
-	e.At = h.follower.Here(e.At)
+	if e.At, err = h.follower.Told(ctx, e.At); err != nil {
+		return webhookUnknown, err
+	}
 	d, _ := registry.ParseDigest(e.Digest) // it was one
 	switch {
 	case !h.versioned(e.Key) && !e.Deleted:

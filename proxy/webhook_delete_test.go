@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +163,46 @@ func TestAWebhookOfAHarborWithAnotherClock(t *testing.T) {
 			s.shows(t, "its delete was before its push", "v2", "two")
 		})
 	}
+}
+
+// undated is a way to a Harbor whose answers do not say when, until they are dated.
+type undated struct {
+	inner http.RoundTripper
+	dated *atomic.Bool
+}
+
+func (u undated) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := u.inner.RoundTrip(r)
+	if err == nil && !u.dated.Load() {
+		resp.Header.Del("Date")
+	}
+	return resp, err
+}
+
+// An edge that has started a moment ago, with a clock that is late by minutes, takes no delete
+// for newer than the push that followed it: Harbor is asked for its clock first.
+func TestAWebhookBeforeHarborsClockIsKnown(t *testing.T) {
+	c := counters{}
+	var dated atomic.Bool
+	r := newRegion(t, hooked(c), func(_ *access.Config, p *proxy.Config, harbor *registry.SourceConfig) {
+		p.Now = func() time.Time { return time.Now().Add(-5 * time.Minute) }
+		harbor.Wrap = func(inner http.RoundTripper) http.RoundTripper { return undated{inner, &dated} }
+	})
+	s := r.sites[0]
+	for _, name := range []string{"one", "two"} {
+		s.pushNote(t, "v-"+name, name)
+	}
+	r.agree(t, map[string]string{"v-one": "one", "v-two": "two"})
+	s.deletePast(t, "one")
+	s.deletePast(t, "two")
+	dated.Store(true)
+	s.hook(t, hook("DELETE_ARTIFACT", "admin", "v-one", "one", time.Now().Add(-4*time.Second))) // of an earlier one
+	s.hook(t, hook("DELETE_ARTIFACT", "admin", "v-two", "two", time.Now().Add(4*time.Second)))
+	if taken, old := c.webhooks(t, "taken"), c.webhooks(t, "old"); taken != 1 || old != 1 {
+		t.Errorf("%d taken, %d old", taken, old)
+	}
+	s.gone(t, "v-two")
+	s.shows(t, "its delete was before its push", "v-one", "one")
 }
 
 // Harbor tells late of what its retention removed: a push of the same digest since then is

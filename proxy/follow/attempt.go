@@ -394,6 +394,19 @@ func (f *Follower) Here(harbors time.Time) time.Time {
 	return harbors.Add(-time.Duration(f.ahead.Load()))
 }
 
+// Told is Here of a time that Harbor tells unasked: Harbor is asked what its clock says where
+// it was not yet, as right after a start. The error says that it did not answer.
+func (f *Follower) Told(ctx context.Context, harbors time.Time) (time.Time, error) {
+	if f.ahead.Load() == 0 {
+		resp, err := f.call(ctx, registry.Call{Method: http.MethodGet, Path: "/v2/"})
+		if err != nil {
+			return time.Time{}, err
+		}
+		resp.Body.Close()
+	}
+	return f.Here(harbors), nil
+}
+
 const (
 	callDeadline = 15 * time.Second       // then it is looked whether Harbor lives
 	prompt       = 100 * time.Millisecond // of an answer that tells what Harbor's clock says now

@@ -17,21 +17,23 @@ type addresses struct {
 	links                                                       map[int]string // to the other edges, by datacenter
 }
 
-// listen opens a listener on the place's own address, or on one of its ports of
-// 127.0.0.1 where there is no such address.
+// oneAddress is where all places are that have no address of their own.
+const oneAddress = "127.0.0.1"
+
+// listen opens a listener on the place's own address, or on one of its ports of oneAddress
+// where there is no such address.
 func listen(what, host string, port, offset, place int) (net.Listener, error) {
-	at := 0
-	if port != 0 {
-		at = port + offset
-	} else if l, err := ports.Listen(host); err == nil {
-		return l, nil
+	if port == 0 {
+		l, err := ports.Listen(host)
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return ports.Listen(oneAddress)
+		}
+		return l, err
 	}
+	at := port + offset
 	l, err := daemon.Listen(what, fmt.Sprintf("%s:%d", host, at))
 	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		if at != 0 {
-			at += 100 * (place + 1)
-		}
-		return daemon.Listen(what, fmt.Sprintf("127.0.0.1:%d", at))
+		return daemon.Listen(what, fmt.Sprintf("%s:%d", oneAddress, at+100*(place+1)))
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%w; %s --port 0 takes free ones", err, self())

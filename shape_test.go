@@ -149,10 +149,10 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 	}
 }
 
-// The walks of a pull and of a push name functions that exist.
-func TestTheWalksNameFunctionsThatExist(t *testing.T) {
+// The paths of a pull and of a push name functions that exist.
+func TestThePathsNameFunctionsThatExist(t *testing.T) {
 	all, page := functions(t), architecture(t)
-	for _, heading := range []string{"The walk of a pull", "The walk of a push"} {
+	for _, heading := range []string{"The path of a pull", "The path of a push"} {
 		steps := span.FindAllStringSubmatch(section(t, page, heading), -1)
 		if len(steps) < 10 {
 			t.Errorf("%s: only %d functions are named", heading, len(steps))
@@ -192,7 +192,7 @@ func TestEveryRequirementHasItsSentence(t *testing.T) {
 			want = append(want, m[1])
 		}
 	}
-	for _, m := range sentence.FindAllStringSubmatch(section(t, architecture(t), "What is required, and what for"), -1) {
+	for _, m := range sentence.FindAllStringSubmatch(section(t, architecture(t), "Dependencies"), -1) {
 		got = append(got, m[1])
 	}
 	slices.Sort(want)

@@ -82,13 +82,16 @@ var imports = map[string][]string{
 	"cmd/internal/console": {"cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	// Both programs show how far they are.
 	"cmd/internal/progress": {},
+
+	// What a program prints for machines is in one format.
+	"cmd/internal/asjson": {},
 	"bench": {"registry", "internal/lab", "internal/ports", "gslb", // a year of name servers is played through by their own code
 		"proxy", "proxy/access", "proxy/namespace", "proxy/peer", "proxy/state", "proxy/store", "internal/keyring", // so are a fleet's edges,
 		"proxy/announce", "proxy/version", // what is told to one of them,
 		"provision", "internal/fleet"}, // and the plan for its Harbors
 	"bench/mutate":   {}, // it reads programs, and knows none
-	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/content", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
-	"cmd/lab":        {"deploy/observability", "cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
+	"cmd/breakwater": {"gslb", "gslb/parent", "provision", "proxy/content", "proxy/explain", "proxy/traffic", "proxy/warm", "cmd/internal/asjson", "cmd/internal/preflight", "cmd/internal/progress", "cmd/internal/status", "cmd/internal/wire", "cmd/internal/steer", "internal/keyring", "internal/fleet", "internal/secret", "internal/daemon", "internal/naming"},
+	"cmd/lab":        {"deploy/observability", "cmd/internal/asjson", "cmd/internal/progress", "cmd/internal/wire", "internal/fleet", "internal/daemon", "internal/naming", "internal/ports", "internal/lab", "internal/lab/content", "registry", "proxy"},
 }
 
 type listed struct {

@@ -8,11 +8,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// jsonFormat is the format of what --json prints (docs/json.md). Fields are added within one; a
-// field that goes, or means something else, is another format.
-const jsonFormat = 1
+	"example.org/breakwater/cmd/internal/asjson"
+)
 
 // jsonFlag is --json of a command: off, on, or on with an envelope, which lists have room for
 // the format in.
@@ -80,29 +78,13 @@ func (j *jsonFlag) printIndented(w io.Writer, answer any) error {
 // marshal is an answer with its format: in an object the first field, in a list none but by an
 // envelope, as who reads lists reads them as they are.
 func (j *jsonFlag) marshal(answer any) ([]byte, error) {
-	text, raw := answer.([]byte)
-	if !raw {
-		var b bytes.Buffer
-		out := json.NewEncoder(&b)
-		out.SetEscapeHTML(false)
-		if err := out.Encode(answer); err != nil {
-			return nil, err
-		}
-		text = b.Bytes()
-	}
-	text = bytes.TrimSpace(text)
-	if !json.Valid(text) {
-		return nil, fmt.Errorf("what was answered is no JSON; is it of this version?")
-	}
-	fields, object := bytes.CutPrefix(text, []byte("{"))
+	text, err := asjson.Text(answer)
 	switch {
+	case err != nil:
+		return nil, err
 	case j.envelop:
 		name := strings.TrimPrefix(j.cmd.CommandPath(), j.cmd.Root().Name()+" ")
-		return fmt.Appendf(nil, `{"format":%d,"command":%q,"answer":%s}`, jsonFormat, name, text), nil
-	case !object:
-		return text, nil
-	case len(bytes.TrimSpace(fields)) > 1:
-		return fmt.Appendf(nil, `{"format":%d,%s`, jsonFormat, fields), nil
+		return fmt.Appendf(nil, `{"format":%d,"command":%q,"answer":%s}`, asjson.Format, name, text), nil
 	}
-	return fmt.Appendf(nil, `{"format":%d}`, jsonFormat), nil
+	return asjson.WithFormat(text), nil
 }

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"example.org/breakwater/cmd/internal/asjson"
 )
 
 // acting are the flags of the commands that act on a lab that runs.
@@ -143,7 +144,7 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			if a.asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+				return asjson.Print(cmd.OutOrStdout(), s)
 			}
 			newScreen(cmd.OutOrStdout(), false).conditions(&s.Conditions)
 			fmt.Fprintln(cmd.OutOrStdout())
@@ -156,24 +157,20 @@ func statusCommand() *cobra.Command {
 
 // screen is where what clients see is shown, to people or to machines.
 type screen struct {
-	w       io.Writer
-	encoder *json.Encoder // nil: for people
-	titled  bool
+	w      io.Writer
+	asJSON bool
+	titled bool
 }
 
 func newScreen(w io.Writer, asJSON bool) *screen {
-	s := &screen{w: w}
-	if asJSON {
-		s.encoder = json.NewEncoder(w)
-	}
-	return s
+	return &screen{w: w, asJSON: asJSON}
 }
 
 func (s *screen) json(v any) bool {
-	if s.encoder != nil {
-		s.encoder.Encode(v) //nolint:errcheck // the terminal is gone
+	if s.asJSON {
+		asjson.Print(s.w, v) //nolint:errcheck // the terminal is gone
 	}
-	return s.encoder != nil
+	return s.asJSON
 }
 
 func (s *screen) conditions(c *conditions) {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"example.org/breakwater/cmd/internal/asjson"
 	"example.org/breakwater/internal/trial"
 )
 
@@ -33,11 +34,12 @@ func (f *fleetUnderTest) act(t *testing.T, args ...string) (s shown) {
 	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
 		var line struct {
 			observation
+			Format     int         `json:"format"`
 			Conditions *conditions `json:"conditions"`
 			Summary    []tally     `json:"summary"`
 		}
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Fatalf("%v in %s", err, lines.Text())
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Format != asjson.Format {
+			t.Fatalf("%v, format %d in %s", err, line.Format, lines.Text())
 		}
 		switch {
 		case line.Conditions != nil:

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/breakwater/cmd/internal/asjson"
 	"example.org/breakwater/internal/daemon"
 )
 
@@ -59,7 +59,7 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 			}
 			return run(cmd.Context(), o, lines, func(r *report) error {
 				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+					return asjson.Print(cmd.OutOrStdout(), r)
 				}
 				return r.print(cmd.OutOrStdout())
 			})

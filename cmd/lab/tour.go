@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"example.org/breakwater/cmd/internal/asjson"
 )
 
 // tour plays through what a fleet is for, on a lab of its own: each step is shown, and held
@@ -15,7 +16,7 @@ import (
 type tour struct {
 	*running
 	out     io.Writer
-	encoder *json.Encoder       // nil: for people
+	asJSON  bool
 	clients map[string]*watcher // one in each datacenter, by its name
 	pushed  digest.Digest       // what the tag that the tour pushes is now
 	lines   []string            // of this step
@@ -50,10 +51,8 @@ func runTour(ctx context.Context, o options, out io.Writer, asJSON bool) error {
 	ready := make(chan struct{})
 	go func() { served <- l.serve(func() { close(ready) }) }()
 	<-ready
-	t := &tour{running: l, out: out, clients: map[string]*watcher{}}
-	if asJSON {
-		t.encoder = json.NewEncoder(out)
-	} else {
+	t := &tour{running: l, out: out, asJSON: asJSON, clients: map[string]*watcher{}}
+	if !asJSON {
 		fmt.Fprintf(out, "Three datacenters, each with a Harbor (a stand-in), an edge and a name server, and Docker Hub (a stand-in).\n")
 	}
 	for _, d := range l.report.Datacenters {
@@ -81,7 +80,7 @@ func (t *tour) play(ctx context.Context) (failed int) {
 		if ctx.Err() != nil {
 			return failed
 		}
-		if t.encoder == nil {
+		if !t.asJSON {
 			fmt.Fprintf(t.out, "\n%2d  %s\n", i+1, step.title)
 		}
 		t.lines = []string{}
@@ -93,13 +92,13 @@ func (t *tour) play(ctx context.Context) (failed int) {
 			failed++
 		}
 		switch {
-		case t.encoder != nil:
-			t.encoder.Encode(done) //nolint:errcheck // the terminal is gone
+		case t.asJSON:
+			asjson.Print(t.out, done) //nolint:errcheck // the terminal is gone
 		case err != nil:
 			fmt.Fprintf(t.out, "    NOT as it should be: %v\n", err)
 		}
 	}
-	if t.encoder == nil && failed == 0 {
+	if !t.asJSON && failed == 0 {
 		fmt.Fprintf(t.out, "\nAll of it was as it should be, in %.0f s. %s starts the same fleet for you to break.\n", time.Since(begun).Seconds(), self())
 	}
 	return failed
@@ -109,7 +108,7 @@ func (t *tour) play(ctx context.Context) (failed int) {
 func (t *tour) see(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	t.lines = append(t.lines, line)
-	if t.encoder == nil {
+	if !t.asJSON {
 		fmt.Fprintln(t.out, "    "+line)
 	}
 }

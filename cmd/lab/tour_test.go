@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"example.org/breakwater/cmd/internal/asjson"
 )
 
 // The tour plays its ten steps through by itself, and each is as it should be.
@@ -16,8 +18,11 @@ func TestTour(t *testing.T) {
 	text := output(t, exec.Command(bin(t, "lab"), "--tour", "--json", "--port", "0"))
 	steps := 0
 	for line := range strings.Lines(text) {
-		var s toured
-		if err := json.Unmarshal([]byte(line), &s); err != nil {
+		var s struct {
+			toured
+			Format int
+		}
+		if err := json.Unmarshal([]byte(line), &s); err != nil || s.Format != asjson.Format {
 			t.Fatalf("%v: %s", err, line)
 		}
 		if steps++; s.Step != steps || !s.OK || s.Wrong != "" || len(s.Seen) == 0 {

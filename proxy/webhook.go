@@ -87,58 +87,62 @@ const (
 	webhookUnknown = "unanswered"
 )
 
-// heard takes an event over, if it is news.
+// heard takes an event over, if it is news. Its time counts once Harbor has answered: what
+// Harbor's clock says is not known before.
 func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, err error) {
-	if e.At, err = h.follower.Told(ctx, e.At); err != nil {
-		return webhookUnknown, err
-	}
 	d, _ := registry.ParseDigest(e.Digest) // it was one
 	switch {
 	case !h.versioned(e.Key) && !e.Deleted:
 		return webhookKnown, nil
-	case h.isMachine(e.Operator) && e.Deleted:
-		if e.Operator == jobService { // retention
-			for tag, r := range h.versions.Tags(e.Repo) {
-				if r.Digest == d && e.At.After(r.At()) { // it was not pushed again since
-					h.follower.Removed(version.Key{Repo: e.Repo, Reference: tag})
-				}
-			}
-		}
-		return webhookMachine, nil
-	case h.isMachine(e.Operator):
+	case h.isMachine(e.Operator) && !e.Deleted:
 		h.follower.Lagging(e.Key, d)
 		return webhookMachine, nil
-	case e.Deleted:
-		has, err := h.follower.Has(ctx, e.Repo, e.Digest)
-		if err != nil {
-			return webhookUnknown, err
-		}
-		if has != "" || h.versions.Gone(e.Repo, d) || h.overtaken(e, d) {
-			return webhookOld, nil
-		}
-		h.versions.Delete(version.Buried(e.Repo, d), h.versions.Begin(e.Repo, "").Version)
-		return webhookTaken, nil
+	case h.isMachine(e.Operator) && e.Operator != jobService:
+		return webhookMachine, nil
+	case !e.Deleted:
+		return h.heardPush(ctx, e, d)
 	}
-	known := h.versions.Get(e.Key)
-	if !e.IsTag() || known.Digest == d && !h.versions.Deleted(e.Repo, known) { // a push by digest moves no tag
-		return webhookKnown, nil
-	}
-	if h.underway.Has(e.Repo, e.Reference, d) || h.accepts(e.Key, d) { // it came through this edge
-		return webhookKnown, nil
-	}
-	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
-	since := known.At()
-	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); deleted && buried.At().After(since) {
-		since = buried.At()
-	}
-	if h.versions.Had(e.Key, d) && !deleted || deleted && !e.At.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.At) { // of a push that was overtaken
-		return webhookOld, nil
-	}
-	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
+	has, err := h.follower.Has(ctx, e.Repo, e.Digest)
+	e.At = h.follower.Here(e.At)
 	switch {
 	case err != nil:
 		return webhookUnknown, err
-	case has != d:
+	case e.Operator == jobService: // retention
+		for tag, r := range h.versions.Tags(e.Repo) {
+			if has == "" && r.Digest == d && e.At.After(r.At()) { // it was not pushed again since
+				h.follower.Removed(version.Key{Repo: e.Repo, Reference: tag})
+			}
+		}
+		return webhookMachine, nil
+	case has != "" || h.versions.Gone(e.Repo, d) || h.overtaken(e, d):
+		return webhookOld, nil
+	}
+	h.versions.Delete(version.Buried(e.Repo, d), h.versions.Begin(e.Repo, "").Version)
+	return webhookTaken, nil
+}
+
+// heardPush takes a push over that did not come through this edge, if it is news.
+func (h *Handler) heardPush(ctx context.Context, e webhook.Event, d digest.Digest) (result string, err error) {
+	known := h.versions.Get(e.Key)
+	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
+	switch {
+	case !e.IsTag() || known.Digest == d && !deleted: // a push by digest moves no tag
+		return webhookKnown, nil
+	case h.underway.Has(e.Repo, e.Reference, d) || h.accepts(e.Key, d): // it came through this edge
+		return webhookKnown, nil
+	case h.versions.Had(e.Key, d) && !deleted: // of a push that was overtaken
+		return webhookOld, nil
+	}
+	has, err := h.follower.Has(ctx, e.Repo, e.Reference)
+	if err != nil {
+		return webhookUnknown, err
+	}
+	e.At = h.follower.Here(e.At)
+	since := known.At()
+	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); buried.At().After(since) {
+		since = buried.At()
+	}
+	if has != d || deleted && !e.At.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.At) {
 		return webhookOld, nil
 	}
 	return webhookTaken, h.adoptFrom(ctx, e.Key, d, begun)

@@ -58,7 +58,7 @@ type Checker struct {
 	yeses  *yeses
 	tokens *lru.Cache[grantKey, verified]
 	local  local
-	member *lru.Cache[memberKey, int64] // memberships, each with the project's id
+	member *lru.Cache[memberKey, membership]
 	outage *outage
 
 	projects *projects
@@ -98,7 +98,7 @@ func New(cfg Config) (*Checker, error) {
 	if c.tokens, err = lru.New[grantKey, verified](maxTokens); err != nil {
 		return nil, err
 	}
-	if c.member, err = lru.New[memberKey, int64](maxRemembered); err != nil {
+	if c.member, err = lru.New[memberKey, membership](maxRemembered); err != nil {
 		return nil, err
 	}
 	if c.projects, err = newProjects(cfg); err != nil {

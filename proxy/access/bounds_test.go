@@ -19,7 +19,9 @@ import (
 type holder struct {
 	mu    sync.Mutex
 	all   map[string]int64
+	last  map[string]time.Time // that it was joined
 	joins int
+	now   func() time.Time
 }
 
 func (h *holder) Join(repo string, d digest.Digest, project int64) {
@@ -27,13 +29,16 @@ func (h *holder) Join(repo string, d digest.Digest, project int64) {
 	defer h.mu.Unlock()
 	h.joins++
 	h.all[repo+"@"+d.String()] = project
+	if h.last != nil {
+		h.last[repo+"@"+d.String()] = h.now()
+	}
 }
 
-func (h *holder) Member(repo string, d digest.Digest) (int64, bool) {
+func (h *holder) Member(repo string, d digest.Digest) (int64, time.Time, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	project, ok := h.all[repo+"@"+d.String()]
-	return project, ok
+	return project, h.last[repo+"@"+d.String()], ok
 }
 
 func (h *holder) Leave(repo string) {
@@ -49,7 +54,8 @@ func (h *holder) Leave(repo string) {
 // A membership is written once for a project, and outlasts a restart; it does not outlast a
 // delete, nor the project.
 func TestMembershipsOutlastARestart(t *testing.T) {
-	c, p, disk := &clock{time.Now()}, &project{}, &holder{all: map[string]int64{}}
+	c, p := &clock{time.Now()}, &project{}
+	disk := &holder{all: map[string]int64{}, last: map[string]time.Time{}, now: c.now}
 	p.created.Store(&c.at)
 	p.id.Store(7)
 	life := func() *access.Checker {
@@ -68,6 +74,25 @@ func TestMembershipsOutlastARestart(t *testing.T) {
 		life.Look(t.Context(), "a/x")
 		if !life.Member("a/x", x) || life.Member("a/x", y) || !life.Member("a/y", x) || !life.ProjectHolds("a", y) || life.ProjectHolds("b", y) {
 			t.Error("it is not what was joined")
+		}
+	}
+	for _, step := range []struct {
+		after time.Duration
+		joins int
+	}{{23 * time.Hour, 0}, {2 * time.Hour, 1}, {23 * time.Hour, 0}, {100 * 24 * time.Hour, 1}} { // what is in use is told again once a day
+		c.at = c.at.Add(step.after)
+		for _, life := range []*access.Checker{check, life()} {
+			before := disk.joins
+			life.Look(t.Context(), "a/x")
+			for range 3 {
+				if !life.Member("a/x", x) {
+					t.Error("time alone ends no membership")
+				}
+			}
+			if got := disk.joins - before; got != step.joins {
+				t.Errorf("after %v: written %d times", step.after, got)
+			}
+			step.joins = 0 // it was told by the life before
 		}
 	}
 	check.Leave("a/y")

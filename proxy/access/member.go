@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -11,11 +12,23 @@ import (
 type Members interface {
 	// Join remembers that the repo holds the digest.
 	Join(repo string, d digest.Digest, project int64)
-	// Member returns the project's id of a membership. ok is false where there is none.
-	Member(repo string, d digest.Digest) (project int64, ok bool)
+	// Member returns the project's id of a membership, and when Join was told of it last. ok is
+	// false where there is none.
+	Member(repo string, d digest.Digest) (project int64, joined time.Time, ok bool)
 	// Leave forgets everything that the repo holds.
 	Leave(repo string)
 }
+
+// membership says of which project a repo was when it was seen to hold a digest, and when
+// Members was told so last.
+type membership struct {
+	project int64
+	joined  time.Time
+}
+
+// rejoinEvery is when Members is told again of a membership that is in use: what is in use is
+// told from what is old by that.
+const rejoinEvery = 24 * time.Hour
 
 // Join records that a repo holds a digest. The caller must have proof: a source answered
 // 200 for the digest in that repo, or Harbor accepted its push there. A manifest that
@@ -30,11 +43,13 @@ func (c *Checker) Join(repo string, d digest.Digest) {
 
 // join records the membership of a repo, or of a whole project.
 func (c *Checker) join(name string, d digest.Digest) {
-	key, project := memberKey{name, d}, c.Project(name)
-	before, known := c.member.Get(key)
-	c.member.Add(key, project)
-	if (!known || before != project) && c.cfg.Members != nil {
-		c.cfg.Members.Join(name, d, project)
+	key, m := memberKey{name, d}, membership{c.Project(name), c.cfg.Now()}
+	if before, known := c.member.Get(key); known && before.project == m.project && m.joined.Sub(before.joined) < rejoinEvery {
+		return
+	}
+	c.member.Add(key, m)
+	if c.cfg.Members != nil {
+		c.cfg.Members.Join(name, d, m.project)
 	}
 }
 
@@ -47,13 +62,17 @@ func (c *Checker) ProjectHolds(project string, d digest.Digest) bool { return c.
 // one that was recorded while the project's id was not known: it has to be proven again.
 func (c *Checker) Member(repo string, d digest.Digest) bool {
 	key := memberKey{repo, d}
-	project, ok := c.member.Get(key)
+	m, ok := c.member.Get(key)
 	if !ok && c.cfg.Members != nil {
-		if project, ok = c.cfg.Members.Member(repo, d); ok {
-			c.member.Add(key, project)
+		if m.project, m.joined, ok = c.cfg.Members.Member(repo, d); ok {
+			c.member.Add(key, m)
 		}
 	}
-	return ok && project != 0 && project == c.Project(repo)
+	holds := ok && m.project != 0 && m.project == c.Project(repo)
+	if holds && c.cfg.Now().Sub(m.joined) >= rejoinEvery {
+		c.join(repo, d)
+	}
+	return holds
 }
 
 // Leave forgets what the repo holds. The edge calls it after a delete. What the repo still

@@ -4,8 +4,40 @@ import (
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"example.org/breakwater/proxy/state"
 )
+
+// What stays has its blobs' memberships stay, of whatever age.
+func TestWhatStaysKeepsItsBlobs(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	s := open(t, path)
+	s.PutKept(app, "v1", a, "type", time.Now())
+	for _, repo := range []string{app, app2} {
+		s.Join(repo, b, 7)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { // they are of long ago
+		members := tx.Bucket([]byte("members"))
+		return members.ForEach(func(key, _ []byte) error { return members.Put(key, []byte(`{"c":1000,"p":7}`)) })
+	})
+	for range 2 { // a start forgets what is old
+		s = open(t, path)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, path)
+	defer s.Close()
+	for repo, want := range map[string]bool{app: true, app2: false} {
+		if _, _, ok := s.Member(repo, b); ok != want {
+			t.Errorf("the membership of %s is remembered: %t", repo, ok)
+		}
+	}
+}
 
 // What stays is remembered with when its upstream deleted it, until it is let go.
 func TestWhatStaysIsRemembered(t *testing.T) {

@@ -119,10 +119,11 @@ func (s *DB) Join(repo string, d digest.Digest, project int64) {
 	s.put(memberBucket, key(repo, d.String()), &record{Checked: time.Now().Unix(), Project: project})
 }
 
-// Member returns the id of the project in which the repo was seen to hold the digest.
-func (s *DB) Member(repo string, d digest.Digest) (project int64, ok bool) {
+// Member returns the id of the project in which the repo was seen to hold the digest, and when
+// it was last.
+func (s *DB) Member(repo string, d digest.Digest) (project int64, joined time.Time, ok bool) {
 	r, ok := s.get(memberBucket, key(repo, d.String()))
-	return r.Project, ok
+	return r.Project, time.Unix(r.Checked, 0), ok
 }
 
 // DropDigest forgets every reference of the repo that was last seen to be the digest.

@@ -106,7 +106,7 @@ func TestMembersAndGrantsAreRemembered(t *testing.T) {
 		s.Revoke("revoked")
 	}, func(when string, s *state.DB) {
 		for at, want := range map[[2]string]int64{{app, a.String()}: 0, {app, b.String()}: 9, {app2, a.String()}: 8, {app2, b.String()}: 0} {
-			if project, ok := s.Member(at[0], digest.Digest(at[1])); project != want || ok != (want != 0) {
+			if project, _, ok := s.Member(at[0], digest.Digest(at[1])); project != want || ok != (want != 0) {
 				t.Errorf("%s: %v is of %d, %t", when, at, project, ok)
 			}
 		}

@@ -26,7 +26,7 @@ func open(t *testing.T, path string) *state.DB {
 }
 
 func isMember(m *state.DB, repo string, d digest.Digest) bool {
-	_, ok := m.Member(repo, d)
+	_, _, ok := m.Member(repo, d)
 	return ok
 }
 

@@ -81,27 +81,37 @@ func (s *DB) write(ctx context.Context) {
 func (s *DB) forget() {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	oldest := time.Now().Add(-forgetAfter).Unix()
+	oldest, keeps := time.Now().Add(-forgetAfter).Unix(), map[string]bool{}
+	s.each(keptBucket, nil, func(key, _ []byte) bool {
+		keeps[repoOf(key)] = true
+		return true
+	})
 	for _, name := range buckets() {
-		before := oldest
-		if name == keptBucket {
-			before = math.MinInt64
+		stays := func([]byte) bool { return name == keptBucket }
+		if name == memberBucket { // what stays has blobs
+			stays = func(key []byte) bool { return keeps[repoOf(key)] }
 		}
-		if err := s.forgetBefore(name, before); err != nil {
+		if err := s.forgetBefore(name, oldest, stays); err != nil {
 			s.log.Warn("old records could not be removed from the state file", "err", err.Error())
 			return
 		}
 	}
 }
 
-// forgetBefore removes the records of a bucket that were last seen before a time, in s, and
-// counts how many bytes are left.
-func (s *DB) forgetBefore(name string, oldest int64) error {
+// repoOf is the repo that a key is of.
+func repoOf(key []byte) string {
+	repo, _, _ := bytes.Cut(key, []byte{0})
+	return string(repo)
+}
+
+// forgetBefore removes the records of a bucket that were last seen before a time, in s, but for
+// those that stay, and counts how many bytes are left.
+func (s *DB) forgetBefore(name string, oldest int64, stays func(key []byte) bool) error {
 	left := int64(0)
 	for next := []byte{}; next != nil; {
 		var old []string
 		next = s.each(name, next, func(key, value []byte) bool {
-			if seenAt(value) < oldest {
+			if seenAt(value) < oldest && !stays(key) {
 				old = append(old, string(key))
 			} else {
 				left += sizeOf(key, value)
@@ -154,7 +164,7 @@ func (s *DB) bound(name string) error {
 		}
 		oldest, goes = r.at+1, goes-r.bytes
 	}
-	return s.forgetBefore(name, oldest)
+	return s.forgetBefore(name, oldest, func([]byte) bool { return false })
 }
 
 // seenAt is when a record was last seen, in s; what is no record is older than all.

@@ -56,6 +56,29 @@ func TestATagIsSavedWhenItSaysSomethingNew(t *testing.T) {
 	})
 }
 
+// A reference that is read without being asked for anew, as a digest is, is saved once a day too.
+func TestAReferenceInUseIsSavedOnceADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &counted{saved{}, map[tags.Key]int{}}
+		c := tags.New(t.Context(), time.Now, m)
+		revalidate(c, asked, holds(v1))
+		synctest.Wait()
+		for _, step := range []struct {
+			after time.Duration
+			saves int
+		}{{23 * time.Hour, 0}, {2 * time.Hour, 1}, {23 * time.Hour, 0}, {100 * 24 * time.Hour, 1}} {
+			time.Sleep(step.after)
+			before := m.puts[latest]
+			for range 3 {
+				is(t, "in use", c, v1, false)
+			}
+			if got := m.puts[latest] - before; got != step.saves {
+				t.Errorf("after %v: saved %d times", step.after, got)
+			}
+		}
+	})
+}
+
 // A delete takes nothing else out of memory: it is believed as before.
 func TestADeleteLeavesTheOthersFresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *tags.Cache, _ saved) {

@@ -104,7 +104,7 @@ const (
 	maxEntries   = 1 << 16
 	maxWrites    = 1 << 14 // repos
 	maxNegatives = 1 << 14
-	// An entry that says nothing new is saved again after a while, so that what is in
+	// An entry that says nothing new is saved again after a while of use, so that what is in
 	// use is told from what is old.
 	saveEvery = 24 * time.Hour
 )
@@ -133,6 +133,11 @@ func (c *Cache) Get(key Key, freshness time.Duration) (e Entry, known, fresh boo
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, known = c.recall(key)
+	if now := c.now(); known && now.Sub(e.saved) > saveEvery {
+		e.saved = now
+		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, now)
+		c.entries.Add(key, e)
+	}
 	return e, known, known && c.fresh(key, e, freshness)
 }
 

@@ -79,8 +79,8 @@ func (h *Handler) newVersions(ctx context.Context) {
 // declare takes over which projects have names of their own. What peers told of one before was
 // not for this edge.
 func (h *Handler) declare() {
-	if h.cfg.Access != nil && h.cfg.Access.Declare(h.namespaces.Kinds()) {
-		h.versions.HearAnew()
+	if h.cfg.Access != nil {
+		h.cfg.Access.Declare(h.namespaces.Kinds(), h.versions.HearAnew)
 	}
 }
 

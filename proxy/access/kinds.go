@@ -22,12 +22,13 @@ func (s seenProject) era() int64 {
 	return max(s.id, -s.id) >> eraBits << eraBits
 }
 
-// Declare takes over of which kinds the projects are that have names of their own, and reports
-// whether any is of a kind that it was not of before. What was remembered of one that is of
+// Declare takes over of which kinds the projects are that have names of their own. Where any is of
+// a kind that it was not of before, news is called first: what it does is on disk before the kinds
+// are, which are not where it fails. What was remembered of one that is of
 // another kind now, or of none, is of another project: meanwhile it can change unseen. (Where
 // projects are not told apart, neither are these.) Where it cannot be read what they were, all may
 // have been of another.
-func (c *Checker) Declare(kinds map[string]string) (news bool) {
+func (c *Checker) Declare(kinds map[string]string, news func() error) {
 	p := c.projects
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,14 +48,17 @@ func (c *Checker) Declare(kinds map[string]string) (news bool) {
 			p.renew(project)
 		}
 	}
+	var err error
 	for project, kind := range kinds {
-		news = news || p.kinds[project] != kind
+		if p.kinds[project] != kind {
+			err = news()
+			break
+		}
 	}
-	if lasting != nil && known && !maps.Equal(p.kinds, kinds) {
+	if lasting != nil && known && err == nil && !maps.Equal(p.kinds, kinds) {
 		lasting.PutKinds(kinds)
 	}
 	p.kinds = maps.Clone(kinds)
-	return news
 }
 
 // renew begins another era of a project; p.mu is held.

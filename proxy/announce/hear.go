@@ -63,7 +63,7 @@ func (a *Announcer) Hear(from string, b Batch) (position Position, ok bool) {
 	position.Clock, position.Unheard, position.Pulls = a.cfg.Ledger.Clock(), a.silent(), b.PullsUntil
 	heard := a.cfg.Ledger.HeardOf(from)
 	if heard.Epoch != b.Epoch || heard.Run != b.Run.Run && heard.Position > b.Start { // another log, or one that was put back to what it was once
-		heard = version.Heard{Datacenter: from, Epoch: b.Epoch}
+		heard.Epoch, heard.Position = b.Epoch, 0
 	}
 	heard.Run = b.Run.Run
 	position.Position = heard.Position

@@ -40,6 +40,14 @@ func (k *kept) Versioned(key string) ([]byte, bool) {
 	return k.values[key], true
 }
 
+// ForgetHeard implements version.State.
+func (k *kept) ForgetHeard() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.heard)
+	return nil
+}
+
 // HeardOf implements version.State.
 func (k *kept) HeardOf(datacenter string) version.Heard {
 	k.mu.Lock()

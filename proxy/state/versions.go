@@ -177,6 +177,17 @@ func (s *DB) Since(position uint64, most int, do func(position uint64, key strin
 	return last
 }
 
+// ForgetHeard implements version.State.
+func (s *DB) ForgetHeard() error {
+	return s.update(func(tx *bolt.Tx) error {
+		if err := tx.DeleteBucket(heardBucket); err != nil {
+			return err
+		}
+		_, err := tx.CreateBucket(heardBucket)
+		return err
+	})
+}
+
 // HeardOf implements version.State.
 func (s *DB) HeardOf(datacenter string) (h version.Heard) {
 	s.db.View(func(tx *bolt.Tx) error { //nolint:errcheck // as above

@@ -74,6 +74,31 @@ func TestVersionsSurviveAReopen(t *testing.T) {
 	}
 }
 
+// How far other edges were heard is forgotten for good, and remembered anew.
+func TestHowFarOthersWereHeardIsForgotten(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	s := open(t, path)
+	for _, want := range []uint64{7, 3} {
+		put(t, s, one("a\x00v1", "1"), &version.Heard{Datacenter: "mad1", Epoch: "e", Position: want})
+		if h := s.HeardOf("mad1"); h.Position != want {
+			t.Errorf("heard %v", h)
+		}
+		if err := s.ForgetHeard(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if h := s.HeardOf("mad1"); h != (version.Heard{}) || string(valueOf(s, "a\x00v1")) != "1" {
+				t.Errorf("it is forgotten, and it is %v", h)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, path)
+		}
+	}
+	s.Close() //nolint:errcheck // nothing was written since
+}
+
 // A key stands in the log once, where it was written last; positions never come twice.
 func TestTheLogIsCompact(t *testing.T) {
 	path := t.TempDir() + "/state.db"

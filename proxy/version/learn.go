@@ -43,6 +43,9 @@ func (a Announced) Valid() bool {
 func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (taken []Announced) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if heard != nil && heard.anew != l.anew { // it is heard from its beginning meanwhile
+		heard = nil
+	}
 	entries := map[Key]entry{}
 	var late []Announced
 	own := false
@@ -118,20 +121,24 @@ func (l *Ledger) HeardOf(datacenter string) Heard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, ok := l.heard[datacenter]
-	if !ok && !l.anew {
+	if !ok && l.anew == 0 {
 		h = l.cfg.State.HeardOf(datacenter)
 		l.heard[datacenter] = h
 	}
-	h.Datacenter = datacenter
+	h.Datacenter, h.anew = datacenter, l.anew
 	return h
 }
 
 // HearAnew has the logs of all others heard from their beginnings: some of what they said was not
-// for this edge when they said it, and is now.
-func (l *Ledger) HearAnew() {
+// for this edge when they said it, and is now. The error says that a restart will not know.
+func (l *Ledger) HearAnew() error {
+	l.writing.Lock() // what is being learned is of before
+	defer l.writing.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.anew, l.heard = true, map[string]Heard{}
+	l.anew++
+	l.heard = map[string]Heard{}
+	l.mu.Unlock()
+	return l.cfg.State.ForgetHeard()
 }
 
 // Withdraw takes a claimed record back: the edge that announced it does not serve it.

@@ -33,6 +33,8 @@ type State interface {
 	Epoch() string
 	// HeardOf returns how far the log of another datacenter's edge has been heard.
 	HeardOf(datacenter string) Heard
+	// ForgetHeard forgets how far all others have been heard. It is on disk when it returns.
+	ForgetHeard() error
 }
 
 // Heard is how far the log of another datacenter's edge has been heard.
@@ -41,6 +43,7 @@ type Heard struct {
 	Epoch      string `json:"e"`
 	Run        string `json:"r"` // in which it said so
 	Position   uint64 `json:"p"`
+	anew       int    // how often all was to be heard anew by then
 }
 
 // Run is one run of an edge over its log. Who has heard more than was there when the run
@@ -82,7 +85,7 @@ type Ledger struct {
 	shown   *lru.Cache[Key, shown]
 	unsaved map[Key]entry    // that the disk did not take
 	heard   map[string]Heard // by datacenter
-	anew    bool             // what is not in heard is not heard, whatever State says
+	anew    int              // how often all was to be heard anew: what is not in heard is not heard then, whatever State says
 	failed  bool
 }
 

@@ -34,6 +34,7 @@ func newDisk() *disk {
 func (d *disk) Epoch() string                           { return "epoch" }
 func (d *disk) Versioned(key string) ([]byte, bool)     { return d.values[key], true }
 func (d *disk) HeardOf(datacenter string) version.Heard { return d.heard[datacenter] }
+func (d *disk) ForgetHeard() error                      { clear(d.heard); return nil }
 func (d *disk) EachVersioned(p string, do func(string, []byte)) {
 	for _, key := range slices.Sorted(maps.Keys(d.values)) {
 		if strings.HasPrefix(key, p) {
@@ -209,6 +210,40 @@ func TestHowFarAPeersLogWasHeard(t *testing.T) {
 	if l.Learn("mad1", []version.Announced{said(tag, one, v)}, true, &next); l.HeardOf("mad1") != next || s.writes != before {
 		t.Errorf("what says nothing new: %v, and %d writes", l.HeardOf("mad1"), s.writes-before)
 	}
+}
+
+// Where all is to be heard anew, neither a restart nor what was being learned meanwhile goes back
+// to how far it was heard before.
+func TestWhatIsToBeHeardAnew(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	learn := func(heard version.Heard, position uint64, key version.Key) {
+		heard.Position = position
+		l.Learn("mad1", []version.Announced{said(key, one, version.Version{Time: w.UnixMilli()<<16 + int64(position), Datacenter: "mad1"})}, true, &heard)
+	}
+	is := func(when string, want uint64) {
+		t.Helper()
+		for name, l := range map[string]*version.Ledger{"now": l, "after a restart": ledger("par1", w, s)} {
+			if got := l.HeardOf("mad1").Position; got != want {
+				t.Errorf("%s, %s: heard up to %d, want %d", when, name, got, want)
+			}
+		}
+	}
+	other := version.Key{Repo: repo, Reference: "other"}
+	learn(l.HeardOf("mad1"), 7, tag)
+	is("before", 7)
+	before := l.HeardOf("mad1")
+	if err := l.HearAnew(); err != nil {
+		t.Fatal(err)
+	}
+	is("anew", 0)
+	learn(before, 8, other)
+	is("what was being learned", 0)
+	if r := l.Get(other); !r.Known() {
+		t.Error("it is not taken")
+	}
+	learn(l.HeardOf("mad1"), 3, version.Key{Repo: repo, Reference: "third"})
+	is("heard again", 3)
 }
 
 func TestSinceTellsInOrderAndNoClaims(t *testing.T) {

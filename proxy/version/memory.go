@@ -97,6 +97,14 @@ func (m *memory) Since(position uint64, most int, do func(position uint64, key s
 	return m.last
 }
 
+// ForgetHeard implements State.
+func (m *memory) ForgetHeard() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.heard)
+	return nil
+}
+
 // HeardOf implements State.
 func (m *memory) HeardOf(datacenter string) Heard {
 	m.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,55 @@ func TestOnlyOwnVersionsAreToldLive(t *testing.T) {
 		}
 		if !slices.Equal(told, []string{"v2"}) {
 			t.Errorf("mad1 has told of %v", told)
+		}
+	})
+}
+
+// What an edge did not hear from one that is silent it hears from the others: all of that, nothing
+// else, and not before what they push meanwhile.
+func TestWhatASilentEdgeHadSaidIsToldByTheOthers(t *testing.T) {
+	in(t, func(t *testing.T) {
+		const many = 1700
+		f := newFleet(t, "par1", "mad1", "drp1")
+		par1, mad1, drp1 := f.edges["par1"], f.edges["mad1"], f.edges["drp1"]
+		for i := range many {
+			par1.push(fmt.Sprint("par1-", i), "old")
+		}
+		pass(time.Minute)
+		f.set("drp1", "mad1", link{down: true})
+		for i := range many {
+			drp1.push(fmt.Sprint("drp1-", i), "new")
+		}
+		pass(20 * time.Second)
+		if mad1.get("drp1-0").Known() {
+			t.Error("it is told before anybody is silent")
+		}
+		f.batches("par1", "mad1")
+		f.set("par1", "mad1", link{there: 50 * time.Millisecond, back: 50 * time.Millisecond})
+		pass(11 * time.Second) // mad1 says that it has not heard of drp1
+		for range 20 {
+			tag := fmt.Sprint("live-", time.Now().UnixNano())
+			par1.push(tag, "live")
+			if pass(150 * time.Millisecond); !mad1.get(tag).Known() {
+				t.Errorf("%s waits for what is told again", tag)
+			}
+		}
+		pass(time.Minute)
+		for i := range many {
+			if tag := fmt.Sprint("drp1-", i); !mad1.get(tag).Known() {
+				t.Fatalf("mad1 has not heard of %s", tag)
+			}
+		}
+		told := map[string]int{}
+		for _, b := range f.batches("par1", "mad1") {
+			for _, r := range b.Records {
+				told[r.Reference]++
+			}
+		}
+		for tag, times := range told {
+			if strings.HasPrefix(tag, "par1-") || times > 1 {
+				t.Fatalf("%s is told again %d times", tag, times)
+			}
 		}
 	})
 }

@@ -64,6 +64,8 @@ type sender struct {
 	level   time.Time     // when the peer had last heard everything; zero: not yet
 	whole   uint64        // up to there it is told everything, not this edge's own versions alone: it has lost what it knew
 	unheard []string      // datacenters whose versions it is told too
+	relayed uint64        // up to there it was told those that were left out before
+	relay   uint64        // up to there it is to be told them
 	failing bool          // the last try failed
 	moved   chan struct{} // closed when heard or failing changes
 
@@ -175,8 +177,9 @@ func (s *sender) note(change func()) {
 // told is a batch, and what became of it.
 type told struct {
 	Batch
-	number int    // among those of one tellAll
-	last   uint64 // the log's last position when it was sent
+	number int      // among those of one tellAll
+	relay  []string // the datacenters whose versions are relayed, which were left out before; nil: it is news
+	last   uint64   // the log's last position when it was sent
 	answer Position
 	err    error
 }
@@ -192,7 +195,7 @@ func (s *sender) tellAll(ctx context.Context) error {
 	var until uint64
 	var since time.Time // of the silence
 	for {
-		b, last := s.batch()
+		b, last, relay := s.batch()
 		if waiting == 0 {
 			since = time.Now()
 		}
@@ -203,13 +206,20 @@ func (s *sender) tellAll(ctx context.Context) error {
 			sent, waiting, until = sent+1, waiting+1, b.Until
 			go func(number int) {
 				answer, err := s.tell(ctx, b)
-				answers <- told{b, number, last, answer, err}
+				answers <- told{b, number, relay, last, answer, err}
 			}(sent)
 		}
 		select {
 		case <-s.wake:
 		case t := <-answers:
 			waiting, since = waiting-1, time.Now()
+			if t.relay != nil && t.err == nil {
+				s.note(func() {
+					if t.After == s.relayed && slices.Equal(t.relay, s.unheard) { // it is asked for these still, and for no others
+						s.relayed = t.Until
+					}
+				})
+			}
 			if t.number < answered { // a later one says more
 				continue
 			}
@@ -239,11 +249,17 @@ func (s *sender) take(t told) (again bool, err error) {
 		if t.answer.Position == t.last {
 			s.level = s.a.cfg.Now()
 		}
-		if t.answer.Position > t.last || news { // this edge has lost a part of its log; or what was left out is wanted now
+		if t.answer.Position > t.last { // this edge has lost a part of its log
 			s.heard = 0
 		}
 		if again = s.heard == 0; again { // the peer, or this edge, has lost what it knew
 			s.whole = t.last
+		}
+		switch {
+		case news: // what was left out is wanted now
+			s.relayed, s.relay = 0, s.heard
+		case again || len(s.unheard) == 0:
+			s.relay = 0
 		}
 	})
 	return again, nil
@@ -251,12 +267,19 @@ func (s *sender) take(t told) (again bool, err error) {
 
 // batch returns what the peer is to be told next, and the log's last position. A peer
 // hears of an edge's own versions from that edge: what is told does not grow with the
-// square of the edges.
-func (s *sender) batch() (b Batch, last uint64) {
+// square of the edges. Those of an edge that it has not heard of lately it is told by the
+// others (relay), where there is nothing that is new.
+func (s *sender) batch() (b Batch, last uint64, relay []string) {
 	s.mu.Lock()
 	b = Batch{Run: s.a.cfg.Ledger.Run(), After: s.heard, Records: []version.Announced{}}
-	whole, unheard := s.whole, s.unheard
+	whole, unheard, relayed, end := s.whole, s.unheard, s.relayed, s.relay
 	s.mu.Unlock()
+	if relayed < end {
+		if _, _, last = s.a.cfg.Ledger.Since(b.After, 0); b.After >= last {
+			b.After = relayed
+			return s.relays(b, end, unheard), last, unheard
+		}
+	}
 	after := b.After
 	if after >= whole && len(unheard) == 0 {
 		after = s.a.cfg.Ledger.Onward(after)
@@ -267,15 +290,36 @@ func (s *sender) batch() (b Batch, last uint64) {
 	s.mu.Unlock()
 	if b.Last = last; !s.asked {
 		b.Until = b.After
-		return b, last
+		return b, last, nil
 	}
 	b.Until = until
 	if len(all) == 0 && until == after {
 		b.Until = last // nothing stands between
 	}
-	left := maxTold
+	b.Records = s.withManifests(all, func(r version.Announced) bool {
+		return b.After < whole || r.Own || slices.Contains(unheard, r.Version.Datacenter)
+	})
+	return b, last, nil
+}
+
+// relays completes a batch of the versions of datacenters that the peer has not heard of lately,
+// up to an end at most that it has heard of this edge's own.
+func (s *sender) relays(b Batch, end uint64, unheard []string) Batch {
+	all, until, last := s.a.cfg.Ledger.Since(b.After, maxBatch)
+	if b.Last, b.Until = last, min(until, end); len(all) == 0 && until == b.After {
+		b.Until = end // nothing stands between
+	}
+	b.Records = s.withManifests(all, func(r version.Announced) bool {
+		return !r.Own && slices.Contains(unheard, r.Version.Datacenter)
+	})
+	return b
+}
+
+// withManifests returns those of a log that are told, with manifests that are small and new.
+func (s *sender) withManifests(all []version.Announced, told func(version.Announced) bool) []version.Announced {
+	records, left := []version.Announced{}, maxTold
 	for _, r := range all {
-		if b.After >= whole && !r.Own && !slices.Contains(unheard, r.Version.Datacenter) {
+		if !told(r) {
 			continue
 		}
 		if !r.Deleted() && r.Age(s.a.cfg.Now()) < s.a.cfg.Settled {
@@ -284,9 +328,9 @@ func (s *sender) batch() (b Batch, last uint64) {
 				left -= len(m)
 			}
 		}
-		b.Records = append(b.Records, r)
+		records = append(records, r)
 	}
-	return b, last
+	return records
 }
 
 // tell sends one batch, and returns the position at which the peer is then.

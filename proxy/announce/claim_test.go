@@ -35,6 +35,36 @@ func TestAClaimIsAskedAboutAtLongerAndLongerTimes(t *testing.T) {
 	}
 }
 
+// An edge that hangs with what it has claimed holds up nobody else's claims.
+func TestClaimsOfAnEdgeThatHangsHoldUpNoOthers(t *testing.T) {
+	in(t, func(t *testing.T) {
+		f := newFleet(t, "par1", "mad1", "drp1")
+		par1, mad1, drp1 := f.edges["par1"], f.edges["mad1"], f.edges["drp1"]
+		pass(time.Second)
+		par1.do(func() { par1.takes = time.Hour })
+		for i := range 500 {
+			par1.push(fmt.Sprint("par1-", i), "hangs")
+		}
+		pass(time.Second)
+		for i := range 20 {
+			drp1.push(fmt.Sprint("drp1-", i), "well")
+		}
+		pass(15 * time.Second)
+		for i := range 20 {
+			if name := fmt.Sprint("drp1-", i); !mad1.get(name).Known() || mad1.ledger.Claimed(tag(name)) {
+				t.Fatalf("%s waits: known %v, claimed %v", name, mad1.get(name).Known(), mad1.ledger.Claimed(tag(name)))
+			}
+		}
+		par1.do(func() { par1.takes = 0 })
+		pass(time.Minute)
+		for i := range 500 {
+			if name := fmt.Sprint("par1-", i); mad1.ledger.Claimed(tag(name)) {
+				t.Fatalf("%s is still claimed", name)
+			}
+		}
+	})
+}
+
 // A claim that takes another one's place while that is asked about is asked about too.
 func TestAClaimThatComesMeanwhile(t *testing.T) {
 	for name, served := range map[string]bool{"it is true": true, "it is false": false} {

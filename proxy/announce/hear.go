@@ -201,10 +201,11 @@ func (a *Announcer) verify(ctx context.Context) {
 		a.mu.Unlock()
 		close(all)
 		var workers sync.WaitGroup
+		var silent sync.Map // edges that were asked in vain: the others' claims do not wait for each of theirs
 		for range verifiers {
 			workers.Go(func() {
 				for key := range all {
-					a.Verify(ctx, key)
+					a.verifyBut(ctx, key, &silent)
 				}
 			})
 		}
@@ -237,12 +238,17 @@ func (a *Announcer) sleep(ctx context.Context) bool {
 // Verify asks the edge that announced a record whether it serves it. A record that it
 // does not serve is taken back; a newer one that it serves is taken over.
 func (a *Announcer) Verify(ctx context.Context, key version.Key) {
+	a.verifyBut(ctx, key, new(sync.Map))
+}
+
+// verifyBut is Verify, but of edges that are silent, to which it adds one that does not answer.
+func (a *Announcer) verifyBut(ctx context.Context, key version.Key, silent *sync.Map) {
 	c, ok := a.expected(key)
 	if !ok {
 		return
 	}
 	from := a.edge(c)
-	if from == nil || !from.Usable() {
+	if _, in := silent.Load(from); from == nil || in || !from.Usable() {
 		a.later(key)
 		return
 	}
@@ -251,6 +257,9 @@ func (a *Announcer) Verify(ctx context.Context, key version.Key) {
 	served, err := a.cfg.Served(ctx, from, key)
 	switch {
 	case err != nil && !outcome.IsNo(err):
+		if ctx.Err() != nil {
+			silent.Store(from, nil)
+		}
 		a.later(key)
 		return
 	case err == nil && key.IsTag() && served.Version.Newer(c.Version) && !served.Claimed:

@@ -182,6 +182,14 @@ func (c *Checker) HarborAnswers() {
 	o.since = time.Time{}
 }
 
+// InOutage reports whether no Harbor of the fleet answered when one was last needed, be it before
+// a restart.
+func (c *Checker) InOutage() bool {
+	c.outage.mu.Lock()
+	defer c.outage.mu.Unlock()
+	return !c.outage.since.IsZero()
+}
+
 // InGrace notes that no Harbor of the fleet answers. It reports whether the outage has
 // lasted less than Config.OutageGrace.
 func (c *Checker) InGrace() bool {

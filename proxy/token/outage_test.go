@@ -1,8 +1,10 @@
 package token_test
 
 import (
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/trial"
+	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/token"
 	"example.org/breakwater/registry"
 )
@@ -163,6 +166,45 @@ func TestAnOutageEndsThoughNobodyComes(t *testing.T) {
 		f.allDown(true)
 		_, _, err := f.ask(t, "ci", secret, scope("a/x"))
 		return err
+	})
+}
+
+// grants are what outlasts a restart: an access.Grants.
+type grants struct{ sync.Map }
+
+func (g *grants) Grant(key string, at time.Time) { g.Store(key, at) }
+func (g *grants) Revoke(key string)              { g.Delete(key) }
+func (g *grants) Granted(key string) (at time.Time, ok bool) {
+	v, ok := g.Load(key)
+	at, _ = v.(time.Time)
+	return at, ok
+}
+
+// An outage that ended while the edge was restarted leaves the next one its whole grace, though
+// nobody comes for a token in between.
+func TestAnOutageThatEndedDuringARestart(t *testing.T) {
+	disk := &grants{}
+	lasting := func(cfg *token.Config) {
+		var err error
+		if cfg.Access, err = access.New(access.Config{Harbor: cfg.Harbor.Registry, OutageGrace: time.Hour, Grants: disk, Now: cfg.Now,
+			Keys: trial.Keys("Fleet1Secret, and as long as it has to be", ""), Verifier: &registry.Verifier{Now: cfg.Now, Keys: []*rsa.PublicKey{&localKey().PublicKey}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFixture(t, lasting)
+	f.allDown(true)
+	if _, _, err := f.ask(t, "ci", secret, scope("a/x")); !nobodyCan(err) {
+		t.Fatal(err)
+	}
+	if _, began := disk.Granted("outage"); !began {
+		t.Fatal("the outage is not remembered")
+	}
+	newFixture(t, lasting) // the same edge again, and its Harbor is well
+	trial.Until(t, func() error {
+		if since, on := disk.Granted("outage"); on {
+			return fmt.Errorf("there is an outage since %v", since)
+		}
+		return nil
 	})
 }
 

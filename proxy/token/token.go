@@ -60,6 +60,9 @@ func New(ctx context.Context, cfg Config) *Service {
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(s.tokens)
 	}
+	if cfg.Access != nil && cfg.Access.InOutage() { // it began before a restart, and may have ended
+		s.watch()
+	}
 	return s
 }
 

@@ -169,12 +169,13 @@ func TestWhatTheDiskDidNotTakeIsWrittenLater(t *testing.T) {
 }
 
 // What waits for a disk that takes nothing is bounded. Where a removal finds no room there,
-// all of its kind is forgotten: nothing that was removed is remembered.
+// all of its kind is forgotten: nothing that was removed, or replaced, is remembered.
 func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	dir, fill, free := smallDisk(t)
 	path := dir + "/state.db"
 	s := open(t, path)
 	d := digest.FromString("v1")
+	s.PutReferrers("cache-x/app", d, []json.RawMessage{json.RawMessage(`"old"`)})
 	for _, tag := range []string{"removed", "other"} {
 		s.PutTag("cache-x/app", tag, d, "type", "harbor", time.Now())
 	}
@@ -197,6 +198,10 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	if waiting > 2*64<<20/1_000_000 || waiting < 64<<20/1_000_000-1 {
 		t.Errorf("%d MB wait for the disk", waiting)
 	}
+	s.PutReferrers("cache-x/app", d, large) // no room is left for it
+	if got := s.Referrers("cache-x/app", d); len(got) > 0 {
+		t.Errorf("what was replaced is remembered: %.20s", got)
+	}
 	for i := range 5000 { // removals take what is left, and more than that, whatever is on its way
 		s.DropTag("cache-x/app", fmt.Sprintf("%030000d", i))
 	}
@@ -211,6 +216,9 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	}
 	s = open(t, path)
 	defer s.Close()
+	if got := s.Referrers("cache-x/app", d); len(got) > 0 {
+		t.Errorf("what was replaced is remembered after a restart: %.20s", got)
+	}
 	for _, tag := range []string{"removed", "other"} { // which removals were lost nobody can say
 		if _, _, _, ok := s.Tag("cache-x/app", tag); ok {
 			t.Errorf("%s is remembered after a restart", tag)

@@ -41,6 +41,14 @@ func (c *changes) set(bucket, key string, value []byte) bool {
 	return true
 }
 
+// put is set, and what has no room leaves nothing older behind: it is a removal then, or all of
+// the bucket is lost.
+func (c *changes) put(bucket, key string, value []byte) {
+	if !c.set(bucket, key, value) && (value == nil || !c.set(bucket, key, nil)) {
+		c.lose(bucket)
+	}
+}
+
 // lose notes that what a bucket has on disk may not be remembered any more.
 func (c *changes) lose(bucket string) {
 	for key, value := range c.values[bucket] {
@@ -58,9 +66,7 @@ func (c changes) over(later changes) changes {
 		}
 		for name, keys := range part.values {
 			for key, value := range keys {
-				if !all.set(name, key, value) && value == nil {
-					all.lose(name)
-				}
+				all.put(name, key, value)
 			}
 		}
 	}
@@ -177,9 +183,7 @@ func (s *DB) put(bucket, key string, value *record) {
 	if len(text) > maxRecord { // what is there is not right any more
 		text = nil
 	}
-	if !s.pending.set(bucket, key, text) && text == nil {
-		s.pending.lose(bucket)
-	}
+	s.pending.put(bucket, key, text)
 	s.mu.Unlock()
 	s.poke()
 }

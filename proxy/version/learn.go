@@ -39,10 +39,14 @@ func (a Announced) Valid() bool {
 
 // Learn takes over what the edge of another datacenter says, as far as it is newer than what is known, and
 // returns what it took. claimed says that it is not yet certain that the edge serves it.
-// heard is how far its log has been heard then; nil: what is said is not of its log.
+// heard is how far its log has been heard then, or is made that; nil: what is said is not of its log.
 func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (taken []Announced) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if heard != nil && !l.hasRoom(len(all)) { // to be told again: a restart would not know of it
+		*heard = l.HeardOf(heard.Datacenter)
+		return nil
+	}
 	if heard != nil && heard.anew != l.anew { // it is heard from its beginning meanwhile
 		heard = nil
 	}

@@ -287,6 +287,15 @@ func (l *Ledger) save(entries map[Key]entry, heard *Heard) bool {
 	return err == nil
 }
 
+// hasRoom reports whether so many entries more can be written down, or wait for the disk in
+// memory; l.writing is held.
+func (l *Ledger) hasRoom(entries int) bool {
+	l.mu.Lock()
+	waiting := len(l.unsaved)
+	l.mu.Unlock()
+	return waiting == 0 || waiting+entries <= maxUnsaved || l.save(nil, nil)
+}
+
 func (e entry) encode() []byte {
 	if !e.Known() {
 		return nil

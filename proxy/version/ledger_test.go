@@ -212,6 +212,46 @@ func TestHowFarAPeersLogWasHeard(t *testing.T) {
 	}
 }
 
+// What finds no room while the disk refuses was not heard: it is told again.
+func TestWhatFindsNoRoomIsToldAgain(t *testing.T) {
+	w, s := someday(), newDisk()
+	l := ledger("par1", w, s)
+	s.full = true
+	n := 0
+	learn := func(many int) uint64 {
+		heard := l.HeardOf("mad1")
+		var all []version.Announced
+		for range many {
+			n++
+			all = append(all, said(version.Key{Repo: repo, Reference: fmt.Sprint("v", n)}, one, version.Version{Time: w.UnixMilli() << 16, Datacenter: "mad1"}))
+		}
+		heard.Position += uint64(many)
+		l.Learn("mad1", all, true, &heard)
+		if got := l.HeardOf("mad1").Position; got != heard.Position {
+			t.Errorf("heard up to %d, and said to be %d", got, heard.Position)
+		}
+		return heard.Position
+	}
+	for want := uint64(4000); want <= 16000; want += 4000 { // 16,384 may wait
+		if got := learn(4000); got != want {
+			t.Fatalf("%d wait, and it is heard up to %d", want, got)
+		}
+	}
+	if got := learn(500); got != 16000 || l.Get(version.Key{Repo: repo, Reference: "v16500"}).Known() {
+		t.Errorf("it is heard up to %d", got)
+	}
+	s.full, n = false, n-500
+	if got := learn(500); got != 16500 {
+		t.Errorf("told again: it is heard up to %d", got)
+	}
+	after := ledger("par1", w, s)
+	for i := range n {
+		if name := fmt.Sprint("v", i+1); !after.Get(version.Key{Repo: repo, Reference: name}).Known() {
+			t.Fatalf("after a restart %s is not known", name)
+		}
+	}
+}
+
 // Where all is to be heard anew, neither a restart nor what was being learned meanwhile goes back
 // to how far it was heard before.
 func TestWhatIsToBeHeardAnew(t *testing.T) {

@@ -58,24 +58,32 @@ func (d debian) run(t *testing.T, line string) string {
 	return output(t, d.command("", "sh", "-euc", line))
 }
 
-// threeCommands are what deploy/README.md says that brings an edge up.
+// threeCommands are what README.md says that brings an edge up; deploy/README.md says the same.
 func threeCommands(t *testing.T, tree string) []string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(tree, "deploy/README.md"))
-	if err != nil {
-		t.Fatal(err)
+	block := func(page, heading string) string {
+		text, err := os.ReadFile(filepath.Join(tree, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, section, _ := strings.Cut(string(text), "\n## "+heading+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		_, section, _ = strings.Cut(section, "```sh\n")
+		block, _, _ := strings.Cut(section, "```")
+		return block
 	}
-	_, section, _ := strings.Cut(string(page), "\n## Packages\n")
-	_, block, _ := strings.Cut(section, "```sh\n")
-	block, _, _ = strings.Cut(block, "```")
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(block, "\\\n", "")), "\n")
+	first := block("README.md", "Run it")
+	if other := block("deploy/README.md", "Packages"); other != first {
+		t.Errorf("deploy/README.md says\n%s\nand README.md\n%s", other, first)
+	}
+	lines := strings.Split(strings.TrimSpace(first), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "dpkg -i ") || !strings.HasPrefix(lines[1], "breakwater init ") || !strings.HasPrefix(lines[2], "systemctl enable --now ") {
 		t.Fatalf("%q", lines)
 	}
 	return lines
 }
 
-// installed: in a clean Debian the three commands of the page bring an edge up before a
+// installed: in a clean Debian the three commands of README.md bring an edge up before a
 // Harbor of the lab, and a client pulls through it. An upgrade keeps what was written.
 func installed(t *testing.T, tree, dist string) {
 	crane, home, d, f := trial.Client(t, "crane"), t.TempDir(), newDebian(t), startLab(t)

@@ -79,11 +79,18 @@ func TestProvisionTheLab(t *testing.T) {
 		return exec.Command(program, append([]string{"provision", args[0], "--config", f.Datacenters[0].Fleet}, args[1:]...)...)
 	}
 	fails(t, provision("plan")) // there is something to do
-	output(t, provision("apply", "--yes"))
+	documented := readJSONManual(t)
+	answers := func(command string, flags ...string) {
+		t.Helper()
+		documented.answers(t, "breakwater provision "+command, program, append([]string{"provision", command, "--config", f.Datacenters[0].Fleet}, flags...)...)
+	}
+	answers("plan")
+	answers("apply", "--yes")
 	if text := output(t, provision("plan")); !strings.Contains(text, "Nothing to do") {
 		t.Errorf("a second plan says\n%s", text)
 	}
 	output(t, provision("verify"))
+	answers("verify", "--no-canary")
 
 	edge, writer := f.edge(0), f.Robots[1]
 	output(t, clientCommand(t, home, crane, "auth", "login", "--insecure", edge, "-u", writer.Name, "-p", writer.Secret))
@@ -106,4 +113,9 @@ func TestProvisionTheLab(t *testing.T) {
 			return nil
 		})
 	}
+	if f.Datacenters[0].GSLB == "" {
+		t.Skip("this system has one loopback address")
+	}
+	documented.answersAsDocumented(t, f)
+	documented.complete(t, untried)
 }

@@ -61,7 +61,8 @@ func TestEveryCommandHasJSON(t *testing.T) {
 	}
 }
 
-// Objects begin with their format, lists are as they were, and an envelope has both.
+// Objects begin with their format, lists are as they were, and an envelope has both. Which fields
+// they have is compared with the manual in the lab (cmd/lab/json_shapes_test.go).
 func TestJSONSaysItsFormat(t *testing.T) {
 	config := namedFleet(t, named)
 	topology := filepath.Join(t.TempDir(), "topology")
@@ -69,13 +70,13 @@ func TestJSONSaysItsFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := filepath.Join(t.TempDir(), "zone.key")
-	for line, fields := range map[string]string{
-		"version":                               "version go platform",
-		"check " + config:                       "ok faults notes datacenters projects",
-		"hosts --for podman --config " + config: "engine directory files notes",
-		"gslb check --config " + config + " " + topology: "file ranges orders",
-		"gslb keygen --config " + config + " " + key:     "file zones",
-		"provision lint --config " + config:              "",
+	for line, list := range map[string]bool{
+		"version":                               false,
+		"check " + config:                       false,
+		"hosts --for podman --config " + config: false,
+		"gslb check --config " + config + " " + topology: false,
+		"gslb keygen --config " + config + " " + key:     false,
+		"provision lint --config " + config:              true,
 	} {
 		args := strings.Fields(line)
 		envelope := struct {
@@ -93,7 +94,7 @@ func TestJSONSaysItsFormat(t *testing.T) {
 			}
 		}
 		got = program(t, nil, append(args, "--json")...)
-		if fields == "" {
+		if list {
 			if !strings.HasPrefix(got.stdout, "[") || !strings.HasPrefix(string(envelope.Answer), "[") {
 				t.Errorf("%s: no list: %s", line, got.stdout)
 			}
@@ -102,11 +103,6 @@ func TestJSONSaysItsFormat(t *testing.T) {
 		object := map[string]json.RawMessage{}
 		if err := json.Unmarshal([]byte(got.stdout), &object); err != nil || string(object["format"]) != "1" || !strings.HasPrefix(strings.Join(strings.Fields(got.stdout), ""), `{"format":1,`) {
 			t.Errorf("%s: %v: %s%s", line, err, got.stdout, got.stderr)
-		}
-		for _, field := range strings.Fields(fields) {
-			if object[field] == nil {
-				t.Errorf("%s: no %s: %s", line, field, got.stdout)
-			}
 		}
 	}
 	if got := program(t, nil, "version", "--json=yaml"); got.status != 2 || !strings.Contains(got.stderr, `--json: "yaml" is no form of it; write --json, or --json=envelope`) {

@@ -44,15 +44,19 @@ func TestStepsAreInTheJSONToo(t *testing.T) {
 
 // Somebody at a terminal sees how far it is; what reads the JSON, or a log, does not.
 func TestLongWorkShowsABarOnATerminal(t *testing.T) {
-	config, _ := provisionFleet(t)
+	config, harbors := provisionFleet(t)
+	name, text := harbors[0].Admin()
+	password := namedFleet(t, text)
 	for _, c := range []struct{ line, bar string }{
-		{"apply --yes --json --datacenter par1", "[========================] "},
-		{"apply --yes --json --datacenter mad1", "reading the Harbors"},
-		{"verify --no-canary --json", " checks, last "},
-		{"rotate sync --json", "peers log in as a second robot"},
+		{"provision apply --yes --json --datacenter par1 --config F", "[========================] "},
+		{"provision apply --yes --json --datacenter mad1 --config F", "reading the Harbors"},
+		{"provision verify --no-canary --json --config F", " checks, last "},
+		{"provision rotate sync --json --config F", "peers log in as a second robot"},
+		{"provision export --json --domain h.example.org --username " + name + " --password file:" + password + " --harbor par1=" + harbors[0].URL() + " --harbor mad1=" + harbors[1].URL(), "[============            ] 1 of 2, "},
+		{"warm --json --admin " + edgeOfACache(t) + " cache-hub/app:v1", "[========================] 1 of 1, "},
 	} {
 		for _, environment := range []string{"TERM=xterm", "TERM=dumb"} { // the first of apply has something to do
-			cmd := exec.CommandContext(t.Context(), os.Args[0], append(append([]string{"provision"}, strings.Fields(c.line)...), "--config", config)...)
+			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(strings.ReplaceAll(c.line, " F", " "+config))...)
 			cmd.Env = append(os.Environ(), asProgram+"=1", "NO_COLOR=", environment)
 			var stdout bytes.Buffer
 			cmd.Stdout = &stdout

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,22 @@ func actingCommand(verb string, atLeast, atMost int, cmd *cobra.Command) *cobra.
 func (a *acting) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.dir, "lab", "", "the directory of the lab, where several run")
 	cmd.Flags().BoolVar(&a.asJSON, "json", false, "print JSON objects, one a line")
+	cmd.MarkFlagDirname("lab") //nolint:errcheck // the flag is there
+}
+
+// completing lets shells complete arguments: each list has the words for one place. No word is
+// offered twice, and after the last list none.
+func completing(lists ...[]string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, text string) (words []string, _ cobra.ShellCompDirective) {
+		if len(args) < len(lists) {
+			for _, word := range lists[len(args)] {
+				if strings.HasPrefix(word, text) && !slices.Contains(args, word) {
+					words = append(words, word)
+				}
+			}
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
 }
 
 const whatIsShown = `
@@ -64,9 +81,10 @@ its tag, and the push of one, at the datacenter's edge. What is broken stays so 
 
 func breakCommand() *cobra.Command {
 	return actingCommand("break", 2, 2, &cobra.Command{
-		Use:   "break harbor|edge DATACENTER",
-		Short: "Take a Harbor or an edge away: connections are refused",
-		Long:  `Take the Harbor or the edge of a datacenter away: connections are refused.` + whatIsShown,
+		Use:               "break harbor|edge DATACENTER",
+		ValidArgsFunction: completing(parts, placeNames()),
+		Short:             "Take a Harbor or an edge away: connections are refused",
+		Long:              `Take the Harbor or the edge of a datacenter away: connections are refused.` + whatIsShown,
 		Example: `  go run ./cmd/lab break harbor par1
   go run ./cmd/lab break edge mad1 --for 1m`,
 	})
@@ -74,8 +92,9 @@ func breakCommand() *cobra.Command {
 
 func partitionCommand() *cobra.Command {
 	return actingCommand("partition", 2, 2, &cobra.Command{
-		Use:   "partition DATACENTER DATACENTER",
-		Short: "Let nothing pass between two datacenters",
+		Use:               "partition DATACENTER DATACENTER",
+		ValidArgsFunction: completing(placeNames(), placeNames()),
+		Short:             "Let nothing pass between two datacenters",
 		Long: `Let nothing pass between two datacenters, in either direction: edges do not reach each other, replications
 not the other Harbor, name servers see no edge there. Packets are dropped, so what is asked hangs. Clients
 reach both.` + whatIsShown,
@@ -85,44 +104,49 @@ reach both.` + whatIsShown,
 
 func slowCommand() *cobra.Command {
 	return actingCommand("slow", 2, 2, &cobra.Command{
-		Use:     "slow DATACENTER DELAY",
-		Short:   "Put a datacenter far away from the others",
-		Long:    `Make every byte that goes to a datacenter from the others, or comes from there, late by this much each way.` + whatIsShown,
-		Example: `  go run ./cmd/lab slow mad1 40ms`,
+		Use:               "slow DATACENTER DELAY",
+		ValidArgsFunction: completing(placeNames()),
+		Short:             "Put a datacenter far away from the others",
+		Long:              `Make every byte that goes to a datacenter from the others, or comes from there, late by this much each way.` + whatIsShown,
+		Example:           `  go run ./cmd/lab slow mad1 40ms`,
 	})
 }
 
 func wipeCommand() *cobra.Command {
 	return actingCommand("wipe", 1, 1, &cobra.Command{
-		Use:     "wipe DATACENTER",
-		Short:   "Make a Harbor a fresh one: no projects, robots or images",
-		Long:    `Make the Harbor of a datacenter one that was just installed: it has no projects, robots or images.` + whatIsShown,
-		Example: `  go run ./cmd/lab wipe par1`,
+		Use:               "wipe DATACENTER",
+		ValidArgsFunction: completing(placeNames()),
+		Short:             "Make a Harbor a fresh one: no projects, robots or images",
+		Long:              `Make the Harbor of a datacenter one that was just installed: it has no projects, robots or images.` + whatIsShown,
+		Example:           `  go run ./cmd/lab wipe par1`,
 	})
 }
 
 func backupCommand() *cobra.Command {
 	return actingCommand("backup", 1, 1, &cobra.Command{
-		Use:     "backup DATACENTER",
-		Short:   "Make a backup of a Harbor, for restore",
-		Long:    `Make a backup of the Harbor of a datacenter, in the place of the one before, for lab restore.`,
-		Example: `  go run ./cmd/lab backup par1 --for 0s`,
+		Use:               "backup DATACENTER",
+		ValidArgsFunction: completing(placeNames()),
+		Short:             "Make a backup of a Harbor, for restore",
+		Long:              `Make a backup of the Harbor of a datacenter, in the place of the one before, for lab restore.`,
+		Example:           `  go run ./cmd/lab backup par1 --for 0s`,
 	})
 }
 
 func restoreCommand() *cobra.Command {
 	return actingCommand("restore", 1, 1, &cobra.Command{
-		Use:     "restore DATACENTER",
-		Short:   "Make a Harbor what it was at its backup",
-		Long:    `Make the Harbor of a datacenter what it was when lab backup was said last.` + whatIsShown,
-		Example: `  go run ./cmd/lab restore par1`,
+		Use:               "restore DATACENTER",
+		ValidArgsFunction: completing(placeNames()),
+		Short:             "Make a Harbor what it was at its backup",
+		Long:              `Make the Harbor of a datacenter what it was when lab backup was said last.` + whatIsShown,
+		Example:           `  go run ./cmd/lab restore par1`,
 	})
 }
 
 func healCommand() *cobra.Command {
 	return actingCommand("heal", 0, 2, &cobra.Command{
-		Use:   "heal [harbor|edge] [DATACENTER [DATACENTER]]",
-		Short: "Make all well again, or what is named",
+		Use:               "heal [harbor|edge] [DATACENTER [DATACENTER]]",
+		ValidArgsFunction: completing(slices.Concat(parts, placeNames()), placeNames()),
+		Short:             "Make all well again, or what is named",
 		Long: `Make all well again; or a Harbor, an edge, all of one datacenter, the way between two.
 
 Then it shows what clients see, a line whenever that changes.`,
@@ -137,7 +161,7 @@ func statusCommand() *cobra.Command {
 	var a acting
 	cmd := &cobra.Command{
 		Use: "status", Short: "Say what is broken in the lab, and where everything is",
-		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true, ValidArgsFunction: completing(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, s, err := findLab(cmd.Context(), a.dir)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -187,6 +188,44 @@ func TestScreens(t *testing.T) {
 	}
 	if lines := strings.Split(strings.TrimSpace(machines.String()), "\n"); len(lines) != 3 {
 		t.Errorf("%d lines for machines", len(lines))
+	}
+}
+
+// Shells complete what can be broken, and where.
+func TestShellsCompleteWhatTheLabHas(t *testing.T) {
+	for line, want := range map[string]string{
+		"break ":                "harbor edge",
+		"break e":               "edge",
+		"break harbor ":         "par1 mad1 drp1",
+		"break harbor m":        "mad1",
+		"break harbor par1 ":    "",
+		"partition ":            "par1 mad1 drp1",
+		"partition mad1 ":       "par1 drp1",
+		"partition mad1 par1 ":  "",
+		"slow d":                "drp1",
+		"slow drp1 ":            "",
+		"wipe ":                 "par1 mad1 drp1",
+		"backup p":              "par1",
+		"restore ":              "par1 mad1 drp1",
+		"heal ":                 "harbor edge par1 mad1 drp1",
+		"heal harbor ":          "par1 mad1 drp1",
+		"heal --for 1s par1 ":   "mad1 drp1",
+		"heal harbor par1 ":     "",
+		"status ":               "",
+		"break --lab /tmp edge": "edge",
+	} {
+		var out bytes.Buffer
+		lab := command()
+		lab.SetOut(&out)
+		lab.SetErr(io.Discard)
+		lab.SetArgs(append([]string{"__complete"}, strings.Split(line, " ")...))
+		if err := lab.Execute(); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		words := strings.Fields(out.String())
+		if got, directive := strings.Join(words[:len(words)-1], " "), words[len(words)-1]; got != want || directive != ":36" { // no files, in this order
+			t.Errorf("%q: %q and %s, want %q", line, got, directive, want)
+		}
 	}
 }
 

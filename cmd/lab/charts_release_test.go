@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -55,42 +53,4 @@ func digestOf(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(content))
-}
-
-// formula: Homebrew is told of archives that are there, with their checksums.
-func formula(t *testing.T, dist string) {
-	text, err := os.ReadFile(filepath.Join(dist, "breakwater.rb"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`url "(https://[^"]+)/releases/download/v[^/"]+/([^/"]+)"\s+sha256 "([0-9a-f]{64})"`).FindAllStringSubmatch(string(text), -1)
-	if len(found) != 2 { // the platforms that were built
-		t.Fatalf("%s", text)
-	}
-	for _, m := range found {
-		if digestOf(t, filepath.Join(dist, m[2])) != m[3] {
-			t.Errorf("%s has another checksum", m[2])
-		}
-	}
-	if blocks, ends := regexp.MustCompile(`(?m)^ *(class|def|test|on_\w+)\b`).FindAll(text, -1), regexp.MustCompile(`(?m)^ *end$`).FindAll(text, -1); len(blocks) != len(ends) {
-		t.Errorf("%d blocks begin and %d end:\n%s", len(blocks), len(ends), text)
-	}
-}
-
-// labArchive: who unpacks the archive of the lab has a fleet, without Go and without a home.
-func labArchive(t *testing.T, dist string) {
-	dir := t.TempDir()
-	output(t, exec.Command("tar", "-xzf", fileOf(t, dist, "breakwater-lab_*_linux_"+runtime.GOARCH+".tar.gz"), "-C", dir, "--strip-components=1"))
-	cmd := exec.Command(filepath.Join(dir, releasedName), "--port", "0")
-	cmd.Env = []string{"PATH=/nowhere", "TMPDIR=" + shortDir(t), "HOME="}
-	lines, printed := suggested(t, cmd)
-	for _, line := range lines {
-		if strings.Contains(line, dir+"/breakwater explain ") {
-			if said := output(t, exec.Command("sh", "-c", line)); !strings.Contains(said, "cache-dockerhub/library/multi") {
-				t.Error(said)
-			}
-			return
-		}
-	}
-	t.Errorf("no line calls what is in the archive:\n%s", printed)
 }

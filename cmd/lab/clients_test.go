@@ -128,6 +128,7 @@ func oneTransfer(t *testing.T, f *fleetUnderTest) {
 	path := "/v2/cache-dockerhub/library/cold/blobs/" + digest.String()
 	authorization := "Bearer " + anonymousToken(t, f.Datacenters[0].Edge, "cache-dockerhub/library/cold")
 	fault(t, f.Datacenters[0].Faults, `[{"name":"slow","path":"/blobs/","bytes":200000000}]`)
+	program, documented := bin(t, "breakwater"), readJSONManual(t)
 	var all sync.WaitGroup
 	var early sync.Once
 	for range 32 {
@@ -149,6 +150,7 @@ func oneTransfer(t *testing.T, f *fleetUnderTest) {
 				if !strings.Contains(get(t, f.Datacenters[0].Metrics+"/metrics"), "breakwater_store_fills_open 1") {
 					t.Error("the fill had ended before its first client had a byte")
 				}
+				documented.answers(t, "breakwater fills", program, "fills", "--admin", strings.TrimPrefix(f.Datacenters[0].Admin, "http://"))
 			})
 			n, err := io.Copy(h, resp.Body)
 			if got := fmt.Sprintf("%x", h.Sum(nil)); err != nil || got != digest.Hex || n+1<<20 != length {

@@ -51,16 +51,22 @@ func (c *conditions) sentences() (all []string) {
 	return all
 }
 
-// of finds a datacenter by its name.
-func of(name string) (int, error) {
-	var names []string
-	for i, place := range places {
-		if place.name == name {
-			return i, nil
-		}
+// parts are what of a datacenter can be broken.
+var parts = []string{"harbor", "edge"}
+
+func placeNames() (names []string) {
+	for _, place := range places {
 		names = append(names, place.name)
 	}
-	return 0, fmt.Errorf("there is no datacenter %q: want one of %s", name, strings.Join(names, ", "))
+	return names
+}
+
+// of finds a datacenter by its name.
+func of(name string) (int, error) {
+	if i := slices.Index(placeNames(), name); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("there is no datacenter %q: want one of %s", name, strings.Join(placeNames(), ", "))
 }
 
 // do is what a command of another terminal asks for, word by word.
@@ -112,7 +118,7 @@ func (l *running) breakDown(d down) error {
 	switch {
 	case err != nil:
 		return err
-	case d.What != "harbor" && d.What != "edge":
+	case !slices.Contains(parts, d.What):
 		return fmt.Errorf("%q cannot be broken: want harbor or edge", d.What)
 	case slices.Contains(l.conditions.Down, d):
 		return nil

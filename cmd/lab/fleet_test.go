@@ -16,6 +16,7 @@ import (
 // fleet is a lab that runs as a process of its own.
 type fleetUnderTest struct {
 	report
+	printed []byte // what it printed of itself
 	process *exec.Cmd
 	stderr  *bytes.Buffer
 	ended   chan error
@@ -58,6 +59,7 @@ func startLabWith(t *testing.T, env []string, flags ...string) *fleetUnderTest {
 		f.process.Process.Signal(os.Interrupt) //nolint:errcheck // see above
 		<-f.ended
 	})
+	f.printed = line
 	if err := json.Unmarshal(line, &f.report); err != nil {
 		t.Fatalf("%v in %s", err, line)
 	}

@@ -38,7 +38,7 @@ func copyOfTree(t *testing.T) string {
 func copied(t *testing.T, tree string) (to string) {
 	t.Helper()
 	to = filepath.Join(t.TempDir(), "tree")
-	output(t, exec.Command("cp", "-r", tree, to))
+	output(t, exec.Command("sh", "-euc", `mkdir "$1"; tar -C "$0" --exclude ./.reports -cf - . | tar -C "$1" -xf -`, tree, to)) // other tests write reports
 	return to
 }
 
@@ -68,9 +68,11 @@ func TestRelease(t *testing.T) {
 	})
 	t.Run("deb", func(t *testing.T) { installed(t, tree, dist) })
 	t.Run("rpm", func(t *testing.T) { unpacked(t, dist) })
+	t.Run("alike", func(t *testing.T) { alike(t, dist) })
 	t.Run("signed", func(t *testing.T) { signed(t, tree, dist) })
 	t.Run("charts", func(t *testing.T) { pushedCharts(t, tree, dist) })
-	t.Run("formula", func(t *testing.T) { formula(t, dist) })
+	t.Run("archive", func(t *testing.T) { archived(t, dist) })
+	t.Run("formula", func(t *testing.T) { formula(t, tree, dist) })
 	t.Run("lab", func(t *testing.T) { labArchive(t, dist) })
 	t.Run("multi-platform", func(t *testing.T) { multiPlatform(t, tree, dist) })
 	t.Run("docker", func(t *testing.T) { composed(t, tree, dist) })

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -16,6 +17,31 @@ type lineHandler struct {
 	mu    *sync.Mutex
 	name  string
 	level slog.Leveler
+}
+
+// held keeps what is written until it is released; what comes then is passed on.
+type held struct {
+	w        io.Writer
+	mu       sync.Mutex
+	before   bytes.Buffer
+	released bool
+}
+
+func (h *held) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return h.w.Write(b)
+	}
+	return h.before.Write(b)
+}
+
+// release may be called again.
+func (h *held) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.released = true
+	h.before.WriteTo(h.w) //nolint:errcheck // the terminal is gone
 }
 
 func newLog(w io.Writer, name string, level slog.Leveler) *slog.Logger {

@@ -79,7 +79,9 @@ nothing behind. The commands below act on a lab that runs in another terminal.`,
 // run starts the fleet, shows where it is, and serves until ctx ends.
 func run(ctx context.Context, o options, lines io.Writer, show func(*report) error) error {
 	begun := time.Now()
-	l, err := start(ctx, o, lines)
+	log := &held{w: lines} // what edges say of their start comes after where the console is
+	defer log.release()
+	l, err := start(ctx, o, log)
 	defer l.close()
 	if err != nil {
 		return err
@@ -88,5 +90,6 @@ func run(ctx context.Context, o options, lines io.Writer, show func(*report) err
 	if err := show(&l.report); err != nil {
 		return err
 	}
+	log.release()
 	return l.serve(func() {})
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -23,8 +25,49 @@ func TestAPortThatIsTaken(t *testing.T) {
 	}
 }
 
+// onFirst is where a program writes that is interrupted when it has written something.
+type onFirst struct {
+	cmd  *exec.Cmd
+	seen []byte
+}
+
+func (w *onFirst) Write(b []byte) (int, error) {
+	w.cmd.Process.Signal(os.Interrupt) //nolint:errcheck // it may have ended
+	w.seen = append(w.seen, b...)
+	return len(b), nil
+}
+
+// Who starts a lab at a terminal sees how far it is; what comes after is below the bar's end.
+func TestALabThatStartsShowsABarOnATerminal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), bin(t, "lab"), "--json", "--port", "0")
+	cmd.Env = append(os.Environ(), "NO_COLOR=", "TERM=xterm")
+	stdout := &onFirst{cmd: cmd}
+	cmd.Stdout = stdout
+	seen := trial.OnTerminal(t, 100, cmd)
+	if !json.Valid(stdout.seen) {
+		t.Errorf("stdout has %s", stdout.seen)
+	}
+	rest, drawn := seen, false
+	for i, what := range []string{"Harbors", "images", "fleet files", "edge and name server of par1", "edge and name server of mad1", "edge and name server of drp1", "the zone above"} {
+		if _, rest, drawn = strings.Cut(rest, fmt.Sprintf("] %d of 7, ", i)); drawn {
+			_, rest, drawn = strings.Cut(rest, "s  "+what)
+		}
+		if !drawn {
+			t.Fatalf("%q is not drawn in its place: %q", what, seen)
+		}
+	}
+	if strings.Contains(seen[strings.LastIndex(seen, "\r\x1b[K"):], " of 7, ") {
+		t.Errorf("the bar stays: %q", seen)
+	}
+}
+
 // TestProvisionTheLab runs what the lab tells its user to try: the built program
-// sets its Harbors up, and then what is pushed to one is in all.
+// sets its Harbors up, and then what is pushed to one is in all. What it prints for machines
+// there, and what all other commands print, is as docs/json.md says.
 func TestProvisionTheLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -36,11 +79,18 @@ func TestProvisionTheLab(t *testing.T) {
 		return exec.Command(program, append([]string{"provision", args[0], "--config", f.Datacenters[0].Fleet}, args[1:]...)...)
 	}
 	fails(t, provision("plan")) // there is something to do
-	output(t, provision("apply", "--yes"))
+	documented := readJSONManual(t)
+	answers := func(command string, flags ...string) {
+		t.Helper()
+		documented.answers(t, "breakwater provision "+command, program, append([]string{"provision", command, "--config", f.Datacenters[0].Fleet}, flags...)...)
+	}
+	answers("plan")
+	answers("apply", "--yes")
 	if text := output(t, provision("plan")); !strings.Contains(text, "Nothing to do") {
 		t.Errorf("a second plan says\n%s", text)
 	}
 	output(t, provision("verify"))
+	answers("verify", "--no-canary")
 
 	edge, writer := f.edge(0), f.Robots[1]
 	output(t, clientCommand(t, home, crane, "auth", "login", "--insecure", edge, "-u", writer.Name, "-p", writer.Secret))
@@ -63,4 +113,9 @@ func TestProvisionTheLab(t *testing.T) {
 			return nil
 		})
 	}
+	if f.Datacenters[0].GSLB == "" {
+		t.Skip("this system has one loopback address")
+	}
+	documented.answersAsDocumented(t, f)
+	documented.complete(t, untried)
 }

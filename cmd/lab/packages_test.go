@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,24 +59,32 @@ func (d debian) run(t *testing.T, line string) string {
 	return output(t, d.command("", "sh", "-euc", line))
 }
 
-// threeCommands are what deploy/README.md says that brings an edge up.
+// threeCommands are what README.md says that brings an edge up; deploy/README.md says the same.
 func threeCommands(t *testing.T, tree string) []string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(tree, "deploy/README.md"))
-	if err != nil {
-		t.Fatal(err)
+	block := func(page, heading string) string {
+		text, err := os.ReadFile(filepath.Join(tree, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, section, _ := strings.Cut(string(text), "\n## "+heading+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		_, section, _ = strings.Cut(section, "```sh\n")
+		block, _, _ := strings.Cut(section, "```")
+		return block
 	}
-	_, section, _ := strings.Cut(string(page), "\n## Packages\n")
-	_, block, _ := strings.Cut(section, "```sh\n")
-	block, _, _ = strings.Cut(block, "```")
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(block, "\\\n", "")), "\n")
+	first := block("README.md", "Run it")
+	if other := block("deploy/README.md", "Packages"); other != first {
+		t.Errorf("deploy/README.md says\n%s\nand README.md\n%s", other, first)
+	}
+	lines := strings.Split(strings.TrimSpace(first), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "dpkg -i ") || !strings.HasPrefix(lines[1], "breakwater init ") || !strings.HasPrefix(lines[2], "systemctl enable --now ") {
 		t.Fatalf("%q", lines)
 	}
 	return lines
 }
 
-// installed: in a clean Debian the three commands of the page bring an edge up before a
+// installed: in a clean Debian the three commands of README.md bring an edge up before a
 // Harbor of the lab, and a client pulls through it. An upgrade keeps what was written.
 func installed(t *testing.T, tree, dist string) {
 	crane, home, d, f := trial.Client(t, "crane"), t.TempDir(), newDebian(t), startLab(t)
@@ -164,12 +173,92 @@ func (d debian) start(t *testing.T, unit string) (edge string) {
 	return edge
 }
 
+// packaged is what .deb and .rpm have alike.
+var packaged = []string{
+	"/etc/breakwater/environment",
+	"/usr/bin/breakwater",
+	"/usr/lib/systemd/system/breakwater-edge.service",
+	"/usr/lib/systemd/system/breakwater-gslb.service",
+	"/usr/lib/systemd/system/breakwater-provision.service",
+	"/usr/lib/systemd/system/breakwater-provision.timer",
+	"/usr/lib/sysusers.d/breakwater.conf",
+	"/usr/share/bash-completion/completions/breakwater",
+	"/usr/share/doc/breakwater/CHANGELOG.md",
+	"/usr/share/doc/breakwater/README.md",
+	"/usr/share/doc/breakwater/copyright",
+	"/usr/share/doc/breakwater/fleet.example.yaml",
+	"/usr/share/fish/vendor_completions.d/breakwater.fish",
+	zshOfDebian,
+}
+
+// Where zsh looks for completions that packages have: Debian's, and that of all others.
+const (
+	zshOfDebian = "/usr/share/zsh/vendor-completions/_breakwater"
+	zshOfOthers = "/usr/share/zsh/site-functions/_breakwater"
+)
+
+// alike: .deb and .rpm have the paths that they should have, a manual page of each command,
+// and no others.
+func alike(t *testing.T, dist string) {
+	rpm := trial.Client(t, "rpm")
+	trial.Client(t, "dpkg-deb")
+	want := slices.Clone(packaged)
+	for _, page := range manuals(t) {
+		want = append(want, "/usr/share/man/man1/"+page)
+	}
+	slices.Sort(want)
+	list := func(script, file string) (all []string) {
+		cmd := exec.Command("sh", "-euc", script, file, t.TempDir())
+		for line := range strings.Lines(output(t, cmd)) {
+			if line = strings.TrimPrefix(strings.TrimSpace(line), "."); !strings.HasSuffix(line, "/") { // no directory
+				all = append(all, line)
+			}
+		}
+		return all
+	}
+	in := map[string][]string{}
+	in["deb"] = list(`dpkg-deb --fsys-tarfile "$0" | tar -t`, fileOf(t, dist, "breakwater_*_"+runtime.GOARCH+".deb"))
+	in["rpm"] = list(rpm+` --dbpath "$1" -qlp "$0"`, fileOf(t, dist, "breakwater-*."+machineOfRPM()+".rpm"))
+	if i := slices.Index(in["rpm"], zshOfOthers); i >= 0 {
+		in["rpm"][i] = zshOfDebian
+	}
+	for kind, have := range in {
+		if slices.Sort(have); !slices.Equal(have, want) {
+			t.Errorf("the .%s has\n%s\nwant\n%s", kind, strings.Join(have, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// manuals are the names of the manual pages: one of each command.
+func manuals(t *testing.T) (all []string) {
+	t.Helper()
+	dir := t.TempDir()
+	output(t, exec.Command(bin(t, "breakwater"), "man", dir))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	for _, one := range []string{"breakwater.1", "breakwater-edge.1", "breakwater-gslb-explain.1", "breakwater-provision-plan.1"} {
+		if !slices.Contains(all, one) {
+			t.Fatalf("there is no %s in %q", one, all)
+		}
+	}
+	return all
+}
+
+// machineOfRPM is what rpm calls this machine's processor.
+func machineOfRPM() string {
+	return map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+}
+
 // unpacked: what rpm says of the .rpm, and that its program runs.
 func unpacked(t *testing.T, dist string) {
-	rpm := trial.Client(t, "rpm")
+	rpm, machine := trial.Client(t, "rpm"), machineOfRPM()
 	trial.Client(t, "rpm2cpio")
 	trial.Client(t, "cpio")
-	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	file := fileOf(t, dist, "breakwater-*."+machine+".rpm")
 	query := func(args ...string) string {
 		return output(t, exec.Command(rpm, append([]string{"--dbpath", t.TempDir(), "-qp", file}, args...)...))
@@ -184,17 +273,14 @@ func unpacked(t *testing.T, dist string) {
 		t.Error(said)
 	}
 	root := t.TempDir()
-	unpack := exec.Command("sh", "-euc", `rpm2cpio "$1" | (cd "$0" && cpio -idm --quiet --no-absolute-filenames)`, root, file)
-	output(t, unpack)
-	if said := output(t, exec.Command(filepath.Join(root, "usr/bin/breakwater"), "version")); !strings.HasPrefix(said, "breakwater v") {
+	output(t, exec.Command("sh", "-euc", `rpm2cpio "$1" | (cd "$0" && cpio -idm --quiet --no-absolute-filenames)`, root, file))
+	run := func(args ...string) string {
+		return output(t, exec.Command(filepath.Join(root, "usr/bin/breakwater"), args...))
+	}
+	if said := run("version"); !strings.HasPrefix(said, "breakwater v") {
 		t.Error(said)
 	}
-	for _, name := range []string{"usr/lib/systemd/system/breakwater-edge.service", "usr/lib/sysusers.d/breakwater.conf", "usr/share/man/man1/breakwater.1",
-		"usr/share/zsh/site-functions/_breakwater", "usr/share/doc/breakwater/fleet.example.yaml"} {
-		if !exists(filepath.Join(root, name)) {
-			t.Errorf("there is no %s", name)
-		}
-	}
+	run("check", filepath.Join(root, "usr/share/doc/breakwater/fleet.example.yaml"))
 }
 
 // signed: each file has a signature, and an attestation of where it comes from; both hold

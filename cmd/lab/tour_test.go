@@ -16,6 +16,7 @@ func TestTour(t *testing.T) {
 	}
 	t.Parallel()
 	text := output(t, exec.Command(bin(t, "lab"), "--tour", "--json", "--port", "0"))
+	readJSONManual(t).holds(t, "breakwater-lab --tour", []byte(text))
 	steps := 0
 	for line := range strings.Lines(text) {
 		var s struct {

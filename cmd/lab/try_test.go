@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +26,7 @@ func TestWhatTheLabPrintsCanBePasted(t *testing.T) {
 	if len(lines) < 25 {
 		t.Fatalf("only %d lines are suggested in\n%s", len(lines), printed)
 	}
+	beginsWithTheConsole(t, printed)
 	home := shortDir(t)
 	env, planned := pasteEnv(t, home), false
 	for _, line := range lines {
@@ -55,6 +59,31 @@ func TestWhatTheLabPrintsCanBePasted(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// beginsWithTheConsole requires that the first of what is printed are the console's addresses,
+// one of each datacenter, and that a browser is shown a page there.
+func beginsWithTheConsole(t *testing.T, printed string) {
+	t.Helper()
+	const each = `( \S+  http://\S+/\n)`
+	first := regexp.MustCompile(`^Look at it in a browser.*\n\n` + each + each + each + `\n`).FindStringSubmatch(printed)
+	if first == nil {
+		t.Errorf("it does not begin with the console:\n%s", printed)
+		return
+	}
+	for i, line := range first[1:] {
+		words := strings.Fields(line)
+		resp, err := http.Get(words[1])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || words[0] != places[i].name || resp.StatusCode != http.StatusOK || !strings.Contains(string(page), " · breakwater</title>") {
+			t.Errorf("%s: %v, %s\n%s", line, err, resp.Status, page)
+		}
 	}
 }
 

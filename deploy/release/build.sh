@@ -18,7 +18,8 @@ date="$(git log -1 --format=%cI)"
 export CGO_ENABLED=0 GOWORK=off LC_ALL=C TZ=UTC
 export SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)"
 umask 022
-home="https://$(go list -m)" # see home.sh
+. deploy/release/at.sh
+home="https://$module_at"
 if [ -n "$(ls -A "$out" 2>/dev/null)" ] && [ ! -e "$out/SHA256SUMS" ]; then
   echo "$out has something else than a release in it" >&2
   exit 1
@@ -87,7 +88,7 @@ done
 
 (cd "$out" && HOMEPAGE="$home" VERSION="$version" "$OLDPWD/deploy/release/formula.sh" >breakwater.rb)
 sums() { (cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | sort | xargs sha256sum); }
-sums | HOMEPAGE="$home" VERSION="$version" PLATFORMS="$platforms" deploy/release/provenance.sh >"$own/provenance"
+sums | VERSION="$version" PLATFORMS="$platforms" deploy/release/provenance.sh >"$own/provenance"
 mv "$own/provenance" "$out/breakwater_${version#v}.intoto.jsonl"
 sums >"$own/sums"
 mv "$own/sums" "$out/SHA256SUMS"

@@ -22,6 +22,7 @@ import (
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/provision"
+	"example.org/breakwater/proxy/content"
 )
 
 // askedWithin is how long the fleet is asked for a page, which is shown within a second: an
@@ -42,7 +43,7 @@ func (e *Edge) newConsole() (*console.Console, error) {
 			console.TrafficPage(e.handler.Traffic().Report),
 			console.ImagePage(e.handler.Explain),
 			console.ClientPage(e.askNameServer),
-			console.ContentPage(e.handler.Content().Fleet),
+			console.ContentPage(e.askContent),
 			console.FillsPage(e.handler.Traffic().Fills),
 			console.ChangesPage(e.readChanges),
 		},
@@ -53,6 +54,13 @@ func (e *Edge) newConsole() (*console.Console, error) {
 func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
 	asker := status.Asker{Fleet: e.fleet.Load(), From: "console@" + e.cfg.Datacenter, Base: status.Runbooks, Patience: askedWithin, Keyring: e.rings.get}
 	return asker.Ask(ctx)
+}
+
+// askContent asks all edges what they know, as breakwater content does, which waits for longer.
+func (e *Edge) askContent(ctx context.Context, q content.Query, now time.Time) content.Report {
+	ctx, cancel := context.WithTimeout(ctx, askedWithin)
+	defer cancel()
+	return e.handler.Content().Fleet(ctx, q, now)
 }
 
 // readChanges reads what provision has left on this machine.

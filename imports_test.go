@@ -79,7 +79,7 @@ var imports = map[string][]string{
 	// Who is let in to what is shown in a browser.
 	"cmd/internal/login": {"internal/daemon"},
 	// What is shown in a browser is what the commands print.
-	"cmd/internal/console": {"cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
+	"cmd/internal/console": {"cmd/internal/asjson", "cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	// Both programs show how far they are.
 	"cmd/internal/progress": {},
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,12 +10,14 @@ import (
 	"net/url"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/net/html"
 
+	"example.org/breakwater/cmd/internal/asjson"
 	"example.org/breakwater/internal/trial"
 )
 
@@ -131,15 +134,54 @@ func TestConsole(t *testing.T) {
 		}
 	}
 
-	image := look(t, console+"api/image?ref=multi-dc-demo/app:v1").body
-	if cli := output(t, exec.Command(program, "explain", "--json", "--admin", f.Datacenters[0].Admin, "multi-dc-demo/app:v1")); image != bare(cli) {
-		t.Errorf("the console:\n%s\nexplain --json:\n%s", image, cli)
+	client := watcher{f.Datacenters[0].Name, f.Datacenters[0].Edge, f.Robots[1]}
+	if _, err := client.pull(t.Context(), pulledRepo); err != nil { // for Traffic and Content
+		t.Fatal(err)
 	}
-	client := look(t, console+"api/client?client=10.2.3.4").body
-	if cli := output(t, exec.Command(program, "gslb", "explain", "--json", "--admin", f.Datacenters[0].Steer, "--client", "10.2.3.4")); client != bare(cli) {
-		t.Errorf("the console:\n%s\ngslb explain --json:\n%s", client, cli)
+	output(t, exec.Command(program, "provision", "apply", "--yes", "--config", f.Datacenters[0].Fleet)) // for Changes
+	t.Run("as the commands", func(t *testing.T) { f.saysWhatCommandsSay(t, console, program) })
+	t.Run("as status", func(t *testing.T) { f.saysWhatStatusSays(t, console, program) })
+}
+
+// clock is what differs from one question for traffic to the next.
+var clock = regexp.MustCompile(`"(time|recent_seconds|age_seconds)":[^,]+,`)
+
+// saysWhatCommandsSay: the JSON of a page is what the command prints with --json, byte by byte but
+// for spaces and the time.
+func (f *fleetUnderTest) saysWhatCommandsSay(t *testing.T, console, program string) {
+	admin := []string{"--admin", f.Datacenters[0].Admin}
+	for _, c := range []struct {
+		page    string
+		command []string
+		has     string // so that not both are empty
+	}{
+		{"image?ref=multi-dc-demo/app:v1", append([]string{"explain", "multi-dc-demo/app:v1"}, admin...), `"held":true`},
+		{"client?client=10.2.3.4", []string{"gslb", "explain", "--admin", f.Datacenters[0].Steer, "--client", "10.2.3.4"}, `"chosen":true`},
+		{"traffic", append([]string{"traffic"}, admin...), `"endpoint":"manifest"`},
+		{"fills", append([]string{"fills"}, admin...), `"fills":[]`},
+		{"content", append([]string{"content"}, admin...), `"repo":"multi-dc-demo/app"`},
+		{"content?project=multi-dc-demo&match=none", append([]string{"content", "--project", "multi-dc-demo", "--match", "none"}, admin...), `"repos":[]`},
+		{"content?repo=multi-dc-demo/app", append([]string{"content", "multi-dc-demo/app"}, admin...), `"tag":"v1"`},
+		{"changes", []string{"provision", "last", "--config", f.Datacenters[0].Fleet}, `"outcome":"done"`},
+	} {
+		trial.Until(t, func() error { // a number may change in between
+			var cli bytes.Buffer
+			if err := json.Compact(&cli, []byte(output(t, exec.Command(program, append(c.command, "--json")...)))); err != nil {
+				return err
+			}
+			page := clock.ReplaceAllString(strings.TrimSpace(look(t, console+"api/"+c.page).body), "")
+			if want := clock.ReplaceAllString(cli.String(), ""); page != want || !strings.HasPrefix(page, `{"format":1,`) || !strings.Contains(page, c.has) {
+				return fmt.Errorf("api/%s:\n%s\n%v --json:\n%s", c.page, page, c.command, want)
+			}
+			return nil
+		})
 	}
-	type part struct { // of what the console and the command say, what is the same from one moment to the next
+}
+
+// saysWhatStatusSays: of the fleet, what is the same from one moment to the next.
+func (f *fleetUnderTest) saysWhatStatusSays(t *testing.T, console, program string) {
+	type part struct {
+		Format          int
 		Domain, Verdict string
 		Findings        []wrongFinding
 		Missing         []string
@@ -159,7 +201,7 @@ func TestConsole(t *testing.T) {
 		if err := errors.Join(json.Unmarshal([]byte(look(t, console+"api/fleet").body), &page), json.Unmarshal([]byte(output(t, exec.Command(program, "status", "--json", "--config", f.Datacenters[0].Fleet))), &command)); err != nil {
 			return err
 		}
-		if !reflect.DeepEqual(page, command) || len(page.Datacenters) != 3 || page.Datacenters[0].Edges[0].Report.Instance == "" {
+		if !reflect.DeepEqual(page, command) || page.Format != asjson.Format || len(page.Datacenters) != 3 || page.Datacenters[0].Edges[0].Report.Instance == "" {
 			return fmt.Errorf("the console:\n%+v\nstatus --json:\n%+v", page, command)
 		}
 		return nil
@@ -225,6 +267,3 @@ func TestConsoleOfAFleetWithADeadDatacenter(t *testing.T) {
 	f.act(t, "partition", "par1", "mad1", "--for", "0")
 	says("edges down")
 }
-
-// bare is what a command prints without the number of its format, which the console does not write.
-func bare(answer string) string { return strings.Replace(answer, `"format":1,`, "", 1) }

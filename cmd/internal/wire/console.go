@@ -64,24 +64,25 @@ func (e *Edge) askContent(ctx context.Context, q content.Query, now time.Time) c
 }
 
 // readChanges reads what provision has left on this machine.
-func (e *Edge) readChanges() (r provision.Record, none string, err error) {
+func (e *Edge) readChanges() (last provision.Last, none string, err error) {
 	name := e.fleet.Load().Edge.Changes
 	if name == "" {
-		return r, "No file is named in which provision keeps its runs: write edge.changes into the fleet file.", nil
+		return last, "No file is named in which provision keeps its runs: write edge.changes into the fleet file.", nil
 	}
 	file, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, "Neither plan nor apply has run on this machine yet: they leave " + name + " (edge.changes).", nil
+		return last, "Neither plan nor apply has run on this machine yet: they leave " + name + " (edge.changes).", nil
 	}
 	if err != nil {
-		return r, "", err
+		return last, "", err
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
-	if err == nil {
-		r, err = provision.ReadRecord(text)
+	if err != nil {
+		return last, "", err
 	}
-	return r, "", err
+	r, err := provision.ReadRecord(text)
+	return r.Last, "", err
 }
 
 // rings are the keys by which the fleet is asked. They are looked up once in a while: where they

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/gslb"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
@@ -252,6 +253,27 @@ func answering(f *status.Fleet) (names []string) {
 		}
 	}
 	return names
+}
+
+// overrides are what operators have said to the name servers; what several say alike is there once.
+func overrides(f *status.Fleet) (all []gslb.Held) {
+	seen := map[gslb.Held]bool{}
+	for _, s := range f.NameServers {
+		for _, r := range s.Reports {
+			if r.Report == nil {
+				continue
+			}
+			for _, o := range r.Report.Overrides {
+				same := o
+				same.SafeAt, same.Why = time.Time{}, "" // each as it knows it
+				if !seen[same] {
+					all = append(all, o)
+				}
+				seen[same] = true
+			}
+		}
+	}
+	return all
 }
 
 // numbers are those at the top of the page.

@@ -39,6 +39,8 @@ type edgeRow struct {
 	Requests    int64
 	Harbor      chip
 	HarborSays  string
+	Components  []chip // of Harbor, by name
+	Healthy     int    // of them
 	Store       []chip
 	Used, Limit string
 	Percent     int // of the store's size that is used
@@ -105,17 +107,20 @@ func (row *edgeRow) harbor(r *operator.Report) {
 	row.Harbor = upChip(r.Harbor.Up)
 	var ill []string
 	for _, name := range slices.Sorted(maps.Keys(r.Harbor.Components)) {
-		if s := r.Harbor.Components[name]; s != "healthy" {
-			ill = append(ill, name+": "+s)
+		c := chip{Class: "ok", Text: name + ": " + r.Harbor.Components[name]}
+		if r.Harbor.Components[name] == "healthy" {
+			row.Healthy++
+		} else {
+			c.Class = "wrong"
+			ill = append(ill, c.Text)
 		}
+		row.Components = append(row.Components, c)
 	}
 	switch {
 	case !r.Harbor.Up:
 		row.HarborSays = strings.TrimRight("for "+short(r.Time.Sub(r.Harbor.Since))+": "+r.Harbor.Why, ": ")
 	case len(ill) > 0:
 		row.Harbor, row.HarborSays = chip{Class: "warning", Text: "up, in part"}, strings.Join(ill, ", ")
-	case len(r.Harbor.Components) > 0:
-		row.HarborSays = fmt.Sprintf("%d components healthy", len(r.Harbor.Components))
 	}
 }
 

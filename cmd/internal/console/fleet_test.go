@@ -91,7 +91,7 @@ func illFleet() *status.Fleet {
 					Peers:  []operator.Peer{{Datacenter: "mad1", State: hello.OK}, {Datacenter: "drp1", State: hello.OK}}, Certificate: &soon,
 					Announce: []operator.Announced{{Datacenter: "drp1", Pending: 4}}, Follow: operator.Follow{Pending: 2, GivenUp: 1}, Touches: &operator.Touches{Pending: 7}}},
 				{Report: &operator.Report{Datacenter: "par1", Instance: "edge-b", Version: "1.2.4", Time: now, Drain: &operator.Order{By: "ann@desk", Reason: "new switches", Since: now.Add(-10 * time.Minute)},
-					Harbor: operator.Harbor{Since: now.Add(-2 * time.Minute), Why: "connection refused"}, Store: operator.Store{Bytes: 1 << 30, Free: 5 << 30, Hanging: true}, Certificate: &over,
+					Harbor: operator.Harbor{Since: now.Add(-2 * time.Minute), Why: "connection refused", Components: map[string]string{"core": "unhealthy"}}, Store: operator.Store{Bytes: 1 << 30, Free: 5 << 30, Hanging: true}, Certificate: &over,
 					Peers: []operator.Peer{{Datacenter: "mad1", State: hello.OK}, {Datacenter: "drp1", State: hello.Unreachable, Says: "drp1 does not answer."}}}}}},
 			{Name: "mad1", Role: "primary", Named: status.Networks{Count: 2, Of: 5}, Edges: []status.Edge{{Addresses: []string{"10.2.0.1:443", "10.2.0.2:443"}, Why: "it has another key", Fault: status.FaultKey, Health: &proxy.Health{Harbor: "up", Store: "ok"}}}},
 			{Name: "drp1", Role: "backup", Named: status.Networks{Of: 5}, Edges: []status.Edge{{Addresses: []string{"10.3.0.1:443"}, Why: "connection refused", Fault: status.FaultRefused}}},
@@ -116,10 +116,10 @@ func TestTheFleetPage(t *testing.T) {
 		t.Fatalf("%d %s", code, page)
 	}
 	for i, want := range []map[string]string{
-		{"Datacenter": "par1 replica 1 of 2", "DNS share": "3 of 5 networks", "Edge": "serves edge-a 1.2.3, 5 requests now", "Harbor": "up, in part jobservice: unhealthy",
+		{"Datacenter": "par1 replica 1 of 2", "DNS share": "3 of 5 networks", "Edge": "serves edge-a 1.2.3, 5 requests now", "Harbor": "up, in part jobservice: unhealthy 2 of 3 components healthy core: healthy database: healthy jobservice: unhealthy",
 			"Store": "degraded 100 GiB of 100 GiB 0 B free on disk 90 % hits of 100, 10 min", "Peers": "mad1 : ok drp1 : ok", "Certificate": "3 days left",
 			"Not yet told": "4 announcements to drp1 2 tags to its Harbor 1 tags given up 7 pulls to its Harbor"},
-		{"Datacenter": "par1 replica 2 of 2", "DNS share": "3 of 5 networks", "Edge": "drains for 10 min, ann@desk said so: new switches edge-b 1.2.4", "Harbor": "down for 2 min: connection refused",
+		{"Datacenter": "par1 replica 2 of 2", "DNS share": "3 of 5 networks", "Edge": "drains for 10 min, ann@desk said so: new switches edge-b 1.2.4", "Harbor": "down for 2 min: connection refused 0 of 1 components healthy core: unhealthy",
 			"Store": "hangs 1.0 GiB 5.0 GiB free on disk", "Peers": "mad1 : ok drp1 : drp1 does not answer.", "Certificate": "has ended", "Not yet told": "nothing"},
 		{"Datacenter": "mad1 primary", "DNS share": "2 of 5 networks", "Edge": "serves it has another key 10.2.0.1:443, 10.2.0.2:443", "Harbor": "up", "Store": "not known", "Peers": "not known", "Certificate": "not known", "Not yet told": "not known"},
 		{"Datacenter": "drp1 backup", "DNS share": "0 of 5 networks", "Edge": "no answer connection refused 10.3.0.1:443", "Harbor": "not known", "Store": "not known", "Peers": "not known", "Certificate": "not known", "Not yet told": "not known"},
@@ -138,6 +138,7 @@ func TestTheFleetPage(t *testing.T) {
 	has(t, page, `<dt>The fleet</dt><dd><span class="verdict chip wrong">is not well`, `<dt>Edges that serve</dt><dd>2 <span class="note">of 4`, `<dt>Harbors up</dt><dd>2 <span class="note">of 4`,
 		`<dt>Name servers</dt><dd>2 <span class="note">of 3`, `<dt>From the store</dt><dd>90 % <span class="note">of 100 reads`, `<dt>Requests now</dt><dd>5<`,
 		`(?s)3, worst first.*<li class="wrong">.*The disk of par1 is &lt;full&gt;\..*href="https://example\.org/runbooks/alerts\.md#store".*<li class="warning">.*jobservice of par1 is ill\..*alerts\.md#harbor".*<li class="note">.*ann@desk drains par1\..*drain-datacenter\.md"`,
+		`<details id="components-par1-0"><summary>2 of 3 components healthy</summary><ul class="chips"><li class="chip ok">core: healthy<.*<li class="chip wrong">jobservice: unhealthy<`,
 		`chip wrong" title="the disk refuses what is pulled">degraded`, `chip warning" title="2026-12-01">3 days left`, `chip wrong" title="2026-11-28">has ended`, `<rect class="fill" width="100"`,
 		`chip wrong">drp1</span> <span class="break">no answer within 1 s \(10\.3\.0\.1:53\)`)
 

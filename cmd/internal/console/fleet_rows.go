@@ -9,6 +9,7 @@ import (
 
 	"example.org/breakwater/cmd/internal/status"
 	"example.org/breakwater/gslb"
+	"example.org/breakwater/provision"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
@@ -167,17 +168,17 @@ func (row *edgeRow) certificate(r *operator.Report, now time.Time) {
 func owed(r *operator.Report) (all []string) {
 	for _, a := range r.Announce {
 		if a.Pending > 0 {
-			all = append(all, fmt.Sprintf("%d announcements to %s", a.Pending, a.Datacenter))
+			all = append(all, fmt.Sprintf("%s to %s", provision.Counted(int64(a.Pending), "announcement"), a.Datacenter))
 		}
 	}
 	if n := r.Follow.Pending; n > 0 {
-		all = append(all, fmt.Sprintf("%d tags to its Harbor", n))
+		all = append(all, provision.Counted(n, "tag")+" to its Harbor")
 	}
 	if n := r.Follow.GivenUp; n > 0 {
-		all = append(all, fmt.Sprintf("%d tags given up", n))
+		all = append(all, provision.Counted(n, "tag")+" given up")
 	}
 	if t := r.Touches; t != nil && t.Pending > 0 {
-		all = append(all, fmt.Sprintf("%d pulls to its Harbor", t.Pending))
+		all = append(all, provision.Counted(t.Pending, "pull")+" to its Harbor")
 	}
 	return all
 }

@@ -118,7 +118,7 @@ func TestTheFleetPage(t *testing.T) {
 	for i, want := range []map[string]string{
 		{"Datacenter": "par1 replica 1 of 2", "DNS share": "3 of 5 networks", "Edge": "serves edge-a 1.2.3, 5 requests now", "Harbor": "up, in part jobservice: unhealthy 2 of 3 components healthy core: healthy database: healthy jobservice: unhealthy",
 			"Store": "degraded 100 GiB of 100 GiB 0 B free on disk 90 % hits of 100, 10 min", "Peers": "mad1 : ok drp1 : ok", "Certificate": "3 days left",
-			"Not yet told": "4 announcements to drp1 2 tags to its Harbor 1 tags given up 7 pulls to its Harbor"},
+			"Not yet told": "4 announcements to drp1 2 tags to its Harbor 1 tag given up 7 pulls to its Harbor"},
 		{"Datacenter": "par1 replica 2 of 2", "DNS share": "3 of 5 networks", "Edge": "drains for 10 min, ann@desk said so: new switches edge-b 1.2.4", "Harbor": "down for 2 min: connection refused 0 of 1 components healthy core: unhealthy",
 			"Store": "hangs 1.0 GiB 5.0 GiB free on disk", "Peers": "mad1 : ok drp1 : drp1 does not answer.", "Certificate": "has ended", "Not yet told": "nothing"},
 		{"Datacenter": "mad1 primary", "DNS share": "2 of 5 networks", "Edge": "serves it has another key 10.2.0.1:443, 10.2.0.2:443", "Harbor": "up", "Store": "not known", "Peers": "not known", "Certificate": "not known", "Not yet told": "not known"},

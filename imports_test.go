@@ -69,7 +69,7 @@ var imports = map[string][]string{
 	// The rim: it alone knows a whole request, and no room of proxy/ may import it.
 	"proxy": {"registry", "internal/keyring", "proxy/access", "proxy/announce", "proxy/carry", "proxy/content", "proxy/explain", "proxy/fetch", "proxy/follow", "proxy/hello", "proxy/lists", "proxy/namespace", "proxy/operator", "proxy/outcome", "proxy/pass", "proxy/peer", "proxy/preheat", "proxy/push", "proxy/share", "proxy/source", "proxy/state", "proxy/store", "proxy/tags", "proxy/token", "proxy/touch", "proxy/traffic", "proxy/version", "proxy/warm", "proxy/webhook", "proxy/writer"},
 	// Both programs start edges, and neither can import the other's main.
-	"cmd/internal/wire": {"cmd/internal/console", "cmd/internal/login", "cmd/internal/status", "provision", "proxy", "proxy/access", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
+	"cmd/internal/wire": {"cmd/internal/console", "cmd/internal/login", "cmd/internal/status", "provision", "proxy", "proxy/access", "proxy/content", "proxy/namespace", "proxy/operator", "proxy/peer", "proxy/state", "proxy/store", "proxy/warm", "registry", "internal/fleet", "internal/secret", "internal/naming", "internal/daemon", "internal/ecr", "internal/keyring", "internal/signed", "gslb", "cmd/internal/steer"},
 	// Who steers asks all name servers, and so does one of them for who has no key.
 	"cmd/internal/steer": {"internal/fleet", "internal/keyring", "internal/signed", "gslb"},
 	// What a machine lacks is found by asking as its daemons ask.
@@ -79,7 +79,7 @@ var imports = map[string][]string{
 	// Who is let in to what is shown in a browser.
 	"cmd/internal/login": {"internal/daemon"},
 	// What is shown in a browser is what the commands print.
-	"cmd/internal/console": {"cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
+	"cmd/internal/console": {"cmd/internal/asjson", "cmd/internal/status", "internal/daemon", "gslb", "provision", "proxy/content", "proxy/explain", "proxy/hello", "proxy/operator", "proxy/traffic"},
 	// Both programs show how far they are.
 	"cmd/internal/progress": {},
 

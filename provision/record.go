@@ -10,11 +10,16 @@ import (
 // recordFormat is the number of what Record looks like in a file.
 const recordFormat = 1
 
-// Record is what the last plan and the last apply were, for who looks later. It holds no secrets.
+// Record is Last in a file, for who looks later.
 type Record struct {
-	Format int  `json:"format"`
-	Plan   *Run `json:"plan,omitempty"`
-	Apply  *Run `json:"apply,omitempty"`
+	Format int `json:"format"`
+	Last
+}
+
+// Last is what the last plan and the last apply were. It holds no secrets.
+type Last struct {
+	Plan  *Run `json:"plan,omitempty"`
+	Apply *Run `json:"apply,omitempty"`
 }
 
 // Run is one plan, or one apply with what came of it.

@@ -101,7 +101,7 @@ file names (edge.changes), or --record. No Harbor is asked. The console shows th
 			case err != nil:
 				return err
 			case asJSON.on():
-				return asJSON.printIndented(cmd.OutOrStdout(), r)
+				return asJSON.printIndented(cmd.OutOrStdout(), r.Last)
 			}
 			return printRecord(cmd, r)
 		},

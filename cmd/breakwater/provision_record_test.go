@@ -29,9 +29,10 @@ func TestWhatWasLastDoneIsKept(t *testing.T) {
 	provisions(t, 0, "apply", "--yes", "--record", file, "--config", config)
 	harbors[0].CreateProject("multi-dc-other", true)
 	provisions(t, 0, "plan", "--datacenter", "mad1", "--record", file, "--config", config)
-	var last provision.Record
-	if err := json.Unmarshal([]byte(provisions(t, 0, "last", "--json", "--record", file)), &last); err != nil {
-		t.Fatal(err)
+	var last provision.Last
+	text := provisions(t, 0, "last", "--json", "--record", file)
+	if err := json.Unmarshal([]byte(text), &last); err != nil || strings.Count(text, `"format"`) != 1 {
+		t.Fatalf("%v: %.100s", err, text)
 	}
 	switch a, p := last.Apply, last.Plan; {
 	case a == nil || p == nil || a.Plan == nil || p.Plan == nil:

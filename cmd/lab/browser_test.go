@@ -102,6 +102,11 @@ func (b *browser) judge(name string) {
 	if wide != "" {
 		b.t.Errorf("%s scrolls sideways: %s", name, wide)
 	}
+	var below []string // cells of a table that is a list, what of them is in the column of their names
+	b.ask(`[...document.querySelectorAll("table.stack td[data-label] > *")].filter(e => innerWidth <= 620 && e.checkVisibility() && e.getBoundingClientRect().left < e.parentElement.getBoundingClientRect().left + 110).map(e => e.parentElement.dataset.label + ": " + e.textContent.slice(0, 80))`, &below)
+	if len(below) > 0 {
+		b.t.Errorf("%s has below the name of a cell what is beside it: %q", name, below)
+	}
 	var violations []string
 	b.ask(b.axe+`; axe.run().then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " " + n.failureSummary)))`, &violations)
 	for _, v := range violations {

@@ -65,7 +65,7 @@ func functions() template.FuncMap {
 		"seconds":  seconds,
 		"stepChip": stepChip, "first": first, "others": others,
 
-		"severity": severity, "fleetRows": fleetRows, "clientRows": clientRows, "answering": answering, "numbers": numbersOf, "graph": graphOf,
+		"severity": severity, "fleetRows": fleetRows, "clientRows": clientRows, "answering": answering, "overrides": overrides, "numbers": numbersOf, "graph": graphOf,
 		"add": func(a, b int) int { return a + b },
 	}
 }

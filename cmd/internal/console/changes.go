@@ -12,24 +12,24 @@ const maxShown = 200
 
 // ChangesPage is what provision last planned and did (breakwater provision last). read reads it,
 // or says why there is none.
-func ChangesPage(read func() (r provision.Record, none string, err error)) Page {
+func ChangesPage(read func() (last provision.Last, none string, err error)) Page {
 	return Page{
 		Path: "changes", Title: "Changes", Template: "changes.html",
 		Icon:  "M4 7h10M4 12h16M4 17h7M17 4v6M20 7h-6",
 		About: "What provision last planned and last did to the fleet's Harbors, from this machine.",
 		Data: func(context.Context, *http.Request) (any, error) {
-			r, none, err := read()
+			last, none, err := read()
 			if err != nil {
 				return nil, err
 			}
-			return changesView{r, none}, nil
+			return changesView{last, none}, nil
 		},
 	}
 }
 
-// changesView is a record as the page shows it.
+// changesView is what was last as the page shows it.
 type changesView struct {
-	provision.Record
+	provision.Last
 	None string `json:"none,omitempty"` // why there is nothing to show
 }
 

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/breakwater/cmd/internal/asjson"
 	"example.org/breakwater/internal/daemon"
 )
 
@@ -184,8 +184,8 @@ func (c *Console) page(w http.ResponseWriter, r *http.Request, p *page, asJSON b
 	w.Write(text.Bytes()) //nolint:errcheck // the reader is gone
 }
 
-// writeJSON writes the data as it is; its age, and what is wrong with it, are headers. Where
-// there is no data, the error is the body.
+// writeJSON writes the data as commands print it with --json; its age, and what is wrong with it,
+// are headers. Where there is no data, the error is the body.
 func writeJSON(w http.ResponseWriter, a answer, status int) {
 	h, body := w.Header(), a.data
 	h.Set("Content-Type", "application/json")
@@ -198,12 +198,13 @@ func writeJSON(w http.ResponseWriter, a answer, status int) {
 			body = map[string]string{"error": a.err.Error()}
 		}
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		text, status = []byte(`{"error":"the data cannot be written as JSON"}`), http.StatusInternalServerError
+	var text bytes.Buffer
+	if err := asjson.Print(&text, body); err != nil {
+		http.Error(w, "the data cannot be written as JSON: "+err.Error(), http.StatusInternalServerError)
+		return
 	}
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) //nolint:errcheck // the reader is gone
+	w.Write(text.Bytes()) //nolint:errcheck // the reader is gone
 }
 
 // View is what templates are given.

@@ -112,7 +112,7 @@ func TestWhatFails(t *testing.T) {
 		t.Errorf("as JSON: %v: %s", w.Header(), w.Body)
 	}
 	data = nil
-	if w := ask(c, "/api/image?ref=b"); w.Code != http.StatusBadGateway || !strings.Contains(w.Body.String(), `"error":"mad1`) {
+	if w := ask(c, "/api/image?ref=b"); w.Code != http.StatusBadGateway || w.Body.String() != `{"format":1,"error":"mad1 <is> away"}`+"\n" {
 		t.Errorf("an error alone: status %d: %s", w.Code, w.Body)
 	}
 	if w := ask(c, "/image?ref=broken"); w.Code != http.StatusBadGateway || !strings.Contains(w.Body.String(), "<h1>") {

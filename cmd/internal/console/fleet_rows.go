@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"example.org/breakwater/cmd/internal/status"
+	"example.org/breakwater/gslb"
+	"example.org/breakwater/provision"
 	"example.org/breakwater/proxy/hello"
 	"example.org/breakwater/proxy/operator"
 )
@@ -38,6 +40,8 @@ type edgeRow struct {
 	Requests    int64
 	Harbor      chip
 	HarborSays  string
+	Components  []chip // of Harbor, by name
+	Healthy     int    // of them
 	Store       []chip
 	Used, Limit string
 	Percent     int // of the store's size that is used
@@ -104,17 +108,20 @@ func (row *edgeRow) harbor(r *operator.Report) {
 	row.Harbor = upChip(r.Harbor.Up)
 	var ill []string
 	for _, name := range slices.Sorted(maps.Keys(r.Harbor.Components)) {
-		if s := r.Harbor.Components[name]; s != "healthy" {
-			ill = append(ill, name+": "+s)
+		c := chip{Class: "ok", Text: name + ": " + r.Harbor.Components[name]}
+		if r.Harbor.Components[name] == "healthy" {
+			row.Healthy++
+		} else {
+			c.Class = "wrong"
+			ill = append(ill, c.Text)
 		}
+		row.Components = append(row.Components, c)
 	}
 	switch {
 	case !r.Harbor.Up:
 		row.HarborSays = strings.TrimRight("for "+short(r.Time.Sub(r.Harbor.Since))+": "+r.Harbor.Why, ": ")
 	case len(ill) > 0:
 		row.Harbor, row.HarborSays = chip{Class: "warning", Text: "up, in part"}, strings.Join(ill, ", ")
-	case len(r.Harbor.Components) > 0:
-		row.HarborSays = fmt.Sprintf("%d components healthy", len(r.Harbor.Components))
 	}
 }
 
@@ -161,17 +168,17 @@ func (row *edgeRow) certificate(r *operator.Report, now time.Time) {
 func owed(r *operator.Report) (all []string) {
 	for _, a := range r.Announce {
 		if a.Pending > 0 {
-			all = append(all, fmt.Sprintf("%d announcements to %s", a.Pending, a.Datacenter))
+			all = append(all, fmt.Sprintf("%s to %s", provision.Counted(int64(a.Pending), "announcement"), a.Datacenter))
 		}
 	}
 	if n := r.Follow.Pending; n > 0 {
-		all = append(all, fmt.Sprintf("%d tags to its Harbor", n))
+		all = append(all, provision.Counted(n, "tag")+" to its Harbor")
 	}
 	if n := r.Follow.GivenUp; n > 0 {
-		all = append(all, fmt.Sprintf("%d tags given up", n))
+		all = append(all, provision.Counted(n, "tag")+" given up")
 	}
 	if t := r.Touches; t != nil && t.Pending > 0 {
-		all = append(all, fmt.Sprintf("%d pulls to its Harbor", t.Pending))
+		all = append(all, provision.Counted(t.Pending, "pull")+" to its Harbor")
 	}
 	return all
 }
@@ -252,6 +259,27 @@ func answering(f *status.Fleet) (names []string) {
 		}
 	}
 	return names
+}
+
+// overrides are what operators have said to the name servers; what several say alike is there once.
+func overrides(f *status.Fleet) (all []gslb.Held) {
+	seen := map[gslb.Held]bool{}
+	for _, s := range f.NameServers {
+		for _, r := range s.Reports {
+			if r.Report == nil {
+				continue
+			}
+			for _, o := range r.Report.Overrides {
+				same := o
+				same.SafeAt, same.Why = time.Time{}, "" // each as it knows it
+				if !seen[same] {
+					all = append(all, o)
+				}
+				seen[same] = true
+			}
+		}
+	}
+	return all
 }
 
 // numbers are those at the top of the page.

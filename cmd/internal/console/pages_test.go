@@ -3,16 +3,22 @@ package console_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"example.org/breakwater/cmd/internal/console"
+	"example.org/breakwater/gslb"
+	"example.org/breakwater/provision"
 	"example.org/breakwater/proxy/content"
+	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/proxy/traffic"
 )
 
@@ -137,4 +143,91 @@ func TestTheContentPage(t *testing.T) {
 			t.Errorf("%s: %d", query, status)
 		}
 	}
+}
+
+// The sources of an image are in the order in which they are asked; the first that is up is said to be.
+func TestTheImagePage(t *testing.T) {
+	at := time.Date(2026, 11, 28, 6, 0, 0, 0, time.UTC)
+	x := explain.Explanation{Reference: "multi-dc-demo/app:v1", Project: "multi-dc-demo", Kind: "multi-dc", Homes: []string{"par1", "mad1"}, Notes: []string{"a note of <it>"}, Digest: "sha256:0123", Refused: "the client",
+		Source: "peer-mad1", Said: explain.Asked, Age: 5, Freshness: 30, Version: &explain.Newest{At: at, Datacenter: "mad1"}, Answer: "peer-drp1 would be asked.",
+		Route: []explain.Step{{Source: "harbor", Repo: "multi-dc-demo/app", State: "down", Says: "it does not answer"}, {Source: "peer-mad1", Repo: "multi-dc-demo/app", State: "paused", Usual: 0.2, Paused: 12},
+			{Source: "peer-drp1", Repo: "multi-dc-demo/app", State: "up", Usual: 0.1}, {Source: "upstream-dockerhub", Repo: "demo/app", State: "up"}}}
+	get := served(t, console.ImagePage(func(string) (explain.Explanation, error) { return x, nil }))
+	_, page := get("/image?ref=multi-dc-demo/app:v1", "text/html")
+	has(t, page, `<p class="answer">peer-drp1 would be asked\.</p>`, `a note of &lt;it&gt;`, `Refused a moment ago: the client`, `name="ref" value="multi-dc-demo/app:v1"`,
+		`does not hold it</span><small class="mono break">sha256:0123</small><small>peer-mad1 said so 5 s ago; that is believed for 30 s<`,
+		`(?s)<h3>The store of this edge</h3>.*>1</span><div><h3>harbor</h3>.*>2</span><div><h3>peer-mad1</h3>.*>3</span><div><h3>peer-drp1</h3>.*>4</span><div><h3>upstream-dockerhub</h3>`,
+		`<li class="wrong">.*<h3>harbor</h3><span class="chip wrong">down</span>`, `it does not answer`, `chip warning">paused</span>`, `usually answers within 200 ms; left alone for 12 s more`,
+		`<li class="first ok">.*<h3>peer-drp1</h3><span class="chip ok">up</span> <span class="chip">asked first</span>`, `there called <span class="mono break">demo/app</span></small><small>has not answered yet`,
+		`<dt>Project</dt><dd>multi-dc-demo \(multi-dc\)`, `<dt>Homes</dt><dd>par1, mad1<`, `<dt>Newest</dt><dd>pushed in mad1 at 2026-11-28 06:00:00 UTC`)
+	if n := strings.Count(page, "asked first"); n != 1 {
+		t.Errorf("%d sources are asked first", n)
+	}
+	x.Held, x.Route = true, x.Route[:2]
+	_, page = get("/image?ref=multi-dc-demo/app:v2", "text/html")
+	if has(t, page, `<li class="ok">.*The store of this edge</h3><span class="chip ok">holds it`); strings.Contains(page, "asked first") {
+		t.Error("one that is down or paused is asked first")
+	}
+}
+
+// Every datacenter that could be the answer is on the page, with the reason why it is or is not.
+func TestTheClientPage(t *testing.T) {
+	e := gslb.Explanation{Name: "harbor.example.org.", Client: netip.MustParsePrefix("10.2.3.4/32"), Datacenter: "mad1", Tier: "primary", TTL: 30, Addresses: []netip.Addr{netip.MustParseAddr("10.2.0.1"), netip.MustParseAddr("10.2.0.2")},
+		Candidates: []gslb.Candidate{{Datacenter: "mad1", Chosen: true, Why: "the answer, tier primary"}, {Datacenter: "par1", Why: "it is farther <away>"}, {Datacenter: "drp1", Why: "it is a backup"}}}
+	e.Sentences = []string{"The client is in 10.2.0.0/16.", e.Candidates[1].Sentence(), e.Candidates[2].Sentence()}
+	var asked []string
+	get := served(t, console.ClientPage(func(_ context.Context, client, name string) (gslb.Explanation, error) {
+		asked = append(asked, client+" "+name)
+		return e, nil
+	}))
+	_, page := get("/client?client=10.2.3.4&name=harbor.example.org", "text/html")
+	has(t, page, `<dt>The answer</dt><dd>mad1<`, `<dt>Addresses</dt><dd><span class="mono">10\.2\.0\.1</span> <span class="mono">10\.2\.0\.2<`, `<dt>Tier</dt><dd>primary<`, `<dt>Kept for</dt><dd>30 s<`, `harbor\.example\.org\. for 10\.2\.3\.4/32`,
+		`(?s)<li class="first ok">.*<h3>mad1</h3><span class="chip ok">chosen</span><small class="break">the answer, tier primary<.*<li class="off">.*<h3>par1</h3><span class="chip ">not chosen</span><small class="break">it is farther &lt;away&gt;<.*<li class="off">.*<h3>drp1</h3><span class="chip ">not chosen</span><small class="break">it is a backup<`,
+		`<ul class="sentences"><li class="break">The client is in 10\.2\.0\.0/16\.</li></ul>`)
+	if len(asked) != 1 || asked[0] != "10.2.3.4 harbor.example.org" {
+		t.Errorf("asked %q", asked)
+	}
+	e = gslb.Explanation{Name: "harbor.example.org.", Client: e.Client}
+	_, page = get("/client?client=10.2.3.5", "text/html")
+	has(t, page, `<dt>The answer</dt><dd>nobody<`, `<dt>Addresses</dt><dd>none<`, `No datacenter can be the answer\.`)
+}
+
+// Each change has its fields and what came of it; of very many the first are shown.
+func TestTheChangesPage(t *testing.T) {
+	key := func(datacenter, kind, name string) provision.Key {
+		return provision.Key{Datacenter: datacenter, Kind: kind, Name: name}
+	}
+	app, robot, rule := key("par1", "project", "multi-dc-app"), key("mad1", "robot", "sync"), key("mad1", "replication", "to-par1")
+	began := time.Now().Add(-90 * time.Second)
+	last := provision.Last{Apply: &provision.Run{Began: began, Seconds: 3, Datacenters: []string{"par1", "mad1"}, Error: "a <harbor> refused",
+		Plan: &provision.Plan{Faults: []provision.Fault{{Datacenter: "drp1", Message: "connection refused", Away: true}}, Notes: []string{"webhooks are off"}, Changes: []provision.Change{
+			{Key: app, Action: provision.Update, Fields: []provision.FieldChange{{Name: "public", Have: "false", Want: "true"}, {Name: "quota", Want: "5 GiB"}}},
+			{Key: robot, Action: provision.Create}, {Key: rule, Action: provision.Delete, Why: "it is not in the file"}}},
+		Results: []provision.Result{{Key: app, Outcome: provision.Done}, {Key: robot, Outcome: provision.Failed, Why: "409: it is there"}, {Key: rule, Outcome: provision.Deferred}}}}
+	none := ""
+	get := func() (page string) {
+		_, page = served(t, console.ChangesPage(func() (provision.Last, string, error) { return last, none, nil }))("/changes", "text/html")
+		return page
+	}
+	page := get()
+	has(t, page, `The last apply</h2>`, `UTC, [^<]* ago</time>, took 3 s, of par1, mad1 alone`, `chip ok">1 done<`, `chip wrong">1 failed<`, `chip warning">1 deferred<`, `It failed:</strong> a &lt;harbor&gt; refused`,
+		`drp1 could not be read:</strong> connection refused`, `<li>webhooks are off</li>`, `The last plan</h2></header><p class="body dim">None is kept`)
+	want := []map[string]string{
+		{"Object": "multi-dc-app project", "Datacenter": "par1", "Action": "update", "Fields": "public: false -> true quota: (nothing) -> 5 GiB", "Outcome": "done"},
+		{"Object": "sync robot", "Datacenter": "mad1", "Action": "create", "Fields": "none", "Outcome": "failed 409: it is there"},
+		{"Object": "to-par1 replication", "Datacenter": "mad1", "Action": "delete", "Fields": "none", "Outcome": "deferred it is not in the file"}}
+	if rows := tableOf(t, page, "Changes"); !slices.EqualFunc(rows, want, sameRow) {
+		t.Errorf("%v; want %v", rows, want)
+	}
+	last = provision.Last{Plan: &provision.Run{Began: began, Plan: &provision.Plan{}}}
+	for i := range 207 {
+		last.Plan.Plan.Changes = append(last.Plan.Plan.Changes, provision.Change{Key: key("par1", "project", fmt.Sprintf("p%d", i)), Action: provision.Create})
+	}
+	page = get()
+	if rows := tableOf(t, page, "Changes"); len(rows) != 200 || rows[199]["Object"] != "p199 project" || rows[199]["Outcome"] != "only planned" {
+		t.Errorf("%d rows, the last %v", len(rows), rows[len(rows)-1])
+	}
+	has(t, page, `207 create<`, `And 7 more: <code>breakwater provision last`)
+	last, none = provision.Last{}, "Neither plan nor apply has run."
+	has(t, get(), `Neither plan nor apply has run\.`)
 }

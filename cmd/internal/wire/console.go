@@ -22,6 +22,7 @@ import (
 	"example.org/breakwater/internal/fleet"
 	"example.org/breakwater/internal/keyring"
 	"example.org/breakwater/provision"
+	"example.org/breakwater/proxy/content"
 )
 
 // askedWithin is how long the fleet is asked for a page, which is shown within a second: an
@@ -42,7 +43,7 @@ func (e *Edge) newConsole() (*console.Console, error) {
 			console.TrafficPage(e.handler.Traffic().Report),
 			console.ImagePage(e.handler.Explain),
 			console.ClientPage(e.askNameServer),
-			console.ContentPage(e.handler.Content().Fleet),
+			console.ContentPage(e.askContent),
 			console.FillsPage(e.handler.Traffic().Fills),
 			console.ChangesPage(e.readChanges),
 		},
@@ -55,25 +56,33 @@ func (e *Edge) askFleet(ctx context.Context) *status.Fleet {
 	return asker.Ask(ctx)
 }
 
+// askContent asks all edges what they know, as breakwater content does, which waits for longer.
+func (e *Edge) askContent(ctx context.Context, q content.Query, now time.Time) content.Report {
+	ctx, cancel := context.WithTimeout(ctx, askedWithin)
+	defer cancel()
+	return e.handler.Content().Fleet(ctx, q, now)
+}
+
 // readChanges reads what provision has left on this machine.
-func (e *Edge) readChanges() (r provision.Record, none string, err error) {
+func (e *Edge) readChanges() (last provision.Last, none string, err error) {
 	name := e.fleet.Load().Edge.Changes
 	if name == "" {
-		return r, "No file is named in which provision keeps its runs: write edge.changes into the fleet file.", nil
+		return last, "No file is named in which provision keeps its runs: write edge.changes into the fleet file.", nil
 	}
 	file, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, "Neither plan nor apply has run on this machine yet: they leave " + name + " (edge.changes).", nil
+		return last, "Neither plan nor apply has run on this machine yet: they leave " + name + " (edge.changes).", nil
 	}
 	if err != nil {
-		return r, "", err
+		return last, "", err
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
-	if err == nil {
-		r, err = provision.ReadRecord(text)
+	if err != nil {
+		return last, "", err
 	}
-	return r, "", err
+	r, err := provision.ReadRecord(text)
+	return r.Last, "", err
 }
 
 // rings are the keys by which the fleet is asked. They are looked up once in a while: where they

@@ -98,10 +98,10 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// clientsIn are the further clients that lines of a page's blocks begin with.
+// clientsIn are the further clients that lines of a page's blocks, or parts of a pipe, begin with.
 func clientsIn(blocks []fence) (all []string) {
 	for _, b := range blocks {
-		for _, m := range regexp.MustCompile(`(?m)^(cosign|helm|oras|skopeo) `).FindAllStringSubmatch(b.text, -1) {
+		for _, m := range regexp.MustCompile(`(?m)(?:^|\| )(cosign|helm|jq|oras|skopeo) `).FindAllStringSubmatch(b.text, -1) {
 			if b.what == "sh lab" && !slices.Contains(all, m[1]) {
 				all = append(all, m[1])
 			}

@@ -65,7 +65,7 @@ func TestTheRunbooksGetAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := regexp.MustCompile(`(?m)^ {4}(sed -i .*\|(https://[^|]+)\|' rules\.yaml)$`).FindSubmatch(readme)
+	command := regexp.MustCompile(`(?m)^(sed -i .*\|(https://[^|]+)\|' rules\.yaml)$`).FindSubmatch(readme)
 	if command == nil {
 		t.Fatal("observability/README.md has no sed")
 	}

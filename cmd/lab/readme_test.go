@@ -27,15 +27,14 @@ func TestTheFirstPullOfTheREADME(t *testing.T) {
 		t.Fatal("README.md has no first pull")
 	}
 	part, _, _ = strings.Cut(part, "--tour")
-	commands := regexp.MustCompile(`(?m)^ {4}(\S.*)$|`+"`((?:dig|go run) [^`]+)`").FindAllStringSubmatch(part, -1)
 	f, home := startLab(t), t.TempDir()
 	if f.Datacenters[0].GSLB == "" {
 		t.Skip("this system has one loopback address")
 	}
 	docker := dockerDaemon(t, home, trial.Client(t, "dockerd"))
 	lab, ran := bin(t, "lab"), 0
-	for _, m := range commands {
-		words := strings.Fields(m[1] + m[2])
+	for _, command := range commandsOf(part) {
+		words := strings.Fields(command)
 		for i, word := range words {
 			words[i] = strings.ReplaceAll(word, "127.0.10.1:5000", f.edge(0))
 		}
@@ -62,4 +61,23 @@ func TestTheFirstPullOfTheREADME(t *testing.T) {
 	if ran < 4 {
 		t.Errorf("only %d commands", ran)
 	}
+}
+
+// commandsOf are the commands of a part of the page, in its blocks and in its text.
+func commandsOf(part string) (all []string) {
+	inside := false
+	for line := range strings.SplitSeq(part, "\n") {
+		if strings.HasPrefix(line, "```") {
+			inside = !inside
+			continue
+		}
+		if inside {
+			all = append(all, line)
+			continue
+		}
+		for _, m := range regexp.MustCompile("`((?:dig|go run) [^`]+)`").FindAllStringSubmatch(line, -1) {
+			all = append(all, m[1])
+		}
+	}
+	return all
 }

@@ -76,10 +76,13 @@ func TestRunbooks(t *testing.T) {
 				f.serving(t, program, d)
 			}
 			home, printed := t.TempDir(), ""
+			if err := os.Symlink(f.Datacenters[0].Fleet, filepath.Join(home, "fleet.yaml")); err != nil {
+				t.Fatal(err)
+			}
 			for _, b := range blocks {
 				switch b.what {
 				case "sh lab":
-					cmd := clientCommand(t, home, trial.Client(t, "sh"), "-eu", "-c", b.text)
+					cmd := clientCommand(t, home, trial.Client(t, "sh"), "-eu", "-c", f.inLab(b.text))
 					cmd.Env = append(cmd.Env, f.runbookEnv(program)...)
 					text, err := cmd.CombinedOutput()
 					if printed = string(text); err != nil {
@@ -98,10 +101,10 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// clientsIn are the further clients that lines of a page's blocks begin with.
+// clientsIn are the further clients that lines of a page's blocks, or parts of a pipe, begin with.
 func clientsIn(blocks []fence) (all []string) {
 	for _, b := range blocks {
-		for _, m := range regexp.MustCompile(`(?m)^(cosign|helm|oras|skopeo) `).FindAllStringSubmatch(b.text, -1) {
+		for _, m := range regexp.MustCompile(`(?m)(?:^|\| )(cosign|helm|jq|oras|skopeo) `).FindAllStringSubmatch(b.text, -1) {
 			if b.what == "sh lab" && !slices.Contains(all, m[1]) {
 				all = append(all, m[1])
 			}
@@ -215,8 +218,7 @@ var (
 	shellCommand  = regexp.MustCompile(`(?:^|[\s(;])(?:\./)?breakwater ([^|;&>#)]+)`)
 )
 
-// commandsIn are the commands of a page: in its code (indented, or between fences) and
-// in its text between back quotes.
+// commandsIn are the commands of a page: in its blocks, and in its text between back quotes.
 func commandsIn(t *testing.T, page string) (all []docCommand) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -235,7 +237,7 @@ func commandsIn(t *testing.T, page string) (all []docCommand) {
 			continue
 		}
 		found := inlineCommand
-		if strings.HasPrefix(inside, "sh") || inside == "" && strings.HasPrefix(line, "    ") {
+		if strings.HasPrefix(inside, "sh") {
 			found = shellCommand
 		} else if inside != "" {
 			continue

@@ -91,7 +91,7 @@ func (l *running) portOf(offset int) (int, error) {
 
 // freeEverywhere finds a port that is free in all places.
 func freeEverywhere() (port int, err error) {
-	for range 10 { // another lab may have it in one of them
+	for range 500 { // another lab may have it in one of them, and the next ones too
 		var taken []net.Listener
 		at := 0
 		for i, place := range places {

@@ -17,7 +17,8 @@ import (
 const (
 	first = 10240
 	count = 20000
-	tries = 20
+	// Who chose from close by has as many in a row as its servers are, on one address.
+	tries = 2000
 )
 
 // Other processes choose as well: each begins elsewhere.

@@ -59,6 +59,26 @@ func TestNoPortIsChosenTwice(t *testing.T) {
 	}
 }
 
+// TestPortsInARow: another process that began close by has many in a row.
+func TestPortsInARow(t *testing.T) {
+	first, err := ports.Listen("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	for n := 1; n <= 300; n++ {
+		at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: first.Addr().(*net.TCPAddr).Port + n}
+		if l, err := net.ListenTCP("tcp", at); err == nil { // or somebody has it
+			defer l.Close()
+		}
+	}
+	l, err := ports.Listen("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
 func TestNoSuchHost(t *testing.T) {
 	if addresses, err := ports.Free("192.0.2.1", 1); err == nil {
 		t.Errorf("of a host that this machine is not: %v", addresses)

@@ -44,11 +44,6 @@ func (w *world) secured(certificate, key string, known bool) []string {
 	return edits
 }
 
-func port(address string) string {
-	_, p, _ := net.SplitHostPort(address)
-	return p
-}
-
 // newWorld is the n-th of this lab.
 func newWorld(t *testing.T, f *fleetUnderTest, n int, pageURL string) *world {
 	t.Helper()

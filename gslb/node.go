@@ -96,6 +96,7 @@ type Node struct {
 	exchange  Exchange      // nil: there is none
 	exchanged chan struct{} // closed when the first exchange has ended, by hasExchanged
 	news      chan struct{} // see tell
+	saving    sync.Mutex    // held by who writes the state file
 
 	hasExchanged func()
 
@@ -153,6 +154,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	if s.state, err = loadState(cfg.State, cfg.Log); err != nil {
 		return nil, err
 	}
+	s.state.Starts = s.observers.started(s.state.Starts)
 	hooks := s.metrics.hooks()
 	s.watch = &watch{log: newQueryLog(cfg.Log, cfg.QueryLog, s.metrics.notLogged), top: newTalkers(time.Now)}
 	r := &responder{answerer: s, identity: s.identity, version: cfg.Version, cookies: newCookies(time.Now), hooks: hooks, watch: s.watch, log: cfg.Log}
@@ -224,6 +226,7 @@ func (s *Node) keep(ctx context.Context) {
 	}
 	before := s.state.Health
 	s.mu.Unlock()
+	s.save() //nolint:errcheck // it is in the log: this start is remembered, and what it knows is of when it was known
 	s.probe(ctx, before)
 	ticker, renewal := time.NewTicker(writeEvery), time.NewTicker(s.renewal())
 	defer ticker.Stop()
@@ -329,6 +332,18 @@ func (s *Node) write() error {
 	s.mu.Lock()
 	s.state.At = time.Now()
 	s.given(s.state.At)
+	s.mu.Unlock()
+	return s.save()
+}
+
+// save is write, of what was known when it was written last.
+func (s *Node) save() error {
+	if s.file == "" {
+		return nil
+	}
+	s.saving.Lock() // what is written later is newer
+	defer s.saving.Unlock()
+	s.mu.Lock()
 	data, err := s.state.encode()
 	s.mu.Unlock()
 	if err = errors.Join(err, replaceFile(s.file, data)); err != nil {

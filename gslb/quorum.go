@@ -19,6 +19,9 @@ type Observation struct {
 	Seq         uint64                      `json:"seq"`         // counts its observations
 	Datacenters map[string]DatacenterHealth `json:"datacenters"` // those that a verdict is in for
 	Asked       map[string]string           `json:"asked"`       // by datacenter: what is probed
+	// Replaces are the IDs that it had before its last starts: what they said counts no more,
+	// or one that starts anew would have two votes.
+	Replaces []string `json:"replaces,omitempty"`
 	said
 }
 
@@ -28,13 +31,16 @@ type heard struct {
 	at time.Time // when it came
 }
 
-// maxHeard bounds how many name servers are heard.
-const maxHeard = 256
+const (
+	maxHeard  = 256 // name servers that are heard
+	maxStarts = 16  // of one, that are remembered: more than there are while one who is silent is heard still
+)
 
 // observers keeps what the other name servers say.
 type observers struct {
-	id      string
-	keptFor time.Duration // after that one who is silent is heard no longer
+	id       string
+	replaces []string      // see Observation
+	keptFor  time.Duration // after that one who is silent is heard no longer
 
 	mu     sync.Mutex
 	seq    uint64
@@ -43,6 +49,15 @@ type observers struct {
 
 func newObservers() *observers {
 	return &observers{id: rand.Text(), others: map[string]heard{}}
+}
+
+// started notes that the node has started anew after others, the latest first, and returns its
+// starts with this one.
+func (o *observers) started(before []string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replaces = before[:min(len(before), maxStarts)]
+	return append([]string{o.id}, o.replaces[:min(len(o.replaces), maxStarts-1)]...)
 }
 
 // keepFor sets for how long one who is silent is heard still.
@@ -57,18 +72,29 @@ func (o *observers) next(node string, own map[string]DatacenterHealth, asked map
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked, said: said}
+	return Observation{Node: node, ID: o.id, Seq: o.seq, Datacenters: own, Asked: asked, Replaces: o.replaces, said: said}
 }
 
 // hear takes another's observation, and returns the datacenters of which it says something
 // else than the one before. One that is this node's own, or older than the last one of its
-// node, is none: then it is not taken.
+// node, or of before that started anew, is none: then it is not taken.
 func (o *observers) hear(x Observation, now time.Time) (news []string, taken bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last, known := o.others[x.ID]
 	if x.ID == o.id || known && x.Seq <= last.Seq || !known && len(o.others) >= maxHeard {
 		return nil, false
+	}
+	for id, h := range o.others {
+		if h.Node != x.Node || id == x.ID {
+			continue
+		}
+		if slices.Contains(h.Replaces, x.ID) {
+			return nil, false
+		}
+		if slices.Contains(x.Replaces, id) {
+			delete(o.others, id)
+		}
 	}
 	o.others[x.ID] = heard{x, now}
 	return x.unlike(last.Observation), true

@@ -17,10 +17,11 @@ const stateVersion = 1
 // state is what outlasts a restart.
 type state struct {
 	Version  int                         `json:"version"`
-	At       time.Time                   `json:"at"`        // when it was written
-	Health   map[string]DatacenterHealth `json:"health"`    // as this node's probes say
-	Judged   map[string]DatacenterHealth `json:"judged"`    // as the nodes say together
-	LastGood map[string][]string         `json:"last_good"` // by name: the datacenters that served when any did for the last time
+	At       time.Time                   `json:"at"`               // when it was written
+	Health   map[string]DatacenterHealth `json:"health"`           // as this node's probes say
+	Judged   map[string]DatacenterHealth `json:"judged"`           // as the nodes say together
+	LastGood map[string][]string         `json:"last_good"`        // by name: the datacenters that served when any did for the last time
+	Starts   []string                    `json:"starts,omitempty"` // the IDs of this node's last starts, the latest first
 	said
 	Kept map[string]time.Time `json:"kept"` // by datacenter: until when caches keep answers that name it and were given before it was written
 }

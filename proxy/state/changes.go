@@ -129,16 +129,19 @@ func (s *DB) save(c changes) error {
 
 // clear forgets all of a bucket.
 func (s *DB) clear(name string) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket([]byte(name)); err != nil {
-			return err
-		}
-		_, err := tx.CreateBucket([]byte(name))
-		return err
-	})
+	err := s.db.Update(func(tx *bolt.Tx) error { return empty(tx, []byte(name)) })
 	if err == nil {
 		s.size[name] = 0
 	}
+	return err
+}
+
+// empty removes all that a bucket has.
+func empty(tx *bolt.Tx, name []byte) error {
+	if err := tx.DeleteBucket(name); err != nil {
+		return err
+	}
+	_, err := tx.CreateBucket(name)
 	return err
 }
 

@@ -25,7 +25,7 @@ func (s *DB) Repos(prefix, after string, match func(repo string) bool, most int)
 	for _, waits := range []changes{s.pending, s.writing} {
 		for _, bucket := range []string{tagBucket, keptBucket} {
 			for key, value := range waits.values[bucket] {
-				if repo, _, _ := strings.Cut(key, "\x00"); value != nil && takes(repo) {
+				if repo := repoOf(key); value != nil && takes(repo) {
 					all[repo] = true
 				}
 			}
@@ -61,7 +61,7 @@ func reposIn(b *bolt.Bucket, from, prefix string, takes func(string) bool, most 
 	c := b.Cursor()
 	key, _ := c.Seek([]byte(from))
 	for steps := 0; key != nil; steps++ {
-		repo, _, _ := strings.Cut(string(key), "\x00")
+		repo := repoOf(string(key))
 		if repo > prefix && !strings.HasPrefix(repo, prefix) {
 			break
 		}

@@ -13,6 +13,12 @@ import (
 // key separates the parts by NUL, which no repo and no reference has in it.
 func key(repo, reference string) string { return repo + "\x00" + reference }
 
+// repoOf is the repo of a key.
+func repoOf(key string) string {
+	repo, _, _ := strings.Cut(key, "\x00")
+	return repo
+}
+
 // Tag returns what a reference was last seen to be.
 func (s *DB) Tag(repo, reference string) (d digest.Digest, mediaType, source string, ok bool) {
 	if s == nil {

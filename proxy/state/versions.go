@@ -179,13 +179,7 @@ func (s *DB) Since(position uint64, most int, do func(position uint64, key strin
 
 // ForgetHeard implements version.State.
 func (s *DB) ForgetHeard() error {
-	return s.update(func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket(heardBucket); err != nil {
-			return err
-		}
-		_, err := tx.CreateBucket(heardBucket)
-		return err
-	})
+	return s.update(func(tx *bolt.Tx) error { return empty(tx, heardBucket) })
 }
 
 // HeardOf implements version.State.

@@ -83,25 +83,19 @@ func (s *DB) forget() {
 	defer s.saving.Unlock()
 	oldest, keeps := time.Now().Add(-forgetAfter).Unix(), map[string]bool{}
 	s.each(keptBucket, nil, func(key, _ []byte) bool {
-		keeps[repoOf(key)] = true
+		keeps[repoOf(string(key))] = true
 		return true
 	})
 	for _, name := range buckets() {
 		stays := func([]byte) bool { return name == keptBucket }
 		if name == memberBucket { // what stays has blobs
-			stays = func(key []byte) bool { return keeps[repoOf(key)] }
+			stays = func(key []byte) bool { return keeps[repoOf(string(key))] }
 		}
 		if err := s.forgetBefore(name, oldest, stays); err != nil {
 			s.log.Warn("old records could not be removed from the state file", "err", err.Error())
 			return
 		}
 	}
-}
-
-// repoOf is the repo that a key is of.
-func repoOf(key []byte) string {
-	repo, _, _ := bytes.Cut(key, []byte{0})
-	return string(repo)
 }
 
 // forgetBefore removes the records of a bucket that were last seen before a time, in s, but for

@@ -134,8 +134,7 @@ func (c *Cache) Get(key Key, freshness time.Duration) (e Entry, known, fresh boo
 	defer c.mu.Unlock()
 	e, known = c.recall(key)
 	if now := c.now(); known && now.Sub(e.saved) > saveEvery {
-		e.saved = now
-		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, now)
+		c.save(key, &e, now)
 		c.entries.Add(key, e)
 	}
 	return e, known, known && c.fresh(key, e, freshness)
@@ -172,6 +171,12 @@ func (c *Cache) recall(key Key) (Entry, bool) {
 	return e, true
 }
 
+// save gives an entry to the State, as seen at a time; c.mu is held.
+func (c *Cache) save(key Key, e *Entry, seen time.Time) {
+	e.saved = seen
+	c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, seen)
+}
+
 // keep remembers an entry of a project, and saves it where it says something new; c.mu is held.
 func (c *Cache) keep(key Key, e Entry, project int64) {
 	if project == 0 || project != c.Project(key.Repo) {
@@ -180,8 +185,7 @@ func (c *Cache) keep(key Key, e Entry, project int64) {
 	old, ok := c.entries.Peek(key)
 	e.saved, e.project = old.saved, project
 	if !ok || old.project != project || old.Digest != e.Digest || old.MediaType != e.MediaType || e.Checked.Sub(old.saved) > saveEvery {
-		e.saved = e.Checked
-		c.state.PutTag(key.Repo, key.Reference, e.Digest, e.MediaType, e.Source, e.Checked)
+		c.save(key, &e, e.Checked)
 	}
 	if !ok {
 		_, _, _, old.kept = c.state.Kept(key.Repo, key.Reference)

@@ -162,13 +162,13 @@ func indented(t *testing.T, page string) (all []int) {
 // testsOfTheTree are the names of all tests of the repository.
 func testsOfTheTree(t *testing.T) map[string]bool {
 	t.Helper()
-	all := map[string]bool{}
+	all, test := map[string]bool{}, regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	err := filepath.WalkDir("../../", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(text, -1) {
+		for _, m := range test.FindAllSubmatch(text, -1) {
 			all[string(m[1])] = true
 		}
 		return err

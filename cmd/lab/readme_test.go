@@ -65,18 +65,17 @@ func TestTheFirstPullOfTheREADME(t *testing.T) {
 
 // commandsOf are the commands of a part of the page, in its blocks and in its text.
 func commandsOf(part string) (all []string) {
-	inside := false
+	inside, quoted := false, regexp.MustCompile("`((?:dig|go run) [^`]+)`")
 	for line := range strings.SplitSeq(part, "\n") {
-		if strings.HasPrefix(line, "```") {
+		switch {
+		case strings.HasPrefix(line, "```"):
 			inside = !inside
-			continue
-		}
-		if inside {
+		case inside:
 			all = append(all, line)
-			continue
-		}
-		for _, m := range regexp.MustCompile("`((?:dig|go run) [^`]+)`").FindAllStringSubmatch(line, -1) {
-			all = append(all, m[1])
+		default:
+			for _, m := range quoted.FindAllStringSubmatch(line, -1) {
+				all = append(all, m[1])
+			}
 		}
 	}
 	return all

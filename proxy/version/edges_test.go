@@ -146,7 +146,9 @@ func TestWhatReplacesAnOwnVersionIsTold(t *testing.T) {
 }
 
 // With a digest that is deleted here go the tags that were it: the others are told of them
-// too, who may not have heard that they were. Not of what is only claimed.
+// too, who may not have heard that they were. One that was claimed is so for good: an edge that
+// heard of the delete alone would show the tag's version before, and the edge that had claimed it
+// may be gone.
 func TestTheTagsOfADeletedDigestAreTold(t *testing.T) {
 	w := someday()
 	l := ledger("mad1", w, nil)
@@ -162,8 +164,11 @@ func TestTheTagsOfADeletedDigestAreTold(t *testing.T) {
 	for _, a := range all {
 		told[a.Reference] = a.Own
 	}
-	if len(all) != 4 || !told["v1"] || told["v2"] || told["v4"] || !told[one.String()] {
+	if len(all) != 5 || !told["v1"] || told["v2"] || !told["v3"] || told["v4"] || !told[one.String()] {
 		t.Errorf("told are %v", told)
+	}
+	if _, by := l.Claim(key("v3")); by != "" || l.Withdraw(key("v3"), at(4)) || !l.Deleted(repo, l.Get(key("v3"))) {
+		t.Errorf("the claimed tag is %v, claimed by %q", l.Get(key("v3")), by)
 	}
 	if r := l.Get(key("v1")); r.Version != at(1) || r.Digest != one {
 		t.Errorf("the tag's version is %v", r)

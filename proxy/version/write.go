@@ -104,14 +104,15 @@ func (l *Ledger) Delete(key Key, v Version) {
 }
 
 // tell has the tags that go with a deleted digest told to the others, who may not have
-// heard that they were it.
+// heard that they were it. Those that were claimed are certain from now on: clients were shown
+// them here, and nobody can show any more that it serves them.
 func (l *Ledger) tell(entries map[Key]entry, deleted Key) {
 	if deleted.IsTag() {
 		return
 	}
 	l.each(deleted.Repo, func(key Key, e entry) {
-		if key.IsTag() && e.Digest == deleted.Digest() && !e.Unproven {
-			e.Relayed = true
+		if key.IsTag() && e.Digest == deleted.Digest() {
+			e.Relayed, e.Unproven, e.Before = true, false, nil
 			entries[key] = e
 		}
 	})

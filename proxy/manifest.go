@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/outcome"
 	"example.org/breakwater/proxy/source"
 	"example.org/breakwater/proxy/tags"
@@ -76,7 +75,7 @@ func (h *Handler) serveManifest(w *response, r *request) error {
 		return stale()
 	case found.Err != nil:
 		return found.Err
-	case r.ns.Kind == namespace.MultiDC && h.versions.Gone(r.Repo, found.Entry.Digest): // something has brought it back
+	case h.gone(r.ns.Kind, r.Repo, found.Entry.Digest): // something has brought it back
 		return w.writeGone()
 	case h.answered(w, r, want, found.Entry.Digest):
 		return h.serveManifest(w, r)
@@ -95,9 +94,13 @@ func (w *response) writeStale(r *request, e tags.Entry, body []byte) error {
 }
 
 // remembered returns what is known to be under a reference, and its manifest where that is
-// held. A version that is known beats what was seen.
+// held. A version that is known beats what was seen, and so does a delete: something may have
+// brought what was deleted back since.
 func (h *Handler) remembered(r *request, key tags.Key, want version.Record, freshness time.Duration) (e tags.Entry, body []byte, held, fresh bool) {
 	e, held, fresh = h.tags.Get(key, freshness)
+	if held && r.Tag != "" && h.gone(r.ns.Kind, r.Repo, e.Digest) {
+		e, held, fresh = tags.Entry{}, false, false
+	}
 	if want.Digest != "" && e.Digest != want.Digest {
 		e, held, fresh = tags.Entry{Digest: want.Digest, MediaType: want.MediaType, Refused: h.refusals.Has(key.Repo, want.Digest)}, h.cfg.Access.Has(key.Repo), false
 	}

@@ -62,3 +62,23 @@ func TestAPullThatBeganBeforeTheFirstVersion(t *testing.T) {
 	}
 	par1.shows(t, "the next", "v1", "one")
 }
+
+// What something brings back after its delete is remembered for nobody: it is not shown either
+// when nobody can say any more what the tag is.
+func TestWhatIsBroughtBackIsNotShownWhenHarborIsGone(t *testing.T) {
+	r := newRegion(t)
+	s := r.sites[0]
+	s.putPast(t, "v1", "one")
+	s.shows(t, "before", "v1", "one")
+	s.deleteNote(t, "one")
+	s.putPast(t, "v1", "one")
+	s.shows(t, "what is brought back", "v1", "")
+	for _, other := range r.sites {
+		if err := other.harbor.SetFaults(lab.Fault{Name: "500", Path: "/v2/multi-dc-demo/"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := s.pullNote(t, "v1"); a.status == http.StatusOK {
+		t.Errorf("while no Harbor answers: %d %s (%s)", a.status, a.body, a.header.Get("Cache-Status"))
+	}
+}

@@ -270,10 +270,19 @@ func (h *Handler) shown(key version.Key) {
 	}
 }
 
-// seen is the digest that a tag was last seen to be, "" for none.
+// seen is the digest that a tag was last seen to be, "" for none, and for one that is deleted:
+// no client was shown it since.
 func (h *Handler) seen(key version.Key) digest.Digest {
 	e, _, _ := h.tags.Get(tags.Key{Repo: key.Repo, Reference: key.Reference}, 0)
+	if e.Digest == "" || h.versions.Gone(key.Repo, e.Digest) {
+		return ""
+	}
 	return e.Digest
+}
+
+// gone reports whether a digest was deleted from a repo of the kind, and not pushed since.
+func (h *Handler) gone(kind namespace.Kind, repo string, d digest.Digest) bool {
+	return kind == namespace.MultiDC && h.versions.Gone(repo, d)
 }
 
 // ask asks the sources for a manifest, by the newest version of its tag that is known when

@@ -172,8 +172,11 @@ func (l *Ledger) Had(key Key, d digest.Digest) bool { return slices.Contains(l.g
 
 // Gone reports whether the digest was deleted from the repo, and not pushed since.
 func (l *Ledger) Gone(repo string, d digest.Digest) bool {
+	if !l.get(Buried(repo, d)).Known() {
+		return false
+	}
 	revived := l.get(Revived(repo, d))
-	return l.get(Buried(repo, d)).Known() && (!revived.Known() || l.Deleted(repo, revived.Record))
+	return !revived.Known() || l.Deleted(repo, revived.Record)
 }
 
 // revive makes what is pushed and not deleted known by its digest too, where that was

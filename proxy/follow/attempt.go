@@ -61,7 +61,7 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 			if f.cfg.Pushing(key.Repo, has) || !f.isDeleted(key, f.cfg.Ledger.Get(key)) { // Harbor has a push that has no version yet
 				return later
 			}
-			err = f.delete(ctx, key, has, t)
+			err = f.remove(ctx, key, r, has, t)
 		case !key.IsTag(): // it was pushed again
 			return ended
 		case has == "" && !f.cfg.Keeps(key.Repo) && !f.owes(r, t):
@@ -206,6 +206,21 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	f.cfg.Log.Info("Harbor was given the newest version of a tag", "repo", key.Repo, "tag", key.Reference, "newest", r.Digest.String(), "harbor_had", has.String(), "version", r.Version.String())
 	t.put = true
 	return nil
+}
+
+// remove deletes from Harbor what was deleted elsewhere. A tag may have been pushed past the edges
+// since: what nobody knows is met as it is where the tag is not deleted.
+func (f *Follower) remove(ctx context.Context, key version.Key, r version.Record, has digest.Digest, t *task) error {
+	switch {
+	case !key.IsTag() || has == r.Digest || f.cfg.Ledger.Had(key, has) || f.cfg.Ledger.Gone(key.Repo, has):
+	case f.cfg.Accepts(key, has):
+		return nil
+	default:
+		if adopted, err := f.meet(ctx, key, has, t); adopted || err != nil {
+			return err
+		}
+	}
+	return f.delete(ctx, key, has, t)
 }
 
 // counts reports whether a task is still to be done and its record the newest: what Harbor

@@ -64,6 +64,9 @@ func (f *Follower) isNews(l listed, last time.Time) bool {
 		return !last.IsZero() && l.pushed.After(last)
 	}
 	at := r.At()
+	if buried := f.cfg.Ledger.Get(version.Buried(l.Repo, r.Digest)); buried.At().After(at) { // the tag went with its digest
+		at = buried.At()
+	}
 	return l.pushed.After(at) && l.artifact.After(at) && !f.cfg.Ledger.Had(l.Key, l.digest) && !f.cfg.Ledger.Gone(l.Repo, l.digest)
 }
 

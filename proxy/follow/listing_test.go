@@ -234,28 +234,36 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 		"where replications put tags": {false, time.Minute, false, false},
 		"nobody says when":            {true, time.Minute, false, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var adopted adoptions
-				s := adopting(t, c.owns, &adopted)
-				pass(time.Hour + time.Minute)
-				d := s.heard("v1", "one")
-				strange := s.image("strange")
-				s.harbor.set(map[string]digest.Digest{"v1": strange, strange.String(): strange, d.String(): d})
-				at := time.Now().Add(c.pushed)
-				s.harbor.listsArtifacts(artifact{Digest: strange.String(), Pushed: at, Tags: []tag{{"v0", at.Add(-time.Hour)}, {"v1", at}}})
-				if c.unsaid {
-					s.harbor.do(func() { s.harbor.lists[artifacts+"/"+strange.String()+"?with_tag=true"] = "" })
-				}
-				pass(9 * time.Second)
-				if s.harbor.at("v1") != strange || len(adopted.list()) > 0 {
-					t.Error("it is not waited for")
-				}
-				pass(50 * time.Second)
-				if got := len(adopted.list()) > 0; got != c.adopted || (s.harbor.at("v1") == d) == (c.adopted || c.unsaid) {
-					t.Errorf("adopted %q, Harbor has %s", adopted.list(), s.harbor.at("v1"))
-				}
+		for _, deleted := range []string{"", "the tag", "its digest"} {
+			t.Run(name+" "+deleted, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var adopted adoptions
+					s := adopting(t, c.owns, &adopted)
+					pass(time.Hour + time.Minute)
+					d := s.heard("v1", "one")
+					want := d
+					if pass(time.Second); deleted != "" {
+						want = ""
+						pass(2 * time.Minute) // the delete is what counts
+						s.learn(map[string]string{"the tag": "v1", "its digest": d.String()}[deleted], "", false)
+					}
+					strange := s.image("strange")
+					s.harbor.set(map[string]digest.Digest{"v1": strange, strange.String(): strange, d.String(): want})
+					at := time.Now().Add(c.pushed)
+					s.harbor.listsArtifacts(artifact{Digest: strange.String(), Pushed: at, Tags: []tag{{"v0", at.Add(-time.Hour)}, {"v1", at}}})
+					if c.unsaid {
+						s.harbor.do(func() { s.harbor.lists[artifacts+"/"+strange.String()+"?with_tag=true"] = "" })
+					}
+					pass(9 * time.Second)
+					if s.harbor.at("v1") != strange || len(adopted.list()) > 0 {
+						t.Error("it is not waited for")
+					}
+					pass(50 * time.Second)
+					if got := len(adopted.list()) > 0; got != c.adopted || (s.harbor.at("v1") == want) == (c.adopted || c.unsaid) {
+						t.Errorf("adopted %q, Harbor has %s", adopted.list(), s.harbor.at("v1"))
+					}
+				})
 			})
-		})
+		}
 	}
 }

@@ -144,20 +144,17 @@ func New(ctx context.Context, cfg Config) *Handler {
 		Now: cfg.Now, Metrics: source.NewMetrics(cfg.Metrics)}), nil, nil, h.namespaces)
 	h.routes.Use(h.others(cfg.Settings))
 	h.neighbors = hello.New(hello.Config{Datacenter: cfg.Datacenter, Version: cfg.Version, Trust: h.trusted(cfg.Settings), Now: cfg.Now, Pace: cfg.Pace, Log: cfg.Log, Metrics: cfg.Metrics})
-	go h.neighbors.Run(ctx)
 	h.health = source.NewHealth(ctx, cfg.Harbor, cfg.Now)
 	h.metrics = traffic.NewMetrics(cfg.Metrics, h.drain.Draining, h.health.Up)
 	h.tags = tags.New(ctx, cfg.Now, cfg.State)
 	h.tags.Project, h.tags.Stays = cfg.Access.Project, h.stays
-	go cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 	h.fetch = fetch.New(h.routes, cfg.Store, cfg.Access, cfg.Deadline, cfg.Now)
 	h.lists = &lists.Lists{Context: ctx, Routes: h.routes, State: cfg.State, Project: cfg.Access.Project, Deadline: cfg.Deadline, Bodies: h.fetch.Bodies}
 	h.purger = operator.Purger{Store: cfg.Store, Tags: h.tags, Peers: h.routes.Peers, Deadline: cfg.Deadline, Log: cfg.Log}
-	h.newWarmer(ctx)
+	h.newWarmer()
 	h.traffic = traffic.New(traffic.Config{Datacenter: cfg.Datacenter, Metrics: h.metrics, Sources: h.routes.All, Hits: fromStore, InFlight: h.requests.Taken,
 		Fills: cfg.Store.Fills, RepoOf: h.fetch.RepoOf, Every: 10 * cfg.Pace, Now: cfg.Now}, h.routes.Harbor.Metrics)
-	go h.traffic.Run(ctx)
-	h.newVersions(ctx)
+	h.newVersions()
 	h.content = &content.Content{Config: content.Config{Datacenter: cfg.Datacenter, Namespaces: h.namespaces, State: cfg.State, Tags: h.tags, Versions: h.versions,
 		Holds: h.fetch.Holds, Owed: h.follower.Owed, Peers: h.routes.Peers, Deadline: cfg.Deadline}}
 	h.pass = pass.ToHarbor(h.routes.Harbor.Name, cfg.Harbor)
@@ -169,7 +166,17 @@ func New(ctx context.Context, cfg Config) *Handler {
 	h.operator = operator.New(operator.Edge{About: cfg.About, Keys: cfg.Keys, Datacenter: cfg.Datacenter, Version: cfg.Version, Drain: &h.drain, Hits: &h.hits, Health: h.health,
 		Sources: h.routes.All, Neighbors: h.neighbors, Store: cfg.Store, Hanging: cfg.State.Hanging,
 		Requests: h.requests, Announcer: h.announcer, Follower: h.follower, Touches: h.touches, Tokens: h.tokens, Log: cfg.Log, Now: cfg.Now})
+	h.run(ctx)
 	return h
+}
+
+// run begins what the edge does by itself, until ctx ends. Each may ask for all of the others:
+// none begins before all are made.
+func (h *Handler) run(ctx context.Context) {
+	for _, work := range []func(context.Context){h.neighbors.Run, h.follower.Run, h.touches.Run, h.announcer.Run, h.warm.Run, h.traffic.Run} {
+		go work(ctx)
+	}
+	go h.cfg.Access.Watch(ctx, func() []string { return h.namespaces.Projects() })
 }
 
 // Reload has the edge serve by other settings, all of which are set. What is unchanged keeps

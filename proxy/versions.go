@@ -37,7 +37,7 @@ const (
 )
 
 // newVersions makes the ledger, and what tells and hears of it.
-func (h *Handler) newVersions(ctx context.Context) {
+func (h *Handler) newVersions() {
 	h.touches = h.newTouches()
 	ledger := version.Config{Datacenter: h.cfg.Datacenter, Log: h.cfg.Log, Now: h.cfg.Now, Changed: h.versionsChanged,
 		Seen: h.seen, Since: h.cfg.Access.Since}
@@ -71,9 +71,6 @@ func (h *Handler) newVersions(ctx context.Context) {
 		return false
 	}
 	h.declare()
-	go h.follower.Run(ctx)
-	go h.touches.Run(ctx)
-	go h.announcer.Run(ctx)
 }
 
 // declare takes over which projects have names of their own. What peers told of one before was

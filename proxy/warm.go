@@ -14,10 +14,9 @@ import (
 )
 
 // newWarmer makes what brings content before it is asked for.
-func (h *Handler) newWarmer(ctx context.Context) {
+func (h *Handler) newWarmer() {
 	h.warm = warm.New(warm.Config{Datacenter: h.cfg.Datacenter, Namespaces: h.namespaces, Sets: func() []warm.Set { return h.live.Load().Warm }, Peers: h.routes.Peers,
 		Fetch: h.fetch, Lists: h.lists, Resolve: h.resolve, Deadline: h.cfg.Deadline, Pace: h.cfg.Pace, Log: h.cfg.Log, Metrics: h.cfg.Metrics, Now: h.cfg.Now})
-	go h.warm.Run(ctx)
 	h.preheat = &preheat.Handler{Secrets: func() []string { return h.live.Load().PreheatSecrets }, Full: func(err error) bool { return errors.Is(err, warm.ErrFull) },
 		Queue: func(repo, reference string) error {
 			_, err := h.warm.Add(warm.Preheat, warm.Image{Repo: repo, Reference: reference})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/opencontainers/go-digest"
 
 	"example.org/breakwater/internal/lab"
 	"example.org/breakwater/internal/trial"
@@ -26,6 +28,7 @@ import (
 	"example.org/breakwater/proxy/explain"
 	"example.org/breakwater/proxy/namespace"
 	"example.org/breakwater/proxy/peer"
+	"example.org/breakwater/proxy/version"
 	"example.org/breakwater/proxy/warm"
 	"example.org/breakwater/registry"
 )
@@ -274,6 +277,33 @@ func TestASetIsWarmedByTheClock(t *testing.T) {
 	if s.operate(t, http.MethodGet, "/warm?image=cache-dockerhub/library/app:other", nil, &all); len(all[0].Images) != 0 {
 		t.Errorf("no set takes it: %+v", all[0])
 	}
+}
+
+// An edge has read all its versions before it warms anything: a set is due as soon as it starts.
+func TestAnEdgeThatRemembersMuchWarmsWhenItStarts(t *testing.T) {
+	path, all := filepath.Join(t.TempDir(), "state.db"), make([]version.Announced, 10_000)
+	for i := range all {
+		all[i] = version.Announced{Repo: "multi-dc-demo/app", Reference: fmt.Sprint("v", i), Record: version.Record{Digest: digest.FromString("one"),
+			Version: version.Version{Time: time.Now().UnixMilli() << 16, Datacenter: "mad1"}}}
+	}
+	db := openState(t, path)
+	version.New(version.Config{Datacenter: "par1", State: db, Log: slog.New(slog.DiscardHandler), Now: time.Now}).Learn("mad1", all, false, nil)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start, end := persistent(t, path, func(_ *access.Config, p *proxy.Config) {
+		p.Warm = []warm.Set{{Project: "cache-dockerhub", Images: []string{"library/app"}, Tags: []string{"v1"}, Every: time.Second}}
+	})
+	t.Cleanup(end)
+	s := newSite(t, quick, start)
+	mustPush(t, s.hub.URL(), "library/app:v1", image(t, 1000, 1), authn.Anonymous)
+	trial.Until(t, func() error {
+		var all []warm.Status
+		if s.operate(t, http.MethodGet, "/warm?image=cache-dockerhub/library/app:v1", nil, &all); len(all[0].Images) != 1 || all[0].Images[0].State != "done" {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	})
 }
 
 // Images of which nothing comes keep nobody else from being warmed, and fail.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +178,49 @@ func TestTheLastWriteIsShownWhateverClocksSay(t *testing.T) {
 						t.Fatalf("seed %d: at %s %s is gone: %t", seed, name, d, l.Gone(repo, d))
 					}
 				}
+			}
+		}
+	}
+}
+
+// Two edges accept a delete of one digest, and each knows a push of it that the other has not
+// heard of. Both pushes are deleted, for everybody, whoever hears of which first, and also where
+// the one began earlier and is done later.
+func TestTwoDeletesOfADigestTakeAlongWhatEitherKnew(t *testing.T) {
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		f := newFleet(random)
+		par1, drp1 := f.edges["par1"], f.edges["drp1"]
+		f.clocks["drp1"].Time = f.clocks["par1"].Add(-time.Second) // it is the earlier one
+		write(drp1, "v1", one)
+		write(par1, "v2", one)
+		begun := drp1.Begin(repo, "").Version
+		remove(par1, version.Buried(repo, one))
+		late := seed%2 == 1
+		if late {
+			for f.tell("drp1", "par1", 1) {
+			}
+		}
+		drp1.Delete(version.Buried(repo, one), begun)
+		for range random.IntN(6) {
+			if to, of := f.names[random.IntN(3)], f.names[random.IntN(3)]; to != of {
+				f.tell(to, of, 1)
+			}
+		}
+		for _, clock := range f.clocks {
+			clock.Time = clock.Add(time.Hour)
+		}
+		f.tellAll()
+		for _, name := range f.names {
+			if got, want := f.answers(name, true), "v1=deleted v2=deleted v3= "; !strings.HasPrefix(got, want) || !f.edges[name].Gone(repo, one) {
+				t.Fatalf("seed %d, late %t: %s shows %s", seed, late, name, got)
+			}
+		}
+		write(f.edges["mad1"], "v3", one) // and it can be pushed again
+		f.tellAll()
+		for _, name := range f.names {
+			if got, want := f.answers(name, false), "v1=deleted v2=deleted v3="+one.String()+" "; got != want {
+				t.Fatalf("seed %d, late %t: after a push %s shows %s", seed, late, name, got)
 			}
 		}
 	}

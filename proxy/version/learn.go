@@ -68,6 +68,8 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 			entries[key], own = l.succeed(e, l.confirm(e.Record, a.Record), false, ""), true
 		case key.IsTag() && a.follows(e.Record) && !e.follows(a.Record) && e.Version.Newer(a.Version):
 			entries[key], own = l.succeed(e, l.confirm(a.Record, e.Record), false, ""), true
+		case e.buries(key) && a.Deleted() && (a.Version.Newer(e.Version) || !e.Knew.covers(a.Knew)):
+			entries[key] = l.join(e, a.Record, claimed, by)
 		case a.Version.Newer(e.Version):
 			entries[key] = l.succeed(e, a.Record, claimed, by)
 		case a.Version == e.Version && e.Unproven && !claimed && a.Digest == e.Digest: // it is certain now
@@ -93,6 +95,23 @@ func (l *Ledger) Learn(by string, all []Announced, claimed bool, heard *Heard) (
 		l.mu.Unlock()
 	}
 	return taken
+}
+
+// buries reports whether the entry of a key is a delete of a digest.
+func (e entry) buries(key Key) bool { return !key.IsTag() && e.Known() && e.Deleted() }
+
+// join makes the entry of two deletes of one digest, where each edge may have known pushes that
+// the other did not: what either took along is deleted. Those who have heard of one alone are told.
+func (l *Ledger) join(e entry, r Record, claimed bool, by string) entry {
+	knew := r.Knew
+	if !r.Version.Newer(e.Version) {
+		e.Knew, e.Relayed = e.Knew.And(knew), e.Relayed || by == "" && e.By != ""
+		return e
+	}
+	r.Knew = knew.And(e.Knew)
+	next := l.succeed(e, r, claimed, by)
+	next.Relayed = next.Relayed || by != "" && e.own() && !knew.covers(e.Knew)
+	return next
 }
 
 // overtook reports whether what is known has replaced the announced version already,

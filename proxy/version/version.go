@@ -132,6 +132,16 @@ type Knew map[string]int64
 // Has reports whether a version was known.
 func (k Knew) Has(v Version) bool { return v == (Version{}) || k[v.Datacenter] >= v.Time }
 
+// covers reports whether all of the other was known.
+func (k Knew) covers(other Knew) bool {
+	for datacenter, t := range other {
+		if k[datacenter] < t {
+			return false
+		}
+	}
+	return true
+}
+
 // And returns what is known by knowing all of them.
 func (k Knew) And(others ...Knew) Knew {
 	all := maps.Clone(k)

@@ -91,12 +91,19 @@ func (l *Ledger) Delete(key Key, v Version) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	r := Record{Version: v}
-	if !key.IsTag() {
-		r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest())
-		r.Knew = r.Knew.And(l.get(key).Knew)
-	}
 	entries := map[Key]entry{}
-	if l.put(entries, key, r); len(entries) > 0 {
+	if e := l.get(key); key.IsTag() {
+		l.put(entries, key, r)
+	} else {
+		last := v
+		if e.Version.Newer(v) { // one that began later is known already
+			last = e.Version
+		}
+		if r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest(), last); last == v || !e.Knew.covers(r.Knew) {
+			entries[key] = l.join(e, r, false, "")
+		}
+	}
+	if len(entries) > 0 {
 		l.revive(entries, key)
 		l.tell(entries, key)
 		l.apply(entries, true, nil)
@@ -118,14 +125,17 @@ func (l *Ledger) tell(entries map[Key]entry, deleted Key) {
 	})
 }
 
-// pushesOf is which pushes of a digest are known; none says that there is no such version.
-func (l *Ledger) pushesOf(repo string, d digest.Digest) (k Knew, none bool) {
+// pushesOf is which pushes of a digest are known, but for those that knew the delete; none says
+// that there is no such version.
+func (l *Ledger) pushesOf(repo string, d digest.Digest, deleted Version) (k Knew, none bool) {
 	none = true
 	var past Knew
 	l.each(repo, func(key Key, e entry) {
 		switch {
 		case e.Digest == d:
-			k, none = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time}), false
+			if none = false; deleted.Newer(e.After) {
+				k = k.And(Knew{e.Version.Datacenter: e.Version.Time, e.root().Datacenter: e.root().Time})
+			}
 		case key.IsTag() && slices.Contains(e.Past, d): // which of the tag's versions it was is not written down
 			past = past.And(e.all())
 		}

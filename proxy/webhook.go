@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -116,6 +117,8 @@ func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, er
 		return webhookMachine, nil
 	case has != "" || h.versions.Gone(e.Repo, d) || h.overtaken(e, d):
 		return webhookOld, nil
+	case h.underway.Has(e.Repo, "", d): // which of the two came later is seen when Harbor has answered
+		return webhookUnknown, errors.New("a client pushes it at this moment")
 	}
 	h.versions.Delete(version.Buried(e.Repo, d), h.versions.Begin(e.Repo, "").Version)
 	return webhookTaken, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.org/breakwater/internal/lab"
+	"example.org/breakwater/internal/trial"
 	"example.org/breakwater/proxy"
 	"example.org/breakwater/proxy/access"
 	"example.org/breakwater/proxy/peer"
@@ -103,4 +104,39 @@ func TestAPushThatOneHarborTellsLateOfUndoesNoOther(t *testing.T) {
 	mad1.shows(t, "nobody else speaks", "v1", "one")
 	isCut.Store(false)
 	r.agree(t, map[string]string{"v1": "two"})
+}
+
+// A delete that is told late takes nothing from a push of the same digest that Harbor has yet to
+// take: it is to be told again then.
+func TestALateDeleteWaitsForAPush(t *testing.T) {
+	c := counters{}
+	par1 := newRegion(t, hooked(c)).sites[0]
+	if err := par1.harbor.SetFaults(lab.Fault{Name: "hang", Path: "PUT .*/manifests/v1", Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	par1.harbor.ResetRequests()
+	pushed := make(chan answer)
+	go func() { pushed <- par1.pushNote(t, "v1", "one") }()
+	trial.Until(t, func() error {
+		if count(par1.harbor.Requests(), "PUT "+app+"v1") == 0 {
+			return errors.New("Harbor has not heard of the push")
+		}
+		return nil
+	})
+	told := hook("DELETE_ARTIFACT", "admin", "v1", "one", time.Now().Add(-10*time.Second))
+	if a := par1.hook(t, told); a.status != http.StatusServiceUnavailable {
+		t.Errorf("while it is being pushed: %d %s", a.status, a.body)
+	}
+	par1.harbor.ClearFaults()
+	if a := <-pushed; a.status != http.StatusCreated {
+		t.Fatalf("the push: %d %s", a.status, a.body)
+	}
+	par1.shows(t, "pushed", "v1", "one")
+	if a := par1.hook(t, told); a.status != http.StatusNoContent {
+		t.Errorf("told again: %d %s", a.status, a.body)
+	}
+	par1.shows(t, "told again", "v1", "one")
+	if c.webhooks(t, "unanswered") != 1 || c.webhooks(t, "old") != 1 {
+		t.Errorf("%d and %d", c.webhooks(t, "unanswered"), c.webhooks(t, "old"))
+	}
 }

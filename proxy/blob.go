@@ -60,7 +60,11 @@ func (w *response) writeBlob(r *request, reader *store.Reader) error {
 	setDigest(header, r.Digest)
 	if file, complete := reader.File(); complete {
 		http.ServeContent(w, r.http, "", time.Time{}, file) // bare, so that the kernel can copy it
-		return w.sentAll(r)
+		err := w.sentAll(r)
+		if err != nil {
+			reader.Broke()
+		}
+		return err
 	}
 	if _, known := reader.Size(); !known && r.http.Method == http.MethodGet {
 		return w.stream(reader) // Range is left unanswered, as HTTP allows: the whole is on its way

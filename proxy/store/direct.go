@@ -227,6 +227,9 @@ func (d *direct) receive() error {
 	case d.limit > 0 && d.body == nil: // a window that is refused is not asked for again: the fill brings its bytes
 		return err
 	}
+	if d.proof != nil && err != nil {
+		d.proof.unreadable(err)
+	}
 	came := int64(0)
 	if d.body != nil {
 		came = d.arrived - d.from

@@ -132,7 +132,8 @@ func (s *Store) opened(ctx context.Context, d digest.Digest, file *os.File, info
 	}
 	s.waited.Store(false)
 	b.used = true
-	r, modified := &Reader{store: s, file: file, size: b.size}, info.ModTime()
+	modified := info.ModTime()
+	r := &Reader{store: s, file: file, size: b.size, held: &proof{store: s, digest: d, file: file, time: modified}}
 	if b.isProven(modified.UnixNano()) {
 		b.proven = modified.UnixNano()
 	} else {

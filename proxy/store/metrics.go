@@ -27,7 +27,7 @@ func newMetrics(r prometheus.Registerer, s *Store) (*metrics, error) {
 		passed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_passed_total", Help: "Streams past the store, because it has no room or its disk refuses."}),
 		windows:   prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_windows_total", Help: "Parts of blobs that were asked for far ahead of their fill."}),
 		parts:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "breakwater_store_parts_total", Help: "Parts of blobs that came beside others of the same fill, or were to, by result."}, []string{"result"}),
-		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Held blobs that no longer matched their digest, and were dropped."}),
+		rotten:    prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_rotten_total", Help: "Held blobs that no longer matched their digest, or could not be read to their end, and were dropped."}),
 		evictions: prometheus.NewCounter(prometheus.CounterOpts{Name: "breakwater_store_evictions_total", Help: "Blobs removed to stay within the budget."}),
 	}
 	for _, result := range []string{"kept", "wrong", "failed"} { // a series that begins with 1 shows no increase, so each begins with 0

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"time"
@@ -77,6 +78,7 @@ func (p *proof) whole() error {
 			return err
 		}
 		if _, err := io.Copy(h, p.store.part(p.file, at, min(scrubChunk, p.size-at))); err != nil {
+			p.unreadable(err)
 			return err
 		}
 	}
@@ -98,21 +100,39 @@ func (p *proof) isProven() bool {
 // note records the result of a proof. A blob that does not match its digest is dropped,
 // so that the next request fetches it again. note returns right.
 func (p *proof) note(right bool) bool {
+	if !right {
+		p.drop("a held blob no longer matches its digest; it is dropped")
+		return false
+	}
 	s, is := p.store, p.isBlobsFile()
 	s.mu.Lock()
 	defer s.unlock()
-	p.done = right
-	b := s.blobs.get(p.digest)
-	switch {
-	case b == nil || !is: // it was dropped or fetched again meanwhile
-	case right:
+	p.done = true
+	if b := s.blobs.get(p.digest); b != nil && is {
 		b.proven = p.time.UnixNano()
-	default:
+	}
+	return true
+}
+
+// unreadable drops a blob that the disk cannot read to its end: a part of the disk is broken, and
+// every request would break off there. A disk that does not answer says nothing of the blob.
+func (p *proof) unreadable(err error) {
+	if !disk.Silent(err) && !errors.Is(err, os.ErrClosed) {
+		p.drop("a held blob cannot be read to its end; it is dropped", "err", err.Error())
+	}
+}
+
+// drop drops the blob, unless it was dropped or fetched again meanwhile.
+func (p *proof) drop(why string, more ...any) {
+	s, is := p.store, p.isBlobsFile()
+	s.mu.Lock()
+	defer s.unlock()
+	p.done = false
+	if b := s.blobs.get(p.digest); b != nil && is {
 		s.metrics.rotten.Inc()
-		s.cfg.Log.Error("a held blob no longer matches its digest; it is dropped", "digest", p.digest.String())
+		s.cfg.Log.Error(why, append([]any{"digest", p.digest.String()}, more...)...)
 		s.drop(b)
 	}
-	return right
 }
 
 // isBlobsFile reports whether the file that was checked is still the blob's file.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"example.org/breakwater/proxy/disk"
 )
 
 // Reader reads one blob, from any offset. While a fill is bringing the blob, Read
@@ -17,6 +19,7 @@ import (
 type Reader struct {
 	store   *Store   // of a held blob
 	file    *os.File // a held blob's file
+	held    *proof   // of that file
 	fill    *fill
 	direct  *direct
 	own     *os.File // the fill's file, opened again for this reader's Send
@@ -101,6 +104,16 @@ func (r *Reader) Size() (n int64, known bool) {
 // it. The file belongs to the Reader, which closes it.
 func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != nil }
 
+// Broke is to be called where less of File was sent than it has: the client has left, or the disk
+// cannot read what comes next. A blob that it cannot read is dropped, and the next request fetches
+// it again.
+func (r *Reader) Broke() {
+	_, err := disk.Do(r.store.disk, patience, func() (int, error) { return r.file.Read(make([]byte, 1)) }, nil)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.held.unreadable(err)
+	}
+}
+
 // Filling reports whether a fill is still bringing the blob.
 func (r *Reader) Filling() bool {
 	if r.fill == nil {
@@ -119,7 +132,9 @@ func (r *Reader) Err() error { return r.err }
 func (r *Reader) Read(p []byte) (n int, err error) {
 	switch {
 	case r.file != nil:
-		n, err = r.file.Read(p)
+		if n, err = r.file.Read(p); err != nil && !errors.Is(err, io.EOF) {
+			r.held.unreadable(err)
+		}
 	case r.direct != nil:
 		r.direct.seek(r.offset)
 		n, err = r.direct.read(p)

@@ -46,7 +46,7 @@ func (s *Store) scrubOne() {
 		return // it was evicted meanwhile
 	}
 	defer file.Close()
-	h := d.Algorithm().Hash()
+	checked, h := &proof{store: s, digest: d, file: file, time: info.ModTime()}, d.Algorithm().Hash()
 	pause := time.NewTicker(time.Second * scrubChunk / scrubRate)
 	defer pause.Stop()
 	for {
@@ -55,7 +55,7 @@ func (s *Store) scrubOne() {
 			break
 		}
 		if err != nil {
-			s.cfg.Log.Warn("blob not read by the scrub", "digest", d.String(), "err", err.Error())
+			checked.unreadable(err)
 			return
 		}
 		select {
@@ -64,7 +64,7 @@ func (s *Store) scrubOne() {
 			return
 		}
 	}
-	(&proof{store: s, digest: d, file: file, time: info.ModTime()}).note(digest.NewDigest(d.Algorithm(), h) == d)
+	checked.note(digest.NewDigest(d.Algorithm(), h) == d)
 }
 
 // sample pins any held blob. The order of a map's iteration makes the choice. unpin is

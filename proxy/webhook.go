@@ -126,12 +126,15 @@ func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, er
 
 // heardPush takes a push over that did not come through this edge, if it is news.
 func (h *Handler) heardPush(ctx context.Context, e webhook.Event, d digest.Digest) (result string, err error) {
-	known := h.versions.Get(e.Key)
-	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, e.Reference)
+	known, pushed := h.versions.Get(e.Key), e.Key
+	if !e.IsTag() { // it moves no tag, and ends a delete of the digest
+		pushed.Reference = ""
+	}
+	deleted, begun := h.versions.Deleted(e.Repo, known), h.versions.Begin(e.Repo, pushed.Reference)
 	switch {
-	case !e.IsTag() || known.Digest == d && !deleted: // a push by digest moves no tag
+	case !e.IsTag() && !h.versions.Gone(e.Repo, d) || e.IsTag() && known.Digest == d && !deleted:
 		return webhookKnown, nil
-	case h.underway.Has(e.Repo, e.Reference, d) || h.accepts(e.Key, d): // it came through this edge
+	case h.underway.Has(e.Repo, pushed.Reference, d) || h.accepts(e.Key, d): // it came through this edge
 		return webhookKnown, nil
 	case h.versions.Had(e.Key, d) && !deleted: // of a push that was overtaken
 		return webhookOld, nil
@@ -145,10 +148,10 @@ func (h *Handler) heardPush(ctx context.Context, e webhook.Event, d digest.Diges
 	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); buried.At().After(since) {
 		since = buried.At()
 	}
-	if has != d || deleted && !e.At.After(since) || h.underway.Had(e.Repo, e.Reference, d, e.At) {
+	if has != d || deleted && !e.At.After(since) || h.underway.Had(e.Repo, pushed.Reference, d, e.At) {
 		return webhookOld, nil
 	}
-	return webhookTaken, h.adoptFrom(ctx, e.Key, d, begun)
+	return webhookTaken, h.adoptFrom(ctx, pushed, d, begun)
 }
 
 const jobService = "harbor-jobservice"

@@ -66,6 +66,33 @@ func TestADeletePastTheEdgesIsATombstone(t *testing.T) {
 	r.agree(t, map[string]string{"v1": "one", "v2": "two"})
 }
 
+// A platform's image that was deleted is pushed again past the edges, by its digest, as clients
+// push those of an index. Its tombstone ends everywhere; not by an event from before the delete.
+func TestAPushByDigestPastTheEdgesEndsATombstone(t *testing.T) {
+	c := counters{}
+	r := newRegion(t, hooked(c))
+	par1, d := r.sites[0], noteDigest("one")
+	par1.pushNote(t, "v1", "one")
+	r.agree(t, map[string]string{"v1": "one"})
+	par1.deleteNote(t, "one")
+	for _, s := range r.sites {
+		s.gone(t, d)
+		s.harborLoses(t, d)
+	}
+	par1.putPast(t, d, "one")
+	if a := par1.hook(t, hook("PUSH_ARTIFACT", "admin", d, "one", time.Now().Add(-time.Minute))); a.status != http.StatusNoContent || c.webhooks(t, "old") != 1 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	par1.shows(t, "an event of before the delete", d, "")
+	if a := par1.hook(t, hook("PUSH_ARTIFACT", "admin", d, "one", time.Now().Add(2*time.Second))); a.status != http.StatusNoContent || c.webhooks(t, "taken") != 1 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for _, s := range r.sites {
+		s.until(t, d, "one")
+	}
+	par1.shows(t, "its tag", "v1", "")
+}
+
 // An event of a delete that was overtaken by a push is no delete.
 func TestALateDeleteIsNone(t *testing.T) {
 	c := counters{}

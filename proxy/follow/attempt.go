@@ -56,6 +56,7 @@ func (f *Follower) attempt(ctx context.Context, key version.Key, t *task) result
 		switch {
 		case f.isDeleted(key, r):
 			if has == "" {
+				t.strange = ""
 				return asItShould
 			}
 			if f.cfg.Pushing(key.Repo, has) || !f.isDeleted(key, f.cfg.Ledger.Get(key)) { // Harbor has a push that has no version yet
@@ -208,11 +209,12 @@ func (f *Follower) restore(ctx context.Context, key version.Key, r version.Recor
 	return nil
 }
 
-// remove deletes from Harbor what was deleted elsewhere. A tag may have been pushed past the edges
-// since: what nobody knows is met as it is where the tag is not deleted.
+// remove deletes from Harbor what was deleted elsewhere. What Harbor has again, or has and nobody
+// knows, may have been pushed past the edges since: it is met as it is where nothing is deleted.
 func (f *Follower) remove(ctx context.Context, key version.Key, r version.Record, has digest.Digest, t *task) error {
+	known := !key.IsTag() || has == r.Digest || f.cfg.Ledger.Had(key, has) || f.cfg.Ledger.Gone(key.Repo, has)
 	switch {
-	case !key.IsTag() || has == r.Digest || f.cfg.Ledger.Had(key, has) || f.cfg.Ledger.Gone(key.Repo, has):
+	case known && !t.had:
 	case f.cfg.Accepts(key, has):
 		return nil
 	default:

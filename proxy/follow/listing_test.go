@@ -267,3 +267,34 @@ func TestWhatNobodyKnowsIsMetWithPatience(t *testing.T) {
 		}
 	}
 }
+
+// What was deleted and is in Harbor again may have been pushed past the edges: its webhook is
+// waited for, each time, before it is deleted again.
+func TestWhatIsThereAgainIsMetWithPatience(t *testing.T) {
+	for _, byTag := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t)
+			d := s.pushed("v1", "one")
+			reference := d.String()
+			if byTag {
+				reference = "v1"
+			}
+			pass(time.Minute)
+			s.learn(reference, "", false)
+			pass(3 * time.Second)
+			if has := s.harbor.at(reference); has != "" {
+				t.Errorf("Harbor has %s, which is deleted at once", has)
+			}
+			for range 2 {
+				s.harbor.set(map[string]digest.Digest{reference: d, d.String(): d})
+				s.follower.Lagging(version.Key{Repo: repo, Reference: reference}, d)
+				if pass(9 * time.Second); s.harbor.at(reference) != d {
+					t.Error("it is not waited for")
+				}
+				if pass(30 * time.Second); s.harbor.at(reference) != "" {
+					t.Error("it stays")
+				}
+			}
+		})
+	}
+}

@@ -104,7 +104,7 @@ func (e entry) buries(key Key) bool { return !key.IsTag() && e.Known() && e.Dele
 // the other did not: what either took along is deleted. Those who have heard of one alone are told.
 func (l *Ledger) join(e entry, r Record, claimed bool, by string) entry {
 	knew := r.Knew
-	if !r.Version.Newer(e.Version) {
+	if e.Version.Newer(r.Version) || by != "" && e.Version == r.Version {
 		e.Knew, e.Relayed = e.Knew.And(knew), e.Relayed || by == "" && e.By != ""
 		return e
 	}

@@ -3,6 +3,7 @@ package version_test
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -200,6 +201,22 @@ func TestEdgesKnowWhatWasOvertakenElsewhere(t *testing.T) {
 	bad.Past = []digest.Digest{"sha256:1"}
 	if !all[0].Valid() || many.Valid() || bad.Valid() {
 		t.Errorf("valid: %v, too many %v, no digest %v", all[0].Valid(), many.Valid(), bad.Valid())
+	}
+}
+
+// So is a delete that went to a peer's Harbor, of which that peer's edge told first.
+func TestADeleteThatItsPeerToldFirstIsOwn(t *testing.T) {
+	l := ledger("par1", someday(), nil)
+	write(l, tag.Reference, one)
+	buried, begun := version.Buried(repo, one), l.Begin(repo, "").Version
+	l.Learn("mad1", []version.Announced{{Repo: repo, Reference: buried.Reference, Record: version.Record{Version: begun}}}, true, nil)
+	l.Delete(buried, begun)
+	if _, by := l.Claim(buried); by != "" || !l.Deleted(repo, l.Get(tag)) {
+		t.Errorf("claimed by %q; the tag is %v", by, l.Get(tag))
+	}
+	all, _, _ := l.Since(0, 10)
+	if !slices.ContainsFunc(all, func(a version.Announced) bool { return a.Key() == buried && a.Own && a.Version == begun }) {
+		t.Errorf("it tells %+v", all)
 	}
 }
 

@@ -93,7 +93,7 @@ const (
 func (h *Handler) heard(ctx context.Context, e webhook.Event) (result string, err error) {
 	d, _ := registry.ParseDigest(e.Digest) // it was one
 	switch {
-	case !h.versioned(e.Key) && !e.Deleted:
+	case !registry.ValidRepo(e.Repo) || !h.versioned(e.Key) && !e.Deleted:
 		return webhookKnown, nil
 	case h.isMachine(e.Operator) && !e.Deleted:
 		h.follower.Lagging(e.Key, d)

@@ -246,3 +246,24 @@ func TestALateWebhookOfRetentionStopsNothing(t *testing.T) {
 	par1.putPast(t, "v1", "old") // by a replication
 	r.agree(t, map[string]string{"v1": "one"})
 }
+
+// What is no repo is asked for nowhere: the secret is known to the project's administrators.
+func TestAWebhookOfWhatIsNoRepo(t *testing.T) {
+	c := counters{}
+	s := newRegion(t, hooked(c)).sites[0]
+	s.harbor.ResetRequests()
+	for _, kind := range []string{"DELETE_ARTIFACT", "PUSH_ARTIFACT"} {
+		told := strings.Replace(hook(kind, "admin", "v1", "one", time.Now()), `"repo_full_name":"multi-dc-demo/app"`, `"repo_full_name":"multi-dc-demo/../library/app"`, 1)
+		if a := s.hook(t, told); a.status != http.StatusNoContent {
+			t.Errorf("%s: %d %s", kind, a.status, a.body)
+		}
+	}
+	for asked := range s.harbor.Requests() {
+		if strings.Contains(asked, "library") {
+			t.Errorf("Harbor is asked for %s", asked)
+		}
+	}
+	if c.webhooks(t, "known") != 2 {
+		t.Errorf("%d of 2 are known", c.webhooks(t, "known"))
+	}
+}

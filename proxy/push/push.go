@@ -213,7 +213,7 @@ func (w *Write) serveAt(rw http.ResponseWriter, t target, more bool) error {
 			return fmt.Errorf("%w: it answers %s", errTryNext, resp.Status)
 		}
 		switch {
-		case resp.StatusCode != http.StatusPreconditionFailed || w.Unnamed == nil:
+		case resp.StatusCode != http.StatusPreconditionFailed || w.Unnamed == nil || isImmutable(resp):
 		case !w.named:
 			w.named, w.unnamed = true, w.Unnamed(w.HTTP.Context())
 			return errAgain

@@ -1,8 +1,10 @@
 package push
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -151,6 +153,19 @@ func refusesEdge(resp *http.Response) bool {
 func missesParts(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound
 }
+
+// isImmutable reports whether a Harbor refuses a delete because a tag of it is to stay (code
+// PRECONDITION), and not because an index names it. The answer can be read still.
+func isImmutable(resp *http.Response) bool {
+	start, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // the rest says why it ends
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), resp.Body), resp.Body}
+	return bytes.Contains(start, []byte("immutable"))
+}
+
+const maxRefusal = 64 << 10 // bytes
 
 // lacks reports whether the local Harbor lacks what the write is of, or names: it may have been
 // pushed to another datacenter a moment ago. That is asked once.

@@ -282,6 +282,7 @@ func TestAHeadAsksNobodyWhoIsSeenToBeDown(t *testing.T) {
 func TestADeleteThatHarborRefuses(t *testing.T) {
 	at := "/v2/" + demo + "/manifests/" + layerDigest.String()
 	refuses, taken := trial.Answer{Status: http.StatusPreconditionFailed, Body: "something names it"}, trial.Answer{Status: http.StatusAccepted, Header: http.Header{"Content-Type": nil, "Content-Length": {"0"}}}
+	immutable := trial.Answer{Status: http.StatusPreconditionFailed, Body: `{"errors":[{"code":"PRECONDITION","message":"the tag v1 configured as immutable, cannot be deleted"}]}`}
 	for name, c := range map[string]struct {
 		first, second trial.Answer
 		unnamed       func() bool // nil: nobody can tell
@@ -292,6 +293,8 @@ func TestADeleteThatHarborRefuses(t *testing.T) {
 		"it is only there again": {refuses, refuses, func() bool { return true }, 202, 2},
 		"that is gone by now":    {refuses, taken, func() bool { return false }, 202, 2},
 		"Harbor takes it":        {taken, refuses, func() bool { return true }, 202, 1},
+		"its tag is immutable":   {immutable, refuses, func() bool { return true }, 412, 1},
+		"its tag is, too":        {refuses, immutable, func() bool { return true }, 412, 2},
 		"it is not there":        {trial.Answer{Status: 404}, taken, nil, 404, 1},
 		"another refusal":        {trial.Answer{Status: 403}, taken, func() bool { return true }, 403, 1},
 	} {
@@ -319,7 +322,8 @@ func TestADeleteThatHarborRefuses(t *testing.T) {
 		if length := rw.Header().Get("Content-Length"); c.asked == 2 && c.status == http.StatusAccepted && (rw.Header().Get("Content-Type") != "" || length != "0") {
 			t.Errorf("%s: an answer of %q bytes of %s", name, length, rw.Header().Get("Content-Type"))
 		}
-		if c.status == http.StatusAccepted && rw.Body.Len() > 0 || c.status == http.StatusPreconditionFailed && rw.Body.String() != refuses.Body {
+		refused := map[int]string{1: c.first.Body, 2: c.second.Body}[c.asked]
+		if c.status == http.StatusAccepted && rw.Body.Len() > 0 || c.status == http.StatusPreconditionFailed && rw.Body.String() != refused {
 			t.Errorf("%s: %s", name, rw.Body)
 		}
 	}

@@ -25,6 +25,7 @@ type Client struct {
 type Refused struct {
 	Status int
 	Says   string
+	Signed bool // false: anybody may have said so
 }
 
 func (e *Refused) Error() string { return e.Says }
@@ -69,7 +70,7 @@ func (c *Client) Ask(ctx context.Context, to, method, address string, body []byt
 	case signed && resp.StatusCode == http.StatusOK:
 		return answer, nil
 	case signed, resp.Header.Get(RefusalHeader) != "":
-		return nil, &Refused{resp.StatusCode, sentence(answer)}
+		return nil, &Refused{resp.StatusCode, sentence(answer), signed}
 	}
 	return nil, fmt.Errorf("what answers there is not %s of this fleet, or has another key (status %d)", to, resp.StatusCode)
 }

@@ -66,7 +66,7 @@ func (f *Fleet) tell(ctx context.Context, n Node, x gslb.Steering) Told {
 	switch {
 	case err == nil:
 		t.Steered = &done
-	case errors.Is(err, gslb.ErrNothingSaid), errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+	case errors.Is(err, gslb.ErrNothingSaid), errors.As(err, &refused) && refused.Signed && refused.Status == http.StatusNotFound:
 		t.Nothing = true
 	default:
 		t.Error = err.Error()

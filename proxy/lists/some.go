@@ -1,9 +1,7 @@
 package lists
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 
 	"example.org/breakwater/registry"
@@ -18,11 +16,8 @@ func Some(resp *http.Response) bool {
 	if _, kind, _ := registry.CutPath(resp.Request.URL.Path); kind != registry.KindTags && kind != registry.KindReferrers {
 		return true
 	}
-	begin, err := io.ReadAll(io.LimitReader(resp.Body, maxNone))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(begin), resp.Body), resp.Body}
+	head, whole, err := registry.Peek(resp.Body, maxNone)
+	resp.Body = whole
 	var list struct{ Tags, Manifests []json.RawMessage }
-	return err != nil || json.Unmarshal(begin, &list) != nil || len(list.Tags)+len(list.Manifests) > 0
+	return err != nil || json.Unmarshal(head, &list) != nil || len(list.Tags)+len(list.Manifests) > 0
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -157,12 +156,9 @@ func missesParts(resp *http.Response) bool {
 // isImmutable reports whether a Harbor refuses a delete because a tag of it is to stay (code
 // PRECONDITION), and not because an index names it. The answer can be read still.
 func isImmutable(resp *http.Response) bool {
-	start, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // the rest says why it ends
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(start), resp.Body), resp.Body}
-	return bytes.Contains(start, []byte("immutable"))
+	head, whole, _ := registry.Peek(resp.Body, maxRefusal) // who reads on is told why it ends
+	resp.Body = whole
+	return bytes.Contains(head, []byte("immutable"))
 }
 
 const maxRefusal = 64 << 10 // bytes

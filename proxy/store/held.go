@@ -133,7 +133,7 @@ func (s *Store) opened(ctx context.Context, d digest.Digest, file *os.File, info
 	s.waited.Store(false)
 	b.used = true
 	modified := info.ModTime()
-	r := &Reader{store: s, file: file, size: b.size, held: &proof{store: s, digest: d, file: file, time: modified}}
+	r := &Reader{store: s, file: file, size: b.size, digest: d}
 	if b.isProven(modified.UnixNano()) {
 		b.proven = modified.UnixNano()
 	} else {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"example.org/breakwater/proxy/disk"
 )
 
@@ -17,9 +19,9 @@ import (
 // A Reader has a file, a fill or a direct stream. It has a fill and a direct stream
 // where the fill ended with errNotKept.
 type Reader struct {
-	store   *Store   // of a held blob
-	file    *os.File // a held blob's file
-	held    *proof   // of that file
+	store   *Store        // of a held blob
+	file    *os.File      // a held blob's file
+	digest  digest.Digest // of a held blob
 	fill    *fill
 	direct  *direct
 	own     *os.File // the fill's file, opened again for this reader's Send
@@ -109,8 +111,13 @@ func (r *Reader) File() (file *os.File, held bool) { return r.file, r.file != ni
 // it again.
 func (r *Reader) Broke() {
 	_, err := disk.Do(r.store.disk, patience, func() (int, error) { return r.file.Read(make([]byte, 1)) }, nil)
+	r.noteRead(err)
+}
+
+// noteRead takes note of how a read of a held blob's file ended.
+func (r *Reader) noteRead(err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
-		r.held.unreadable(err)
+		(&proof{store: r.store, digest: r.digest, file: r.file}).unreadable(err)
 	}
 }
 
@@ -132,9 +139,8 @@ func (r *Reader) Err() error { return r.err }
 func (r *Reader) Read(p []byte) (n int, err error) {
 	switch {
 	case r.file != nil:
-		if n, err = r.file.Read(p); err != nil && !errors.Is(err, io.EOF) {
-			r.held.unreadable(err)
-		}
+		n, err = r.file.Read(p)
+		r.noteRead(err)
 	case r.direct != nil:
 		r.direct.seek(r.offset)
 		n, err = r.direct.read(p)

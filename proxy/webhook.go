@@ -144,11 +144,7 @@ func (h *Handler) heardPush(ctx context.Context, e webhook.Event, d digest.Diges
 		return webhookUnknown, err
 	}
 	e.At = h.follower.Here(e.At)
-	since := known.At()
-	if buried := h.versions.Get(version.Buried(e.Repo, known.Digest)); buried.At().After(since) {
-		since = buried.At()
-	}
-	if has != d || deleted && !e.At.After(since) || h.underway.Had(e.Repo, pushed.Reference, d, e.At) {
+	if has != d || deleted && !e.At.After(h.versions.ChangedAt(e.Repo, known)) || h.underway.Had(e.Repo, pushed.Reference, d, e.At) {
 		return webhookOld, nil
 	}
 	return webhookTaken, h.adoptFrom(ctx, pushed, d, begun)

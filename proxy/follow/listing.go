@@ -63,10 +63,7 @@ func (f *Follower) isNews(l listed, last time.Time) bool {
 	if !r.Known() { // from before there were versions it is what Harbor says
 		return !last.IsZero() && l.pushed.After(last)
 	}
-	at := r.At()
-	if buried := f.cfg.Ledger.Get(version.Buried(l.Repo, r.Digest)); buried.At().After(at) { // the tag went with its digest
-		at = buried.At()
-	}
+	at := f.cfg.Ledger.ChangedAt(l.Repo, r)
 	return l.pushed.After(at) && l.artifact.After(at) && !f.cfg.Ledger.Had(l.Key, l.digest) && !f.cfg.Ledger.Gone(l.Repo, l.digest)
 }
 

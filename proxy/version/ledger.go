@@ -222,6 +222,18 @@ func (r Record) deletedBy(buried Record) bool {
 	return buried.Version.Newer(r.After) && (buried.Blind || buried.Knew.Has(r.root()))
 }
 
+// ChangedAt is when this edge heard of a record, or of the delete of its digest where that came later.
+func (l *Ledger) ChangedAt(repo string, r Record) time.Time {
+	at := r.At()
+	if r.Digest == "" {
+		return at
+	}
+	if buried := l.get(Buried(repo, r.Digest)); buried.At().After(at) { // a tag goes with its digest
+		return buried.At()
+	}
+	return at
+}
+
 // shown is what clients were shown under a tag that has no version, the latest first.
 type shown struct {
 	all   []digest.Digest

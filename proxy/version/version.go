@@ -135,7 +135,7 @@ func (k Knew) Has(v Version) bool { return v == (Version{}) || k[v.Datacenter] >
 // covers reports whether all of the other was known.
 func (k Knew) covers(other Knew) bool {
 	for datacenter, t := range other {
-		if k[datacenter] < t {
+		if !k.Has(Version{t, datacenter}) {
 			return false
 		}
 	}

@@ -90,23 +90,28 @@ func (l *Ledger) known(key Key) entry {
 func (l *Ledger) Delete(key Key, v Version) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	r := Record{Version: v}
 	entries := map[Key]entry{}
-	if e := l.get(key); key.IsTag() {
+	if r := (Record{Version: v}); key.IsTag() {
 		l.put(entries, key, r)
 	} else {
-		last := v
-		if e.Version.Newer(v) { // one that began later is known already
-			last = e.Version
-		}
-		if r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest(), last); last == v || !e.Knew.covers(r.Knew) {
-			entries[key] = l.join(e, r, false, "")
-		}
+		l.bury(entries, key, r)
 	}
 	if len(entries) > 0 {
 		l.revive(entries, key)
 		l.tell(entries, key)
 		l.apply(entries, true, nil)
+	}
+}
+
+// bury is put for the delete of a digest, which takes the known pushes of it along.
+func (l *Ledger) bury(entries map[Key]entry, key Key, r Record) {
+	e, last := l.get(key), r.Version
+	if e.Version.Newer(last) { // one that began later is known already
+		last = e.Version
+	}
+	r.Knew, r.Blind = l.pushesOf(key.Repo, key.Digest(), last)
+	if last == r.Version || !e.Knew.covers(r.Knew) {
+		entries[key] = l.join(e, r, false, "")
 	}
 }
 
